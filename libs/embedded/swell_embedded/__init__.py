@@ -1,0 +1,1 @@
+"""Swell's embedded mode: real backends and the five services as child processes of one command."""

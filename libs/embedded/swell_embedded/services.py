@@ -1,0 +1,101 @@
+"""The five services: how each is started, and the least that each must be told."""
+
+import sys
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from swell.serve import address
+from swell_embedded.ports import Ports
+from swell_embedded.probes import both, grpc_health, http, tcp
+from swell_embedded.program import Probe, Program
+from swell_embedded.site import BACKEND_VARIABLES, Site, variables
+
+_S3 = ("SWELL_S3_ENDPOINT", "SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
+_STORES = ("SWELL_LOG_LEVEL", "SWELL_REDIS_URL", "SWELL_NATS_URL", *_S3)
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """A service: *listens* names its ports (fields of `Ports`, the first is its SWELL_LISTEN), *told* its variables.
+
+    It waits for the backends that it is told of. Only a *public* one takes the operator's SWELL_LISTEN for itself.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    listens: tuple[str, ...]
+    ready: Callable[[Ports], Probe]
+    told: tuple[str, ...] = _STORES
+    tools: tuple[str, ...] = ()
+    public: bool = False
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+SERVICES = (
+    Service(
+        name="metrics",
+        command=_python("metrics"),
+        listens=("metrics",),
+        ready=lambda ports: grpc_health(ports.metrics),
+    ),
+    Service(
+        name="registry-proxy",
+        command=_python("registry_proxy"),
+        listens=("registry_proxy", "data"),
+        ready=lambda ports: both(grpc_health(ports.registry_proxy), tcp(ports.data)),
+        told=(*_STORES, "SWELL_DATA_LISTEN", "SWELL_DATA_URL", "SWELL_LINK_KEY", "SWELL_REGISTRY_AUTH_FILE"),
+    ),
+    Service(
+        name="builder",
+        command=_python("builder"),
+        listens=("builder",),
+        ready=lambda ports: grpc_health(ports.builder),
+        told=(
+            *_STORES,
+            "SWELL_BUILD_REPOSITORY",
+            "SWELL_PULL_AUTH_FILE",
+            "SWELL_PUSH_AUTH_FILE",
+            "SWELL_WORKSPACE",
+        ),
+        tools=("buildah", "runc", "skopeo"),
+    ),
+    Service(
+        name="scanner",
+        command=_python("scanner"),
+        listens=("scanner",),
+        ready=lambda ports: grpc_health(ports.scanner),
+    ),
+    Service(
+        name="gateway",
+        command=_python("gateway"),
+        listens=("gateway",),
+        ready=lambda ports: http(f"http://127.0.0.1:{ports.gateway}/health"),
+        told=(*_STORES, "SWELL_BUILD_REPOSITORY", "SWELL_METRICS", "SWELL_REGISTRY_PROXY", "SWELL_SERVER_URL"),
+        public=True,
+    ),
+)
+"""In the order of their closing, last first: the gateway stops taking requests before those behind it go."""
+
+
+def program(service: Service, site: Site) -> Program:
+    """*service* as it is started on *site*."""
+    known = variables(site)
+    told = {name: known[name] for name in known if name in service.told or name in site.environment}
+    return Program(
+        name=service.name,
+        command=service.command,
+        environment=site.inherited | told | {"SWELL_LISTEN": _listen(service, site)},
+        ready=service.ready(site.ports),
+        ports=tuple(getattr(site.ports, name) for name in service.listens),
+        tools=service.tools,
+        needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in told and backend in site.runs),
+    )
+
+
+def _listen(service: Service, site: Site) -> str:
+    moved = site.environment.get("SWELL_LISTEN") if service.public else None
+    host = address(moved).host if moved else "127.0.0.1"
+    return f"{host}:{getattr(site.ports, service.listens[0])}"

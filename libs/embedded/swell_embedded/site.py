@@ -1,0 +1,120 @@
+"""One stack's place: its home, ports and secrets, and from them every SWELL_ variable that anyone is told."""
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from swell_embedded import credentials
+from swell_embedded.credentials import USER, Secrets
+from swell_embedded.errors import CannotStart
+from swell_embedded.ports import Ports
+
+BACKEND_VARIABLES = {
+    "SWELL_NATS_URL": "nats",
+    "SWELL_REDIS_URL": "redis",
+    "SWELL_S3_ENDPOINT": "s3",
+    "SWELL_BUILD_REPOSITORY": "registry",
+}
+S3_KEYS = ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # where runc and docker-registry's neighbours live; not on every user's PATH
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """Where one stack lives and what it was told; *home* is absolute, *environment* the operator's."""
+
+    home: Path
+    ports: Ports
+    secrets: Secrets
+    environment: Mapping[str, str]
+
+    @property
+    def logs(self) -> Path:
+        """A file for each program: `<name>.log`."""
+        return self.home / "logs"
+
+    @property
+    def registry(self) -> str:
+        """The embedded registry as image names have it: loopback, so that everyone speaks plain HTTP to it."""
+        return f"localhost:{self.ports.registry}"
+
+    @property
+    def runs(self) -> frozenset[str]:
+        """The backends that the operator does not bring along."""
+        return frozenset(backend for name, backend in BACKEND_VARIABLES.items() if name not in self.environment)
+
+    @property
+    def inherited(self) -> dict[str, str]:
+        """What every program gets of the operator's environment: all but our own variables."""
+        kept = {name: value for name, value in self.environment.items() if not name.startswith("SWELL_")}
+        return kept | {"PATH": f"{kept.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}"}
+
+
+def prepare(home: Path, ports: Ports, environment: Mapping[str, str]) -> Site:
+    """Make *home*, a private folder, and what must lie in it before anything starts.
+
+    Raises:
+        CannotStart: what lies there already cannot be read, or the operator's S3 server came without its keys.
+    """
+    given = {name: value for name, value in environment.items() if value or not name.startswith("SWELL_")}
+    if "SWELL_S3_ENDPOINT" in given and not all(key in given for key in S3_KEYS):
+        raise CannotStart(f"SWELL_S3_ENDPOINT needs {' and '.join(S3_KEYS)} beside it")
+    home = home.resolve()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    site = Site(home=home, ports=ports, secrets=credentials.load(home), environment=given)
+    site.logs.mkdir(exist_ok=True)
+    _write_auth_files(site)
+    return site
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Keep *home* for this process while the block runs; the lock ends with the process, however it ends.
+
+    Raises:
+        CannotStart: another stack lives there.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CannotStart(f"another Swell runs in {home}; stop it, or set SWELL_HOME to another folder") from error
+        yield
+
+
+def variables(site: Site) -> dict[str, str]:
+    """Every variable that a service may be told, the operator's word before ours."""
+    ports, secrets = site.ports, site.secrets
+    ours = {
+        "SWELL_BUILD_REPOSITORY": f"{site.registry}/swell/build",
+        "SWELL_DATA_LISTEN": f"127.0.0.1:{ports.data}",
+        "SWELL_DATA_URL": f"http://localhost:{ports.data}",
+        "SWELL_LINK_KEY": secrets.link_key,
+        "SWELL_LOG_LEVEL": "INFO",
+        "SWELL_METRICS": f"127.0.0.1:{ports.metrics}",
+        "SWELL_NATS_URL": f"nats://{USER}:{secrets.nats_password}@127.0.0.1:{ports.nats}",
+        "SWELL_PULL_AUTH_FILE": str(site.home / "auth" / "pull.json"),
+        "SWELL_PUSH_AUTH_FILE": str(site.home / "auth" / "push.json"),
+        "SWELL_REDIS_URL": f"redis://:{secrets.redis_password}@127.0.0.1:{ports.redis}/0",
+        "SWELL_REGISTRY_PROXY": f"127.0.0.1:{ports.registry_proxy}",
+        "SWELL_S3_ACCESS_KEY": secrets.s3_access_key,
+        "SWELL_S3_ENDPOINT": f"http://127.0.0.1:{ports.s3}",
+        "SWELL_S3_SECRET_KEY": secrets.s3_secret_key,
+        "SWELL_SERVER_URL": f"http://localhost:{ports.gateway}",
+        "SWELL_WORKSPACE": str(site.home / "builder"),
+    }
+    theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
+    return ours | theirs | {"SWELL_REGISTRY_AUTH_FILE": str(site.home / "auth" / "registry.json")}
+
+
+def _write_auth_files(site: Site) -> None:
+    """Who pulls and pushes may see the whole embedded registry; a user's FROM only `library/`, not others' builds."""
+    embedded = "registry" in site.runs
+    scopes = {"registry": site.registry, "push": site.registry, "pull": f"{site.registry}/library"}
+    for name, scope in scopes.items():
+        ours = credentials.auth_file(scope, site.secrets.registry_password) if embedded else {}
+        content = credentials.merged(ours, site.environment.get("SWELL_REGISTRY_AUTH_FILE"))
+        credentials.write_private(site.home / "auth" / f"{name}.json", content)

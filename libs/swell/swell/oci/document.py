@@ -1,0 +1,138 @@
+"""Documents: the JSON that images are made of, as exact bytes and as what they say.
+
+Source: OCI image-spec, manifest.md, image-index.md, config.md; Docker image manifest version 2, schema 2.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, TypeGuard, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from swell.errors import ManifestInvalid
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest, digest_of
+from swell.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
+
+View = TypeVar("View", bound=Struct)
+
+
+class _Index(Struct):
+    manifests: tuple[Descriptor, ...]
+
+
+class _Manifest(Struct):
+    config: Descriptor
+    layers: tuple[Descriptor, ...] | None  # Go writes an empty list as null
+
+
+class Document(Struct, frozen=True, dict=True):
+    """A JSON document of an image: `digest` names `content`, `fields` reads it.
+
+    Whatever the bytes are, reading them gives an answer or `ManifestInvalid`, nothing else.
+    """
+
+    media_type: str
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"Document({self.media_type!r}, {self.digest})"
+
+    @cached_property
+    def digest(self) -> Digest:
+        return digest_of(self.content)
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """The JSON object, its keys in their order; shared, so not to be changed in place."""
+        try:
+            fields = msgspec.json.decode(self.content)
+        except (ValueError, RecursionError) as error:
+            raise ManifestInvalid(f"The document cannot be read as JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise ManifestInvalid("The document is no JSON object")
+        return fields
+
+    def changed(self, **fields: object) -> "Document":
+        """Another document, with *fields* replaced in place or appended; what we do not know stays as it came."""
+        try:
+            content = msgspec.json.encode({**self.fields, **fields})
+        except RecursionError as error:
+            raise ManifestInvalid("The document is nested too deeply") from error
+        return Document(self.media_type, content)
+
+    def read_as(self, view: type[View]) -> View:
+        """The fields that *view* names.
+
+        Raises:
+            ManifestInvalid: one is missing, or not of the type that *view* says.
+        """
+        try:
+            return msgspec.convert(self.fields, view)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ManifestInvalid(f"The document is malformed: {error}") from error
+
+    @cached_property
+    def kind(self) -> str:
+        """The media type without parameters: as told; when that says nothing, as written inside, or by structure."""
+        told = self.media_type.partition(";")[0].strip().lower()
+        if _is_known(told):
+            return told
+        written = self.fields.get("mediaType")
+        return written if _is_known(written) else _kind_by_structure(self.fields) or told
+
+    @property
+    def is_index(self) -> bool:
+        return self.kind in INDEXES
+
+    @property
+    def is_manifest(self) -> bool:
+        return self.kind in MANIFESTS
+
+    @property
+    def manifests(self) -> tuple[Descriptor, ...]:
+        """The entries of an index."""
+        return self.read_as(_Index).manifests
+
+    @property
+    def config(self) -> Descriptor:
+        """Where a manifest's config is."""
+        return self.read_as(_Manifest).config
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """A manifest's layers, the lowest first."""
+        return self.read_as(_Manifest).layers or ()
+
+
+def detect(media_type: str | None, content: bytes) -> Document:
+    """Make a document of an HTTP answer: *media_type* is its `Content-Type`, which may be missing or too general.
+
+    Raises:
+        ManifestInvalid: it is no JSON object, or it claims to be of another type than the registry says. Clients could
+            be made to read such a document in two ways (CVE-2021-41190).
+    """
+    document = Document(media_type or "", content)
+    written = document.fields.get("mediaType") or document.kind
+    if _is_known(document.kind) and written != document.kind:
+        raise ManifestInvalid(f"The document says that it is not of the type {document.kind}, as the registry tells")
+    return Document(document.kind, content)
+
+
+def _is_known(media_type: object) -> TypeGuard[str]:
+    return isinstance(media_type, str) and media_type in INDEXES | MANIFESTS
+
+
+def _kind_by_structure(fields: Mapping[str, Any]) -> str | None:
+    """Which of the OCI's types it is; Docker's always carry a `mediaType`."""
+    match "manifests" in fields, {"config", "layers"} <= fields.keys():
+        case True, False:
+            return OCI_INDEX
+        case False, True:
+            return OCI_MANIFEST
+    return None

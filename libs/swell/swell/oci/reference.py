@@ -1,0 +1,118 @@
+"""References: which image, in which registry.
+
+Source: OCI distribution-spec, "Pulling manifests"; Docker's short names (`ubuntu` is
+`docker.io/library/ubuntu:latest`).
+"""
+
+import re
+from typing import Self
+
+from msgspec import Struct, structs
+
+from swell.errors import BadRequest, DigestInvalid, ManifestUnknown
+from swell.oci.digest import Digest, parse_digest
+
+DOCKER_HUB = "docker.io"
+_DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::([0-9]{{1,5}}))?")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LONGEST_NAME = 255
+
+
+class Reference(Struct, frozen=True):
+    """An image in a registry, by tag or by digest; `parse_reference` makes them well-formed."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}{'@' if self.digest else ':'}{self.reference}"
+
+    @property
+    def name(self) -> str:
+        """`registry/repository`, without tag or digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def reference(self) -> str:
+        """The digest or the tag: the last part of the path to the manifest."""
+        return self.digest or self.tag or "latest"
+
+    def at(self, reference: str) -> Self:
+        """The same repository at another tag or digest.
+
+        Raises:
+            DigestInvalid: *reference* has a colon, but is no digest.
+            ManifestUnknown: no tag can be spelt so.
+        """
+        if ":" in reference:
+            return structs.replace(self, tag=None, digest=parse_digest(reference))
+        if not _TAG.fullmatch(reference):
+            raise ManifestUnknown(f"'{reference[:160]}' is no tag")
+        return structs.replace(self, tag=reference, digest=None)
+
+
+def is_repository(text: str) -> bool:
+    """Whether *text* is a repository's path in the OCI's grammar: lower-case components, any depth."""
+    return _REPOSITORY.fullmatch(text) is not None
+
+
+def parse_reference(text: str) -> Reference:
+    """Read an image's name as `docker pull` does; where it has both a tag and a digest, the digest counts.
+
+    The first component is the registry when it has a dot or a colon, or is `localhost`.
+
+    Raises:
+        BadRequest: it is no image name; the message says why.
+    """
+    if "://" in text:
+        raise BadRequest(
+            f"'{text[:160]}' must be an image name without a scheme such as {text.partition('://')[0][:20]}://"
+        )
+    tagged, at, digest = text.partition("@")
+    name, tag = _split_tag(tagged)
+    registry, repository = _split_registry(name)
+    if not is_repository(repository) or len(f"{registry}/{repository}") > _LONGEST_NAME:
+        raise BadRequest(f"'{text[:160]}' is no image name: expected lower-case [registry/]repository[:tag][@digest]")
+    if at:
+        return Reference(registry, repository, digest=_parse_digest(digest))
+    return Reference(registry, repository, tag=tag or "latest")
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    parent, slash, last = text.rpartition("/")
+    last, colon, tag = last.partition(":")
+    if colon and not _TAG.fullmatch(tag):
+        raise BadRequest(f"'{tag[:160]}' is no tag: expected up to 128 letters, digits, '_', '.' and '-'")
+    return parent + slash + last, tag if colon else None
+
+
+def _split_registry(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    if not slash or not (first == "localhost" or "." in first or ":" in first):
+        registry, repository = DOCKER_HUB, name
+    else:
+        registry, repository = _parse_registry(first.lower()), rest
+    if registry == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def _parse_registry(host: str) -> str:
+    found = _REGISTRY.fullmatch(host)
+    if not found or not 0 < int(found[1] or "443") < 65536:
+        raise BadRequest(f"'{host[:160]}' is no registry: expected host[:port]")
+    return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
+
+
+def _parse_digest(text: str) -> Digest:
+    try:
+        return parse_digest(text)
+    except DigestInvalid as error:
+        raise BadRequest(str(error)) from error

@@ -1,0 +1,46 @@
+"""The calling side of gRPC: a channel, and calls with a deadline that carry the trace along."""
+
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+import grpc
+
+from swell.log import trace_headers
+from swell.rpc.errors import raised_again
+
+MAX_MESSAGE = 8 << 20  # bytes; a manifest may have 4 MiB
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+Q = TypeVar("Q", contravariant=True)
+A = TypeVar("A", covariant=True)
+
+
+class Method(Protocol[Q, A]):
+    """A unary method of a generated stub."""
+
+    def __call__(
+        self, request: Q, *, timeout: float, metadata: tuple[tuple[str, str], ...], wait_for_ready: bool
+    ) -> Awaitable[A]: ...
+
+
+@asynccontextmanager
+async def connect(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to `host:port`, opened at the first call and opened again whenever it breaks."""
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        yield channel
+
+
+async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float) -> A:
+    """Call *method* of the service *callee* and wait at most *seconds*, also for a service that is just starting.
+
+    Raises:
+        SwellError: as the other side raised it.
+        Unavailable: no answer in time.
+    """
+    async with raised_again(callee):
+        return await method(request, timeout=seconds, metadata=tuple(trace_headers().items()), wait_for_ready=True)

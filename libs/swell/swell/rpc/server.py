@@ -1,0 +1,68 @@
+"""The answering side of gRPC: a server with health, whose servicers raise our errors and log under the caller's trace."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from swell.errors import SwellError, Unavailable
+from swell.log import log, tracing
+from swell.rpc.channel import MAX_MESSAGE
+from swell.rpc.errors import abort
+from swell.serve import Address
+
+GRACE = 10.0  # seconds for calls under way when the server stops
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.so_reuseport", 0),
+]
+
+A = TypeVar("A")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@asynccontextmanager
+async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]) -> AsyncIterator[None]:
+    """Serve what each of *register* adds, and `grpc.health.v1.Health`, while the block runs.
+
+    Raises:
+        Unavailable: the port cannot be had.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    for add in register:
+        add(server)
+    try:
+        server.add_insecure_port(f"{where.host}:{where.port}")
+    except RuntimeError as error:
+        raise Unavailable(f"cannot listen on {where.host}:{where.port}: {error}") from error
+    await server.start()
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    log.info("listening", host=where.host, port=where.port)
+    try:
+        yield
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(GRACE)
+
+
+async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]) -> A:
+    """Do one call's *work* under the caller's trace; one log line; our errors leave as statuses."""
+    sent: dict[str, Any] = dict(context.invocation_metadata() or ())
+    started = time.perf_counter()
+    with tracing(str(sent.get("x-request-id") or uuid.uuid4().hex), str(sent.get("traceparent", ""))):
+        try:
+            result = await work()
+        except Exception as error:
+            code = error.code if isinstance(error, SwellError) else "UNKNOWN"
+            log.info("call failed", method=method, code=code, error=str(error))
+            await abort(context, error)
+            raise
+        log.debug("call answered", method=method, seconds=round(time.perf_counter() - started, 4))
+        return result

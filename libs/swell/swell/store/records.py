@@ -1,0 +1,58 @@
+"""The records that services keep for each other in Redis. Each kind has one writing service."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from msgspec import Struct
+
+from swell.oci.digest import Digest
+
+
+class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A build as it was asked for. Written once by the gateway, before the job is published.
+
+    `context` is the digest of a gzipped tar in the store.
+    """
+
+    container_id: str
+    target_image: str
+    containerfile: str
+    platform: str
+    created: datetime
+    context: Digest | None = None
+
+
+class Reason(StrEnum):
+    """Why a build failed: whose turn it is."""
+
+    RECIPE = "recipe"
+    BASE_IMAGE = "base-image"
+    CONTEXT = "context"
+    PUSH = "push"
+    TIMEOUT = "timeout"
+    DISK = "disk"
+    ENGINE = "engine"
+
+
+class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a build ended. Written once by the builder; `digest` names the pushed manifest when it succeeded."""
+
+    succeeded: bool
+    exit_status: int
+    started: datetime
+    finished: datetime
+    digest: Digest | None = None
+    reason: Reason | None = None
+    message: str = ""
+
+    @property
+    def duration(self) -> timedelta:
+        return self.finished - self.started
+
+
+class Build(Struct, frozen=True, kw_only=True):
+    """A build: what was asked for and, once it has ended, how."""
+
+    id: str
+    submission: Submission
+    result: BuildResult | None = None

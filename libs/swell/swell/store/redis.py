@@ -1,0 +1,50 @@
+"""The connection to Redis (7.0 commands, so that a managed one or Valkey works as well)."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from swell.errors import Unavailable
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator["Redis"]:
+    """A pool of at most 64 connections to *url*; every command has 5 s, and one more try on a broken connection.
+
+    Raises:
+        Unavailable: no server answers.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=64,
+        timeout=5,
+        socket_timeout=5,
+        socket_connect_timeout=3,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, (RedisConnectionError, RedisTimeoutError)),
+    )
+    async with Redis(connection_pool=pool) as redis:
+        with translated():
+            await redis.ping()
+        yield redis
+    await pool.aclose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn Redis's errors inside into ours."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"the state store does not answer: {error}") from error
+
+
+def text(value: object) -> str:
+    """What Redis answered, which the client's types leave open, as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,73 @@
+"""Base images that builds share: a store which they read, so that a layer is fetched once.
+
+It is only a cache of bytes. Each build asks the registry for each of its images with its own credentials and takes
+from here no more than the layers which the registry's answer names.
+"""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from cachetools import TTLCache
+
+from swell.log import log
+
+_MOST_NAMES = 4096
+_Key = tuple[Path, tuple[str, str]]
+
+
+class BaseImages:
+    """A directory of stores, of which the newest is used.
+
+    When the disk runs low a new, empty one begins; the old goes with the last build that reads it. Nothing is removed
+    from under a build.
+    """
+
+    def __init__(self, directory: Path, age: timedelta, keep_free: int) -> None:
+        self._directory = directory
+        self._keep_free = keep_free
+        self._number = max((int(store.name) for store in directory.iterdir()), default=0)
+        self._users: Counter[Path] = Counter()
+        self._fetched: TTLCache[_Key, bool] = TTLCache(_MOST_NAMES, age.total_seconds())
+        self._fetching: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
+        self._newest.mkdir(exist_ok=True)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Path]:
+        """The store to read from, which stays as long as it is leased."""
+        if shutil.disk_usage(self._directory).free < self._keep_free:
+            await self._begin_another()
+        store = self._newest
+        self._users[store] += 1
+        try:
+            yield store
+        finally:
+            self._users[store] -= 1
+            await self._remove_unused()
+
+    async def fetch(self, store: Path, image: tuple[str, str], pull: Callable[[], Awaitable[bool]]) -> None:
+        """Have *pull* fetch *image* (name, platform) into *store* unless it lately did; once for all who ask."""
+        key = (store, image)
+        async with self._fetching.setdefault(key, asyncio.Lock()):
+            if key not in self._fetched and await pull():
+                self._fetched[key] = True
+
+    @property
+    def _newest(self) -> Path:
+        return self._directory / str(self._number)
+
+    async def _begin_another(self) -> None:
+        log.warning("disk is low: base images are forgotten", store=str(self._newest))
+        self._number += 1
+        self._newest.mkdir()
+        await self._remove_unused()
+
+    async def _remove_unused(self) -> None:
+        for store in list(self._directory.iterdir()):
+            if store != self._newest and not self._users[store]:
+                await asyncio.to_thread(shutil.rmtree, store, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""Why a build failed, read from what buildah said last."""
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+from swell.errors import BuildFailed
+
+NO_STATUS = -1
+_KILLED = 137
+
+
+class Reason(StrEnum):
+    """What kind of failure it was, and so whose turn it is."""
+
+    RECIPE = "recipe"
+    CONTEXT = "context"
+    BASE_IMAGE = "base-image"
+    MEMORY = "memory"
+    TIMED_OUT = "timed-out"
+    PUSH = "push"
+    DISK = "disk"
+    ENGINE = "engine"
+
+    @property
+    def is_users(self) -> bool:
+        """Whether another container file or context could mend it."""
+        return self in {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.MEMORY, Reason.TIMED_OUT}
+
+
+class BuildFailure(BuildFailed):
+    """The build ended without an image.
+
+    `exit_status` is that of the step that failed, else the engine's own; -1 when nothing ended by itself.
+    """
+
+    def __init__(self, reason: Reason, message: str, exit_status: int = NO_STATUS) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.exit_status = exit_status
+
+
+_ERROR = re.compile(r"^Error: (?:creating build container: )?(.*)$")
+_STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
+_BASE_IMAGE = re.compile(
+    r"initializing source|reading manifest|pinging container registry|rejected by policy|referred to by ID"
+    r"|no stage or image found|repository name must be|invalid reference format|unauthorized|denied"
+)
+_USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
+
+
+def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
+    """What `buildah build` failed of, from its exit *status* and the last lines it wrote."""
+    lines = [line.decode(errors="replace") for line in tail]
+    error = _last_error(lines)
+    if _says(lines, "no space left on device"):
+        return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
+    if step := _STEP.match(error):
+        return _diagnose_step(step["step"], int(step["status"]), lines)
+    if _BASE_IMAGE.search(error):
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {_short(error)}.", status)
+    if status > 0 and _USERS.search(error):
+        return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
+
+
+def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
+    """What `buildah push` failed of."""
+    lines = [line.decode(errors="replace") for line in tail]
+    if _says(lines, "no space left on device"):
+        return BuildFailure(Reason.DISK, "The disk of the builder or of the registry is full.", status)
+    return BuildFailure(Reason.PUSH, f"The registry did not take the image: {_short(_last_error(lines))}.", status)
+
+
+def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
+    what = f"The step '{_short(step)}'"
+    if _says(lines, "container exited on killed") or status == _KILLED:
+        return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", _KILLED)
+    if _says(lines, "exec format error"):
+        return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
+    if _says(lines, "runc create failed") and not _says(lines, "exec: "):
+        return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine.", status)
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status)
+
+
+def _last_error(lines: list[str]) -> str:
+    return next((found[1] for line in reversed(lines) if (found := _ERROR.match(line))), "")
+
+
+def _says(lines: list[str], words: str) -> bool:
+    return any(words in line.lower() for line in lines)
+
+
+def _short(text: str, longest: int = 300) -> str:
+    return text if len(text) <= longest else text[:longest] + "…"

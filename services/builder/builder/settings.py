@@ -1,0 +1,36 @@
+"""What the builder is told."""
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class Isolation(StrEnum):
+    """What stands between a build's steps and this machine."""
+
+    OCI = "oci"
+    """A container of its own: processes, network and limits."""
+    CHROOT = "chroot"
+    """Files alone: steps see this machine's processes and network. Only where containers cannot run."""
+
+
+class EngineSettings(Struct, frozen=True, kw_only=True):
+    """What the buildah engine is told by its environment, each as SWELL_<FIELD>; sizes are bytes."""
+
+    workspace: Path
+    isolation: Isolation = Isolation.OCI
+    build_timeout: timedelta = timedelta(minutes=15)
+    build_memory: int = 4 << 30
+    build_pids: int = 4096
+    context_limit: int = 2 << 30
+    pull_auth_file: Path | None = None
+    push_auth_file: Path | None = None
+    insecure_registries: tuple[str, ...] = ()
+    base_cache_age: timedelta = timedelta(minutes=10)
+    """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
+    base_cache_free: int = 5 << 30
+    """Base images are forgotten when the workspace's disk has less than this left."""
+    first_user_id: int = 524288
+    """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""

@@ -1,0 +1,105 @@
+"""Images as the registry-proxy knows them, asked over gRPC, and the process's own memory of the answers."""
+
+import time
+
+import msgspec
+from cachetools import LRUCache, TTLCache
+from grpc.aio import Channel
+
+from gateway.domain.grant import Grant
+from gateway.pull import Location
+from swell.api.containers import ContainerLayer
+from swell.flights import Flights
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.reference import Reference
+from swell.rpc.channel import call
+from swell.rpc.v1 import images_pb2 as pb
+from swell.rpc.v1.images_pb2_grpc import ImagesStub
+
+PROXY = "registry proxy"
+
+
+class RemoteImages:
+    """Every question is one call. A manifest may take 60 s: a registry far away, a layer to be fetched first."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = ImagesStub(channel)
+
+    async def resolve(self, image: Reference) -> Digest:
+        """The digest under *image*'s tag now.
+
+        Raises:
+            ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
+        """
+        request = pb.ResolveImageRequest(image=str(image))
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=30)).digest)
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
+        answer = await call(PROXY, self._stub.GetManifest, request, seconds=60)
+        return Document(answer.media_type, answer.content)
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest)
+        answer = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
+        return Location(answer.url, answer.size, answer.media_type, answer.expires)
+
+    async def keep(self, layer: ContainerLayer) -> None:
+        """Have the gzipped tar at *layer*'s web address in the store, verified, within 60 s."""
+        await call(PROXY, self._stub.KeepLayer, pb.KeepLayerRequest(layer=msgspec.json.encode(layer)), seconds=60)
+
+
+class CachedImages:
+    """Answers kept in process: under one token a tag is resolved once and a digest never changes.
+
+    *size* bounds the bytes of manifests; locations are kept while half of their life remains.
+    """
+
+    def __init__(self, remote: RemoteImages, size: int) -> None:
+        self._remote = remote
+        self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
+        self._locations: LRUCache[tuple[str, str], Location] = LRUCache(20_000)
+        self._resolved: TTLCache[str, Digest] = TTLCache(10_000, ttl=20)
+        self._resolving: Flights[str, Digest] = Flights()
+        self._reading: Flights[tuple[str, str], Document] = Flights()
+        self._locating: Flights[tuple[str, str], Location] = Flights()
+
+    async def resolve(self, image: Reference) -> Digest:
+        name = str(image)
+        if (known := self._resolved.get(name)) is None:
+            known = self._resolved[name] = await self._resolving.join(name, lambda: self._remote.resolve(image))
+        return known
+
+    async def keep(self, layer: ContainerLayer) -> None:
+        await self._remote.keep(layer)
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        key = (grant.token, reference)
+        if (known := self._documents.get(key)) is None:
+            known = await self._reading.join(key, lambda: self._remote.manifest(grant, reference))
+            if _weight(known) <= self._documents.maxsize:
+                self._documents[key] = known
+        return known
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        key = (grant.token, str(digest))
+        known = self._locations.get(key)
+        if known is None or known.expires - time.time() < 60:
+            known = self._locations[key] = await self._locating.join(key, lambda: self._remote.locate(grant, digest))
+        return known
+
+
+def _weight(document: Document) -> int:
+    return len(document.content) + 500  # the objects around the bytes
+
+
+def _to_proto(grant: Grant) -> pb.Pull:
+    config = grant.container_config
+    return pb.Pull(
+        token=grant.token,
+        image=grant.image,
+        platform=grant.platform,
+        container_config=msgspec.json.encode(config) if config else b"",
+        expires=int(grant.expires.timestamp()),
+    )

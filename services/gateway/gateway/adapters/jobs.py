@@ -1,0 +1,29 @@
+"""The work queue, and whether what the gateway stands on is there."""
+
+from redis.asyncio import Redis
+
+from swell.errors import Unavailable
+from swell.jobs.messages import BuildJob
+from swell.jobs.publish import publish
+from swell.jobs.streams import Nats
+from swell.store.redis import translated
+
+
+class JobQueue:
+    def __init__(self, nats: Nats) -> None:
+        self._nats = nats
+
+    async def put(self, job: BuildJob) -> None:
+        await publish(self._nats.stream, job)
+
+
+class Backends:
+    def __init__(self, redis: Redis, nats: Nats) -> None:
+        self._redis = redis
+        self._nats = nats
+
+    async def check(self) -> None:
+        with translated():
+            await self._redis.ping()
+        if not self._nats.client.is_connected:
+            raise Unavailable("the message queue does not answer")

@@ -1,0 +1,50 @@
+"""Build logs: the object that the builder wrote at the end, or the lines in JetStream while there is none."""
+
+from collections.abc import AsyncIterator
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import DeliverPolicy
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+
+from swell.errors import Unavailable
+from swell.store.logs import log_key, log_subject
+from swell.store.objects import Objects
+
+STREAM = "LOGS"
+
+
+class BuildLogs:
+    def __init__(self, objects: Objects, stream: JetStreamContext) -> None:
+        self._objects = objects
+        self._stream = stream
+
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        if await self._objects.size(log_key(build_id)) is None:
+            return None
+        return self._stored(build_id)
+
+    async def _stored(self, build_id: str) -> AsyncIterator[bytes]:
+        async with self._objects.open(log_key(build_id)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        """What is in the stream now. Stops at the last line that was there when asked: a log may grow for ever."""
+        subject = log_subject(build_id)
+        try:
+            last = (await self._stream.get_last_msg(STREAM, subject)).seq or 0
+            lines = await self._stream.subscribe(subject, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
+            try:
+                read = 0
+                while read < last:
+                    message = await lines.next_msg(timeout=5)
+                    read = message.metadata.sequence.stream
+                    yield message.data
+            finally:
+                await lines.unsubscribe()
+        except NotFoundError:
+            return
+        except (NatsError, JetStreamError, TimeoutError) as error:
+            raise Unavailable(f"the log cannot be read just now: {error}") from error

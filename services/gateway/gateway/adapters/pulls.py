@@ -1,0 +1,51 @@
+"""Counting pulls without costing any: a number in process, told to the metrics service once a second."""
+
+import asyncio
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+
+from nats.js import JetStreamContext
+
+from swell.errors import Unavailable
+from swell.jobs.messages import ImagesPulled
+from swell.jobs.publish import publish
+from swell.log import log
+
+EVERY = 1.0  # seconds; what a gateway that is killed may forget
+
+
+class PullTally:
+    def __init__(self, stream: JetStreamContext) -> None:
+        self._stream = stream
+        self._counts: Counter[str] = Counter()
+        self._news = asyncio.Event()
+
+    def pulled(self) -> None:
+        """One image manifest was sent."""
+        self._counts[datetime.now(UTC).date().isoformat()] += 1
+        self._news.set()
+
+    async def tell(self) -> None:
+        """Publish what was counted, for ever; once more when cancelled, so that a clean stop forgets nothing."""
+        try:
+            while True:
+                await self._news.wait()
+                await asyncio.sleep(EVERY)
+                self._news.clear()
+                await self._flush()
+        finally:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        for day, count in list(self._counts.items()):
+            event = ImagesPulled(id=uuid.uuid4().hex, day=day, count=count)
+            try:
+                await publish(self._stream, event)
+            except Unavailable as error:  # keep the number, tell it the next time
+                log.warning("pulls not told yet", count=count, error=str(error))
+                self._news.set()
+            else:
+                self._counts[day] -= count
+                if not self._counts[day]:
+                    del self._counts[day]

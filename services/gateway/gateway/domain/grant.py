@@ -1,0 +1,33 @@
+"""A grant: what a token opens, to whoever holds it, until it expires."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from swell.api.containers import ContainerConfig
+from swell.oci.reference import Reference
+
+
+class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`image` is what stands behind the token; with `build_id`, only once that build has succeeded.
+
+    `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
+    digest, so their `data:` locations are empty here.
+    """
+
+    token: str
+    image: str
+    platform: str
+    created: datetime
+    expires: datetime
+    container_config: ContainerConfig | None = None
+    build_id: str | None = None
+
+
+def image_name(authority: str, token: str, image: Reference) -> str:
+    """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or `@<digest>`."""
+    return f"{authority}/wt/{token}/{image.repository}{separator(image)}{image.reference}"
+
+
+def separator(image: Reference) -> str:
+    return "@" if image.digest else ":"

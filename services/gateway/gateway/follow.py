@@ -1,0 +1,93 @@
+"""Following what was started: the state of a request, of a build, and the build's log."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from gateway.domain.grant import Grant
+from swell.api.builds import BuildRecord, BuildStatus, ContainerStatus, seconds
+from swell.errors import NotFound
+from swell.store.builds import Builds
+from swell.store.records import Build
+
+
+class Grants(Protocol):
+    async def get(self, token: str) -> Grant | None: ...
+
+
+class Logs(Protocol):
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        """The whole log of an ended build, in pieces; None when none is kept."""
+
+    def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        """The lines that a build has told until now."""
+
+
+class Following:
+    def __init__(self, grants: Grants, builds: Builds, logs: Logs, server_url: str) -> None:
+        self._grants = grants
+        self._builds = builds
+        self._logs = logs
+        self._server_url = server_url
+
+    async def request(self, request_id: str) -> ContainerStatus:
+        grant = await self._grants.get(request_id)
+        if grant is None:
+            raise NotFound(f"no container request {request_id}, or its token has expired")
+        if grant.build_id is None:
+            return ContainerStatus(
+                id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
+            )
+        return self._building(request_id, await self._known(grant.build_id))
+
+    def _building(self, request_id: str, build: Build) -> ContainerStatus:
+        created, result = build.submission.created, build.result
+        if result is None:
+            return ContainerStatus(id=request_id, status="BUILDING", creation_time=created, build_id=build.id)
+        return ContainerStatus(
+            id=request_id,
+            status="DONE",
+            creation_time=created,
+            build_id=build.id,
+            succeeded=result.succeeded,
+            reason=None if result.succeeded else f"The container build did not succeed: {result.message}",
+            details_uri=None if result.succeeded else f"{self._server_url}/v1alpha1/builds/{build.id}/logs",
+            duration=seconds(result.duration),
+        )
+
+    async def build(self, build_id: str) -> BuildRecord:
+        build = await self._known(build_id)
+        submission, result = build.submission, build.result
+        return BuildRecord(
+            build_id=build.id,
+            docker_file=submission.containerfile,
+            target_image=submission.target_image,
+            start_time=submission.created,
+            platform=submission.platform,
+            format="DOCKER",
+            offset_id="Z",
+            duration=seconds(result.duration) if result else None,
+            exit_status=result.exit_status if result else None,
+            digest=result.digest if result else None,
+        )
+
+    async def build_status(self, build_id: str) -> BuildStatus:
+        build = await self._known(build_id)
+        return BuildStatus(
+            id=build.id,
+            status="COMPLETED" if build.result else "PENDING",
+            start_time=build.submission.created,
+            duration=seconds(build.result.duration) if build.result else None,
+            succeeded=build.result.succeeded if build.result else None,
+        )
+
+    async def log(self, build_id: str) -> AsyncIterator[bytes]:
+        """The log of a build: the whole once it has ended, before that what it has told so far."""
+        build = await self._known(build_id)
+        if build.result and (whole := await self._logs.complete(build_id)):
+            return whole
+        return self._logs.so_far(build_id)
+
+    async def _known(self, build_id: str) -> Build:
+        if (build := await self._builds.get(build_id)) is None:
+            raise NotFound(f"no build {build_id}")
+        return build

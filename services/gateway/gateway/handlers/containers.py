@@ -1,0 +1,42 @@
+"""`/v1alpha2/container`: ask for a container, and how far it is."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from gateway.follow import Following
+from gateway.provision import Provisioning
+from swell.api.builds import ContainerStatus
+from swell.api.containers import ContainerAnswer, ContainerRequest
+from swell.errors import BadRequest
+
+_DECODER = msgspec.json.Decoder(ContainerRequest, strict=False)
+
+
+class ContainersController(Controller):
+    path = "/v1alpha2/container"
+
+    @post(status_code=200)
+    async def submit(
+        self, request: Request[Any, Any, Any], provisioning: NamedDependency[Provisioning]
+    ) -> ContainerAnswer:
+        return await provisioning.submit(decoded(await request.body()))
+
+    @get("/{request_id:str}/status")
+    async def status(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerStatus:
+        return await following.request(request_id)
+
+
+def decoded(body: bytes) -> ContainerRequest:
+    """Read a request's JSON as Wave's clients write it: members may be null, numbers may be strings.
+
+    Raises:
+        BadRequest: it is no JSON, or a member has the wrong type; the message names the place.
+    """
+    try:
+        return _DECODER.decode(body or b"null")
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the request body cannot be read: {error}") from error

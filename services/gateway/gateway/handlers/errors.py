@@ -1,0 +1,48 @@
+"""Every error, translated once: the OCI distribution spec's body on /v2, Wave's body with our additions elsewhere."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from msgspec import Struct
+
+from swell.errors import SwellError
+from swell.log import log
+
+
+class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`message` is what Wave's clients print; the rest stands beside it for those who look."""
+
+    message: str
+    code: str
+    side: str = ""
+    next: str = ""
+    request_id: str = ""
+
+
+def described(error: Exception) -> SwellError:
+    """*error* itself if we foresaw it; else UNKNOWN, and the whole story goes to the log."""
+    if isinstance(error, SwellError):
+        return error
+    log.error("unforeseen error", exc_info=error)
+    return SwellError()
+
+
+def oci_body(error: SwellError) -> bytes:
+    return msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        body = ErrorBody(message=error.detail, code="BAD_REQUEST", side="client", request_id=request_id)
+        return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
+    known = described(error)
+    return Response(
+        ErrorBody(message=str(known), code=known.code, side=known.side.value, next=known.advice, request_id=request_id),
+        status_code=known.status,
+        headers={"Retry-After": str(known.retry_after)} if known.retry_after is not None else None,
+        media_type="application/json",
+    )

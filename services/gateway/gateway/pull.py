@@ -1,0 +1,75 @@
+"""Pulling through a token: what was granted, once it is built."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.domain.grant import Grant
+from swell.errors import BuildFailed, NameUnknown
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.reference import parse_reference
+from swell.store.records import BuildResult
+
+
+class Location(Struct, frozen=True):
+    """Where the bytes of a blob are, until `expires` (seconds since the epoch); `size` in bytes."""
+
+    url: str
+    size: int
+    media_type: str
+    expires: int
+
+
+class Grants(Protocol):
+    async def get(self, token: str) -> Grant | None: ...
+
+
+class Ends(Protocol):
+    async def result(self, build_id: str) -> BuildResult:
+        """Wait until *build_id* has ended.
+
+        Raises:
+            Unavailable: it takes longer than a pull may wait.
+            BuildFailed: nothing is known of it any more.
+        """
+
+
+class Images(Protocol):
+    async def manifest(self, grant: Grant, reference: str) -> Document: ...
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location: ...
+
+
+class Pulls:
+    """The two questions of a pull. A token opens one image of one name, nothing else."""
+
+    def __init__(self, grants: Grants, ends: Ends, images: Images, server_url: str) -> None:
+        self._grants = grants
+        self._ends = ends
+        self._images = images
+        self._server_url = server_url
+
+    async def manifest(self, token: str, name: str, reference: str) -> Document:
+        """The manifest or index under *reference*: the granted tag or digest, or a digest that it leads to."""
+        return await self._images.manifest(await self._opened(token, name), reference)
+
+    async def blob(self, token: str, name: str, digest: Digest) -> Location:
+        """Where *digest*, a config or layer of the granted image, can be had."""
+        return await self._images.locate(await self._opened(token, name), digest)
+
+    async def _opened(self, token: str, name: str) -> Grant:
+        grant = await self._grants.get(token)
+        if grant is None:
+            raise NameUnknown
+        if parse_reference(grant.image).repository != name:
+            raise NameUnknown("the token was given for another image")
+        if grant.build_id:
+            await self._built(grant.build_id)
+        return grant
+
+    async def _built(self, build_id: str) -> None:
+        result = await self._ends.result(build_id)
+        if not result.succeeded:
+            page = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
+            raise BuildFailed(f"the build {build_id} failed: {result.message}; its log is at {page}")

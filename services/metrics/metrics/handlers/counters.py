@@ -1,0 +1,24 @@
+"""`swell.rpc.v1.Counters`: what was counted, asked over gRPC."""
+
+from functools import partial
+
+from metrics.count import Counting, Metric
+from swell.errors import BadRequest
+from swell.rpc.server import Context, answer
+from swell.rpc.v1 import counters_pb2 as pb
+from swell.rpc.v1.counters_pb2_grpc import CountersServicer
+
+
+class CountersHandler(CountersServicer):
+    def __init__(self, counting: Counting) -> None:
+        self._counting = counting
+
+    async def GetCount(  # noqa: N802
+        self, request: pb.GetCountRequest, context: Context
+    ) -> pb.GetCountResponse:
+        return await answer(context, "GetCount", partial(self._count, request))
+
+    async def _count(self, request: pb.GetCountRequest) -> pb.GetCountResponse:
+        if request.metric not in set(Metric):
+            raise BadRequest(f"there is no metric {request.metric!r}; there are {', '.join(Metric)}")
+        return pb.GetCountResponse(count=await self._counting.total(Metric(request.metric), request.day or None))

@@ -1,0 +1,10 @@
+"""What the metrics service is told by its environment, each field as SWELL_<FIELD>."""
+
+from msgspec import Struct
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    redis_url: str
+    nats_url: str
+    listen: str = "127.0.0.1:9104"
+    log_level: str = "INFO"

@@ -1,0 +1,48 @@
+"""Opens what the registry-proxy needs, and serves."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from registry_proxy.adapters.documents import RedisDocuments
+from registry_proxy.adapters.layers import Layers
+from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver import Deliveries
+from registry_proxy.domain.credentials import Keyring, parse_auth_file
+from registry_proxy.handlers.blobs import BlobsApp
+from registry_proxy.handlers.images import ImagesHandler
+from registry_proxy.pull import Pulls
+from registry_proxy.settings import Settings
+from swell.http import listening
+from swell.outbound import Policy, open_session
+from swell.rpc.server import answering
+from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
+from swell.serve import address, run
+from swell.store import objects, redis
+from swell.store.blobs import BUCKET, Blobs
+
+
+async def main(settings: Settings) -> None:
+    async with AsyncExitStack() as opened:
+        state = await opened.enter_async_context(redis.connect(settings.redis_url))
+        kept = await opened.enter_async_context(
+            objects.connect(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key, BUCKET)
+        )
+        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
+        upstream = RegistryUpstream(session, keyring(settings), settings.insecure_registries)
+        documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
+        images = ImagesHandler(Pulls(upstream, documents, Layers(session, blobs)), settings.data_url.rstrip("/"), key)
+        app = BlobsApp(Deliveries(documents, blobs, upstream), key)
+        await opened.enter_async_context(listening(app, address(settings.data_listen)))
+        await opened.enter_async_context(
+            answering(address(settings.listen), lambda server: add_ImagesServicer_to_server(images, server))
+        )
+        await asyncio.Event().wait()
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The operator's credentials; read once, at the start."""
+    return parse_auth_file(settings.registry_auth_file.read_bytes()) if settings.registry_auth_file else Keyring()
+
+
+if __name__ == "__main__":
+    run("registry-proxy", Settings, main)

@@ -1,0 +1,72 @@
+"""The documents of tokens in Redis: one hash a token, and the configs that we made by their digest."""
+
+from datetime import datetime
+
+from redis.asyncio import Redis
+
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.store.redis import text, translated
+
+_ROOT = b"root"
+
+
+class RedisDocuments:
+    """Each document is kept as its media type, a line feed and its bytes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def root(self, token: str) -> Document | None:
+        with translated():
+            digest = await self._redis.hget(_image(token), _ROOT)
+        return await self.get(token, Digest(text(digest))) if digest else None
+
+    async def get(self, token: str, digest: Digest) -> Document | None:
+        with translated():
+            return _decoded(await self._redis.hget(_image(token), digest))
+
+    async def config(self, digest: Digest) -> Document | None:
+        with translated():
+            return _decoded(await self._redis.get(_config(digest)))
+
+    async def put_config(self, config: Document, expires: datetime) -> None:
+        """Kept until the last token that leads to it expires."""
+        until = int(expires.timestamp())
+        with translated():
+            async with self._redis.pipeline() as pipe:
+                pipe.set(_config(config.digest), _encoded(config), nx=True, exat=until)
+                pipe.expireat(_config(config.digest), until, gt=True)
+                await pipe.execute()
+
+    async def put(self, token: str, manifest: Document, expires: datetime) -> None:
+        with translated():
+            async with self._redis.pipeline() as pipe:
+                pipe.hset(_image(token), manifest.digest, _encoded(manifest))
+                pipe.expireat(_image(token), int(expires.timestamp()))
+                await pipe.execute()
+
+    async def put_root(self, token: str, manifest: Document, expires: datetime) -> Document:
+        await self.put(token, manifest, expires)
+        with translated():
+            await self._redis.hsetnx(_image(token), _ROOT, manifest.digest)
+        return await self.root(token) or manifest
+
+
+def _encoded(document: Document) -> bytes:
+    return document.media_type.encode() + b"\n" + document.content
+
+
+def _decoded(kept: bytes | str | None) -> Document | None:
+    if not isinstance(kept, bytes):
+        return None
+    media_type, _, content = kept.partition(b"\n")
+    return Document(media_type.decode(), content)
+
+
+def _image(token: str) -> str:
+    return f"swell:image:{token}"
+
+
+def _config(digest: Digest) -> str:
+    return f"swell:config:{digest}"

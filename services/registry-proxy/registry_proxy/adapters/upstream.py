@@ -1,0 +1,190 @@
+"""The registries that images come from.
+
+Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+
+import aiohttp
+from yarl import URL
+
+from registry_proxy.adapters.answers import failure
+from registry_proxy.adapters.auth import Authorizer
+from registry_proxy.deliver import Body, Redirect
+from registry_proxy.domain.credentials import Keyring
+from registry_proxy.domain.verifier import verified
+from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
+from swell.log import log
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest, parse_digest
+from swell.oci.document import Document, detect
+from swell.oci.media_types import ACCEPT
+from swell.oci.reference import DOCKER_HUB, Reference
+from swell.outbound import REDIRECTS, follow, pieces, read, redirect_of, send, translated
+
+MANIFEST_BYTES = 4 << 20
+CONFIG_BYTES = 8 << 20
+ANSWER_SECONDS = 30
+PAUSES = (0.1, 0.4)
+TRANSIENT = frozenset({502, 503, 504})
+
+Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str]], Awaitable[aiohttp.ClientResponse]]
+
+
+class RegistryUpstream:
+    """Reads images from their registries; nothing it returns has other bytes than its digest says.
+
+    Everything up to an answer's headers takes at most 30 s: a token, two more tries when nobody answers or a proxy
+    there says 502 to 504, and redirects. All methods raise:
+
+        Denied: the registry refuses.
+        TooManyRequests: it has had enough; `retry_after` is what it says.
+        UpstreamFailed: it does not answer, or makes no sense.
+        AddressForbidden: it is at an address that the session's policy forbids.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, keyring: Keyring, insecure: frozenset[str] = frozenset()
+    ) -> None:
+        """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http."""
+        self._session = session
+        self._authorizer = Authorizer(session, keyring)
+        self._insecure = insecure
+
+    async def fetch_manifest(self, reference: Reference) -> Document:
+        """Read the manifest or index that *reference* names; at most 4 MiB, within 30 s after its headers.
+
+        Raises:
+            ManifestUnknown: the registry has nothing under that tag or digest.
+            ManifestInvalid: what it has is no JSON object.
+        """
+        async with await self._manifest("GET", reference) as response:
+            content = await _read(response, MANIFEST_BYTES)
+        for digest in filter(None, (reference.digest, _told_digest(response))):
+            verified(content, digest)
+        return detect(response.headers.get("Content-Type"), content)
+
+    async def head_manifest(self, reference: Reference) -> Digest:
+        """The digest of what *reference* names now, mostly without reading it.
+
+        Raises:
+            ManifestUnknown: the registry has nothing under that tag or digest.
+        """
+        async with await self._manifest("HEAD", reference) as response:
+            digest = _told_digest(response)
+        if digest is None:
+            return (await self.fetch_manifest(reference)).digest
+        if reference.digest not in {None, digest}:
+            raise UpstreamFailed(f"{reference.registry} has {digest} under {reference.digest}")
+        return digest
+
+    async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
+        """Read the config that *descriptor* names, in the repository of *reference*; at most 8 MiB.
+
+        Raises:
+            BlobUnknown: the registry does not have it.
+            ManifestInvalid: *descriptor* says that it is larger.
+        """
+        if descriptor.size > CONFIG_BYTES:
+            raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
+        async with await self._blob(follow, reference, descriptor.digest) as response:
+            content = await _read(response, CONFIG_BYTES)
+        return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
+
+    @asynccontextmanager
+    async def open_blob(self, reference: Reference, digest: Digest) -> AsyncIterator[Redirect | Body]:
+        """A blob in the repository of *reference*: where the registry keeps it, or its bytes, to be read in the block.
+
+        The bytes are not verified yet. A redirect needs no credentials of ours: the client may follow it.
+
+        Raises:
+            BlobUnknown: the registry does not have it.
+        """
+        async with await self._blob(send, reference, digest) as response:
+            target = redirect_of(response)
+            yield Redirect(str(target)) if target else Body(pieces(response), response.content_length)
+
+    async def _manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
+        path, subject = f"manifests/{reference.reference}", f"repository '{reference}'"
+        response = await self._ask(follow, method, reference, path, {"Accept": ACCEPT})
+        return _accepted(response, subject, ManifestUnknown)
+
+    async def _blob(self, sender: Sender, reference: Reference, digest: Digest) -> aiohttp.ClientResponse:
+        path, subject = f"blobs/{digest}", f"blob {digest} of repository '{reference.name}'"
+        response = await self._ask(sender, "GET", reference, path, {"Accept": "*/*"})
+        return _accepted(response, subject, BlobUnknown)
+
+    async def _ask(
+        self, sender: Sender, method: str, reference: Reference, path: str, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Ask the registry, and once more when it wants to see other credentials than those that we showed."""
+        url = self._endpoint(reference.registry) / f"v2/{reference.repository}/{path}"
+        with translated(url):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                shown = await self._authorizer.known(reference)
+                response = await self._try(sender, method, url, _with(shown, headers))
+                if response.status != 401 or response.url.origin() != url.origin():
+                    return response
+                told = response.headers.getall("WWW-Authenticate", [])
+                fresh = await self._authorizer.renewed(reference, told, shown, url)
+                if fresh is None:
+                    return response
+                response.release()
+                return await self._try(sender, method, url, _with(fresh, headers))
+
+    async def _try(self, sender: Sender, method: str, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        for pause in PAUSES:
+            try:
+                response = await sender(self._session, method, url, headers)
+                if response.status not in TRANSIENT:
+                    return response
+                response.release()
+            except UpstreamFailed as error:
+                log.info("upstream asked again", url=str(url), error=str(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        return await sender(self._session, method, url, headers)
+
+    def _endpoint(self, registry: str) -> URL:
+        if registry == DOCKER_HUB:
+            return URL("https://registry-1.docker.io")
+        secure = URL(f"https://{registry}")
+        plain = is_loopback(secure.host or "") or not self._insecure.isdisjoint({registry, secure.host})
+        return URL(f"http://{registry}") if plain else secure
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    with translated(response.url):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await read(response, limit)
+
+
+def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[SwellError]) -> aiohttp.ClientResponse:
+    """*response*, which has a body or says where it is."""
+    if response.status == 200 or response.status in REDIRECTS:
+        return response
+    response.release()
+    raise failure(response.status, response.headers, subject, absent)
+
+
+def _with(authorization: str | None, headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {**headers, "Authorization": authorization} if authorization else headers
+
+
+def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:
+    """The registry's own word for what it sent; None when it gives none that we can read."""
+    try:
+        return parse_digest(response.headers.get("Docker-Content-Digest", ""))
+    except DigestInvalid:
+        return None

@@ -1,0 +1,211 @@
+"""Augmenting: an image and what to add to it make another image.
+
+Source: OCI image-spec, manifest.md, config.md and image-index.md; `WAVE_ENTRY_CHAIN` is Wave's. There is no clock and
+no chance in it: the same image and wish give the same digests, so whatever was lost can be made again.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, structs
+
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import ManifestInvalid, ManifestUnknown, NotSupported, TooLarge
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.image import Image
+from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER
+from swell.oci.platform import Platform, canonical_architecture
+
+MAX_LAYERS = 127  # what overlay file systems of container engines can stack
+
+_FUSION = re.compile(r"/fusion-(\w+)\.tar\.gz\Z")
+_EPOCH = "1970-01-01T00:00:00Z"
+_ENTRY_CHAIN = "WAVE_ENTRY_CHAIN"
+_SUBJECT = "vnd.docker.reference.digest"  # what an attestation of BuildKit is about
+
+
+class _Run(Struct, rename="pascal"):
+    """The run-time fields of a config that we build upon; very old images have text for a list."""
+
+    env: list[str] | None = None
+    entrypoint: list[str] | str | None = None
+
+
+class _History(Struct):
+    empty_layer: bool | None = None
+
+
+class _RootFs(Struct):
+    diff_ids: list[str]
+
+
+class _Config(Struct):
+    rootfs: _RootFs
+    architecture: str = ""
+    config: _Run | None = None
+    history: list[_History] | None = None
+
+
+def augment(image: Image, wanted: ContainerConfig) -> Image:
+    """Append *wanted*'s layers and override the run-time fields it names.
+
+    The same image and wish give the same digests. Fields we do not know stay as they came. Fusion layers for another
+    architecture than the image's are left out. All digests and sizes of *wanted*'s layers have been verified.
+
+    Raises:
+        ManifestInvalid: the image's manifest and config are malformed, or do not fit each other.
+        NotSupported: it is no container image, but a chart, a SIF file or a manifest of schema 1.
+        TooLarge: the image would have more than `MAX_LAYERS` layers.
+    """
+    wanted = structs.replace(wanted, layers=_fitting(wanted.layers or (), _architecture(image)))
+    if wanted.is_empty:
+        return image
+    config = _augment_config(image, wanted)
+    return Image(_augment_manifest(image.manifest, config, wanted.layers or ()), config)
+
+
+def choose(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
+    """The entries of *index* to augment: each manifest for *platform* once or, where there are none, the nested
+    indexes, to be looked into in turn.
+
+    Raises:
+        ManifestUnknown: nothing in the index is for *platform*; the message says what is.
+    """
+    entries = {entry.digest: entry for entry in index.manifests}.values()
+    manifests = [entry for entry in entries if entry.media_type in MANIFESTS or not entry.media_type]
+    found = [entry for entry in manifests if entry.platform and platform.matches(entry.platform)]
+    found = found or [entry for entry in entries if entry.media_type in INDEXES]
+    if not found:
+        raise ManifestUnknown(f"The image is not made for {platform}, but for {_platforms(manifests)}")
+    return tuple(found)
+
+
+def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Document:
+    """Let *index* point at the documents that replaced those under the given digests, wherever it names them.
+
+    Attestations about a replaced image go, for they would be about another one; other entries stay as they are.
+    """
+    changed = {digest: document for digest, document in replaced.items() if document.digest != digest}
+    entries = zip(index.manifests, index.fields["manifests"], strict=True)
+    return index.changed(
+        manifests=[
+            _repointed(fields, changed[entry.digest]) if entry.digest in changed else fields
+            for entry, fields in entries
+            if _subject(entry) not in changed
+        ]
+    )
+
+
+def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
+    """*layers* without the Fusion layers for another architecture; all, when the image does not tell its own."""
+    return tuple(layer for layer in layers if not architecture or _fusion_of(layer) in (None, architecture))
+
+
+def _fusion_of(layer: ContainerLayer) -> str | None:
+    found = _FUSION.search(layer.location)
+    return canonical_architecture(found[1]) if found else None
+
+
+def _architecture(image: Image) -> str:
+    if not image.manifest.is_manifest or "rootfs" not in image.config.fields:
+        raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
+    return canonical_architecture(image.config.read_as(_Config).architecture)
+
+
+def _augment_manifest(manifest: Document, config: Document, layers: tuple[ContainerLayer, ...]) -> Document:
+    media_type = DOCKER_LAYER if manifest.kind == DOCKER_MANIFEST else OCI_LAYER
+    added = [{"mediaType": media_type, "size": layer.gzip_size, "digest": layer.gzip_digest} for layer in layers]
+    return manifest.changed(
+        config=_repointed(manifest.fields["config"], config),
+        layers=[*(manifest.fields["layers"] or ()), *added],
+    )
+
+
+def _repointed(descriptor: dict[str, Any], target: Document) -> dict[str, Any]:
+    """*descriptor* of *target* instead; an embedded copy of what it pointed at goes."""
+    kept = {name: value for name, value in descriptor.items() if name != "data"}
+    return kept | {"digest": target.digest, "size": target.size}
+
+
+def _augment_config(image: Image, wanted: ContainerConfig) -> Document:
+    """The config of *image* as *wanted*, with a history that accounts for every layer, as converters demand."""
+    config, layers = image.config, wanted.layers or ()
+    before, base_layers = config.read_as(_Config), image.manifest.layers
+    diff_ids = [*before.rootfs.diff_ids, *(layer.tar_digest for layer in layers)]
+    _check_counts(len(base_layers), len(before.rootfs.diff_ids), len(layers))
+    run = _run_fields(config.fields.get("config") or {}, before.config or _Run(), wanted)
+    history = _complete_history(config, before, base_layers)
+    history += [_history_entry(f"layer {layer.gzip_digest}") for layer in layers]
+    if run != (config.fields.get("config") or {}):
+        history.append(_history_entry("config") | {"empty_layer": True})
+    return Document(image.manifest.config.media_type, config.content).changed(
+        config=run,
+        history=history,
+        rootfs=config.fields["rootfs"] | {"diff_ids": diff_ids},
+    )
+
+
+def _check_counts(layers: int, diff_ids: int, added: int) -> None:
+    if layers != diff_ids:
+        raise ManifestInvalid(f"The image's manifest has {layers} layers, but its config {diff_ids} diff_ids")
+    if layers + added > MAX_LAYERS:
+        raise TooLarge(f"The image has {layers} layers and {added} are to be added; at most {MAX_LAYERS} can be")
+
+
+def _run_fields(fields: dict[str, Any], before: _Run, wanted: ContainerConfig) -> dict[str, Any]:
+    """*fields* with those that *wanted* names; Cmd stays when only Entrypoint is replaced, unlike in a Dockerfile."""
+    env = [*(wanted.env or ()), *_entry_chain(before.entrypoint)]
+    overridden = {
+        "Env": env and _merged([*(before.env or ()), *env]),
+        "Entrypoint": wanted.entrypoint,
+        "Cmd": wanted.cmd,
+        "WorkingDir": wanted.working_dir,
+    }
+    return fields | {name: value for name, value in overridden.items() if value}
+
+
+def _merged(env: Iterable[str]) -> list[str]:
+    """*env* with each name once: at its first place, with its last value, so that every runtime sees the same."""
+    return list({entry.partition("=")[0]: entry for entry in env}.values())
+
+
+def _entry_chain(entrypoint: list[str] | str | None) -> list[str]:
+    """What an entrypoint that replaces the image's own needs to call it."""
+    match entrypoint:
+        case None | "" | []:
+            return []
+        case str(command) | [command]:
+            return [f"{_ENTRY_CHAIN}={command}"]
+    return [f"{_ENTRY_CHAIN}={msgspec.json.encode(entrypoint).decode()}"]
+
+
+def _complete_history(config: Document, before: _Config, layers: tuple[Descriptor, ...]) -> list[dict[str, Any]]:
+    """The image's own history, with an entry for every layer that it leaves out."""
+    told = sum(not entry.empty_layer for entry in before.history or ())
+    untold = layers[told:]
+    return [*(config.fields.get("history") or ()), *(_history_entry(f"base layer {layer.digest}") for layer in untold)]
+
+
+def _history_entry(change: str) -> dict[str, Any]:
+    return {"created": _EPOCH, "created_by": f"wave augment: {change}"}
+
+
+def _subject(entry: Descriptor) -> Digest | None:
+    """The image that an entry of an index is an attestation about."""
+    named = (entry.annotations or {}).get(_SUBJECT)
+    return Digest(named) if named else None
+
+
+def _platforms(entries: Iterable[Descriptor]) -> str:
+    """The distinct platforms of *entries*, those of attestations aside."""
+    named = [entry.platform for entry in entries if entry.platform and entry.platform.get("os") != "unknown"]
+    return ", ".join(sorted({_spelt(platform) for platform in named})) or "no platform at all"
+
+
+def _spelt(platform: Mapping[str, object]) -> str:
+    parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
+    return "/".join(str(part) for part in parts if part)

@@ -1,0 +1,83 @@
+"""Credentials: who we are to a registry, as the operator wrote it down.
+
+Source: containers-auth.json(5), which is also Docker's `config.json`.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct, field
+
+from swell.oci.reference import DOCKER_HUB, Reference
+from swell.settings import SettingsInvalid
+
+_HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io"})
+
+
+class Credentials(Struct, frozen=True):
+    """A user name and its password, for HTTP Basic."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r}, ...)"
+
+    @property
+    def basic(self) -> str:
+        """The value of an `Authorization` header."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+class Keyring(Struct, frozen=True):
+    """Credentials by registry (`quay.io`) or by a path below one (`quay.io/team/tool`)."""
+
+    entries: Mapping[str, Credentials] = field(default_factory=dict)
+
+    def find(self, reference: Reference) -> Credentials | None:
+        """Those of the longest path that *reference* lies in, whole components only."""
+        path = reference.name
+        while path and path not in self.entries:
+            path = path.rpartition("/")[0]
+        return self.entries.get(path)
+
+
+class _Entry(Struct):
+    auth: str | None = None
+
+
+class _AuthFile(Struct):
+    auths: dict[str, _Entry] = {}
+
+
+def parse_auth_file(content: bytes) -> Keyring:
+    """Read an auth file; entries without an `auth` of their own (credential helpers, identity tokens) are left out.
+
+    Raises:
+        SettingsInvalid: it is no auth file. The message tells nothing of its secrets.
+    """
+    try:
+        file = msgspec.json.decode(content, type=_AuthFile)
+    except msgspec.MsgspecError as error:
+        raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
+    return Keyring({_path(key): _credentials(key, entry.auth) for key, entry in file.auths.items() if entry.auth})
+
+
+def _path(key: str) -> str:
+    """The path that *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
+    scheme, _, rest = key.rpartition("://")
+    host, slash, path = rest.strip("/").partition("/")
+    host = DOCKER_HUB if host in _HUB_NAMES else host.lower()
+    return host if not slash or scheme or path in {"v1", "v2"} else f"{host}/{path}"
+
+
+def _credentials(key: str, auth: str) -> Credentials:
+    try:
+        user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        colon = ""
+    if not colon:
+        raise SettingsInvalid(f"the registry auth file's entry for {key} does not hold base64 of user:password")
+    return Credentials(user, password.rstrip("\0"))

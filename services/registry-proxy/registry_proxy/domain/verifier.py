@@ -1,0 +1,50 @@
+"""The rule that no byte leaves under a wrong digest."""
+
+import hashlib
+
+from swell.errors import UpstreamFailed
+from swell.oci.digest import Digest
+
+
+class Verifier:
+    """Watches bytes go by that must have *digest* and, where it is known, *size*."""
+
+    def __init__(self, digest: Digest, size: int | None = None) -> None:
+        self._digest = digest
+        self._size = size
+        self._seen = 0
+        self._hash = hashlib.new(digest.partition(":")[0])
+
+    def update(self, piece: bytes) -> None:
+        """Take the next *piece*.
+
+        Raises:
+            UpstreamFailed: that makes more bytes than there should be.
+        """
+        self._seen += len(piece)
+        if self._size is not None and self._seen > self._size:
+            raise UpstreamFailed(f"what came as {self._digest} is longer than {self._size} bytes")
+        self._hash.update(piece)
+
+    def finish(self) -> None:
+        """Judge the whole.
+
+        Raises:
+            UpstreamFailed: it is too short, or has another digest.
+        """
+        if self._size is not None and self._seen != self._size:
+            raise UpstreamFailed(f"what came as {self._digest} has {self._seen} bytes instead of {self._size}")
+        if self._hash.hexdigest() != self._digest.partition(":")[2]:
+            raise UpstreamFailed(f"what came as {self._digest} has another digest")
+
+
+def verified(content: bytes, digest: Digest, size: int | None = None) -> bytes:
+    """*content*, which has *digest* and *size*.
+
+    Raises:
+        UpstreamFailed: it has not.
+    """
+    verifier = Verifier(digest, size)
+    verifier.update(content)
+    verifier.finish()
+    return content

@@ -1,0 +1,89 @@
+"""`swell.rpc.v1.Images`: the gateway's questions."""
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+
+from registry_proxy.domain.link import Link, sign
+from registry_proxy.pull import Pull, Pulls
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.oci.digest import parse_digest
+from swell.oci.platform import parse_platform
+from swell.oci.reference import parse_reference
+from swell.rpc.server import Context, answer
+from swell.rpc.v1 import images_pb2 as pb
+from swell.rpc.v1.images_pb2_grpc import ImagesServicer
+
+LINK_LIFE = 900  # seconds; a client follows a link at once, a cached one has half an answer's time left
+
+
+class ImagesHandler(ImagesServicer):
+    """*data_url* is how clients reach the data port, *link_key* what its links are signed with."""
+
+    def __init__(self, pulls: Pulls, data_url: str, link_key: bytes) -> None:
+        self._pulls = pulls
+        self._data_url = data_url
+        self._link_key = link_key
+
+    async def ResolveImage(  # noqa: N802
+        self, request: pb.ResolveImageRequest, context: Context
+    ) -> pb.ResolveImageResponse:
+        return await answer(context, "ResolveImage", partial(self._resolve, request))
+
+    async def GetManifest(  # noqa: N802
+        self, request: pb.GetManifestRequest, context: Context
+    ) -> pb.GetManifestResponse:
+        return await answer(context, "GetManifest", partial(self._manifest, request))
+
+    async def LocateBlob(  # noqa: N802
+        self, request: pb.LocateBlobRequest, context: Context
+    ) -> pb.LocateBlobResponse:
+        return await answer(context, "LocateBlob", partial(self._locate, request))
+
+    async def KeepLayer(  # noqa: N802
+        self, request: pb.KeepLayerRequest, context: Context
+    ) -> pb.KeepLayerResponse:
+        return await answer(context, "KeepLayer", partial(self._keep, request))
+
+    async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
+        return pb.ResolveImageResponse(digest=await self._pulls.resolve(parse_reference(request.image)))
+
+    async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
+        document = await self._pulls.manifest(from_proto(request.pull), request.reference)
+        return pb.GetManifestResponse(media_type=document.media_type, content=document.content)
+
+    async def _locate(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
+        pull = from_proto(request.pull)
+        found = await self._pulls.locate(pull, parse_digest(request.digest))
+        link = Link(
+            origin=found.origin,
+            registry=pull.image.registry,
+            repository=pull.image.repository,
+            digest=found.descriptor.digest,
+            size=found.descriptor.size,
+            media_type=found.descriptor.media_type,
+            expires=int(time.time()) + LINK_LIFE,
+        )
+        return pb.LocateBlobResponse(
+            url=self._data_url + sign(link, self._link_key),
+            size=link.size,
+            media_type=link.media_type,
+            expires=link.expires,
+        )
+
+    async def _keep(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
+        await self._pulls.keep(msgspec.json.decode(request.layer, type=ContainerLayer))
+        return pb.KeepLayerResponse()
+
+
+def from_proto(pull: pb.Pull) -> Pull:
+    config = pull.container_config
+    return Pull(
+        token=pull.token,
+        image=parse_reference(pull.image),
+        platform=parse_platform(pull.platform),
+        expires=datetime.fromtimestamp(pull.expires, UTC),
+        container_config=msgspec.json.decode(config, type=ContainerConfig) if config else ContainerConfig(),
+    )

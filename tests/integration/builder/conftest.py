@@ -1,0 +1,175 @@
+"""A registry with a password, a base image in it, and engines to build with."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+
+from builder.adapters.engine import BuildahEngine
+from builder.build import Recipe
+from builder.settings import EngineSettings
+
+NEEDED = ("buildah", "runc", "docker-registry", "busybox")
+READY_WITHIN = 10.0
+
+OpenEngine = Callable[..., AbstractAsyncContextManager[BuildahEngine]]
+
+
+@dataclass
+class Registry:
+    """A real registry on loopback that wants a password for everything."""
+
+    address: str
+    auth_file: Path
+    authorization: str
+
+    def fetch(self, path: str) -> tuple[bytes, str]:
+        """A document or blob under `/v2/`, and its digest as the registry tells it."""
+        accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+        headers = {"Authorization": self.authorization, "Accept": accept}
+        request = urllib.request.Request(f"http://{self.address}/v2/{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read(), answer.headers.get("Docker-Content-Digest", "")
+
+    def last_layer(self, repository: str, digest: str) -> tarfile.TarFile:
+        manifest = json.loads(self.fetch(f"{repository}/manifests/{digest}")[0])
+        blob, _ = self.fetch(f"{repository}/blobs/{manifest['layers'][-1]['digest']}")
+        return tarfile.open(fileobj=io.BytesIO(blob))
+
+
+class Output(list[bytes]):
+    """What a build told."""
+
+    async def __call__(self, line: bytes) -> None:
+        self.append(line)
+
+    @property
+    def text(self) -> str:
+        return b"\n".join(self).decode(errors="replace")
+
+
+def gzipped_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine() -> None:
+    """Builds are real: they need root, and buildah with its runtime."""
+    missing = [program for program in NEEDED if not shutil.which(program)]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+
+
+@pytest.fixture(scope="session")
+def registry(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    directory = tmp_path_factory.mktemp("registry")
+    address = f"127.0.0.1:{_free_port()}"
+    (directory / "htpasswd").write_bytes(b"swell:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
+    auth = base64.b64encode(b"swell:secret").decode()
+    (directory / "auth.json").write_text(json.dumps({"auths": {address: {"auth": auth}}}))
+    (directory / "config.json").write_text(json.dumps(_registry_configuration(directory, address)))
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", directory / "config.json"], stdout=log, stderr=log)
+    try:
+        _wait_for(address)
+        yield Registry(address, directory / "auth.json", f"Basic {auth}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _registry_configuration(directory: Path, address: str) -> dict[str, Any]:
+    return {
+        "version": "0.1",
+        "log": {"level": "error"},
+        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
+        "http": {"addr": address},
+        "auth": {"htpasswd": {"realm": "test", "path": str(directory / "htpasswd")}},
+    }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_for(address: str) -> None:
+    give_up = time.monotonic() + READY_WITHIN
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{address}/v2/", timeout=1)
+        except urllib.error.HTTPError:
+            return  # it answers, if only to ask for the password
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def open_engine(registry: Registry) -> OpenEngine:
+    def opened(workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
+        known = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
+        limit = {"build_timeout": timedelta(seconds=60)}
+        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | limit | settings)))
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+async def engine(open_engine: OpenEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BuildahEngine]:
+    async with open_engine(tmp_path_factory.mktemp("workspace")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+async def base(registry: Registry, engine: BuildahEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of busybox with its usual names."""
+    directory = tmp_path_factory.mktemp("base")
+    context = gzipped_tar(directory / "context.tar.gz", {"rootfs.tar": _busybox()})
+    target = f"{registry.address}/base:1"
+    recipe = Recipe(build_id="bd-base_1", target_image=target, containerfile=BASE, context=context)
+    await engine.build(recipe, Output())
+    return target
+
+
+BASE = "FROM scratch\nADD rootfs.tar /\n"
+
+
+def _busybox() -> bytes:
+    program = shutil.which("busybox")
+    assert program
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as rootfs:
+        rootfs.add(program, "bin/busybox")
+        for name in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
+            if name != "busybox":
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                rootfs.addfile(link)
+        for name in ("tmp", "etc", "proc"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            rootfs.addfile(folder)
+    return content.getvalue()

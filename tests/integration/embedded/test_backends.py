@@ -1,0 +1,205 @@
+"""The real backends as a stack runs them: closed, on loopback, keeping what they were given."""
+
+import asyncio
+import io
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from signal import Signals
+from urllib.parse import urlsplit
+
+import aiohttp
+import minio
+import nats
+import pytest
+import redis.asyncio
+import redis.exceptions
+import urllib3
+from nats.js.api import StreamConfig
+
+from swell_embedded.backends import BACKENDS
+from swell_embedded.errors import CannotStart
+from swell_embedded.ports import Ports
+from swell_embedded.stack import Stack, open_backends, open_stack
+from tests.integration.embedded.processes import LOOPBACK, listening
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """All four backends."""
+    async with open_backends(tmp_path_factory.mktemp("four"), environment={}) as stack:
+        yield stack
+
+
+def password_of(stack: Stack) -> str:
+    return urlsplit(stack.env["SWELL_REDIS_URL"]).password or ""
+
+
+def objects(stack: Stack, secret_key: str | None = None) -> minio.Minio:
+    endpoint = stack.env["SWELL_S3_ENDPOINT"].removeprefix("http://")
+    keys = stack.env["SWELL_S3_ACCESS_KEY"], secret_key or stack.env["SWELL_S3_SECRET_KEY"]
+    pool = urllib3.PoolManager(retries=False, timeout=10)
+    return minio.Minio(endpoint, *keys, secure=False, region="us-east-1", http_client=pool)
+
+
+async def test_everything_listens_on_loopback_and_on_known_ports_only(stack: Stack) -> None:
+    """Some of these servers ask for no password; nobody on the network may reach them."""
+    found = listening({stack.pid(name) for name in BACKENDS})
+
+    assert {address for address, _ in found} == {LOOPBACK}
+    known = {stack.ports.nats, stack.ports.redis, stack.ports.registry, *stack.ports.s3_ports}
+    assert {stack.ports.nats, stack.ports.redis, stack.ports.registry, stack.ports.s3} <= {port for _, port in found}
+    assert {port for _, port in found} <= known
+
+
+async def test_redis_refuses_whoever_has_no_password(stack: Stack) -> None:
+    """Any user of the machine can connect to loopback."""
+    async with redis.asyncio.Redis(port=stack.ports.redis) as stranger:
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            await stranger.ping()
+
+
+async def test_nats_refuses_whoever_has_no_password(stack: Stack) -> None:
+    """Any user of the machine can connect to loopback."""
+
+    async def quiet(_: Exception) -> None: ...
+
+    with pytest.raises(nats.errors.Error, match="Authorization"):
+        await nats.connect(f"nats://127.0.0.1:{stack.ports.nats}", allow_reconnect=False, error_cb=quiet)
+
+
+async def test_s3_refuses_a_wrong_key(stack: Stack) -> None:
+    """Any user of the machine can connect to loopback."""
+    with pytest.raises(minio.error.S3Error, match="AccessDenied"):
+        await asyncio.to_thread(objects(stack, secret_key="another").bucket_exists, "swell-logs")
+
+
+async def test_the_registry_refuses_whoever_has_no_password(stack: Stack) -> None:
+    """Images of one user are not for every user of the machine."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://{stack.registry.address}/v2/") as answer:
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "complaint"),
+    [("pull", "swell/build", "unauthorized"), ("pull", "library/none", "404"), ("push", "swell/build", "404")],
+)
+async def test_only_who_pushes_may_read_what_was_built(stack: Stack, file: str, path: str, complaint: str) -> None:
+    """A user's FROM pulls with the pull file; it must not open other users' builds."""
+    repository = f"docker://{stack.registry.address}/{path}"
+    auth_file = stack.env[f"SWELL_{file.upper()}_AUTH_FILE"]
+    asking = await asyncio.create_subprocess_exec(
+        *("skopeo", "list-tags", "--tls-verify=false", "--authfile", auth_file, repository),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asking.communicate()
+
+    assert complaint in said.decode().lower()
+
+
+async def test_what_was_stored_is_there_the_next_time(tmp_path: Path) -> None:
+    """A second run in the same home is the same Swell, whatever ports it has."""
+    async with open_backends(tmp_path, environment={}) as stack:
+        await _store(stack)
+        passwords = stack.registry.password
+
+    async with open_backends(tmp_path, environment={}) as stack:
+        await _expect_stored(stack)
+        assert stack.registry.password == passwords
+
+
+async def test_what_was_stored_survives_kill_9(tmp_path: Path) -> None:
+    """The backends answer only for what is on its way to the disk."""
+    async with open_backends(tmp_path, ("nats", "redis", "s3"), environment={}) as stack:
+        await _store(stack)
+        for name in ("nats", "redis", "s3"):
+            stack.kill(name)
+            await stack.restart(name)
+
+        await _expect_stored(stack)
+
+
+async def _store(stack: Stack) -> None:
+    async with redis.asyncio.Redis.from_url(stack.env["SWELL_REDIS_URL"]) as client:
+        await client.set("kept", "in redis")
+    connection = await nats.connect(stack.env["SWELL_NATS_URL"])
+    await connection.jetstream().add_stream(StreamConfig(name="kept", subjects=["kept"]))
+    await connection.jetstream().publish("kept", b"in nats")
+    await connection.close()
+    await asyncio.to_thread(objects(stack).put_object, "swell-logs", "kept", io.BytesIO(b"in s3"), 5)
+
+
+async def _expect_stored(stack: Stack) -> None:
+    async with redis.asyncio.Redis.from_url(stack.env["SWELL_REDIS_URL"]) as client:
+        assert await client.get("kept") == b"in redis"
+    connection = await nats.connect(stack.env["SWELL_NATS_URL"])
+    assert (await connection.jetstream().get_msg("kept", 1)).data == b"in nats"
+    await connection.close()
+    found = await asyncio.to_thread(objects(stack).get_object, "swell-logs", "kept")
+    assert found.read() == b"in s3"
+    found.release_conn()
+
+
+async def test_two_stacks_live_side_by_side(tmp_path: Path) -> None:
+    """Each has its own ports and passwords: one's key does not open the other."""
+    async with (
+        open_backends(tmp_path / "a", ["redis"], environment={}) as one,
+        open_backends(tmp_path / "b", ["redis"], environment={}) as other,
+        redis.asyncio.Redis.from_url(one.env["SWELL_REDIS_URL"]) as client,
+    ):
+        assert one.ports.redis != other.ports.redis
+        assert await client.ping()
+        with pytest.raises(redis.exceptions.AuthenticationError):
+            await client.auth(password_of(other))
+
+
+async def test_one_home_is_for_one_stack(tmp_path: Path) -> None:
+    """Two servers that append to one file damage it."""
+    async with open_backends(tmp_path, [], environment={}):
+        with pytest.raises(CannotStart, match="another Swell runs in"):
+            async with open_backends(tmp_path, [], environment={}):
+                raise AssertionError("the second must not start")
+
+
+async def test_the_operators_own_server_takes_the_place_of_ours(stack: Stack, tmp_path: Path) -> None:
+    """Whoever names a server gets that one, and no second beside it."""
+    theirs = {name: stack.env[name] for name in ("SWELL_NATS_URL", "SWELL_BUILD_REPOSITORY", "SWELL_S3_ENDPOINT")}
+    keys = {name: stack.env[name] for name in ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")}
+
+    async with open_stack(tmp_path, Ports.free(), [], environment=theirs | keys) as mixed:
+        assert mixed.pid("redis")
+        for name in ("nats", "s3", "registry"):
+            with pytest.raises(KeyError):
+                mixed.pid(name)
+        assert mixed.env.items() >= theirs.items()
+
+
+async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    """The operator reads which port, what for, and whom to end."""
+    ports = Ports.free()
+    sentence = rf"port {ports.redis}, meant for redis, is taken by .*\(pid {os.getpid()}\)"
+    with socket.create_server(("127.0.0.1", ports.redis)), pytest.raises(CannotStart, match=sentence):
+        async with open_stack(tmp_path, ports, [], environment={}):
+            raise AssertionError("nothing must start")
+
+    assert not any(os.scandir(tmp_path / "logs"))
+
+
+async def test_a_missing_command_is_named_with_its_package(tmp_path: Path) -> None:
+    """The operator reads what to install, and how."""
+    with pytest.raises(CannotStart, match=r"lacks docker-registry.*`make system`, or `apt-get install docker-registry"):
+        async with open_stack(tmp_path, Ports.free(), [], environment={"PATH": str(tmp_path)}):
+            raise AssertionError("nothing must start")
+
+
+async def test_a_stopped_backend_comes_back_on_its_port(tmp_path: Path) -> None:
+    """Clients that know the address find it again."""
+    async with open_backends(tmp_path, ["redis"], environment={}) as stack:
+        before = stack.pid("redis")
+        stack.kill("redis", Signals.SIGTERM)
+        await stack.restart("redis")
+
+        assert stack.pid("redis") != before
+        async with redis.asyncio.Redis.from_url(stack.env["SWELL_REDIS_URL"]) as client:
+            assert await client.ping()

@@ -1,0 +1,89 @@
+"""What each service is told: enough, and no more."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from swell_embedded.errors import CannotStart
+from swell_embedded.ports import Ports
+from swell_embedded.services import SERVICES, program
+from swell_embedded.site import Site, prepare
+
+STORES = {"SWELL_REDIS_URL", "SWELL_NATS_URL", "SWELL_S3_ENDPOINT", "SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY"}
+
+
+def told(site: Site) -> dict[str, Mapping[str, str]]:
+    return {service.name: program(service, site).environment for service in SERVICES}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return prepare(tmp_path, Ports.default(), {"PATH": "/usr/bin"})
+
+
+def test_every_service_is_told_where_it_listens_and_where_the_stores_are(site: Site) -> None:
+    """Nothing is left to configure."""
+    for service in SERVICES:
+        environment = told(site)[service.name]
+        assert environment["SWELL_LISTEN"] == f"127.0.0.1:{getattr(site.ports, service.listens[0])}"
+        assert environment.keys() >= STORES
+        assert service.command[:2] == (sys.executable, "-m")
+
+
+def test_a_secret_goes_only_to_whom_it_concerns(site: Site) -> None:
+    """Who signs links has the key; who pushes has the registry's password."""
+    having = {
+        name: {service for service, environment in told(site).items() if name in environment}
+        for name in ("SWELL_LINK_KEY", "SWELL_PUSH_AUTH_FILE", "SWELL_REGISTRY_AUTH_FILE")
+    }
+
+    assert having == {
+        "SWELL_LINK_KEY": {"registry-proxy"},
+        "SWELL_PUSH_AUTH_FILE": {"builder"},
+        "SWELL_REGISTRY_AUTH_FILE": {"registry-proxy"},
+    }
+
+
+def test_secrets_are_readable_by_their_owner_only(site: Site) -> None:
+    """The home lies in a checkout, where others may look."""
+    for file in (site.home / "secrets.json", *(site.home / "auth").iterdir()):
+        assert file.stat().st_mode & 0o077 == 0
+
+
+def test_the_operators_word_goes_before_ours(tmp_path: Path) -> None:
+    """Each variable of ours can be set from outside; SWELL_LISTEN means the public port."""
+    operators = {"SWELL_LOG_LEVEL": "DEBUG", "SWELL_LISTEN": "0.0.0.0:8080", "SWELL_TOKEN_TTL": "PT1H"}
+    site = prepare(tmp_path, Ports.default(operators), operators)
+
+    assert {environment["SWELL_LOG_LEVEL"] for environment in told(site).values()} == {"DEBUG"}
+    assert {environment["SWELL_TOKEN_TTL"] for environment in told(site).values()} == {"PT1H"}
+    assert told(site)["gateway"]["SWELL_LISTEN"] == "0.0.0.0:8080"
+    assert told(site)["gateway"]["SWELL_SERVER_URL"] == "http://localhost:8080"
+    assert told(site)["builder"]["SWELL_LISTEN"] == "127.0.0.1:9102"
+
+
+def test_the_operators_registries_are_added_to_ours(tmp_path: Path) -> None:
+    """One auth file from outside does not shut us out of our own registry."""
+    theirs = tmp_path / "auth.json"
+    theirs.write_text('{"auths": {"registry.example.com": {"auth": "dTpw"}}}')
+    site = prepare(tmp_path / "home", Ports.default(), {"SWELL_REGISTRY_AUTH_FILE": str(theirs)})
+
+    merged = msgspec.json.decode(Path(told(site)["registry-proxy"]["SWELL_REGISTRY_AUTH_FILE"]).read_bytes())
+
+    assert merged["auths"].keys() == {"registry.example.com", "localhost:9500"}
+
+
+def test_an_s3_server_without_keys_is_refused(tmp_path: Path) -> None:
+    """Ours would not open it."""
+    with pytest.raises(CannotStart, match="SWELL_S3_ACCESS_KEY and SWELL_S3_SECRET_KEY"):
+        prepare(tmp_path, Ports.default(), {"SWELL_S3_ENDPOINT": "https://s3.example.com"})
+
+
+def test_damaged_secrets_are_named(tmp_path: Path) -> None:
+    """A new password would shut us out of the data; the operator decides."""
+    (tmp_path / "secrets.json").write_text("{")
+    with pytest.raises(CannotStart, match=r"secrets\.json is damaged"):
+        prepare(tmp_path, Ports.default(), {})

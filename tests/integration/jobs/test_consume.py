@@ -1,0 +1,176 @@
+"""Jobs over a real NATS server: taken once, never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from structlog.contextvars import get_contextvars
+
+from swell.errors import Unavailable
+from swell.jobs.consume import Handler, consume, hear
+from swell.jobs.messages import BuildDone, BuildJob
+from swell.jobs.publish import publish
+from swell.jobs.streams import Nats
+from swell.log import tracing
+
+LEASE = timedelta(seconds=1)
+
+
+def job(build_id: str) -> BuildJob:
+    return BuildJob(id=build_id, target_image="r/i:t", containerfile="FROM a", platform="linux/amd64")
+
+
+class Worker:
+    """Takes jobs, and does with each what *does* does."""
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+
+    async def __call__(self, message: BuildJob, attempt: int) -> None:
+        await self.taken.put((message.id, attempt))
+        await self.does(message.id, attempt)
+
+    async def does(self, build_id: str, attempt: int) -> None:
+        """Nothing: the job is done."""
+
+    async def next(self) -> tuple[str, int]:
+        async with asyncio.timeout(15):
+            return await self.taken.get()
+
+
+@asynccontextmanager
+async def working(nats: Nats, worker: Handler[BuildJob], **options: object) -> AsyncIterator[None]:
+    task = asyncio.create_task(
+        consume(nats.stream, "builder", BuildJob, worker, lease=LEASE, **options)  # type: ignore[arg-type]
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def jobs_left(nats: Nats) -> int:
+    """How many jobs nobody has finished, asked until the server has taken in the last acknowledgement."""
+    for _ in range(50):
+        left = (await nats.stream.stream_info("JOBS")).state.messages
+        if not left:
+            break
+        await asyncio.sleep(0.05)
+    return left
+
+
+async def test_a_job_said_twice_is_done_once(nats: Nats) -> None:
+    """A gateway that is not sure whether it said it says it again."""
+    worker = Worker()
+    for build_id in ("bd-1_1", "bd-1_1", "bd-2_1"):
+        await publish(nats.stream, job(build_id))
+    async with working(nats, worker):
+        done = [await worker.next(), await worker.next()]
+
+    assert done == [("bd-1_1", 1), ("bd-2_1", 1)]
+    assert await jobs_left(nats) == 0
+
+
+async def test_a_job_longer_than_its_lease_stays_with_its_worker(nats: Nats) -> None:
+    """Heartbeats keep it: nobody else is given the job while it is being done."""
+
+    class Slow(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            await asyncio.sleep(LEASE.total_seconds() * 2.5)
+
+    worker = Slow()
+    await publish(nats.stream, job("bd-1_1"))
+    async with working(nats, worker, slots=2, drain=timedelta(seconds=10)):
+        assert await worker.next() == ("bd-1_1", 1)
+
+    assert worker.taken.empty()
+    assert await jobs_left(nats) == 0
+
+
+async def test_a_worker_that_is_stopped_gives_its_job_back(nats: Nats) -> None:
+    """At once, not after the lease: the next attempt counts on."""
+
+    class Stuck(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            await asyncio.Event().wait()
+
+    stuck, next_one = Stuck(), Worker()
+    await publish(nats.stream, job("bd-1_1"))
+    async with working(nats, stuck):
+        assert await stuck.next() == ("bd-1_1", 1)
+    async with working(nats, next_one):
+        assert await next_one.next() == ("bd-1_1", 2)
+
+
+async def test_a_job_is_put_back_while_something_is_away(nats: Nats) -> None:
+    class Unlucky(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            if attempt == 1:
+                raise Unavailable
+
+    worker = Unlucky()
+    await publish(nats.stream, job("bd-1_1"))
+    async with working(nats, worker):
+        assert [await worker.next(), await worker.next()] == [("bd-1_1", 1), ("bd-1_1", 2)]
+    assert await jobs_left(nats) == 0
+
+
+async def test_an_unreadable_job_does_not_stop_the_others(nats: Nats) -> None:
+    worker = Worker()
+    await nats.stream.publish(BuildJob.subject, b"{not json")
+    await publish(nats.stream, job("bd-2_1"))
+    async with working(nats, worker):
+        assert await worker.next() == ("bd-2_1", 1)
+    assert await jobs_left(nats) == 0
+
+
+async def test_slots_bound_what_is_done_at_once(nats: Nats) -> None:
+    at_once = most = 0
+
+    class Counting(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.1)
+            at_once -= 1
+
+    worker = Counting()
+    for number in range(6):
+        await publish(nats.stream, job(f"bd-{number}_1"))
+    async with working(nats, worker, slots=2, drain=timedelta(seconds=5)):
+        for _ in range(6):
+            await worker.next()
+
+    assert most == 2
+
+
+async def test_the_trace_travels_with_the_job(nats: Nats) -> None:
+    """One request can be followed through the logs of all services."""
+    seen: dict[str, object] = {}
+
+    class Looking(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            seen.update(get_contextvars())
+
+    worker = Looking()
+    with tracing("request-7", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        await publish(nats.stream, job("bd-1_1"))
+    async with working(nats, worker, drain=timedelta(seconds=5)):
+        await worker.next()
+
+    assert (seen["request_id"], seen["trace_id"]) == ("request-7", "0af7651916cd43dd8448eb211c80319c")
+
+
+async def test_news_reach_whoever_listens(nats: Nats) -> None:
+    from tests.unit.gateway.conftest import NOON
+
+    heard: asyncio.Queue[BuildDone] = asyncio.Queue()
+    await hear(nats, BuildDone, heard.put_nowait)
+    done = BuildDone(id="bd-1_1", target_image="r/i:t", platform="linux/amd64", succeeded=True, finished=NOON)
+    await publish(nats.stream, done)
+
+    async with asyncio.timeout(5):
+        assert await heard.get() == done

@@ -1,0 +1,144 @@
+"""The guard and the redirects, against servers that are really there."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from swell.errors import AddressForbidden, UpstreamFailed
+from swell.outbound import Policy, follow, open_session, pieces, read, send
+from tests.integration.registry_proxy.support import Script, broken_off, said
+
+SECRET = {"Authorization": "Basic c2VjcmV0"}
+
+
+async def test_an_allowed_host_does_not_open_its_address_for_other_names(script: Script) -> None:
+    """`localhost` and 127.0.0.1 are one address; only the name that the operator wrote down leads there."""
+    async with open_session(Policy(frozenset({f"localhost:{script.url.port}"}))) as session:
+        async with await send(session, "GET", script.url.with_host("localhost"), {}) as response:
+            assert response.status == 404
+        with pytest.raises(AddressForbidden):
+            await send(session, "GET", script.url, {})
+
+    assert len(script.seen) == 1
+
+
+async def test_a_redirect_to_a_forbidden_address_is_refused(script: Script) -> None:
+    """The favourite way to a cloud's metadata."""
+    script.on("/layer", said(302, Location="http://169.254.169.254/latest/meta-data/"))
+
+    async with open_session(Policy(frozenset({script.authority}))) as session:
+        with pytest.raises(AddressForbidden):
+            await follow(session, "GET", script.url / "layer", {})
+
+
+async def test_credentials_stay_with_their_origin(
+    script: Script, other: Script, session: aiohttp.ClientSession
+) -> None:
+    """Storage behind a redirect is somebody else: the same host on another port is another origin."""
+    script.on("/a", said(307, Location="/b?x=%2F"))
+    script.on("/b", said(307, Location=str(other.url / "c")))
+    other.on("/c", said(body=b"here"))
+
+    async with await follow(session, "GET", script.url / "a", SECRET) as response:
+        assert await read(response, 10) == b"here"
+
+    assert script.asked("/b") == [SECRET["Authorization"]]
+    assert script.seen[1][1].raw_query_string == "x=%2F"
+    assert other.asked("/c") == [None]
+
+
+@pytest.mark.parametrize(
+    "location", ["", "http://", "ftp://example.org/x", "file:///etc/passwd", "http://[", "http://exa mple/", "//"]
+)
+async def test_a_redirect_to_nowhere_is_the_upstreams_failure(
+    script: Script, session: aiohttp.ClientSession, location: str
+) -> None:
+    """Whatever a Location says, we end with a sentence."""
+    script.on("/a", said(302, Location=location))
+
+    with pytest.raises(UpstreamFailed):
+        await follow(session, "GET", script.url / "a", {})
+
+
+async def test_a_loop_ends_after_ten_hops(script: Script, session: aiohttp.ClientSession) -> None:
+    """A host that a user names must not keep us busy."""
+    script.on("/a", said(302, Location="/a"))
+
+    with pytest.raises(UpstreamFailed, match="more than 10"):
+        await follow(session, "GET", script.url / "a", {})
+
+    assert len(script.seen) == 11
+
+
+async def test_a_user_in_a_location_is_dropped(script: Script, other: Script, session: aiohttp.ClientSession) -> None:
+    """The library would make credentials of it."""
+    script.on("/a", said(302, Location=str((other.url / "b").with_user("me").with_password("pw"))))
+    other.on("/b", said())
+
+    async with await follow(session, "GET", script.url / "a", {}):
+        assert other.asked("/b") == [None]
+
+
+async def test_we_ask_plainly_and_take_bytes_as_they_are(script: Script, session: aiohttp.ClientSession) -> None:
+    """A digest is of the bytes as stored: nothing may be decoded on the way. No cookie is kept, no proxy used."""
+    script.on("/a", said(body=b"not really gzip", Content_Encoding="gzip", Set_Cookie="a=b"))
+    for _ in range(2):
+        async with await send(session, "GET", script.url / "a", {}) as response:
+            assert await read(response, 100) == b"not really gzip"
+
+    assert script.headers[1]["Accept-Encoding"] == "identity"
+    assert script.headers[1]["User-Agent"].startswith("swell/")
+    assert "Cookie" not in script.headers[1]
+
+
+async def test_a_body_beyond_the_limit_is_not_read(script: Script, session: aiohttp.ClientSession) -> None:
+    """Memory is bounded by us, not by whom a user names."""
+    script.on("/a", said(body=bytes(3 << 20)))
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
+            await read(response, 1000)
+
+
+async def test_a_body_that_breaks_off_is_the_upstreams_failure(script: Script, session: aiohttp.ClientSession) -> None:
+    """Half a body must not look like a whole one."""
+    script.on("/a", broken_off(b"half", 8))
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        with pytest.raises(UpstreamFailed, match="broke off"):
+            await read(response, 100)
+
+
+async def test_a_port_where_nobody_is_says_so(session: aiohttp.ClientSession) -> None:
+    """The message names the host, and nothing of our inside."""
+    with pytest.raises(UpstreamFailed, match=r"^127\.0\.0\.1:9 cannot be reached$"):
+        await send(session, "GET", URL("http://127.0.0.1:9/"), {})
+
+
+async def test_reading_slowly_holds_the_upstream_back(script: Script, session: aiohttp.ClientSession) -> None:
+    """A slow client must cost megabytes, not the whole layer."""
+    size, sent = 64 << 20, 0
+
+    async def endless(request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+        nonlocal sent
+        response = aiohttp.web.StreamResponse(headers={"Content-Length": str(size)})
+        await response.prepare(request)
+        while sent < size:
+            await response.write(bytes(1 << 18))
+            sent += 1 << 18
+        return response
+
+    script.on("/a", endless)
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        body = pieces(response)
+        await anext(body)
+        seen = -1
+        while sent != seen:
+            seen = sent
+            await asyncio.sleep(0.2)
+
+        assert sent < size // 2
+        response.close()
+        await body.aclose()

@@ -1,0 +1,126 @@
+"""Layers by URL are fetched once, verified, and kept."""
+
+import asyncio
+import gzip
+
+import aiohttp
+import pytest
+from msgspec import structs
+
+from registry_proxy.adapters.layers import Layers
+from swell.api.containers import ContainerLayer
+from swell.errors import AddressForbidden, BadRequest, BlobUnknown, DigestInvalid, SwellError, TooLarge, UpstreamFailed
+from swell.oci.digest import digest_of
+from swell.outbound import Policy, open_session
+from swell.store.blobs import Blobs
+from swell.store.objects import MemoryObjects
+from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
+
+IMAGE = make_image()
+DIGEST = digest_of(IMAGE.layer)
+
+
+def layer_at(script: Script) -> ContainerLayer:
+    return ContainerLayer(
+        location=str(script.url / "layer.tar.gz"),
+        gzip_digest=DIGEST,
+        gzip_size=len(IMAGE.layer),
+        tar_digest=digest_of(IMAGE.tar),
+    )
+
+
+@pytest.fixture
+def blobs() -> Blobs:
+    return Blobs(MemoryObjects())
+
+
+@pytest.fixture
+async def layers(session: aiohttp.ClientSession, blobs: Blobs) -> Layers:
+    return Layers(session, blobs, limit=1 << 20, tar_limit=1 << 20)
+
+
+async def kept(blobs: Blobs) -> bytes:
+    async with blobs.open(DIGEST) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+async def test_a_layer_is_fetched_once_for_all_who_ask(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """Also for those who come later: it is in the store then, and its server may be gone."""
+    script.on("/layer.tar.gz", said(302, Location="/there"))
+    script.on("/there", said(body=IMAGE.layer))
+
+    await asyncio.gather(*(layers.ensure(layer_at(script)) for _ in range(20)))
+    await layers.ensure(layer_at(script))
+
+    assert await kept(blobs) == IMAGE.layer
+    assert len(script.asked("/there")) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (said(404), BlobUnknown),
+        (said(500), UpstreamFailed),
+        (said(body=make_image("other").layer), DigestInvalid),
+        (said(body=gzip.compress(bytes(8 << 20))), TooLarge),
+        (said(body=bytes(2 << 20)), BadRequest),
+        (said(body=b"<html>not found</html>"), BadRequest),
+        (broken_off(IMAGE.layer[:50], len(IMAGE.layer)), UpstreamFailed),
+    ],
+)
+async def test_what_is_not_the_layer_is_never_kept(
+    script: Script, layers: Layers, blobs: Blobs, answer: Answer, error: type[SwellError]
+) -> None:
+    """An error page kept as a layer would break every later pull."""
+    script.on("/layer.tar.gz", answer)
+
+    with pytest.raises(error):
+        await layers.ensure(layer_at(script))
+
+    assert await blobs.size(DIGEST) is None
+
+
+async def test_a_layer_larger_than_the_limit_is_not_read_to_its_end(
+    script: Script, session: aiohttp.ClientSession, blobs: Blobs
+) -> None:
+    """Our disk is not for whoever sends a URL."""
+    script.on("/layer.tar.gz", said(body=IMAGE.layer))
+
+    with pytest.raises(TooLarge):
+        await Layers(session, blobs, limit=100).ensure(layer_at(script))
+
+
+@pytest.mark.parametrize("missing", ["gzip_digest", "gzip_size", "tar_digest"])
+async def test_a_layer_that_does_not_say_what_it_is_is_refused(script: Script, layers: Layers, missing: str) -> None:
+    """The manifest that names it is made before it is here."""
+    with pytest.raises(BadRequest, match="gzipDigest, gzipSize and tarDigest"):
+        await layers.ensure(structs.replace(layer_at(script), **{missing: None}))
+
+
+async def test_a_wrong_size_is_found_without_fetching(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """A manifest with that size could not be pulled."""
+    await blobs.put(DIGEST, IMAGE.layer)
+
+    with pytest.raises(DigestInvalid):
+        await layers.ensure(structs.replace(layer_at(script), gzip_size=7))
+
+    assert not script.seen
+
+
+async def test_a_submitted_layer_must_be_in_the_store(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """The gateway put it there; we have no other place to look."""
+    submitted = structs.replace(layer_at(script), location="data:")
+
+    with pytest.raises(BlobUnknown):
+        await layers.ensure(submitted)
+    await blobs.put(DIGEST, IMAGE.layer)
+    await layers.ensure(submitted)
+
+
+async def test_a_layer_at_a_forbidden_address_is_not_fetched(script: Script, blobs: Blobs) -> None:
+    """A location is a user's word."""
+    async with open_session(Policy()) as session:
+        with pytest.raises(AddressForbidden):
+            await Layers(session, blobs).ensure(layer_at(script))
+
+    assert not script.seen

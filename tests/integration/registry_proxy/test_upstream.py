@@ -1,0 +1,355 @@
+"""How we read from registries: a scripted one shows each of their habits and faults."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from registry_proxy.adapters import upstream as module
+from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver import Body, Redirect
+from registry_proxy.domain.credentials import Credentials, Keyring
+from swell.errors import (
+    BlobUnknown,
+    Denied,
+    ManifestInvalid,
+    ManifestUnknown,
+    SwellError,
+    TooManyRequests,
+    UpstreamFailed,
+)
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest, digest_of
+from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_MANIFEST
+from swell.oci.reference import Reference, parse_reference
+from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
+
+IMAGE = make_image()
+DIGEST = digest_of(IMAGE.manifest)
+PATH = "/v2/team/tool/manifests/1"
+CONFIG = Descriptor(media_type=OCI_CONFIG, digest=digest_of(IMAGE.config), size=len(IMAGE.config))
+CONFIG_PATH = f"/v2/team/tool/blobs/{CONFIG.digest}"
+
+good = said(body=IMAGE.manifest, content_type=OCI_MANIFEST, Docker_Content_Digest=DIGEST)
+
+
+def tool(script: Script, version: str = ":1") -> Reference:
+    return parse_reference(f"{script.authority}/team/tool{version}")
+
+
+def challenged(
+    script: Script, by: str = 'Bearer realm="{url}/token",service="reg",scope="repository:other:push"'
+) -> Answer:
+    return said(401, b"go away", WWW_Authenticate=by.format(url=script.url))
+
+
+def guarded(script: Script, *tokens: str) -> Answer:
+    """Shows the manifest to whoever has one of *tokens*."""
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        shown = request.headers.get("Authorization")
+        found = good if shown in {f"Bearer {token}" for token in tokens} else challenged(script)
+        return found(request)  # type: ignore[return-value]
+
+    return answer
+
+
+def token(text: str, **more: object) -> Answer:
+    return said(body=json.dumps({"token": text, **more}).encode())
+
+
+def with_credentials(session: aiohttp.ClientSession, script: Script) -> RegistryUpstream:
+    return RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")}))
+
+
+async def test_a_manifest_comes_with_its_bytes_and_type(script: Script, upstream: RegistryUpstream) -> None:
+    """We ask for every type that we know, whatever our client accepts."""
+    script.on(PATH, good)
+
+    document = await upstream.fetch_manifest(tool(script))
+
+    assert (document.content, document.media_type, document.digest) == (IMAGE.manifest, OCI_MANIFEST, DIGEST)
+    assert script.headers[0]["Accept"] == ACCEPT
+
+
+async def test_an_anonymous_token_is_fetched_once_and_used_again(script: Script, upstream: RegistryUpstream) -> None:
+    """The scope is ours: pulling from this repository, whatever the challenge says."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=300))
+
+    for _ in range(3):
+        await upstream.fetch_manifest(tool(script))
+
+    [(_, url, authorization)] = [seen for seen in script.seen if seen[1].path == "/token"]
+    assert dict(url.query) == {"service": "reg", "scope": "repository:team/tool:pull"}
+    assert authorization is None
+    assert script.asked(PATH) == [None, "Bearer abc", "Bearer abc", "Bearer abc"]
+
+
+async def test_a_hundred_pulls_at_once_fetch_one_token(script: Script, upstream: RegistryUpstream) -> None:
+    """Token services have limits, too."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+
+    await asyncio.gather(*(upstream.fetch_manifest(tool(script)) for _ in range(100)))
+
+    assert len(script.asked("/token")) == 1
+
+
+async def test_credentials_go_to_the_realm_and_not_to_the_registry(
+    script: Script, session: aiohttp.ClientSession
+) -> None:
+    """With Bearer, the registry sees the token only. Azure calls it `access_token`."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", said(body=b'{"access_token": "abc"}'))
+
+    await with_credentials(session, script).fetch_manifest(tool(script))
+
+    assert script.asked("/token") == [Credentials("me", "secret").basic]
+    assert script.asked(PATH) == [None, "Bearer abc"]
+
+
+async def test_a_token_that_is_refused_is_fetched_anew_once(script: Script, upstream: RegistryUpstream) -> None:
+    """It may have been revoked before its time; a registry that refuses the new one as well means it."""
+    script.on(PATH, guarded(script, "first"))
+    script.on("/token", token("first"), token("second"))
+    await upstream.fetch_manifest(tool(script))
+    script.on(PATH, guarded(script, "second"))
+
+    await upstream.fetch_manifest(tool(script))
+
+    script.on(PATH, challenged(script))
+    with pytest.raises(Denied):
+        await upstream.fetch_manifest(tool(script))
+
+
+async def test_an_expired_token_is_not_shown(script: Script, upstream: RegistryUpstream) -> None:
+    """One that lives no longer than our margin is used once."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=1))
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(tool(script))
+
+    assert len(script.asked("/token")) == 2
+
+
+async def test_tokens_are_not_shared_between_credentials(script: Script, session: aiohttp.ClientSession) -> None:
+    """Two teams with the same user name and passwords that begin alike are two teams."""
+    keys = Keyring({
+        f"{script.authority}/team": Credentials("_json_key", '{"key": 1}'),
+        f"{script.authority}/team/tool": Credentials("_json_key", '{"key": 2}'),
+    })  # fmt: skip
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/v2/team/other/manifests/1", guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    upstream = RegistryUpstream(session, keys)
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/other:1"))
+
+    assert script.asked("/token") == [
+        keys.entries[f"{script.authority}/{path}"].basic for path in ("team/tool", "team")
+    ]
+
+
+@pytest.mark.parametrize(
+    "realm", ["ftp://x/token", "/token", "http://", "http://[", "http://me:pw@127.0.0.1/token", "file:///etc/passwd"]
+)
+async def test_a_realm_that_makes_no_sense_gets_no_credentials(
+    script: Script, session: aiohttp.ClientSession, realm: str
+) -> None:
+    """It comes from whatever host a user names."""
+    script.on(PATH, challenged(script, f'Bearer realm="{realm}"'))
+
+    with pytest.raises(UpstreamFailed):
+        await with_credentials(session, script).fetch_manifest(tool(script))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (said(401), Denied),
+        (said(403), Denied),
+        (said(429, Retry_After="7"), TooManyRequests),
+        (said(500), UpstreamFailed),
+        (said(404), UpstreamFailed),
+        (said(body=b"nonsense"), UpstreamFailed),
+        (said(body=b"{}"), UpstreamFailed),
+        (said(body=b'{"token": "a\\r\\nX-Evil: 1"}'), UpstreamFailed),
+        (said(body=b'{"token": "abc", "expires_in": "soon"}'), UpstreamFailed),
+        (said(body=bytes(2 << 20)), UpstreamFailed),
+    ],
+)
+async def test_a_token_service_in_trouble_is_told_apart(
+    script: Script, upstream: RegistryUpstream, answer: Answer, error: type[SwellError]
+) -> None:
+    """Refusal, too many requests and nonsense have different cures."""
+    script.on(PATH, challenged(script))
+    script.on("/token", answer)
+
+    with pytest.raises(error):
+        await upstream.fetch_manifest(tool(script))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (said(404, b"secret"), ManifestUnknown, "repository '.*/team/tool:1' not found"),
+        (said(401, b"secret"), Denied, "not shown to us"),
+        (said(401, b"secret", WWW_Authenticate='Basic realm="secret"'), Denied, "not shown to us"),
+        (said(403, b"secret"), Denied, "not shown to us"),
+        (said(429, b"secret", Retry_After="7"), TooManyRequests, "takes no more requests"),
+        (said(418, b"secret"), UpstreamFailed, "answers 418"),
+        (said(500, b"secret"), UpstreamFailed, "answers 500"),
+        (said(200, b"<html>secret</html>", content_type="text/html"), ManifestInvalid, "JSON"),
+        (said(200, b"[]", content_type=OCI_MANIFEST), ManifestInvalid, "JSON object"),
+        (said(200, bytes(5 << 20), content_type=OCI_MANIFEST), UpstreamFailed, "more than"),
+        (said(200, IMAGE.manifest, Docker_Content_Digest=digest_of(b"x")), UpstreamFailed, "another digest"),
+        (said(302), UpstreamFailed, "redirects"),
+        (broken_off(b"secret", 100), UpstreamFailed, "broke off"),
+    ],
+)
+async def test_a_registry_in_trouble_is_told_apart_and_not_quoted(
+    script: Script, upstream: RegistryUpstream, answer: Answer, error: type[SwellError], message: str
+) -> None:
+    """What it wrote may hold anything; its challenge would make our client ask our users for passwords."""
+    script.on(PATH, answer)
+
+    with pytest.raises(error, match=message) as caught:
+        await upstream.fetch_manifest(tool(script))
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("told", "expected"), [("7", 7), ("0", 1), ("999999", 3600), ("soon", 60), ("²", 60)])
+async def test_how_long_to_wait_is_handed_on_within_reason(
+    script: Script, upstream: RegistryUpstream, told: str, expected: int
+) -> None:
+    """Clients that keep to it come back in time; a wild value must not lock them out for a day."""
+    script.on(PATH, said(429, Retry_After=told))
+
+    with pytest.raises(TooManyRequests) as caught:
+        await upstream.fetch_manifest(tool(script))
+
+    assert caught.value.retry_after == expected
+    assert len(script.seen) == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_a_hiccup_is_asked_through(script: Script, upstream: RegistryUpstream, status: int) -> None:
+    """Docker and containerd give up at the first one."""
+    script.on(PATH, said(status), said(status), good)
+
+    assert (await upstream.fetch_manifest(tool(script))).digest == DIGEST
+
+
+async def test_a_lasting_hiccup_ends(script: Script, upstream: RegistryUpstream) -> None:
+    """Three times is enough for a client that waits."""
+    script.on(PATH, said(503))
+
+    with pytest.raises(UpstreamFailed, match="answers 503"):
+        await upstream.fetch_manifest(tool(script))
+
+    assert len(script.seen) == 3
+
+
+async def test_a_registry_that_says_nothing_is_given_up(
+    script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is over all tries; it is shortened here, and real time passes."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.3)
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    script.on(PATH, silent)
+
+    with pytest.raises(UpstreamFailed, match="does not answer in time"):
+        await upstream.fetch_manifest(tool(script))
+
+
+async def test_a_manifest_by_digest_has_that_digest(script: Script, upstream: RegistryUpstream) -> None:
+    """Else a registry, or whoever sits in between, could exchange what a client has pinned."""
+    wrong = digest_of(b"something else")
+    script.on(f"/v2/team/tool/manifests/{DIGEST}", good)
+    script.on(f"/v2/team/tool/manifests/{wrong}", said(body=IMAGE.manifest, content_type=OCI_MANIFEST))
+
+    assert (await upstream.fetch_manifest(tool(script, f"@{DIGEST}"))).digest == DIGEST
+    with pytest.raises(UpstreamFailed, match="another digest"):
+        await upstream.fetch_manifest(tool(script, f"@{wrong}"))
+
+
+async def test_a_digest_is_told_without_reading_the_manifest(script: Script, upstream: RegistryUpstream) -> None:
+    """A HEAD costs nothing of Docker Hub's pull limit."""
+    script.on(PATH, good)
+
+    assert await upstream.head_manifest(tool(script)) == DIGEST
+    assert [method for method, *_ in script.seen] == ["HEAD"]
+
+
+@pytest.mark.parametrize("told", ["", "sha256:short"])
+async def test_a_registry_that_tells_no_digest_is_read(script: Script, upstream: RegistryUpstream, told: str) -> None:
+    """The header is optional in the specification."""
+    script.on(PATH, said(body=IMAGE.manifest, content_type=OCI_MANIFEST, Docker_Content_Digest=told))
+
+    assert await upstream.head_manifest(tool(script)) == DIGEST
+
+
+async def test_a_config_is_read_through_a_redirect_and_verified(
+    script: Script, other: Script, upstream: RegistryUpstream
+) -> None:
+    """Storage is another origin, and its bytes are believed no more than the registry's."""
+    script.on(CONFIG_PATH, said(307, Location=str(other.url / "stored")))
+    other.on("/stored", said(body=IMAGE.config), said(body=IMAGE.config[:-1] + b" "))
+
+    document = await upstream.fetch_config(tool(script), CONFIG)
+
+    assert (document.content, document.media_type) == (IMAGE.config, OCI_CONFIG)
+    with pytest.raises(UpstreamFailed, match="another digest"):
+        await upstream.fetch_config(tool(script), CONFIG)
+
+
+async def test_a_config_that_is_missing_or_huge_is_refused(script: Script, upstream: RegistryUpstream) -> None:
+    """The second without asking for it."""
+    with pytest.raises(BlobUnknown):
+        await upstream.fetch_config(tool(script), CONFIG)
+    with pytest.raises(ManifestInvalid):
+        await upstream.fetch_config(tool(script), Descriptor(digest=CONFIG.digest, size=9 << 20))
+
+    assert len(script.seen) == 1
+
+
+async def opened(
+    upstream: RegistryUpstream, reference: Reference, digest: Digest
+) -> Redirect | tuple[int | None, bytes]:
+    async with upstream.open_blob(reference, digest) as found:
+        if isinstance(found, Body):
+            return found.size, b"".join([piece async for piece in found.pieces])
+        return found
+
+
+async def test_a_blob_comes_as_its_bytes(script: Script, upstream: RegistryUpstream) -> None:
+    """With the length, if the registry tells it."""
+    script.on(CONFIG_PATH, said(body=IMAGE.config))
+
+    assert await opened(upstream, tool(script), CONFIG.digest) == (len(IMAGE.config), IMAGE.config)
+
+
+@pytest.mark.parametrize("location", ["http://cdn.example/a%2Fb?sig=%2B&x=~", "/elsewhere?a=b"])
+async def test_a_blobs_redirect_is_not_followed(script: Script, upstream: RegistryUpstream, location: str) -> None:
+    """Our client goes there itself; a signed address must come through to the letter."""
+    script.on(CONFIG_PATH, said(307, Location=location))
+
+    found = await opened(upstream, tool(script), CONFIG.digest)
+
+    assert found == Redirect(location if "://" in location else f"{script.url}{location}")
+
+
+async def test_a_missing_blob_is_unknown(script: Script, upstream: RegistryUpstream) -> None:
+    """And the message names the repository."""
+    with pytest.raises(BlobUnknown, match=r"of repository '.*/team/tool' not found"):
+        await opened(upstream, tool(script), CONFIG.digest)

@@ -1,0 +1,78 @@
+"""The builds: one suite for the store in memory and the one in Redis."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from swell.store.builds import Builds, MemoryBuilds, RedisBuilds
+from swell.store.records import BuildResult, Submission
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+RECIPE = Submission(
+    container_id="c44968632f89dd6c",
+    target_image="registry.example.com/team/builds:c44968632f89dd6c",
+    containerfile="FROM alpine\n",
+    platform="linux/amd64",
+    created=NOON,
+)
+OK = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON + timedelta(seconds=2))
+FAILED = BuildResult(succeeded=False, exit_status=1, started=NOON, finished=NOON, message="no")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def builds(request: pytest.FixtureRequest, redis: Redis) -> Builds:
+    return MemoryBuilds() if request.param == "memory" else RedisBuilds(redis)
+
+
+async def test_a_hundred_submits_at_once_are_one_build(builds: Builds) -> None:
+    answers = await asyncio.gather(*(builds.submit(RECIPE) for _ in range(100)))
+
+    assert {build_id for build_id, _ in answers} == {"bd-c44968632f89dd6c_1"}
+    assert sum(new for _, new in answers) == 1
+
+
+async def test_only_the_build_that_was_named_is_replaced(builds: Builds) -> None:
+    """Two clients that both saw the first build fail start one second build, not two."""
+    await builds.submit(RECIPE)
+    second = await builds.submit(RECIPE, instead_of="bd-c44968632f89dd6c_1")
+    again = await builds.submit(RECIPE, instead_of="bd-c44968632f89dd6c_1")
+
+    assert second == ("bd-c44968632f89dd6c_2", True)
+    assert again == ("bd-c44968632f89dd6c_2", False)
+
+
+async def test_the_latest_build_of_an_image_is_found(builds: Builds) -> None:
+    assert await builds.latest(RECIPE.target_image) is None
+    await builds.submit(RECIPE)
+    await builds.submit(RECIPE, instead_of="bd-c44968632f89dd6c_1")
+
+    latest = await builds.latest(RECIPE.target_image)
+
+    assert latest is not None
+    assert (latest.id, latest.submission, latest.result) == ("bd-c44968632f89dd6c_2", RECIPE, None)
+
+
+async def test_a_build_ends_once(builds: Builds) -> None:
+    """A job that is delivered again cannot change what was told already."""
+    build_id, _ = await builds.submit(RECIPE)
+
+    assert await builds.finish(build_id, OK) == OK
+    assert await builds.finish(build_id, FAILED) == OK
+    build = await builds.get(build_id)
+    assert build is not None
+    assert build.result == OK
+
+
+async def test_a_build_is_unpublished_until_somebody_says_so(builds: Builds) -> None:
+    build_id, _ = await builds.submit(RECIPE)
+
+    assert await builds.unpublished(timedelta(0)) == [build_id]
+    assert await builds.unpublished(timedelta(minutes=1)) == []
+    await builds.published(build_id)
+    assert await builds.unpublished(timedelta(0)) == []
+
+
+async def test_nothing_is_known_of_a_build_that_nobody_submitted(builds: Builds) -> None:
+    assert await builds.get("bd-0_1") is None

@@ -1,0 +1,150 @@
+"""The gateway's neighbours, in memory."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.domain.grant import Grant
+from gateway.provision import Plan, Provisioning
+from gateway.pull import Location
+from swell.api.containers import ContainerLayer
+from swell.errors import ManifestUnknown
+from swell.jobs.messages import BuildJob
+from swell.oci.digest import Digest, digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.reference import Reference
+from swell.store.builds import MemoryBuilds
+from swell.store.records import BuildResult
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class MemoryGrants:
+    def __init__(self) -> None:
+        self.kept: dict[str, Grant] = {}
+
+    async def put(self, grant: Grant) -> None:
+        self.kept[grant.token] = grant
+
+    async def get(self, token: str) -> Grant | None:
+        return self.kept.get(token)
+
+
+class MemoryRegistry:
+    """Knows the digests of the images that it has."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Digest] = {}
+        self.layers: list[ContainerLayer] = []
+
+    def push(self, image: str) -> None:
+        self.images[image] = digest_of(image.encode())
+
+    async def resolve(self, image: Reference) -> Digest:
+        if str(image) not in self.images:
+            raise ManifestUnknown(f"{image} is not there")
+        return self.images[str(image)]
+
+    async def keep(self, layer: ContainerLayer) -> None:
+        self.layers.append(layer)
+
+
+class MemoryImages:
+    """Serves one manifest for whatever is granted, and remembers who asked."""
+
+    def __init__(self) -> None:
+        self.document = Document(OCI_MANIFEST, b'{"schemaVersion":2}')
+        self.asked: list[tuple[Grant, str]] = []
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        self.asked.append((grant, reference))
+        return self.document
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        self.asked.append((grant, digest))
+        return Location(f"http://data.test/blobs/{digest}", 3, "application/octet-stream", 2_000_000_000)
+
+
+class MemoryQueue:
+    def __init__(self) -> None:
+        self.jobs: list[BuildJob] = []
+
+    async def put(self, job: BuildJob) -> None:
+        self.jobs.append(job)
+
+
+class MemoryBlobs:
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    async def keep(self, blobs: Mapping[str, bytes]) -> None:
+        self.kept |= blobs
+
+
+class KnownEnds:
+    """Builds whose end is known beforehand."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, BuildResult] = {}
+
+    async def result(self, build_id: str) -> BuildResult:
+        return self.results[build_id]
+
+
+def ended(*, succeeded: bool, message: str = "") -> BuildResult:
+    return BuildResult(
+        succeeded=succeeded,
+        exit_status=0 if succeeded else 1,
+        started=NOON,
+        finished=NOON + timedelta(seconds=41.25),
+        message=message,
+    )
+
+
+@pytest.fixture
+def grants() -> MemoryGrants:
+    return MemoryGrants()
+
+
+@pytest.fixture
+def registry() -> MemoryRegistry:
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def images() -> MemoryImages:
+    return MemoryImages()
+
+
+@pytest.fixture
+def builds() -> MemoryBuilds:
+    return MemoryBuilds()
+
+
+@pytest.fixture
+def queue() -> MemoryQueue:
+    return MemoryQueue()
+
+
+@pytest.fixture
+def blobs() -> MemoryBlobs:
+    return MemoryBlobs()
+
+
+@pytest.fixture
+def ends() -> KnownEnds:
+    return KnownEnds()
+
+
+@pytest.fixture
+def provisioning(
+    grants: MemoryGrants, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue, blobs: MemoryBlobs
+) -> Provisioning:
+    plan = Plan(
+        server_url="https://wave.example.org",
+        build_repository="registry.example.com/team/builds",
+        token_ttl=timedelta(hours=36),
+    )
+    return Provisioning(plan, grants, registry, builds, queue, blobs, now=lambda: NOON)

@@ -1,0 +1,90 @@
+"""Container ids: the same inputs give the same id, here and at Wave."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.build_id import config_hash, container_id, hash_of
+from swell.api.containers import ContainerConfig, ContainerLayer
+
+JQ = {
+    "containerfile": "FROM alpine:3.20\nRUN apk add jq\n",
+    "repository": "registry.example.com/team/builds",
+}
+UBUNTU = {"containerfile": "FROM ubuntu:latest", "repository": "docker.io/wave"}
+CONTEXT = ContainerLayer(location="https://x.org/context.tar.gz")
+BASH = ContainerConfig(
+    entrypoint=("bash", "-c"),
+    cmd=("ls",),
+    env=("A=1", "B=2"),
+    working_dir="/w",
+    layers=(ContainerLayer("https://x/l.tgz", "sha256:aa", 10, "sha256:bb"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({}, "7efaa2ed59c58a16"),
+        ({"platform": "linux/arm64"}, "be9ee6ac1eeff4b5"),
+        ({"platform": "linux/arm64", "conda_file": "some::conda-recipe"}, "c6dac2e544419f71"),
+        ({"containerfile": "FROM foo:latest", "repository": "foo.com/repo"}, "af15cb0a413a2d48"),
+        ({"repository": "docker.io/wave", "context": CONTEXT}, "181ec22b26ae6d04"),
+        ({"repository": "docker.io/wave", "context": CONTEXT, "containerfile": "From: foo"}, "d78ba9cb01188668"),
+        (
+            {"context": ContainerLayer("", tar_digest="sha256:" + "ab" * 32)},
+            "3b8e812ef9d7a51c",
+        ),
+        ({"config": ContainerConfig(env=("FOO=one",))}, "c8e9403616b4e35c"),
+        (UBUNTU, "33d3626c806a9022"),
+        (UBUNTU | {"platform": "linux/amd64,linux/arm64"}, "19bc00e2e889a343"),
+        ({"containerfile": "FROM foo\n# café"}, "9f3b978f4955fd9d"),
+        (JQ, "c44968632f89dd6c"),
+        (JQ | {"platform": "linux/arm64"}, "fee1a2c2e3164dd9"),
+        (JQ | {"platform": "linux/amd64,linux/arm64"}, "7fecc4a4c9ea4802"),
+    ],
+)
+def test_ids_are_the_ones_that_wave_gives(inputs: dict[str, Any], expected: str) -> None:
+    """Clients keep image names for years; whoever moves from Wave finds their images under the same names."""
+    common = {"containerfile": "FROM foo", "platform": "linux/amd64", "repository": "wave/build"}
+
+    assert container_id(**(common | inputs)) == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"foo": "one", "bar": "two"}, "28e758ec870964c8"),
+        ({"image": "docker.io/foo/bar:latest"}, "057d44d43bb7f81c"),
+        ({"image": "x", "digest": "y"}, "00769af315dcb1fe"),
+        ({"image": "registry.example.com/team/builds:c44968632f89dd6c"}, "80b9e02a956aa954"),
+        ({"image": "quay.io/acme/tool:2.1", "digest": "sha256:" + "ab" * 32}, "d700b75853d8096c"),
+    ],
+)
+def test_scan_ids_come_from_the_same_hash(attributes: dict[str, str], expected: str) -> None:
+    """Of an image and, where it is known, its digest."""
+    assert hash_of(attributes) == expected
+
+
+@pytest.mark.parametrize(("config", "expected"), [(ContainerConfig(env=("FOO=one",)), 1549538286), (BASH, -1080965164)])
+def test_configs_are_hashed_as_java_does(config: ContainerConfig, expected: int) -> None:
+    """It goes into the id as a signed number of 32 bits."""
+    assert config_hash(config) == expected
+
+
+def test_an_empty_config_counts_as_none() -> None:
+    """Clients send one with empty lists when there is nothing to add."""
+    inputs: dict[str, Any] = {"containerfile": "FROM foo", "platform": "linux/amd64", "repository": "wave/build"}
+
+    assert container_id(**inputs, config=ContainerConfig(env=(), layers=())) == container_id(**inputs)
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_any_text_has_an_id(text: str) -> None:
+    """JSON can carry any character, halves of surrogate pairs among them."""
+    found = container_id(containerfile=text, platform=text, repository=text, config=ContainerConfig(cmd=(text,)))
+
+    assert len(found) == 16
+    assert -(2**31) <= config_hash(ContainerConfig(working_dir=text)) < 2**31

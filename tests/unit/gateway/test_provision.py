@@ -1,0 +1,212 @@
+"""Container requests: what is granted, and what is started."""
+
+import base64
+import gzip
+import io
+import tarfile
+from datetime import timedelta
+
+import pytest
+
+from gateway.handlers.containers import decoded
+from gateway.provision import Provisioning
+from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
+from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError
+from swell.oci.digest import digest_of
+from swell.store.builds import MemoryBuilds
+from tests.unit.gateway.conftest import NOON, MemoryBlobs, MemoryGrants, MemoryQueue, MemoryRegistry, ended
+
+TARGET = "registry.example.com/team/builds:c44968632f89dd6c"
+RECIPE = ContainerRequest(container_file=base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode())
+
+
+def tar_gz(name: str, content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def data_layer(content: bytes, **claims: object) -> ContainerLayer:
+    return ContainerLayer(f"data:{base64.b64encode(content).decode()}", **claims)  # type: ignore[arg-type]
+
+
+async def test_an_image_is_granted_at_once(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+    """E1 of the API's golden examples: nothing to build, so it has succeeded already."""
+    registry.push("quay.io/acme/tool:2.1")
+
+    answer = await provisioning.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"))
+
+    assert answer.target_image == f"wave.example.org/wt/{answer.container_token}/acme/tool:2.1"
+    assert answer.container_image == "quay.io/acme/tool:2.1"
+    assert answer.request_id == answer.container_token
+    assert answer.expiration == NOON + timedelta(hours=36)
+    assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
+
+
+async def test_a_short_name_means_docker_hub(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+    registry.push("docker.io/library/debian:12")
+
+    answer = await provisioning.submit(ContainerRequest(container_image="debian:12"))
+
+    assert answer.target_image.endswith("/library/debian:12")
+
+
+async def test_an_image_that_nobody_has_is_refused(provisioning: Provisioning, grants: MemoryGrants) -> None:
+    """E23: better at the request than at the pull, and no token is given."""
+    with pytest.raises(BadRequest, match="quay.io/acme/secret:1 does not exist or cannot be accessed"):
+        await provisioning.submit(ContainerRequest(container_image="quay.io/acme/secret:1"))
+
+    assert grants.kept == {}
+
+
+async def test_a_container_file_starts_a_build(
+    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants
+) -> None:
+    """E3: the answer names the image before it is there; the pull waits for it."""
+    answer = await provisioning.submit(RECIPE)
+
+    assert answer.container_image == TARGET
+    assert answer.target_image.endswith("/team/builds:c44968632f89dd6c")
+    assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", False, None)
+    assert [(job.id, job.target_image) for job in queue.jobs] == [("bd-c44968632f89dd6c_1", TARGET)]
+    assert grants.kept[answer.container_token].build_id == "bd-c44968632f89dd6c_1"
+
+
+async def test_the_same_request_again_is_the_same_build(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    answers = [await provisioning.submit(RECIPE) for _ in range(5)]
+
+    assert {answer.build_id for answer in answers} == {"bd-c44968632f89dd6c_1"}
+    assert len({answer.container_token for answer in answers}) == 5
+    assert len(queue.jobs) == 1
+
+
+async def test_what_is_built_already_is_not_built_again(
+    provisioning: Provisioning, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """E4."""
+    await provisioning.submit(RECIPE)
+    await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=True))
+    registry.push(TARGET)
+
+    answer = await provisioning.submit(RECIPE)
+
+    assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", True, True)
+    assert len(queue.jobs) == 1
+
+
+async def test_an_image_without_a_record_is_served_without_a_build_id(
+    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """The registry outlives our records; its image is as good as it was."""
+    registry.push(TARGET)
+
+    answer = await provisioning.submit(RECIPE)
+
+    assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
+    assert queue.jobs == []
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+async def test_a_build_without_an_image_is_built_again(
+    provisioning: Provisioning, builds: MemoryBuilds, succeeded: bool
+) -> None:
+    """It failed, or somebody has deleted the image from the registry since."""
+    await provisioning.submit(RECIPE)
+    await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=succeeded))
+
+    answer = await provisioning.submit(RECIPE)
+
+    assert (answer.build_id, answer.cached) == ("bd-c44968632f89dd6c_2", False)
+
+
+async def test_a_build_whose_job_was_not_published_is_reaped(
+    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """A gateway may die between storing a build and publishing its job; another one publishes it."""
+    await provisioning.submit(RECIPE)
+    build = await builds.get("bd-c44968632f89dd6c_1")
+    assert build
+    orphan, _ = await builds.submit(build.submission, instead_of=build.id)
+    builds.submitted_at(orphan, ago=timedelta(minutes=1))
+
+    assert await provisioning.reap() == 1
+    assert await provisioning.reap() == 0
+    assert [job.id for job in queue.jobs] == ["bd-c44968632f89dd6c_1", orphan]
+
+
+async def test_a_layer_sent_along_is_kept_by_its_digest(
+    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+) -> None:
+    """The grant names the layer and does not hold it."""
+    registry.push("docker.io/library/debian:12")
+    content = tar_gz("opt/tool.sh", b"echo tool\n")
+    config = ContainerConfig(layers=(data_layer(content, gzip_digest=digest_of(content), gzip_size=len(content)),))
+
+    answer = await provisioning.submit(ContainerRequest(container_image="debian:12", container_config=config))
+
+    kept = grants.kept[answer.container_token].container_config
+    assert blobs.kept == {digest_of(content): content}
+    assert kept and kept.layers
+    assert kept.layers[0].location == ""
+    assert kept.layers[0].tar_digest == digest_of(gzip.decompress(content))
+
+
+async def test_a_layer_that_is_not_what_it_claims_is_refused(
+    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs
+) -> None:
+    registry.push("docker.io/library/debian:12")
+    layer = data_layer(tar_gz("a", b"a"), gzip_digest="sha256:" + "0" * 64)
+    request = ContainerRequest(container_image="debian:12", container_config=ContainerConfig(layers=(layer,)))
+
+    with pytest.raises(DigestInvalid, match="gzipDigest"):
+        await provisioning.submit(request)
+
+    assert blobs.kept == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "says"),
+    [
+        (b"{}", BadRequest, "either containerImage or containerFile"),
+        (b'{"containerImage":"a","containerFile":"RlJPTSBhCg=="}', BadRequest, "either"),
+        (b'{"containerFile":"FROM alpine"}', BadRequest, "containerFile is not valid base64"),
+        (b'{"containerFile":"/w=="}', BadRequest, "containerFile is not UTF-8 text"),
+        (b'{"containerImage":"http://a"}', BadRequest, "http://"),
+        (b'{"containerImage":"a b"}', BadRequest, "a b"),
+        (b'{"containerImage":"a","containerPlatform":"sparc"}', BadRequest, "sparc"),
+        (b'{"containerImage":"a","containerConfig":{"env":["=x"]}}', BadRequest, "NAME=value"),
+        (b'{"containerImage":"a","containerConfig":{"layers":[{"location":"s3://b/k"}]}}', BadRequest, "location"),
+        (b'{"containerImage":"a","containerConfig":{"layers":[{"location":"https://b/k"}]}}', BadRequest, "gzipDigest"),
+        (b'{"containerImage":"a","containerConfig":{"layers":[{"location":"data:!"}]}}', BadRequest, "base64"),
+        (b'{"containerImage":"a","buildContext":{"location":"data:"}}', BadRequest, "buildContext"),
+        (b'{"containerImage":"a","freeze":true}', NotSupported, "freeze"),
+        (b'{"packages":{"type":"CONDA","entries":["jq"]}}', NotSupported, "packages"),
+        (b'{"containerFile":"RlJPTSBhCg==","containerPlatform":"linux/amd64,linux/arm64"}', NotSupported, "platform"),
+        (b"", BadRequest, "body"),
+        (b"{", BadRequest, "body"),
+        (b"[]", BadRequest, "object"),
+        (b'{"containerConfig":{"env":7}}', BadRequest, r"\$.containerConfig.env"),
+    ],
+)
+async def test_a_wrong_request_is_told_what_to_change(
+    provisioning: Provisioning, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
+) -> None:
+    """The message names the field, and nothing was started."""
+    with pytest.raises(error, match=says):
+        await provisioning.submit(decoded(body))
+
+    assert queue.jobs == []
+
+
+async def test_what_clients_always_send_is_taken(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+    """Wave's command line sends every flag, and members that we do not know."""
+    registry.push("docker.io/library/ubuntu:22.04")
+    body = (
+        b'{"containerImage":"ubuntu:22.04","dryRun":false,"freeze":false,"mirror":false,"containerConfig":null,'
+        b'"timestamp":"2026-11-23T12:59:39.823251298Z","towerEndpoint":"https://api.cloud.seqera.io","new":[1]}'
+    )
+
+    assert (await provisioning.submit(decoded(body))).succeeded

@@ -1,0 +1,33 @@
+"""Tokens: whoever knows one may pull one image."""
+
+import re
+
+import pytest
+
+from gateway.domain.token import is_token, new_token
+
+
+def test_a_token_fits_into_an_image_name_and_cannot_be_guessed() -> None:
+    """26 of 36 signs are 134 bits; image names have lower case only."""
+    tokens = {new_token() for _ in range(1000)}
+
+    assert len(tokens) == 1000
+    assert all(re.fullmatch(r"[a-z0-9]{26}", token) for token in tokens)
+    assert len({sign for token in tokens for sign in token}) == 36
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0123456789ab", True),
+        (new_token(), True),
+        ("0123456789a", False),
+        ("0123456789AB", False),
+        ("0123456789ab\n", False),
+        ("0123456789a/", False),
+        ("", False),
+    ],
+)
+def test_what_could_be_a_token_is_told_from_what_could_not(text: str, expected: bool) -> None:
+    """Wave's own tokens, 12 hex digits, are taken as well; nothing else is looked up."""
+    assert is_token(text) is expected

@@ -1,0 +1,189 @@
+"""Documents: JSON as exact bytes and as what they say."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swell.errors import ManifestInvalid
+from swell.oci.digest import digest_of
+from swell.oci.document import Document, detect
+from swell.oci.media_types import ACCEPT, DOCKER_LIST, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
+
+DIGEST = digest_of(b"")
+DESCRIPTOR = {"mediaType": OCI_MANIFEST, "digest": DIGEST, "size": 0}
+INDEX = {"schemaVersion": 2, "manifests": [DESCRIPTOR]}
+MANIFEST = {"schemaVersion": 2, "config": DESCRIPTOR, "layers": [DESCRIPTOR]}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+known_names = st.sampled_from(
+    ["mediaType", "manifests", "config", "layers", "digest", "size", "annotations", "platform"]
+)
+almost_documents = st.recursive(
+    json_values | st.just(DESCRIPTOR),
+    lambda inner: st.lists(inner) | st.dictionaries(known_names, inner),
+    max_leaves=20,
+)
+
+
+def document(fields: object, media_type: str = "") -> Document:
+    return Document(media_type, msgspec.json.encode(fields))
+
+
+def test_a_document_is_known_by_its_bytes() -> None:
+    """Decoding and encoding again would make another digest; white space is part of the name."""
+    content = b'{\n   "schemaVersion": 2\n}'
+
+    assert Document(OCI_MANIFEST, content).digest == digest_of(content)
+    assert Document(OCI_MANIFEST, content).size == len(content)
+
+
+def test_a_change_keeps_what_we_do_not_know() -> None:
+    """Publishers add fields of their own, and tools look at their order."""
+    before = document({"x-first": [1.5, None, "é/"], "config": 1, "x-last": {"deep": 2**70}})
+
+    after = before.changed(config=2, added=True)
+
+    assert (
+        after.content
+        == b'{"x-first":[1.5,null,"\xc3\xa9/"],"config":2,"x-last":{"deep":1180591620717411303424},"added":true}'
+    )
+    assert before.fields["config"] == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "fields", "kind"),
+    [
+        (OCI_INDEX, INDEX, OCI_INDEX),
+        (f"{DOCKER_MANIFEST}; charset=utf-8", MANIFEST, DOCKER_MANIFEST),
+        (None, INDEX, OCI_INDEX),
+        (None, MANIFEST, OCI_MANIFEST),
+        ("application/json", MANIFEST | {"mediaType": DOCKER_MANIFEST}, DOCKER_MANIFEST),
+        ("text/plain", INDEX | {"mediaType": DOCKER_LIST}, DOCKER_LIST),
+        (OCI_MANIFEST, MANIFEST | {"mediaType": ""}, OCI_MANIFEST),
+    ],
+)
+def test_the_type_is_what_the_registry_tells_or_what_the_content_shows(
+    told: str | None, fields: dict[str, object], kind: str
+) -> None:
+    """OCI documents may leave `mediaType` out, and registries answer with parameters or with plain JSON."""
+    detected = detect(told, msgspec.json.encode(fields))
+
+    assert detected.media_type == kind
+    assert (detected.is_index, detected.is_manifest) == (kind in INDEXES, kind in MANIFESTS)
+
+
+def test_a_document_of_two_types_is_refused() -> None:
+    """Two clients would read two different images from one digest: CVE-2021-41190."""
+    with pytest.raises(ManifestInvalid):
+        detect(OCI_MANIFEST, msgspec.json.encode(MANIFEST | {"mediaType": OCI_INDEX}))
+    both = detect(None, msgspec.json.encode(MANIFEST | INDEX))
+    assert not both.is_index
+    assert not both.is_manifest
+
+
+def test_a_manifest_of_schema_1_is_neither() -> None:
+    """It keeps its type, so that whoever serves it can say what it is."""
+    told = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+    detected = detect(told, b'{"schemaVersion": 1, "fsLayers": [], "history": []}')
+
+    assert (detected.media_type, detected.is_index, detected.is_manifest) == (told, False, False)
+
+
+def test_views_tell_descriptors() -> None:
+    """Sizes are bytes and digests are digests, wherever they stand."""
+    assert [entry.digest for entry in document(INDEX).manifests] == [DIGEST]
+    assert document(MANIFEST).config.size == 0
+    assert [layer.media_type for layer in document(MANIFEST).layers] == [OCI_MANIFEST]
+
+
+def test_an_index_entry_needs_no_media_type_and_layers_may_be_null() -> None:
+    """Both are found in the wild: the former is tolerated by clients, the latter is how Go writes an empty list."""
+    assert document({"manifests": [{"digest": DIGEST, "size": 1}]}).manifests[0].media_type == ""
+    assert document(MANIFEST | {"layers": None}).layers == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
+        b'{"a":' * 100_000,
+        b"[" * 100_000,
+    ],
+    ids=range(10),
+)
+def test_what_is_no_json_object_is_invalid_and_nothing_else(content: bytes) -> None:
+    """Anybody can push anything to a registry; no document may bring down whoever reads it."""
+    with pytest.raises(ManifestInvalid):
+        _ = Document(OCI_INDEX, content).fields
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"manifests": {}}',
+        b'{"manifests": [{"digest": "sha256:12", "size": 1}]}',
+        b'{"manifests": [{"digest": "sha256:' + b"ab" * 32 + b'", "size": -1}]}',
+        b'{"manifests": [{"digest": "sha256:' + b"ab" * 32 + b'", "size": 9223372036854775808}]}',
+        b'{"manifests": [{"digest": "sha256:' + b"ab" * 32 + b'", "size": 1, "platform": "linux"}]}',
+    ],
+)
+def test_a_malformed_index_is_invalid_and_nothing_else(content: bytes) -> None:
+    """Its digests and sizes go into URLs and answers, so they are checked before anybody sees them."""
+    with pytest.raises(ManifestInvalid):
+        _ = Document(OCI_INDEX, content).manifests
+
+
+@given(almost_documents)
+def test_any_json_is_read_or_invalid(value: object) -> None:
+    """The same, over all shapes."""
+    content = msgspec.json.encode(value)
+    for read in (
+        lambda: detect(None, content),
+        lambda: Document("", content).manifests,
+        lambda: Document("", content).config,
+        lambda: Document("", content).layers,
+        lambda: Document("", content).is_index,
+        lambda: Document("", content).changed(x=1),
+    ):
+        try:
+            read()
+        except ManifestInvalid:
+            continue
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_invalid(content: bytes) -> None:
+    """The same, over what is no JSON."""
+    try:
+        _ = Document("", content).fields
+    except ManifestInvalid:
+        return
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_fields_survive_a_change_of_others(fields: dict[str, object]) -> None:
+    """Whatever they are called and hold."""
+    before = document(fields)
+
+    after = before.changed(manifests=[])
+
+    assert after.fields == before.fields | {"manifests": []}  # type: ignore[operator]
+    assert [name for name in after.fields if name in before.fields] == list(before.fields)
+
+
+def test_every_type_that_we_read_is_asked_for() -> None:
+    """A registry converts or refuses what the client does not accept."""
+    assert set(ACCEPT.split(", ")) == INDEXES | MANIFESTS

@@ -1,0 +1,81 @@
+"""Platforms: for which machine an image is made."""
+
+import pytest
+
+from swell.errors import BadRequest
+from swell.oci.platform import Platform, parse_platform
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("amd64", "linux/amd64"),
+        ("x86_64", "linux/amd64"),
+        ("linux/x86-64", "linux/amd64"),
+        ("aarch64", "linux/arm64"),
+        ("linux/arm64", "linux/arm64"),
+        ("linux/arm64/8", "linux/arm64"),
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/arm64/v7", "linux/arm64/v7"),
+        ("arm", "linux/arm/v7"),
+        ("linux/arm/7", "linux/arm/v7"),
+        ("linux/arm/6", "linux/arm/v6"),
+        ("linux/arm/v5", "linux/arm/v5"),
+        ("linux/arm/8", "linux/arm/v8"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+        ("windows/amd64", "windows/amd64"),
+    ],
+)
+def test_every_spelling_has_one_canonical_form(text: str, canonical: str) -> None:
+    """Platforms are part of container ids, so one platform must be one text."""
+    assert str(parse_platform(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "linux/",
+        "linux/amd64/",
+        "s390x",
+        "AMD64",
+        "amd64/linux",
+        "linux/amd64/v3/x",
+        "linux/amd64,linux/arm64",
+        "linux/ amd64",
+    ],
+)
+def test_what_is_no_platform_is_refused(text: str) -> None:
+    """The client hears it at once, not from a failed build."""
+    with pytest.raises(BadRequest):
+        parse_platform(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entry", "expected"),
+    [
+        ("x86_64", {"os": "linux", "architecture": "amd64"}, True),
+        ("arm64", {"os": "linux", "architecture": "aarch64", "variant": "v8"}, True),
+        ("linux/arm64/8", {"os": "linux", "architecture": "arm64", "variant": "v8"}, True),
+        ("linux/arm64", {"os": "linux", "architecture": "arm64", "variant": ""}, True),
+        ("linux/arm64/v7", {"os": "linux", "architecture": "arm64"}, False),
+        ("linux/arm", {"os": "linux", "architecture": "arm", "variant": "v7"}, True),
+        ("windows/amd64", {"os": "linux", "architecture": "amd64"}, False),
+        ("amd64", {"os": "linux", "architecture": "amd64", "variant": "v3"}, False),
+        ("amd64", {"os": "unknown", "architecture": "unknown"}, False),
+        ("amd64", {"architecture": "amd64"}, False),
+        ("amd64", {"os": "linux", "architecture": ["amd64"]}, False),
+        ("amd64", {"os": "linux", "architecture": "amd64", "variant": None}, True),
+        ("amd64", {}, False),
+    ],
+)
+def test_an_entry_is_matched_by_meaning(wanted: str, entry: dict[str, object], expected: bool) -> None:
+    """Indexes spell arm64 in several ways, and anybody may have written them."""
+    assert parse_platform(wanted).matches(entry) is expected
+
+
+def test_a_platform_reads_back_as_itself() -> None:
+    """It travels as text between services."""
+    for platform in (Platform("linux", "arm64"), Platform("linux", "arm", "v6"), Platform("windows", "amd64")):
+        assert parse_platform(str(platform)) == platform

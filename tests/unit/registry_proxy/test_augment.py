@@ -1,0 +1,466 @@
+"""Augmenting: an image and what to add to it make another image.
+
+The first part holds the golden vectors: known bytes in, known digests out. They pin the serialisation, so that an
+upgrade of a library cannot change the digests of images that clients have pinned.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry_proxy.domain.augment import MAX_LAYERS, augment, augment_index, choose
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import ManifestInvalid, ManifestUnknown, NotSupported, TooLarge
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.image import Image
+from swell.oci.media_types import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+)
+from swell.oci.platform import parse_platform
+
+BASE_TAR = "sha256:a32826ad161414ebdd8b3ab0c346437284f32d8a9cd48dee9d718213c6ece577"
+BASE_GZIP = "sha256:1e93cf090ac787e2248b4e962d9496cd6ac868a58825a9ee0e318221969db529"
+ADDED = ContainerLayer(
+    location="",
+    gzip_digest="sha256:bfb694a2446095b690d6e92eb6cc08c26620f178269abbc26e34f389306dde6f",
+    gzip_size=124,
+    tar_digest="sha256:86a5481b5f8a2930ec14dbb1afabb579af6e6f6f27c06690371efd060dc4eca2",
+)
+WANTED = ContainerConfig(
+    entrypoint=("/usr/bin/wave",), env=("MODE=wave", "FOO=bar"), working_dir="/work", layers=(ADDED,)
+)
+
+GOLDEN_CONFIG = {
+    "architecture": "amd64",
+    "config": {
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "MODE=base"],
+        "Entrypoint": ["/entry.sh", "--base"],
+        "Cmd": ["run"],
+        "WorkingDir": "/base",
+        "Labels": {"a": "b"},
+    },
+    "created": "2024-01-01T00:00:00Z",
+    "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "ADD hello.txt /"}],
+    "os": "linux",
+    "rootfs": {"type": "layers", "diff_ids": [BASE_TAR]},
+}
+AMD64, ARM64 = "linux/amd64", "linux/arm64"
+
+
+def encoded(fields: object) -> bytes:
+    """Compact JSON by another hand than the code's."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def make_image(config: dict[str, Any], *, layers: list[dict[str, Any]] | None = None, docker: bool = False) -> Image:
+    manifest_type, config_type, layer_type = (
+        (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER)
+    )
+    made = Document(config_type, encoded(config))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": manifest_type,
+        "config": {"mediaType": config_type, "size": made.size, "digest": made.digest},
+        "layers": [{"mediaType": layer_type, "size": 107, "digest": BASE_GZIP}] if layers is None else layers,
+    }
+    return Image(Document(manifest_type, encoded(manifest)), made)
+
+
+def golden_image(architecture: str = "amd64", *, docker: bool = False) -> Image:
+    return make_image(GOLDEN_CONFIG | {"architecture": architecture}, docker=docker)
+
+
+def golden_index() -> Document:
+    amd64, arm64 = golden_image("amd64").manifest, golden_image("arm64").manifest
+    attestation = {
+        "mediaType": OCI_MANIFEST,
+        "digest": "sha256:7c7cc26684ee2764744fa61f4d41b53f45c0e726cef1cbc12c0acadcb0449942",
+        "size": 246,
+        "annotations": {
+            "vnd.docker.reference.digest": amd64.digest,
+            "vnd.docker.reference.type": "attestation-manifest",
+        },
+        "platform": {"architecture": "unknown", "os": "unknown"},
+    }
+    return make_index(
+        entry(amd64, architecture="amd64", os="linux"),
+        entry(arm64, architecture="arm64", os="linux", variant="v8"),
+        attestation,
+    )
+
+
+def entry(manifest: Document, **platform: str) -> dict[str, Any]:
+    return {"mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size, "platform": platform}
+
+
+def make_index(*entries: dict[str, Any], media_type: str = OCI_INDEX) -> Document:
+    return Document(media_type, encoded({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}))
+
+
+def run_fields(image: Image) -> dict[str, Any]:
+    fields: dict[str, Any] = image.config.fields["config"]
+    return fields
+
+
+def image_running(**run: Any) -> Image:
+    return make_image(GOLDEN_CONFIG | {"config": run})
+
+
+def hex_digest(document: Document) -> str:
+    return document.digest.removeprefix("sha256:")
+
+
+def test_golden_inputs_are_the_ones_described() -> None:
+    """Otherwise the vectors below would prove nothing."""
+    amd64, arm64, docker = golden_image("amd64"), golden_image("arm64"), golden_image(docker=True)
+
+    assert amd64.config.size == arm64.config.size == 419
+    assert hex_digest(amd64.config) == "b90eb83c6e3e0a924095983f3ee02677fd236923cae4d3715df0ef24fcc6e6af"
+    assert hex_digest(arm64.config) == "70c112306a969f388ca5a72bbe0469071b0ff26558942346b6d37420f4874516"
+    assert hex_digest(docker.manifest) == "0e56e4357efaa7c4a9dcf37aab546ddeb050f0adad883daec47fd5ae70a3b57e"
+    assert hex_digest(amd64.manifest) == "7bcdf9bf5080b412e6b41c1ea3db42308254abc2ba43ec54671a7a3423b4311d"
+    assert hex_digest(arm64.manifest) == "467f1a8072e4580c468da499acf6e39353868651d791b12fdada7738f43ad124"
+    assert hex_digest(golden_index()) == "9c4103ae121734761b20f4c9b74a6625e5917d78b8c42208992a3562b86f73da"
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_golden_config(docker: bool) -> None:
+    """Docker's configs and the OCI's are rewritten alike."""
+    config = augment(golden_image(docker=docker), WANTED).config
+
+    assert config.size == 776
+    assert hex_digest(config) == "8ecbbcd3834f8c8f6f08883c9a5ed4c13e1e75b4050181bc6651be8ddf45bba4"
+    assert config.media_type == (DOCKER_CONFIG if docker else OCI_CONFIG)
+
+
+def test_golden_manifest() -> None:
+    """The added layer has the OCI's media type, as every layer of an OCI manifest must for conversions."""
+    manifest = augment(golden_image(), WANTED).manifest
+
+    assert (manifest.size, manifest.media_type) == (555, OCI_MANIFEST)
+    assert hex_digest(manifest) == "d5377700cb7f5eb791e5f8c08fa18ea180c5a75ea152547669f0e114be19f551"
+
+
+def test_golden_index() -> None:
+    """The attestation was about the image before; the arm64 image stays as it was."""
+    image = golden_image()
+
+    index = augment_index(golden_index(), {image.manifest.digest: augment(image, WANTED).manifest})
+
+    assert index.size == 506
+    assert hex_digest(index) == "a70572fa3c740b0d2c1095fd046088ad0f072d6032e8d5a7f19a2cce05a6e10b"
+
+
+def test_layers_of_a_docker_image_have_dockers_media_type() -> None:
+    """A manifest that mixes the two families does not survive `skopeo copy`."""
+    manifest = augment(golden_image(docker=True), WANTED).manifest
+
+    assert {layer.media_type for layer in manifest.layers} == {DOCKER_LAYER}
+
+
+def test_an_image_without_media_types_keeps_none() -> None:
+    """`mediaType` is optional in the OCI's manifests; the type then is the one that the registry told."""
+    image = golden_image()
+    fields = {name: value for name, value in image.manifest.fields.items() if name != "mediaType"}
+
+    made = augment(Image(Document(OCI_MANIFEST, encoded(fields)), image.config), WANTED).manifest
+
+    assert (made.media_type, "mediaType" in made.fields) == (OCI_MANIFEST, False)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+names = st.from_regex(r"[A-Z]{1,3}", fullmatch=True)
+envs = st.lists(st.builds("{}={}".format, names, texts), max_size=5)
+layers = st.lists(
+    st.builds(
+        ContainerLayer,
+        location=st.sampled_from(["", "https://x.org/l.tar.gz", "https://x.org/fusion-amd64.tar.gz"]),
+        gzip_digest=st.binary(max_size=2).map(digest_of),
+        gzip_size=st.integers(1, 2**40),
+        tar_digest=st.binary(max_size=2).map(digest_of),
+    ),
+    max_size=4,
+)
+wishes = st.builds(
+    ContainerConfig,
+    entrypoint=st.none() | st.lists(texts, max_size=3).map(tuple),
+    cmd=st.none() | st.lists(texts, max_size=3).map(tuple),
+    env=st.none() | envs.map(tuple),
+    working_dir=st.none() | texts,
+    layers=st.none() | layers.map(tuple),
+)
+history_entries = st.sampled_from([{"created_by": "x"}, {"created_by": "y", "empty_layer": True}])
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Image:
+    """Images with none to three layers, and at most as many in their history."""
+    count = draw(st.integers(0, 3))
+    history = draw(st.none() | st.lists(history_entries, max_size=count))
+    run = {
+        "Env": draw(st.none() | envs),
+        "Entrypoint": draw(st.none() | texts | st.lists(texts, max_size=3)),
+        "Cmd": draw(st.none() | st.lists(texts, max_size=3)),
+        "Labels": draw(st.dictionaries(texts, texts, max_size=3)),
+    }
+    config = {
+        "architecture": draw(st.sampled_from(["amd64", "arm64"])),
+        "config": draw(st.just(run) | st.none()),
+        "rootfs": {"type": "layers", "diff_ids": [BASE_TAR] * count},
+        "x-unknown": draw(texts),
+    }
+    base = {"mediaType": OCI_LAYER, "size": 107, "digest": BASE_GZIP, "annotations": {"x": draw(texts)}}
+    return make_image(config if history is None else config | {"history": history}, layers=[base] * count)
+
+
+@given(images(), wishes)
+def test_the_same_image_and_wish_give_the_same_digests(image: Image, wanted: ContainerConfig) -> None:
+    """There is no clock in it, so what was lost can be made again while a client pulls."""
+    assert augment(image, wanted) == augment(image, wanted)
+
+
+@given(images(), wishes)
+def test_every_descriptor_tells_the_truth(image: Image, wanted: ContainerConfig) -> None:
+    """Sizes are of bytes, not of characters; converters demand a history entry for each layer."""
+    made = augment(image, wanted)
+
+    assert (made.manifest.config.digest, made.manifest.config.size) == (made.config.digest, len(made.config.content))
+    assert len(made.manifest.layers) == len(made.config.fields["rootfs"]["diff_ids"])
+    if made != image:
+        history = made.config.fields["history"]
+        assert sum(not entry.get("empty_layer") for entry in history) == len(made.manifest.layers)
+
+
+@given(images(), wishes)
+def test_what_is_not_asked_for_stays(image: Image, wanted: ContainerConfig) -> None:
+    """Labels, unknown fields and the base image's layers with their annotations."""
+    made = augment(image, wanted)
+
+    assert made.config.fields["x-unknown"] == image.config.fields["x-unknown"]
+    assert (made.config.fields["config"] or {}).get("Labels") == (image.config.fields["config"] or {}).get("Labels")
+    base = image.manifest.fields["layers"]
+    assert made.manifest.fields["layers"][: len(base)] == base
+
+
+@given(images())
+def test_an_empty_wish_leaves_the_very_bytes(image: Image) -> None:
+    """Whoever adds nothing gets the image that was published, under its own digest."""
+    assert augment(image, ContainerConfig(env=(), layers=())) is image
+
+
+def test_environment_is_replaced_by_name() -> None:
+    """With a name twice, some runtimes take the first value and others the last."""
+    image = image_running(Env=["A=1", "B=2", "A=3", "EMPTY"])
+
+    made = augment(image, ContainerConfig(env=("B=x=y", "C=4")))
+
+    assert run_fields(made)["Env"] == ["A=3", "B=x=y", "EMPTY", "C=4"]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "chain"),
+    [
+        (None, []),
+        ([], []),
+        ("", []),
+        ("run", ["WAVE_ENTRY_CHAIN=run"]),
+        (["run"], ["WAVE_ENTRY_CHAIN=run"]),
+        (["a", "b c"], ['WAVE_ENTRY_CHAIN=["a","b c"]']),
+        (["/bin/sh", "-c", '"echo Holà"'], ['WAVE_ENTRY_CHAIN=["/bin/sh","-c","\\"echo Holà\\""]']),
+    ],
+)
+def test_the_replaced_entrypoint_is_told_to_the_new_one(entrypoint: object, chain: list[str]) -> None:
+    """Wave's launcher does its own work and then runs what the image would have run."""
+    made = augment(image_running(Entrypoint=entrypoint), ContainerConfig(env=("A=1",)))
+
+    assert run_fields(made)["Env"] == ["A=1", *chain]
+
+
+def test_cmd_stays_when_only_the_entrypoint_is_replaced() -> None:
+    """Unlike in a Dockerfile; Wave's clients count on it."""
+    made = augment(golden_image(), ContainerConfig(entrypoint=("/usr/bin/wave",)))
+
+    assert (run_fields(made)["Entrypoint"], run_fields(made)["Cmd"]) == (["/usr/bin/wave"], ["run"])
+
+
+@pytest.mark.parametrize("config", [{"config": None}, {}])
+def test_a_config_without_run_time_fields_gets_them(config: dict[str, Any]) -> None:
+    """They are optional in the specification."""
+    rest = {name: value for name, value in GOLDEN_CONFIG.items() if name != "config"}
+
+    made = augment(make_image(rest | config), ContainerConfig(cmd=("x",)))
+
+    assert run_fields(made) == {"Cmd": ["x"]}
+
+
+def test_adding_only_layers_changes_no_run_time_field() -> None:
+    """The history then has an entry for the layer, and none for the config."""
+    made = augment(image_running(Cmd=["run"]), ContainerConfig(layers=(ADDED,)))
+
+    assert run_fields(made) == {"Cmd": ["run"]}
+    assert [entry["created_by"] for entry in made.config.fields["history"]][1:] == [
+        f"wave augment: layer {ADDED.gzip_digest}"
+    ]
+
+
+@pytest.mark.parametrize(("architecture", "kept"), [("amd64", 2), ("x86_64", 2), ("arm64", 2), ("riscv64", 1), ("", 3)])
+def test_fusion_is_added_for_the_images_own_architecture(architecture: str, kept: int) -> None:
+    """Clients send Fusion's layers for all architectures; the image knows which it is of."""
+    fusion = [
+        msgspec.structs.replace(ADDED, location=f"https://x.org/pkg/2/4/fusion-{name}.tar.gz")
+        for name in ("amd64", "arm64")
+    ]
+
+    made = augment(golden_image(architecture), ContainerConfig(layers=(*fusion, ADDED)))
+
+    assert len(made.manifest.layers) == 1 + kept
+
+
+def test_an_embedded_copy_of_the_old_config_goes() -> None:
+    """Clients may use a descriptor's `data` instead of asking for the blob; it must not be stale."""
+    image = golden_image()
+    config = image.manifest.fields["config"] | {"data": "e30=", "annotations": {"x": "y"}}
+
+    made = augment(Image(image.manifest.changed(config=config), image.config), WANTED).manifest.fields["config"]
+
+    assert ("data" in made, made["annotations"]) == (False, {"x": "y"})
+
+
+def test_an_image_cannot_grow_without_end() -> None:
+    """Container engines stack 127 layers and fail on more, long after the pull."""
+    exactly = augment(golden_image(), ContainerConfig(layers=(ADDED,) * (MAX_LAYERS - 1)))
+
+    assert len(exactly.manifest.layers) == MAX_LAYERS
+    with pytest.raises(TooLarge):
+        augment(golden_image(), ContainerConfig(layers=(ADDED,) * MAX_LAYERS))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        make_image({}),
+        Image(golden_index(), golden_image().config),
+        Image(Document("application/vnd.docker.distribution.manifest.v1+prettyjws", b"{}"), golden_image().config),
+    ],
+    ids=["SIF file", "index", "schema 1"],
+)
+def test_what_is_no_container_image_is_not_augmented(image: Image) -> None:
+    """Charts and SIF files are in registries too; to ignore the wish would be worse than to refuse it."""
+    with pytest.raises(NotSupported):
+        augment(image, WANTED)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rootfs": None},
+        {"rootfs": {"diff_ids": [1]}},
+        {"rootfs": {"diff_ids": []}},
+        {"config": []},
+        {"config": {"Env": "A=1"}},
+        {"config": {"Entrypoint": [1]}},
+        {"history": {}},
+        {"history": [None]},
+        {"architecture": 1},
+    ],
+)
+def test_a_malformed_config_is_the_images_fault(changes: dict[str, Any]) -> None:
+    """The client learns that the image is broken, not that the server is."""
+    with pytest.raises(ManifestInvalid):
+        augment(make_image(GOLDEN_CONFIG | changes), WANTED)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts | st.just(BASE_TAR),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["diff_ids", "Env", "Entrypoint", "empty_layer", "created"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOLDEN_CONFIG]), json_values))
+def test_any_config_is_augmented_or_refused(changes: dict[str, Any]) -> None:
+    """Anybody can push anything; nothing but our own errors comes out of it."""
+    try:
+        made = augment(make_image(GOLDEN_CONFIG | changes), WANTED)
+    except ManifestInvalid:
+        return
+    assert len(made.manifest.layers) == len(made.config.fields["rootfs"]["diff_ids"])
+
+
+@pytest.mark.parametrize(("platform", "chosen"), [(AMD64, 0), ("arm64", 1), ("linux/arm64/v8", 1)])
+def test_the_entry_for_the_platform_is_chosen(platform: str, chosen: int) -> None:
+    """However either side spells it."""
+    index = golden_index()
+
+    assert choose(index, parse_platform(platform)) == (index.manifests[chosen],)
+
+
+def test_a_missing_platform_is_told_with_those_that_are_there() -> None:
+    """So that the client can choose another; attestations are no platform."""
+    with pytest.raises(ManifestUnknown, match=r"not made for windows/amd64, but for linux/amd64, linux/arm64/v8$"):
+        choose(golden_index(), parse_platform("windows/amd64"))
+
+
+def test_entries_are_chosen_from_either_family_and_without_a_type() -> None:
+    """Registries hold indexes that mix Docker's manifests with the OCI's, or leave the entry's type out."""
+    docker, oci = golden_image(docker=True).manifest, golden_image().manifest
+    untyped = {"digest": digest_of(b"3"), "size": 1, "platform": {"os": "linux", "architecture": "amd64"}}
+    index = make_index(
+        entry(docker, os="linux", architecture="amd64"), entry(oci, os="linux", architecture="amd64"), untyped
+    )
+
+    assert [chosen.digest for chosen in choose(index, parse_platform(AMD64))] == [
+        docker.digest,
+        oci.digest,
+        untyped["digest"],
+    ]
+
+
+def test_nested_indexes_are_chosen_when_no_manifest_is() -> None:
+    """The specification allows them; whoever asked goes on with each."""
+    manifest, nested = golden_image("arm64").manifest, golden_index()
+    index = make_index(
+        entry(manifest, os="linux", architecture="arm64"), {"digest": nested.digest, "size": 1, "mediaType": OCI_INDEX}
+    )
+
+    assert [chosen.digest for chosen in choose(index, parse_platform(AMD64))] == [nested.digest]
+    assert [chosen.digest for chosen in choose(index, parse_platform(ARM64))] == [manifest.digest]
+
+
+def test_every_entry_of_a_replaced_manifest_is_repointed() -> None:
+    """An index may name one manifest twice; embedded copies of the old one go."""
+    old, new = golden_image().manifest, augment(golden_image(), WANTED).manifest
+    twice = entry(old, os="linux", architecture="amd64") | {"data": "e30=", "x-unknown": "é"}
+
+    index = augment_index(make_index(twice, twice, media_type=DOCKER_LIST), {old.digest: new})
+
+    assert {(made.digest, made.size) for made in index.manifests} == {(new.digest, new.size)}
+    assert ["data" in made for made in index.fields["manifests"]] == [False, False]
+    assert index.fields["manifests"][0]["x-unknown"] == "é"
+    assert index.media_type == DOCKER_LIST
+
+
+def test_an_index_in_which_nothing_was_replaced_keeps_its_attestations() -> None:
+    """They are still true."""
+    image = golden_image()
+
+    index = augment_index(golden_index(), {image.manifest.digest: image.manifest})
+
+    assert index.fields == golden_index().fields

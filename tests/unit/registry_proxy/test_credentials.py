@@ -1,0 +1,85 @@
+"""Who we are to a registry."""
+
+import base64
+import json
+
+import pytest
+
+from registry_proxy.domain.credentials import Credentials, Keyring, parse_auth_file
+from swell.oci.reference import parse_reference
+from swell.settings import SettingsInvalid
+
+
+def auth_file(**entries: str) -> bytes:
+    auths = {key: {"auth": base64.b64encode(value.encode()).decode()} for key, value in entries.items()}
+    return json.dumps({"auths": auths}).encode()
+
+
+def keyring(**entries: str) -> Keyring:
+    return parse_auth_file(auth_file(**entries))
+
+
+def user_for(image: str, keys: Keyring) -> str | None:
+    found = keys.find(parse_reference(image))
+    return found.user if found else None
+
+
+def test_the_longest_path_wins() -> None:
+    """An operator gives one team's repositories other credentials than the rest of the registry."""
+    keys = keyring(**{"quay.io": "all:1", "quay.io/team": "team:2", "quay.io/team/tool": "tool:3"})
+
+    users = [
+        user_for(image, keys) for image in ("quay.io/x/y", "quay.io/team/other", "quay.io/team/tool:1", "ghcr.io/a/b")
+    ]
+
+    assert users == ["all", "team", "tool", None]
+
+
+def test_a_path_matches_whole_components_only() -> None:
+    """`quay.io/team` says nothing about `quay.io/teamsters`, whose owner may be anybody."""
+    assert user_for("quay.io/teamsters/tool", keyring(**{"quay.io/team": "team:2"})) is None
+
+
+def test_a_host_matches_as_a_whole() -> None:
+    """Else the credentials of one registry would be sent to a look-alike."""
+    keys = keyring(**{"quay.io": "all:1", "localhost:5000": "local:2"})
+
+    assert user_for("quay.io.evil.org/a/b", keys) is None
+    assert user_for("localhost:50001/a/b", keys) is None
+
+
+@pytest.mark.parametrize(
+    "key", ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io", "docker.io/library"]
+)
+def test_docker_hub_has_many_names(key: str) -> None:
+    """`docker login` writes the first, podman others."""
+    assert user_for("ubuntu", keyring(**{key: "me:secret"})) == "me"
+
+
+def test_a_password_may_hold_colons_and_unicode() -> None:
+    """Google's is a whole JSON document."""
+    credentials = keyring(**{"gcr.io": '_json_key:{"a": "ü"}'}).find(parse_reference("gcr.io/a/b"))
+
+    assert credentials == Credentials("_json_key", '{"a": "ü"}')
+
+
+def test_entries_without_credentials_of_their_own_are_left_out() -> None:
+    """Docker writes empty entries beside a credential helper."""
+    assert parse_auth_file(b'{"auths": {"quay.io": {}}, "credsStore": "desktop"}').entries == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"auths": []}', b'{"auths": {"q": {"auth": "c2VjcmV0"}}}', auth_file(q="x")[:-1]]
+)
+def test_a_broken_file_is_refused_without_telling_its_secrets(content: bytes) -> None:
+    """The service stops with this message in its log."""
+    with pytest.raises(SettingsInvalid) as caught:
+        parse_auth_file(content)
+
+    assert "secret" not in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_password_is_not_shown() -> None:
+    """Values end in logs."""
+    assert "hidden" not in repr(Credentials("me", "hidden"))

@@ -1,0 +1,54 @@
+"""Flights: identical work is done once."""
+
+import asyncio
+
+import pytest
+
+from swell.flights import Flights
+
+
+class Work:
+    """Counts how often it is started; goes on when let."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self) -> int:
+        self.started += 1
+        await self.go.wait()
+        return self.started
+
+
+async def test_a_hundred_callers_share_one_flight() -> None:
+    flights, work = Flights[str, int](), Work()
+    callers = [asyncio.create_task(flights.join("a", work)) for _ in range(100)]
+    await asyncio.sleep(0)
+    work.go.set()
+
+    assert set(await asyncio.gather(*callers)) == {1}
+
+
+async def test_a_caller_that_leaves_does_not_stop_the_others() -> None:
+    flights, work = Flights[str, int](), Work()
+    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    work.go.set()
+
+    assert await second == 1
+
+
+async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
+    flights = Flights[str, int]()
+
+    async def fail() -> int:
+        raise KeyError
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            await flights.join("a", fail)
+    work = Work()
+    work.go.set()
+
+    assert await flights.join("a", work) == 1

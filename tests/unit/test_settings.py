@@ -1,0 +1,37 @@
+"""Settings: read once, and wrong values told by name."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec import Struct
+
+from swell.settings import SettingsInvalid, read
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    url: str
+    ttl: timedelta = timedelta(hours=36)
+    hosts: frozenset[str] = frozenset()
+    size: int = 5
+
+
+def test_fields_come_from_swell_variables() -> None:
+    environment = {"SWELL_URL": "http://a", "SWELL_TTL": "PT5M", "SWELL_HOSTS": "a:1, b", "SWELL_SIZE": "7", "URL": "x"}
+
+    assert read(Settings, environment) == Settings(
+        url="http://a", ttl=timedelta(minutes=5), hosts=frozenset({"a:1", "b"}), size=7
+    )
+
+
+def test_an_empty_variable_leaves_the_default() -> None:
+    assert read(Settings, {"SWELL_URL": "http://a", "SWELL_TTL": ""}).ttl == timedelta(hours=36)
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    """An operator mends them in one go, and is not told one after the other."""
+    with pytest.raises(SettingsInvalid) as caught:
+        read(Settings, {"SWELL_TTL": "36h", "SWELL_SIZE": "many"})
+
+    assert "SWELL_URL must be set" in str(caught.value)
+    assert "SWELL_TTL cannot be '36h'" in str(caught.value)
+    assert "SWELL_SIZE cannot be 'many'" in str(caught.value)
