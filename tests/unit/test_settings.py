@@ -1,6 +1,7 @@
 """Settings: read once, and wrong values told by name."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from msgspec import Struct
@@ -13,13 +14,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     ttl: timedelta = timedelta(hours=36)
     hosts: frozenset[str] = frozenset()
     size: int = 5
+    file: Path | None = None
 
 
 def test_fields_come_from_swell_variables() -> None:
     environment = {"SWELL_URL": "http://a", "SWELL_TTL": "PT5M", "SWELL_HOSTS": "a:1, b", "SWELL_SIZE": "7", "URL": "x"}
+    environment["SWELL_FILE"] = "a/b.json"
 
     assert read(Settings, environment) == Settings(
-        url="http://a", ttl=timedelta(minutes=5), hosts=frozenset({"a:1", "b"}), size=7
+        url="http://a", ttl=timedelta(minutes=5), hosts=frozenset({"a:1", "b"}), size=7, file=Path("a/b.json")
     )
 
 

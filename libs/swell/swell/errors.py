@@ -17,9 +17,10 @@ class Side(StrEnum):
 
 
 class SwellError(Exception):
-    """Something went wrong that we foresaw; `str(error)` is fit for the client's eyes.
+    """Something went wrong on our side.
 
-    `retry_after` is in seconds, where waiting helps.
+    `str(error)` of it and of all below it is fit for the client's eyes; `retry_after` is in seconds, where waiting
+    helps.
     """
 
     code: ClassVar[str] = "UNKNOWN"

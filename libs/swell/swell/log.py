@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars, merge_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -20,7 +20,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 def configure(service: str, level: str = "INFO") -> None:
     """Send this process's logs, ours and the libraries', to stderr as JSON lines marked with *service*."""
+
+    def mark(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {"service": service, **event}
+
     shared: list[structlog.types.Processor] = [
+        mark,
         merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -33,10 +38,12 @@ def configure(service: str, level: str = "INFO") -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    render: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()]
+    render: list[structlog.types.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(),
+    ]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    bind_contextvars(service=service)
 
 
 @contextmanager

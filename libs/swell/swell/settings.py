@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -43,7 +44,13 @@ def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
 def _convert(text: str, kind: Any) -> Any:
     split = msgspec.inspect.type_info(kind)
     value = [part.strip() for part in text.split(",")] if _is_list(split) else text
-    return msgspec.convert(value, kind, strict=False)
+    return msgspec.convert(value, kind, strict=False, dec_hook=_path)
+
+
+def _path(kind: type, value: object) -> Path:
+    if kind is Path:
+        return Path(str(value))
+    raise NotImplementedError(f"settings hold no {kind.__name__}")
 
 
 def _is_list(info: msgspec.inspect.Type) -> bool:

@@ -1,12 +1,22 @@
 """Build an image: a recipe goes to an engine, and comes back as the digest of what was pushed."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
+from builder.domain.failure import BuildFailure
+from swell.errors import BlobUnknown
+from swell.jobs.messages import BuildDone, BuildJob
+from swell.log import log
 from swell.oci.digest import Digest
+from swell.store.builds import Builds
+from swell.store.records import BuildResult, Reason
+
+ATTEMPTS = 5  # a job that has outlived so many builders is given up
 
 Tell = Callable[[bytes], Awaitable[None]]
 
@@ -36,3 +46,94 @@ class Engine(Protocol):
         Raises:
             BuildFailure: there is no image; says why, and whose turn it is.
         """
+
+
+class Log(Protocol):
+    async def tell(self, line: bytes) -> None: ...
+
+
+class Logs(Protocol):
+    def open(self, build_id: str) -> AbstractAsyncContextManager[Log]:
+        """The log of a build; leaving the block without an exception keeps it."""
+
+
+class Contexts(Protocol):
+    def fetch(self, digest: Digest) -> AbstractAsyncContextManager[Path]:
+        """The gzipped tar *digest* as a file, for the length of the block; raises `BlobUnknown`."""
+
+
+class News(Protocol):
+    async def tell(self, event: BuildDone) -> None: ...
+
+
+class Building:
+    """Builds what jobs ask for. However often a job is delivered, its build has one result."""
+
+    def __init__(self, engine: Engine, builds: Builds, logs: Logs, contexts: Contexts, news: News) -> None:
+        self._engine = engine
+        self._builds = builds
+        self._logs = logs
+        self._contexts = contexts
+        self._news = news
+
+    async def build(self, job: BuildJob, attempt: int) -> None:
+        """Do *job*, record how it ended and tell everybody.
+
+        Raises:
+            Unavailable: something that we stand on is away; the job is to be tried again.
+        """
+        known = await self._builds.get(job.id)
+        result = known.result if known else None
+        if result is None:
+            result = await self._builds.finish(job.id, await self._result(job, attempt))
+            seconds = round(result.duration.total_seconds(), 3)
+            log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
+        await self._news.tell(
+            BuildDone(
+                id=job.id,
+                target_image=job.target_image,
+                platform=job.platform,
+                succeeded=result.succeeded,
+                finished=result.finished,
+            )
+        )
+
+    async def _result(self, job: BuildJob, attempt: int) -> BuildResult:
+        started = datetime.now(UTC)
+        async with self._logs.open(job.id) as told:
+            try:
+                digest = await self._attempt(job, attempt, told)
+            except BuildFailure as failure:
+                await told.tell(f"The build failed: {failure}".encode())
+                return BuildResult(
+                    succeeded=False,
+                    exit_status=failure.exit_status,
+                    started=started,
+                    finished=datetime.now(UTC),
+                    reason=failure.reason,
+                    message=str(failure),
+                )
+        return BuildResult(succeeded=True, exit_status=0, started=started, finished=datetime.now(UTC), digest=digest)
+
+    async def _attempt(self, job: BuildJob, attempt: int, told: Log) -> Digest:
+        if attempt > ATTEMPTS:
+            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
+        if attempt > 1:
+            await told.tell(f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode())
+        async with AsyncExitStack() as fetched:
+            recipe = Recipe(
+                build_id=job.id,
+                target_image=job.target_image,
+                containerfile=job.containerfile,
+                platform=job.platform,
+                context=await self._context(job, fetched),
+            )
+            return await self._engine.build(recipe, told.tell)
+
+    async def _context(self, job: BuildJob, fetched: AsyncExitStack) -> Path | None:
+        if job.context is None:
+            return None
+        try:
+            return await fetched.enter_async_context(self._contexts.fetch(job.context))
+        except BlobUnknown as error:
+            raise BuildFailure(Reason.CONTEXT, "The build context is not kept here any more; send it again.") from error

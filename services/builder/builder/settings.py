@@ -1,5 +1,6 @@
-"""What the builder is told."""
+"""What the builder is told by its environment, each field as SWELL_<FIELD>."""
 
+import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ class Isolation(StrEnum):
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True):
-    """What the buildah engine is told by its environment, each as SWELL_<FIELD>; sizes are bytes."""
+    """What the buildah engine must know; sizes are bytes."""
 
     workspace: Path
     isolation: Isolation = Isolation.OCI
@@ -34,3 +35,18 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """Base images are forgotten when the workspace's disk has less than this left."""
     first_user_id: int = 524288
     """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""
+
+
+class Settings(EngineSettings, frozen=True, kw_only=True):
+    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
+
+    redis_url: str
+    nats_url: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
+    listen: str = "127.0.0.1:9102"
+    build_concurrency: int = os.cpu_count() or 1
+    job_lease: timedelta = timedelta(seconds=30)
+    record_ttl: timedelta = timedelta(days=90)
+    log_level: str = "INFO"

@@ -89,12 +89,13 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
 
 
 async def _checked(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:
-    held = b""
+    last = b""
     async for piece in pieces:
         verifier.update(piece)
-        if held:
-            yield held
-        held = piece
+        if verifier.is_full:
+            last += piece
+        else:
+            yield piece
     verifier.finish()
-    if held:
-        yield held
+    if last:
+        yield last

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.adapters.engine import BuildahEngine
-from builder.domain.failure import Reason
+from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
 from .test_engine import failure_of, recipe

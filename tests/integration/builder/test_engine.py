@@ -8,9 +8,10 @@ import pytest
 
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
-from builder.domain.failure import BuildFailure, Reason
+from builder.domain.failure import BuildFailure
 from builder.domain.output import LONGEST_PIECE
 from swell.errors import Unavailable
+from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry, gzipped_tar
 

@@ -8,7 +8,7 @@ import pytest
 
 from builder.adapters import cgroups
 from builder.adapters.engine import BuildahEngine
-from builder.domain.failure import Reason
+from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
 from .test_engine import failure_of, recipe

@@ -55,7 +55,7 @@ async def test_a_line_without_end_does_not_stop_the_log(tmp_path: Path) -> None:
 
 async def test_a_log_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     """A stack may run for months: ten MiB and one older file are kept."""
-    child = await Child.start(shell("yes 'a line of a rather talkative program' | head -c 25000000"), tmp_path)
+    child = await Child.start(shell("yes $(head -c 9999 /dev/zero | tr '\\0' x) | head -c 25000000"), tmp_path)
 
     with pytest.raises(ChildDied, match="exit code 0"):
         await child.died()

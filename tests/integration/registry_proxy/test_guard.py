@@ -142,3 +142,23 @@ async def test_reading_slowly_holds_the_upstream_back(script: Script, session: a
         assert sent < size // 2
         response.close()
         await body.aclose()
+
+
+async def test_a_slow_body_is_handed_on_as_it_comes(script: Script, session: aiohttp.ClientSession) -> None:
+    """Gathering big pieces must not keep the first byte back."""
+    go_on = asyncio.Event()
+
+    async def hesitating(request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+        response = aiohttp.web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        await go_on.wait()
+        await response.write(b"second")
+        return response
+
+    script.on("/a", hesitating)
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        body = pieces(response)
+        assert await asyncio.wait_for(anext(body), 5) == b"first"
+        go_on.set()
+        assert [piece async for piece in body] == [b"second"]

@@ -31,7 +31,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     trailer = [("swell-code", type(error).__name__)]
     if error.retry_after is not None:
         trailer.append(("retry-after", str(error.retry_after)))
-    await context.abort(_STATUS.get(error.status, grpc.StatusCode.UNKNOWN), str(error), trailer)
+    await context.abort(_STATUS.get(error.status, grpc.StatusCode.UNKNOWN), str(error), tuple(trailer))
 
 
 @asynccontextmanager

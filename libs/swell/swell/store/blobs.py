@@ -36,7 +36,7 @@ class Blobs:
 
     @asynccontextmanager
     async def open(self, digest: Digest) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The blob in pieces of at most 1 MiB, to be read in the block; raises `BlobUnknown` when it is not kept."""
+        """The blob in pieces of about 1 MiB, to be read in the block; raises `BlobUnknown` when it is not kept."""
         try:
             async with self._objects.open(key_of(digest)) as pieces:
                 yield pieces

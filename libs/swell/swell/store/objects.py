@@ -46,7 +46,7 @@ class Objects(Protocol):
         """In bytes; None when there is no such object."""
 
     def open(self, key: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The object in pieces of at most 1 MiB; read inside the block.
+        """The object in pieces of about 1 MiB; read inside the block.
 
         Raises:
             NotFound: there is no such object.

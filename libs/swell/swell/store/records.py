@@ -23,15 +23,21 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reason(StrEnum):
-    """Why a build failed: whose turn it is."""
+    """What kind of failure it was, and so whose turn it is."""
 
     RECIPE = "recipe"
-    BASE_IMAGE = "base-image"
     CONTEXT = "context"
+    BASE_IMAGE = "base-image"
+    MEMORY = "memory"
+    TIMED_OUT = "timed-out"
     PUSH = "push"
-    TIMEOUT = "timeout"
     DISK = "disk"
     ENGINE = "engine"
+
+    @property
+    def is_users(self) -> bool:
+        """Whether another container file or context could mend it."""
+        return self in {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.MEMORY, Reason.TIMED_OUT}
 
 
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

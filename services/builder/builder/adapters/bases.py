@@ -5,16 +5,17 @@ from here no more than the layers which the registry's answer names.
 """
 
 import asyncio
+import os
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
+from builder.settings import EngineSettings
 from swell.log import log
 
 _MOST_NAMES = 4096
@@ -28,14 +29,15 @@ class BaseImages:
     from under a build.
     """
 
-    def __init__(self, directory: Path, age: timedelta, keep_free: int) -> None:
-        self._directory = directory
-        self._keep_free = keep_free
-        self._number = max((int(store.name) for store in directory.iterdir()), default=0)
+    def __init__(self, settings: EngineSettings) -> None:
+        self._directory = settings.workspace / "bases"
+        self._keep_free = settings.base_cache_free
+        self._owner = settings.first_user_id
+        self._number = max((int(store.name) for store in self._directory.iterdir()), default=0)
         self._users: Counter[Path] = Counter()
-        self._fetched: TTLCache[_Key, bool] = TTLCache(_MOST_NAMES, age.total_seconds())
+        self._fetched: TTLCache[_Key, bool] = TTLCache(_MOST_NAMES, settings.base_cache_age.total_seconds())
         self._fetching: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
-        self._newest.mkdir(exist_ok=True)
+        self._make_newest()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Path]:
@@ -61,10 +63,19 @@ class BaseImages:
     def _newest(self) -> Path:
         return self._directory / str(self._number)
 
+    def _make_newest(self) -> None:
+        # Builds read it through a read-only mount, where they could not make the lock files that they need.
+        locks = (self._newest / "overlay-images/images.lock", self._newest / "overlay-layers/layers.lock")
+        for lock in locks:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            lock.touch()
+        for path in (self._newest, *(lock.parent for lock in locks), *locks):
+            os.chown(path, self._owner, self._owner)
+
     async def _begin_another(self) -> None:
         log.warning("disk is low: base images are forgotten", store=str(self._newest))
         self._number += 1
-        self._newest.mkdir()
+        self._make_newest()
         await self._remove_unused()
 
     async def _remove_unused(self) -> None:

@@ -3,21 +3,23 @@
 import gzip
 import tarfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from builder.domain.failure import BuildFailure, Reason
+from builder.domain.failure import BuildFailure
+from swell.store.records import Reason
 
 _MOST_MEMBERS = 100_000
 _LARGEST_READ = 1 << 20
 """Headers are read at once: a header of a gigabyte would be as much memory. File contents come in small reads."""
 
 
-def unpack(archive: Path, directory: Path, limit: int) -> None:
+def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
     """Unpack the gzipped tar file *archive* into *directory*, which must be empty; at most *limit* bytes.
 
-    Links that lead outside, absolute names, devices and owners are refused or ignored, as tarfile's `data` filter has
-    it. Nothing is overwritten by name outside *directory*.
+    Everything belongs to *owner*. Links that lead outside, absolute names and devices are refused or made harmless, as
+    tarfile's `data` filter has it.
 
     Raises:
         BuildFailure: it is no such archive, too large, or it reaches outside.
@@ -28,9 +30,14 @@ def unpack(archive: Path, directory: Path, limit: int) -> None:
             for number, member in enumerate(members):
                 if number >= _MOST_MEMBERS:
                     raise _refused(f"it has more than {_MOST_MEMBERS} files")
-                members.extract(member, directory, filter="data")
+                members.extract(member, directory, filter=partial(_filter, owner))
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
         raise _refused(str(error)) from error
+
+
+def _filter(owner: int, member: tarfile.TarInfo, directory: str) -> tarfile.TarInfo:
+    safe = tarfile.data_filter(member, directory)
+    return safe.replace(uid=owner, gid=owner, uname="", gname="", deep=False)
 
 
 class _Bounded(gzip.GzipFile):

@@ -1,13 +1,10 @@
-"""The buildah engine: each build in a directory, a store, a PID namespace and a control group of its own.
+"""The buildah engine: each build in a room of its own, where its store and its files are and with which they end.
 
-What a build makes lies in its directory and ends with it, however it ends; there is nothing to repair after a crash.
-Only base images are shared (`bases`), read-only for the build.
-
-A step is root of its container, but an unprivileged user outside: buildah 1.28 lets a container file mount any path of
-the machine (RUN --mount with a symbolic link, or a cache id with dots), and that user can do little with it.
+However a build ends, there is nothing to repair. Builds share only base images (`bases`), which they cannot change.
 """
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import shutil
@@ -19,29 +16,32 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from builder.adapters import cgroups
+from msgspec import structs
+
+from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
-from builder.adapters.buildah import Buildah, Room, furnish, images, pull, push
 from builder.adapters.context import unpack
 from builder.adapters.process import Tail, run
+from builder.adapters.room import Room
 from builder.build import Recipe, Tell
-from builder.domain.containerfile import base_images, with_cache_owners
-from builder.domain.failure import BuildFailure, Reason, diagnose_build, diagnose_push
-from builder.settings import EngineSettings, Isolation
+from builder.domain.containerfile import base_images
+from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push
+from builder.settings import EngineSettings
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest, parse_digest
+from swell.store.records import Reason
 
 _REMOVE_WITHIN = 10.0
 
 
 class BuildahEngine:
-    """Builds with the `buildah` and `runc` of this machine, as root."""
+    """Builds with this machine's buildah, runc and slirp4netns; we are root, builds are not."""
 
-    def __init__(self, settings: EngineSettings, buildah: Buildah, bases: BaseImages) -> None:
+    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool) -> None:
         self._settings = settings
-        self._buildah = buildah
         self._bases = bases
+        self._limited = limited
 
     @classmethod
     @asynccontextmanager
@@ -53,13 +53,10 @@ class BuildahEngine:
         """
         workspace = settings.workspace
         for name in ("builds", "bases"):
-            (workspace / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (workspace / name).mkdir(parents=True, exist_ok=True)
         with _only_one(workspace):
-            await _finish(lambda: _clean(workspace))
-            limited = settings.isolation is Isolation.OCI and _can_limit(workspace)
-            buildah = Buildah(settings, limited=limited)
-            bases = BaseImages(workspace / "bases", settings.base_cache_age, settings.base_cache_free)
-            engine = cls(settings, buildah, bases)
+            await _finish(partial(_clean, workspace))
+            engine = cls(settings, BaseImages(settings), limited=_can_limit(workspace))
             await engine._prove()
             yield engine
 
@@ -80,52 +77,60 @@ class BuildahEngine:
         await _finish(partial(self._prepare, room, recipe))
         for image in base_images(recipe.containerfile):
             await self._bases.fetch(room.bases, (image, recipe.platform), partial(self._pull, room, image, recipe))
-        if status := await self._run(room, self._buildah.build(room, recipe.platform), tell):
+        command = buildah.build(recipe.platform, self._settings.isolation)
+        if status := await self._run(room, command, self._settings.pull_auth_file, tell):
             raise diagnose_build(status, tell.lines)
-        _write_auth(room / "push.json", self._settings.push_auth_file)
-        image_id = (room / "image-id").read_text()
-        if status := await self._run(room, push(image_id, recipe.target_image), tell):
+        command = buildah.push((room.work / "image-id").read_text(), recipe.target_image)
+        if status := await self._run(room, command, self._settings.push_auth_file, tell):
             raise diagnose_push(status, tell.lines)
-        return parse_digest((room / "digest").read_text())
+        return parse_digest((room.work / "digest").read_text())
+
+    async def _pull(self, room: Room, image: str, recipe: Recipe) -> bool:
+        # Whatever goes wrong here goes wrong again in the build, which says so in the log.
+        command, auth = buildah.pull(image, recipe.platform), self._settings.pull_auth_file
+        return await self._run(room, command, auth, _say_nothing, bases_mode="rw") == 0
+
+    async def _run(
+        self, room: Room, command: Sequence[str], auth: Path | None, tell: Tell, bases_mode: str = "ro"
+    ) -> int:
+        with _disk_trouble():
+            room.lend_credentials(auth)
+        return await run(command, environment=room.environment(bases_mode=bases_mode), directory=room.path, tell=tell)
+
+    @asynccontextmanager
+    async def _room(self, build_id: str) -> AsyncIterator[Room]:
+        settings = self._settings
+        async with self._bases.lease() as bases:
+            path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=settings.workspace / "builds"))
+            room = Room(path=path, workspace=settings.workspace, bases=bases, user_id=settings.first_user_id)
+            group = _group_prefix(settings.workspace) + path.name
+            try:
+                if self._limited:
+                    made = cgroups.make(group, memory=settings.build_memory, pids=settings.build_pids)
+                    room = structs.replace(room, groups=made)
+                yield room
+            finally:
+                await _finish(partial(_remove, path))
+                cgroups.remove(group)
+
+    def _prepare(self, room: Room, recipe: Recipe) -> None:
+        files = buildah.configuration(self._settings.insecure_registries)
+        with _disk_trouble():
+            room.furnish(files | {"Containerfile": recipe.containerfile})
+            if recipe.context:
+                limit = self._settings.context_limit
+                unpack(recipe.context, room.work / "context", limit=limit, owner=room.user_id)
 
     async def _prove(self) -> None:
         said = Tail(_say_nothing)
         async with self._room("trial") as room:
-            furnish(room, self._settings.insecure_registries)
             try:
-                status = await self._run(room, images(), said)
+                room.furnish(buildah.configuration(()))
+                status = await self._run(room, buildah.images(), None, said)
             except OSError as error:
                 raise Unavailable(f"builds cannot run here: {error}") from error
         if status:
             raise Unavailable(f"builds cannot run here: {b' '.join(said.lines).decode(errors='replace')}")
-
-    async def _pull(self, room: Room, image: str, recipe: Recipe) -> bool:
-        # Whatever goes wrong here goes wrong again in the build, which says so in the log.
-        return await self._run(room, pull(image, recipe.platform), _say_nothing) == 0
-
-    async def _run(self, room: Room, command: Sequence[str], tell: Tell) -> int:
-        return await run(command, environment=self._buildah.environment(room), directory=room.path, tell=tell)
-
-    @asynccontextmanager
-    async def _room(self, build_id: str) -> AsyncIterator[Room]:
-        async with self._bases.lease() as bases:
-            path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=self._settings.workspace / "builds"))
-            room = Room(path, bases, _group_prefix(self._settings.workspace) + path.name)
-            try:
-                yield room
-            finally:
-                await _finish(partial(_remove, path))
-                cgroups.remove(room.group)
-
-    def _prepare(self, room: Room, recipe: Recipe) -> None:
-        furnish(room, self._settings.insecure_registries)
-        containerfile = with_cache_owners(recipe.containerfile, self._settings.first_user_id)
-        (room / "Containerfile").write_text(containerfile)
-        _write_auth(room / "pull.json", self._settings.pull_auth_file)
-        if recipe.context:
-            unpack(recipe.context, room / "context", self._settings.context_limit)
-        if self._buildah.limited:
-            cgroups.make(room.group, self._settings.build_pids)
 
 
 async def _finish(work: Callable[[], None]) -> None:
@@ -152,10 +157,19 @@ def _only_one(workspace: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _disk_trouble() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = Reason.DISK if error.errno in {errno.ENOSPC, errno.EDQUOT} else Reason.ENGINE
+        raise BuildFailure(reason, f"The builder cannot write its files: {error.strerror}.") from error
+
+
 def _can_limit(workspace: Path) -> bool:
     group = _group_prefix(workspace) + "trial"
     try:
-        cgroups.make(group, 1)
+        cgroups.make(group, memory=1 << 20, pids=1)
     except OSError as error:
         log.warning("builds have no limit on memory and processes", reason=str(error))
         return False
@@ -166,13 +180,6 @@ def _can_limit(workspace: Path) -> bool:
 
 def _group_prefix(workspace: Path) -> str:
     return f"swell-{hashlib.sha256(bytes(workspace.resolve())).hexdigest()[:12]}-"
-
-
-def _write_auth(path: Path, source: Path | None) -> None:
-    """Write the credentials of *source*, or none: without a file of ours buildah would look for one elsewhere."""
-    content = source.read_bytes() if source else b'{"auths": {}}'
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(content)
 
 
 def _remove(directory: Path) -> None:

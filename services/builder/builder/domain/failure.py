@@ -2,30 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 
 from swell.errors import BuildFailed
+from swell.store.records import Reason
 
 NO_STATUS = -1
 _KILLED = 137
-
-
-class Reason(StrEnum):
-    """What kind of failure it was, and so whose turn it is."""
-
-    RECIPE = "recipe"
-    CONTEXT = "context"
-    BASE_IMAGE = "base-image"
-    MEMORY = "memory"
-    TIMED_OUT = "timed-out"
-    PUSH = "push"
-    DISK = "disk"
-    ENGINE = "engine"
-
-    @property
-    def is_users(self) -> bool:
-        """Whether another container file or context could mend it."""
-        return self in {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.MEMORY, Reason.TIMED_OUT}
 
 
 class BuildFailure(BuildFailed):

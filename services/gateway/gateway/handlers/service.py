@@ -1,7 +1,7 @@
 """`/service-info` and `/health`: who we are, and whether we can work."""
 
 from importlib.metadata import version
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -11,6 +11,7 @@ from swell.errors import SwellError
 WAVE_API = "1.37.0"  # the level of Wave's API that we speak; clients compare it, strict semver
 
 
+@runtime_checkable
 class Backends(Protocol):
     """What the gateway cannot answer without."""
 

@@ -32,6 +32,7 @@ class Traced:
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send, request_id: str) -> None:
         started, status = time.perf_counter(), 0
+        path = scope["path"]  # a mount shortens it
 
         async def sending(message: Any) -> None:
             nonlocal status
@@ -41,6 +42,6 @@ class Traced:
             await send(message)
 
         await self._app(scope, receive, sending)
-        tell = log.debug if scope["path"].startswith(_QUIET) and status < 400 else log.info
+        tell = log.debug if path.startswith(_QUIET) and status < 400 else log.info
         seconds = round(time.perf_counter() - started, 4)
-        tell("request answered", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+        tell("request answered", method=scope["method"], path=path, status=status, seconds=seconds)

@@ -15,6 +15,11 @@ class Verifier:
         self._seen = 0
         self._hash = hashlib.new(digest.partition(":")[0])
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all bytes that there should be have gone by."""
+        return self._seen == self._size
+
     def update(self, piece: bytes) -> None:
         """Take the next *piece*.
 

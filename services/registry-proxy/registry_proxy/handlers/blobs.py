@@ -21,7 +21,7 @@ Headers = dict[str, str]
 STALLED_SECONDS = 60
 
 
-class _ClientGone(Exception):  # noqa: N818 (nobody's error)
+class _ClientGone(Exception):
     """Whoever asked has closed the connection, or takes nothing for 60 s."""
 
 

@@ -1,0 +1,119 @@
+"""Rooms: a directory for each build, and the way into it, behind which a process can do nothing outside.
+
+A command in a room is root of a user namespace, an unprivileged user to the machine. It has process ids and mounts of
+its own. So neither a container file nor a fault of buildah's gives anybody more than an unprivileged user has. (Buildah
+1.28 has such faults: RUN --mount follows symbolic links out of images, and cache ids with dots, to any path.)
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+HERE = "/tmp"  # noqa: S108  (what a command in the room calls the room)
+USER_IDS = 65536
+
+_TUN = os.makedev(10, 200)  # linux/miscdevice.h
+
+# Runs in the room, as root, in mount and PID namespaces of its own.
+#   - The room becomes /tmp, which users of any id can reach wherever the workspace is. The rooms of others disappear.
+#   - The distribution's short names would lead elsewhere than to Docker Hub; no option of buildah turns them off.
+#   - Credentials are an open file without a name. A step has the user of buildah, but may not open that.
+# The last `unshare` locks these mounts: what they hide stays hidden, what is read-only stays so.
+_ENTER = """\
+set -e
+for group in $CGROUPS; do echo 0 > "$group"; done
+mount --bind subids /etc/subuid
+mount --bind subids /etc/subgid
+aliases=/etc/containers/registries.conf.d
+if [ -d $aliases ]; then mount --bind no-aliases $aliases; fi
+if [ -e /dev/net/tun ]; then mount --bind tun /dev/net/tun; fi
+mount --bind -o "$BASES_MODE" "$BASES" bases
+exec 3< auth.json
+rm auth.json
+mount --rbind . /tmp
+if [ -d "$WORKSPACE" ]; then mount -t tmpfs -o size=4k,mode=0 tmpfs "$WORKSPACE"; fi
+cd /tmp
+ids="$_CONTAINERS_ROOTLESS_UID,0,65536"
+unset CGROUPS BASES BASES_MODE WORKSPACE
+exec unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- "$@"
+"""
+ENTERED = ("sh", "-c", _ENTER, "sh")
+AUTH_FILE = "/proc/self/fd/3"
+
+
+class Room(Struct, frozen=True, kw_only=True):
+    """One build's directory, `path`.
+
+    Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
+    they are to the machine, `groups` the control groups they enter.
+    """
+
+    path: Path
+    workspace: Path
+    bases: Path
+    user_id: int
+    groups: tuple[Path, ...] = ()
+
+    @property
+    def work(self) -> Path:
+        """What commands in the room call `/tmp/work`."""
+        return self.path / "work"
+
+    def environment(self, *, bases_mode: str = "ro") -> dict[str, str]:
+        """The environment that a command in the room begins with; nothing of ours but the way out."""
+        return {
+            "PATH": f"{HERE}/bin:{os.environ.get('PATH', os.defpath)}",
+            "HOME": f"{HERE}/work",
+            "TMPDIR": f"{HERE}/work",
+            "XDG_RUNTIME_DIR": f"{HERE}/work",
+            "WORKSPACE": str(self.workspace.resolve()),
+            "BASES": str(self.bases.resolve()),
+            "BASES_MODE": bases_mode,
+            "CGROUPS": " ".join(str(group / "cgroup.procs") for group in self.groups),
+            "_CONTAINERS_USERNS_CONFIGURED": "done",
+            "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
+            "_CONTAINERS_ROOTLESS_GID": str(self.user_id),
+            **_proxies(os.environ),
+        }
+
+    def furnish(self, files: Mapping[str, str]) -> None:
+        """Put into the empty room what `ENTERED` needs, and *files*."""
+        self.path.chmod(0o711)
+        for name in ("bases", "no-aliases", "bin", "work", "work/context"):
+            (self.path / name).mkdir()
+        os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
+        (self.path / "tun").chmod(0o666)
+        (self.path / "subids").write_text(f"root:{self.user_id}:{USER_IDS}\n")
+        _write_program(self.path / "bin/slirp4netns", _SLIRP)
+        for name, content in files.items():
+            (self.path / name).write_text(content)
+        for directory in (self.work, self.work / "context"):
+            os.chown(directory, self.user_id, self.user_id)
+
+    def lend_credentials(self, source: Path | None) -> None:
+        """Lay *source*, or no credentials at all, ready for the next command, which takes them away."""
+        path = self.path / "auth.json"
+        path.touch(mode=0o600)
+        path.write_bytes(source.read_bytes() if source else b'{"auths": {}}')
+        os.chown(path, self.user_id, self.user_id)
+
+
+# Buildah 1.28 lets steps reach the machine's loopback through their gateway, and has no option against it.
+_SLIRP = f"""\
+#!/bin/sh
+exec {shutil.which("slirp4netns") or "slirp4netns-is-missing"} --disable-host-loopback "$@"
+"""
+
+
+def _write_program(path: Path, content: str) -> None:
+    path.write_text(content)
+    path.chmod(0o755)
+
+
+def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    return {name: value for name, value in environment.items() if name.lower() in names}
