@@ -1,11 +1,98 @@
-# What the house can do: `make` alone tells.
+# What the house can do; `make` alone lists it.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check bench clean format protos system system-test
+.PHONY: help up demo test check bench clean format protos protos-current baseline lock system system-test
 
+PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := $(wildcard libs/*) $(wildcard services/*)
+PACKAGES := $(wildcard libs/* services/*)
+GENERATED := libs/swell/swell/rpc/v1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+up: system .venv/ready ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
+	@exec $(BIN)/python -m swell_embedded up
+
+demo: system .venv/ready ## the whole round trip: a base image, a build, a pull through the token
+	@exec $(BIN)/python -m swell_embedded demo
+
+test: check system-test ## all that gates a change: check, then integration and end-to-end tests
+	$(BIN)/pytest tests/integration tests/e2e tests/conformance
+
+check: .venv/ready protos-current ## the quick part: format, lint, types, import contracts, protos, unit tests
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit -q
+
+bench: system-test .venv/ready ## measure the bars, each beside its peer
+	$(BIN)/python -m tests.bench
+
+format: .venv/ready ## let ruff write the code as it should look
+	$(BIN)/ruff format -q .
+	$(BIN)/ruff check -q --fix .
+
+protos: .venv/ready ## generate the gRPC code from protos/
+	rm -f $(GENERATED)/*_pb2*
+	$(call generate,libs/swell)
+
+clean: ## remove what was built and measured here; .swell/ with its data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# --- protos: the committed code is what protos/ say, and old clients can read what new services send
+
+define generate
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(1) --grpc_python_out=$(1) \
+		--mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) protos/swell/rpc/v1/*.proto
+endef
+
+protos-current: .venv/ready
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/baseline.binpb
+	@rm -rf .venv/protos && mkdir -p .venv/protos
+	$(call generate,.venv/protos)
+	@diff -r -x __pycache__ -x __init__.py .venv/protos/swell/rpc/v1 $(GENERATED) || { echo "run 'make protos'" >&2; exit 1; }
+
+baseline: .venv/ready # what `buf breaking` compares with: renewed at each release, when old services are gone
+	$(BIN)/buf build protos -o protos/baseline.binpb
+
+# --- what this machine must have
+
+.venv/ready: requirements.txt $(PACKAGES:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Swell needs Python 3.11 or newer; name one with 'make PYTHON=...'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory python-venv
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@touch $@
+
+lock: .venv/ready # requirements.txt from the pyproject files; uv.lock stays here, it names registries
+	$(BIN)/uv lock -q --upgrade
+	$(BIN)/uv export -q --all-packages --no-emit-workspace --no-annotate --no-header -o requirements.txt
+
+define apt
+	@lacking=$$(for package in $(1); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo -n " $$package"; done); \
+	if [ -z "$$lacking" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else \
+		echo "this machine lacks$$lacking; ask for: apt-get install$$lacking" >&2; exit 1; fi; \
+	echo "installing$$lacking"; \
+	$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq install -y --no-install-recommends $$lacking >/dev/null
+endef
+
+.PHONY: python-venv
+python-venv:
+	$(call apt,python3-venv)
+
+system:
+	$(call apt,buildah runc skopeo docker-registry busybox-static util-linux iptables containernetworking-plugins)
+
+system-test: system
+	$(call apt,podman docker.io wrk)

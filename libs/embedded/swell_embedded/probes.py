@@ -15,11 +15,7 @@ from swell.rpc.channel import call
 from swell_embedded.program import Probe
 
 SECONDS = 1.0  # the longest that one look may take
-_OWN_CONNECTION = [  # else each look shares the back-off of those before, and waits longer than it may
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 200),
-]
+_SOON = [("grpc.initial_reconnect_backoff_ms", 100)]  # else a refused connection is tried again after a second only
 
 
 def tcp(port: int, say: bytes = b"", hear: bytes = b"") -> Probe:
@@ -61,7 +57,7 @@ def grpc_health(port: int) -> Probe:
     """The server on *port* says SERVING. Source: the gRPC health checking protocol."""
 
     async def probe() -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_OWN_CONNECTION) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_SOON) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # its stubs leave it out
             answer = await call(f"port {port}", check, health_pb2.HealthCheckRequest(), seconds=SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:

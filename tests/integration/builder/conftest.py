@@ -25,7 +25,7 @@ from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from builder.settings import EngineSettings
 
-NEEDED = ("buildah", "runc", "docker-registry", "busybox")
+NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox")
 READY_WITHIN = 10.0
 
 OpenEngine = Callable[..., AbstractAsyncContextManager[BuildahEngine]]

@@ -129,7 +129,8 @@ async def tell(line): pass
 
 async def main(workspace, auth, target, containerfile):
     async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), pull_auth_file=Path(auth))) as engine:
-        await engine.build(Recipe(build_id="bd-0123456789abcdef_1", target_image=target, containerfile=containerfile), tell)
+        recipe = Recipe(build_id="bd-0123456789abcdef_1", target_image=target, containerfile=containerfile)
+        await engine.build(recipe, tell)
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -23,28 +23,32 @@ class Healthy(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def listen_http(listen: str) -> None:
+def listen_http(listen: str) -> HTTPServer:
     host, _, port = listen.rpartition(":")
     server = HTTPServer((host, int(port)), Healthy)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
-def listen_grpc(listen: str) -> None:
+def listen_grpc(listen: str) -> grpc.Server:
+    """The caller keeps what this returns: a forgotten server stops after a second."""
     server = grpc.server(ThreadPoolExecutor(2))
     checks = health.HealthServicer()
     checks.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_insecure_port(listen)
     server.start()
+    return server
 
 
 def main() -> None:
     name = Path(sys.argv[0]).stem
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    (listen_http if name == "gateway" else listen_grpc)(os.environ["SWELL_LISTEN"])
+    listen = listen_http if name == "gateway" else listen_grpc
+    listening = [listen(os.environ["SWELL_LISTEN"])]
     if "SWELL_DATA_LISTEN" in os.environ:
-        listen_http(os.environ["SWELL_DATA_LISTEN"])
-    sys.stdout.write(f"{name} is up\n")
+        listening.append(listen_http(os.environ["SWELL_DATA_LISTEN"]))
+    sys.stdout.write(f"{name} is up on {len(listening)} ports\n")
     sys.stdout.flush()
     threading.Event().wait()
 

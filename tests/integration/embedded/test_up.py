@@ -131,7 +131,7 @@ async def test_when_one_dies_all_stop_and_the_operator_reads_which(home: Path, s
         os.kill(_pid_of("metrics", family), signal.SIGKILL)
 
         assert await swell.ended() == 1
-        assert "swell: metrics was ended by SIGKILL; its last lines:\n    metrics is up" in swell.said
+        assert "swell: metrics was ended by SIGKILL; its last lines:\n    metrics is up on 1 port" in swell.said
         assert not await gone(family, seconds=0)
 
 
