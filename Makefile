@@ -92,7 +92,7 @@ python-venv:
 	$(call apt,python3-venv)
 
 system:
-	$(call apt,buildah runc skopeo docker-registry busybox-static util-linux iptables containernetworking-plugins)
+	$(call apt,buildah runc skopeo slirp4netns uidmap util-linux docker-registry busybox-static)
 
 system-test: system
 	$(call apt,podman docker.io wrk)

@@ -1,6 +1,7 @@
 """An ASGI application on a port, served by Granian inside this event loop."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,12 +15,13 @@ from swell.serve import Address
 
 
 @asynccontextmanager
-async def listening(app: Any, where: Address) -> AsyncIterator[None]:
-    """Answer HTTP at *where* while the block runs; leaving it finishes the requests that are under way.
+async def listening(app: Any, where: Address, grace: float = 10.0) -> AsyncIterator[None]:
+    """Answer HTTP at *where* while the block runs; leaving it gives the requests under way *grace* seconds to finish.
 
     Raises:
         Unavailable: the port cannot be had.
     """
+    _must_be_free(where)
     server = Server(
         app,
         address=where.host,
@@ -37,7 +39,20 @@ async def listening(app: Any, where: Address) -> AsyncIterator[None]:
     finally:
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait([serving])
+        ended, _ = await asyncio.wait([serving], timeout=grace)
+        if not ended:
+            log.warning("requests were not finished", seconds=grace)
+            serving.cancel()
+
+
+def _must_be_free(where: Address) -> None:
+    """Granian alone would share the port with another process (SO_REUSEPORT): each would get half of the requests."""
+    with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {where.host}:{where.port}: {error.strerror}") from error
 
 
 async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:

@@ -143,11 +143,7 @@ class Pulls:
     async def _augmented(self, pull: Pull, document: Document) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
         if document.is_index:
-            replaced = {}
-            for entry in choose(document, pull.platform):
-                child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
-                replaced[entry.digest] = await self._augmented(pull, child)
-            made = augment_index(document, replaced)
+            made = augment_index(document, await self._replaced(pull, document))
         else:
             config = await self._upstream.fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
@@ -155,6 +151,19 @@ class Pulls:
             made = image.manifest
         await self._documents.put(pull.token, made, pull.expires)
         return made
+
+    async def _replaced(self, pull: Pull, index: Document) -> dict[Digest, Document]:
+        """What becomes of the entries of *index*; where they are indexes, one that has the platform is enough."""
+        replaced, missing = {}, None
+        for entry in choose(index, pull.platform):
+            child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
+            try:
+                replaced[entry.digest] = await self._augmented(pull, child)
+            except ManifestUnknown as error:
+                missing = error
+        if missing and not replaced:
+            raise missing
+        return replaced
 
     async def _child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the upstream's, kept for the next time."""

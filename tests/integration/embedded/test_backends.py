@@ -16,7 +16,10 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 import urllib3
+from nats.aio.client import Client
 from nats.js.api import StreamConfig
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from swell_embedded.backends import BACKENDS
 from swell_embedded.errors import CannotStart
@@ -55,7 +58,7 @@ async def test_everything_listens_on_loopback_and_on_known_ports_only(stack: Sta
 
 async def test_redis_refuses_whoever_has_no_password(stack: Stack) -> None:
     """Any user of the machine can connect to loopback."""
-    async with redis.asyncio.Redis(port=stack.ports.redis) as stranger:
+    async with redis.asyncio.Redis(port=stack.ports.redis, retry=Retry(NoBackoff(), 0)) as stranger:
         with pytest.raises(redis.exceptions.AuthenticationError):
             await stranger.ping()
 
@@ -65,8 +68,10 @@ async def test_nats_refuses_whoever_has_no_password(stack: Stack) -> None:
 
     async def quiet(_: Exception) -> None: ...
 
+    stranger = Client()
     with pytest.raises(nats.errors.Error, match="Authorization"):
-        await nats.connect(f"nats://127.0.0.1:{stack.ports.nats}", allow_reconnect=False, error_cb=quiet)
+        await stranger.connect(f"nats://127.0.0.1:{stack.ports.nats}", allow_reconnect=False, error_cb=quiet)
+    await stranger.close()
 
 
 async def test_s3_refuses_a_wrong_key(stack: Stack) -> None:

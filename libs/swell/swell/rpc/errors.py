@@ -11,6 +11,7 @@ from swell.errors import SwellError, Unavailable
 from swell.log import log
 
 _CLASSES = {cls.__name__: cls for cls in errors.every_class()}
+_LONGEST = 2000  # bytes of a message; each may become three, and gRPC drops a call with more than 8 KiB of trailers
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     403: grpc.StatusCode.PERMISSION_DENIED,
@@ -31,7 +32,11 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -
     trailer = [("swell-code", type(error).__name__)]
     if error.retry_after is not None:
         trailer.append(("retry-after", str(error.retry_after)))
-    await context.abort(_STATUS.get(error.status, grpc.StatusCode.UNKNOWN), str(error), tuple(trailer))
+    await context.abort(_STATUS.get(error.status, grpc.StatusCode.UNKNOWN), _short(error), tuple(trailer))
+
+
+def _short(error: SwellError) -> str:
+    return str(error).encode()[:_LONGEST].decode(errors="ignore")
 
 
 @asynccontextmanager

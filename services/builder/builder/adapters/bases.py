@@ -33,7 +33,7 @@ class BaseImages:
         self._directory = settings.workspace / "bases"
         self._keep_free = settings.base_cache_free
         self._owner = settings.first_user_id
-        self._number = max((int(store.name) for store in self._directory.iterdir()), default=0)
+        self._number = self._last_number()
         self._users: Counter[Path] = Counter()
         self._fetched: TTLCache[_Key, bool] = TTLCache(_MOST_NAMES, settings.base_cache_age.total_seconds())
         self._fetching: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
@@ -62,6 +62,12 @@ class BaseImages:
     @property
     def _newest(self) -> Path:
         return self._directory / str(self._number)
+
+    def _last_number(self) -> int:
+        stores = list(self._directory.iterdir())
+        number = max((int(store.name) for store in stores), default=0)
+        # A store of another user is of no use: the operator has changed the ids.
+        return number + any(store.stat().st_uid != self._owner for store in stores)
 
     def _make_newest(self) -> None:
         # Builds read it through a read-only mount, where they could not make the lock files that they need.

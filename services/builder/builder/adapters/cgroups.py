@@ -17,13 +17,18 @@ def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
     return memory_group, _limited(_ROOT / "pids" / name, {"pids.max": pids})
 
 
-def remove(pattern: str) -> None:
-    """Remove the groups whose names match *pattern*, as far as they have no processes."""
-    for group in (*_ROOT.glob(pattern), *_ROOT.glob(f"*/{pattern}")):
-        try:
-            group.rmdir()
-        except OSError:
-            continue
+def remove(pattern: str) -> bool:
+    """Remove the groups whose names match *pattern*; whether none is left, for those with processes stay."""
+    removed = [_is_removed(group) for group in (*_ROOT.glob(pattern), *_ROOT.glob(f"*/{pattern}"))]
+    return all(removed)
+
+
+def _is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:
+        return not group.exists()
+    return True
 
 
 def _limited(group: Path, limits: dict[str, int]) -> Path:

@@ -26,13 +26,13 @@ from builder.adapters.room import Room
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push
-from builder.settings import EngineSettings
+from builder.settings import EngineSettings, Isolation
 from swell.errors import Unavailable
 from swell.log import log
-from swell.oci.digest import Digest, parse_digest
+from swell.oci.digest import Digest
 from swell.store.records import Reason
 
-_REMOVE_WITHIN = 10.0
+_CLEAN_WITHIN = 10.0
 
 
 class BuildahEngine:
@@ -80,10 +80,11 @@ class BuildahEngine:
         command = buildah.build(recipe.platform, self._settings.isolation)
         if status := await self._run(room, command, self._settings.pull_auth_file, tell):
             raise diagnose_build(status, tell.lines)
-        command = buildah.push((room.work / "image-id").read_text(), recipe.target_image)
+        tell.lines.clear()
+        command = buildah.push(room.read_digest("image-id"), recipe.target_image)
         if status := await self._run(room, command, self._settings.push_auth_file, tell):
             raise diagnose_push(status, tell.lines)
-        return parse_digest((room.work / "digest").read_text())
+        return room.read_digest("digest")
 
     async def _pull(self, room: Room, image: str, recipe: Recipe) -> bool:
         # Whatever goes wrong here goes wrong again in the build, which says so in the log.
@@ -101,16 +102,18 @@ class BuildahEngine:
     async def _room(self, build_id: str) -> AsyncIterator[Room]:
         settings = self._settings
         async with self._bases.lease() as bases:
-            path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=settings.workspace / "builds"))
+            with _disk_trouble():
+                path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=settings.workspace / "builds"))
             room = Room(path=path, workspace=settings.workspace, bases=bases, user_id=settings.first_user_id)
             group = _group_prefix(settings.workspace) + path.name
             try:
                 if self._limited:
-                    made = cgroups.make(group, memory=settings.build_memory, pids=settings.build_pids)
+                    with _disk_trouble():
+                        made = cgroups.make(group, memory=settings.build_memory, pids=settings.build_pids)
                     room = structs.replace(room, groups=made)
                 yield room
             finally:
-                await _finish(partial(_remove, path))
+                await _finish(partial(shutil.rmtree, path, ignore_errors=True))
                 cgroups.remove(group)
 
     def _prepare(self, room: Room, recipe: Recipe) -> None:
@@ -122,6 +125,8 @@ class BuildahEngine:
                 unpack(recipe.context, room.work / "context", limit=limit, owner=room.user_id)
 
     async def _prove(self) -> None:
+        if missing := _missing(self._settings.isolation):
+            raise Unavailable(f"builds cannot run here: there is no {' and no '.join(missing)}")
         said = Tail(_say_nothing)
         async with self._room("trial") as room:
             try:
@@ -166,6 +171,14 @@ def _disk_trouble() -> Iterator[None]:
         raise BuildFailure(reason, f"The builder cannot write its files: {error.strerror}.") from error
 
 
+def _missing(isolation: Isolation) -> list[str]:
+    programs = ["buildah", "setpriv", "unshare", "newuidmap"]
+    if isolation is Isolation.CHROOT:
+        return [program for program in programs if not shutil.which(program)]
+    needed = [program for program in (*programs, "runc", "slirp4netns") if not shutil.which(program)]
+    return needed if Path("/dev/net/tun").exists() else [*needed, "/dev/net/tun"]
+
+
 def _can_limit(workspace: Path) -> bool:
     group = _group_prefix(workspace) + "trial"
     try:
@@ -182,19 +195,20 @@ def _group_prefix(workspace: Path) -> str:
     return f"swell-{hashlib.sha256(bytes(workspace.resolve())).hexdigest()[:12]}-"
 
 
-def _remove(directory: Path) -> None:
-    # Processes of a former life may be dying yet, and write as they do.
-    give_up = time.monotonic() + _REMOVE_WITHIN
-    while directory.exists():
-        try:
-            shutil.rmtree(directory)
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
+def _is_removed(directory: Path) -> bool:
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
 
 
 def _clean(workspace: Path) -> None:
-    for left in (workspace / "builds").iterdir():
-        _remove(left)
-    cgroups.remove(_group_prefix(workspace) + "*")
+    # Processes of a former life may be dying yet, and write as they do.
+    give_up = time.monotonic() + _CLEAN_WITHIN
+    while not _is_clean(workspace):
+        if time.monotonic() > give_up:
+            raise Unavailable(f"what former builds left in {workspace} or its control groups cannot be removed")
+        time.sleep(0.05)
+
+
+def _is_clean(workspace: Path) -> bool:
+    rooms = [_is_removed(room) for room in (workspace / "builds").iterdir()]
+    return cgroups.remove(_group_prefix(workspace) + "*") and all(rooms)

@@ -13,8 +13,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builder.domain.failure import BuildFailure
+from swell.errors import DigestInvalid
+from swell.oci.digest import Digest, parse_digest
+from swell.store.records import Reason
+
 HERE = "/tmp"  # noqa: S108  (what a command in the room calls the room)
 USER_IDS = 65536
+
+_LONGEST_DIGEST = 200
 
 _TUN = os.makedev(10, 200)  # linux/miscdevice.h
 
@@ -22,7 +29,8 @@ _TUN = os.makedev(10, 200)  # linux/miscdevice.h
 #   - The room becomes /tmp, which users of any id can reach wherever the workspace is. The rooms of others disappear.
 #   - The distribution's short names would lead elsewhere than to Docker Hub; no option of buildah turns them off.
 #   - Credentials are an open file without a name. A step has the user of buildah, but may not open that.
-# The last `unshare` locks these mounts: what they hide stays hidden, what is read-only stays so.
+# The last `unshare` locks these mounts: what they hide stays hidden, what is read-only stays so. The shell waits for it
+# as first process of the PID namespace, since a process that changes its user does not die with its parent any more.
 _ENTER = """\
 set -e
 for group in $CGROUPS; do echo 0 > "$group"; done
@@ -39,7 +47,8 @@ if [ -d "$WORKSPACE" ]; then mount -t tmpfs -o size=4k,mode=0 tmpfs "$WORKSPACE"
 cd /tmp
 ids="$_CONTAINERS_ROOTLESS_UID,0,65536"
 unset CGROUPS BASES BASES_MODE WORKSPACE
-exec unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- "$@"
+unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- "$@" || exit $?
+exit 0
 """
 ENTERED = ("sh", "-c", _ENTER, "sh")
 AUTH_FILE = "/proc/self/fd/3"
@@ -100,6 +109,19 @@ class Room(Struct, frozen=True, kw_only=True):
         path.touch(mode=0o600)
         path.write_bytes(source.read_bytes() if source else b'{"auths": {}}')
         os.chown(path, self.user_id, self.user_id)
+
+    def read_digest(self, name: str) -> Digest:
+        """The digest in the file *name* below `work`; nothing else, whatever a step has put there.
+
+        Raises:
+            BuildFailure: that is no file with a digest.
+        """
+        try:
+            file = os.open(self.work / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(file) as opened:
+                return parse_digest(opened.read(_LONGEST_DIGEST))
+        except (OSError, UnicodeDecodeError, DigestInvalid) as error:
+            raise BuildFailure(Reason.ENGINE, f"The engine left no {name}.") from error
 
 
 # Buildah 1.28 lets steps reach the machine's loopback through their gateway, and has no option against it.

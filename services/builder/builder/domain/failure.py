@@ -22,12 +22,10 @@ class BuildFailure(BuildFailed):
         self.exit_status = exit_status
 
 
-_ERROR = re.compile(r"^Error: (?:creating build container: )?(.*)$")
+_ERROR = re.compile(r"^Error: (.*)$")
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
-_BASE_IMAGE = re.compile(
-    r"initializing source|reading manifest|pinging container registry|rejected by policy|referred to by ID"
-    r"|no stage or image found|repository name must be|invalid reference format|unauthorized|denied"
-)
+_BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
+_ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
 _USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
 
 
@@ -39,8 +37,10 @@ def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
         return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
     if step := _STEP.match(error):
         return _diagnose_step(step["step"], int(step["status"]), lines)
-    if _BASE_IMAGE.search(error):
-        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {_short(error)}.", status)
+    if _ENGINES.search(error):
+        return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error)}.", status)
+    if base := _BASE_IMAGE.match(error):
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {_short(base['why'] or error)}.", status)
     if status > 0 and _USERS.search(error):
         return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
     return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)

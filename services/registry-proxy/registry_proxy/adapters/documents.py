@@ -47,9 +47,12 @@ class RedisDocuments:
                 await pipe.execute()
 
     async def put_root(self, token: str, manifest: Document, expires: datetime) -> Document:
-        await self.put(token, manifest, expires)
         with translated():
-            await self._redis.hsetnx(_image(token), _ROOT, manifest.digest)
+            async with self._redis.pipeline() as pipe:
+                pipe.hset(_image(token), manifest.digest, _encoded(manifest))
+                pipe.hsetnx(_image(token), _ROOT, manifest.digest)
+                pipe.expireat(_image(token), int(expires.timestamp()))
+                await pipe.execute()
         return await self.root(token) or manifest
 
 

@@ -1,0 +1,89 @@
+"""An upstream registry in memory."""
+
+import asyncio
+from collections import Counter
+
+from msgspec import Struct
+
+from swell.errors import BlobUnknown, ManifestUnknown, Unavailable
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference, parse_reference
+from swell.testing.images import make_image, make_index
+
+
+class Pushed(Struct, frozen=True):
+    """What was pushed; `config` and `platform` are an image's, an index has neither."""
+
+    reference: Reference
+    manifest: Document
+    config: Document | None = None
+    platform: Platform | None = None
+
+    @property
+    def digest(self) -> Digest:
+        return self.manifest.digest
+
+
+class FakeRegistry:
+    """Keeps manifests and blobs by repository, as a registry does: a digest of one is unknown in the next.
+
+    `asked` counts the questions by what they name; while `away`, there is no answer.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.away = False
+        self._manifests: dict[str, Document] = {}
+        self._blobs: dict[tuple[str, Digest], Document | bytes] = {}
+        self._pushes = 0
+
+    def push(self, image: str, *, platform: str = "linux/amd64", layers: int = 1, docker: bool = False) -> Pushed:
+        """Push an image that is unlike all before under the name *image*; a tag that is there moves."""
+        self._pushes += 1
+        reference = parse_reference(image)
+        made = make_image(f"push {self._pushes}", platform=platform, layers=layers, docker=docker)
+        self._blobs[reference.name, made.config.digest] = made.config
+        for layer in made.layers:
+            self._blobs[reference.name, layer.digest] = layer.gzipped
+        self._keep(reference, made.manifest)
+        return Pushed(reference, made.manifest, made.config, made.platform)
+
+    def push_index(self, image: str, *children: Pushed, docker: bool = False) -> Pushed:
+        """Push an index of *children*, which may be indexes, under the name *image*."""
+        reference = parse_reference(image)
+        index = make_index(*((child.manifest, child.platform) for child in children), docker=docker)
+        self._keep(reference, index)
+        return Pushed(reference, index)
+
+    def _keep(self, reference: Reference, document: Document) -> None:
+        self._manifests[str(reference)] = self._manifests[str(reference.at(document.digest))] = document
+
+    async def head_manifest(self, reference: Reference) -> Digest:
+        return (await self.fetch_manifest(reference)).digest
+
+    async def fetch_manifest(self, reference: Reference) -> Document:
+        await self._answers(str(reference))
+        if (found := self._manifests.get(str(reference))) is None:
+            raise ManifestUnknown(f"{reference} was not pushed")
+        return found
+
+    async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
+        await self._answers(str(reference.at(descriptor.digest)))
+        found = self._blobs.get((reference.name, descriptor.digest))
+        if not isinstance(found, Document):
+            raise BlobUnknown(f"{reference.name} has no config {descriptor.digest}")
+        return found
+
+    def blob(self, reference: Reference, digest: Digest) -> bytes:
+        """The bytes of a config or layer in the repository of *reference*."""
+        found = self._blobs[reference.name, digest]
+        return found.content if isinstance(found, Document) else found
+
+    async def _answers(self, name: str) -> None:
+        self.asked[name] += 1
+        await asyncio.sleep(0)  # whoever asks at the same time asks before the answer
+        if self.away:
+            raise Unavailable("the registry does not answer")

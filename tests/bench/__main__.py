@@ -1,0 +1,76 @@
+"""`python -m tests.bench [NAME …]`: measure, print one table, and keep it as JSON below `.swell/bench`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+
+from swell import log
+from swell.errors import SwellError
+from tests.bench.bar import Result
+from tests.bench.blobs import blob_redirect, blob_relay, first_byte
+from tests.bench.builds import cached_build, trivial_build
+from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
+from tests.bench.place import Place, open_place
+from tests.bench.process import CannotMeasure
+from tests.bench.sizes import memory, second_start
+from tests.bench.submits import augmentation, augmentation_with_layer
+from tests.bench.table import table, write
+
+MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
+    "memory": memory,  # first: a fresh stack is what idle means
+    "build": trivial_build,
+    "cached": cached_build,
+    "tag": manifest_by_tag,
+    "digest": manifest_by_digest,
+    "cold": cold_manifest,
+    "redirect": blob_redirect,
+    "byte": first_byte,
+    "relay": blob_relay,
+    "submit": augmentation,
+    "layer": augmentation_with_layer,
+    "start": second_start,
+}
+_TROUBLE = (CannotMeasure, SwellError, aiohttp.ClientError, OSError, TimeoutError)
+
+
+def main() -> None:
+    """Exit code 0 whatever the figures say, 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the bars beside their peers.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MEASUREMENTS)}; default: all")
+    names = parser.parse_args().names or list(MEASUREMENTS)
+    if unknown := set(names) - set(MEASUREMENTS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    log.configure("bench", "ERROR")
+    results, troubles = asyncio.run(_measure(names))
+    if results:
+        _say(f"\n{table(results)}\n\nKept in {write(results, Path('.swell/bench'), datetime.now(UTC))}")
+    sys.exit(1 if troubles else 0)
+
+
+async def _measure(names: Sequence[str]) -> tuple[list[Result], int]:
+    """What the measurements *names* found, and how many of them came to nothing."""
+    results: list[Result] = []
+    troubles = 0
+    async with open_place() as place:
+        for name in names:
+            _say(f"measuring: {name}")
+            try:
+                results += await MEASUREMENTS[name](place)
+            except _TROUBLE as error:
+                troubles += 1
+                _say(f"{name} could not be measured: {error or type(error).__name__}")
+    return results, troubles
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

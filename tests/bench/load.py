@@ -1,0 +1,44 @@
+"""Load: wrk keeps 16 connections busy for some seconds, from one thread."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tests.bench.process import CannotMeasure, run
+
+CONNECTIONS = 16
+SECONDS = 3
+_SCRIPT = Path(__file__).with_name("load.lua")
+
+
+class Load(Struct, frozen=True):
+    """What wrk saw: whole answers only; `p50` and `p99` in microseconds."""
+
+    requests: int
+    microseconds: int
+    p50: int
+    p99: int
+    errors: int
+
+    @property
+    def per_second(self) -> float:
+        return self.requests * 1e6 / self.microseconds
+
+
+async def load(
+    url: str, headers: Mapping[str, str] | None = None, *, post: Path | None = None, seconds: int = SECONDS
+) -> Load:
+    """GET *url*, or send it the JSON file *post*, again and again for *seconds*.
+
+    Raises:
+        CannotMeasure: an answer was an error, or none came.
+    """
+    fields = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout=5s", f"-s{_SCRIPT}", *fields, url]
+    output = await run(*command, *(["--", str(post)] if post else []), within=seconds + 20)
+    seen = msgspec.json.decode(output.splitlines()[-1], type=Load)
+    if seen.errors or not seen.requests:
+        raise CannotMeasure(f"{seen.errors} of {seen.requests} answers of {url} were errors")
+    return seen

@@ -1,0 +1,95 @@
+"""How fast manifests are answered: warm beside registries that give the same one, cold beside the upstream."""
+
+import time
+from collections.abc import Mapping
+from statistics import median
+
+from swell.oci.digest import digest_of
+from tests.bench.bar import Bar, Compared, Result, Round, judge
+from tests.bench.load import Load, load
+from tests.bench.peers import CACHE, OPEN, open_registry, pull_through
+from tests.bench.place import ACCEPT, BASE, Place
+from tests.bench.process import CannotMeasure
+
+ROUNDS = 3
+COLD = 50  # new tokens in a round
+
+BY_TAG = Bar(
+    name="warm manifest by tag",
+    unit="requests/s",
+    must=4,
+    aim=8,
+    compared=Compared.RATIO,
+    peer=OPEN,
+    at_least=True,
+)
+TAIL = Bar(name="the same, our p99 to its p50", unit="ms", must=1, aim=0.5, compared=Compared.RATIO, peer=OPEN)
+BY_DIGEST = Bar(
+    name="warm manifest by digest",
+    unit="requests/s",
+    must=8,
+    aim=20,
+    compared=Compared.RATIO,
+    peer=CACHE,
+    at_least=True,
+)
+UPSTREAM = Bar(
+    name="cold manifest by tag, p50",
+    unit="ms",
+    must=5,
+    aim=2,
+    compared=Compared.DIFFERENCE,
+    peer="its upstream, asked directly",
+)
+
+
+async def manifest_by_tag(place: Place) -> list[Result]:
+    token = await place.token()
+    async with open_registry(place) as registry:
+        loads = await _by_turns(place, place.path(registry, "manifests"), place.through(token, "manifests"))
+    tail = [Round(ours.p99 / 1000, peer.p50 / 1000) for peer, ours in loads]
+    return [judge(BY_TAG, _rates(loads)), judge(TAIL, tail)]
+
+
+async def manifest_by_digest(place: Place) -> list[Result]:
+    token, digest = await place.token(), digest_of(await place.manifest(BASE))
+    async with pull_through(place) as cache:
+        peer = place.path(cache, "manifests", reference=digest)
+        loads = await _by_turns(place, peer, place.through(token, "manifests", reference=digest))
+    return [judge(BY_DIGEST, _rates(loads))]
+
+
+async def cold_manifest(place: Place) -> list[Result]:
+    """The first question under a new token, by turns with the same question to the upstream."""
+    await _cold(place)
+    rounds = []
+    for _ in range(ROUNDS):
+        pairs = [await _cold(place) for _ in range(COLD)]
+        rounds.append(Round(median(ours for _, ours in pairs), median(peer for peer, _ in pairs)))
+    return [judge(UPSTREAM, rounds)]
+
+
+async def _cold(place: Place) -> tuple[float, float]:
+    """Milliseconds of the upstream's answer and of ours."""
+    ours = place.through(await place.token(), "manifests")
+    peer = place.path(place.registry, "manifests")
+    return await _ms(place, peer, ACCEPT | place.login), await _ms(place, ours, ACCEPT)
+
+
+async def _ms(place: Place, url: str, headers: Mapping[str, str]) -> float:
+    started = time.perf_counter()
+    await place.get(url, headers)
+    return (time.perf_counter() - started) * 1000
+
+
+async def _by_turns(place: Place, peer: str, ours: str) -> list[tuple[Load, Load]]:
+    """Load the URLs *peer* and *ours* by turns, after both are warm and have given the same bytes."""
+    if await place.get(ours, ACCEPT) != await place.get(peer, ACCEPT):
+        raise CannotMeasure("the two manifests differ")
+    for url in (peer, ours):
+        await load(url, ACCEPT, seconds=1)
+    return [(await load(peer, ACCEPT), await load(ours, ACCEPT)) for _ in range(ROUNDS)]
+
+
+def _rates(loads: list[tuple[Load, Load]]) -> list[Round]:
+    return [Round(ours.per_second, peer.per_second) for peer, ours in loads]

@@ -1,0 +1,59 @@
+"""Results as people and programs read them: one aligned table, one JSON file."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from tests.bench.bar import Compared, Result
+
+_HEAD = ("bar", "ours", "peer", "compared", "spread", "must", "aim", "")
+_MARK = {Compared.RATIO: "{}x", Compared.DIFFERENCE: "+{}", Compared.ALONE: "{}"}
+
+
+def table(results: Iterable[Result]) -> str:
+    """A line for each of *results*, the words on the left, the numbers on the right of their columns."""
+    rows = [_HEAD, *(_row(each) for each in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def write(results: Sequence[Result], folder: Path, when: datetime) -> Path:
+    """Keep *results* as JSON in *folder*, under a name that sorts by time; the rounds are in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{when:%Y-%m-%dT%H-%M-%SZ}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2))
+    return path
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    bar, mark = result.bar, _MARK[result.bar.compared]
+    sign = "≥" if bar.at_least else "≤"
+    return (
+        f"{bar.name} [{bar.unit}]" + (f", beside {bar.peer}" if bar.peer else ""),
+        _number(result.ours),
+        "" if result.peer is None else _number(result.peer),
+        _marked(mark, result.figure),
+        f"{_number(result.least)} … {_number(result.most)}",
+        f"{sign} {_marked(mark, bar.must)}",
+        f"{sign} {_marked(mark, bar.aim)}",
+        str(result.verdict),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    name, *numbers, verdict = row
+    padded = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=False))
+    return "  ".join((name.ljust(widths[0]), *padded, verdict)).rstrip()
+
+
+def _marked(mark: str, value: float) -> str:
+    return mark.format(_number(value)).replace("+-", "-")
+
+
+def _number(value: float) -> str:
+    """Three digits that count: 0.123, 12.3, 1,230."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,0 +1,119 @@
+"""The base image of these tests: a real busybox, in each of the four forms that registries hold images in.
+
+Made here and not by a tool, so that its bytes are the same in every run.
+"""
+
+import gzip
+import io
+import itertools
+import json
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from swell.oci.platform import parse_platform
+from swell.testing.images import Layer, make_index
+
+BUSYBOX = Path("/bin/busybox")
+REPOSITORY = "library/busybox"
+ARCHITECTURES = ("amd64", "arm64")
+FORMS = ("docker", "oci", "docker-list", "oci-index")
+"""The tags of the four forms: a manifest or an index, of Docker's media types or the OCI's."""
+
+
+class Base(Struct, frozen=True):
+    """An image of one platform and all that it is made of."""
+
+    manifest: Document
+    config: Document
+    layer: Layer
+
+
+def archive(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None) -> Layer:
+    """A layer of executable *files* and symbolic *links*; the same input makes the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o755
+            tar.addfile(member, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+    return Layer(buffer.getvalue(), gzip.compress(buffer.getvalue(), 1, mtime=0))
+
+
+@cache
+def make_base(architecture: str, *, docker: bool) -> Base:
+    """Busybox for *architecture*; only amd64 can run, another is its twin with another config."""
+    layer, platform = _root(), parse_platform(f"linux/{architecture}")
+    run = {"Env": ["PATH=/bin", "MODE=base", f"BUILT_FOR={architecture}"], "Cmd": ["/bin/sh"]}
+    rootfs = {"type": "layers", "diff_ids": [digest_of(layer.tar)]}
+    config_fields = {"architecture": platform.architecture, "os": platform.os, "config": run, "rootfs": rootfs}
+    config = Document(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_fields).encode())
+    manifest_type, layer_type = (DOCKER_MANIFEST, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_LAYER)
+    fields = {
+        "schemaVersion": 2,
+        "mediaType": manifest_type,
+        "config": _descriptor(config.media_type, config.content),
+        "layers": [_descriptor(layer_type, layer.gzipped)],
+    }
+    return Base(Document(manifest_type, json.dumps(fields).encode()), config, layer)
+
+
+def document_of(form: str) -> Document:
+    """The manifest or index under the tag *form*."""
+    docker = form.startswith("docker")
+    amd64, arm64 = (make_base(each, docker=docker).manifest for each in ARCHITECTURES)
+    if form in {"docker", "oci"}:
+        return amd64
+    children = zip((amd64, arm64), (parse_platform(f"linux/{each}") for each in ARCHITECTURES), strict=True)
+    return make_index(*children, docker=docker)
+
+
+async def push_all(registry: str, authorization: str | None = None) -> None:
+    """Push the four forms to *registry* (`host:port`)."""
+    headers = {"Authorization": authorization} if authorization else {}
+    async with aiohttp.ClientSession(URL(f"http://{registry}"), headers=headers, raise_for_status=True) as session:
+        for architecture, docker in itertools.product(ARCHITECTURES, (True, False)):
+            base = make_base(architecture, docker=docker)
+            await _put_blob(session, base.layer.gzipped)
+            await _put_blob(session, base.config.content)
+            await _put_manifest(session, base.manifest.digest, base.manifest)
+        for form in FORMS:
+            await _put_manifest(session, form, document_of(form))
+
+
+@cache
+def _root() -> Layer:
+    applets = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
+    links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
+    return archive({"bin/busybox": BUSYBOX.read_bytes()}, links=links)
+
+
+async def _put_blob(session: aiohttp.ClientSession, content: bytes) -> None:
+    async with session.post(f"/v2/{REPOSITORY}/blobs/uploads/") as begun:
+        upload = URL(begun.headers["Location"], encoded=True).update_query(digest=digest_of(content))
+    async with session.put(upload, data=io.BytesIO(content)):
+        pass
+
+
+async def _put_manifest(session: aiohttp.ClientSession, reference: str, document: Document) -> None:
+    headers = {"Content-Type": document.media_type}
+    async with session.put(f"/v2/{REPOSITORY}/manifests/{reference}", data=document.content, headers=headers):
+        pass
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}

@@ -1,0 +1,97 @@
+"""Swell as its clients see it: JSON over HTTP, and nothing else."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+
+from swell.oci.digest import digest_of
+from swell.testing.images import Layer
+
+T = TypeVar("T")
+Fields = dict[str, Any]
+
+
+class Swell:
+    """A client of the server at *url*."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self._session = session
+
+    async def post(self, **request: object) -> tuple[int, Fields]:
+        """The status and the body that answer a container request."""
+        async with self._session.post(f"{self.url}/v1alpha2/container", json=request) as response:
+            return response.status, await response.json()
+
+    async def submit(self, **request: object) -> Fields:
+        """The answer to a container request that must succeed."""
+        status, answer = await self.post(**request)
+        assert status == 200, answer
+        return answer
+
+    async def build(self, containerfile: str, **request: object) -> Fields:
+        """The answer to the request to build *containerfile*."""
+        return await self.submit(containerFile=base64.b64encode(containerfile.encode()).decode(), **request)
+
+    async def get(self, path: str) -> tuple[int, Fields]:
+        async with self._session.get(f"{self.url}{path}") as response:
+            return response.status, await response.json(content_type=None)
+
+    async def bytes(self, path: str) -> bytes:
+        """The body under *path*, behind redirects, which must be there."""
+        async with self._session.get(f"{self.url}{path}") as response:
+            assert response.status == 200, await response.text()
+            return await response.read()
+
+    async def log(self, build_id: str) -> str:
+        return (await self.bytes(f"/v1alpha1/builds/{build_id}/logs")).decode()
+
+    async def build_status(self, build_id: str) -> Fields:
+        return (await self.get(f"/v1alpha1/builds/{build_id}/status"))[1]
+
+    async def ended(self, build_id: str) -> Fields:
+        """The status of a build when it has ended, at most a minute from now."""
+
+        async def look() -> Fields | None:
+            status = await self.build_status(build_id)
+            return status if status["status"] == "COMPLETED" else None
+
+        return await until(look, seconds=60)
+
+
+@asynccontextmanager
+async def client_of(url: str) -> AsyncIterator[Swell]:
+    timeout = aiohttp.ClientTimeout(total=60)
+    connector = aiohttp.TCPConnector(limit=0)  # a hundred at once are meant to be at once
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        yield Swell(url, session)
+
+
+async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 30) -> T:
+    """What *look* gives as soon as it gives something; it is asked every 50 ms, at most *seconds* long."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := await look()):
+                await asyncio.sleep(0.05)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds} s: {look.__qualname__}") from None
+
+
+def as_data(layer: Layer) -> Fields:
+    """*layer* as a request carries it along."""
+    return as_link(layer, "data:" + base64.b64encode(layer.gzipped).decode())
+
+
+def as_link(layer: Layer, location: str) -> Fields:
+    """*layer* as a request says where it is."""
+    return {
+        "location": location,
+        "gzipDigest": digest_of(layer.gzipped),
+        "gzipSize": len(layer.gzipped),
+        "tarDigest": digest_of(layer.tar),
+    }

@@ -1,0 +1,96 @@
+"""The whole of Swell as real processes, and what stands around it."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from swell_embedded.errors import ChildDied
+from swell_embedded.ports import Ports
+from swell_embedded.program import Program
+from swell_embedded.stack import Stack, open_stack
+from tests.e2e.client import Swell, client_of
+from tests.e2e.engines import PULLERS, Containers, Docker, Engine, succeed
+from tests.e2e.environment import of_this_machine
+from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
+
+OpenStack = Callable[..., AbstractAsyncContextManager[Stack]]
+
+
+@pytest.fixture(scope="session")
+async def upstreams(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Upstreams]:
+    async with open_upstreams(tmp_path_factory.mktemp("upstreams")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def web() -> AsyncIterator[Web]:
+    async with open_web() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def new_stack(upstreams: Upstreams, web: Web) -> OpenStack:
+    """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those."""
+
+    def make(home: Path, ports: Ports | None = None, **told: str) -> AbstractAsyncContextManager[Stack]:
+        ports = ports or Ports.free()
+        allowed = (*upstreams.hosts, web.authority, f"localhost:{ports.registry}")
+        swell = {
+            "SWELL_ALLOWED_HOSTS": ",".join(allowed),
+            "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
+            **{f"SWELL_{name}": value for name, value in told.items()},
+        }
+        return open_stack(home, ports, environment=of_this_machine() | swell)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The stack of all tests that leave it as it is."""
+    async with new_stack(tmp_path_factory.mktemp("stack")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def swell(stack: Stack) -> AsyncIterator[Swell]:
+    async with client_of(stack.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def docker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Docker]:
+    """A Docker daemon of our own, where this machine can run one."""
+    home = tmp_path_factory.mktemp("docker")
+    environment = of_this_machine() | {"DOCKER_CONFIG": str(home)}
+    if not shutil.which("dockerd", path=environment["PATH"]):
+        pytest.skip("there is no dockerd on this machine")
+    socket = home / "docker.sock"
+    folders = (f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid")
+    network = ("--bridge=none", "--iptables=false", "--ip-masq=false")
+
+    async def ready() -> None:
+        if not socket.exists():
+            raise FileNotFoundError(socket)
+        await succeed("docker", f"--host=unix://{socket}", "version")
+
+    command = ("dockerd", f"--host=unix://{socket}", *folders, *network)
+    try:
+        async with running(Program(name="dockerd", command=command, environment=environment, ready=ready), home):
+            yield Docker(socket)
+    except ChildDied as error:
+        pytest.skip(f"no Docker daemon can be started here: {error}")
+
+
+@pytest.fixture(params=[*PULLERS, "docker"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each of the four that people pull with; what it has pulled before does not count."""
+    if request.param == "docker":
+        yield request.getfixturevalue("docker")
+        return
+    with TemporaryDirectory(prefix="e2e-") as folder:  # podman wants a short name
+        yield Containers(request.param, Path(folder))

@@ -1,0 +1,82 @@
+"""What people pull and run images with, each with a store of its own."""
+
+import asyncio
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+DEADLINE = 60.0
+
+PULLERS = {
+    "skopeo": ("skopeo", "copy", "--src-tls-verify=false", "docker://{image}", "containers-storage:[{store}]{image}"),
+    "podman": ("podman", "{root}", "{runroot}", "pull", "--tls-verify=false", "{image}"),
+    "buildah": ("buildah", "{root}", "{runroot}", "from", "--tls-verify=false", "{image}"),
+}
+"""Three programs that fill the same kind of store, from which podman runs the image."""
+
+# What a command leaves running (podman tidies up behind our back) or mounted ends with it.
+_ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+
+
+class Ran(NamedTuple):
+    """How a command ended; `output` is what it wrote to stdout and stderr."""
+
+    status: int
+    output: str
+
+
+async def run(*command: str, environment: dict[str, str] | None = None) -> Ran:
+    """Run *command* to its end, at most a minute."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError(f"{command[0]} has not ended after {DEADLINE} s") from None
+    assert process.returncode is not None
+    return Ran(process.returncode, output.decode(errors="replace"))
+
+
+async def succeed(*command: str) -> str:
+    """The output of *command*, which must end well."""
+    ran = await run(*command)
+    assert ran.status == 0, ran.output
+    return ran.output
+
+
+async def pull(image: str, folder: Path) -> Ran:
+    """Pull *image* with skopeo into the OCI layout *folder*."""
+    return await run("skopeo", "copy", "--src-tls-verify=false", f"docker://{image}", f"oci:{folder}:image")
+
+
+class Engine(Protocol):
+    async def run(self, image: str) -> str:
+        """Pull *image*, run it as it is meant to run, and give what it wrote."""
+
+
+class Containers:
+    """Pulls with one of the PULLERS, runs with podman; *store* is an empty folder, its name at most 40 long."""
+
+    def __init__(self, puller: str, store: Path) -> None:
+        self._puller = PULLERS[puller]
+        self._root, self._runroot = store / "root", store / "run"
+
+    async def run(self, image: str) -> str:
+        where = {"root": f"--root={self._root}", "runroot": f"--runroot={self._runroot}"}
+        store = f"overlay@{self._root}+{self._runroot}"
+        await succeed(*_ALONE, *(part.format(image=image, store=store, **where) for part in self._puller))
+        podman = ("podman", *where.values(), "run", "--rm", "--pull=never")
+        return await succeed(*_ALONE, *podman, "--runtime=runc", "--network=none", "--ulimit=host", image)
+
+
+class Docker:
+    """Pulls and runs with the daemon behind *socket*."""
+
+    def __init__(self, socket: Path) -> None:
+        self._docker = ("docker", f"--host=unix://{socket}")
+
+    async def run(self, image: str) -> str:
+        await succeed(*self._docker, "pull", "--quiet", image)
+        return await succeed(*self._docker, "run", "--rm", "--network=none", image)

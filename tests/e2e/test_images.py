@@ -1,0 +1,103 @@
+"""What people ask for is in the image that they pull, and it runs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.busybox import FORMS, archive, document_of, make_base
+from tests.e2e.client import Swell, as_data, as_link
+from tests.e2e.engines import Engine
+from tests.e2e.upstreams import Upstreams, Web
+
+TOOL = archive({"opt/tool": b'#!/bin/sh\npwd\necho "told: $*"\nenv\n'})
+"""A program that says how it was started."""
+
+ADDED = {
+    "entrypoint": ["/opt/tool"],
+    "cmd": ["--fast", "--quiet"],
+    "env": ["MODE=added", "FOO=bar"],
+    "workingDir": "/opt",
+}
+HAVING_RUN = {"/opt", "told: --fast --quiet", "MODE=added", "FOO=bar", "BUILT_FOR=amd64", "PATH=/bin"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_is_added_to_an_image_is_there_when_it_runs(
+    swell: Swell, upstreams: Upstreams, engine: Engine, form: str
+) -> None:
+    """The image keeps what it had; the same name keeps its first place with its last value."""
+    config = ADDED | {"layers": [as_data(TOOL)]}
+    answer = await swell.submit(containerImage=upstreams.image(form), containerConfig=config)
+
+    said = set((await engine.run(answer["targetImage"])).splitlines())
+
+    assert said >= HAVING_RUN
+    assert "MODE=base" not in said
+
+
+async def test_a_build_has_what_its_steps_its_context_and_its_environment_gave(
+    swell: Swell, upstreams: Upstreams, engine: Engine
+) -> None:
+    """RUN, COPY and ENV each leave something that the running image can show."""
+    containerfile = f"""
+        FROM {upstreams.image()}
+        RUN echo "made of $(cat /bin/sh | wc -c) bytes" > /made.txt
+        COPY data/note.txt /note.txt
+        ENV FOO=built
+        CMD ["sh", "-c", "cat /made.txt /note.txt; env"]
+    """
+    context = archive({"data/note.txt": b"from the context\n", "unused": b""})
+    answer = await swell.build(containerfile, buildContext=as_data(context))
+
+    said = set((await engine.run(answer["targetImage"])).splitlines())
+
+    size = len(make_base("amd64", docker=True).layer.tar)
+    assert said >= {"from the context", "FOO=built", "MODE=base"}
+    assert any(line.startswith("made of ") and 0 < int(line.split()[2]) < size for line in said)
+
+
+async def test_contexts_and_layers_come_from_the_web_as_well(
+    swell: Swell, upstreams: Upstreams, web: Web, engine: Engine
+) -> None:
+    """Big ones do not fit into a request; they are fetched where the client says, and added to builds too."""
+    context = archive({"note.txt": b"from the web\n"})
+    layer = as_link(TOOL, web.keep("tool.tar.gz", TOOL.gzipped))
+    answer = await swell.build(
+        f"FROM {upstreams.image()}\nCOPY note.txt /note.txt\nENV NOTE=/note.txt\n",
+        buildContext=as_link(context, web.keep("context.tar.gz", context.gzipped)),
+        containerConfig={"entrypoint": ["/bin/sh", "-c", "cat $NOTE; exec /opt/tool"], "layers": [layer]},
+    )
+
+    said = set((await engine.run(answer["targetImage"])).splitlines())
+
+    assert said >= {"from the web", "NOTE=/note.txt", "MODE=base"}
+
+
+@pytest.mark.parametrize("form", ["docker-list", "oci-index"])
+async def test_other_platforms_of_an_image_are_served_as_they_are(
+    swell: Swell, upstreams: Upstreams, form: str
+) -> None:
+    """Something was added for amd64 only; whoever pulls for arm64 gets the twin byte for byte."""
+    answer = await swell.submit(containerImage=upstreams.image(form), containerConfig=ADDED)
+    name = "/v2/" + answer["targetImage"].partition("/")[2].rpartition(":")[0]
+    twin = make_base("arm64", docker=form == "docker-list")
+
+    index: dict[str, Any] = json.loads(await swell.bytes(f"{name}/manifests/{form}"))
+
+    digests = {entry["platform"]["architecture"]: entry["digest"] for entry in index["manifests"]}
+    assert digests["arm64"] == twin.manifest.digest
+    assert digests["amd64"] != make_base("amd64", docker=form == "docker-list").manifest.digest
+    assert await swell.bytes(f"{name}/manifests/{twin.manifest.digest}") == twin.manifest.content
+    assert await swell.bytes(f"{name}/blobs/{twin.config.digest}") == twin.config.content
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_image_to_which_nothing_is_added_keeps_its_digest(
+    swell: Swell, upstreams: Upstreams, form: str
+) -> None:
+    """Signatures and locks name digests."""
+    answer = await swell.submit(containerImage=upstreams.image(form))
+    name = answer["targetImage"].partition("/")[2].rpartition(":")[0]
+
+    assert await swell.bytes(f"/v2/{name}/manifests/{form}") == document_of(form).content

@@ -1,0 +1,113 @@
+"""A service's life: it says what is wrong with its settings, and it stops when it is told to."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+SERVICE = """
+import asyncio
+from msgspec import Struct
+from swell.errors import Unavailable
+from swell.serve import run
+
+class Settings(Struct, frozen=True):
+    name: str
+    does: str = "wait"
+    log_level: str = "INFO"
+
+async def main(settings):
+    if settings.does == "give up":
+        raise Unavailable("NATS does not answer")
+    if settings.does == "fail twice":
+        async with asyncio.TaskGroup() as tasks:
+            for part in ("NATS", "Redis"):
+                tasks.create_task(away(part))
+    if settings.does == "break":
+        raise KeyError("unforeseen")
+    try:
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+    finally:
+        print("closed " + settings.name, flush=True)
+
+async def away(part):
+    raise Unavailable(part + " does not answer")
+
+run("tester", Settings, main)
+"""
+
+
+@asynccontextmanager
+async def service(**told: str) -> AsyncIterator[Process]:
+    """The service in a process of its own, told each of *told* as SWELL_<NAME>; gone after the block."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SWELL_")}
+    environment = inherited | {f"SWELL_{name.upper()}": value for name, value in told.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVICE, env=environment, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ended(process: Process) -> tuple[int | None, str, str]:
+    """Exit status, stdout and stderr."""
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_service_that_is_told_to_stop_closes_and_ends_well(number: signal.Signals) -> None:
+    """Exit 0, so that no supervisor takes it for a crash."""
+    async with service(name="one") as process:
+        assert process.stdout
+        assert await process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        status, out, err = await ended(process)
+
+    assert (status, out) == (0, "closed one\n")
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["service stopped"]
+
+
+async def test_wrong_settings_stop_a_service_with_one_sentence() -> None:
+    """Exit 2, before it has opened anything; no stack trace for an operator who mistyped."""
+    async with service() as process:
+        told = await ended(process)
+
+    assert told == (2, "", "tester: SWELL_NAME must be set\n")
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("give up", "NATS does not answer"),
+        ("fail twice", "NATS does not answer; Redis does not answer"),
+    ],
+)
+async def test_a_service_that_cannot_go_on_says_why(does: str, reason: str) -> None:
+    """Exit 1 and one line: the supervisor starts it again, the operator reads the reason."""
+    async with service(name="one", does=does) as process:
+        status, _, err = await ended(process)
+
+    (line,) = (json.loads(line) for line in err.splitlines())
+    assert status == 1
+    assert (line["event"], line["error"]) == ("service cannot go on", reason)
+
+
+async def test_a_bug_ends_a_service_with_its_stack_trace() -> None:
+    async with service(name="one", does="break") as process:
+        status, _, err = await ended(process)
+
+    assert status == 1
+    assert "KeyError: 'unforeseen'" in err

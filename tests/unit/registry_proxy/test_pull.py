@@ -1,0 +1,346 @@
+"""Pulling: a token sees one image for all its life, all of it, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry_proxy.domain.link import Origin
+from registry_proxy.pull import Located, Pull, Pulls
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Unavailable
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import INDEXES
+from swell.oci.platform import parse_platform
+from swell.testing.images import make_layer
+from swell.testing.registry import FakeRegistry, Pushed
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
+
+UBUNTU = "docker.io/library/ubuntu:22.04"
+ADDED = make_layer("added").to_add("https://example.com/added.tar.gz")
+WANTED = ContainerConfig(env=("A=b",), layers=(ADDED,))
+NOTHING = ContainerConfig()
+
+
+def pull_of(pushed: Pushed, wanted: ContainerConfig = NOTHING, *, token: str = "t1") -> Pull:  # noqa: S107
+    expires = datetime(2026, 11, 25, tzinfo=UTC)
+    return Pull(token, pushed.reference, parse_platform("linux/amd64"), expires, wanted)
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+@pytest.fixture
+def documents() -> MemoryDocuments:
+    return MemoryDocuments()
+
+
+@pytest.fixture
+def layers() -> MemoryLayers:
+    return MemoryLayers()
+
+
+@pytest.fixture
+def pulls(registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers) -> Pulls:
+    return Pulls(registry, documents, layers)
+
+
+async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The bytes are the upstream's, so whoever pinned their digest can go on."""
+    base = registry.push(UBUNTU)
+
+    made = await pulls.manifest(pull_of(base), "22.04")
+
+    assert made == base.manifest
+
+
+async def test_adding_to_an_image_makes_another_image(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The answer's digest names the answer's bytes; the base image keeps its own."""
+    base = registry.push(UBUNTU, layers=2)
+
+    made = await pulls.manifest(pull_of(base, WANTED), "22.04")
+
+    assert made.digest == digest_of(made.content) != base.digest
+    assert [layer.digest for layer in made.layers] == [
+        *(layer.digest for layer in base.manifest.layers),
+        ADDED.gzip_digest,
+    ]
+
+
+async def test_the_image_is_under_its_tag_and_its_digest(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Docker asks for the tag once, and then for the digest that it was told."""
+    pull = pull_of(registry.push(UBUNTU), WANTED)
+
+    by_tag = await pulls.manifest(pull, "22.04")
+
+    assert await pulls.manifest(pull, by_tag.digest) == by_tag
+
+
+@pytest.mark.parametrize("wanted", [NOTHING, WANTED])
+async def test_a_token_keeps_its_image_when_the_tag_moves(
+    registry: FakeRegistry, pulls: Pulls, wanted: ContainerConfig
+) -> None:
+    """All tasks of a run that started on Monday use Monday's image."""
+    base = registry.push(UBUNTU)
+    monday, tuesday = pull_of(base, wanted, token="t1"), pull_of(base, wanted, token="t2")
+    before = await pulls.manifest(monday, "22.04")
+    registry.push(UBUNTU)
+
+    assert await pulls.manifest(monday, "22.04") == before
+    assert await pulls.manifest(tuesday, "22.04") != before
+
+
+async def test_two_tokens_for_one_image_see_what_each_asked_for(registry: FakeRegistry, pulls: Pulls) -> None:
+    base = registry.push(UBUNTU)
+    plain, changed = pull_of(base, token="t1"), pull_of(base, WANTED, token="t2")
+    made = await pulls.manifest(changed, "22.04")
+
+    assert await pulls.manifest(plain, "22.04") == base.manifest
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(plain, made.digest)
+
+
+async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Whoever pulls for another platform gets the upstream's bytes, through the same token."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED)
+
+    chosen, other = (await pulls.manifest(pull, "22.04")).manifests
+    made = await pulls.manifest(pull, chosen.digest)
+
+    assert made.digest == chosen.digest != amd64.digest
+    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
+    assert await pulls.manifest(pull, other.digest) == arm64.manifest
+
+
+async def test_the_replaced_child_of_an_index_is_gone(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The token leads to what was made of it, no longer to it."""
+    amd64 = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64), WANTED)
+
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(pull, amd64.digest)
+
+
+async def test_an_index_inside_an_index_is_looked_into(registry: FakeRegistry, pulls: Pulls) -> None:
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    inner = registry.push_index("ubuntu:inner", amd64, arm64)
+    pull = pull_of(registry.push_index(UBUNTU, inner), WANTED)
+
+    (nested,) = (await pulls.manifest(pull, "22.04")).manifests
+    chosen, other = (await pulls.manifest(pull, nested.digest)).manifests
+    made = await pulls.manifest(pull, chosen.digest)
+
+    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
+    assert await pulls.manifest(pull, other.digest) == arm64.manifest
+    assert (await pulls.locate(pull, made.config.digest)).origin == Origin.DOCUMENT
+
+
+async def test_nested_indexes_may_be_for_one_platform_each(registry: FakeRegistry, pulls: Pulls) -> None:
+    """An index that has nothing for the wanted platform stays as it is, while another one has."""
+    arm64 = registry.push_index("ubuntu:arm", registry.push("ubuntu:arm64", platform="linux/arm64"))
+    amd64 = registry.push_index("ubuntu:amd", registry.push("ubuntu:amd64"))
+    pull = pull_of(registry.push_index(UBUNTU, arm64, amd64), WANTED)
+
+    unchanged, changed = (await pulls.manifest(pull, "22.04")).manifests
+
+    assert unchanged.digest == arm64.digest
+    assert changed.digest != amd64.digest
+
+
+async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegistry, pulls: Pulls) -> None:
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    nested = registry.push_index("ubuntu:nested", arm64)
+
+    for index in (registry.push_index("ubuntu:flat", arm64), registry.push_index("ubuntu:deep", nested)):
+        with pytest.raises(ManifestUnknown, match=r"not made for linux/amd64, but for linux/arm64"):
+            await pulls.manifest(pull_of(index, WANTED, token=str(index.reference)), str(index.reference.tag))
+
+
+@pytest.mark.parametrize("wanted", [NOTHING, WANTED])
+async def test_nothing_else_of_the_repository_is_reachable(
+    registry: FakeRegistry, pulls: Pulls, wanted: ContainerConfig
+) -> None:
+    """All builds of a team are in one repository, and each token opens one of them (S-2)."""
+    pull, secret = pull_of(registry.push(UBUNTU), wanted), registry.push("ubuntu:secret")
+
+    for reference in ("secret", "latest", "", "sha256:short", secret.digest):
+        with pytest.raises(ManifestUnknown):
+            await pulls.manifest(pull, reference)
+    for descriptor in (secret.manifest.config, *secret.manifest.layers):
+        with pytest.raises(BlobUnknown):
+            await pulls.locate(pull, descriptor.digest)
+
+
+async def test_a_blob_is_located_where_its_bytes_are(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The config is ours, the added layer is in the store, the base's layers stay at the upstream."""
+    base = registry.push(UBUNTU)
+    pull = pull_of(base, WANTED)
+    made = await pulls.manifest(pull, "22.04")
+
+    located = [await pulls.locate(pull, each.digest) for each in (made.config, *made.layers)]
+
+    assert [each.origin for each in located] == [Origin.DOCUMENT, Origin.UPSTREAM, Origin.LAYER]
+    assert [each.descriptor for each in located] == [made.config, *made.layers]
+
+
+async def test_the_blobs_of_an_unchanged_image_are_all_upstream(registry: FakeRegistry, pulls: Pulls) -> None:
+    base = registry.push(UBUNTU, layers=2)
+    pull = pull_of(base)
+
+    located = [await pulls.locate(pull, each.digest) for each in (base.manifest.config, *base.manifest.layers)]
+
+    assert {each.origin for each in located} == {Origin.UPSTREAM}
+
+
+async def test_a_blob_may_be_asked_for_first(registry: FakeRegistry, pulls: Pulls) -> None:
+    """A client that has the manifest from elsewhere begins with the layers."""
+    base = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, base), WANTED)
+
+    assert (await pulls.locate(pull, base.manifest.layers[0].digest)).origin == Origin.UPSTREAM
+
+
+async def test_a_hundred_first_pulls_ask_the_upstream_once(
+    registry: FakeRegistry, pulls: Pulls, layers: MemoryLayers
+) -> None:
+    """A thousand tasks start at once; the registry's rate limit counts every question."""
+    base = registry.push(UBUNTU)
+    pull = pull_of(base, WANTED)
+
+    made = await asyncio.gather(*(pulls.manifest(pull, "22.04") for _ in range(100)))
+
+    assert len({each.digest for each in made}) == 1
+    assert set(registry.asked.values()) == {1}
+    assert layers.ensured == [ADDED]
+
+
+async def test_a_token_that_was_resolved_needs_the_upstream_no_more(registry: FakeRegistry, pulls: Pulls) -> None:
+    amd64 = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64), WANTED)
+    index = await pulls.manifest(pull, "22.04")
+    registry.away = True
+
+    child = await pulls.manifest(pull, index.manifests[0].digest)
+
+    assert (await pulls.locate(pull, child.config.digest)).origin == Origin.DOCUMENT
+
+
+async def test_a_replica_that_loses_the_race_serves_the_winners_image(
+    registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers
+) -> None:
+    """Two processes resolve one token while the tag moves; the client sees one image all the same."""
+
+    class Moving(FakeRegistry):
+        async def fetch_manifest(self, reference: object) -> Document:
+            await winner.manifest(pull, "22.04")
+            return moved
+
+    pull, moved = pull_of(registry.push(UBUNTU)), registry.push("ubuntu:moved").manifest
+    winner, loser = Pulls(registry, documents, layers), Pulls(Moving(), documents, layers)
+
+    assert await loser.manifest(pull, "22.04") == await winner.manifest(pull, "22.04") != moved
+
+
+async def test_a_layer_that_is_not_what_it_claims_stops_the_pull(
+    registry: FakeRegistry, pulls: Pulls, layers: MemoryLayers
+) -> None:
+    """No byte under a wrong digest; and nothing is pinned, so a mended layer works."""
+    pull = pull_of(registry.push(UBUNTU), WANTED)
+    layers.broken.add(ADDED)
+    with pytest.raises(DigestInvalid):
+        await pulls.manifest(pull, "22.04")
+    layers.broken.clear()
+
+    assert ADDED.gzip_digest in {layer.digest for layer in (await pulls.manifest(pull, "22.04")).layers}
+
+
+async def test_an_upstream_that_was_away_is_asked_again(registry: FakeRegistry, pulls: Pulls) -> None:
+    base = registry.push(UBUNTU)
+    registry.away = True
+    with pytest.raises(Unavailable):
+        await pulls.manifest(pull_of(base), "22.04")
+    registry.away = False
+
+    assert await pulls.manifest(pull_of(base), "22.04") == base.manifest
+
+
+LAYERS = [make_layer(f"added {number}") for number in range(3)]
+PLATFORMS = ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+
+
+@st.composite
+def pushes(draw: st.DrawFn, registry: FakeRegistry, depth: int = 2) -> Pushed:
+    """An image for linux/amd64, or an index that has one somewhere among other platforms."""
+    docker = draw(st.booleans())
+    if not depth or draw(st.booleans()):
+        return registry.push(UBUNTU, layers=draw(st.integers(0, 3)), docker=docker)
+    children = [draw(pushes(registry, depth - 1))]
+    children += [registry.push("ubuntu:other", platform=each) for each in draw(st.sets(st.sampled_from(PLATFORMS[1:])))]
+    return registry.push_index(UBUNTU, *draw(st.permutations(children)), docker=docker)
+
+
+wishes = st.builds(
+    ContainerConfig,
+    entrypoint=st.none() | st.just(("/usr/bin/tini",)),
+    env=st.none() | st.tuples(st.text(max_size=8).map(lambda value: f"NAME={value}")),
+    layers=st.lists(st.sampled_from(LAYERS), max_size=3, unique=True).map(
+        lambda layers: tuple(layer.to_add() for layer in layers)
+    ),
+)
+
+
+@settings(max_examples=60)
+@given(data=st.data(), wanted=wishes)
+async def test_whatever_a_token_leads_to_can_be_had(data: st.DataObject, wanted: ContainerConfig) -> None:
+    """Every digest that a client meets below the root names bytes of that digest and that size (10.4)."""
+    registry, documents = FakeRegistry(), MemoryDocuments()
+    pulls = Pulls(registry, documents, MemoryLayers())
+    pull = pull_of(data.draw(pushes(registry)), wanted)
+
+    async for manifest in _manifests(pulls, pull, "22.04"):
+        for descriptor in (manifest.config, *manifest.layers):
+            located = await pulls.locate(pull, descriptor.digest)
+            content = await _content(located, pull, registry, documents)
+            assert located.descriptor == descriptor
+            assert (digest_of(content), len(content)) == (descriptor.digest, descriptor.size)
+
+
+async def _manifests(pulls: Pulls, pull: Pull, reference: str) -> AsyncIterator[Document]:
+    """Walk as a client does, checking what each index says of its entries."""
+    document = await pulls.manifest(pull, reference)
+    if document.kind not in INDEXES:
+        yield document
+        return
+    for entry in document.manifests:
+        child = await pulls.manifest(pull, entry.digest)
+        assert (child.digest, child.size, child.media_type) == (entry.digest, entry.size, entry.media_type)
+        async for manifest in _manifests(pulls, pull, entry.digest):
+            yield manifest
+
+
+async def _content(located: Located, pull: Pull, registry: FakeRegistry, documents: MemoryDocuments) -> bytes:
+    digest = located.descriptor.digest
+    match located.origin:
+        case Origin.UPSTREAM:
+            return registry.blob(pull.image, digest)
+        case Origin.LAYER:
+            return next(layer.gzipped for layer in LAYERS if layer.digest == digest)
+        case Origin.DOCUMENT:
+            config = await documents.config(digest)
+            assert config
+            return config.content
+
+
+async def test_a_layer_from_the_web_is_kept_when_it_is_submitted(pulls: Pulls, layers: MemoryLayers) -> None:
+    await pulls.keep(ContainerLayer("https://example.com/context.tar.gz"))
+
+    assert [layer.location for layer in layers.ensured] == ["https://example.com/context.tar.gz"]

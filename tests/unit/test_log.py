@@ -1,0 +1,101 @@
+"""Logs: one JSON line an event, joined by the ids of the request that caused it."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from typing import Any
+
+import pytest
+import structlog
+from structlog.contextvars import get_contextvars
+
+from swell.log import configure, trace_headers, tracing
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+class Lines(io.StringIO):
+    """Stands in for stderr."""
+
+    def read_all(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """What a service says that was configured to log; afterwards all is as before."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    with redirect_stderr(Lines()) as said:
+        configure("tester", "INFO")
+    yield said
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_an_event_is_one_json_line(lines: Lines) -> None:
+    """A collector can read it without knowing us; a line feed in a value does not make two."""
+    structlog.get_logger().info("manifest served", digest="sha256:0", text="a\nb")
+
+    (line,) = lines.read_all()
+    assert line.items() >= {"service": "tester", "level": "info", "event": "manifest served", "text": "a\nb"}.items()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line["timestamp"])
+
+
+def test_a_librarys_words_come_in_the_same_form(lines: Lines) -> None:
+    with tracing("request-7", CALLER):
+        logging.getLogger("some.library").warning("slow answer from %s", "there")
+
+    (line,) = lines.read_all()
+    assert line.items() >= {"service": "tester", "event": "slow answer from there", "trace_id": TRACE}.items()
+
+
+def test_an_exception_stays_in_its_line(lines: Lines) -> None:
+    """The whole story, for whoever looks for the request id."""
+    try:
+        raise KeyError("lost")
+    except KeyError as error:
+        structlog.get_logger().error("call failed", exc_info=error)
+
+    (line,) = lines.read_all()
+    assert "KeyError: 'lost'" in line["exception"]
+
+
+def test_below_its_level_nothing_is_said(lines: Lines) -> None:
+    structlog.get_logger().debug("detail")
+    logging.getLogger("some.library").debug("detail")
+
+    assert lines.read_all() == []
+
+
+def test_a_request_goes_on_in_its_callers_trace() -> None:
+    with tracing("request-7", CALLER):
+        told = trace_headers()
+
+    assert told["x-request-id"] == "request-7"
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-01", told["traceparent"])
+    assert told["traceparent"] != CALLER
+
+
+@pytest.mark.parametrize(
+    "traceparent", [None, "", "nonsense", CALLER.upper(), f"{CALLER}-more", CALLER.replace("00-", "01-", 1)]
+)
+def test_whoever_names_no_trace_begins_one(traceparent: str | None) -> None:
+    """What a client sends is not trusted: nothing but a trace id gets into our log lines."""
+    with tracing("request-7", traceparent):
+        trace = get_contextvars()["trace_id"]
+
+    assert re.fullmatch(r"[0-9a-f]{32}", trace)
+    assert trace != TRACE
+
+
+def test_the_marks_end_with_the_request() -> None:
+    with tracing("request-7"), tracing("request-8"):
+        pass
+
+    assert trace_headers() == {}
