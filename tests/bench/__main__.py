@@ -46,7 +46,10 @@ def main() -> None:
     if unknown := set(names) - set(MEASUREMENTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     log.configure("bench", "ERROR")
-    results, troubles = asyncio.run(_measure(names))
+    try:
+        results, troubles = asyncio.run(_measure(names))
+    except _TROUBLE as error:
+        sys.exit(f"nothing could be measured: {error or type(error).__name__}")
     if results:
         _say(f"\n{table(results)}\n\nKept in {write(results, Path('.swell/bench'), datetime.now(UTC))}")
     sys.exit(1 if troubles else 0)

@@ -24,7 +24,8 @@ class Verdict(StrEnum):
 class Bar(Struct, frozen=True, kw_only=True):
     """What is asked of a figure in *unit*; `must` and `aim` bound what is `compared`: a ratio has no unit.
 
-    `peer` says who is measured beside us; more is better when `at_least`, otherwise less is.
+    `peer` says who is measured beside us. More is better when `at_least`, otherwise less is. Where the house has no
+    aim beyond the must, they are the same.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Bar(Struct, frozen=True, kw_only=True):
 
 
 class Round(Struct, frozen=True):
-    """One measurement of ours, and of the peer's right before or in between."""
+    """What was measured of ours and of the peer, right after each other or by turns."""
 
     ours: float
     peer: float | None = None

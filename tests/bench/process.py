@@ -23,6 +23,7 @@ async def run(*command: str, within: float = 60) -> bytes:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     if process.returncode:
         raise CannotMeasure(f"{command[0]} ended with {process.returncode}: {errors.decode(errors='replace')[-500:]}")
     return output

@@ -75,7 +75,7 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 30)
     """What *look* gives as soon as it gives something; it is asked every 50 ms, at most *seconds* long."""
     try:
         async with asyncio.timeout(seconds):
-            while not (found := await look()):
+            while not (found := await look()):  # noqa: ASYNC110 - what is waited for is in another process
                 await asyncio.sleep(0.05)
             return found
     except TimeoutError:

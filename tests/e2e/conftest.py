@@ -13,7 +13,7 @@ from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from swell_embedded.stack import Stack, open_stack
 from tests.e2e.client import Swell, client_of
-from tests.e2e.engines import PULLERS, Containers, Docker, Engine, succeed
+from tests.e2e.engines import PULLERS, Containers, Docker, Engine, run
 from tests.e2e.environment import of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
 
@@ -67,16 +67,16 @@ async def docker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dock
     """A Docker daemon of our own, where this machine can run one."""
     home = tmp_path_factory.mktemp("docker")
     environment = of_this_machine() | {"DOCKER_CONFIG": str(home)}
-    if not shutil.which("dockerd", path=environment["PATH"]):
-        pytest.skip("there is no dockerd on this machine")
+    for tool in ("dockerd", "docker"):
+        if not shutil.which(tool, path=environment["PATH"]):
+            pytest.skip(f"there is no {tool} on this machine")
     socket = home / "docker.sock"
     folders = (f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid")
     network = ("--bridge=none", "--iptables=false", "--ip-masq=false")
 
     async def ready() -> None:
-        if not socket.exists():
-            raise FileNotFoundError(socket)
-        await succeed("docker", f"--host=unix://{socket}", "version")
+        if (await run("docker", f"--host=unix://{socket}", "version")).status:
+            raise ConnectionError
 
     command = ("dockerd", f"--host=unix://{socket}", *folders, *network)
     try:

@@ -42,7 +42,7 @@ async def test_a_build_has_what_its_steps_its_context_and_its_environment_gave(
     """RUN, COPY and ENV each leave something that the running image can show."""
     containerfile = f"""
         FROM {upstreams.image()}
-        RUN echo "made of $(cat /bin/sh | wc -c) bytes" > /made.txt
+        RUN echo "6 times 7 is $((6 * 7))" > /made.txt
         COPY data/note.txt /note.txt
         ENV FOO=built
         CMD ["sh", "-c", "cat /made.txt /note.txt; env"]
@@ -52,9 +52,7 @@ async def test_a_build_has_what_its_steps_its_context_and_its_environment_gave(
 
     said = set((await engine.run(answer["targetImage"])).splitlines())
 
-    size = len(make_base("amd64", docker=True).layer.tar)
-    assert said >= {"from the context", "FOO=built", "MODE=base"}
-    assert any(line.startswith("made of ") and 0 < int(line.split()[2]) < size for line in said)
+    assert said >= {"6 times 7 is 42", "from the context", "FOO=built", "MODE=base"}
 
 
 async def test_contexts_and_layers_come_from_the_web_as_well(

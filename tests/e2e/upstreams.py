@@ -124,7 +124,7 @@ class _Bearer:
         if self._given.get(token) != f"repository:{REPOSITORY}:pull":
             challenge = f'Bearer realm="http://{request.host}/token",service="e2e"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
-        headers = {"Accept": request.headers.get("Accept", "*/*")}
+        headers = {"Accept": ", ".join(request.headers.getall("Accept", []))}
         async with self._session.get(f"http://{self._registry}{request.path}", headers=headers) as found:
             return web.Response(
                 status=found.status, body=await found.read(), headers={"Content-Type": found.headers["Content-Type"]}

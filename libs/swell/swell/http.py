@@ -34,6 +34,7 @@ async def listening(app: Any, where: Address, grace: float = 10.0) -> AsyncItera
     serving = asyncio.create_task(server.serve())
     try:
         await _accepts(where, serving)
+        gc.freeze()  # what is there now stays: collecting need not look at it again, and pauses get short
         log.info("listening", host=where.host, port=where.port)
         yield
     finally:

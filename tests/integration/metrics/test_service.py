@@ -1,6 +1,8 @@
 """The metrics service as a whole: events in over NATS, numbers out over gRPC."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,8 +12,6 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from metrics.__main__ import main
-from metrics.settings import Settings
 from swell.errors import BadRequest
 from swell.jobs.messages import BuildDone, ImagesPulled
 from swell.jobs.publish import publish
@@ -34,16 +34,17 @@ BUILD = BuildDone(
 
 @asynccontextmanager
 async def running(backends: Stack) -> AsyncIterator[grpc.aio.Channel]:
-    """The service beside the test, and a channel to it."""
+    """The service as a process of its own, and a channel to it; told to stop, it stops well."""
     listen = f"127.0.0.1:{Ports.free().metrics}"
-    told = Settings(redis_url=backends.env["SWELL_REDIS_URL"], nats_url=backends.env["SWELL_NATS_URL"], listen=listen)
-    task = asyncio.create_task(main(told))
+    environment = os.environ | backends.env | {"SWELL_LISTEN": listen}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "metrics", env=environment)
     try:
         async with connect(listen) as channel:
             yield channel
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        process.terminate()
+        status = await asyncio.wait_for(process.wait(), 20)
+    assert status == 0
 
 
 @pytest.fixture
@@ -55,12 +56,12 @@ async def service(backends: Stack, redis: Redis, nats: Nats) -> AsyncIterator[gr
 
 async def count(service: grpc.aio.Channel, metric: str, day: str = "") -> int:
     question = pb.GetCountRequest(metric=metric, day=day)
-    return (await call("metrics service", CountersStub(service).GetCount, question, seconds=10)).count
+    return (await call("metrics service", CountersStub(service).GetCount, question, seconds=20)).count
 
 
 async def counted(service: grpc.aio.Channel, metric: str, wanted: int) -> None:
     """Wait until *metric* is *wanted*."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await count(service, metric) < wanted:  # noqa: ASYNC110  there is nothing else to wait for
             await asyncio.sleep(0.02)
 

@@ -41,6 +41,7 @@ class BuildEnds:
             async with asyncio.timeout(self._patience):
                 while True:
                     news = self._news[build_id]
+                    news.clear()  # before looking: what is heard meanwhile counts, what was heard does not count twice
                     build = await self._builds.get(build_id)
                     if build is None:
                         raise BuildFailed(f"nothing is known any more of the build {build_id}")

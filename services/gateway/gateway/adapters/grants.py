@@ -37,6 +37,7 @@ class CachedGrants:
 
     async def put(self, grant: Grant) -> None:
         await self._stored.put(grant)
+        self._known[grant.token] = grant
 
     async def get(self, token: str) -> Grant | None:
         grant = self._known.get(token)

@@ -19,6 +19,7 @@ class PullTally:
     def __init__(self, stream: JetStreamContext) -> None:
         self._stream = stream
         self._counts: Counter[str] = Counter()
+        self._saying: ImagesPulled | None = None
         self._news = asyncio.Event()
 
     def pulled(self) -> None:
@@ -38,14 +39,20 @@ class PullTally:
             await self._flush()
 
     async def _flush(self) -> None:
-        for day, count in list(self._counts.items()):
-            event = ImagesPulled(id=uuid.uuid4().hex, day=day, count=count)
+        """Publish what was counted until now; what was not stored for sure is said again the next time."""
+        for _ in range(len(self._counts) + (self._saying is not None)):
+            event = self._next()
             try:
                 await publish(self._stream, event)
-            except Unavailable as error:  # keep the number, tell it the next time
-                log.warning("pulls not told yet", count=count, error=str(error))
+            except Unavailable as error:
+                log.warning("pulls not told yet", count=event.count, error=str(error))
                 self._news.set()
-            else:
-                self._counts[day] -= count
-                if not self._counts[day]:
-                    del self._counts[day]
+                return
+            self._saying = None
+
+    def _next(self) -> ImagesPulled:
+        """The event that may have been stored, with its id, so that it counts once; else the count of another day."""
+        if self._saying is None:
+            day, count = self._counts.popitem()
+            self._saying = ImagesPulled(id=uuid.uuid4().hex, day=day, count=count)
+        return self._saying

@@ -52,8 +52,8 @@ class RedisDocuments:
                 pipe.hset(_image(token), manifest.digest, _encoded(manifest))
                 pipe.hsetnx(_image(token), _ROOT, manifest.digest)
                 pipe.expireat(_image(token), int(expires.timestamp()))
-                await pipe.execute()
-        return await self.root(token) or manifest
+                _, first, _ = await pipe.execute()
+        return manifest if first else await self.root(token) or manifest
 
 
 def _encoded(document: Document) -> bytes:

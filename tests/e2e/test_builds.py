@@ -1,0 +1,109 @@
+"""A build from the request to the pull, as somebody sees it who waits for it."""
+
+import asyncio
+from pathlib import Path
+
+from tests.e2e.client import Swell, until
+from tests.e2e.engines import pull
+from tests.e2e.upstreams import Upstreams
+
+# Steps are quoted in the log, so what they print is worked out: only a step that has run can have said it.
+SLOW = 'RUN echo "first $((20 + 1))" && sleep 3 && echo "last $((20 + 2))"'
+
+
+async def test_a_pull_that_begins_before_the_build_has_ended_waits_for_it(
+    swell: Swell, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """The name is given out at once, and good at once: no client has to ask when."""
+    answer = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 3\n")
+    assert (answer["cached"], answer.get("succeeded")) == (False, None)
+    assert (await swell.build_status(answer["buildId"]))["status"] == "PENDING"
+
+    ran = await pull(answer["targetImage"], tmp_path)
+
+    assert ran.status == 0, ran.output
+    assert (await swell.build_status(answer["buildId"]))["succeeded"] is True
+
+
+async def test_lines_of_the_log_can_be_read_while_the_build_runs(swell: Swell, upstreams: Upstreams) -> None:
+    """Who waits for a long build sees that it goes on; afterwards the log is there as a whole."""
+    build_id = (await swell.build(f"FROM {upstreams.image()}\n{SLOW}\n"))["buildId"]
+
+    async def begun() -> str | None:
+        log = await swell.log(build_id)
+        return log if "first 21" in log else None
+
+    partial = await until(begun)
+    assert "last 22" not in partial
+    assert (await swell.build_status(build_id))["status"] == "PENDING"
+
+    await swell.ended(build_id)
+    assert (await swell.log(build_id)).startswith(partial)
+    assert "last 22" in await swell.log(build_id)
+
+
+async def test_a_failed_build_is_told_to_whoever_pulls_it(swell: Swell, upstreams: Upstreams, tmp_path: Path) -> None:
+    """In words, in the output of the tool at hand, with the address of the log; so do the status and the log."""
+    answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "said $((6 * 7))" && false\n')
+    build_id, page = answer["buildId"], f"{swell.url}/v1alpha1/builds/{answer['buildId']}/logs"
+
+    ran = await pull(answer["targetImage"], tmp_path)
+
+    assert ran.status != 0
+    assert "ended with exit status 1" in ran.output
+    assert page in ran.output
+    _, status = await swell.get(f"/v1alpha2/container/{answer['requestId']}/status")
+    assert (status["status"], status["succeeded"], status["detailsUri"]) == ("DONE", False, page)
+    assert "ended with exit status 1" in status["reason"]
+    assert "said 42" in await swell.log(build_id)
+    _, record = await swell.get(f"/v1alpha1/builds/{build_id}")
+    assert record["exitStatus"] == 1
+
+
+async def test_a_failed_build_is_tried_again_when_it_is_asked_for_again(swell: Swell, upstreams: Upstreams) -> None:
+    """What was missing may be there now; the first failure stays on record under its own number."""
+    containerfile = f"FROM {upstreams.image()}\nRUN exit 3\n"
+    first = (await swell.build(containerfile))["buildId"]
+    await swell.ended(first)
+
+    second = (await swell.build(containerfile))["buildId"]
+
+    assert first.endswith("_1") and second == first.removesuffix("1") + "2"
+    await swell.ended(second)
+    assert (await swell.build_status(first))["succeeded"] is False
+
+
+async def test_a_hundred_same_requests_at_once_are_one_build_and_a_hundred_tokens(
+    swell: Swell, upstreams: Upstreams
+) -> None:
+    """A workflow's tasks all start together; each gets a name of its own, and every one can be pulled."""
+    containerfile = f"FROM {upstreams.image()}\nRUN echo for all > /all.txt\n"
+
+    answers = await asyncio.gather(*(swell.build(containerfile) for _ in range(100)))
+
+    assert {answer["buildId"].rpartition("_")[2] for answer in answers} == {"1"}
+    assert len({answer["targetImage"] for answer in answers}) == 100
+    manifests = await asyncio.gather(*(swell.bytes(manifest_path(answer["targetImage"])) for answer in answers))
+    assert len(set(manifests)) == 1
+
+
+async def test_asking_again_for_what_is_built_gives_it_at_once(
+    swell: Swell, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """`cached` says that nothing was started; the build of old is named."""
+    containerfile = f"FROM {upstreams.image()}\nRUN echo once > /once.txt\n"
+    first = await swell.build(containerfile)
+    await swell.ended(first["buildId"])
+
+    again = await swell.build(containerfile)
+
+    assert (again["buildId"], again["cached"], again["succeeded"]) == (first["buildId"], True, True)
+    assert again["containerToken"] != first["containerToken"]
+    ran = await pull(again["targetImage"], tmp_path)
+    assert ran.status == 0, ran.output
+
+
+def manifest_path(image: str) -> str:
+    """Where the manifest of *image*, a name with a token, is asked for."""
+    name, _, tag = image.partition("/")[2].rpartition(":")
+    return f"/v2/{name}/manifests/{tag}"

@@ -1,0 +1,62 @@
+"""Ctrl-C, with the real services at work."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from tests.e2e.client import client_of, until
+from tests.e2e.environment import of_this_machine
+from tests.e2e.upstreams import Upstreams
+from tests.integration.embedded.processes import descendants, gone
+
+
+async def test_ctrl_c_lets_a_short_build_end_and_leaves_no_process(upstreams: Upstreams, tmp_path: Path) -> None:
+    """Whoever waits for the build finds it done at the next start; nobody has to look for processes."""
+    swell = {"SWELL_HOME": str(tmp_path), "SWELL_ALLOWED_HOSTS": "localhost"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "swell_embedded", "up", "--free-ports"),
+        env=of_this_machine() | swell,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        url = await _ready(process)
+        reading = asyncio.create_task(_read_all(process))
+        async with client_of(url) as client:
+            build_id = (await client.build(f"FROM {upstreams.image()}\nRUN echo $((20 + 1)) && sleep 3\n"))["buildId"]
+
+            async def begun() -> bool:
+                return "\n21\n" in await client.log(build_id)
+
+            await until(begun)
+        family = descendants(process.pid)
+
+        process.send_signal(signal.SIGINT)
+
+        assert await asyncio.wait_for(process.wait(), 40) == 0
+        await reading
+        assert not await gone(family, seconds=0)
+        assert "build ended" in (tmp_path / "logs" / "builder.log").read_text()
+    finally:
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def _ready(process: asyncio.subprocess.Process) -> str:
+    """The address that it says it is ready at, within 40 s."""
+    assert process.stdout
+    async with asyncio.timeout(40):
+        async for line in process.stdout:
+            if found := re.search(rb"Swell is ready at (\S+)", line):
+                return found[1].decode()
+    raise AssertionError("it ended before it was ready")
+
+
+async def _read_all(process: asyncio.subprocess.Process) -> None:
+    assert process.stdout
+    while await process.stdout.read(1 << 16):
+        pass

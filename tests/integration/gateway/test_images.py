@@ -1,0 +1,147 @@
+"""What the process remembers of images: nobody is asked twice for what cannot change."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from gateway.adapters.images import CachedImages, RemoteImages
+from gateway.domain.grant import Grant
+from gateway.pull import Location
+from swell.api.containers import ContainerLayer
+from swell.errors import ManifestUnknown
+from swell.oci.digest import Digest, digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.reference import Reference, parse_reference
+from tests.integration.gateway.conftest import make_grant
+
+UBUNTU = parse_reference("ubuntu:22.04")
+DIGEST = digest_of(b"a layer")
+
+
+class Remote(RemoteImages):
+    """Answers a moment later, and counts the questions; *life* is that of its locations, in seconds."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.life = 900
+        self.size = 1000
+        self.away = False
+
+    async def _ask(self, question: str) -> None:
+        self.asked[question] += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise ManifestUnknown
+
+    async def resolve(self, image: Reference) -> Digest:
+        await self._ask(str(image))
+        return digest_of(b"the image")
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        await self._ask(f"{grant.token} {reference}")
+        return Document(OCI_MANIFEST, f"{grant.token} {reference}".encode().ljust(self.size))
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        await self._ask(f"{grant.token} {digest}")
+        return Location(f"http://data.test/{self.asked.total()}", 3, "", int(time.time()) + self.life)
+
+    async def keep(self, layer: ContainerLayer) -> None:
+        await self._ask(layer.location)
+
+
+@pytest.fixture
+def remote() -> Remote:
+    return Remote()
+
+
+@pytest.fixture
+def images(remote: Remote) -> CachedImages:
+    return CachedImages(remote, size=10_000)
+
+
+async def test_a_manifest_is_asked_for_once(remote: Remote, images: CachedImages) -> None:
+    first = await images.manifest(make_grant(), "22.04")
+
+    assert await images.manifest(make_grant(), "22.04") is first
+    assert remote.asked.total() == 1
+
+
+async def test_a_hundred_that_miss_at_once_ask_once(remote: Remote, images: CachedImages) -> None:
+    """A thousand tasks start together; behind the gateway it is one pull."""
+    grant = make_grant()
+
+    await asyncio.gather(*(images.manifest(grant, "22.04") for _ in range(100)))
+    await asyncio.gather(*(images.locate(grant, DIGEST) for _ in range(100)))
+    await asyncio.gather(*(images.resolve(UBUNTU) for _ in range(100)))
+
+    assert set(remote.asked.values()) == {1}
+
+
+async def test_each_token_and_reference_has_its_own_answer(images: CachedImages) -> None:
+    """Two tokens for one tag may see two images."""
+    asked = [("a", "1"), ("a", "2"), ("b", "1")]
+    for _ in range(2):
+        told = [(await images.manifest(make_grant(token), reference)).content.split() for token, reference in asked]
+
+        assert told == [[token.encode(), reference.encode()] for token, reference in asked]
+
+
+async def test_the_memory_is_bounded_by_bytes(remote: Remote, images: CachedImages) -> None:
+    """Of ten manifests with 1000 bytes each, and what holds them, the last six fit into 10,000 bytes."""
+    grant = make_grant()
+    for reference in map(str, range(10)):
+        await images.manifest(grant, reference)
+    remote.asked.clear()
+    for reference in map(str, reversed(range(10))):
+        await images.manifest(grant, reference)
+
+    assert len(remote.asked) == 4
+
+
+async def test_a_manifest_larger_than_the_memory_is_served_all_the_same(remote: Remote, images: CachedImages) -> None:
+    remote.size = 20_000
+
+    assert (await images.manifest(make_grant(), "22.04")).size == 20_000
+    assert (await images.manifest(make_grant(), "22.04")).size == 20_000
+    assert remote.asked.total() == 2
+
+
+async def test_an_error_is_not_remembered(remote: Remote, images: CachedImages) -> None:
+    remote.away = True
+    with pytest.raises(ManifestUnknown):
+        await images.manifest(make_grant(), "22.04")
+    remote.away = False
+
+    assert await images.manifest(make_grant(), "22.04")
+
+
+async def test_a_location_is_used_while_it_lives(remote: Remote, images: CachedImages) -> None:
+    grant = make_grant()
+
+    assert await images.locate(grant, DIGEST) == await images.locate(grant, DIGEST)
+    assert remote.asked.total() == 1
+
+
+async def test_a_location_that_is_about_to_expire_is_renewed(remote: Remote, images: CachedImages) -> None:
+    """A client follows the redirect after it got it, on a slow line maybe half a minute later."""
+    grant, remote.life = make_grant(), 45
+    first = await images.locate(grant, DIGEST)
+
+    assert await images.locate(grant, DIGEST) != first
+
+
+async def test_a_digest_that_was_resolved_is_known_for_a_moment(remote: Remote, images: CachedImages) -> None:
+    """A pipeline submits the same image for each of its processes."""
+    assert await images.resolve(UBUNTU) == await images.resolve(UBUNTU)
+    assert remote.asked.total() == 1
+
+
+async def test_a_layer_is_kept_each_time_it_is_submitted(remote: Remote, images: CachedImages) -> None:
+    """Whether it is there already, the store knows, not we."""
+    for _ in range(2):
+        await images.keep(ContainerLayer("https://example.com/a.tar.gz"))
+
+    assert remote.asked.total() == 2

@@ -1,0 +1,94 @@
+"""Build logs, as a client reads them: the lines so far while a build runs, all of them when it has ended."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.adapters.logs import BuildLogs
+from swell.jobs.streams import Nats
+from swell.store.logs import BUCKET, log_key, log_subject
+from swell.store.objects import MemoryObjects, Objects, connect
+from swell_embedded.stack import Stack
+
+BUILD = "bd-c44968632f89dd6c_1"
+
+
+@pytest.fixture(params=["memory", "s3"])
+async def objects(request: pytest.FixtureRequest, backends: Stack) -> AsyncIterator[Objects]:
+    if request.param == "memory":
+        yield MemoryObjects()
+        return
+    told = (backends.env[f"SWELL_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"))
+    async with connect(*told, BUCKET) as objects:
+        yield objects
+
+
+@pytest.fixture
+def lines(nats: Nats) -> BuildLogs:
+    """Logs of builds that have not ended."""
+    return BuildLogs(MemoryObjects(), nats.stream)
+
+
+async def tell(nats: Nats, line: str, build_id: str = BUILD) -> None:
+    await nats.stream.publish(log_subject(build_id), line.encode())
+
+
+async def read(log: AsyncIterator[bytes]) -> bytes:
+    async with asyncio.timeout(10):
+        return b"".join([piece async for piece in log])
+
+
+async def test_a_running_build_is_read_up_to_its_last_line(nats: Nats, lines: BuildLogs) -> None:
+    """In order, and only its own."""
+    for number in range(100):
+        await tell(nats, f"line {number}\n")
+        await tell(nats, "not yours\n", "bd-another_1")
+
+    assert await read(lines.so_far(BUILD)) == b"".join(b"line %d\n" % number for number in range(100))
+
+
+async def test_a_log_that_grows_while_it_is_read_ends_all_the_same(nats: Nats, lines: BuildLogs) -> None:
+    """An answer stops at the line that was the last when it was asked for; whoever wants more asks again."""
+    for number in range(3):
+        await tell(nats, f"line {number}\n")
+    log, got = lines.so_far(BUILD), []
+    async for line in log:
+        got.append(line)
+        await tell(nats, "one more\n")
+
+    assert got == [b"line 0\n", b"line 1\n", b"line 2\n"]
+
+
+async def test_a_reader_that_leaves_early_leaves_nothing_behind(nats: Nats, lines: BuildLogs) -> None:
+    """Its consumer goes, or a server would collect one for each impatient client."""
+    for number in range(3):
+        await tell(nats, f"line {number}\n")
+    log = lines.so_far(BUILD)
+    await anext(log)
+    await log.aclose()  # type: ignore[attr-defined]
+
+    async with asyncio.timeout(10):
+        while (await nats.stream.stream_info("LOGS")).state.consumer_count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_build_that_has_said_nothing_has_an_empty_log(lines: BuildLogs) -> None:
+    """It waits in the queue: that is no error."""
+    assert await read(lines.so_far(BUILD)) == b""
+
+
+async def test_an_ended_build_is_read_whole(nats: Nats, objects: Objects) -> None:
+    """Byte by byte, whatever the build said."""
+    whole = bytes(range(256)) * 10_000
+    await objects.put(log_key(BUILD), whole)
+
+    log = await BuildLogs(objects, nats.stream).complete(BUILD)
+
+    assert log is not None
+    assert await read(log) == whole
+
+
+async def test_a_log_that_is_not_kept_is_none(nats: Nats, objects: Objects) -> None:
+    """The reader then falls back to the lines in the stream."""
+    assert await BuildLogs(objects, nats.stream).complete("bd-0_1") is None

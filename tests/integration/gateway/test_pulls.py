@@ -1,0 +1,111 @@
+"""Counting pulls: told in time, told once, none forgotten."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from nats.js.api import DeliverPolicy
+from structlog.testing import capture_logs
+
+from gateway.adapters.pulls import EVERY, PullTally
+from swell.jobs import streams
+from swell.jobs.messages import ImagesPulled
+from swell.jobs.streams import Nats
+from swell_embedded.stack import Stack
+
+
+class Told:
+    """What the metrics service would hear: the events in the stream, each id once."""
+
+    def __init__(self, nats: Nats) -> None:
+        self._stream = nats.stream
+
+    async def events(self) -> list[ImagesPulled]:
+        there = (await self._stream.stream_info("EVENTS")).state.messages
+        if not there:
+            return []
+        source = await self._stream.subscribe("events.>", ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
+        messages = [await source.next_msg(timeout=5) for _ in range(there)]
+        await source.unsubscribe()
+        return [msgspec.json.decode(message.data, type=ImagesPulled) for message in messages]
+
+    async def total(self) -> int:
+        return sum({event.id: event.count for event in await self.events()}.values())
+
+    async def reaches(self, total: int, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while await self.total() < total:  # noqa: ASYNC110  nobody tells us that something was told
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def told(nats: Nats) -> Told:
+    return Told(nats)
+
+
+@asynccontextmanager
+async def telling(tally: PullTally) -> AsyncIterator["asyncio.Task[None]"]:
+    """The tally at work; stopped after the block as a gateway is stopped."""
+    task = asyncio.create_task(tally.tell())
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
+    """One event a second, not one a pull."""
+    tally = PullTally(nats.stream)
+    async with telling(tally):
+        for _ in range(1000):
+            tally.pulled()
+        await told.reaches(1000, 5 * EVERY)
+        (first,) = await told.events()
+        tally.pulled()
+        await told.reaches(1001, 5 * EVERY)
+
+    assert (first.count, first.day) == (1000, datetime.now(UTC).date().isoformat())
+    assert Counter(event.count for event in await told.events()) == {1000: 1, 1: 1}
+
+
+async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> None:
+    """At once: a stop does not wait for the second to be over."""
+    tally = PullTally(nats.stream)
+    async with telling(tally):
+        for _ in range(3):
+            tally.pulled()
+
+    assert await told.total() == 3
+
+
+async def test_nothing_is_told_when_nothing_was_pulled(nats: Nats, told: Told) -> None:
+    async with telling(PullTally(nats.stream)):
+        pass
+
+    assert await told.events() == []
+
+
+async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: Stack, nats: Nats, told: Told) -> None:
+    """What was sent into a broken connection may arrive in the end: then it is the same event, not another one."""
+    async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as connected, asyncio.timeout(60):
+        tally = PullTally(connected.stream)
+        async with telling(tally):
+            with capture_logs() as lines:
+                backends.kill("nats")
+                for _ in range(5):
+                    tally.pulled()
+                while not any(line["event"] == "pulls not told yet" for line in lines):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            tally.pulled()
+            await backends.restart("nats")
+            await told.reaches(6, 30)
+            tally.pulled()
+            await told.reaches(7, 30)
+
+    assert await told.total() == 7

@@ -1,0 +1,110 @@
+"""The gateway's questions about images, over gRPC to the registry-proxy's own handler."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from yarl import URL
+
+from gateway.adapters.images import RemoteImages
+from registry_proxy.domain.link import Origin, verify
+from registry_proxy.handlers.images import LINK_LIFE, ImagesHandler
+from registry_proxy.pull import Pulls
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
+from swell.oci.digest import digest_of
+from swell.oci.reference import parse_reference
+from swell.rpc.channel import connect
+from swell.rpc.server import answering
+from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
+from swell.serve import Address
+from swell.testing.images import make_layer
+from swell.testing.registry import FakeRegistry
+from swell_embedded.ports import Ports
+from tests.integration.gateway.conftest import make_grant
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
+
+KEY = b"link key"
+DATA = "https://data.example.org/swell"
+UBUNTU = "docker.io/library/ubuntu:22.04"
+ADDED = make_layer("added").to_add("https://example.com/größe.tar.gz")
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+@pytest.fixture
+def layers() -> MemoryLayers:
+    return MemoryLayers()
+
+
+@pytest.fixture
+async def images(registry: FakeRegistry, layers: MemoryLayers) -> AsyncIterator[RemoteImages]:
+    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers), DATA, KEY)
+    where = Address("127.0.0.1", Ports.free().registry_proxy)
+    async with (
+        answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),
+        connect(f"{where.host}:{where.port}") as channel,
+    ):
+        yield RemoteImages(channel)
+
+
+async def test_a_manifest_comes_as_the_registry_has_it(registry: FakeRegistry, images: RemoteImages) -> None:
+    base = registry.push(UBUNTU)
+
+    assert await images.manifest(make_grant(), "22.04") == base.manifest
+    assert await images.resolve(parse_reference(UBUNTU)) == base.digest
+
+
+async def test_what_a_grant_adds_is_added(registry: FakeRegistry, images: RemoteImages) -> None:
+    """Platform, additions and layers all reach the other side."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    registry.push_index(UBUNTU, arm64, amd64)
+    grant = make_grant(wanted=ContainerConfig(env=("A=größe",), layers=(ADDED,)))
+
+    unchanged, chosen = (await images.manifest(grant, "22.04")).manifests
+    made = await images.manifest(grant, chosen.digest)
+
+    assert unchanged.digest == arm64.digest
+    assert [layer.digest for layer in made.layers][-1] == ADDED.gzip_digest
+
+
+async def test_a_location_leads_to_the_data_port(registry: FakeRegistry, images: RemoteImages) -> None:
+    """Signed, and it says all that its answer needs: that costs no question."""
+    layer = registry.push(UBUNTU).manifest.layers[0]
+
+    location = await images.locate(make_grant(), layer.digest)
+
+    assert location.url.startswith(f"{DATA}/blobs/")
+    link = verify(URL(location.url).path.removeprefix("/swell"), KEY, time.time())
+    assert (link.origin, link.digest, link.size) == (Origin.UPSTREAM, layer.digest, layer.size)
+    assert (link.registry, link.repository) == ("docker.io", "library/ubuntu")
+    assert (location.size, location.media_type) == (layer.size, layer.media_type)
+    assert 0 < location.expires - time.time() <= LINK_LIFE
+
+
+async def test_errors_arrive_as_what_they_are(
+    registry: FakeRegistry, images: RemoteImages, layers: MemoryLayers
+) -> None:
+    registry.push(UBUNTU)
+    layers.broken.add(ADDED)
+
+    with pytest.raises(ManifestUnknown):
+        await images.resolve(parse_reference("nothing:1"))
+    with pytest.raises(ManifestUnknown):
+        await images.manifest(make_grant(), "latest")
+    with pytest.raises(BlobUnknown):
+        await images.locate(make_grant(), digest_of(b"another image's"))
+    with pytest.raises(DigestInvalid, match="größe"):
+        await images.keep(ADDED)
+
+
+async def test_a_layer_to_keep_arrives_whole(images: RemoteImages, layers: MemoryLayers) -> None:
+    layer = ContainerLayer("https://example.com/context.tar.gz", "sha256:" + "a" * 64, 1 << 40, "sha256:" + "b" * 64)
+
+    await images.keep(layer)
+
+    assert layers.ensured == [layer]
