@@ -1,6 +1,7 @@
 """An ASGI application on a port, served by Granian inside this event loop."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

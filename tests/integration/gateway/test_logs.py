@@ -19,8 +19,8 @@ async def objects(request: pytest.FixtureRequest, backends: Stack) -> AsyncItera
     if request.param == "memory":
         yield MemoryObjects()
         return
-    told = (backends.env[f"SWELL_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"))
-    async with connect(*told, BUCKET) as objects:
+    endpoint, user, secret = (backends.env[f"SWELL_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"))
+    async with connect(endpoint, user, secret, BUCKET) as objects:
         yield objects
 
 
