@@ -76,6 +76,7 @@ lock: .venv/ready # requirements.txt from the pyproject files; uv.lock stays her
 	$(BIN)/uv lock -q --upgrade
 	$(BIN)/uv export -q --all-packages --no-emit-workspace --no-annotate --no-header -o requirements.txt
 
+# Debian starts a docker-registry of its own, open to everybody: we want the program, not that service.
 define apt
 	@lacking=$$(for package in $(1); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo -n " $$package"; done); \
@@ -84,7 +85,9 @@ define apt
 		echo "this machine lacks$$lacking; ask for: apt-get install$$lacking" >&2; exit 1; fi; \
 	echo "installing$$lacking"; \
 	$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq install -y --no-install-recommends $$lacking >/dev/null
+		apt-get -qq install -y --no-install-recommends $$lacking >/dev/null; \
+	case " $$lacking " in *" docker-registry "*) \
+		if [ -d /run/systemd/system ]; then $$sudo systemctl disable -q --now docker-registry; fi;; esac
 endef
 
 .PHONY: python-venv

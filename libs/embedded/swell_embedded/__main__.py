@@ -1,4 +1,4 @@
-"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C."""
+"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C; `demo` tries it out."""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from swell import log
 from swell.errors import SwellError
+from swell_embedded.demo import demo
 from swell_embedded.ports import Ports
 from swell_embedded.stack import open_stack
 
@@ -20,9 +21,10 @@ def main() -> None:
     """Run the stack of SWELL_HOME (default `.swell`); exit code 0 after Ctrl-C or SIGTERM, 1 when it cannot go on."""
     arguments = _parser().parse_args()
     ports = Ports.free() if arguments.free_ports else Ports.default(os.environ)
-    log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or "INFO")
+    log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or ("INFO" if arguments.command == "up" else "WARNING"))
     try:
-        asyncio.run(_until_stopped(Path(os.environ.get("SWELL_HOME") or ".swell"), ports))
+        home = Path(os.environ.get("SWELL_HOME") or ".swell")
+        asyncio.run(demo(home) if arguments.command == "demo" else _until_stopped(home, ports))
     except SwellError as error:
         sys.exit(f"swell: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -31,7 +33,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swell_embedded", description="Run Swell on this machine.")
-    parser.add_argument("command", choices=["up"], help="start everything, until Ctrl-C")
+    parser.add_argument("command", choices=["up", "demo"], help="start everything, until Ctrl-C; or try it out")
     parser.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
     return parser
 

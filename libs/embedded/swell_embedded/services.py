@@ -46,7 +46,14 @@ SERVICES = (
         command=_python("registry_proxy"),
         listens=("registry_proxy", "data"),
         ready=lambda ports: both(grpc_health(ports.registry_proxy), tcp(ports.data)),
-        told=(*_STORES, "SWELL_DATA_LISTEN", "SWELL_DATA_URL", "SWELL_LINK_KEY", "SWELL_REGISTRY_AUTH_FILE"),
+        told=(
+            *_STORES,
+            "SWELL_ALLOWED_HOSTS",
+            "SWELL_DATA_LISTEN",
+            "SWELL_DATA_URL",
+            "SWELL_LINK_KEY",
+            "SWELL_REGISTRY_AUTH_FILE",
+        ),
     ),
     Service(
         name="builder",

@@ -107,7 +107,12 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
     theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
-    return ours | theirs | {"SWELL_REGISTRY_AUTH_FILE": str(site.home / "auth" / "registry.json")}
+    hosts = ",".join(filter(None, (site.registry, theirs.get("SWELL_ALLOWED_HOSTS"))))
+    merged = {
+        "SWELL_ALLOWED_HOSTS": hosts,
+        "SWELL_REGISTRY_AUTH_FILE": str(site.home / "auth" / "registry.json"),
+    }
+    return ours | theirs | merged
 
 
 def _write_auth_files(site: Site) -> None:

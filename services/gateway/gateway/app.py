@@ -13,8 +13,6 @@ from gateway.handlers.service import Backends, health, liveness, service_info
 from gateway.handlers.traced import Traced
 from gateway.provision import Provisioning
 
-MAX_BODY = 10 << 20  # bytes of a request
-
 
 def create_app(
     provisioning: Provisioning, following: Following, registry: RegistryHandler, backends: Backends
@@ -31,7 +29,6 @@ def create_app(
         ],
         dependencies={name: Provide(_always(part), use_cache=True) for name, part in ready.items()},
         exception_handlers={Exception: on_error},
-        request_max_body_size=MAX_BODY,
         openapi_config=None,
         logging_config=None,
     )

@@ -51,7 +51,7 @@ async def test_a_grant_disappears_when_it_expires(redis: Redis, stored: Asked) -
 async def test_a_grant_is_read_from_redis_once(stored: Asked) -> None:
     """However many ask, also at the same time: a pull costs no round trip."""
     grants = CachedGrants(stored)
-    await grants.put(make_grant())
+    await stored.put(make_grant())
 
     found = await asyncio.gather(*(grants.get(TOKEN) for _ in range(100)))
 
@@ -59,9 +59,18 @@ async def test_a_grant_is_read_from_redis_once(stored: Asked) -> None:
     assert stored.asked == [TOKEN]
 
 
+async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
+    """The pull often follows at once, and to the same gateway."""
+    grants = CachedGrants(stored)
+    await grants.put(make_grant())
+
+    assert await grants.get(TOKEN)
+    assert stored.asked == []
+
+
 async def test_a_grant_that_is_remembered_expires_all_the_same(stored: Asked) -> None:
     grants = CachedGrants(stored)
-    await grants.put(make_grant(life=timedelta(seconds=2)))
+    await stored.put(make_grant(life=timedelta(seconds=2)))
     async with asyncio.timeout(5):
         assert await grants.get(TOKEN)
         while await grants.get(TOKEN):  # noqa: ASYNC110  it is the clock that is waited for

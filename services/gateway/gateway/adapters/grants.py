@@ -28,7 +28,7 @@ class RedisGrants:
 
 
 class CachedGrants:
-    """The last *size* grants that were asked for, until they expire; tokens that are unknown are asked for again."""
+    """The last *size* grants that were given or asked for, until they expire; tokens that are unknown are asked for again."""
 
     def __init__(self, stored: RedisGrants, size: int = 10_000) -> None:
         self._stored = stored

@@ -53,7 +53,7 @@ class RemoteImages:
 class CachedImages:
     """Answers kept in process: under one token a tag is resolved once and a digest never changes.
 
-    *size* bounds the bytes of manifests; locations are kept while half of their life remains.
+    *size* bounds the bytes of manifests; locations are kept until a minute before they expire.
     """
 
     def __init__(self, remote: RemoteImages, size: int) -> None:

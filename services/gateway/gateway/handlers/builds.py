@@ -22,4 +22,4 @@ class BuildsController(Controller):
 
     @get("/logs")
     async def logs(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
-        return Stream(await following.log(build_id), media_type="text/plain; charset=utf-8")
+        return Stream(await following.log(build_id), media_type="text/plain")  # Litestar adds the charset

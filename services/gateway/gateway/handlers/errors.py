@@ -7,8 +7,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from swell.errors import SwellError
+from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge
 from swell.log import log
+
+_CODES = {404: NotFound.code, 405: NotSupported.code, 413: TooLarge.code}
 
 
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -37,7 +39,8 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Erro
     """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
     request_id = request.scope.get("state", {}).get("request_id", "")
     if isinstance(error, HTTPException) and error.status_code < 500:
-        body = ErrorBody(message=error.detail, code="BAD_REQUEST", side="client", request_id=request_id)
+        code = _CODES.get(error.status_code, BadRequest.code)
+        body = ErrorBody(message=error.detail, code=code, side=Side.CLIENT.value, request_id=request_id)
         return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
     known = described(error)
     return Response(

@@ -16,7 +16,7 @@ from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
-LINK_LIFE = 900  # seconds; a client follows a link at once, a cached one has half an answer's time left
+LINK_LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
 
 
 class ImagesHandler(ImagesServicer):

@@ -1,0 +1,182 @@
+"""`make demo`: the whole round trip on this machine, each step told as it happens.
+
+A base image is made here and pushed to the embedded registry, so no other registry is needed.
+"""
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+
+from swell_embedded.errors import CannotStart
+from swell_embedded.ports import Ports
+from swell_embedded.stack import open_stack
+
+_BUSYBOX = Path("/bin/busybox")
+_APPLETS = ("sh", "cat", "date", "echo", "env", "ls", "uname")
+_OCI = "application/vnd.oci.image"
+_MINUTE = aiohttp.ClientTimeout(total=60)
+
+
+async def demo(home: Path) -> None:
+    """Use the Swell that runs in *home*, or start one for the time being.
+
+    Raises:
+        CannotStart: something on this machine is in the way; the message says what.
+    """
+    async with _swell(home) as url, aiohttp.ClientSession(timeout=_MINUTE) as session:
+        base = f"localhost:{Ports.default(os.environ).registry}/library/busybox:latest"
+        with TemporaryDirectory(prefix="swell-demo-") as folder:
+            _say(f"A base image, made of this machine's busybox: {base}")
+            await _push(Path(folder, "base"), base, home / "auth" / "push.json")
+
+            file = f'FROM {base}\nRUN echo "hello, built $(date)" > /hello.txt\nENV STAGE=demo\n'
+            _say(f"A request to build this:\n{file}")
+            answer = await _ask(session, url, containerFile=base64.b64encode(file.encode()).decode())
+            _say(f"The answer, at once:\n{json.dumps(answer, indent=2)}")
+
+            _say(f"skopeo copy docker://{answer['targetImage']}: the pull waits for the build")
+            built = Path(folder, "built")
+            await _pull(answer["targetImage"], built)
+            _say(f"/hello.txt in the image says: {_read_file(built, 'hello.txt')}")
+            async with session.get(f"{url}/v1alpha1/builds/{answer['buildId']}/logs") as log:
+                _say(f"The log of the build begins:\n{(await log.text())[:300]} …")
+
+            wanted = {"env": ["STAGE=added"], "entrypoint": ["/bin/env"]}
+            answer = await _ask(session, url, containerImage=base, containerConfig=wanted)
+            augmented = Path(folder, "augmented")
+            await _pull(answer["targetImage"], augmented)
+            _say(
+                f"The base image again, with another environment and entrypoint, and no build: {answer['targetImage']}"
+            )
+            _say(f"Its config says: {json.dumps(_config(augmented)['config'])}")
+    _say("That was the whole round trip. docker and podman pull these names just as well.")
+
+
+def _say(text: str) -> None:
+    print(f"\n* {text}", flush=True)  # noqa: T201  what a demo is for
+
+
+@asynccontextmanager
+async def _swell(home: Path) -> AsyncIterator[str]:
+    """The address of a Swell that is ready."""
+    url = os.environ.get("SWELL_SERVER_URL") or f"http://localhost:{Ports.default(os.environ).gateway}"
+    if await _is_ready(url):
+        yield url
+        return
+    _say("No Swell runs here; starting one for this demo")
+    async with open_stack(home) as stack:
+        yield stack.url
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession(timeout=_MINUTE) as session, session.get(f"{url}/health") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, **request: object) -> dict[str, Any]:
+    async with session.post(f"{url}/v1alpha2/container", json=request) as response:
+        answer: dict[str, Any] = await response.json()
+        if response.status != 200:
+            raise CannotStart(f"Swell refuses the demo's request: {answer['message']}")
+        return answer
+
+
+async def _push(folder: Path, image: str, auth_file: Path) -> None:
+    _write_base(folder)
+    await _skopeo("copy", "--dest-authfile", auth_file, "--dest-tls-verify=false", f"oci:{folder}", f"docker://{image}")
+
+
+async def _pull(image: str, folder: Path) -> None:
+    await _skopeo("copy", "--src-tls-verify=false", f"docker://{image}", f"oci:{folder}")
+
+
+async def _skopeo(*arguments: str | Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec("skopeo", "--insecure-policy", *arguments, stdout=pipe, stderr=pipe)
+    _, complaint = await process.communicate()
+    if process.returncode:
+        raise CannotStart(f"skopeo {arguments[0]} failed: {complaint.decode(errors='replace').strip()}")
+
+
+def _write_base(folder: Path) -> None:
+    """An OCI image layout with busybox and some of its commands. Source: image-spec, image-layout.md."""
+    if not _BUSYBOX.exists():
+        raise CannotStart(
+            "the demo makes its base image of busybox: `make system`, or `apt-get install busybox-static`"
+        )
+    tar = _busybox_tar()
+    config = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin", "STAGE=base"], "Cmd": ["/bin/sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{_OCI}.manifest.v1+json",
+        "config": _put(folder, f"{_OCI}.config.v1+json", json.dumps(config).encode()),
+        "layers": [_put(folder, f"{_OCI}.layer.v1.tar+gzip", gzip.compress(tar, mtime=0))],
+    }
+    index = {"schemaVersion": 2, "manifests": [_put(folder, manifest["mediaType"], json.dumps(manifest).encode())]}
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def _busybox_tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        program = tarfile.TarInfo("bin/busybox")
+        program.size, program.mode = _BUSYBOX.stat().st_size, 0o755
+        tar.addfile(program, io.BytesIO(_BUSYBOX.read_bytes()))
+        for applet in _APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return buffer.getvalue()
+
+
+def _put(folder: Path, media_type: object, content: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    path = folder / "blobs" / "sha256" / digest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+
+def _blob(folder: Path, descriptor: dict[str, Any]) -> bytes:
+    digest: str = descriptor["digest"]
+    return (folder / "blobs" / digest.replace(":", "/")).read_bytes()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+    found: dict[str, Any] = json.loads(_blob(folder, entry))
+    return found
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_blob(folder, _manifest(folder)["config"]))
+    return found
+
+
+def _read_file(folder: Path, name: str) -> str:
+    """The text of the file *name* in the topmost layer of the image in *folder*."""
+    layer = _blob(folder, _manifest(folder)["layers"][-1])
+    with tarfile.open(fileobj=io.BytesIO(layer), mode="r:gz") as tar:
+        file = tar.extractfile(name)
+        return file.read().decode().strip() if file else "(nothing)"

@@ -1,0 +1,54 @@
+"""What clients send under `packages`: names of packages, and how to put them into an image.
+
+Source: Wave's public API. The defaults are Wave's; a member that is explicitly null or empty drops its step.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+BASE_PACKAGES = "conda-forge::procps-ng"
+BASE_IMAGE = "ubuntu:24.04"
+
+
+class PackageType(StrEnum):
+    CONDA = "CONDA"
+    CRAN = "CRAN"
+
+
+class CondaOpts(Struct, frozen=True, rename="camel"):
+    """How micromamba builds an environment; `commands` are lines for the end of the container file."""
+
+    mamba_image: str | None = "mambaorg/micromamba:1.5.10-noble"
+    commands: tuple[str, ...] | None = None
+    base_packages: str | None = BASE_PACKAGES
+    base_image: str | None = BASE_IMAGE
+
+
+class PixiOpts(Struct, frozen=True, rename="camel"):
+    """How pixi builds an environment."""
+
+    pixi_image: str | None = "public.cr.seqera.io/wave/pixi:0.61.0-noble"
+    commands: tuple[str, ...] | None = None
+    base_packages: str | None = BASE_PACKAGES
+    base_image: str | None = BASE_IMAGE
+
+
+class CranOpts(Struct, frozen=True, rename="camel"):
+    """How R packages are installed; `base_packages` are Debian's."""
+
+    r_image: str | None = "rocker/r-ver:4.4.1"
+    commands: tuple[str, ...] | None = None
+    base_packages: str | None = "littler r-cran-docopt"
+
+
+class Packages(Struct, frozen=True, rename="camel"):
+    """Packages by `entries`, or all of an `environment` (base64 of a conda file), from `channels`."""
+
+    type: PackageType | None = None
+    environment: str | None = None
+    entries: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    conda_opts: CondaOpts | None = None
+    pixi_opts: PixiOpts | None = None
+    cran_opts: CranOpts | None = None

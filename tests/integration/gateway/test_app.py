@@ -1,0 +1,403 @@
+"""The gateway's HTTP surface on a real port, its neighbours in memory: every route, and every way to be refused."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from msgspec import Struct
+from structlog.testing import capture_logs
+
+from gateway.app import create_app
+from gateway.follow import Following
+from gateway.handlers.containers import MAX_BODY
+from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.service import WAVE_API
+from gateway.provision import Plan, Provisioning
+from gateway.pull import Pulls
+from swell.errors import Unavailable
+from swell.http import listening
+from swell.oci.digest import digest_of
+from swell.serve import Address
+from swell.store.builds import MemoryBuilds
+from swell.store.records import Build
+from swell_embedded.ports import Ports
+from tests.unit.gateway.conftest import (
+    KnownEnds,
+    MemoryBlobs,
+    MemoryGrants,
+    MemoryImages,
+    MemoryQueue,
+    MemoryRegistry,
+    ended,
+)
+
+UBUNTU = "docker.io/library/ubuntu:22.04"
+FILE = base64.b64encode(b"FROM alpine:3.20\n").decode()
+SUBMIT = "/v1alpha2/container"
+
+
+class Backends:
+    """Answer unless they are away."""
+
+    away = False
+
+    async def check(self) -> None:
+        if self.away:
+            raise Unavailable("the message queue does not answer")
+
+
+class Builds(MemoryBuilds):
+    """Fail when they are told to."""
+
+    fails: Exception | None = None
+
+    async def get(self, build_id: str) -> Build | None:
+        if self.fails:
+            raise self.fails
+        return await super().get(build_id)
+
+
+class Logs:
+    """A log that is told line by line, each when *more* lets it."""
+
+    def __init__(self) -> None:
+        self.more = asyncio.Semaphore(0)
+
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        for line in ("STEP 1: größe\n", "STEP 2\n"):
+            async with asyncio.timeout(10):
+                await self.more.acquire()
+            yield line.encode()
+
+
+class House:
+    """The gateway's neighbours."""
+
+    def __init__(self) -> None:
+        self.grants = MemoryGrants()
+        self.builds = Builds()
+        self.registry = MemoryRegistry()
+        self.images = MemoryImages()
+        self.logs = Logs()
+        self.backends = Backends()
+        self.pulls = 0
+
+    def app(self, server_url: str) -> Any:
+        plan = Plan(
+            server_url=server_url,
+            build_repository="registry.example.com/team/builds",
+            token_ttl=timedelta(hours=1),
+        )
+        provisioning = Provisioning(plan, self.grants, self.registry, self.builds, MemoryQueue(), MemoryBlobs())
+        following = Following(self.grants, self.builds, self.logs, server_url)
+        pulls = Pulls(self.grants, KnownEnds(), self.images, server_url)
+        return create_app(provisioning, following, RegistryHandler(pulls, self._pulled), self.backends)
+
+    def _pulled(self) -> None:
+        self.pulls += 1
+
+
+class Answer(Struct):
+    """What came back over HTTP."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+
+class Client:
+    """Asks the gateway at *url*."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """*body* is sent as JSON unless it is bytes."""
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()) if body is not None else None
+        headers = {"Content-Type": "application/json"} | headers
+        url = self.url + path
+        async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+            return Answer(
+                answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read()
+            )
+
+    async def get(self, path: str) -> Answer:
+        return await self.ask("GET", path)
+
+    async def submit(self, body: Any) -> Answer:
+        return await self.ask("POST", SUBMIT, body)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[Client]:
+    where = Address("127.0.0.1", Ports.free().gateway)
+    url = f"http://{where.host}:{where.port}"
+    session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20))
+    async with listening(house.app(url), where), session:
+        yield Client(session, url)
+
+
+async def submitted(client: Client, house: House) -> dict[str, Any]:
+    """What the gateway answered to a request for `ubuntu:22.04`."""
+    house.registry.push(UBUNTU)
+    return (await client.submit({"containerImage": "ubuntu:22.04"})).json
+
+
+async def building(client: Client) -> dict[str, Any]:
+    """What the gateway answered to a request for a build."""
+    return (await client.submit({"containerFile": FILE})).json
+
+
+async def test_a_name_that_was_given_can_be_pulled(client: Client, house: House) -> None:
+    """The journey of a client: ask, read the name, pull it as a registry's."""
+    told = await submitted(client, house)
+    host, _, path = told["targetImage"].partition("/")
+    repository, _, tag = path.rpartition(":")
+
+    assert f"http://{host}" == client.url
+    for method, body in (("GET", house.images.document.content), ("HEAD", b"")):
+        answer = await client.ask(method, f"/v2/{repository}/manifests/{tag}")
+        assert (answer.status, answer.body) == (200, body)
+        assert answer.headers["content-type"] == house.images.document.media_type
+        assert answer.headers["docker-content-digest"] == house.images.document.digest
+        assert answer.headers["content-length"] == str(house.images.document.size)
+    assert house.pulls == 1
+
+
+async def test_a_blob_is_a_redirect(client: Client, house: House) -> None:
+    told = await submitted(client, house)
+    digest = digest_of(b"a layer")
+    for method in ("GET", "HEAD"):
+        answer = await client.ask(method, f"/v2/wt/{told['containerToken']}/library/ubuntu/blobs/{digest}")
+
+        assert (answer.status, answer.body) == (307, b"")
+        assert answer.headers["location"] == f"http://data.test/blobs/{digest}"
+
+
+@pytest.mark.parametrize("path", ["/v2/", "/v2"])
+async def test_the_ping_goes_through_the_mount(client: Client, path: str) -> None:
+    for method, body in (("GET", b"{}"), ("HEAD", b"")):
+        answer = await client.ask(method, path)
+
+        assert (answer.status, answer.body) == (200, body)
+        assert answer.headers["docker-distribution-api-version"] == "registry/2.0"
+
+
+async def test_an_answer_to_a_request_is_spelt_as_waves(client: Client, house: House) -> None:
+    """The members that Wave's clients read, in their spelling; instants end in Z."""
+    answer = await submitted(client, house)
+
+    assert answer.keys() >= {"requestId", "containerToken", "targetImage", "expiration", "containerImage", "succeeded"}
+    assert answer["expiration"].endswith("Z")
+    assert datetime.fromisoformat(answer["expiration"]) > datetime.now(UTC)
+    assert answer["containerImage"] == UBUNTU
+
+
+async def test_a_request_is_followed_by_its_id(client: Client, house: House) -> None:
+    told = await submitted(client, house)
+
+    status = await client.get(f"{SUBMIT}/{told['requestId']}/status")
+
+    assert (status.status, status.json["status"], status.json["succeeded"]) == (200, "DONE", True)
+
+
+async def test_a_build_is_followed_by_its_id(client: Client, house: House) -> None:
+    build_id = (await building(client))["buildId"]
+    before = await client.get(f"/v1alpha1/builds/{build_id}/status")
+    await house.builds.finish(build_id, ended(succeeded=True))
+    after = await client.get(f"/v1alpha1/builds/{build_id}/status")
+    record = await client.get(f"/v1alpha1/builds/{build_id}")
+
+    assert (before.json["status"], after.json["status"]) == ("PENDING", "COMPLETED")
+    assert record.json["dockerFile"] == "FROM alpine:3.20\n"
+    assert b'"duration":41.25' in record.body
+
+
+async def test_a_log_is_text_and_comes_line_by_line(client: Client, house: House) -> None:
+    """Whoever watches a build sees a line when it is told, not when the build has ended."""
+    build_id = (await building(client))["buildId"]
+    house.logs.more.release()
+    async with client.session.get(f"{client.url}/v1alpha1/builds/{build_id}/logs") as answer:
+        first = await answer.content.readany()
+        house.logs.more.release()
+        rest = await answer.content.read()
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert (first.decode(), rest.decode()) == ("STEP 1: größe\n", "STEP 2\n")
+
+
+async def test_the_service_says_which_api_it_speaks(client: Client) -> None:
+    assert (await client.get("/service-info")).json["serviceInfo"]["version"] == WAVE_API
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/readiness"])
+async def test_health_is_down_while_a_backend_is_away(client: Client, house: House, path: str) -> None:
+    """A balancer sends nobody here then; and sends them again afterwards."""
+    house.backends.away = True
+    down = await client.get(path)
+    house.backends.away = False
+    up = await client.get(path)
+
+    assert (down.status, down.json) == (503, {"status": "DOWN", "reason": "the message queue does not answer"})
+    assert (up.status, up.json) == (200, {"status": "UP"})
+
+
+async def test_a_process_lives_while_its_backends_are_away(client: Client, house: House) -> None:
+    """Killing it would not bring them back."""
+    house.backends.away = True
+
+    assert (await client.get("/health/liveness")).status == 200
+
+
+def refused(answer: Answer, status: int, code: str = "BAD_REQUEST") -> str:
+    """Check an error's form, which is one for all of them; gives its message."""
+    assert (answer.status, answer.headers["content-type"], answer.json["code"]) == (status, "application/json", code)
+    assert answer.json["requestId"] == answer.headers["x-request-id"]
+    return str(answer.json["message"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "cannot be read"),
+        (b"null", "cannot be read"),
+        (b"{", "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b'{"containerImage": 1}', "containerImage"),
+        (b'{"containerConfig": {"layers": [{}]}}', "containerConfig.layers"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"{}", "containerImage"),
+        (b'{"containerImage": "ubuntu", "unheardOf": 1}', "ubuntu"),
+    ],
+)
+async def test_a_body_that_makes_no_sense_is_refused_with_its_place(client: Client, body: bytes, said: str) -> None:
+    """400 and never 500, whatever the bytes."""
+    assert said in refused(await client.submit(body), 400)
+
+
+async def test_a_body_may_say_what_it_is_as_it_likes(client: Client, house: House) -> None:
+    """Wave's clients set a content type, curl sets that of a form."""
+    house.registry.push(UBUNTU)
+    body = b'{"containerImage": "ubuntu:22.04", "containerConfig": null, "freeze": false, "towerWorkspaceId": "12"}'
+    for content_type in ("application/x-www-form-urlencoded", "text/plain", "nonsense"):
+        answer = await client.ask("POST", SUBMIT, body, **{"Content-Type": content_type})
+
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 4 * MAX_BODY])
+async def test_a_body_of_more_than_ten_mebibytes_is_refused(client: Client, chunked: bool, size: int) -> None:
+    """Whether it says so beforehand or not; and the client, which writes first and reads then, gets to know it."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, size, 1 << 20):
+            yield bytes(min(1 << 20, size - start))
+
+    data = pieces() if chunked else io.BytesIO(bytes(size))
+    async with client.session.post(client.url + SUBMIT, data=data) as answer:
+        told = Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read())
+
+    refused(told, 413, "SIZE_INVALID")
+
+
+async def test_a_body_just_within_the_limit_is_read(client: Client, house: House) -> None:
+    house.registry.push(UBUNTU)
+    start = b'{"containerImage": "ubuntu:22.04", "ignored": "'
+
+    assert (await client.submit(start.ljust(MAX_BODY - 2, b"x") + b'"}')).status == 200
+
+
+async def test_an_image_that_does_not_exist_is_the_clients_mistake(client: Client) -> None:
+    assert UBUNTU in refused(await client.submit({"containerImage": "ubuntu:22.04"}), 400)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1alpha3/container", "/v1alpha2/containers", "/v3/", "/%ff"])
+async def test_a_path_that_there_is_not_is_json_too(client: Client, path: str) -> None:
+    refused(await client.get(path), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1alpha1/builds/bd-0_1", "/v1alpha1/builds/bd-0_1/status", "/v1alpha1/builds/bd-0_1/logs"]
+)
+async def test_a_build_that_nobody_started_is_not_found(client: Client, path: str) -> None:
+    assert "bd-0_1" in refused(await client.get(path), 404, "NOT_FOUND")
+
+
+async def test_a_request_that_nobody_made_is_not_found(client: Client) -> None:
+    refused(await client.get(f"{SUBMIT}/ffffffffffff/status"), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", SUBMIT), ("PUT", SUBMIT), ("POST", "/health"), ("DELETE", "/service-info")]
+)
+async def test_a_method_that_a_path_has_not_is_refused(client: Client, method: str, path: str) -> None:
+    answer = await client.ask(method, path)
+
+    refused(answer, 405, "UNSUPPORTED")
+    assert answer.headers["allow"]
+
+
+async def test_on_v2_an_error_is_a_registrys(client: Client) -> None:
+    """Container engines print `errors[0].message` and nothing else."""
+    answer = await client.get(f"/v2/wt/{'z' * 26}/library/ubuntu/manifests/22.04")
+
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/json")
+    assert answer.json == {"errors": [{"code": "NAME_UNKNOWN", "message": "The token is unknown or has expired."}]}
+    assert answer.headers["x-request-id"]
+
+
+async def test_who_is_unavailable_says_when_to_come_back(client: Client, house: House) -> None:
+    house.builds.fails = Unavailable("the state store does not answer", retry_after=7)
+
+    answer = await client.get("/v1alpha1/builds/bd-0_1")
+
+    assert refused(answer, 503, "UNAVAILABLE") == "the state store does not answer"
+    assert answer.headers["retry-after"] == "7"
+    assert (answer.json["side"], answer.json["next"]) == ("server", Unavailable.advice)
+
+
+async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, house: House) -> None:
+    """It is in the log, under the id that the client has."""
+    house.builds.fails = KeyError("password")
+    with capture_logs() as lines:
+        answer = await client.get("/v1alpha1/builds/bd-0_1")
+
+    assert "password" not in refused(answer, 500, "UNKNOWN")
+    assert "unforeseen error" in {line["event"] for line in lines}
+
+
+async def test_every_answer_has_an_id_of_its_own(client: Client) -> None:
+    """Ours: a client cannot choose what we log its request under."""
+    answers = [await client.ask("GET", "/v2/", **{"X-Request-Id": "mine"}) for _ in range(2)]
+
+    assert len({answer.headers["x-request-id"] for answer in answers} | {"mine"}) == 3
+
+
+async def test_a_request_is_logged_with_its_whole_path(client: Client) -> None:
+    """The mount shortens the path that the handler sees."""
+    with capture_logs() as lines:
+        await client.get("/v2/library/ubuntu/manifests/22.04")
+
+    (line,) = (line for line in lines if line["event"] == "request answered")
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/v2/library/ubuntu/manifests/22.04", 404)
