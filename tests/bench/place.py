@@ -15,6 +15,7 @@ from swell.jobs.streams import Nats, connect
 from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack, open_stack
 from tests.bench.bare import Buildah
+from tests.e2e.environment import NO_LIMITS
 
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
 BASE = "library/busybox"
@@ -89,7 +90,7 @@ async def open_place() -> AsyncIterator[Place]:
     async with AsyncExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="swell-bench-")))
         ports = Ports.free()
-        environment = clean_environment() | {"SWELL_ALLOWED_HOSTS": f"localhost:{ports.registry}"}
+        environment = clean_environment() | NO_LIMITS | {"SWELL_ALLOWED_HOSTS": f"localhost:{ports.registry}"}
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))
         session = aiohttp.ClientSession(raise_for_status=True, timeout=aiohttp.ClientTimeout(total=60))

@@ -41,14 +41,19 @@ class Swell:
         async with self._session.get(f"{self.url}{path}") as response:
             return response.status, await response.json(content_type=None)
 
-    async def bytes(self, path: str) -> bytes:
-        """The body under *path*, behind redirects, which must be there."""
+    async def read(self, path: str) -> tuple[int, bytes]:
+        """The status and the body under *path*, behind redirects."""
         async with self._session.get(f"{self.url}{path}") as response:
-            assert response.status == 200, await response.text()
-            return await response.read()
+            return response.status, await response.read()
+
+    async def bytes(self, path: str) -> bytes:
+        """The body under *path*, which must be there."""
+        status, body = await self.read(path)
+        assert status == 200, body
+        return body
 
     async def log(self, build_id: str) -> str:
-        return (await self.bytes(f"/v1alpha1/builds/{build_id}/logs")).decode()
+        return (await self.bytes(log_path(build_id))).decode()
 
     async def build_status(self, build_id: str) -> Fields:
         return (await self.get(f"/v1alpha1/builds/{build_id}/status"))[1]
@@ -61,6 +66,10 @@ class Swell:
             return status if status["status"] == "COMPLETED" else None
 
         return await until(look, seconds=60)
+
+
+def log_path(build_id: str) -> str:
+    return f"/v1alpha1/builds/{build_id}/logs"
 
 
 @asynccontextmanager

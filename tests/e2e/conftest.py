@@ -14,7 +14,7 @@ from swell_embedded.program import Program
 from swell_embedded.stack import Stack, open_stack
 from tests.e2e.client import Swell, client_of
 from tests.e2e.engines import PULLERS, Containers, Docker, Engine, run
-from tests.e2e.environment import of_this_machine
+from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
 
 OpenStack = Callable[..., AbstractAsyncContextManager[Stack]]
@@ -37,14 +37,13 @@ def new_stack(upstreams: Upstreams, web: Web) -> OpenStack:
     """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those."""
 
     def make(home: Path, ports: Ports | None = None, **told: str) -> AbstractAsyncContextManager[Stack]:
-        ports = ports or Ports.free()
-        allowed = (*upstreams.hosts, web.authority, f"localhost:{ports.registry}")
         swell = {
-            "SWELL_ALLOWED_HOSTS": ",".join(allowed),
+            "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority)),
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
+            **NO_LIMITS,
             **{f"SWELL_{name}": value for name, value in told.items()},
         }
-        return open_stack(home, ports, environment=of_this_machine() | swell)
+        return open_stack(home, ports or Ports.free(), environment=of_this_machine() | swell)
 
     return make
 

@@ -2,6 +2,8 @@
 
 import os
 
+NO_LIMITS = {f"SWELL_{kind}_LIMIT": "off" for kind in ("BUILD", "PULL", "ANONYMOUS_BUILD", "ANONYMOUS_PULL")}
+
 
 def of_this_machine() -> dict[str, str]:
     """The environment without our variables; system programs are found wherever Debian has them."""

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.e2e.client import Swell, until
+from tests.e2e.client import Swell, log_path, until
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 
@@ -45,7 +45,7 @@ async def test_lines_of_the_log_can_be_read_while_the_build_runs(swell: Swell, u
 async def test_a_failed_build_is_told_to_whoever_pulls_it(swell: Swell, upstreams: Upstreams, tmp_path: Path) -> None:
     """In words, in the output of the tool at hand, with the address of the log; so do the status and the log."""
     answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "said $((6 * 7))" && false\n')
-    build_id, page = answer["buildId"], f"{swell.url}/v1alpha1/builds/{answer['buildId']}/logs"
+    build_id, page = answer["buildId"], swell.url + log_path(answer["buildId"])
 
     ran = await pull(answer["targetImage"], tmp_path)
 

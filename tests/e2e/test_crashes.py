@@ -17,7 +17,7 @@ from swell_embedded.backends import BACKENDS
 from swell_embedded.ports import Ports
 from swell_embedded.services import SERVICES
 from swell_embedded.stack import Stack
-from tests.e2e.client import Swell, client_of, until
+from tests.e2e.client import Swell, client_of, log_path, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
@@ -96,15 +96,19 @@ async def test_after_a_power_cut_everything_is_known_as_before(
     async with new_stack(home, ports) as stack, client_of(stack.url) as swell:
         answer = await swell.build(f"FROM {upstreams.image()}\nRUN echo lasting > /lasting.txt\n")
         await swell.ended(answer["buildId"])
-        log = await swell.log(answer["buildId"])
+        log = await swell.bytes(log_path(answer["buildId"]))
         for name in (*BACKENDS, *(service.name for service in SERVICES)):
             stack.kill(name)
 
     async with new_stack(home, ports) as stack, client_of(stack.url) as swell:
         assert (await swell.build_status(answer["buildId"]))["succeeded"]
-        assert await swell.log(answer["buildId"]) == log
         ran = await pull(answer["targetImage"], tmp_path / "image")
         assert ran.status == 0, ran.output
+
+        async def log_is_kept() -> bool:
+            return await swell.read(log_path(answer["buildId"])) == (200, log)
+
+        await until(log_is_kept)  # the store says that it is ready some moments before it finds its objects
 
 
 async def builds_told(stack: Stack) -> int:

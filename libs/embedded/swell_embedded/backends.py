@@ -98,6 +98,7 @@ def s3(site: Site) -> Program:
         ),
         environment=site.inherited | told,
         ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
+        grace=3,  # its admin server may wait for itself longer; what is stored survives even kill -9
         ports=site.ports.s3_ports,
     )
 

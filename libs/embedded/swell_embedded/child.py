@@ -15,7 +15,6 @@ from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.program import Program
 
 PATIENCE = 30.0  # seconds until a program must be ready
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _LOOK = 0.02  # seconds between two looks whether it is ready
 _LOG_BYTES = 10 << 20  # of one log file; one older file is kept beside it
 _LINE_BYTES = 1 << 20
@@ -92,11 +91,11 @@ class Child:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    async def stop(self, grace: float = GRACE) -> None:
-        """Ask the program to end (SIGTERM), after *grace* seconds make it; whoever is left of its group goes too."""
+    async def stop(self) -> None:
+        """Ask the program to end (SIGTERM), after its grace make it; whoever is left of its group goes too."""
         self.send(signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace)
+            await asyncio.wait_for(self._process.wait(), self._program.grace)
         await self._end()
 
     async def _end(self) -> None:

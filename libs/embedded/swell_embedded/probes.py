@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from io import BytesIO
 from urllib.request import Request, urlopen
 
 import grpc
@@ -77,7 +78,10 @@ def both(first: Probe, second: Probe) -> Probe:
 
 
 def buckets(endpoint: str, access_key: str, secret_key: str, names: Iterable[str]) -> Probe:
-    """S3 answers at *endpoint* (`host:port`) and has the buckets *names*; those that are missing are made."""
+    """S3 answers at *endpoint* (`host:port`) and takes objects into the buckets *names*; missing ones are made.
+
+    After a crash SeaweedFS knows its buckets some seconds before it finds the objects in them.
+    """
     pool = urllib3.PoolManager(retries=False, timeout=5 * SECONDS)
     client = Minio(endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=pool)
 
@@ -85,6 +89,7 @@ def buckets(endpoint: str, access_key: str, secret_key: str, names: Iterable[str
         for name in names:
             if not client.bucket_exists(name):
                 client.make_bucket(name)
+            client.put_object(name, ".ready", BytesIO(b""), 0)
 
     async def probe() -> None:
         try:

@@ -11,7 +11,8 @@ class Program(Struct, frozen=True, kw_only=True):
     """Run *command* with *environment* as its whole environment.
 
     *ready* returns when the program can be used and raises OSError or Unavailable while it cannot. *ports* are what it
-    listens on; *tools* the commands that must be on the PATH; *needs* the programs that must be ready before it starts.
+    listens on; *tools* the commands that must be on the PATH; *needs* the programs that must be ready before it starts;
+    *grace* the seconds between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -21,3 +22,4 @@ class Program(Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...] = ()
     tools: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    grace: float = 10.0

@@ -1,6 +1,5 @@
 """Opens what the builder needs, and builds."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -21,7 +20,7 @@ from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.logs import BUCKET as LOGS
 
-DRAIN = timedelta(seconds=20)  # for the builds under way when the service is stopped; the others begin again elsewhere
+DRAIN = timedelta(seconds=5)  # for the builds under way when the service is stopped; the others begin again elsewhere
 
 
 async def main(settings: Settings) -> None:

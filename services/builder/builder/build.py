@@ -1,6 +1,6 @@
 """Build an image: a recipe goes to an engine, and comes back as the digest of what was pushed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +9,11 @@ from typing import Protocol
 from msgspec import Struct
 
 from builder.domain.failure import BuildFailure
+from builder.domain.lock import LockCutter
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.log import log
-from swell.oci.digest import Digest
+from swell.oci.digest import Digest, hex_of
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason
 
@@ -24,7 +25,8 @@ Tell = Callable[[bytes], Awaitable[None]]
 class Recipe(Struct, frozen=True, kw_only=True):
     """What to build, and where it goes.
 
-    `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty.
+    `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty but for
+    `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
     """
 
     build_id: str
@@ -32,6 +34,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     containerfile: str
     platform: str = "linux/amd64"
     context: Path | None = None
+    environment: str | None = None
+    files: Mapping[str, Path] = {}
 
 
 class Engine(Protocol):
@@ -55,6 +59,9 @@ class Log(Protocol):
 class Logs(Protocol):
     def open(self, build_id: str) -> AbstractAsyncContextManager[Log]:
         """The log of a build; leaving the block without an exception keeps it."""
+
+    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+        """Keep the lock file of a build beside its log."""
 
 
 class Contexts(Protocol):
@@ -93,6 +100,7 @@ class Building:
                 id=job.id,
                 target_image=job.target_image,
                 platform=job.platform,
+                organisation=job.organisation,
                 succeeded=result.succeeded,
                 finished=result.finished,
             )
@@ -126,14 +134,32 @@ class Building:
                 target_image=job.target_image,
                 containerfile=job.containerfile,
                 platform=job.platform,
-                context=await self._context(job, fetched),
+                context=await self._fetch(job.context, fetched) if job.context else None,
+                environment=job.environment,
+                files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
             )
-            return await self._engine.build(recipe, told.tell)
+            return await self._build(recipe, told)
 
-    async def _context(self, job: BuildJob, fetched: AsyncExitStack) -> Path | None:
-        if job.context is None:
-            return None
+    async def _build(self, recipe: Recipe, told: Log) -> Digest:
+        """Build *recipe*; the lock file that it prints is kept for itself, not in the log."""
+        cutter = LockCutter()
+
+        async def tell(line: bytes) -> None:
+            for output in cutter.feed(line):
+                await told.tell(output)
+
         try:
-            return await fetched.enter_async_context(self._contexts.fetch(job.context))
+            digest = await self._engine.build(recipe, tell)
+        finally:
+            for output in cutter.end():
+                await told.tell(output)
+        if cutter.lock:
+            await self._logs.keep_lock(recipe.build_id, cutter.lock)
+        return digest
+
+    async def _fetch(self, digest: Digest, fetched: AsyncExitStack) -> Path:
+        try:
+            return await fetched.enter_async_context(self._contexts.fetch(digest))
         except BlobUnknown as error:
-            raise BuildFailure(Reason.CONTEXT, "The build context is not kept here any more; send it again.") from error
+            message = "The build context or a layer is not kept here any more; send it again."
+            raise BuildFailure(Reason.CONTEXT, message) from error

@@ -4,24 +4,37 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.ends import BuildEnds
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.adapters.images import CachedImages, RemoteImages
-from gateway.adapters.jobs import Backends, JobQueue
+from gateway.adapters.inspections import QueuedInspections, RemoteLogins
+from gateway.adapters.jobs import Backends, JobQueue, RevocationNews
+from gateway.adapters.keys import ApiKeys
+from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.logs import BuildLogs
 from gateway.adapters.pulls import PullTally
+from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
+from gateway.domain.quota import Quotas, parse_quota
+from gateway.domain.wanted import Places
 from gateway.follow import Following
+from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
+from gateway.identity import Admission
+from gateway.inspect import Inspecting
+from gateway.limits import Limits
+from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
+from gateway.revoke import Revoking
 from gateway.settings import Settings
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
 from swell.jobs.consume import hear
-from swell.jobs.messages import BuildDone
+from swell.jobs.messages import BuildDone, TokenRevoked
 from swell.log import log
 from swell.rpc.channel import connect
 from swell.serve import address, run
@@ -42,25 +55,63 @@ async def main(settings: Settings) -> None:
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         channel = await opened.enter_async_context(connect(settings.registry_proxy))
+        counters = RemoteCounters(await opened.enter_async_context(connect(settings.metrics)))
+        accounts = read_accounts(settings.accounts_file)
         builds = RedisBuilds(state, settings.record_ttl)
-        grants = CachedGrants(RedisGrants(state))
-        images = CachedImages(RemoteImages(channel), settings.cache_size)
+        grants = CachedGrants(RedisGrants(state, settings.record_ttl))
+        remote = RemoteImages(channel)
+        images = CachedImages(remote, settings.cache_size)
         ends = BuildEnds(builds, settings.pull_wait)
         await hear(nats, BuildDone, ends.heard)
+        await hear(nats, TokenRevoked, grants.revoked)
         tally = PullTally(nats.stream)
         plan = Plan(
             server_url=settings.server_url.rstrip("/"),
-            build_repository=settings.build_repository,
+            places=Places(
+                build=settings.build_repository,
+                cache=settings.cache_repository,
+                public=settings.public_repository,
+                reserved=settings.reserved_words,
+            ),
             token_ttl=settings.token_ttl,
         )
-        provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), BlobStore(Blobs(layers)))
-        following = Following(grants, builds, BuildLogs(logs, nats.stream), plan.server_url)
-        registry = RegistryHandler(Pulls(grants, ends, images, plan.server_url), tally.pulled)
-        app = create_app(provisioning, following, registry, Backends(state, nats))
+        following = Following(grants, remote, builds, BuildLogs(logs, nats.stream), plan.server_url)
+        limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
+        inspections = QueuedInspections(nats)
+        provisioning = Provisioning(
+            plan, grants, images, builds, JobQueue(nats), BlobStore(Blobs(layers)), Preparing(inspections), limits
+        )
+        client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
+        registry = RegistryHandler(Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address)
+        revoking = Revoking(grants, RevocationNews(nats))
+        inspecting = Inspecting(inspections, RemoteLogins(channel))
+        callers = Callers(
+            Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access), client_address
+        )
+        app = create_app(
+            provisioning,
+            following,
+            revoking,
+            inspecting,
+            accounts,
+            counters,
+            registry,
+            callers,
+            Backends(state, nats),
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
             tasks.create_task(reaping(provisioning))
             await opened.enter_async_context(listening(app, address(settings.listen)))
+
+
+def quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        build=parse_quota(settings.build_limit),
+        pull=parse_quota(settings.pull_limit),
+        anonymous_build=parse_quota(settings.anonymous_build_limit),
+        anonymous_pull=parse_quota(settings.anonymous_pull_limit),
+    )
 
 
 async def reaping(provisioning: Provisioning) -> None:

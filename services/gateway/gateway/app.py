@@ -4,31 +4,61 @@ from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
+from gateway.accounts import AccountRequired, Accounts
 from gateway.follow import Following
 from gateway.handlers.builds import BuildsController
-from gateway.handlers.containers import ContainersController
+from gateway.handlers.caller import Callers
+from gateway.handlers.containers import ContainersController, TokensController
+from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
+from gateway.handlers.inspect import InspectController
+from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.service import Backends, health, liveness, service_info
 from gateway.handlers.traced import Traced
+from gateway.inspect import Inspecting
 from gateway.provision import Provisioning
+from gateway.revoke import Revoking
+from gateway.usage import Counters
 
 
 def create_app(
-    provisioning: Provisioning, following: Following, registry: RegistryHandler, backends: Backends
+    provisioning: Provisioning,
+    following: Following,
+    revoking: Revoking,
+    inspecting: Inspecting,
+    accounts: Accounts,
+    counters: Counters,
+    registry: RegistryHandler,
+    callers: Callers,
+    backends: Backends,
 ) -> ASGIApp:
-    ready = {"provisioning": provisioning, "following": following, "backends": backends}
+    ready = {
+        "provisioning": provisioning,
+        "following": following,
+        "revoking": revoking,
+        "inspecting": inspecting,
+        "accounts": accounts,
+        "counters": counters,
+        "callers": callers,
+        "backends": backends,
+    }
     app = Litestar(
         route_handlers=[
             asgi("/v2", is_mount=True, copy_scope=False)(registry.__call__),
             ContainersController,
+            TokensController,
             BuildsController,
+            InspectController,
+            CredentialsController,
+            metric,
+            metric_of_any_arch,
             service_info,
             health,
             liveness,
         ],
         dependencies={name: Provide(_always(part), use_cache=True) for name, part in ready.items()},
-        exception_handlers={Exception: on_error},
+        exception_handlers={Exception: on_error, AccountRequired: challenge},
         openapi_config=None,
         logging_config=None,
     )

@@ -3,15 +3,34 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
+from msgspec import Struct
+
 from gateway.domain.grant import Grant
 from swell.api.builds import BuildRecord, BuildStatus, ContainerStatus, seconds
+from swell.api.containers import ContainerRecord
 from swell.errors import NotFound
 from swell.store.builds import Builds
 from swell.store.records import Build
 
 
-class Grants(Protocol):
+class Resolved(Struct, frozen=True):
+    """The digests of an image before and after what was asked for was added to it; None before the first pull."""
+
+    source: str | None = None
+    wave: str | None = None
+
+
+class Requests(Protocol):
     async def get(self, token: str) -> Grant | None: ...
+
+    async def record(self, token: str) -> ContainerRecord | None:
+        """What is known of a request, also after its token has expired."""
+
+
+class Images(Protocol):
+    async def resolved(self, token: str) -> Resolved:
+        """What the token's image was resolved to at its first pull."""
 
 
 class Logs(Protocol):
@@ -21,23 +40,35 @@ class Logs(Protocol):
     def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         """The lines that a build has told until now."""
 
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        """The lock file that a build of packages has made; None when there is none."""
+
 
 class Following:
-    def __init__(self, grants: Grants, builds: Builds, logs: Logs, server_url: str) -> None:
-        self._grants = grants
+    def __init__(self, requests: Requests, images: Images, builds: Builds, logs: Logs, server_url: str) -> None:
+        self._requests = requests
+        self._images = images
         self._builds = builds
         self._logs = logs
         self._server_url = server_url
 
     async def request(self, request_id: str) -> ContainerStatus:
-        grant = await self._grants.get(request_id)
+        grant = await self._requests.get(request_id)
         if grant is None:
             raise NotFound(f"no container request {request_id}, or its token has expired")
-        if grant.build_id is None:
+        if grant.build_id is None or grant.is_dry:
             return ContainerStatus(
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
         return self._building(request_id, await self._known(grant.build_id))
+
+    async def record(self, request_id: str) -> ContainerRecord:
+        """What was asked under *request_id* and, once it was pulled, the digests that it came to."""
+        record = await self._requests.record(request_id)
+        if record is None:
+            raise NotFound(f"no record for token {request_id}")
+        resolved = await self._images.resolved(request_id)
+        return msgspec.structs.replace(record, source_digest=resolved.source, wave_digest=resolved.wave)
 
     def _building(self, request_id: str, build: Build) -> ContainerStatus:
         created, result = build.submission.created, build.result
@@ -86,6 +117,12 @@ class Following:
         if build.result and (whole := await self._logs.complete(build_id)):
             return whole
         return self._logs.so_far(build_id)
+
+    async def lock(self, build_id: str) -> AsyncIterator[bytes]:
+        await self._known(build_id)
+        if (lock := await self._logs.lock(build_id)) is None:
+            raise NotFound(f"the build {build_id} has made no lock file")
+        return lock
 
     async def _known(self, build_id: str) -> Build:
         if (build := await self._builds.get(build_id)) is None:

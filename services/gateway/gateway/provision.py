@@ -1,29 +1,42 @@
 """Answering a container request: a name that can be pulled at once, and the work behind it started."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from gateway.domain.answers import answer, legacy_answer, record
 from gateway.domain.build_id import container_id
-from gateway.domain.grant import Grant, image_name
+from gateway.domain.grant import Grant
+from gateway.domain.identity import Caller
+from gateway.domain.naming import image_name
 from gateway.domain.token import new_token
-from gateway.domain.wanted import Wanted, read
-from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRequest
-from swell.errors import BadRequest, Denied, ManifestUnknown
+from gateway.domain.wanted import Places, Wanted, read
+from gateway.prepare import Preparing
+from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
+from swell.errors import BadRequest, Denied, ManifestUnknown, NotSupported
 from swell.jobs.messages import BuildJob
-from swell.oci.digest import Digest
+from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
 from swell.store.builds import Builds
-from swell.store.records import Submission
+from swell.store.records import Build, Submission
 
 REAP_AFTER = timedelta(seconds=5)  # a submit publishes its job within this time, or its gateway is gone
 
 
-class GrantKeeper(Protocol):
-    async def put(self, grant: Grant) -> None: ...
+class Limits(Protocol):
+    async def take_build(self, user: str, address: str) -> None:
+        """Count a build; raises `TooManyRequests`."""
+
+    async def return_build(self, user: str, address: str) -> None:
+        """Give back what was counted: no build was started."""
+
+
+class Requests(Protocol):
+    async def put(self, grant: Grant, record: ContainerRecord) -> None:
+        """Keep what the token opens, and what is known of the request; both or neither."""
 
 
 class Registry(Protocol):
@@ -43,10 +56,10 @@ class BlobKeeper(Protocol):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What the gateway promises: where builds go, under which address, for how long."""
+    """What the gateway promises: under which address, where builds go, for how long a token opens its image."""
 
     server_url: str
-    build_repository: str
+    places: Places
     token_ttl: timedelta
 
     @property
@@ -58,72 +71,111 @@ class Provisioning:
     def __init__(
         self,
         plan: Plan,
-        grants: GrantKeeper,
+        requests: Requests,
         registry: Registry,
         builds: Builds,
         jobs: Jobs,
         blobs: BlobKeeper,
+        preparing: Preparing,
+        limits: Limits,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._plan = plan
-        self._grants = grants
+        self._requests = requests
         self._registry = registry
         self._builds = builds
         self._jobs = jobs
         self._blobs = blobs
+        self._preparing = preparing
+        self._limits = limits
         self._now = now
 
-    async def submit(self, request: ContainerRequest) -> ContainerAnswer:
-        """Grant a token for what *request* asks for.
+    async def submit(self, request: ContainerRequest, caller: Caller, *, legacy: bool = False) -> ContainerAnswer:
+        """Grant *caller* a token for what *request* asks for; *legacy* is the first version of the API.
 
         Raises:
             BadRequest: the message says what to change; nothing was started.
+            TooManyRequests: a build is needed, and this caller has had too many.
         """
-        wanted = read(request)
-        await self._blobs.keep(wanted.blobs)
-        if wanted.image:
-            await self._must_exist(wanted.image)
-            return await self._grant(wanted, wanted.image, succeeded=True)
-        if wanted.context and wanted.context.location:
-            await self._registry.keep(wanted.context)
-        return await self._build(wanted)
+        wanted = await self._preparing.prepare(read(request, self._plan.places, legacy=legacy))
+        if not wanted.dry_run:
+            await self._keep(wanted)
+        found = await self._serve(wanted) if wanted.image else await self._build(wanted, caller)
+        grant = self._grant(wanted, found, caller)
+        kept = record(self._plan.authority, request, wanted, found.image, grant, new=found.cached is False)
+        await self._requests.put(grant, kept)
+        if found.to_publish:
+            await self._publish(found.to_publish)
+        made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
+        return legacy_answer(made) if legacy else made
 
-    async def _must_exist(self, image: Reference) -> None:
+    async def _keep(self, wanted: Wanted) -> None:
+        """Have in the store whatever the build will need from it, and the data that came along."""
+        await self._blobs.keep(wanted.blobs)
+        baked = (wanted.container_config.layers if wanted.freeze and wanted.container_config else None) or ()
+        for layer in filter(None, (wanted.context, *baked)):
+            if layer.location:
+                await self._registry.keep(layer)
+
+    async def _serve(self, wanted: Wanted) -> "_Found":
+        image = wanted.image
+        assert image  # noqa: S101  of the two, this one is set
         try:
             await self._registry.resolve(image)
         except (ManifestUnknown, Denied) as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
+        return _Found(image=image, succeeded=True)
 
-    async def _build(self, wanted: Wanted) -> ContainerAnswer:
-        submission = self._submission(wanted)
-        target = parse_reference(submission.target_image)
+    async def _build(self, wanted: Wanted, caller: Caller) -> "_Found":
+        submission = self._submission(wanted, caller)
+        image = parse_reference(submission.target_image)
         latest = await self._builds.latest(submission.target_image)
-        done = latest is None or latest.result is not None
-        if done and await self._is_in_registry(target):
-            build_id = latest.id if latest and latest.result and latest.result.succeeded else None
-            return await self._grant(
-                wanted, target, build_id=build_id, cached=True if build_id else None, succeeded=True
-            )
-        build_id, new = await self._builds.submit(submission, instead_of=latest.id if latest and done else None)
-        answer = await self._grant(wanted, target, build_id=build_id, cached=False)
-        if new:
-            await self._publish(build_id, submission)
-        return answer
+        running = latest is not None and latest.result is None
+        if wanted.dry_run:
+            exists = await self._is_in_registry(image)
+            return _Found(image=image, build_id=f"{submission.container_id}_0", cached=exists, succeeded=True)
+        if not running and await self._is_in_registry(image):
+            known = latest.id if latest and latest.result and latest.result.succeeded else None
+            return _Found(image=image, build_id=known, cached=True, succeeded=True)
+        if wanted.sif:
+            raise NotSupported("this server does not build SIF files yet; a dry run tells the name")
+        if running and latest:
+            return _Found(image=image, build_id=latest.id, cached=False)
+        return await self._start(submission, image, latest.id if latest else None, caller)
 
-    def _submission(self, wanted: Wanted) -> Submission:
-        repository, platform = self._plan.build_repository, str(wanted.platform)
+    async def _start(
+        self, submission: Submission, image: Reference, instead_of: str | None, caller: Caller
+    ) -> "_Found":
+        """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
+        await self._limits.take_build(caller.identity.user, caller.address)
+        build_id, new = await self._builds.submit(submission, instead_of=instead_of)
+        if not new:
+            await self._limits.return_build(caller.identity.user, caller.address)
+        to_publish = Build(id=build_id, submission=submission) if new else None
+        return _Found(image=image, build_id=build_id, cached=False, to_publish=to_publish)
+
+    def _submission(self, wanted: Wanted, caller: Caller) -> Submission:
+        config = wanted.container_config if wanted.freeze else None
         name = container_id(
             containerfile=wanted.containerfile or "",
-            platform=platform,
-            repository=repository,
+            conda_file=wanted.environment,
+            platform=str(wanted.platform),
+            repository=wanted.repository,
             context=wanted.context,
+            config=config,
+        )
+        target_image = image_name(
+            wanted.repository, name, strategy=wanted.strategy, sif=False, environment=wanted.environment
         )
         return Submission(
             container_id=name,
-            target_image=f"{repository}:{name}",
+            target_image=target_image,
             containerfile=wanted.containerfile or "",
-            platform=platform,
-            context=Digest(wanted.context.gzip_digest) if wanted.context and wanted.context.gzip_digest else None,
+            platform=str(wanted.platform),
+            context=next(_digests(wanted.context), None),
+            environment=wanted.environment,
+            layers=tuple(_digests(*(config.layers or ()))) if config else (),
+            organisation=caller.identity.organisation,
             created=self._now(),
         )
 
@@ -134,57 +186,60 @@ class Provisioning:
             return False
         return True
 
-    async def _grant(
-        self,
-        wanted: Wanted,
-        image: Reference,
-        *,
-        build_id: str | None = None,
-        cached: bool | None = None,
-        succeeded: bool | None = None,
-    ) -> ContainerAnswer:
-        token, created = new_token(), self._now()
-        grant = Grant(
-            token=token,
-            image=str(image),
+    def _grant(self, wanted: Wanted, found: "_Found", caller: Caller) -> Grant:
+        created = self._now()
+        return Grant(
+            token=new_token(),
+            image=str(found.image),
             platform=str(wanted.platform),
             created=created,
             expires=created + self._plan.token_ttl,
-            container_config=wanted.container_config,
-            build_id=build_id,
-        )
-        await self._grants.put(grant)
-        return ContainerAnswer(
-            request_id=token,
-            container_token=token,
-            target_image=image_name(self._plan.authority, token, image),
-            expiration=grant.expires,
-            container_image=str(image),
-            build_id=build_id,
-            cached=cached,
-            freeze=False,
-            mirror=False,
-            succeeded=succeeded,
+            container_config=None if wanted.freeze else wanted.container_config,
+            build_id=found.build_id,
+            is_durable=wanted.freeze,
+            is_dry=wanted.dry_run,
+            user=caller.identity.user,
+            organisation=caller.identity.organisation,
         )
 
-    async def _publish(self, build_id: str, submission: Submission) -> None:
+    async def _publish(self, build: Build) -> None:
+        submission = build.submission
         await self._jobs.put(
             BuildJob(
-                id=build_id,
+                id=build.id,
                 target_image=submission.target_image,
                 containerfile=submission.containerfile,
                 platform=submission.platform,
                 context=submission.context,
+                environment=submission.environment,
+                layers=submission.layers,
+                organisation=submission.organisation,
             )
         )
-        await self._builds.published(build_id)
+        await self._builds.published(build.id)
 
     async def reap(self) -> int:
         """Publish the jobs of builds whose gateway died between storing and publishing; answers how many."""
         orphans = await self._builds.unpublished(REAP_AFTER)
         for build_id in orphans:
             if build := await self._builds.get(build_id):
-                await self._publish(build_id, build.submission)
+                await self._publish(build)
             else:
                 await self._builds.published(build_id)
         return len(orphans)
+
+
+def _digests(*layers: ContainerLayer | None) -> Iterator[Digest]:
+    for layer in layers:
+        if layer and layer.gzip_digest:
+            yield parse_digest(layer.gzip_digest)
+
+
+class _Found(Struct, frozen=True, kw_only=True):
+    """What answers a request: an image that is there, or a build on its way."""
+
+    image: Reference
+    build_id: str | None = None
+    cached: bool | None = None
+    succeeded: bool | None = None
+    to_publish: Build | None = None

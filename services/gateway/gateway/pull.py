@@ -41,18 +41,34 @@ class Images(Protocol):
     async def locate(self, grant: Grant, digest: Digest) -> Location: ...
 
 
+class Limits(Protocol):
+    async def take_pull(self, user: str, address: str) -> None:
+        """Count a manifest for *user*, or for *address* when *user* is empty.
+
+        Raises:
+            TooManyRequests: there are no more for now.
+        """
+
+
 class Pulls:
     """The two questions of a pull. A token opens one image of one name, nothing else."""
 
-    def __init__(self, grants: Grants, ends: Ends, images: Images, server_url: str) -> None:
+    def __init__(self, grants: Grants, ends: Ends, images: Images, limits: Limits, server_url: str) -> None:
         self._grants = grants
         self._ends = ends
         self._images = images
+        self._limits = limits
         self._server_url = server_url
 
-    async def manifest(self, token: str, name: str, reference: str) -> Document:
-        """The manifest or index under *reference*: the granted tag or digest, or a digest that it leads to."""
-        return await self._images.manifest(await self._opened(token, name), reference)
+    async def manifest(
+        self, token: str, name: str, reference: str, *, address: str | None = None
+    ) -> tuple[Grant, Document]:
+        """The manifest or index under *reference*, the granted tag or digest or a digest that it leads to; and by which
+        grant it was given. With the *address* of who pulls, it counts against a limit."""
+        grant = await self._opened(token, name)
+        if address is not None:
+            await self._limits.take_pull(grant.user, address)
+        return grant, await self._images.manifest(grant, reference)
 
     async def blob(self, token: str, name: str, digest: Digest) -> Location:
         """Where *digest*, a config or layer of the granted image, can be had."""
@@ -64,6 +80,10 @@ class Pulls:
             raise NameUnknown
         if parse_reference(grant.image).repository != name:
             raise NameUnknown("the token was given for another image")
+        if grant.is_durable:
+            raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
+        if grant.is_dry:
+            raise NameUnknown("the token was given for a dry run: there is no image behind it")
         if grant.build_id:
             await self._built(grant.build_id)
         return grant

@@ -1,16 +1,28 @@
 """What the gateway is told by its environment, each field as SWELL_<FIELD>."""
 
 from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from gateway.domain.quota import PATTERN
+
+Limit = Annotated[str, Meta(pattern=PATTERN)]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Addresses are `host:port`, durations ISO 8601.
 
     `server_url` is how clients reach us: its authority begins every image name. `build_repository` is the registry and
-    path that builds are pushed to. `pull_wait` bounds how long a pull waits for its build; stay below the idle timeout
-    of whatever proxy stands in front.
+    path that builds are pushed to; `public_repository`, a host, is where frozen packages go that name no other place,
+    and `reserved_words` are the parts of its paths that clients may not choose. `pull_wait` bounds how long a pull
+    waits for its build; stay below the idle timeout of whatever proxy stands in front.
+
+    `accounts_file`, made by `htpasswd -B`, names those who may read metrics and revoke tokens; without it nobody may.
+    `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
+    they cannot be counted, `limits_fail_open` says whether all may pass or none. Behind a proxy whose network is one of
+    `trusted_proxies`, a client's address is read from `client_address_header`.
     """
 
     server_url: str
@@ -20,6 +32,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     s3_access_key: str
     s3_secret_key: str
     build_repository: str
+    cache_repository: str | None = None
+    public_repository: str | None = None
+    reserved_words: frozenset[str] = frozenset()
     registry_proxy: str
     metrics: str
     listen: str = "127.0.0.1:9090"
@@ -27,4 +42,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     record_ttl: timedelta = timedelta(days=90)
     pull_wait: timedelta = timedelta(minutes=14)
     cache_size: int = 64 << 20  # bytes of manifests kept in process
+    accounts_file: Path | None = None
+    api_keys_file: Path | None = None
+    anonymous_access: bool = True
+    build_limit: Limit = "250/1h"
+    pull_limit: Limit = "2000/1m"
+    anonymous_build_limit: Limit = "25/1d"
+    anonymous_pull_limit: Limit = "100/1h"
+    limits_fail_open: bool = True
+    trusted_proxies: tuple[str, ...] = ()
+    client_address_header: str = "X-Forwarded-For"
     log_level: str = "INFO"

@@ -22,7 +22,7 @@ from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.media_types import INDEXES
 from swell.oci.platform import Platform
-from swell.oci.reference import Reference
+from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 
 _NOTHING = ContainerConfig()
 
@@ -38,10 +38,18 @@ class Pull(Struct, frozen=True):
 
 
 class Located(Struct, frozen=True):
-    """A blob and where its bytes are."""
+    """A blob and where its bytes are: of *repository*, a reference whose tag says nothing, when they are upstream."""
 
     origin: Origin
     descriptor: Descriptor
+    repository: Reference
+
+
+class Digests(Struct, frozen=True):
+    """An image's digest in its registry, and with what was asked for added."""
+
+    source: Digest
+    wave: Digest
 
 
 class Upstream(Protocol):
@@ -65,14 +73,18 @@ class Documents(Protocol):
 
     async def get(self, token: str, digest: Digest) -> Document | None: ...
 
-    async def config(self, digest: Digest) -> Document | None: ...
+    async def made_config(self, token: str, digest: Digest) -> bool:
+        """Whether the config under *digest* was made for this token."""
 
-    async def put_config(self, config: Document, expires: datetime) -> None: ...
+    async def put_config(self, token: str, config: Document, expires: datetime) -> None: ...
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None: ...
 
-    async def put_root(self, token: str, manifest: Document, expires: datetime) -> Document:
-        """Pin *manifest* unless another one is pinned already; answers the pinned one."""
+    async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
+        """Pin *manifest*, made of *source*, unless another one is pinned already; answers the pinned one."""
+
+    async def digests(self, token: str) -> Digests | None:
+        """What was pinned."""
 
 
 class Pulls:
@@ -85,6 +97,10 @@ class Pulls:
     async def resolve(self, image: Reference) -> Digest:
         """The digest that *image* has now."""
         return await self._upstream.head_manifest(image)
+
+    async def digests(self, token: str) -> Digests | None:
+        """The digests of a token's image before and after the additions; None before its first pull."""
+        return await self._documents.digests(token)
 
     async def keep(self, layer: ContainerLayer) -> None:
         """Have *layer* in the store, verified."""
@@ -118,15 +134,18 @@ class Pulls:
         async for manifest in self._manifests(pull, root):
             for descriptor in (manifest.config, *manifest.layers):
                 if descriptor.digest == digest:
-                    return Located(await self._origin(pull, digest), descriptor)
+                    return await self._located(pull, descriptor)
         raise BlobUnknown(f"{digest} is no part of {pull.image}")
 
-    async def _origin(self, pull: Pull, digest: Digest) -> Origin:
-        if any(layer.gzip_digest == digest for layer in pull.container_config.layers or ()):
-            return Origin.LAYER
-        if not pull.container_config.is_empty and await self._documents.config(digest):
-            return Origin.DOCUMENT
-        return Origin.UPSTREAM
+    async def _located(self, pull: Pull, descriptor: Descriptor) -> Located:
+        for layer in pull.container_config.layers or ():
+            if layer.gzip_digest == descriptor.digest:
+                if layer.location.startswith(BLOB_SCHEME):
+                    return Located(Origin.UPSTREAM, descriptor, parse_blob_location(layer.location))
+                return Located(Origin.LAYER, descriptor, pull.image)
+        if await self._documents.made_config(pull.token, descriptor.digest):
+            return Located(Origin.DOCUMENT, descriptor, pull.image)
+        return Located(Origin.UPSTREAM, descriptor, pull.image)
 
     async def _root(self, pull: Pull) -> Document:
         if pinned := await self._documents.root(pull.token):
@@ -134,11 +153,13 @@ class Pulls:
         return await self._resolving.join(pull.token, lambda: self._resolved(pull))
 
     async def _resolved(self, pull: Pull) -> Document:
-        await asyncio.gather(*(self._layers.ensure(layer) for layer in pull.container_config.layers or ()))
+        added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
+        await asyncio.gather(*(self._layers.ensure(layer) for layer in added))
         manifest = await self._upstream.fetch_manifest(pull.image)
+        source = manifest.digest
         if not pull.container_config.is_empty:
             manifest = await self._augmented(pull, manifest)
-        return await self._documents.put_root(pull.token, manifest, pull.expires)
+        return await self._documents.put_root(pull.token, manifest, source, pull.expires)
 
     async def _augmented(self, pull: Pull, document: Document) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
@@ -147,7 +168,7 @@ class Pulls:
         else:
             config = await self._upstream.fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
-            await self._documents.put_config(image.config, pull.expires)
+            await self._documents.put_config(pull.token, image.config, pull.expires)
             made = image.manifest
         await self._documents.put(pull.token, made, pull.expires)
         return made

@@ -15,6 +15,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     redis_url: str
+    nats_url: str
     s3_endpoint: str
     s3_access_key: str
     s3_secret_key: str
@@ -23,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9101"
     data_listen: str = "127.0.0.1:9091"
     registry_auth_file: Path | None = None
+    inspect_slots: int = 64  # images looked at at once; most of the time is waiting for registries
     allowed_hosts: frozenset[str] = frozenset()
     insecure_registries: frozenset[str] = frozenset()
     log_level: str = "INFO"

@@ -20,7 +20,7 @@ async def _never() -> None:
 
 def shell(script: str, *, ready: bool = True) -> Program:
     probe = _at_once if ready else _never
-    return Program(name="it", command=("sh", "-c", script), environment=dict(os.environ), ready=probe)
+    return Program(name="it", command=("sh", "-c", script), environment=dict(os.environ), ready=probe, grace=0.2)
 
 
 async def test_whoever_will_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_whoever_will_not_end_is_ended_with_all_it_started(tmp_path: Path)
     child = await Child.start(shell("trap '' TERM; sleep 1000 & sleep 1000; sleep 1000"), tmp_path)
     family = {child.pid} | descendants(child.pid)
 
-    await child.stop(grace=0.2)
+    await child.stop()
 
     assert not await gone(family)
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from gateway.domain.grant import Grant
-from swell.api.containers import ContainerConfig
+from swell.api.containers import ContainerConfig, ContainerRecord
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
 
@@ -21,3 +21,22 @@ def make_grant(
         expires=now + life,
         container_config=wanted,
     )
+
+
+def record_of(grant: Grant) -> ContainerRecord:
+    """The least that is kept of the request behind *grant*."""
+    return ContainerRecord(
+        id=grant.token,
+        platform=grant.platform,
+        timestamp=grant.created,
+        zone_id="Z",
+        source_image=grant.image,
+        expiration=grant.expires,
+        mirror=False,
+    )
+
+
+def asked(token: str = TOKEN, *, life: timedelta = timedelta(hours=36)) -> tuple[Grant, ContainerRecord]:
+    """A request as the store takes it."""
+    grant = make_grant(token, life=life)
+    return grant, record_of(grant)

@@ -1,145 +1,27 @@
 """The gateway's HTTP surface on a real port, its neighbours in memory: every route, and every way to be refused."""
 
-import asyncio
 import base64
 import io
-import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
-from msgspec import Struct
 from structlog.testing import capture_logs
 
-from gateway.app import create_app
-from gateway.follow import Following
-from gateway.handlers.containers import MAX_BODY
-from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.bodies import MAX_BODY
 from gateway.handlers.service import WAVE_API
-from gateway.provision import Plan, Provisioning
-from gateway.pull import Pulls
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
-from swell.store.builds import MemoryBuilds
-from swell.store.records import Build
 from swell_embedded.ports import Ports
-from tests.unit.gateway.conftest import (
-    KnownEnds,
-    MemoryBlobs,
-    MemoryGrants,
-    MemoryImages,
-    MemoryQueue,
-    MemoryRegistry,
-    ended,
-)
+from tests.integration.gateway.house import SUBMIT, Answer, Client, House
+from tests.unit.gateway.conftest import ended
 
 UBUNTU = "docker.io/library/ubuntu:22.04"
 FILE = base64.b64encode(b"FROM alpine:3.20\n").decode()
-SUBMIT = "/v1alpha2/container"
-
-
-class Backends:
-    """Answer unless they are away."""
-
-    away = False
-
-    async def check(self) -> None:
-        if self.away:
-            raise Unavailable("the message queue does not answer")
-
-
-class Builds(MemoryBuilds):
-    """Fail when they are told to."""
-
-    fails: Exception | None = None
-
-    async def get(self, build_id: str) -> Build | None:
-        if self.fails:
-            raise self.fails
-        return await super().get(build_id)
-
-
-class Logs:
-    """A log that is told line by line, each when *more* lets it."""
-
-    def __init__(self) -> None:
-        self.more = asyncio.Semaphore(0)
-
-    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
-        return None
-
-    async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
-        for line in ("STEP 1: größe\n", "STEP 2\n"):
-            async with asyncio.timeout(10):
-                await self.more.acquire()
-            yield line.encode()
-
-
-class House:
-    """The gateway's neighbours."""
-
-    def __init__(self) -> None:
-        self.grants = MemoryGrants()
-        self.builds = Builds()
-        self.registry = MemoryRegistry()
-        self.images = MemoryImages()
-        self.logs = Logs()
-        self.backends = Backends()
-        self.pulls = 0
-
-    def app(self, server_url: str) -> Any:
-        plan = Plan(
-            server_url=server_url,
-            build_repository="registry.example.com/team/builds",
-            token_ttl=timedelta(hours=1),
-        )
-        provisioning = Provisioning(plan, self.grants, self.registry, self.builds, MemoryQueue(), MemoryBlobs())
-        following = Following(self.grants, self.builds, self.logs, server_url)
-        pulls = Pulls(self.grants, KnownEnds(), self.images, server_url)
-        return create_app(provisioning, following, RegistryHandler(pulls, self._pulled), self.backends)
-
-    def _pulled(self) -> None:
-        self.pulls += 1
-
-
-class Answer(Struct):
-    """What came back over HTTP."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return dict(json.loads(self.body))
-
-
-class Client:
-    """Asks the gateway at *url*."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self.session = session
-        self.url = url
-
-    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """*body* is sent as JSON unless it is bytes."""
-        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()) if body is not None else None
-        headers = {"Content-Type": "application/json"} | headers
-        url = self.url + path
-        async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
-            return Answer(
-                answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read()
-            )
-
-    async def get(self, path: str) -> Answer:
-        return await self.ask("GET", path)
-
-    async def submit(self, body: Any) -> Answer:
-        return await self.ask("POST", SUBMIT, body)
 
 
 @pytest.fixture
@@ -151,8 +33,10 @@ def house() -> House:
 async def client(house: House) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
-    session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20))
-    async with listening(house.app(url), where), session:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
+        listening(house.app(url), where),
+    ):
         yield Client(session, url)
 
 
@@ -283,7 +167,7 @@ def refused(answer: Answer, status: int, code: str = "BAD_REQUEST") -> str:
         (b"{", "cannot be read"),
         (b"[]", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
-        (b'{"containerImage": 1}', "containerImage"),
+        (b'{"containerImage": {}}', "containerImage"),
         (b'{"containerConfig": {"layers": [{}]}}', "containerConfig.layers"),
         (b"[" * 100_000, "cannot be read"),
         (b"{}", "containerImage"),

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.store.redis import text
-from tests.integration.gateway.conftest import TOKEN, make_grant
+from swell.jobs.messages import TokenRevoked
+from tests.integration.gateway.conftest import TOKEN, asked, make_grant, record_of
 
 LAYER = ContainerLayer("https://example.com/a.tar.gz", "sha256:" + "a" * 64, 12, "sha256:" + "b" * 64)
 
@@ -34,7 +34,7 @@ def stored(redis: Redis) -> Asked:
 
 async def test_a_grant_comes_back_whole(stored: Asked) -> None:
     grant = make_grant(wanted=ContainerConfig(entrypoint=("/a",), env=("GRÜSSE=1",), layers=(LAYER,)))
-    await stored.put(grant)
+    await stored.put(grant, record_of(grant))
 
     assert await stored.get(TOKEN) == grant
     assert await stored.get("another") is None
@@ -42,16 +42,39 @@ async def test_a_grant_comes_back_whole(stored: Asked) -> None:
 
 async def test_a_grant_disappears_when_it_expires(redis: Redis, stored: Asked) -> None:
     grant = make_grant()
-    await stored.put(grant)
+    await stored.put(grant, record_of(grant))
 
-    (key,) = await redis.keys()
-    assert await redis.expiretime(text(key)) == int(grant.expires.timestamp())
+    assert await redis.expiretime(f"swell:grant:{TOKEN}") == int(grant.expires.timestamp())
+
+
+async def test_a_record_outlives_its_grant(redis: Redis, stored: Asked) -> None:
+    """People look at what was asked long after its token has expired."""
+    grant = make_grant()
+    await stored.put(grant, record_of(grant))
+    await stored.revoke(TOKEN)
+
+    assert await stored.get(TOKEN) is None
+    assert await stored.record(TOKEN) == record_of(grant)
+    assert await redis.ttl(f"swell:request:{TOKEN}") > timedelta(days=89).total_seconds()
+
+
+async def test_a_revoked_token_opens_nothing_though_it_was_remembered(stored: Asked) -> None:
+    """The gateway that revokes forgets at once; the others when they hear of it."""
+    here, there = CachedGrants(stored), CachedGrants(stored)
+    await here.put(*asked())
+    assert await there.get(TOKEN)
+
+    assert await here.revoke(TOKEN)
+    there.revoked(TokenRevoked(id=TOKEN))
+
+    assert (await here.get(TOKEN), await there.get(TOKEN)) == (None, None)
+    assert not await here.revoke(TOKEN)
 
 
 async def test_a_grant_is_read_from_redis_once(stored: Asked) -> None:
     """However many ask, also at the same time: a pull costs no round trip."""
     grants = CachedGrants(stored)
-    await stored.put(make_grant())
+    await stored.put(*asked())
 
     found = await asyncio.gather(*(grants.get(TOKEN) for _ in range(100)))
 
@@ -62,7 +85,7 @@ async def test_a_grant_is_read_from_redis_once(stored: Asked) -> None:
 async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
     """The pull often follows at once, and to the same gateway."""
     grants = CachedGrants(stored)
-    await grants.put(make_grant())
+    await grants.put(*asked())
 
     assert await grants.get(TOKEN)
     assert stored.asked == []
@@ -70,7 +93,7 @@ async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
 
 async def test_a_grant_that_is_remembered_expires_all_the_same(stored: Asked) -> None:
     grants = CachedGrants(stored)
-    await stored.put(make_grant(life=timedelta(seconds=2)))
+    await stored.put(*asked(life=timedelta(seconds=2)))
     async with asyncio.timeout(5):
         assert await grants.get(TOKEN)
         while await grants.get(TOKEN):  # noqa: ASYNC110  it is the clock that is waited for
@@ -85,7 +108,7 @@ async def test_an_unknown_token_is_asked_for_again(stored: Asked) -> None:
     assert await here.get(TOKEN) is None
 
     grant = make_grant()
-    await there.put(grant)
+    await there.put(grant, record_of(grant))
 
     assert await here.get(TOKEN) == grant
 
@@ -94,7 +117,7 @@ async def test_only_the_last_grants_are_remembered(stored: Asked) -> None:
     """Memory is bounded: a million tokens cost what ten thousand cost."""
     grants = CachedGrants(stored, size=2)
     for token in ("a", "b", "c"):
-        await grants.put(make_grant(token))
+        await grants.put(*asked(token))
         await grants.get(token)
     stored.asked.clear()
     for token in ("c", "b", "a"):

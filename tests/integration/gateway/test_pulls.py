@@ -4,18 +4,33 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from msgspec import structs
 from nats.js.api import DeliverPolicy
 from structlog.testing import capture_logs
 
 from gateway.adapters.pulls import EVERY, PullTally
+from gateway.domain.grant import Grant
+from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.jobs import streams
 from swell.jobs.messages import ImagesPulled
 from swell.jobs.streams import Nats
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell_embedded.stack import Stack
+
+NOW = datetime.now(UTC)
+IMAGE = Document(OCI_MANIFEST, b'{"config": {}, "layers": []}')
+GRANT = Grant(
+    token="t",
+    image="docker.io/library/ubuntu:22.04",
+    platform="linux/amd64",
+    created=NOW,
+    expires=NOW + timedelta(hours=1),
+)
 
 
 class Told:
@@ -64,14 +79,36 @@ async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
     tally = PullTally(nats.stream)
     async with telling(tally):
         for _ in range(1000):
-            tally.pulled()
+            tally.pulled(GRANT, IMAGE)
         await told.reaches(1000, 5 * EVERY)
         (first,) = await told.events()
-        tally.pulled()
+        tally.pulled(GRANT, IMAGE)
         await told.reaches(1001, 5 * EVERY)
 
     assert (first.count, first.day) == (1000, datetime.now(UTC).date().isoformat())
     assert Counter(event.count for event in await told.events()) == {1000: 1, 1: 1}
+
+
+async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told: Told) -> None:
+    """An event for each kind; an index is no pull, it tells what machine its images are for."""
+    arm = Document(OCI_MANIFEST, b'{"config": {}, "layers": [], "annotations": {}}')
+    entry = {"digest": arm.digest, "size": arm.size, "platform": {"os": "linux", "architecture": "arm64"}}
+    fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
+    acme = structs.replace(GRANT, organisation="acme.org")
+    with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
+    tally = PullTally(nats.stream)
+    async with telling(tally):
+        tally.pulled(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
+        for grant, image in [(GRANT, IMAGE), (GRANT, arm), (acme, arm), (acme, arm), (with_fusion, IMAGE)]:
+            tally.pulled(grant, image)
+
+    events = [(event.organisation, event.architecture, event.fusion, event.count) for event in await told.events()]
+    assert sorted(events) == [
+        ("", "amd64", False, 1),
+        ("", "arm64", False, 1),
+        ("acme.org", "amd64", True, 1),
+        ("acme.org", "arm64", False, 2),
+    ]
 
 
 async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> None:
@@ -79,7 +116,7 @@ async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> No
     tally = PullTally(nats.stream)
     async with telling(tally):
         for _ in range(3):
-            tally.pulled()
+            tally.pulled(GRANT, IMAGE)
 
     assert await told.total() == 3
 
@@ -99,13 +136,13 @@ async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: S
             with capture_logs() as lines:
                 backends.kill("nats")
                 for _ in range(5):
-                    tally.pulled()
+                    tally.pulled(GRANT, IMAGE)
                 while not any(line["event"] == "pulls not told yet" for line in lines):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
-            tally.pulled()
+            tally.pulled(GRANT, IMAGE)
             await backends.restart("nats")
             await told.reaches(6, 30)
-            tally.pulled()
+            tally.pulled(GRANT, IMAGE)
             await told.reaches(7, 30)
 
     assert await told.total() == 7

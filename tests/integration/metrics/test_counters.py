@@ -6,9 +6,24 @@ import pytest
 from redis.asyncio import Redis
 
 from metrics.adapters.counters import MemoryCounters, RedisCounters
-from metrics.count import Counters, Metric
+from metrics.count import Counters
+from metrics.domain.usage import Metric, Table, Use
 
 MONDAY, TUESDAY = "2026-11-23", "2026-11-24"
+PULLS = Table(Metric.PULLS)
+
+
+def use(
+    event_id: str,
+    count: int,
+    day: str = MONDAY,
+    architecture: str = "amd64",
+    organisation: str = "",
+    metrics: tuple[Metric, ...] = (Metric.PULLS,),
+) -> Use:
+    return Use(
+        event_id=event_id, metrics=metrics, day=day, architecture=architecture, organisation=organisation, count=count
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -17,37 +32,47 @@ def counters(request: pytest.FixtureRequest, redis: Redis) -> Counters:
 
 
 async def test_what_never_happened_is_zero(counters: Counters) -> None:
-    assert await counters.total(Metric.PULLS, None) == 0
-    assert await counters.total(Metric.PULLS, MONDAY) == 0
+    for table in (PULLS, PULLS._replace(day=MONDAY)):
+        assert await counters.of_all(table) == (0, {})
+        assert await counters.of_one(table, "acme.org") == 0
 
 
 async def test_days_add_up_to_the_total(counters: Counters) -> None:
-    await counters.add("a", Metric.PULLS, MONDAY, 2)
-    await counters.add("b", Metric.PULLS, TUESDAY, 3)
+    """So do organisations and anonymous use, and architectures."""
+    await counters.add(use("a", 2, organisation="acme.org"))
+    await counters.add(use("b", 3, TUESDAY))
+    await counters.add(use("c", 4, TUESDAY, "arm64", "acme.org"))
+    await counters.add(use("d", 5, TUESDAY, "arm64", "größe.org"))
 
-    assert [await counters.total(Metric.PULLS, day) for day in (MONDAY, TUESDAY, None)] == [2, 3, 5]
+    assert await counters.of_all(PULLS) == (14, {"acme.org": 6, "größe.org": 5})
+    assert await counters.of_all(PULLS._replace(day=MONDAY)) == (2, {"acme.org": 2})
+    assert await counters.of_all(PULLS._replace(day=TUESDAY)) == (12, {"acme.org": 4, "größe.org": 5})
+    assert await counters.of_all(PULLS._replace(architecture="amd64")) == (5, {"acme.org": 2})
+    assert await counters.of_all(Table(Metric.PULLS, TUESDAY, "arm64")) == (9, {"acme.org": 4, "größe.org": 5})
+    assert await counters.of_one(PULLS, "größe.org") == 5
+    assert await counters.of_one(Table(Metric.PULLS, TUESDAY, "arm64"), "acme.org") == 4
 
 
 async def test_an_event_counts_once(counters: Counters) -> None:
     """Also when its copies come to several processes at the same moment."""
-    counted = await asyncio.gather(*(counters.add("a", Metric.BUILDS, MONDAY, 1) for _ in range(20)))
+    counted = await asyncio.gather(*(counters.add(use("a", 1, organisation="acme.org")) for _ in range(20)))
 
     assert sum(counted) == 1
-    assert await counters.total(Metric.BUILDS, None) == 1
+    assert await counters.of_all(PULLS) == (1, {"acme.org": 1})
 
 
-async def test_metrics_do_not_share_their_events(counters: Counters) -> None:
-    """Two kinds of events may use one id."""
-    for metric in Metric:
-        assert await counters.add("a", metric, MONDAY, 1)
+async def test_an_event_counts_in_all_of_its_metrics(counters: Counters) -> None:
+    """And in no other."""
+    await counters.add(use("a", 3, metrics=(Metric.PULLS, Metric.FUSION)))
 
-    assert [await counters.total(metric, MONDAY) for metric in Metric] == [1, 1]
+    assert [(await counters.of_all(Table(metric)))[0] for metric in Metric] == [0, 3, 3, 0, 0]
 
 
 async def test_what_redis_remembers_of_an_event_goes_but_the_count_stays(redis: Redis) -> None:
     """The events' memory outlives their stream (7 days) and no more; the counts are for ever."""
-    await RedisCounters(redis).add("a", Metric.BUILDS, MONDAY, 1)
+    await RedisCounters(redis).add(use("a", 1))
 
     lives = {key: await redis.ttl(key) for key in await redis.keys()}
-    assert lives.pop(b"swell:metrics") == -1
-    assert [7 * 86400 < life <= 8 * 86400 for life in lives.values()] == [True]
+    assert 7 * 86400 < lives.pop(b"swell:counted:a") <= 8 * 86400
+    assert set(lives.values()) == {-1}
+    assert len(lives) == 4

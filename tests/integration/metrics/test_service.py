@@ -54,9 +54,13 @@ async def service(backends: Stack, redis: Redis, nats: Nats) -> AsyncIterator[gr
         yield channel
 
 
+async def ask(service: grpc.aio.Channel, metric: str, **question: str) -> pb.GetCountResponse:
+    stub = CountersStub(service)
+    return await call("metrics service", stub.GetCount, pb.GetCountRequest(metric=metric, **question), seconds=20)
+
+
 async def count(service: grpc.aio.Channel, metric: str, day: str = "") -> int:
-    question = pb.GetCountRequest(metric=metric, day=day)
-    return (await call("metrics service", CountersStub(service).GetCount, question, seconds=20)).count
+    return (await ask(service, metric, day=day)).count
 
 
 async def counted(service: grpc.aio.Channel, metric: str, wanted: int) -> None:
@@ -75,6 +79,33 @@ async def test_what_was_said_is_counted(service: grpc.aio.Channel, nats: Nats) -
 
     assert await count(service, "pulls", MONDAY) == 40
     assert await count(service, "builds", MONDAY) == 1
+
+
+async def test_a_question_is_as_narrow_as_one_likes(service: grpc.aio.Channel, nats: Nats) -> None:
+    """By day, organisation and architecture, each for itself and together."""
+    for number, (organisation, architecture, fusion) in enumerate(
+        [("acme.org", "amd64", True), ("acme.org", "arm64", False), ("lab.edu", "arm64", False), ("", "amd64", True)]
+    ):
+        event = ImagesPulled(
+            id=str(number),
+            day=MONDAY,
+            count=10**number,
+            organisation=organisation,
+            architecture=architecture,
+            fusion=fusion,
+        )
+        await publish(nats.stream, event)
+    await counted(service, "pulls", 1111)
+
+    everything = await ask(service, "pulls", day=MONDAY)
+    arm = await ask(service, "pulls", architecture="arm64")
+    ours = await ask(service, "pulls", architecture="arm64", day=MONDAY, organisation="acme.org")
+    nobodys = await ask(service, "pulls", organisation="none.io")
+    assert (everything.count, dict(everything.organisations)) == (1111, {"acme.org": 11, "lab.edu": 100})
+    assert (arm.count, dict(arm.organisations)) == (110, {"acme.org": 10, "lab.edu": 100})
+    assert (ours.count, dict(ours.organisations)) == (10, {"acme.org": 10})
+    assert (nobodys.count, dict(nobodys.organisations)) == (0, {"none.io": 0})
+    assert await count(service, "fusion") == 1001
 
 
 async def test_what_was_said_while_nobody_listened_is_counted(backends: Stack, redis: Redis, nats: Nats) -> None:
@@ -97,5 +128,5 @@ async def test_an_event_said_again_counts_once(service: grpc.aio.Channel, nats: 
 
 
 async def test_a_metric_that_there_is_not_is_a_bad_request(service: grpc.aio.Channel) -> None:
-    with pytest.raises(BadRequest, match="there is no metric 'tea'; there are builds, pulls"):
+    with pytest.raises(BadRequest, match="there is no metric 'tea'; there are builds, pulls, fusion, mirrors, scans"):
         await count(service, "tea")

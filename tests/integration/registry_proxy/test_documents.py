@@ -9,8 +9,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from registry_proxy.adapters.documents import RedisDocuments
-from registry_proxy.pull import Documents
 from swell.errors import Unavailable
+from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.store.redis import text
@@ -20,25 +20,28 @@ from tests.unit.registry_proxy.memory import MemoryDocuments
 MANIFEST = Document(OCI_MANIFEST, b'\n{"schemaVersion": 2,\r\n "a": "\xff\x00"}')
 OTHER = Document(OCI_MANIFEST, b'{"schemaVersion":2}')
 CONFIG = Document(OCI_CONFIG, b'{"os":"linux"}')
+SOURCE = digest_of(b"as it was upstream")
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 LATER = SOON + timedelta(hours=35)
 
+AnyDocuments = MemoryDocuments | RedisDocuments
+
 
 @pytest.fixture(params=["memory", "redis"])
-def documents(request: pytest.FixtureRequest, redis: Redis) -> Documents:
+def documents(request: pytest.FixtureRequest, redis: Redis) -> AnyDocuments:
     return MemoryDocuments() if request.param == "memory" else RedisDocuments(redis)
 
 
-async def test_a_document_comes_back_byte_by_byte(documents: Documents) -> None:
+async def test_a_document_comes_back_byte_by_byte(documents: AnyDocuments) -> None:
     """Its digest names these bytes."""
     await documents.put("t1", MANIFEST, SOON)
-    await documents.put_config(CONFIG, SOON)
+    await documents.put_config("t1", CONFIG, SOON)
 
     assert await documents.get("t1", MANIFEST.digest) == MANIFEST
     assert await documents.config(CONFIG.digest) == CONFIG
 
 
-async def test_what_was_not_put_is_not_there(documents: Documents) -> None:
+async def test_what_was_not_put_is_not_there(documents: AnyDocuments) -> None:
     await documents.put("t1", OTHER, SOON)
 
     assert await documents.root("t1") is None
@@ -46,22 +49,22 @@ async def test_what_was_not_put_is_not_there(documents: Documents) -> None:
     assert await documents.config(OTHER.digest) is None
 
 
-async def test_a_token_sees_its_own_documents_only(documents: Documents) -> None:
-    await documents.put_root("t1", MANIFEST, SOON)
+async def test_a_token_sees_its_own_documents_only(documents: AnyDocuments) -> None:
+    await documents.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await documents.root("t2") is None
     assert await documents.get("t2", MANIFEST.digest) is None
 
 
-async def test_a_root_is_found_by_its_digest_as_well(documents: Documents) -> None:
-    await documents.put_root("t1", MANIFEST, SOON)
+async def test_a_root_is_found_by_its_digest_as_well(documents: AnyDocuments) -> None:
+    await documents.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await documents.root("t1") == await documents.get("t1", MANIFEST.digest) == MANIFEST
 
 
-async def test_the_first_root_stays(documents: Documents) -> None:
+async def test_the_first_root_stays(documents: AnyDocuments) -> None:
     """Replicas that resolve one token at the same time agree on the image."""
-    answers = await asyncio.gather(*(documents.put_root("t1", each, SOON) for each in [MANIFEST, OTHER] * 10))
+    answers = await asyncio.gather(*(documents.put_root("t1", each, SOURCE, SOON) for each in [MANIFEST, OTHER] * 10))
 
     assert set(answers) == {await documents.root("t1")}
 
@@ -78,9 +81,9 @@ async def expiries(redis: Redis) -> set[int]:
 
 async def test_all_of_a_token_goes_when_it_expires(redis: Redis, kept: RedisDocuments) -> None:
     """Whatever nobody can pull any more takes no room."""
-    await kept.put_config(CONFIG, SOON)
+    await kept.put_config("t1", CONFIG, SOON)
     await kept.put("t1", OTHER, SOON)
-    await kept.put_root("t1", MANIFEST, SOON)
+    await kept.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await expiries(redis) == {int(SOON.timestamp())}
 
@@ -91,17 +94,17 @@ async def test_a_config_lives_as_long_as_the_last_token_that_leads_to_it(
 ) -> None:
     """Two tokens that ask for the same additions share it, whichever came first."""
     for expires in order:
-        await kept.put_config(CONFIG, expires)
+        await kept.put_config(f"token until {expires}", CONFIG, expires)
 
-    assert await expiries(redis) == {int(LATER.timestamp())}
+    assert await redis.expiretime(f"swell:config:{CONFIG.digest}") == int(LATER.timestamp())
 
 
 async def test_a_token_that_has_expired_leaves_nothing(redis: Redis, kept: RedisDocuments) -> None:
     """A pull that was slow ends after its token: it is answered, and not remembered."""
     past = datetime.now(UTC) - timedelta(seconds=1)
 
-    assert await kept.put_root("t1", MANIFEST, past) == MANIFEST
-    await kept.put_config(CONFIG, past)
+    assert await kept.put_root("t1", MANIFEST, SOURCE, past) == MANIFEST
+    await kept.put_config("t1", CONFIG, past)
 
     assert await redis.keys() == []
 
@@ -111,7 +114,11 @@ async def test_a_store_that_is_away_is_unavailable() -> None:
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     documents = RedisDocuments(nowhere)
 
-    for question in (documents.root("t1"), documents.put_root("t1", MANIFEST, SOON), documents.config(CONFIG.digest)):
+    for question in (
+        documents.root("t1"),
+        documents.put_root("t1", MANIFEST, SOURCE, SOON),
+        documents.config(CONFIG.digest),
+    ):
         with pytest.raises(Unavailable):
             await question
     await nowhere.aclose()

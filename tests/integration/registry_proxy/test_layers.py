@@ -8,6 +8,8 @@ import pytest
 from msgspec import structs
 
 from registry_proxy.adapters.layers import Layers
+from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.domain.credentials import Keyring
 from swell.api.containers import ContainerLayer
 from swell.errors import AddressForbidden, BadRequest, BlobUnknown, DigestInvalid, SwellError, TooLarge, UpstreamFailed
 from swell.oci.digest import digest_of
@@ -36,7 +38,7 @@ def blobs() -> Blobs:
 
 @pytest.fixture
 async def layers(session: aiohttp.ClientSession, blobs: Blobs) -> Layers:
-    return Layers(session, blobs, limit=1 << 20, tar_limit=1 << 20)
+    return Layers(session, RegistryUpstream(session, Keyring()), blobs, limit=1 << 20, tar_limit=1 << 20)
 
 
 async def kept(blobs: Blobs) -> bytes:
@@ -87,7 +89,7 @@ async def test_a_layer_larger_than_the_limit_is_not_read_to_its_end(
     script.on("/layer.tar.gz", said(body=IMAGE.layer))
 
     with pytest.raises(TooLarge):
-        await Layers(session, blobs, limit=100).ensure(layer_at(script))
+        await Layers(session, RegistryUpstream(session, Keyring()), blobs, limit=100).ensure(layer_at(script))
 
 
 @pytest.mark.parametrize("missing", ["gzip_digest", "gzip_size", "tar_digest"])
@@ -121,6 +123,6 @@ async def test_a_layer_at_a_forbidden_address_is_not_fetched(script: Script, blo
     """A location is a user's word."""
     async with open_session(Policy()) as session:
         with pytest.raises(AddressForbidden):
-            await Layers(session, blobs).ensure(layer_at(script))
+            await Layers(session, RegistryUpstream(session, Keyring()), blobs).ensure(layer_at(script))
 
     assert not script.seen

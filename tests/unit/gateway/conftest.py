@@ -6,27 +6,43 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.domain.grant import Grant
+from gateway.domain.identity import ANONYMOUS, Caller
+from gateway.domain.wanted import Places
+from gateway.follow import Resolved
+from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Location
-from swell.api.containers import ContainerLayer
-from swell.errors import ManifestUnknown
+from swell.api.containers import ContainerLayer, ContainerRecord
+from swell.api.inspect import Inspection
+from swell.errors import ManifestUnknown, TooManyRequests
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.store.builds import MemoryBuilds
 from swell.store.records import BuildResult
 
+SOMEBODY = Caller(ANONYMOUS, "203.0.113.9")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class MemoryGrants:
     def __init__(self) -> None:
         self.kept: dict[str, Grant] = {}
+        self.records: dict[str, ContainerRecord] = {}
 
-    async def put(self, grant: Grant) -> None:
+    async def put(self, grant: Grant, record: ContainerRecord | None = None) -> None:
         self.kept[grant.token] = grant
+        if record:
+            self.records[grant.token] = record
+
+    async def record(self, token: str) -> ContainerRecord | None:
+        return self.records.get(token)
+
+    async def revoke(self, token: str) -> bool:
+        return self.kept.pop(token, None) is not None
 
     async def get(self, token: str) -> Grant | None:
         return self.kept.get(token)
@@ -62,6 +78,9 @@ class MemoryImages:
         self.asked.append((grant, reference))
         return self.document
 
+    async def resolved(self, token: str) -> Resolved:
+        return Resolved()
+
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         self.asked.append((grant, digest))
         return Location(f"http://data.test/blobs/{digest}", 3, "application/octet-stream", 2_000_000_000)
@@ -83,6 +102,44 @@ class MemoryBlobs:
         self.kept |= blobs
 
 
+class FreePulls:
+    """Limits that nobody reaches; *counted* is who pulled how often."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, str]] = []
+
+    async def take_pull(self, user: str, address: str) -> None:
+        self.counted.append((user, address))
+
+
+class KnownInspections:
+    """Images that were looked at beforehand, by their names."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Inspection] = {}
+
+    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
+        if str(image) not in self.found:
+            raise ManifestUnknown(f"{image} is not there")
+        return self.found[str(image)]
+
+
+class CountedBuilds:
+    """Counts builds, and refuses those beyond *most*."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.most = 1000
+
+    async def take_build(self, user: str, address: str) -> None:
+        if self.taken >= self.most:
+            raise TooManyRequests(f"the build limit for {user or address} is used up", retry_after=60)
+        self.taken += 1
+
+    async def return_build(self, user: str, address: str) -> None:
+        self.taken -= 1
+
+
 class KnownEnds:
     """Builds whose end is known beforehand."""
 
@@ -101,6 +158,16 @@ def ended(*, succeeded: bool, message: str = "") -> BuildResult:
         finished=NOON + timedelta(seconds=41.25),
         message=message,
     )
+
+
+@pytest.fixture
+def inspections() -> KnownInspections:
+    return KnownInspections()
+
+
+@pytest.fixture
+def limits() -> CountedBuilds:
+    return CountedBuilds()
 
 
 @pytest.fixture
@@ -140,11 +207,17 @@ def ends() -> KnownEnds:
 
 @pytest.fixture
 def provisioning(
-    grants: MemoryGrants, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue, blobs: MemoryBlobs
+    grants: MemoryGrants,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    queue: MemoryQueue,
+    blobs: MemoryBlobs,
+    inspections: KnownInspections,
+    limits: CountedBuilds,
 ) -> Provisioning:
     plan = Plan(
         server_url="https://wave.example.org",
-        build_repository="registry.example.com/team/builds",
+        places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
     )
-    return Provisioning(plan, grants, registry, builds, queue, blobs, now=lambda: NOON)
+    return Provisioning(plan, grants, registry, builds, queue, blobs, Preparing(inspections), limits, now=lambda: NOON)

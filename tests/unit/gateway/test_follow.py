@@ -11,7 +11,7 @@ from gateway.follow import Following
 from swell.errors import NotFound
 from swell.store.builds import MemoryBuilds
 from swell.store.records import Submission
-from tests.unit.gateway.conftest import NOON, MemoryGrants, ended
+from tests.unit.gateway.conftest import NOON, MemoryGrants, MemoryImages, ended
 
 BUILD = "bd-c44968632f89dd6c_1"
 
@@ -23,6 +23,9 @@ class MemoryLogs:
 
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         return _each(self.whole[build_id]) if build_id in self.whole else None
+
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
 
     def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         return _each(self.lines.get(build_id, []))
@@ -39,7 +42,7 @@ def logs() -> MemoryLogs:
 
 
 @pytest.fixture
-async def following(grants: MemoryGrants, builds: MemoryBuilds, logs: MemoryLogs) -> Following:
+async def following(grants: MemoryGrants, images: MemoryImages, builds: MemoryBuilds, logs: MemoryLogs) -> Following:
     """A build that runs, and the request that started it."""
     submission = Submission(
         container_id="c44968632f89dd6c",
@@ -50,7 +53,7 @@ async def following(grants: MemoryGrants, builds: MemoryBuilds, logs: MemoryLogs
     )
     await builds.submit(submission)
     await grants.put(_grant("b7e20c5519fa", BUILD))
-    return Following(grants, builds, logs, "https://wave.example.org")
+    return Following(grants, images, builds, logs, "https://wave.example.org")
 
 
 def _grant(token: str, build_id: str | None) -> Grant:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.naming import (
-    NameStrategy,
     Tool,
     build_repository,
     effective_strategy,
@@ -15,6 +14,7 @@ from gateway.domain.naming import (
     is_within,
     tools_of,
 )
+from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import parse_reference
 

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from gateway.domain.grant import Grant
+from gateway.handlers.caller import ClientAddress
 from gateway.handlers.registry import RegistryHandler, parse_path
 from gateway.pull import Pulls
 from swell.errors import NameInvalid
 from swell.oci.digest import digest_of
-from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages, ended
+from swell.oci.document import Document
+from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages, ended
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
 UBUNTU = f"/v2/wt/{TOKEN}/library/ubuntu"
@@ -53,7 +55,7 @@ class Tally:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> None:
+    def __call__(self, grant: Grant, document: Document) -> None:
         self.count += 1
 
 
@@ -72,7 +74,8 @@ async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, ta
         expires=NOON + timedelta(hours=36),
     )
     await grants.put(grant)
-    return Client(RegistryHandler(Pulls(grants, ends, images, "https://wave.example.org"), tally))
+    pulls = Pulls(grants, ends, images, FreePulls(), "https://wave.example.org")
+    return Client(RegistryHandler(pulls, tally, ClientAddress()))
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])

@@ -1,15 +1,16 @@
-"""Counting: each event once, on its own day."""
+"""Counting: each event once, on its own day, for its organisation and its architecture."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 
 from metrics.adapters.counters import MemoryCounters
-from metrics.count import Counting, Metric
+from metrics.count import Counting
+from metrics.domain.usage import Metric, Table, Usage
 from swell.jobs.messages import BuildDone, ImagesPulled
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MONDAY, TUESDAY = "2026-11-23", "2026-11-24"
+PULLS = Table(Metric.PULLS)
 
 
 @pytest.fixture
@@ -17,33 +18,119 @@ def counting() -> Counting:
     return Counting(MemoryCounters())
 
 
-def build(build_id: str, finished: datetime = NOON, *, succeeded: bool = True) -> BuildDone:
-    return BuildDone(id=build_id, target_image="r/i:t", platform="linux/amd64", succeeded=succeeded, finished=finished)
+def build(
+    build_id: str, finished: str = "2026-11-23T12:00:00Z", platform: str = "linux/amd64", *, succeeded: bool = True
+) -> BuildDone:
+    ended = datetime.fromisoformat(finished)
+    return BuildDone(id=build_id, target_image="r/i:t", platform=platform, succeeded=succeeded, finished=ended)
+
+
+def pulls(
+    event_id: str,
+    count: int = 1,
+    day: str = MONDAY,
+    architecture: str = "amd64",
+    organisation: str = "",
+    *,
+    fusion: bool = False,
+) -> ImagesPulled:
+    return ImagesPulled(
+        id=event_id, count=count, day=day, architecture=architecture, organisation=organisation, fusion=fusion
+    )
+
+
+async def pulled(counting: Counting, *events: ImagesPulled) -> None:
+    for event in events:
+        await counting.images_pulled(event, 1)
+
+
+async def count(counting: Counting, table: Table, organisation: str = "") -> int:
+    return (await counting.usage(table, organisation)).count
 
 
 async def test_a_build_counts_on_the_day_it_ended(counting: Counting) -> None:
-    """In UTC, whenever the event arrives; a failed build is a build as well."""
+    """In UTC, wherever the builder is and whenever the event arrives; a failed build is a build as well."""
     await counting.build_done(build("bd-1_1"), 1)
     await counting.build_done(build("bd-2_1", succeeded=False), 1)
-    await counting.build_done(build("bd-3_1", datetime.fromisoformat("2026-11-23T23:59:59.999Z")), 1)
-    await counting.build_done(build("bd-4_1", datetime.fromisoformat("2026-11-24T00:00:00Z")), 1)
+    await counting.build_done(build("bd-3_1", "2026-11-23T23:59:59.999Z"), 1)
+    await counting.build_done(build("bd-4_1", "2026-11-24T00:00:00Z"), 1)
+    await counting.build_done(build("bd-5_1", "2026-11-24T00:30:00+01:00"), 1)
 
-    assert [await counting.total(Metric.BUILDS, day) for day in (MONDAY, TUESDAY, None)] == [3, 1, 4]
+    counts = [await count(counting, Table(Metric.BUILDS, day)) for day in (MONDAY, TUESDAY, None)]
+    assert counts == [4, 1, 5]
 
 
 async def test_pulls_count_by_their_number(counting: Counting) -> None:
-    await counting.images_pulled(ImagesPulled(id="a", day=MONDAY, count=40), 1)
-    await counting.images_pulled(ImagesPulled(id="b", day=MONDAY, count=2), 1)
+    await pulled(counting, pulls("a", 40), pulls("b", 2))
 
-    assert await counting.total(Metric.PULLS, MONDAY) == 42
-    assert await counting.total(Metric.BUILDS, MONDAY) == 0
+    assert await count(counting, PULLS._replace(day=MONDAY)) == 42
+    assert await count(counting, Table(Metric.BUILDS, MONDAY)) == 0
+
+
+async def test_a_pull_with_fusion_counts_as_both(counting: Counting) -> None:
+    await pulled(counting, pulls("a", 3, fusion=True), pulls("b", 4))
+
+    assert await count(counting, PULLS) == 7
+    assert await count(counting, Table(Metric.FUSION)) == 3
 
 
 async def test_an_event_that_comes_again_counts_once(counting: Counting) -> None:
     """A queue gives a message again when it did not hear that it was taken."""
     for attempt in (1, 2, 3):
         await counting.build_done(build("bd-1_1"), attempt)
-        await counting.images_pulled(ImagesPulled(id="a", day=MONDAY, count=7), attempt)
+        await counting.images_pulled(pulls("a", 7), attempt)
 
-    assert await counting.total(Metric.BUILDS, None) == 1
-    assert await counting.total(Metric.PULLS, None) == 7
+    assert await count(counting, Table(Metric.BUILDS)) == 1
+    assert await count(counting, PULLS) == 7
+
+
+async def test_a_build_and_a_pull_may_have_one_id(counting: Counting) -> None:
+    await counting.build_done(build("a"), 1)
+    await pulled(counting, pulls("a"))
+
+    assert [await count(counting, Table(metric)) for metric in (Metric.BUILDS, Metric.PULLS)] == [1, 1]
+
+
+async def test_anonymous_use_counts_and_belongs_to_nobody(counting: Counting) -> None:
+    """On a day and ever alike, so that the days add up to the whole."""
+    await pulled(
+        counting, pulls("a", 3, organisation="acme.org"), pulls("b", 1), pulls("c", 2, TUESDAY, organisation="lab.edu")
+    )
+
+    assert await counting.usage(PULLS) == Usage(6, {"acme.org": 3, "lab.edu": 2})
+    assert await counting.usage(PULLS._replace(day=MONDAY)) == Usage(4, {"acme.org": 3})
+
+
+async def test_an_organisation_is_told_its_own_part(counting: Counting) -> None:
+    """One that nobody knows has none; that is an answer, no error."""
+    await pulled(counting, pulls("a", 3, organisation="acme.org"), pulls("b", 9, organisation="lab.edu"))
+
+    assert await counting.usage(PULLS, "acme.org") == Usage(3, {"acme.org": 3})
+    assert await counting.usage(PULLS._replace(day=TUESDAY), "acme.org") == Usage(0, {"acme.org": 0})
+    assert await counting.usage(PULLS, "none.io") == Usage(0, {"none.io": 0})
+
+
+@pytest.mark.parametrize(("told", "architecture"), [("amd64", "amd64"), ("x86_64", "amd64"), ("aarch64", "arm64")])
+async def test_what_was_used_counts_for_its_architecture(counting: Counting, told: str, architecture: str) -> None:
+    await pulled(counting, pulls("a", 3, architecture=told, organisation="acme.org"))
+
+    for day in (None, MONDAY):
+        assert await counting.usage(Table(Metric.PULLS, day, architecture)) == Usage(3, {"acme.org": 3})
+
+
+@pytest.mark.parametrize("architecture", ["arm", "riscv64", "other", ""])
+async def test_other_architectures_count_in_the_whole(counting: Counting, architecture: str) -> None:
+    """Once, for the day, the organisation and all; people can ask for two architectures only."""
+    await pulled(counting, pulls("a", 3, architecture=architecture, organisation="acme.org"))
+
+    for day in (None, MONDAY):
+        assert await counting.usage(Table(Metric.PULLS, day)) == Usage(3, {"acme.org": 3})
+        for asked in ("amd64", "arm64"):
+            assert await counting.usage(Table(Metric.PULLS, day, asked)) == Usage(0, {})
+
+
+@pytest.mark.parametrize("platform", ["linux/arm64", "linux/arm64/v8"])
+async def test_a_build_counts_for_the_architecture_of_its_platform(counting: Counting, platform: str) -> None:
+    await counting.build_done(build("bd-1_1", platform=platform), 1)
+
+    assert await count(counting, Table(Metric.BUILDS, MONDAY, "arm64")) == 1

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from registry_proxy.pull import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
@@ -13,8 +14,10 @@ class MemoryDocuments:
 
     def __init__(self) -> None:
         self._roots: dict[str, Digest] = {}
+        self._sources: dict[str, Digest] = {}
         self._manifests: dict[tuple[str, Digest], Document] = {}
         self._configs: dict[Digest, Document] = {}
+        self._made: set[tuple[str, Digest]] = set()
 
     async def root(self, token: str) -> Document | None:
         return self._manifests[token, self._roots[token]] if token in self._roots else None
@@ -25,13 +28,21 @@ class MemoryDocuments:
     async def config(self, digest: Digest) -> Document | None:
         return self._configs.get(digest)
 
-    async def put_config(self, config: Document, expires: datetime) -> None:
+    async def made_config(self, token: str, digest: Digest) -> bool:
+        return (token, digest) in self._made
+
+    async def put_config(self, token: str, config: Document, expires: datetime) -> None:
         self._configs[config.digest] = config
+        self._made.add((token, config.digest))
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
         self._manifests[token, manifest.digest] = manifest
 
-    async def put_root(self, token: str, manifest: Document, expires: datetime) -> Document:
+    async def digests(self, token: str) -> Digests | None:
+        return Digests(self._sources[token], self._roots[token]) if token in self._roots else None
+
+    async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
+        self._sources.setdefault(token, source)
         await self.put(token, manifest, expires)
         return self._manifests[token, self._roots.setdefault(token, manifest.digest)]
 

@@ -5,9 +5,11 @@ ignored, absent and null mean the same.
 """
 
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
 
 from msgspec import Struct
+
+from swell.api.packages import Packages
 
 
 class ContainerLayer(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -36,53 +38,154 @@ class ContainerConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
         return not (self.entrypoint or self.cmd or self.env or self.working_dir or self.layers)
 
 
-class ContainerRequest(Struct, frozen=True, rename="camel"):
-    """`POST /v1alpha2/container`: exactly one of `container_image` and `container_file` (base64 of a Dockerfile)."""
+class ScanMode(StrEnum):
+    NONE = "none"
+    ASYNC = "async"
+    REQUIRED = "required"
 
+
+class NameStrategy(StrEnum):
+    """Where the tools of an image go in its name."""
+
+    NONE = "none"
+    TAG_PREFIX = "tagPrefix"
+    IMAGE_SUFFIX = "imageSuffix"
+
+
+class CompressionMode(StrEnum):
+    GZIP = "gzip"
+    ESTARGZ = "estargz"
+    ZSTD = "zstd"
+
+
+class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How the layers of a built image are compressed."""
+
+    mode: CompressionMode | None = None
+    level: int | None = None
+    force: bool | None = None
+
+
+class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`POST /v1alpha2/container`: one of an image, a container file (base64) and packages, and what to do with it."""
+
+    tower_access_token: str | None = None
+    tower_refresh_token: str | None = None
+    tower_endpoint: str | None = None
+    tower_workspace_id: int | None = None
+    workflow_id: str | None = None
     container_image: str | None = None
     container_file: str | None = None
+    conda_file: str | None = None
+    packages: Packages | None = None
     container_config: ContainerConfig | None = None
     container_platform: str | None = None
-    build_context: ContainerLayer | None = None
+    container_includes: tuple[str, ...] | None = None
     build_repository: str | None = None
     cache_repository: str | None = None
-    container_includes: list[str] | None = None
-    conda_file: str | None = None
-    dry_run: bool | None = None
+    build_context: ContainerLayer | None = None
+    build_compression: BuildCompression | None = None
+    build_template: str | None = None
     format: str | None = None
-    freeze: bool | None = None
-    mirror: bool | None = None
-    packages: dict[str, Any] | None = None
-    scan_mode: str | None = None
-
-    def not_yet_served(self) -> list[str]:
-        """The members that ask for what no part of this server does yet, by their names on the wire."""
-        asked = {
-            "buildRepository": self.build_repository,
-            "cacheRepository": self.cache_repository,
-            "containerIncludes": self.container_includes,
-            "condaFile": self.conda_file,
-            "dryRun": self.dry_run,
-            "format": self.format == "sif",
-            "freeze": self.freeze,
-            "mirror": self.mirror,
-            "packages": self.packages,
-            "scanMode": self.scan_mode not in {None, "none"},
-        }
-        return [name for name, value in asked.items() if value]
+    freeze: bool = False
+    mirror: bool = False
+    dry_run: bool = False
+    name_strategy: NameStrategy | None = None
+    scan_mode: ScanMode | None = None
+    scan_levels: tuple[str, ...] | None = None
+    timestamp: str | None = None
+    fingerprint: str | None = None
 
 
-class ContainerAnswer(Struct, frozen=True, rename="camel", omit_defaults=True):
+class ContainerAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What `POST /v1alpha2/container` answers: `target_image` can be pulled at once, with the token inside, until
-    `expiration`; `container_image` is what stands behind it."""
+    `expiration`; `container_image` is what stands behind it. A dry run shows the `container_file` that it would build.
+    """
 
     request_id: str
-    container_token: str
+    container_token: str | None = None
     target_image: str
-    expiration: datetime
+    expiration: datetime | None = None
     container_image: str
     build_id: str | None = None
     cached: bool | None = None
     freeze: bool | None = None
     mirror: bool | None = None
     succeeded: bool | None = None
+    container_file: str | None = None
+
+
+class UserRef(Struct, frozen=True, omit_defaults=True):
+    """Who asked, as strangers may see it: by a number."""
+
+    id: int | None = None
+
+
+class ContainerRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`GET /v1alpha2/container/{requestId}`: a request as it was made, and what became of it.
+
+    The data of layers is left out. The digests are there once the image has been pulled. E-mail and network address of
+    whoever asked are nobody's business, so they are not kept here.
+    """
+
+    id: str
+    user: UserRef | None = None
+    workspace_id: int | None = None
+    container_image: str | None = None
+    container_file: str | None = None
+    container_config: ContainerConfig | None = None
+    conda_file: str | None = None
+    platform: str
+    tower_endpoint: str | None = None
+    build_repository: str | None = None
+    cache_repository: str | None = None
+    fingerprint: str | None = None
+    timestamp: datetime
+    zone_id: str
+    source_image: str
+    source_digest: str | None = None
+    wave_image: str | None = None
+    wave_digest: str | None = None
+    expiration: datetime
+    build_id: str | None = None
+    build_new: bool | None = None
+    freeze: bool | None = None
+    mirror: bool
+
+
+class RequestPart(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    user: UserRef | None = None
+    workspace_id: int | None = None
+    container_image: str | None = None
+    container_config: ContainerConfig | None = None
+    platform: str
+    tower_endpoint: str | None = None
+    fingerprint: str | None = None
+    timestamp: datetime
+    zone_id: str
+
+
+class BuildPart(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    container_file: str | None = None
+    conda_file: str | None = None
+    build_repository: str | None = None
+    cache_repository: str | None = None
+    build_id: str | None = None
+    build_new: bool | None = None
+    freeze: bool | None = None
+
+
+class ImagePart(Struct, frozen=True, omit_defaults=True):
+    image: str | None = None
+    digest: str | None = None
+
+
+class TokenDescription(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`GET /container-token/{token}`: the same record in the form of the first version of the API."""
+
+    token: str
+    expiration: datetime
+    request: RequestPart
+    build: BuildPart
+    source: ImagePart
+    wave: ImagePart

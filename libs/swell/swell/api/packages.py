@@ -1,14 +1,17 @@
 """What clients send under `packages`: names of packages, and how to put them into an image.
 
-Source: Wave's public API. The defaults are Wave's; a member that is explicitly null or empty drops its step.
+Source: Wave's public API. The defaults are Wave's; base packages that are explicitly null or empty are none.
 """
 
 from enum import StrEnum
 
 from msgspec import Struct
 
-BASE_PACKAGES = "conda-forge::procps-ng"
+MAMBA_IMAGE = "mambaorg/micromamba:1.5.10-noble"
+PIXI_IMAGE = "public.cr.seqera.io/wave/pixi:0.61.0-noble"
+R_IMAGE = "rocker/r-ver:4.4.1"
 BASE_IMAGE = "ubuntu:24.04"
+BASE_PACKAGES = "conda-forge::procps-ng"
 
 
 class PackageType(StrEnum):
@@ -19,7 +22,7 @@ class PackageType(StrEnum):
 class CondaOpts(Struct, frozen=True, rename="camel"):
     """How micromamba builds an environment; `commands` are lines for the end of the container file."""
 
-    mamba_image: str | None = "mambaorg/micromamba:1.5.10-noble"
+    mamba_image: str | None = MAMBA_IMAGE
     commands: tuple[str, ...] | None = None
     base_packages: str | None = BASE_PACKAGES
     base_image: str | None = BASE_IMAGE
@@ -28,7 +31,7 @@ class CondaOpts(Struct, frozen=True, rename="camel"):
 class PixiOpts(Struct, frozen=True, rename="camel"):
     """How pixi builds an environment."""
 
-    pixi_image: str | None = "public.cr.seqera.io/wave/pixi:0.61.0-noble"
+    pixi_image: str | None = PIXI_IMAGE
     commands: tuple[str, ...] | None = None
     base_packages: str | None = BASE_PACKAGES
     base_image: str | None = BASE_IMAGE
@@ -37,7 +40,7 @@ class PixiOpts(Struct, frozen=True, rename="camel"):
 class CranOpts(Struct, frozen=True, rename="camel"):
     """How R packages are installed; `base_packages` are Debian's."""
 
-    r_image: str | None = "rocker/r-ver:4.4.1"
+    r_image: str | None = R_IMAGE
     commands: tuple[str, ...] | None = None
     base_packages: str | None = "littler r-cran-docopt"
 

@@ -127,7 +127,7 @@ async def _handle(message: Msg, kind: type[M], handle: Handler[M], lease: timede
         except asyncio.CancelledError:
             await message.nak()
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001  an edge: whatever it was, the message is not lost
             log.exception("message put back", subject=message.subject, id=content.id)
             await message.nak(delay=10)
         finally:

@@ -19,7 +19,8 @@ class Message(Struct, frozen=True, kw_only=True):
 class BuildJob(Message, frozen=True, kw_only=True):
     """Build *containerfile* and push the image as *target_image*; `id` is the build id.
 
-    `context` is the digest of a gzipped tar in the store.
+    `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
+    `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`.
     """
 
     subject: ClassVar[str] = "jobs.build"
@@ -28,10 +29,30 @@ class BuildJob(Message, frozen=True, kw_only=True):
     containerfile: str
     platform: str
     context: Digest | None = None
+    environment: str | None = None
+    layers: tuple[Digest, ...] = ()
+    organisation: str = ""
+
+
+class Question(Message, frozen=True, kw_only=True):
+    """A job whose asker waits for an answer on the subject `reply`, but no longer than until `deadline`."""
+
+    reply: str
+    deadline: datetime
+
+
+class InspectJob(Question, frozen=True, kw_only=True):
+    """Look at *image* in its registry; where it is an index and there is a *platform*, at the image for that one."""
+
+    subject: ClassVar[str] = "jobs.inspect"
+
+    image: str
+    platform: str | None = None
 
 
 class BuildDone(Message, frozen=True, kw_only=True):
-    """A build has ended, well or not; its result is in the store. `id` is the build id."""
+    """A build has ended, well or not; its result is in the store. `id` is the build id, `organisation` whose it was
+    if it was anybody's."""
 
     subject: ClassVar[str] = "events.build.done"
 
@@ -39,12 +60,23 @@ class BuildDone(Message, frozen=True, kw_only=True):
     platform: str
     succeeded: bool
     finished: datetime
+    organisation: str = ""
+
+
+class TokenRevoked(Message, frozen=True, kw_only=True):
+    """A token opens nothing any more; `id` is the token. Every gateway forgets it."""
+
+    subject: ClassVar[str] = "events.token.revoked"
 
 
 class ImagesPulled(Message, frozen=True, kw_only=True):
-    """One gateway has answered `count` manifest requests on `day` (UTC, 2026-11-23) since it last told."""
+    """One gateway has sent `count` image manifests on `day` (UTC, 2026-11-23) since it last told: all of them for
+    `architecture` (amd64), for people of `organisation` or anonymous ones, and with Fusion in them or without."""
 
     subject: ClassVar[str] = "events.image.pulled"
 
     day: str
     count: int
+    architecture: str = ""
+    organisation: str = ""
+    fusion: bool = False

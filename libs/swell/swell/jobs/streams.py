@@ -5,7 +5,7 @@ forgotten by age. Everything is on disk and bounded.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import nats
@@ -69,7 +69,16 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
     try:
         yield Nats(client, stream)
     finally:
+        await _leave(client)
+
+
+async def _leave(client: Client) -> None:
+    """Send what is waiting to be sent; at once when there is nobody to send it to."""
+    try:
         await client.drain()
+    except NatsError:
+        with suppress(OSError):  # what was waiting is written into the broken connection
+            await client.close()
 
 
 async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:

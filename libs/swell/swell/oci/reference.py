@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from swell.errors import BadRequest, DigestInvalid, ManifestUnknown
 from swell.oci.digest import Digest, parse_digest
 
+BLOB_SCHEME = "docker://"
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
@@ -98,13 +99,18 @@ def _split_registry(name: str) -> tuple[str, str]:
     if not slash or not (first == "localhost" or "." in first or ":" in first):
         registry, repository = DOCKER_HUB, name
     else:
-        registry, repository = _parse_registry(first.lower()), rest
+        registry, repository = parse_registry(first.lower()), rest
     if registry == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     return registry, repository
 
 
-def _parse_registry(host: str) -> str:
+def parse_registry(host: str) -> str:
+    """Read `host[:port]` in lower case; Docker Hub's other names become docker.io.
+
+    Raises:
+        BadRequest: it is no registry.
+    """
     found = _REGISTRY.fullmatch(host)
     if not found or not 0 < int(found[1] or "443") < 65536:
         raise BadRequest(f"'{host[:160]}' is no registry: expected host[:port]")
@@ -116,3 +122,21 @@ def _parse_digest(text: str) -> Digest:
         return parse_digest(text)
     except DigestInvalid as error:
         raise BadRequest(str(error)) from error
+
+
+def blob_location(reference: Reference, digest: Digest) -> str:
+    """Wave's address of a blob in *reference*'s repository: `docker://<registry>/v2/<repository>/blobs/<digest>`."""
+    return f"{BLOB_SCHEME}{reference.registry}/v2/{reference.repository}/blobs/{digest}"
+
+
+def parse_blob_location(location: str) -> Reference:
+    """The repository and digest that a `docker://` address names.
+
+    Raises:
+        BadRequest, DigestInvalid: it is not of that form.
+    """
+    registry, v2, path = location.removeprefix(BLOB_SCHEME).partition("/v2/")
+    repository, blobs, digest = path.rpartition("/blobs/")
+    if not (location.startswith(BLOB_SCHEME) and registry and v2 and repository and blobs):
+        raise BadRequest(f"{location[:200]!r} is not of the form docker://<registry>/v2/<repository>/blobs/<digest>")
+    return parse_reference(f"{registry}/{repository}@{parse_digest(digest)}")

@@ -16,16 +16,18 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
-Q = TypeVar("Q", contravariant=True)
-A = TypeVar("A", covariant=True)
+Q_contra = TypeVar("Q_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
-class Method(Protocol[Q, A]):
+class Method(Protocol[Q_contra, A_co]):
     """A unary method of a generated stub."""
 
     def __call__(
-        self, request: Q, *, timeout: float, metadata: tuple[tuple[str, str], ...], wait_for_ready: bool
-    ) -> Awaitable[A]: ...
+        self, request: Q_contra, *, timeout: float, metadata: tuple[tuple[str, str], ...], wait_for_ready: bool
+    ) -> Awaitable[A_co]: ...
 
 
 @asynccontextmanager

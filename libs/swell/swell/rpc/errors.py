@@ -6,11 +6,9 @@ from typing import Any
 
 import grpc
 
-from swell import errors
-from swell.errors import SwellError, Unavailable
-from swell.log import log
+from swell.errors import Unavailable
+from swell.failures import Failure
 
-_CLASSES = {cls.__name__: cls for cls in errors.every_class()}
 _LONGEST = 2000  # bytes of a message; each may become three, and gRPC drops a call with more than 8 KiB of trailers
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -26,17 +24,16 @@ _STATUS = {
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
     """End the call with *error*; what nobody foresaw goes to the log and leaves as UNKNOWN."""
-    if not isinstance(error, SwellError):
-        log.error("call failed", exc_info=error)
-        error = SwellError()
-    trailer = [("swell-code", type(error).__name__)]
-    if error.retry_after is not None:
-        trailer.append(("retry-after", str(error.retry_after)))
-    await context.abort(_STATUS.get(error.status, grpc.StatusCode.UNKNOWN), _short(error), tuple(trailer))
+    failure = Failure.of(error)
+    trailer = [("swell-code", failure.kind)]
+    if failure.retry_after is not None:
+        trailer.append(("retry-after", str(failure.retry_after)))
+    status = _STATUS.get(failure.error.status, grpc.StatusCode.UNKNOWN)
+    await context.abort(status, _short(failure.message), tuple(trailer))
 
 
-def _short(error: SwellError) -> str:
-    return str(error).encode()[:_LONGEST].decode(errors="ignore")
+def _short(message: str) -> str:
+    return message.encode()[:_LONGEST].decode(errors="ignore")
 
 
 @asynccontextmanager
@@ -50,9 +47,10 @@ async def raised_again(callee: str) -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         trailer = dict(error.trailing_metadata() or ())
-        if cls := _CLASSES.get(str(trailer.get("swell-code"))):
+        if kind := trailer.get("swell-code"):
             retry_after = trailer.get("retry-after")
-            raise cls(error.details() or "", retry_after=int(retry_after) if retry_after else None) from error
+            told = Failure(str(kind), error.details() or "", int(retry_after) if retry_after else None)
+            raise told.error from error
         if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             raise Unavailable(f"the {callee} does not answer") from error
         raise

@@ -1,4 +1,4 @@
-"""The answering side of gRPC: a server with health, whose servicers raise our errors and log under the caller's trace."""
+"""The answering side of gRPC: a server with health; its servicers raise our errors and log under the caller's trace."""
 
 import time
 import uuid

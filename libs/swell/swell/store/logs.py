@@ -11,3 +11,8 @@ def log_subject(build_id: str) -> str:
 def log_key(build_id: str) -> str:
     """The key of the whole log in the bucket swell-logs."""
     return f"{build_id}.log"
+
+
+def lock_key(build_id: str) -> str:
+    """The key of the lock file that a build of packages made, in the same bucket."""
+    return f"{build_id}.lock"

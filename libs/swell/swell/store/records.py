@@ -11,7 +11,7 @@ from swell.oci.digest import Digest
 class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A build as it was asked for. Written once by the gateway, before the job is published.
 
-    `context` is the digest of a gzipped tar in the store.
+    `context`, `environment` and `layers` are what the context is made of, as in a `BuildJob`.
     """
 
     container_id: str
@@ -20,6 +20,9 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: str
     created: datetime
     context: Digest | None = None
+    environment: str | None = None
+    layers: tuple[Digest, ...] = ()
+    organisation: str = ""
 
 
 class Reason(StrEnum):

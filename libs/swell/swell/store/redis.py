@@ -29,11 +29,13 @@ async def connect(url: str) -> AsyncIterator["Redis"]:
         socket_connect_timeout=3,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, (RedisConnectionError, RedisTimeoutError)),
     )
-    async with Redis(connection_pool=pool) as redis:
-        with translated():
-            await redis.ping()
-        yield redis
-    await pool.aclose()
+    try:
+        async with Redis(connection_pool=pool) as redis:
+            with translated():
+                await redis.ping()
+            yield redis
+    finally:
+        await pool.aclose()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Build contexts: unpacking an archive that a stranger made."""
 
 import gzip
+import os
+import shutil
 import tarfile
 import zlib
 from functools import partial
@@ -33,6 +35,22 @@ def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
                 members.extract(member, directory, filter=partial(_filter, owner))
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
         raise _refused(str(error)) from error
+
+
+def add(path: Path, content: IO[bytes], *, owner: int) -> None:
+    """Write *content* to *path* in a context; what an archive has put there makes place, be it a link.
+
+    Raises:
+        BuildFailure: there is a directory of that name.
+        OSError: the disk does not take it.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError as error:
+        raise _refused(f"{path.name} is a directory there") from error
+    with path.open("xb") as file:
+        shutil.copyfileobj(content, file)
+    os.chown(path, owner, owner)
 
 
 def _filter(owner: int, member: tarfile.TarInfo, directory: str) -> tarfile.TarInfo:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +21,7 @@ from msgspec import structs
 
 from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
-from builder.adapters.context import unpack
+from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
 from builder.adapters.room import Room
 from builder.build import Recipe, Tell
@@ -117,12 +118,17 @@ class BuildahEngine:
                 cgroups.remove(group)
 
     def _prepare(self, room: Room, recipe: Recipe) -> None:
-        files = buildah.configuration(self._settings.insecure_registries)
+        files, context = buildah.configuration(self._settings.insecure_registries), room.work / "context"
         with _disk_trouble():
             room.furnish(files | {"Containerfile": recipe.containerfile})
             if recipe.context:
                 limit = self._settings.context_limit
-                unpack(recipe.context, room.work / "context", limit=limit, owner=room.user_id)
+                unpack(recipe.context, context, limit=limit, owner=room.user_id)
+            if recipe.environment is not None:
+                add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+            for name, path in recipe.files.items():
+                with path.open("rb") as source:
+                    add(context / name, source, owner=room.user_id)
 
     async def _prove(self) -> None:
         if missing := _missing(self._settings.isolation):

@@ -11,12 +11,15 @@ from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
 from swell.log import log
-from swell.store.logs import log_key, log_subject
+from swell.store.logs import lock_key, log_key, log_subject
 from swell.store.objects import Objects
 
 TOGETHER = 0.05  # seconds; lines that come within are one message
 MESSAGE = 64 << 10  # bytes of lines in one message
 LIMIT = 256 << 20  # bytes of a log that are kept
+
+
+_TEXT = "text/plain; charset=utf-8"
 
 
 class BuildLogs:
@@ -29,6 +32,9 @@ class BuildLogs:
 
     def open(self, build_id: str) -> "BuildLog":
         return BuildLog(build_id, self._stream, self._objects, self._folder / log_key(build_id))
+
+    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+        await self._objects.put(lock_key(build_id), lock, _TEXT)
 
 
 class BuildLog:
@@ -64,7 +70,7 @@ class BuildLog:
             await self._flush()
             self._file.close()
             if error is None:
-                await self._objects.put_file(log_key(self._build_id), self._path, "text/plain; charset=utf-8")
+                await self._objects.put_file(log_key(self._build_id), self._path, _TEXT)
         finally:
             self._file.close()
             self._path.unlink(missing_ok=True)

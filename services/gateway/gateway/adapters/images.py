@@ -7,6 +7,7 @@ from cachetools import LRUCache, TTLCache
 from grpc.aio import Channel
 
 from gateway.domain.grant import Grant
+from gateway.follow import Resolved
 from gateway.pull import Location
 from swell.api.containers import ContainerLayer
 from swell.flights import Flights
@@ -44,6 +45,10 @@ class RemoteImages:
         request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest)
         answer = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
         return Location(answer.url, answer.size, answer.media_type, answer.expires)
+
+    async def resolved(self, token: str) -> Resolved:
+        answer = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
+        return Resolved(answer.source or None, answer.wave or None)
 
     async def keep(self, layer: ContainerLayer) -> None:
         """Have the gzipped tar at *layer*'s web address in the store, verified, within 60 s."""

@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildJob
+from swell.jobs.messages import BuildJob, TokenRevoked
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.store.redis import translated
@@ -15,6 +15,14 @@ class JobQueue:
 
     async def put(self, job: BuildJob) -> None:
         await publish(self._nats.stream, job)
+
+
+class RevocationNews:
+    def __init__(self, nats: Nats) -> None:
+        self._nats = nats
+
+    async def revoked(self, token: str) -> None:
+        await publish(self._nats.stream, TokenRevoked(id=token))
 
 
 class Backends:

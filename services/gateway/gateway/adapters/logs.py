@@ -9,7 +9,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
-from swell.store.logs import log_key, log_subject
+from swell.store.logs import lock_key, log_key, log_subject
 from swell.store.objects import Objects
 
 STREAM = "LOGS"
@@ -23,10 +23,15 @@ class BuildLogs:
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         if await self._objects.size(log_key(build_id)) is None:
             return None
-        return self._stored(build_id)
+        return self._stored(log_key(build_id))
 
-    async def _stored(self, build_id: str) -> AsyncIterator[bytes]:
-        async with self._objects.open(log_key(build_id)) as pieces:
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        if await self._objects.size(lock_key(build_id)) is None:
+            return None
+        return self._stored(lock_key(build_id))
+
+    async def _stored(self, key: str) -> AsyncIterator[bytes]:
+        async with self._objects.open(key) as pieces:
             async for piece in pieces:
                 yield piece
 

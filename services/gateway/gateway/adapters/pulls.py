@@ -1,4 +1,4 @@
-"""Counting pulls without costing any: a number in process, told to the metrics service once a second."""
+"""Counting pulls without costing any: numbers in process, told to the metrics service once a second."""
 
 import asyncio
 import uuid
@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 
 from nats.js import JetStreamContext
 
+from gateway.domain.grant import Grant
+from gateway.domain.pulled import Architectures, Pulled, has_fusion
 from swell.errors import Unavailable
 from swell.jobs.messages import ImagesPulled
 from swell.jobs.publish import publish
 from swell.log import log
+from swell.oci.document import Document
 
 EVERY = 1.0  # seconds; what a gateway that is killed may forget
 
@@ -18,13 +21,19 @@ EVERY = 1.0  # seconds; what a gateway that is killed may forget
 class PullTally:
     def __init__(self, stream: JetStreamContext) -> None:
         self._stream = stream
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[Pulled] = Counter()
+        self._architectures = Architectures()
         self._saying: ImagesPulled | None = None
         self._news = asyncio.Event()
 
-    def pulled(self) -> None:
-        """One image manifest was sent."""
-        self._counts[datetime.now(UTC).date().isoformat()] += 1
+    def pulled(self, grant: Grant, document: Document) -> None:
+        """*document* was sent, by *grant*: an image is a pull; an index tells what machines its images are for."""
+        if document.is_index:
+            self._architectures.learn(document)
+            return
+        day = datetime.now(UTC).date().isoformat()
+        architecture = self._architectures.of(document, grant)
+        self._counts[Pulled(day, architecture, grant.organisation, has_fusion(grant.container_config))] += 1
         self._news.set()
 
     async def tell(self) -> None:
@@ -51,8 +60,8 @@ class PullTally:
             self._saying = None
 
     def _next(self) -> ImagesPulled:
-        """The event that may have been stored, with its id, so that it counts once; else the count of another day."""
+        """The event that may have been stored, with its id, so that it counts once; else one of other pulls."""
         if self._saying is None:
-            day, count = self._counts.popitem()
-            self._saying = ImagesPulled(id=uuid.uuid4().hex, day=day, count=count)
+            pulled, count = self._counts.popitem()
+            self._saying = ImagesPulled(id=uuid.uuid4().hex, count=count, **pulled._asdict())
         return self._saying

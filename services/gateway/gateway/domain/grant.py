@@ -12,7 +12,9 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`image` is what stands behind the token; with `build_id`, only once that build has succeeded.
 
     `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
-    digest, so their `data:` locations are empty here.
+    digest, so their `data:` locations are empty here. A durable image is pulled from its own registry, never through
+    the token; a dry one was only asked about. `user` is whose limit its pulls count against,
+    without one the address that pulls; `organisation` is whose use they are, nobody's without one.
     """
 
     token: str
@@ -22,6 +24,10 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: datetime
     container_config: ContainerConfig | None = None
     build_id: str | None = None
+    user: str = ""
+    organisation: str = ""
+    is_durable: bool = False
+    is_dry: bool = False
 
 
 def image_name(authority: str, token: str, image: Reference) -> str:

@@ -6,26 +6,18 @@ A name ends in the container id. Before it, a Conda environment may put its tool
 
 import re
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 
 import msgspec
 import yaml
 from msgspec import Struct
 
+from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import is_repository
 
 _SHOWN_TOOLS = 5
 _LONGEST_TAG = 80
 _LONGEST_REPOSITORY = 255  # with its registry; no client takes more
-
-
-class NameStrategy(StrEnum):
-    """Where the tools of an image go in its name."""
-
-    NONE = "none"
-    TAG_PREFIX = "tagPrefix"
-    IMAGE_SUFFIX = "imageSuffix"
 
 
 class Tool(Struct, frozen=True):

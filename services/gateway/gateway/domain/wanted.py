@@ -1,4 +1,7 @@
-"""What a container request asks for, once its text has been read: an image to serve, or one to build."""
+"""What a container request asks for, once its text has been read and its rules are kept.
+
+Source: Wave's public API; the rules stand here in the order in which Wave applies them.
+"""
 
 import base64
 import binascii
@@ -6,17 +9,43 @@ import binascii
 import msgspec
 from msgspec import Struct
 
-from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
+from gateway.domain.naming import build_repository, effective_strategy, is_within
+from gateway.domain.packages import recipe
+from swell.api.containers import (
+    BuildCompression,
+    ContainerConfig,
+    ContainerLayer,
+    ContainerRequest,
+    NameStrategy,
+    ScanMode,
+)
 from swell.errors import BadRequest, NotSupported, TooLarge
 from swell.layers import verify_layer
 from swell.oci.platform import Platform, parse_platform
-from swell.oci.reference import Reference, parse_reference
+from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
+MAX_CONDA_FILE = 50_000  # characters of base64
 MAX_LAYERS = 100
+MAX_INCLUDES = 10
 
 DATA = "data:"
 _WEB = ("http://", "https://")
+_MULTI = "linux/amd64,linux/arm64"
+
+
+class Places(Struct, frozen=True, kw_only=True):
+    """Where this server builds to: by default, and below `public` the community's images, with words kept for us."""
+
+    build: str
+    cache: str | None = None
+    public: str | None = None
+    reserved: frozenset[str] = frozenset()
+
+    def is_custom(self, repository: str | None) -> bool:
+        """Whether a client named a repository of their own."""
+        ours = (self.public, self.build, self.cache)
+        return bool(repository) and not any(is_within(repository or "", each) for each in ours)
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -25,53 +54,194 @@ class Wanted(Struct, frozen=True, kw_only=True):
     platform: Platform
     image: Reference | None = None
     containerfile: str | None = None
+    environment: str | None = None
+    template: str | None = None
     container_config: ContainerConfig | None = None
     context: ContainerLayer | None = None
+    includes: tuple[Reference, ...] = ()
+    repository: str
+    cache_repository: str | None = None
+    strategy: NameStrategy | None = None
+    compression: BuildCompression | None = None
+    sif: bool = False
+    freeze: bool = False
+    dry_run: bool = False
     blobs: dict[str, bytes]
 
 
-def read(request: ContainerRequest) -> Wanted:
-    """Understand *request*, or say what to change in it.
+def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> Wanted:
+    """Understand *request*, or say what to change in it; *legacy* is the first version of the API.
 
     Raises:
-        BadRequest, TooLarge, DigestInvalid: a field is wrong; the message names it.
+        BadRequest, TooLarge, DigestInvalid: a member is wrong, or does not go with another; the message names it.
         NotSupported: it asks for what this server does not do.
     """
-    _refuse_unsupported(request)
-    if bool(request.container_image) == bool(request.container_file):
-        raise BadRequest("give either containerImage or containerFile, one of the two")
-    blobs: dict[str, bytes] = {}
+    if len(request.conda_file or "") > MAX_CONDA_FILE:
+        raise TooLarge(f"condaFile has more than {MAX_CONDA_FILE} characters")
     image = parse_reference(request.container_image) if request.container_image else None
-    config = _config(request.container_config, blobs)
-    if image and image.digest and config:
-        raise BadRequest("containerImage is named by its digest, so nothing can be added to it; name it by its tag")
-    if request.build_context and image:
-        raise BadRequest("buildContext belongs to a containerFile; leave it out for a containerImage")
+    _check_repositories(request)
+    _check_mirror(request, image, legacy=legacy)
+    _check_sources(request, legacy=legacy)
+    _check_freeze(request, places)
+    texts = _texts(request)
+    platform = _platform(request)
+    _check_combinations(request, image, texts)
+    blobs: dict[str, bytes] = {}
     return Wanted(
-        platform=parse_platform(request.container_platform or "linux/amd64"),
+        platform=platform,
         image=image,
-        containerfile=_containerfile(request.container_file) if request.container_file else None,
-        container_config=config,
+        containerfile=texts.containerfile,
+        environment=texts.environment,
+        template=texts.template,
+        container_config=_config(request.container_config, blobs),
         context=_layer("buildContext", request.build_context, blobs) if request.build_context else None,
+        includes=tuple(parse_reference(name) for name in request.container_includes or ()),
+        repository=_repository(request, places),
+        cache_repository=_cache_repository(request, places),
+        strategy=effective_strategy(request.name_strategy, _chosen(request, places), places.public),
+        compression=request.build_compression,
+        sif=request.format == "sif",
+        freeze=request.freeze,
+        dry_run=request.dry_run,
         blobs=blobs,
     )
 
 
-def _refuse_unsupported(request: ContainerRequest) -> None:
-    if asked := request.not_yet_served():
-        raise NotSupported(f"this server does not serve {', '.join(asked)} yet; leave that out of the request")
-    if "," in (request.container_platform or ""):
-        raise NotSupported("this server builds and serves one platform a request; give one containerPlatform")
+class _Texts(Struct, frozen=True):
+    """What is to be built, as text."""
+
+    containerfile: str | None = None
+    environment: str | None = None
+    template: str | None = None
 
 
-def _containerfile(encoded: str) -> str:
-    content = _decoded("containerFile", encoded)
-    if len(content) > MAX_FILE:
-        raise TooLarge(f"containerFile has {len(content)} bytes; at most {MAX_FILE} are taken")
+def _check_repositories(request: ContainerRequest) -> None:
+    if request.mirror:
+        return
+    named = {"buildRepository": request.build_repository, "cacheRepository": request.cache_repository}
+    for member, repository in named.items():
+        if repository:
+            _check_repository(member, repository)
+
+
+def _check_repository(member: str, repository: str) -> None:
+    if "://" in repository:
+        raise BadRequest(f"{member} must not begin with a scheme such as {repository.partition('://')[0]}://")
+    if "/" not in repository:
+        raise BadRequest(f"{member} {repository!r} needs a path after the registry")
+    if ":" in repository.rpartition("/")[2]:
+        raise BadRequest(f"{member} {repository!r} must not have a tag")
+    parse_reference(repository)
+
+
+def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
+    if not request.mirror:
+        return
+    if legacy:
+        raise BadRequest("mirror needs /v1alpha2/container")
+    config = request.container_config
+    forbidden = {
+        "freeze": request.freeze,
+        "containerFile": request.container_file,
+        "containerIncludes": request.container_includes,
+        "containerConfig": config and not config.is_empty,
+    }
+    if image is None:
+        raise BadRequest("mirror needs a containerImage")
+    if taken := [name for name, value in forbidden.items() if value]:
+        raise BadRequest(f"mirror does not go with {', '.join(taken)}")
+    if not request.build_repository:
+        raise BadRequest("mirror needs a buildRepository to copy to")
+    raise NotSupported("this server does not mirror images yet")
+
+
+def _check_sources(request: ContainerRequest, *, legacy: bool) -> None:
+    if request.container_file and request.packages:
+        raise BadRequest("containerFile and packages exclude each other")
+    if legacy:
+        if request.packages:
+            raise BadRequest("packages needs /v1alpha2/container")
+        if request.name_strategy:
+            raise BadRequest("nameStrategy needs /v1alpha2/container")
+    elif request.conda_file:
+        raise BadRequest("condaFile is for /container-token only; use packages.environment")
+
+
+def _check_freeze(request: ContainerRequest, places: Places) -> None:
+    if not request.freeze or places.is_custom(request.build_repository):
+        return
+    if request.packages and not places.public:
+        raise BadRequest("freeze of packages needs a buildRepository of yours [3]")
+    if request.container_file or request.container_image:
+        raise BadRequest(f"freeze needs a buildRepository of yours [{1 if request.container_file else 2}]")
+
+
+def _texts(request: ContainerRequest) -> _Texts:
+    if request.packages:
+        made = recipe(request.packages, request.build_template, request.format == "sif")
+        return _Texts(made.containerfile, made.environment, made.template)
+    if not request.container_file:
+        return _Texts()
+    containerfile = _text("containerFile", request.container_file, MAX_FILE)
+    environment = _text("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
+    return _Texts(containerfile, environment, request.build_template)
+
+
+def _platform(request: ContainerRequest) -> Platform:
+    """The platform asked for. Two at once are a build of an index, which comes later."""
+    parts = [str(parse_platform(part.strip())) for part in (request.container_platform or "linux/amd64").split(",")]
+    if len(parts) == 1:
+        return parse_platform(parts[0])
+    if ",".join(sorted(parts)) != _MULTI:
+        raise BadRequest(f"containerPlatform {request.container_platform!r}: several platforms can be {_MULTI} only")
+    if request.format == "sif" or not (request.container_file or request.packages):
+        raise BadRequest("several platforms need a containerFile or packages, and no format sif")
+    raise NotSupported("this server does not build for several platforms at once yet")
+
+
+def _check_combinations(request: ContainerRequest, image: Reference | None, texts: _Texts) -> None:
+    if bool(image) == bool(texts.containerfile):
+        raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
+    config = request.container_config
+    if image and image.digest and config and not config.is_empty and not request.freeze:
+        raise BadRequest("containerImage is named by its digest, so nothing can be added to it but with freeze")
+    if request.build_context and not texts.containerfile:
+        raise BadRequest("buildContext belongs to a containerFile; leave it out for a containerImage")
+    if request.format == "sif" and not request.freeze:
+        raise BadRequest("format sif needs freeze")
+    if request.scan_mode not in {None, ScanMode.NONE}:
+        raise NotSupported("scanMode: this server does not scan images")
+    if len(request.container_includes or ()) > MAX_INCLUDES:
+        raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")
+
+
+def _chosen(request: ContainerRequest, places: Places) -> str:
+    return request.build_repository or (places.public if request.freeze and places.public else places.build)
+
+
+def _repository(request: ContainerRequest, places: Places) -> str:
+    return build_repository(
+        _chosen(request, places),
+        strategy=request.name_strategy,
+        public=places.public,
+        reserved=places.reserved if request.build_repository else frozenset(),
+    )
+
+
+def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
+    if places.is_custom(request.build_repository):
+        return request.cache_repository
+    return request.cache_repository or places.cache
+
+
+def _text(name: str, encoded: str, limit: int) -> str:
+    content = _decoded(name, encoded)
+    if len(content) > limit:
+        raise TooLarge(f"{name} has {len(content)} bytes; at most {limit} are taken")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise BadRequest(f"containerFile is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise BadRequest(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
@@ -93,8 +263,10 @@ def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> Contain
         verified = verify_layer(content, layer)
         blobs[str(verified.gzip_digest)] = content
         return msgspec.structs.replace(verified, location="")
-    if not layer.location.startswith(_WEB):
-        raise BadRequest(f"{name}.location must begin with data:, https:// or http://")
+    if layer.location.startswith(BLOB_SCHEME):
+        parse_blob_location(layer.location)
+    elif not layer.location.startswith(_WEB):
+        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
     return layer

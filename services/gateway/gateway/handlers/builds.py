@@ -1,5 +1,7 @@
 """`/v1alpha1/builds/{id}`: what a build was asked, how far it is, what it said."""
 
+from collections.abc import AsyncIterator
+
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -20,6 +22,23 @@ class BuildsController(Controller):
     async def status(self, build_id: FromPath[str], following: NamedDependency[Following]) -> BuildStatus:
         return await following.build_status(build_id)
 
+    @get("/condalock")
+    async def lock(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
+        return Stream(await begun(await following.lock(build_id)), media_type="text/plain")
+
     @get("/logs")
     async def logs(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
-        return Stream(await following.log(build_id), media_type="text/plain")  # Litestar adds the charset
+        return Stream(await begun(await following.log(build_id)), media_type="text/plain")  # Litestar adds the charset
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """*pieces*, the first of them fetched already: what is wrong with it is still told by the answer's status."""
+    first = await anext(pieces, None)
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        if first is not None:
+            yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_pieces()

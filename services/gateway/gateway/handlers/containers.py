@@ -1,64 +1,76 @@
-"""`/v1alpha2/container`: ask for a container, and how far it is."""
+"""`/v1alpha2/container` and `/container-token`: ask for a container, how far it is, what was asked."""
 
 from typing import Any
 
-import msgspec
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from gateway.accounts import Accounts
+from gateway.domain.answers import description
+from gateway.domain.identity import Caller
 from gateway.follow import Following
+from gateway.handlers.bodies import read
+from gateway.handlers.caller import Callers
 from gateway.provision import Provisioning
+from gateway.revoke import Revoking
 from swell.api.builds import ContainerStatus
-from swell.api.containers import ContainerAnswer, ContainerRequest
-from swell.errors import BadRequest, TooLarge
-
-MAX_BODY = 10 << 20  # bytes of a request
-_DRAINED = 5 * MAX_BODY
-
-_DECODER = msgspec.json.Decoder(ContainerRequest, strict=False)
+from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 
 
 class ContainersController(Controller):
     path = "/v1alpha2/container"
 
-    @post(status_code=200, request_max_body_size=None)  # for `read_body` minds it
+    @post(status_code=200, request_max_body_size=None)  # `read` minds it
     async def submit(
-        self, request: Request[Any, Any, Any], provisioning: NamedDependency[Provisioning]
+        self,
+        request: Request[Any, Any, Any],
+        provisioning: NamedDependency[Provisioning],
+        callers: NamedDependency[Callers],
     ) -> ContainerAnswer:
-        return await provisioning.submit(decoded(await read_body(request)))
+        wanted = await read(request, ContainerRequest)
+        return await provisioning.submit(wanted, await caller_of(request, wanted, callers))
+
+    @get("/{request_id:str}")
+    async def record(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerRecord:
+        return await following.record(request_id)
 
     @get("/{request_id:str}/status")
     async def status(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerStatus:
         return await following.request(request_id)
 
 
-async def read_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body of at most `MAX_BODY` bytes. More is read and dropped, within reason: many clients write all before they
-    read any answer, and a connection that is closed before says nothing to them.
+class TokensController(Controller):
+    """The first version of the API, for clients that still speak it."""
 
-    Raises:
-        TooLarge: it is larger.
-    """
-    size, pieces = 0, []
-    async for piece in request.stream():
-        size += len(piece)
-        if size <= MAX_BODY:
-            pieces.append(piece)
-        elif size > _DRAINED:
-            break
-    if size > MAX_BODY:
-        raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
-    return b"".join(pieces)
+    path = "/container-token"
+
+    @post(status_code=200, request_max_body_size=None)
+    async def submit(
+        self,
+        request: Request[Any, Any, Any],
+        provisioning: NamedDependency[Provisioning],
+        callers: NamedDependency[Callers],
+    ) -> ContainerAnswer:
+        wanted = await read(request, ContainerRequest)
+        return await provisioning.submit(wanted, await caller_of(request, wanted, callers), legacy=True)
+
+    @get("/{token:str}")
+    async def describe(self, token: FromPath[str], following: NamedDependency[Following]) -> TokenDescription:
+        return description(await following.record(token))
+
+    @delete("/{token:str}", status_code=200)
+    async def revoke(
+        self,
+        request: Request[Any, Any, Any],
+        token: FromPath[str],
+        revoking: NamedDependency[Revoking],
+        accounts: NamedDependency[Accounts],
+    ) -> None:
+        await accounts.admit(request.headers.get("authorization"))
+        await revoking.revoke(token)
 
 
-def decoded(body: bytes) -> ContainerRequest:
-    """Read a request's JSON as Wave's clients write it: members may be null, numbers may be strings.
-
-    Raises:
-        BadRequest: it is no JSON, or a member has the wrong type; the message names the place.
-    """
-    try:
-        return _DECODER.decode(body or b"null")
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"the request body cannot be read: {error}") from error
+async def caller_of(request: Request[Any, Any, Any], wanted: ContainerRequest, callers: Callers) -> Caller:
+    """Who sent *request*, by the key that its body brings."""
+    return await callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)

@@ -7,6 +7,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
+from gateway.identity import Unauthorized
+from gateway.limits import LimitExceeded
 from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge
 from swell.log import log
 
@@ -35,6 +37,17 @@ def oci_body(error: SwellError) -> bytes:
     return msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
 
 
+def headers_of(error: SwellError) -> dict[str, str]:
+    """When to come back, and what the limit is. Source: RFC 9110, 10.2.3; draft-ietf-httpapi-ratelimit-headers-03."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if isinstance(error, LimitExceeded):
+        limits = {"limit": error.limit, "remaining": 0, "reset": error.reset}
+        headers |= {f"ratelimit-{name}": str(number) for name, number in limits.items()}
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
     request_id = request.scope.get("state", {}).get("request_id", "")
@@ -46,6 +59,6 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Erro
     return Response(
         ErrorBody(message=str(known), code=known.code, side=known.side.value, next=known.advice, request_id=request_id),
         status_code=known.status,
-        headers={"Retry-After": str(known.retry_after)} if known.retry_after is not None else None,
+        headers=headers_of(known),
         media_type="application/json",
     )

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from litestar.types import Receive, Scope, Send
 
-from gateway.handlers.errors import described, oci_body
+from gateway.domain.grant import Grant
+from gateway.handlers.caller import ClientAddress
+from gateway.handlers.errors import described, headers_of, oci_body
 from gateway.pull import Pulls
 from swell.errors import NameInvalid, NotSupported, SwellError
 from swell.oci.digest import parse_digest
@@ -38,33 +40,35 @@ class MethodNotAllowed(NotSupported):
 
 
 class RegistryHandler:
-    """Answers what a token opens; *pulled* is told each image manifest that was sent."""
+    """Answers what a token opens; *pulled* is told each manifest or index that was sent, and by which grant."""
 
-    def __init__(self, pulls: Pulls, pulled: Callable[[], None]) -> None:
+    def __init__(self, pulls: Pulls, pulled: Callable[[Grant, Document], None], address: ClientAddress) -> None:
         self._pulls = pulls
+        self._address = address
         self._pulled = pulled
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
         method = str(scope.get("method"))
         try:
             if method not in {"GET", "HEAD"}:
                 raise MethodNotAllowed
-            status, headers, body = await self._answer(scope["raw_path"].decode("ascii", "replace"), method == "GET")
+            path = scope["raw_path"].decode("ascii", "replace")
+            status, headers, body = await self._answer(path, self._address(scope) if method == "GET" else None)
         except Exception as error:  # noqa: BLE001  the edge: every error becomes an OCI body
             status, headers, body = failure(described(error))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if method != "HEAD" else b"", "more_body": False})
 
-    async def _answer(self, raw_path: str, is_get: bool) -> tuple[int, Headers, bytes]:
+    async def _answer(self, raw_path: str, address: str | None) -> tuple[int, Headers, bytes]:
         if raw_path.rstrip("/") == "/v2":
             return 200, [_JSON, _VERSION, (b"content-length", b"2")], b"{}"
         path = parse_path(raw_path)
         if path.kind == "blobs":
             location = await self._pulls.blob(path.token, path.name, parse_digest(path.reference))
             return redirect(location.url, path.reference)
-        document = await self._pulls.manifest(path.token, path.name, path.reference)
-        if is_get and not document.is_index:
-            self._pulled()
+        grant, document = await self._pulls.manifest(path.token, path.name, path.reference, address=address)
+        if address is not None:
+            self._pulled(grant, document)
         return 200, document_headers(document), document.content
 
 
@@ -104,8 +108,7 @@ def redirect(url: str, digest: str) -> tuple[int, Headers, bytes]:
 def failure(error: SwellError) -> tuple[int, Headers, bytes]:
     body = oci_body(error)
     headers = [_JSON, _VERSION, (b"content-length", str(len(body)).encode())]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(error.retry_after).encode()))
+    headers += [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", b"GET, HEAD"))
     return error.status, headers, body

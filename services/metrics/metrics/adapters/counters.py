@@ -1,20 +1,23 @@
-"""Counters in Redis: one hash, a field for each metric and one for each of its days."""
+"""Counters in Redis: each table is a hash with a field for each organisation and one for all together."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from metrics.count import Metric
-from swell.store.redis import translated
+from metrics.domain.usage import Table, Use, tables
+from swell.store.redis import text, translated
 
-_HASH = "swell:metrics"
+_ALL = ""  # the field of all together; no organisation has that name
 _REMEMBERED = timedelta(days=8)  # a little longer than the event stream can deliver an event again
 
+# One step: the event's mark (KEYS[1]) and every table. ARGV: life of the mark, count, the fields.
 _ADD = """
-if not redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[4]) then return 0 end
-redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[3])
-redis.call('HINCRBY', KEYS[1], ARGV[1] .. '/d/' .. ARGV[2], ARGV[3])
+if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[1]) then return 0 end
+for table = 2, #KEYS do
+  for field = 3, #ARGV do redis.call('HINCRBY', KEYS[table], ARGV[field], ARGV[2]) end
+end
 return 1
 """
 
@@ -24,30 +27,54 @@ class RedisCounters:
         self._redis = redis
         self._add = redis.register_script(_ADD)
 
-    async def add(self, event_id: str, metric: Metric, day: str, count: int) -> bool:
-        keys = [_HASH, f"swell:counted:{metric}:{event_id}"]
+    async def add(self, use: Use) -> bool:
+        keys = [f"swell:counted:{use.event_id}", *map(_key, tables(use))]
+        life = int(_REMEMBERED.total_seconds())
         with translated():
-            return bool(await self._add(keys=keys, args=[metric, day, count, int(_REMEMBERED.total_seconds())]))
+            return bool(await self._add(keys=keys, args=[life, use.count, *_fields(use)]))
 
-    async def total(self, metric: Metric, day: str | None) -> int:
+    async def of_one(self, table: Table, organisation: str) -> int:
         with translated():
-            return int(await self._redis.hget(_HASH, f"{metric}/d/{day}" if day else metric) or 0)
+            return int(await self._redis.hget(_key(table), organisation) or 0)
+
+    async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
+        with translated():
+            found = await self._redis.hgetall(_key(table))
+        counts = {text(field): int(count) for field, count in found.items()}
+        return counts.pop(_ALL, 0), counts
+
+
+def _key(table: Table) -> str:
+    return f"swell:usage:{table.metric}:{table.day or 'ever'}:{table.architecture or 'any'}"
+
+
+def _fields(use: Use) -> list[str]:
+    return [_ALL, use.organisation] if use.organisation else [_ALL]
 
 
 class MemoryCounters:
-    """The twin of RedisCounters for unit tests."""
+    """The twin of RedisCounters: for unit tests, and for counting the events again."""
 
     def __init__(self) -> None:
-        self._seen: set[tuple[str, Metric]] = set()
-        self._counts: Counter[tuple[Metric, str | None]] = Counter()
+        self._seen: set[str] = set()
+        self._tables: dict[Table, Counter[str]] = {}
 
-    async def add(self, event_id: str, metric: Metric, day: str, count: int) -> bool:
-        if (event_id, metric) in self._seen:
+    async def add(self, use: Use) -> bool:
+        if use.event_id in self._seen:
             return False
-        self._seen.add((event_id, metric))
-        self._counts[metric, None] += count
-        self._counts[metric, day] += count
+        self._seen.add(use.event_id)
+        for table in tables(use):
+            self._tables.setdefault(table, Counter()).update(dict.fromkeys(_fields(use), use.count))
         return True
 
-    async def total(self, metric: Metric, day: str | None) -> int:
-        return self._counts[metric, day]
+    async def of_one(self, table: Table, organisation: str) -> int:
+        return self._tables.get(table, Counter())[organisation]
+
+    async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
+        counts = dict(self._tables.get(table, {}))
+        return counts.pop(_ALL, 0), counts
+
+    @property
+    def tables(self) -> list[Table]:
+        """Those in which something was counted."""
+        return list(self._tables)

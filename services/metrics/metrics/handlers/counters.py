@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from metrics.count import Counting, Metric
+from metrics.count import Counting
+from metrics.domain.usage import Metric, Table
 from swell.errors import BadRequest
 from swell.rpc.server import Context, answer
 from swell.rpc.v1 import counters_pb2 as pb
@@ -21,4 +22,6 @@ class CountersHandler(CountersServicer):
     async def _count(self, request: pb.GetCountRequest) -> pb.GetCountResponse:
         if request.metric not in set(Metric):
             raise BadRequest(f"there is no metric {request.metric!r}; there are {', '.join(Metric)}")
-        return pb.GetCountResponse(count=await self._counting.total(Metric(request.metric), request.day or None))
+        table = Table(Metric(request.metric), request.day or None, request.architecture or None)
+        usage = await self._counting.usage(table, request.organisation)
+        return pb.GetCountResponse(count=usage.count, organisations=usage.organisations)

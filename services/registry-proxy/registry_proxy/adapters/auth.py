@@ -74,7 +74,7 @@ class Authorizer:
         if challenge is None:
             return None
         if challenge.scheme == "bearer":
-            _check_realm(challenge, endpoint)
+            check_realm(challenge, endpoint)
             self._drop(self._key(challenge, reference), refused)
         self._challenges[reference.registry] = challenge
         answer = await self._answer(challenge, reference)
@@ -119,7 +119,7 @@ def _scope(reference: Reference) -> str:
     return f"repository:{reference.repository}:pull"
 
 
-def _check_realm(challenge: Challenge, endpoint: URL) -> None:
+def check_realm(challenge: Challenge, endpoint: URL) -> None:
     """Credentials go to the realm that the registry names, but never less protected than to the registry itself."""
     try:
         realm = URL(challenge.parameters["realm"])

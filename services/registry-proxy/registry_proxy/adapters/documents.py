@@ -4,11 +4,13 @@ from datetime import datetime
 
 from redis.asyncio import Redis
 
+from registry_proxy.pull import Digests
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.store.redis import text, translated
 
 _ROOT = b"root"
+_SOURCE = b"source"
 
 
 class RedisDocuments:
@@ -30,13 +32,19 @@ class RedisDocuments:
         with translated():
             return _decoded(await self._redis.get(_config(digest)))
 
-    async def put_config(self, config: Document, expires: datetime) -> None:
+    async def made_config(self, token: str, digest: Digest) -> bool:
+        with translated():
+            return bool(await self._redis.hexists(_image(token), _made(digest)))
+
+    async def put_config(self, token: str, config: Document, expires: datetime) -> None:
         """Kept until the last token that leads to it expires."""
         until = int(expires.timestamp())
         with translated():
             async with self._redis.pipeline() as pipe:
                 pipe.set(_config(config.digest), _encoded(config), nx=True, exat=until)
                 pipe.expireat(_config(config.digest), until, gt=True)
+                pipe.hset(_image(token), _made(config.digest), "")
+                pipe.expireat(_image(token), until)
                 await pipe.execute()
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
@@ -46,13 +54,19 @@ class RedisDocuments:
                 pipe.expireat(_image(token), int(expires.timestamp()))
                 await pipe.execute()
 
-    async def put_root(self, token: str, manifest: Document, expires: datetime) -> Document:
+    async def digests(self, token: str) -> Digests | None:
+        with translated():
+            source, wave = await self._redis.hmget(_image(token), _SOURCE, _ROOT)
+        return Digests(Digest(text(source)), Digest(text(wave))) if source and wave else None
+
+    async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
         with translated():
             async with self._redis.pipeline() as pipe:
                 pipe.hset(_image(token), manifest.digest, _encoded(manifest))
                 pipe.hsetnx(_image(token), _ROOT, manifest.digest)
+                pipe.hsetnx(_image(token), _SOURCE, source)
                 pipe.expireat(_image(token), int(expires.timestamp()))
-                _, first, _ = await pipe.execute()
+                _, first, _, _ = await pipe.execute()
         return manifest if first else await self.root(token) or manifest
 
 
@@ -73,3 +87,7 @@ def _image(token: str) -> str:
 
 def _config(digest: Digest) -> str:
     return f"swell:config:{digest}"
+
+
+def _made(digest: Digest) -> str:
+    return f"made:{digest}"

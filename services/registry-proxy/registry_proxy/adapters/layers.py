@@ -1,6 +1,8 @@
 """Layers that are added by URL: fetched once, verified, and kept in S3 from then on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,12 +12,14 @@ import aiohttp
 from yarl import URL
 
 from registry_proxy.adapters.answers import failure
+from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge
 from swell.flights import Flights
 from swell.layers import LayerMeter
 from swell.log import log
 from swell.oci.digest import Digest, parse_digest
+from swell.oci.reference import BLOB_SCHEME, parse_blob_location
 from swell.outbound import follow, pieces, translated
 from swell.store.blobs import Blobs
 
@@ -27,10 +31,16 @@ class Layers:
     """Keeps the layers that container configs name. At most four are fetched at once."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, blobs: Blobs, limit: int = 2 << 30, tar_limit: int = 16 << 30
+        self,
+        session: aiohttp.ClientSession,
+        upstream: RegistryUpstream,
+        blobs: Blobs,
+        limit: int = 2 << 30,
+        tar_limit: int = 16 << 30,
     ) -> None:
         """*limit* is of the gzip, *tar_limit* of what it inflates to, in bytes."""
         self._session = session
+        self._upstream = upstream
         self._blobs = blobs
         self._limit = limit
         self._tar_limit = tar_limit
@@ -51,7 +61,7 @@ class Layers:
         """
         digest = _complete(layer)
         size = await self._blobs.size(digest)
-        if size is None and not layer.location.startswith(("http://", "https://")):
+        if size is None and not layer.location.startswith(("http://", "https://", BLOB_SCHEME)):
             raise BlobUnknown(f"the layer {digest} is not kept here any more: submit it again")
         if size is None:
             await self._fetching.join(layer, lambda: self._fetch(digest, layer))
@@ -59,25 +69,36 @@ class Layers:
             raise DigestInvalid(f"the layer {digest} has {size} bytes, not {layer.gzip_size} as the request says")
 
     async def _fetch(self, digest: Digest, layer: ContainerLayer) -> None:
-        url = URL(layer.location)
-        with translated(url), TemporaryDirectory(prefix="swell-layer-") as directory:
+        with TemporaryDirectory(prefix="swell-layer-") as directory:
             path = Path(directory) / "layer"
             async with self._slots, asyncio.timeout(DEADLINE.total_seconds()):
-                await self._download(url, path, layer)
+                async with self._open(layer) as body:
+                    await self._download(body, path, layer)
                 await self._blobs.put_file(digest, path)
-        log.info("layer kept", digest=digest, size=layer.gzip_size, host=url.host)
+        log.info("layer kept", digest=digest, size=layer.gzip_size, location=layer.location[:200])
 
-    async def _download(self, url: URL, path: Path, layer: ContainerLayer) -> None:
+    @asynccontextmanager
+    async def _open(self, layer: ContainerLayer) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes at *layer*'s location: a web address, or a blob in a registry."""
+        if layer.location.startswith(BLOB_SCHEME):
+            async with self._upstream.read_blob(parse_blob_location(layer.location)) as body:
+                yield body
+            return
+        url = URL(layer.location)
+        with translated(url):
+            async with await follow(self._session, "GET", url, {"Accept": "*/*"}) as response:
+                if response.status != 200:
+                    raise failure(response.status, response.headers, f"the layer at {url.authority}", BlobUnknown)
+                yield pieces(response)
+
+    async def _download(self, body: AsyncIterator[bytes], path: Path, layer: ContainerLayer) -> None:
         meter, left = LayerMeter(self._tar_limit), self._limit
-        async with await follow(self._session, "GET", url, {"Accept": "*/*"}) as response:
-            if response.status != 200:
-                raise failure(response.status, response.headers, f"the layer at {url.authority}", BlobUnknown)
-            with path.open("wb") as file:
-                async for piece in pieces(response):
-                    left -= len(piece)
-                    if left < 0:
-                        raise TooLarge(f"the layer at {url.authority} has more than {self._limit} bytes")
-                    await asyncio.to_thread(_take, piece, meter, file)
+        with path.open("wb") as file:
+            async for piece in body:
+                left -= len(piece)
+                if left < 0:
+                    raise TooLarge(f"the layer {layer.gzip_digest} has more than {self._limit} bytes")
+                await asyncio.to_thread(_take, piece, meter, file)
         await asyncio.to_thread(meter.finish, layer)
 
 

@@ -55,6 +55,10 @@ class RegistryUpstream:
         self._authorizer = Authorizer(session, keyring)
         self._insecure = insecure
 
+    def host_name(self, registry: str) -> str:
+        """The address of *registry*, with its scheme."""
+        return str(endpoint(registry, self._insecure))
+
     async def fetch_manifest(self, reference: Reference) -> Document:
         """Read the manifest or index that *reference* names; at most 4 MiB, within 30 s after its headers.
 
@@ -108,6 +112,18 @@ class RegistryUpstream:
             target = redirect_of(response)
             yield Redirect(str(target)) if target else Body(pieces(response), response.content_length)
 
+    @asynccontextmanager
+    async def read_blob(self, blob: Reference) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of *blob*, a digest in a repository, wherever the registry keeps them; not verified yet.
+
+        Raises:
+            BlobUnknown: the registry does not have it.
+        """
+        if blob.digest is None:
+            raise BlobUnknown(f"{blob} names no blob")
+        async with await self._blob(follow, blob, blob.digest) as response:
+            yield pieces(response)
+
     async def _manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
         path, subject = f"manifests/{reference.reference}", f"repository '{reference}'"
         response = await self._ask(follow, method, reference, path, {"Accept": ACCEPT})
@@ -122,7 +138,7 @@ class RegistryUpstream:
         self, sender: Sender, method: str, reference: Reference, path: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Ask the registry, and once more when it wants to see other credentials than those that we showed."""
-        url = self._endpoint(reference.registry) / f"v2/{reference.repository}/{path}"
+        url = endpoint(reference.registry, self._insecure) / f"v2/{reference.repository}/{path}"
         with translated(url):
             async with asyncio.timeout(ANSWER_SECONDS):
                 shown = await self._authorizer.known(reference)
@@ -148,12 +164,14 @@ class RegistryUpstream:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
         return await sender(self._session, method, url, headers)
 
-    def _endpoint(self, registry: str) -> URL:
-        if registry == DOCKER_HUB:
-            return URL("https://registry-1.docker.io")
-        secure = URL(f"https://{registry}")
-        plain = is_loopback(secure.host or "") or not self._insecure.isdisjoint({registry, secure.host})
-        return URL(f"http://{registry}") if plain else secure
+
+def endpoint(registry: str, insecure: frozenset[str]) -> URL:
+    """Where *registry* answers: by https, or by plain http when it is on this machine or *insecure* names it."""
+    if registry == DOCKER_HUB:
+        return URL("https://registry-1.docker.io")
+    secure = URL(f"https://{registry}")
+    plain = is_loopback(secure.host or "") or not insecure.isdisjoint({registry, secure.host})
+    return URL(f"http://{registry}") if plain else secure
 
 
 def is_loopback(host: str) -> bool:

@@ -37,6 +37,11 @@ class ImagesHandler(ImagesServicer):
     ) -> pb.GetManifestResponse:
         return await answer(context, "GetManifest", partial(self._manifest, request))
 
+    async def GetDigests(  # noqa: N802
+        self, request: pb.GetDigestsRequest, context: Context
+    ) -> pb.GetDigestsResponse:
+        return await answer(context, "GetDigests", partial(self._digests, request))
+
     async def LocateBlob(  # noqa: N802
         self, request: pb.LocateBlobRequest, context: Context
     ) -> pb.LocateBlobResponse:
@@ -54,13 +59,17 @@ class ImagesHandler(ImagesServicer):
         document = await self._pulls.manifest(from_proto(request.pull), request.reference)
         return pb.GetManifestResponse(media_type=document.media_type, content=document.content)
 
+    async def _digests(self, request: pb.GetDigestsRequest) -> pb.GetDigestsResponse:
+        found = await self._pulls.digests(request.token)
+        return pb.GetDigestsResponse(source=found.source, wave=found.wave) if found else pb.GetDigestsResponse()
+
     async def _locate(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
         pull = from_proto(request.pull)
         found = await self._pulls.locate(pull, parse_digest(request.digest))
         link = Link(
             origin=found.origin,
-            registry=pull.image.registry,
-            repository=pull.image.repository,
+            registry=found.repository.registry,
+            repository=found.repository.repository,
             digest=found.descriptor.digest,
             size=found.descriptor.size,
             media_type=found.descriptor.media_type,

@@ -24,17 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bswell/rpc/v1/counters.proto\x12\x0cswell.rpc.v1\".\n\x0fGetCountRequest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x02 \x01(\t\"!\n\x10GetCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x32U\n\x08\x43ounters\x12I\n\x08GetCount\x12\x1d.swell.rpc.v1.GetCountRequest\x1a\x1e.swell.rpc.v1.GetCountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bswell/rpc/v1/counters.proto\x12\x0cswell.rpc.v1\"Z\n\x0fGetCountRequest\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\"\xa1\x01\n\x10GetCountResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12H\n\rorganisations\x18\x02 \x03(\x0b\x32\x31.swell.rpc.v1.GetCountResponse.OrganisationsEntry\x1a\x34\n\x12OrganisationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32U\n\x08\x43ounters\x12I\n\x08GetCount\x12\x1d.swell.rpc.v1.GetCountRequest\x1a\x1e.swell.rpc.v1.GetCountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swell.rpc.v1.counters_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETCOUNTRESPONSE_ORGANISATIONSENTRY']._loaded_options = None
+  _globals['_GETCOUNTRESPONSE_ORGANISATIONSENTRY']._serialized_options = b'8\001'
   _globals['_GETCOUNTREQUEST']._serialized_start=45
-  _globals['_GETCOUNTREQUEST']._serialized_end=91
-  _globals['_GETCOUNTRESPONSE']._serialized_start=93
-  _globals['_GETCOUNTRESPONSE']._serialized_end=126
-  _globals['_COUNTERS']._serialized_start=128
-  _globals['_COUNTERS']._serialized_end=213
+  _globals['_GETCOUNTREQUEST']._serialized_end=135
+  _globals['_GETCOUNTRESPONSE']._serialized_start=138
+  _globals['_GETCOUNTRESPONSE']._serialized_end=299
+  _globals['_GETCOUNTRESPONSE_ORGANISATIONSENTRY']._serialized_start=247
+  _globals['_GETCOUNTRESPONSE_ORGANISATIONSENTRY']._serialized_end=299
+  _globals['_COUNTERS']._serialized_start=301
+  _globals['_COUNTERS']._serialized_end=386
 # @@protoc_insertion_point(module_scope)

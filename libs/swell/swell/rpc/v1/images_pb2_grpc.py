@@ -46,6 +46,11 @@ class ImagesStub:
                 request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestRequest.SerializeToString,
                 response_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestResponse.FromString,
                 _registered_method=True)
+        self.GetDigests = channel.unary_unary(
+                '/swell.rpc.v1.Images/GetDigests',
+                request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsRequest.SerializeToString,
+                response_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsResponse.FromString,
+                _registered_method=True)
         self.LocateBlob = channel.unary_unary(
                 '/swell.rpc.v1.Images/LocateBlob',
                 request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobRequest.SerializeToString,
@@ -77,6 +82,13 @@ class ImagesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDigests(self, request, context):
+        """What the tag of a token's image was resolved to, once it has been pulled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LocateBlob(self, request, context):
         """Where a blob of that image can be fetched, for some minutes.
         """
@@ -103,6 +115,11 @@ def add_ImagesServicer_to_server(servicer, server):
                     servicer.GetManifest,
                     request_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestRequest.FromString,
                     response_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestResponse.SerializeToString,
+            ),
+            'GetDigests': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDigests,
+                    request_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsRequest.FromString,
+                    response_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsResponse.SerializeToString,
             ),
             'LocateBlob': grpc.unary_unary_rpc_method_handler(
                     servicer.LocateBlob,
@@ -171,6 +188,33 @@ class Images:
             '/swell.rpc.v1.Images/GetManifest',
             swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestRequest.SerializeToString,
             swell_dot_rpc_dot_v1_dot_images__pb2.GetManifestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDigests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swell.rpc.v1.Images/GetDigests',
+            swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsRequest.SerializeToString,
+            swell_dot_rpc_dot_v1_dot_images__pb2.GetDigestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

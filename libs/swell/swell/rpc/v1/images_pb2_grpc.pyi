@@ -39,6 +39,8 @@ class ImagesStub:
     """Is there such an image, and what is its digest? NOT_FOUND when there is none."""
     GetManifest: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetManifestRequest, _images_pb2.GetManifestResponse]
     """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+    GetDigests: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetDigestsRequest, _images_pb2.GetDigestsResponse]
+    """What the tag of a token's image was resolved to, once it has been pulled."""
     LocateBlob: _grpc.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]
     """Where a blob of that image can be fetched, for some minutes."""
     KeepLayer: _grpc.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]
@@ -55,6 +57,8 @@ class ImagesAsyncStub(ImagesStub):
     """Is there such an image, and what is its digest? NOT_FOUND when there is none."""
     GetManifest: _aio.UnaryUnaryMultiCallable[_images_pb2.GetManifestRequest, _images_pb2.GetManifestResponse]  # type: ignore[assignment]
     """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+    GetDigests: _aio.UnaryUnaryMultiCallable[_images_pb2.GetDigestsRequest, _images_pb2.GetDigestsResponse]  # type: ignore[assignment]
+    """What the tag of a token's image was resolved to, once it has been pulled."""
     LocateBlob: _aio.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]  # type: ignore[assignment]
     """Where a blob of that image can be fetched, for some minutes."""
     KeepLayer: _aio.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]  # type: ignore[assignment]
@@ -80,6 +84,14 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.GetManifestResponse, _abc.Awaitable[_images_pb2.GetManifestResponse]]:
         """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+
+    @_abc_1.abstractmethod
+    def GetDigests(
+        self,
+        request: _images_pb2.GetDigestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.GetDigestsResponse, _abc.Awaitable[_images_pb2.GetDigestsResponse]]:
+        """What the tag of a token's image was resolved to, once it has been pulled."""
 
     @_abc_1.abstractmethod
     def LocateBlob(

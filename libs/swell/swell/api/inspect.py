@@ -1,0 +1,130 @@
+"""What clients ask about images and credentials, and what they read back.
+
+Source: Wave's public API. What an image does not say is left out; the platform's identity that some clients send along
+(`tower*`) is ignored.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from swell.oci.digest import Digest
+
+Annotations = dict[str, str] | None
+Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class InspectRequest(Struct, frozen=True, rename="camel"):
+    """`POST /v1alpha1/inspect`."""
+
+    container_image: str | None = None
+
+
+class CredentialsRequest(Struct, frozen=True, rename="camel"):
+    """`POST /v1alpha2/validate-creds`: `registry` is `host[:port]`; scheme and path around it are ignored."""
+
+    user_name: str | None = None
+    password: str | None = None
+    registry: str | None = None
+
+    def __repr__(self) -> str:
+        return f"CredentialsRequest({self.user_name!r}, ..., {self.registry!r})"
+
+
+class LegacyCredentialsRequest(Struct, frozen=True):
+    """`POST /validate-creds`: the same, wrapped."""
+
+    request: CredentialsRequest | None = None
+
+
+class Content(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A descriptor, `size` in bytes."""
+
+    media_type: str | None = None
+    digest: Digest
+    size: Size
+    annotations: Annotations = None
+
+
+class EntryPlatform(Struct, frozen=True, omit_defaults=True):
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
+
+
+class IndexEntry(Content, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    platform: EntryPlatform | None = None
+
+
+class IndexInfo(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An index as it is, and the `digest` of its bytes."""
+
+    schema_version: int = 0
+    media_type: str | None = None
+    manifests: tuple[IndexEntry, ...]
+    digest: Digest | None = None
+
+
+class ManifestInfo(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    schema_version: int = 0
+    media_type: str | None = None
+    config: Content
+    layers: tuple[Content, ...] | None = None
+    annotations: Annotations = None
+    artifact_type: str | None = None
+
+
+class RunInfo(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How the image runs; Docker's names of the fields begin with a capital."""
+
+    host_name: str = ""
+    domain_name: str = ""
+    user: str = ""
+    attach_stdin: bool | None = None
+    attach_stdout: bool | None = None
+    attach_stderr: bool | None = None
+    tty: bool | None = None
+    env: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    image: str = ""
+    working_dir: str = ""
+    entrypoint: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+
+
+class RootFsInfo(Struct, frozen=True, omit_defaults=True):
+    type: str = ""
+    diff_ids: tuple[str, ...] = ()
+
+
+class ConfigInfo(Struct, frozen=True, omit_defaults=True):
+    """The image's config; `created` is an instant in UTC, with as many digits as the image gives."""
+
+    architecture: str = ""
+    config: RunInfo | None = None
+    container: str = ""
+    created: str = ""
+    rootfs: RootFsInfo | None = None
+
+
+class ContainerInfo(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One platform's image. `host_name` is the registry's address with its scheme; `digest` is the manifest's, also
+    where `reference`, as it was asked for, leads to an index."""
+
+    registry: str
+    host_name: str
+    image_name: str
+    reference: str
+    digest: Digest
+    config: ConfigInfo
+    manifest: ManifestInfo
+    v1: bool
+    v2: bool
+    oci: bool
+
+
+class Inspection(Struct, frozen=True, omit_defaults=True):
+    """What `POST /v1alpha1/inspect` answers: one of the two."""
+
+    container: ContainerInfo | None = None
+    index: IndexInfo | None = None

@@ -1,0 +1,54 @@
+"""Buckets of permits in Redis, counted by its own clock in one script."""
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from gateway.domain.quota import Client, Kind, Quota, Taken
+from swell.errors import Unavailable
+from swell.store.redis import translated
+
+DEADLINE = 0.5  # seconds; whoever pulls waits for it
+
+# The value is the moment, in microseconds, at which the bucket will be full; without one it is full. Every number is
+# whole and below 2^53, so Lua's doubles are exact.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local permits, step, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local full = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, now)
+local free = permits - math.ceil((full - now) / step)
+local granted = math.min(wanted, math.max(free, 0))
+full = math.max(full + granted * step, now)
+if full == now then
+    redis.call('DEL', KEYS[1])
+elseif granted ~= 0 then
+    redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000))
+end
+return {granted, math.max(full - (permits - 1) * step - now, 0), full - now}
+"""
+
+
+class RedisBuckets:
+    """One key a client and kind, which disappears when the bucket is full."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._script = redis.register_script(_TAKE)
+
+    async def take(self, kind: Kind, client: Client, quota: Quota, wanted: int) -> Taken:
+        """Take at most *wanted* permits within half a second.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        try:
+            async with asyncio.timeout(DEADLINE):
+                with translated():
+                    granted, wait, reset = await self._script([_key(kind, client)], [quota.permits, quota.step, wanted])
+        except TimeoutError:
+            raise Unavailable("the state store does not answer in time") from None
+        return Taken(int(granted), wait / 1e6, reset / 1e6)
+
+
+def _key(kind: Kind, client: Client) -> str:
+    return f"swell:limit:{kind}:user:{client.user}" if client.user else f"swell:limit:{kind}:address:{client.address}"

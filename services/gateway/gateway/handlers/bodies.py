@@ -1,0 +1,42 @@
+"""The bodies of requests: bounded, and read as Wave's clients write them."""
+
+from typing import Any, TypeVar
+
+from litestar import Request
+
+from swell.api.lenient import decode
+from swell.errors import TooLarge
+
+T = TypeVar("T")
+
+MAX_BODY = 10 << 20  # bytes of a request
+_DRAINED = 5 * MAX_BODY
+
+
+async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
+    """The JSON body of *request* as *kind*.
+
+    Raises:
+        BadRequest: it is no JSON, or a member cannot be read; the message names the place.
+        TooLarge: it has more than `MAX_BODY` bytes.
+    """
+    return decode(await read_body(request), kind)
+
+
+async def read_body(request: Request[Any, Any, Any]) -> bytes:
+    """The body of at most `MAX_BODY` bytes. More is read and dropped, within reason: many clients write all before they
+    read any answer, and a connection that is closed before says nothing to them.
+
+    Raises:
+        TooLarge: it is larger.
+    """
+    size, pieces = 0, []
+    async for piece in request.stream():
+        size += len(piece)
+        if size <= MAX_BODY:
+            pieces.append(piece)
+        elif size > _DRAINED:
+            break
+    if size > MAX_BODY:
+        raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
+    return b"".join(pieces)

@@ -1,0 +1,111 @@
+"""Who stands at the other end: the address that a request comes from, and the identity that it brings."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from litestar.types import Scope
+
+from gateway.domain.identity import Caller
+from gateway.identity import Admission
+from swell.settings import SettingsInvalid
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Fields = Iterable[tuple[bytes, bytes]]
+
+
+class ClientAddress:
+    """Finds a client's address: the socket's, unless a proxy of *trusted* is there; then *header* tells.
+
+    Each proxy appends to *header* whom it heard from, so it is read from the right, up to the first who is none of
+    ours; what stands further left is that one's own word.
+    """
+
+    def __init__(self, trusted: tuple[Network, ...] = (), header: str = "X-Forwarded-For") -> None:
+        self._trusted = trusted
+        self._header = header.lower().encode()
+
+    def __call__(self, scope: Scope) -> str:
+        """The address as text; of IPv6 the /64 network, for a client may have all of it."""
+        client = scope.get("client")
+        socket = client[0] if client else ""
+        if not self._trusted or not self._is_trusted(parse_address(socket)):
+            return client_of(socket)
+        return client_of(self._forwarded(scope["headers"], socket))
+
+    def _forwarded(self, headers: Fields, nearest: str) -> str:
+        lines = [value.decode("latin-1") for name, value in headers if name == self._header]
+        for entry in reversed(",".join(lines).split(",")):
+            if (address := parse_address(entry.strip())) is None:
+                break
+            nearest = entry.strip()
+            if not self._is_trusted(address):
+                break
+        return nearest
+
+    def _is_trusted(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._trusted)
+
+
+class Callers:
+    """Finds out who sent a request."""
+
+    def __init__(self, admission: Admission, address: ClientAddress) -> None:
+        self._admission = admission
+        self._address = address
+
+    async def of(self, scope: Scope, token: str | None = None, endpoint: str | None = None) -> Caller:
+        """Who sent the request of *scope*, whose body brought *token* and *endpoint*.
+
+        Raises:
+            Unauthorized: nobody has the token, or one is needed.
+        """
+        identity = await self._admission.admit(token, endpoint, bearer=bearer(scope["headers"]))
+        return Caller(identity, self._address(scope))
+
+
+def bearer(headers: Fields) -> str | None:
+    """The token of an `Authorization: Bearer` header, if there is one."""
+    for name, value in headers:
+        scheme, _, token = value.decode("latin-1").strip().partition(" ")
+        if name == b"authorization" and scheme.lower() == "bearer":
+            return token.strip() or None
+    return None
+
+
+@lru_cache(10_000)
+def client_of(host: str) -> str:
+    """The client behind *host*, an address with or without a port."""
+    address = parse_address(host)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address or "unknown")
+
+
+@lru_cache(10_000)
+def parse_address(text: str) -> Address | None:
+    """Read `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1` or `[2001:db8::1]:4711`; None when it is none of them.
+
+    An IPv4 address in IPv6 clothes is itself.
+    """
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read `10.0.0.0/8`, `2001:db8::/32`, or an address alone.
+
+    Raises:
+        SettingsInvalid: one of them is something else.
+    """
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise SettingsInvalid(f"SWELL_TRUSTED_PROXIES: {error}") from error

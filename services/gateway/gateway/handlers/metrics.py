@@ -1,0 +1,86 @@
+"""`/v1alpha2/metrics` and `/v1alpha3/metrics`: how much was used, for those who have an account.
+
+The path ends in `builds`, `pulls`, `fusion/pulls`, `mirrors` or `scans`; the query may have `date`, `org` and `arch`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct, structs
+
+from gateway.accounts import AccountRequired, Accounts
+from gateway.usage import Counters, Question, parse_question
+from swell.errors import NotFound
+
+_METRICS = {
+    "/builds": "builds",
+    "/pulls": "pulls",
+    "/fusion/pulls": "fusion",
+    "/mirrors": "mirrors",
+    "/scans": "scans",
+}
+_CHALLENGE = {"WWW-Authenticate": "Basic realm=Wave Authentication"}
+
+Text = FromQuery[str | None]
+Asked = Request[Any, Any, Any]
+
+
+class MetricAnswer(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`arch` is there when it was asked for, `orgs` when there is one."""
+
+    metric: str
+    arch: str = ""
+    count: int
+    orgs: Mapping[str, int] = {}
+
+
+@get("/v1alpha2/metrics/{metric:path}")
+async def metric_of_any_arch(
+    request: Asked,
+    metric: FromPath[str],
+    accounts: NamedDependency[Accounts],
+    counters: NamedDependency[Counters],
+    date: Text = None,
+    org: Text = None,
+    arch: Text = None,
+) -> MetricAnswer:
+    """The older version understands `arch` and does not heed it."""
+    question = parse_question(named(metric), date, org, arch)
+    await accounts.admit(request.headers.get("authorization"))
+    return await answer(structs.replace(question, architecture=""), counters)
+
+
+@get("/v1alpha3/metrics/{metric:path}")
+async def metric(
+    request: Asked,
+    metric: FromPath[str],
+    accounts: NamedDependency[Accounts],
+    counters: NamedDependency[Counters],
+    date: Text = None,
+    org: Text = None,
+    arch: Text = None,
+) -> MetricAnswer:
+    question = parse_question(named(metric), date, org, arch)
+    await accounts.admit(request.headers.get("authorization"))
+    return await answer(question, counters)
+
+
+def named(path: str) -> str:
+    if path not in _METRICS:
+        raise NotFound(f"there are no metrics of {path[1:80]!r}; there are {', '.join(_METRICS)}")
+    return _METRICS[path]
+
+
+async def answer(question: Question, counters: Counters) -> MetricAnswer:
+    usage = await counters.usage(question)
+    return MetricAnswer(
+        metric=question.metric, arch=question.architecture, count=usage.count, orgs=dict(usage.organisations)
+    )
+
+
+def challenge(_: Asked, __: AccountRequired) -> Response[str]:
+    """What whoever comes without an account is told, as Wave does it: no body, and the realm not in quotes."""
+    return Response("", status_code=401, headers=_CHALLENGE, media_type="text/plain")

@@ -1,0 +1,52 @@
+"""Asking registries for a client: what an image is made of, and whether they take a name and a password."""
+
+from typing import Protocol
+
+from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
+from swell.errors import BadRequest
+from swell.oci.platform import Platform, parse_platform
+from swell.oci.reference import Reference, parse_reference, parse_registry
+
+
+class Inspections(Protocol):
+    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection: ...
+
+
+class Logins(Protocol):
+    async def accepts(self, registry: str, user_name: str, password: str) -> bool: ...
+
+
+class Inspecting:
+    def __init__(self, inspections: Inspections, logins: Logins) -> None:
+        self._inspections = inspections
+        self._logins = logins
+
+    async def image(self, request: InspectRequest, platform: str | None) -> Inspection:
+        """What the registry has under the image's name: an index, or one image, for *platform* where that is given."""
+        image = _said("containerImage", request.container_image)
+        if platform and "," in platform:
+            raise BadRequest("Only one platform is allowed here")
+        return await self._inspections.inspect(parse_reference(image), parse_platform(platform) if platform else None)
+
+    async def credentials(self, request: CredentialsRequest) -> bool:
+        """Whether the registry takes the name and the password; false as well when it cannot be asked."""
+        user_name = _said("userName", request.user_name)
+        password = _said("password", request.password)
+        registry = registry_of(_said("registry", request.registry))
+        return await self._logins.accepts(registry, user_name, password)
+
+
+def registry_of(text: str) -> str:
+    """The registry that *text* names, be it a URL or with a path behind it: `docker.io` for `https://docker.io/acme`.
+
+    Raises:
+        BadRequest: it names none.
+    """
+    _, _, rest = text.strip().rpartition("://")
+    return parse_registry(rest.partition("/")[0].lower())
+
+
+def _said(name: str, value: str | None) -> str:
+    if value is None or not value.strip():
+        raise BadRequest(f"{name} is required")
+    return value

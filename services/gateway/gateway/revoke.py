@@ -1,0 +1,32 @@
+"""Taking a token away before its time."""
+
+from typing import Protocol
+
+from swell.errors import NotFound
+
+
+class Grants(Protocol):
+    async def revoke(self, token: str) -> bool:
+        """Take the grant away; answers whether there was one."""
+
+
+class News(Protocol):
+    async def revoked(self, token: str) -> None:
+        """Tell every gateway to forget *token*."""
+
+
+class Revoking:
+    def __init__(self, grants: Grants, news: News) -> None:
+        self._grants = grants
+        self._news = news
+
+    async def revoke(self, token: str) -> None:
+        """Let *token* open nothing from now on; every gateway knows within a second.
+
+        Raises:
+            NotFound: it opened nothing.
+        """
+        was_there = await self._grants.revoke(token)
+        await self._news.revoked(token)
+        if not was_there:
+            raise NotFound(f"no record for token {token}")

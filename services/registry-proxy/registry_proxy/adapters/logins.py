@@ -1,0 +1,54 @@
+"""Whether registries take a user's name and password, asked as `docker login` does.
+
+Source: distribution-spec's token authentication; RFC 9110, section 11.
+"""
+
+import asyncio
+
+import aiohttp
+from yarl import URL
+
+from registry_proxy.adapters.auth import check_realm
+from registry_proxy.adapters.upstream import endpoint
+from registry_proxy.domain.challenge import choose, parse_challenges
+from registry_proxy.domain.credentials import Credentials
+from swell.errors import UpstreamFailed
+from swell.log import log
+from swell.outbound import follow
+
+PATIENCE = 15  # seconds
+
+
+class Logins:
+    def __init__(self, session: aiohttp.ClientSession, insecure: frozenset[str] = frozenset()) -> None:
+        """Registries in *insecure*, and those on this machine, are spoken to by plain http."""
+        self._session = session
+        self._insecure = insecure
+
+    async def accepts(self, registry: str, credentials: Credentials) -> bool:
+        """Whether the door of *registry* opens to *credentials*, within 15 s: the realm of tokens that it names, else
+        its own `/v2/`. One that does not answer, or makes no sense, accepts none.
+
+        Raises:
+            AddressForbidden: the session's policy forbids its address.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                door = await self._door(endpoint(registry, self._insecure))
+                headers = {"Authorization": credentials.basic}
+                async with await follow(self._session, "GET", door, headers) as response:
+                    return response.status == 200 and response.url.origin() == door.origin()
+        except (UpstreamFailed, TimeoutError) as error:
+            log.info("credentials not checked", registry=registry, error=str(error))
+            return False
+
+    async def _door(self, address: URL) -> URL:
+        base = address / "v2/"
+        async with await follow(self._session, "GET", base, {}) as response:
+            told = response.headers.getall("WWW-Authenticate", []) if response.status == 401 else []
+        challenge = choose(parse_challenges(told))
+        if challenge is None or challenge.scheme == "basic":
+            return base
+        check_realm(challenge, base)
+        service = challenge.parameters.get("service")
+        return URL(challenge.parameters["realm"]).extend_query({"service": service} if service else {})

@@ -1,0 +1,187 @@
+"""The gateway's neighbours in memory, and a client of its HTTP surface."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+from msgspec import Struct
+
+from gateway.accounts import Accounts
+from gateway.app import create_app
+from gateway.domain.grant import Grant
+from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.wanted import Places
+from gateway.follow import Following
+from gateway.handlers.caller import Callers, ClientAddress
+from gateway.handlers.registry import RegistryHandler
+from gateway.identity import Admission, Unauthorized
+from gateway.inspect import Inspecting
+from gateway.prepare import Preparing
+from gateway.provision import Plan, Provisioning
+from gateway.pull import Pulls
+from gateway.revoke import Revoking
+from gateway.usage import Question, Usage
+from swell.errors import Unavailable
+from swell.oci.document import Document
+from swell.store.builds import MemoryBuilds
+from swell.store.records import Build
+from tests.unit.gateway.conftest import (
+    CountedBuilds,
+    FreePulls,
+    KnownEnds,
+    KnownInspections,
+    MemoryBlobs,
+    MemoryGrants,
+    MemoryImages,
+    MemoryQueue,
+    MemoryRegistry,
+)
+
+SUBMIT = "/v1alpha2/container"
+
+
+class Backends:
+    """Answer unless they are away."""
+
+    away = False
+
+    async def check(self) -> None:
+        if self.away:
+            raise Unavailable("the message queue does not answer")
+
+
+class Builds(MemoryBuilds):
+    """Fail when they are told to."""
+
+    fails: Exception | None = None
+
+    async def get(self, build_id: str) -> Build | None:
+        if self.fails:
+            raise self.fails
+        return await super().get(build_id)
+
+
+class Logs:
+    """A log that is told line by line, each when *more* lets it."""
+
+    def __init__(self) -> None:
+        self.more = asyncio.Semaphore(0)
+
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        for line in ("STEP 1: größe\n", "STEP 2\n"):
+            async with asyncio.timeout(10):
+                await self.more.acquire()
+            yield line.encode()
+
+
+class Nobody:
+    """No key is known here."""
+
+    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+        if token:
+            raise Unauthorized
+        return ANONYMOUS
+
+
+class House:
+    """The gateway's neighbours."""
+
+    def __init__(self) -> None:
+        self.grants = MemoryGrants()
+        self.builds = Builds()
+        self.registry = MemoryRegistry()
+        self.images = MemoryImages()
+        self.logs = Logs()
+        self.backends = Backends()
+        self.pulls = 0
+
+    def app(self, server_url: str) -> Any:
+        plan = Plan(
+            server_url=server_url,
+            places=Places(build="registry.example.com/team/builds"),
+            token_ttl=timedelta(hours=1),
+        )
+        provisioning = Provisioning(
+            plan,
+            self.grants,
+            self.registry,
+            self.builds,
+            MemoryQueue(),
+            MemoryBlobs(),
+            Preparing(KnownInspections()),
+            CountedBuilds(),
+        )
+        following = Following(self.grants, self.images, self.builds, self.logs, server_url)
+        pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url)
+        revoking = Revoking(self.grants, self)
+        registry = RegistryHandler(pulls, self._pulled, ClientAddress())
+        callers = Callers(Admission(Nobody(), anonymous_access=True), ClientAddress())
+        return create_app(
+            provisioning,
+            following,
+            revoking,
+            Inspecting(KnownInspections(), self),
+            Accounts({}),
+            self,
+            registry,
+            callers,
+            self.backends,
+        )
+
+    async def accepts(self, registry: str, user_name: str, password: str) -> bool:
+        return False
+
+    async def usage(self, question: Question) -> Usage:
+        return Usage(0, {})
+
+    async def revoked(self, token: str) -> None:
+        """The grants are kept in one place here, so there is nobody to tell."""
+
+    def _pulled(self, grant: Grant, document: Document) -> None:
+        self.pulls += 1
+
+
+class Answer(Struct):
+    """What came back over HTTP."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+
+class Client:
+    """Asks the gateway at *url*."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """*body* is sent as JSON unless it is bytes."""
+        data = io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()) if body is not None else None
+        headers = {"Content-Type": "application/json"} | headers
+        url = self.url + path
+        async with self.session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+            return Answer(
+                answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read()
+            )
+
+    async def get(self, path: str) -> Answer:
+        return await self.ask("GET", path)
+
+    async def submit(self, body: Any) -> Answer:
+        return await self.ask("POST", SUBMIT, body)

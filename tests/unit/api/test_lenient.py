@@ -1,0 +1,116 @@
+"""Reading requests: as tolerant as Wave's server, and never surprised."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swell.api.containers import CompressionMode, ContainerRequest
+from swell.api.lenient import decode
+from swell.errors import BadRequest
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+members = [field.encode_name for field in msgspec.structs.fields(ContainerRequest)]
+
+
+def read(**fields: object) -> ContainerRequest:
+    return decode(json.dumps(fields).encode(), ContainerRequest)
+
+
+def test_null_is_the_same_as_absent() -> None:
+    """nf-wave sends all its keys, mostly null; the command line leaves them out (B1, B2)."""
+    nulls = dict.fromkeys(members)
+
+    assert read(**nulls) == read() == ContainerRequest()
+
+
+def test_what_nobody_knows_is_ignored() -> None:
+    """B9; a newer client says more than we understand."""
+    assert read(containerImage="a", new={"x": 1}, containerConfig={"cmd": ["x"], "also": 7}).container_image == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "member", "expected"),
+    [
+        ({"containerIncludes": "a"}, "container_includes", ("a",)),
+        ({"containerImage": ["a"]}, "container_image", "a"),
+        ({"containerImage": 5}, "container_image", "5"),
+        ({"containerImage": True}, "container_image", "true"),
+        ({"towerWorkspaceId": "12"}, "tower_workspace_id", 12),
+        ({"towerWorkspaceId": 12345678901}, "tower_workspace_id", 12345678901),
+        ({"towerWorkspaceId": 1.5}, "tower_workspace_id", 1),
+        ({"towerWorkspaceId": ""}, "tower_workspace_id", None),
+        ({"freeze": "true"}, "freeze", True),
+        ({"freeze": 1}, "freeze", True),
+        ({"freeze": None}, "freeze", False),
+    ],
+)
+def test_values_are_read_as_they_are_meant(fields: dict[str, object], member: str, expected: object) -> None:
+    assert getattr(read(**fields), member) == expected
+
+
+def test_a_null_switches_off_what_is_on_by_default() -> None:
+    """`basePackages: null` means none, while leaving it out means the usual ones."""
+    off = read(packages={"type": "CONDA", "condaOpts": {"basePackages": None}}).packages
+    usual = read(packages={"type": "CONDA", "condaOpts": {}}).packages
+
+    assert off and usual and off.conda_opts and usual.conda_opts
+    assert (off.conda_opts.base_packages, usual.conda_opts.base_packages) == (None, "conda-forge::procps-ng")
+
+
+def test_compression_may_tell_its_mode_only() -> None:
+    """B20."""
+    compression = read(buildCompression={"mode": "zstd", "level": None, "force": None}).build_compression
+
+    assert compression
+    assert (compression.mode, compression.level, compression.force) == (CompressionMode.ZSTD, None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"packages":{"type":"conda"}}', r"\$\.packages\.type"),
+        (b'{"containerConfig":{"env":[{}]}}', r"\$\.containerConfig\.env"),
+        (b'{"containerConfig":{"layers":[{"gzipSize":1}]}}', r"location.*\$\.containerConfig\.layers"),
+        (b'{"freeze":"perhaps"}', r"\$\.freeze"),
+        (b'{"containerImage":"a",}', "byte"),
+        (b"", "null"),
+        (b"[]", "object"),
+        (b'{"containerImage":"\xff"}', "UTF-8|utf-8"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(body: bytes, place: str) -> None:
+    with pytest.raises(BadRequest, match=place):
+        decode(body, ContainerRequest)
+
+
+@given(st.dictionaries(st.sampled_from(members), json_values))
+def test_any_json_is_read_or_refused(fields: dict[str, object]) -> None:
+    """Whatever a member holds, there is no third way."""
+    body = json.dumps(fields, allow_nan=False, default=str) if _is_finite(fields) else "null"
+    try:
+        decode(body.encode("utf-8", "surrogatepass"), ContainerRequest)
+    except BadRequest as error:
+        assert str(error)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    try:
+        decode(body, ContainerRequest)
+    except BadRequest as error:
+        assert str(error)
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,132 @@
+"""A job becomes a recipe, and what the engine says becomes a log, a lock file and a result."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from builder.build import Building, Recipe, Tell
+from builder.domain.failure import BuildFailure
+from swell.errors import BlobUnknown
+from swell.jobs.messages import BuildDone, BuildJob
+from swell.oci.digest import Digest, digest_of
+from swell.store.builds import MemoryBuilds
+from swell.store.records import BuildResult, Reason
+
+MADE, LAYER, CONTEXT = digest_of(b"made"), digest_of(b"layer"), digest_of(b"context")
+SAID = (b"before", b">> CONDA_LOCK_START", b"@EXPLICIT", b"<< CONDA_LOCK_END", b"after")
+
+
+class SayingEngine:
+    """Says its lines, then succeeds or fails."""
+
+    def __init__(self, failure: BuildFailure | None = None, lines: tuple[bytes, ...] = SAID) -> None:
+        self._failure = failure
+        self._lines = lines
+        self.recipes: list[Recipe] = []
+
+    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        self.recipes.append(recipe)
+        for line in self._lines:
+            await tell(line)
+        if self._failure:
+            raise self._failure
+        return MADE
+
+
+class MemoryLogs:
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.locks: dict[str, bytes] = {}
+
+    @asynccontextmanager
+    async def open(self, build_id: str) -> AsyncIterator["MemoryLogs"]:
+        yield self
+
+    async def tell(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+        self.locks[build_id] = lock
+
+
+class FewContexts:
+    """Has what it was given."""
+
+    def __init__(self, *kept: Digest) -> None:
+        self._kept = kept
+
+    @asynccontextmanager
+    async def fetch(self, digest: Digest) -> AsyncIterator[Path]:
+        if digest not in self._kept:
+            raise BlobUnknown
+        yield Path(digest)
+
+
+class NoNews:
+    async def tell(self, event: BuildDone) -> None:
+        """Nobody listens."""
+
+
+JOB = BuildJob(id="bd-1_1", target_image="r/x:1", containerfile="FROM a\n", platform="linux/amd64")
+FROZEN = BuildJob(
+    id="bd-1_1",
+    target_image="r/x:1",
+    containerfile="FROM a\n",
+    platform="linux/amd64",
+    context=CONTEXT,
+    environment="dependencies: []\n",
+    layers=(LAYER,),
+)
+
+
+async def result_of(
+    job: BuildJob, engine: SayingEngine, logs: MemoryLogs, contexts: FewContexts | None = None
+) -> BuildResult:
+    class Finished(MemoryBuilds):
+        async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
+            results.append(result)
+            return result
+
+    results: list[BuildResult] = []
+    await Building(engine, Finished(), logs, contexts or FewContexts(), NoNews()).build(job, 1)
+    return results[0]
+
+
+async def test_the_lock_file_is_kept_beside_the_log() -> None:
+    """Readers of the log need not scroll past a thousand addresses."""
+    logs = MemoryLogs()
+    result = await result_of(JOB, SayingEngine(), logs)
+    assert result.succeeded
+    assert logs.lines == [b"before", b"after"]
+    assert logs.locks == {"bd-1_1": b"@EXPLICIT\n"}
+
+
+async def test_a_failed_build_has_no_lock_file() -> None:
+    """What it would lock is no image."""
+    logs = MemoryLogs()
+    result = await result_of(JOB, SayingEngine(BuildFailure(Reason.PUSH, "no room")), logs)
+    assert result.reason is Reason.PUSH
+    assert logs.locks == {}
+
+
+async def test_the_log_of_a_build_that_breaks_in_its_lock_file_is_whole() -> None:
+    """The last lines are those that matter."""
+    logs = MemoryLogs()
+    await result_of(JOB, SayingEngine(BuildFailure(Reason.RECIPE, "no cat"), SAID[:3]), logs)
+    assert logs.lines[:3] == list(SAID[:3])
+
+
+async def test_everything_of_the_context_is_in_the_recipe() -> None:
+    """An archive, the environment's file, and layers by the names that the container file has for them."""
+    engine = SayingEngine()
+    await result_of(FROZEN, engine, MemoryLogs(), FewContexts(CONTEXT, LAYER))
+    (recipe,) = engine.recipes
+    assert recipe.context == Path(CONTEXT)
+    assert recipe.environment == "dependencies: []\n"
+    assert recipe.files == {f"layer-{LAYER.removeprefix('sha256:')}.tar.gz": Path(LAYER)}
+
+
+async def test_a_layer_that_is_gone_is_told_to_the_client() -> None:
+    """Blobs do not live for ever; to send it again helps."""
+    result = await result_of(FROZEN, SayingEngine(), MemoryLogs(), FewContexts(CONTEXT))
+    assert result.reason is Reason.CONTEXT

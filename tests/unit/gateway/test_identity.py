@@ -1,0 +1,271 @@
+"""Identity: who is let in, by what they bring; and which address they come from."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.adapters.keys import ApiKey, ApiKeys, hash_of, new_key
+from gateway.domain.identity import ANONYMOUS, Caller, Identity
+from gateway.handlers.caller import Callers, ClientAddress, bearer, networks
+from gateway.handlers.errors import headers_of
+from gateway.identity import Admission, Unauthorized
+from gateway.keys import entry_of
+from swell.settings import SettingsInvalid
+
+ADA = Identity(user="ada", email="ada@example.org", organisation="engines")
+KEY = "swell_a-key"
+ENDPOINT = "https://platform.example.org/api"
+
+
+class KnownIdentities:
+    """Ada has a key."""
+
+    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+        if token not in {None, "", KEY}:
+            raise Unauthorized
+        return ADA if token else ANONYMOUS
+
+
+@pytest.fixture
+def open_door() -> Admission:
+    return Admission(KnownIdentities(), anonymous_access=True)
+
+
+@pytest.fixture
+def closed_door() -> Admission:
+    return Admission(KnownIdentities(), anonymous_access=False)
+
+
+@pytest.mark.parametrize("endpoint", [None, ENDPOINT])
+async def test_who_brings_a_known_token_is_known(open_door: Admission, closed_door: Admission, endpoint: str) -> None:
+    """Nextflow sends the Platform's address with every token, also with one of ours."""
+    for door in (open_door, closed_door):
+        assert await door.admit(KEY, endpoint) == ADA
+
+
+@pytest.mark.parametrize("token", [None, ""])
+async def test_who_brings_no_token_is_nobody(open_door: Admission, token: str | None) -> None:
+    """An endpoint alone says nothing."""
+    assert (await open_door.admit(token, ENDPOINT)).is_anonymous
+
+
+async def test_a_token_that_nobody_has_is_refused(open_door: Admission) -> None:
+    """Who mistyped it must not end up with the small limits of the anonymous; a good header does not help."""
+    with pytest.raises(Unauthorized):
+        await open_door.admit("swell_another", bearer=KEY)
+
+
+async def test_a_header_counts_when_the_body_brings_nothing(open_door: Admission) -> None:
+    assert await open_door.admit("", bearer=KEY) == ADA
+
+
+async def test_a_header_that_we_do_not_know_is_not_for_us(open_door: Admission) -> None:
+    """It may be a proxy's in front of us."""
+    assert (await open_door.admit(None, bearer="a proxy's")).is_anonymous
+
+
+@pytest.mark.parametrize("bearer_", [None, "a proxy's"])
+async def test_nobody_is_let_in_where_only_the_known_may_ask(closed_door: Admission, bearer_: str | None) -> None:
+    """401, with the header that RFC 9110 wants: Java's client breaks without it."""
+    with pytest.raises(Unauthorized, match="no anonymous requests") as refused:
+        await closed_door.admit(None, bearer=bearer_)
+
+    assert refused.value.status == 401
+    assert headers_of(refused.value) == {"www-authenticate": "Bearer"}
+
+
+def keep(path: Path, *keys: str, user: str = "ada") -> None:
+    path.write_text("".join(entry_of(ApiKey(hash=hash_of(key), user=user, email="a@example.org")) for key in keys))
+
+
+async def test_a_key_opens_as_long_as_it_stands_in_the_file(tmp_path: Path) -> None:
+    """Taking one away needs no restart; several may be of one user."""
+    file, first, second = tmp_path / "keys.toml", new_key(), new_key()
+    keep(file, first, second)
+    keys = ApiKeys(file)
+    assert {await keys.of(key, ENDPOINT) for key in (first, second)} == {Identity(user="ada", email="a@example.org")}
+
+    keep(file, second)
+
+    assert (await keys.of(second, None)).user == "ada"
+    with pytest.raises(Unauthorized):
+        await keys.of(first, None)
+
+
+@pytest.mark.parametrize("token", ["", " ", KEY, "\udc80", "é", "x" * 100_000])
+async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
+    """Not its hash either, which more people can read."""
+    file, key = tmp_path / "keys.toml", new_key()
+    keep(file, key)
+    keys = ApiKeys(file)
+    for wrong in (hash_of(key), key.upper(), key + "x", key[:-1], token):
+        if wrong:
+            with pytest.raises(Unauthorized):
+                await keys.of(wrong, None)
+
+
+@pytest.mark.parametrize("token", [None, ""])
+async def test_without_a_file_there_are_no_keys(token: str | None) -> None:
+    assert await ApiKeys(None).of(token, ENDPOINT) is ANONYMOUS
+    with pytest.raises(Unauthorized):
+        await ApiKeys(None).of(KEY, None)
+
+
+async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
+    """Who is known stays known while the operator mends it; the log says it once."""
+    file, key = tmp_path / "keys.toml", new_key()
+    keep(file, key)
+    keys = ApiKeys(file)
+    file.write_text("[[key]]\nuser = ")
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert (await keys.of(key, None)).user == "ada"
+
+    assert [line["event"] for line in lines] == ["API keys not read again"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[[key]]\nuser = 'ada'\n",
+        "[[key]]\nhash = 'short'\nuser = 'ada'\n",
+        f"[[key]]\nhash = '{64 * 'a'}'\nuser = ''\n",
+        f"[[key]]\nhash = '{64 * 'a'}'\nuser = 'ada'\norganization = 'x'\n",
+        "key = 1\n",
+        "nonsense",
+        b"\xff",
+        None,
+    ],
+)
+def test_a_file_that_makes_no_sense_stops_the_service(tmp_path: Path, content: str | bytes | None) -> None:
+    """A word that was misspelt must not become a user who is nobody."""
+    file = tmp_path / "keys.toml"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(SettingsInvalid, match=r"keys\.toml"):
+        ApiKeys(file)
+
+
+def made(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.keys", "new", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> None:
+    """The key does not: who can read the file cannot be somebody else."""
+    ran = made("--user", "ada", "--email", "ada@example.org", "--org", 'Größe "&" \\Co')
+    file = tmp_path / "keys.toml"
+    file.write_text(ran.stdout)
+    (key,) = (word for word in ran.stderr.split() if word.startswith("swell_"))
+
+    found = await ApiKeys(file).of(key, None)
+
+    assert found == Identity(user="ada", email="ada@example.org", organisation='Größe "&" \\Co')
+    assert len(key) >= len("swell_") + 128 // 6
+    assert key not in ran.stdout
+
+
+def test_a_user_without_a_proper_name_gets_no_key() -> None:
+    ran = made("--user", "ada lovelace")
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "user" in ran.stderr
+
+
+PROXIES = networks(["10.0.0.0/8", "192.0.2.1", "2001:db8:ffff::/48"])
+
+
+def scope(socket: str | None, *forwarded: str, header: str = "x-forwarded-for") -> Any:
+    headers = [(b"host", b"a"), *((header.encode(), text.encode("latin-1")) for text in forwarded)]
+    return {"client": (socket, 4711) if socket else None, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("socket", "forwarded", "address"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # no proxy of ours: anybody can write a header
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1, 10.2.3.4,192.0.2.1"], "198.51.100.1"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),  # nobody but proxies: the farthest
+        ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["203.0.113.9, \xff"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1:5000"], "198.51.100.1"),
+        ("10.0.0.1", ["[2001:db8::1]:5000"], "2001:db8::/64"),
+        ("::ffff:10.0.0.1", ["2001:db8::ffff:1"], "2001:db8::/64"),
+        ("2001:db8:ffff::1", ["::ffff:198.51.100.1"], "198.51.100.1"),
+        ("2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2::/64"),
+        (None, ["198.51.100.1"], "unknown"),
+        ("a socket's path", ["198.51.100.1"], "unknown"),
+    ],
+)
+def test_a_header_is_believed_as_far_as_our_proxies_wrote_it(
+    socket: str | None, forwarded: list[str], address: str
+) -> None:
+    """Otherwise a client would choose whose limit it uses up."""
+    assert ClientAddress(PROXIES)(scope(socket, *forwarded)) == address
+
+
+def test_without_proxies_no_header_is_believed() -> None:
+    assert ClientAddress()(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
+
+
+def test_a_proxy_may_have_a_header_of_its_own() -> None:
+    """And then no other counts, which it might let through."""
+    address = ClientAddress(PROXIES, "CF-Connecting-IP")
+
+    assert address(scope("10.0.0.1", "198.51.100.1", header="cf-connecting-ip")) == "198.51.100.1"
+    assert address(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
+
+
+def test_neighbours_in_a_network_of_ipv6_are_one_client() -> None:
+    """Whoever has one address there has 2^64."""
+    address = ClientAddress()
+
+    assert address(scope("2001:db8::1")) == address(scope("2001:db8::ffff:2")) != address(scope("2001:db8:0:1::1"))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "nonsense", "10.0.0.0/33"])
+def test_a_network_that_is_none_stops_the_service(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match="SWELL_TRUSTED_PROXIES"):
+        networks([text])
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (b"Bearer abc", "abc"),
+        (b"bearer  abc ", "abc"),
+        (b"Bearer", None),
+        (b"Bearer ", None),
+        (b"Basic YTpi", None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_a_bearer_is_read_from_its_header(header: bytes, token: str | None) -> None:
+    assert bearer([(b"x", b"Bearer no"), (b"authorization", header)]) == token
+
+
+async def test_a_caller_is_who_asks_and_from_where(open_door: Admission) -> None:
+    callers = Callers(open_door, ClientAddress())
+    asked = scope("203.0.113.9", KEY)
+    asked["headers"].append((b"authorization", f"Bearer {KEY}".encode()))
+
+    assert await callers.of(asked) == Caller(ADA, "203.0.113.9")
+    assert await callers.of(scope("203.0.113.9"), KEY, ENDPOINT) == Caller(ADA, "203.0.113.9")
+    assert await callers.of(scope("203.0.113.9"), "", ENDPOINT) == Caller(ANONYMOUS, "203.0.113.9")
+
+
+def test_an_identity_of_nobody_is_small() -> None:
+    """It is kept with every request."""
+    assert msgspec.json.encode(ANONYMOUS) == b"{}"

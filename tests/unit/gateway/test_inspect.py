@@ -1,0 +1,120 @@
+"""Inspecting: what is asked of registries for a client, and what is refused before anybody is asked."""
+
+import pytest
+
+from gateway.inspect import Inspecting, registry_of
+from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
+from swell.errors import BadRequest
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference
+
+
+class Asked:
+    """Registries that know every image and take the password `right`; remembers the questions."""
+
+    def __init__(self) -> None:
+        self.images: list[tuple[str, str | None]] = []
+        self.registries: list[str] = []
+
+    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
+        self.images.append((str(image), str(platform) if platform else None))
+        return Inspection()
+
+    async def accepts(self, registry: str, user_name: str, password: str) -> bool:
+        self.registries.append(registry)
+        return password == "right"
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def inspecting(asked: Asked) -> Inspecting:
+    return Inspecting(asked, asked)
+
+
+@pytest.mark.parametrize("platform", [None, ""])
+async def test_an_image_is_looked_up_by_its_full_name(
+    inspecting: Inspecting, asked: Asked, platform: str | None
+) -> None:
+    """Without a platform an index is told as an index."""
+    await inspecting.image(InspectRequest("busybox"), platform)
+
+    assert asked.images == [("docker.io/library/busybox:latest", None)]
+
+
+async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspecting, asked: Asked) -> None:
+    await inspecting.image(InspectRequest("quay.io/acme/tool:2.1"), "aarch64")
+
+    assert asked.images == [("quay.io/acme/tool:2.1", "linux/arm64")]
+
+
+@pytest.mark.parametrize(
+    ("image", "platform", "words"),
+    [
+        (None, None, "containerImage is required"),
+        (" ", None, "containerImage is required"),
+        ("a", "amd64,arm64", "Only one platform is allowed here"),
+        ("a", ",", "Only one platform is allowed here"),
+        ("a", "sparc", "Architecture 'sparc' is not supported"),
+        ("https://quay.io/acme/tool", None, "without a scheme"),
+        ("Acme/Tool", None, "no image name"),
+        ("a@sha256:beef", None, "no digest"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_at_once(
+    inspecting: Inspecting, asked: Asked, image: str | None, platform: str | None, words: str
+) -> None:
+    with pytest.raises(BadRequest, match=words):
+        await inspecting.image(InspectRequest(image), platform)
+
+    assert asked.images == []
+
+
+@pytest.mark.parametrize("password", ["right", "wrong"])
+async def test_the_registry_says_whether_it_takes_them(inspecting: Inspecting, password: str) -> None:
+    taken = await inspecting.credentials(CredentialsRequest("ann", password, "quay.io"))
+
+    assert taken is (password == "right")
+
+
+@pytest.mark.parametrize("name", ["user_name", "password", "registry"])
+@pytest.mark.parametrize("value", [None, "", "  "])
+async def test_all_three_must_be_said(inspecting: Inspecting, asked: Asked, name: str, value: str | None) -> None:
+    """And the answer says which one is missing."""
+    fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: value}
+
+    with pytest.raises(BadRequest, match=f"{name.replace('user_name', 'userName')} is required"):
+        await inspecting.credentials(CredentialsRequest(**fields))
+
+    assert asked.registries == []
+
+
+@pytest.mark.parametrize(
+    ("text", "registry"),
+    [
+        ("quay.io", "quay.io"),
+        (" Quay.IO ", "quay.io"),
+        ("docker.io/acme", "docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("http://localhost:5000/v2/", "localhost:5000"),
+        ("[2001:db8::1]:5000", "[2001:db8::1]:5000"),
+        ("registry", "registry"),
+    ],
+)
+def test_a_registry_is_known_by_its_host(text: str, registry: str) -> None:
+    """People write it as their tools do: as a URL, with the path of a team."""
+    assert registry_of(text) == registry
+
+
+@pytest.mark.parametrize("text", ["/acme", "https://", "ann@quay.io", "quay.io:99999", "quay io", "quay.io?x", "::1"])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="is no registry"):
+        registry_of(text)
+
+
+def test_a_password_is_not_shown() -> None:
+    """Whatever logs the request."""
+    assert "secret" not in repr(CredentialsRequest("ann", "secret", "quay.io"))

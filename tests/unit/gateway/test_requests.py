@@ -1,0 +1,211 @@
+"""The rules of requests, and what is kept of them. The golden examples are the API sheet's."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from gateway.domain.answers import description, moment
+from gateway.provision import Provisioning
+from swell.api.containers import ContainerRequest
+from swell.api.lenient import decode
+from swell.errors import BadRequest, NotSupported, SwellError, TooLarge
+from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
+
+FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
+
+
+def request(**fields: object) -> ContainerRequest:
+    return decode(json.dumps(fields).encode(), ContainerRequest)
+
+
+async def test_the_first_version_tells_a_build_only_when_it_is_new(
+    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """E5: clients of that version take a build id for work to wait for."""
+    first = await provisioning.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
+    registry.push("registry.example.com/team/builds:c44968632f89dd6c")
+    queue.jobs.clear()
+
+    told = msgspec.to_builtins(first)
+
+    assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage", "buildId"}
+    assert first.build_id == "bd-c44968632f89dd6c_1"
+
+
+async def test_the_first_version_answers_a_plain_image_with_five_members(
+    provisioning: Provisioning, registry: MemoryRegistry
+) -> None:
+    """E2."""
+    registry.push("docker.io/library/debian:12")
+
+    told = msgspec.to_builtins(await provisioning.submit(request(containerImage="debian:12"), SOMEBODY, legacy=True))
+
+    assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
+
+
+async def test_a_dry_run_tells_and_does_nothing(
+    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants
+) -> None:
+    """E8: the name that a real run would give, the file that it would build, and whether it is there already."""
+    answer = await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
+
+    assert answer.container_image == "registry.example.com/team/builds:c44968632f89dd6c"
+    assert (answer.build_id, answer.cached, answer.succeeded) == ("c44968632f89dd6c_0", False, True)
+    assert answer.container_file == "FROM alpine:3.20\nRUN apk add jq\n"
+    assert queue.jobs == []
+    assert grants.kept[answer.request_id].is_dry
+
+
+async def test_a_dry_run_knows_what_is_there(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+    registry.push("registry.example.com/team/builds:c44968632f89dd6c")
+
+    assert (await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
+
+
+async def test_a_repository_of_the_clients_own_is_built_to(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """The repository is a part of the id, so the same file there is another build."""
+    answer = await provisioning.submit(request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY)
+
+    assert answer.container_image.startswith("quay.io/acme/images:")
+    assert queue.jobs[0].target_image == answer.container_image
+    assert "c44968632f89dd6c" not in answer.container_image
+
+
+async def test_what_was_asked_is_kept_without_what_is_private(
+    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants
+) -> None:
+    """E13, both forms; keys, e-mail and network address are not in them."""
+    registry.push("quay.io/acme/tool:2.1")
+    answer = await provisioning.submit(
+        request(
+            containerImage="quay.io/acme/tool:2.1",
+            containerConfig={"env": ["STAGE=qa"]},
+            timestamp="2026-03-01T10:30:00+01:00",
+            towerRefreshToken="secret",
+            fingerprint="f",
+        ),
+        SOMEBODY,
+    )
+    token = answer.request_id
+    wave = f"wave.example.org/wt/{token}/acme/tool:2.1"
+    record = grants.records[token]
+
+    assert json.loads(msgspec.json.encode(record)) == {
+        "id": token,
+        "containerImage": "quay.io/acme/tool:2.1",
+        "containerConfig": {"env": ["STAGE=qa"]},
+        "platform": "linux/amd64",
+        "towerEndpoint": "https://api.cloud.seqera.io",
+        "fingerprint": "f",
+        "timestamp": "2026-03-01T09:30:00Z",
+        "zoneId": "+01:00",
+        "sourceImage": "quay.io/acme/tool:2.1",
+        "waveImage": wave,
+        "expiration": "2026-11-25T00:00:00Z",
+        "mirror": False,
+    }
+    told = json.loads(msgspec.json.encode(description(record)))
+    assert told["build"] == {}
+    assert (told["source"], told["wave"]) == ({"image": "quay.io/acme/tool:2.1"}, {"image": wave})
+    assert told["request"]["zoneId"] == "+01:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "instant", "zone"),
+    [
+        ("2026-11-23T12:59:39.823251298Z", datetime(2026, 11, 23, 12, 59, 39, 823251, UTC), "Z"),
+        ("2026-03-01T10:30:00+05:30", datetime(2026, 3, 1, 5, 0, tzinfo=UTC), "+05:30"),
+        ("2026-03-01T10:30Z", datetime(2026, 3, 1, 10, 30, tzinfo=UTC), "Z"),
+        ("2026-03-01T10:30:00", NOON, "Z"),
+        ("yesterday", NOON, "Z"),
+        (None, NOON, "Z"),
+    ],
+)
+def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant: datetime, zone: str) -> None:
+    """B8; what cannot be read, or has no zone, is now: a wrong clock is no reason to refuse a request."""
+    assert moment(text, NOON) == (instant, zone)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "says"),
+    [
+        ({"condaFile": "YQ=="}, BadRequest, "condaFile"),
+        ({"containerFile": FILE, "packages": {"type": "CONDA"}}, BadRequest, "exclude each other"),
+        ({"containerFile": FILE, "freeze": True}, BadRequest, r"\[1\]"),
+        ({"containerImage": "a", "freeze": True}, BadRequest, r"\[2\]"),
+        (
+            {"containerFile": FILE, "freeze": True, "buildRepository": "registry.example.com/team/builds"},
+            BadRequest,
+            "1",
+        ),
+        ({"containerFile": FILE, "format": "sif"}, BadRequest, "sif needs freeze"),
+        ({"containerFile": FILE, "buildRepository": "docker://quay.io/a/b"}, BadRequest, "buildRepository.*scheme"),
+        ({"containerFile": FILE, "buildRepository": "quay.io"}, BadRequest, "buildRepository.*path"),
+        ({"containerFile": FILE, "buildRepository": "quay.io/a/b:c"}, BadRequest, "buildRepository.*tag"),
+        ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "quay.io/A B"),
+        ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
+        ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
+        ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),
+        ({"containerFile": FILE, "containerPlatform": "linux/arm64, amd64"}, NotSupported, "several platforms"),
+        ({"containerImage": "a", "containerPlatform": "linux/ppc64le"}, BadRequest, "ppc64le"),
+        ({"containerImage": "a@sha256:" + "0" * 64, "containerConfig": {"cmd": ["x"]}}, BadRequest, "digest"),
+        ({"containerImage": "a", "containerIncludes": ["b"] * 11}, BadRequest, "containerIncludes"),
+        ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
+        ({"mirror": True}, BadRequest, "containerImage"),
+        ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),
+        ({"mirror": True, "containerImage": "a", "containerConfig": {"cmd": ["x"]}}, BadRequest, "containerConfig"),
+        ({"mirror": True, "containerImage": "a"}, BadRequest, "buildRepository"),
+        (
+            {"mirror": True, "containerImage": "a", "buildRepository": "r.io", "containerConfig": {}},
+            NotSupported,
+            "mirror",
+        ),
+        ({"containerFile": "A" * 200_000}, TooLarge, "containerFile"),
+    ],
+)
+async def test_what_does_not_go_together_is_refused(
+    provisioning: Provisioning, registry: MemoryRegistry, fields: dict[str, object], error: type[SwellError], says: str
+) -> None:
+    """E22 and the table of rules; the message tells the member to change."""
+    registry.push("docker.io/library/a:latest")
+
+    with pytest.raises(error, match=says):
+        await provisioning.submit(request(**fields), SOMEBODY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"packages": {"type": "CONDA"}},
+        {"nameStrategy": "none", "containerFile": FILE},
+        {"mirror": True, "containerImage": "a"},
+    ],
+)
+async def test_the_first_version_knows_less(provisioning: Provisioning, fields: dict[str, object]) -> None:
+    """E22, last line."""
+    with pytest.raises(BadRequest, match="/v1alpha2/container"):
+        await provisioning.submit(request(**fields), SOMEBODY, legacy=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"containerConfig": {"entrypoint": None, "cmd": None, "env": None, "workingDir": None, "layers": None}},
+        {"containerConfig": {"layers": [], "cmd": ["x"]}},
+        {"containerConfig": {"layers": None, "env": ["A="]}},
+        {"towerAccessToken": "", "towerEndpoint": "https://unpaired.example.org"},
+        {"scanLevels": ["LOW"], "scanMode": None},
+        {"scanMode": "none"},
+        {"containerPlatform": "x86_64"},
+    ],
+)
+async def test_what_clients_send_is_taken(
+    provisioning: Provisioning, registry: MemoryRegistry, fields: dict[str, object]
+) -> None:
+    """B3 to B5, B21, B22, T15, T16."""
+    registry.push("docker.io/library/a:latest")
+
+    assert (await provisioning.submit(request(containerImage="a", **fields), SOMEBODY)).succeeded

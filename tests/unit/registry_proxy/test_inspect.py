@@ -1,0 +1,260 @@
+"""Inspecting: an image told in the words of Wave's API, as it is and no more."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from registry_proxy.inspect import Inspecting, config_info, container_info, index_info
+from swell.errors import BadRequest, ManifestInvalid, ManifestUnknown, NotSupported
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import digest_of
+from swell.oci.document import Document, detect
+from swell.oci.image import Image
+from swell.oci.media_types import DOCKER_LIST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from swell.oci.platform import parse_platform
+from swell.oci.reference import Reference, parse_reference
+from swell.testing.images import make_image
+from swell.testing.registry import FakeRegistry
+
+TOOL = "quay.io/acme/tool:2.1"
+ARM = parse_platform("arm64")
+
+
+class Registry(FakeRegistry):
+    def host_name(self, registry: str) -> str:
+        return f"https://{registry}"
+
+
+class OneDocument(Registry):
+    """Has *document* under every name, and no blobs."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__()
+        self._document = document
+
+    async def fetch_manifest(self, reference: Reference) -> Document:
+        return self._document
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def inspecting(registry: Registry) -> Inspecting:
+    return Inspecting(registry)
+
+
+def told(value: object) -> Any:
+    """What a client reads."""
+    return json.loads(msgspec.json.encode(value))
+
+
+def config_of(**fields: object) -> Any:
+    return told(config_info(Document(OCI_CONFIG, json.dumps(fields).encode())))
+
+
+@pytest.mark.parametrize("docker", [True, False])
+async def test_an_image_is_told_as_a_container(registry: Registry, inspecting: Inspecting, docker: bool) -> None:
+    """Every member that a client reads, spelt as it expects; the layers' addresses begin with the host's name."""
+    pushed = registry.push(TOOL, layers=2, docker=docker)
+    assert pushed.config
+
+    answer = told(await inspecting.inspect(parse_reference(TOOL), None))
+
+    container = answer.pop("container")
+    assert answer == {}
+    assert container.pop("manifest") == pushed.manifest.fields
+    assert container == {
+        "registry": "quay.io",
+        "hostName": "https://quay.io",
+        "imageName": "acme/tool",
+        "reference": "2.1",
+        "digest": pushed.digest,
+        "config": {
+            "architecture": "amd64",
+            "config": {"env": ["PATH=/usr/bin:/bin"], "cmd": ["hello"]},
+            "rootfs": pushed.config.fields["rootfs"],
+        },
+        "v1": False,
+        "v2": True,
+        "oci": not docker,
+    }
+
+
+@pytest.mark.parametrize("docker", [True, False])
+async def test_an_index_is_told_as_an_index(registry: Registry, inspecting: Inspecting, docker: bool) -> None:
+    """Nobody chooses a platform for who did not ask for one."""
+    children = [
+        registry.push(TOOL, platform=platform, docker=docker) for platform in ("amd64", "arm64", "linux/arm/v7")
+    ]
+    pushed = registry.push_index(TOOL, *children, docker=docker)
+
+    answer = told(await inspecting.inspect(pushed.reference, None))
+
+    assert answer == {"index": {**pushed.manifest.fields, "digest": pushed.digest}}
+    assert answer["index"]["mediaType"] == (DOCKER_LIST if docker else OCI_INDEX)
+
+
+async def test_a_platform_leads_to_its_image(registry: Registry, inspecting: Inspecting) -> None:
+    """`reference` is what was asked for, `digest` what was found."""
+    amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
+    registry.push_index(TOOL, amd, arm)
+
+    container = (await inspecting.inspect(parse_reference(TOOL), ARM)).container
+
+    assert container
+    assert (container.reference, container.digest) == ("2.1", arm.digest)
+    assert container.config.architecture == "arm64"
+
+
+async def test_a_platform_is_found_in_an_index_of_indexes(registry: Registry, inspecting: Inspecting) -> None:
+    """Those that do not have it are passed over."""
+    amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
+    outer = registry.push_index(TOOL, registry.push_index(TOOL, amd), registry.push_index(TOOL, arm))
+
+    container = (await inspecting.inspect(outer.reference, ARM)).container
+
+    assert container and container.digest == arm.digest
+
+
+async def test_a_platform_that_the_index_lacks_is_the_clients_mistake(
+    registry: Registry, inspecting: Inspecting
+) -> None:
+    """Not "not found": the image is there. The message says what could be asked for; deep down as well."""
+    index = registry.push_index(TOOL, registry.push(TOOL))
+    outer = registry.push_index("quay.io/acme/tool:outer", index)
+
+    for image in (index, outer):
+        with pytest.raises(BadRequest, match="not made for linux/arm64, but for linux/amd64"):
+            await inspecting.inspect(image.reference, ARM)
+
+
+async def test_an_image_without_an_index_is_the_one(registry: Registry, inspecting: Inspecting) -> None:
+    """As in pulls: there is nothing to choose from."""
+    pushed = registry.push(TOOL)
+
+    container = (await inspecting.inspect(pushed.reference, ARM)).container
+
+    assert container and container.digest == pushed.digest
+
+
+async def test_an_entry_that_the_registry_lacks_is_not_found(registry: Registry, inspecting: Inspecting) -> None:
+    """That is another thing than a platform that nobody promised."""
+    elsewhere = registry.push("quay.io/acme/elsewhere:1", platform="arm64")
+    index = registry.push_index(TOOL, elsewhere)
+
+    with pytest.raises(ManifestUnknown):
+        await inspecting.inspect(index.reference, ARM)
+
+
+async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
+    """Artifacts are told as well; their configs are of their own kind, and are not read."""
+    empty = b"apiVersion: v2"
+    part = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": digest_of(empty), "size": len(empty)}
+    fields = {"schemaVersion": 2, "artifactType": "application/vnd.example", "config": part, "layers": []}
+    chart = detect(OCI_MANIFEST, json.dumps(fields).encode())
+
+    answer = told(await Inspecting(OneDocument(chart)).inspect(parse_reference(TOOL), None))
+
+    assert answer["container"]["config"] == {}
+    assert answer["container"]["manifest"] == fields | {"mediaType": OCI_MANIFEST}
+
+
+async def test_a_manifest_of_the_first_schema_is_refused_in_words() -> None:
+    signed = Document("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}')
+
+    with pytest.raises(NotSupported, match=TOOL):
+        await Inspecting(OneDocument(signed)).inspect(parse_reference(TOOL), None)
+
+
+def test_dockers_names_become_waves() -> None:
+    """All that Docker writes; what is empty is left out, what is false is said."""
+    run = {
+        "Hostname": "h",
+        "Domainname": "d",
+        "User": "u",
+        "AttachStdin": False,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "Env": ["A=b"],
+        "Cmd": None,
+        "Image": "sha256:0",
+        "Volumes": {"/data": {}},
+        "WorkingDir": "",
+        "Entrypoint": ["/e"],
+        "OnBuild": [],
+        "Labels": {"l": "m"},
+    }
+
+    assert config_of(config=run, container="c", os="linux", history=[{"created_by": "x"}]) == {
+        "config": {
+            "hostName": "h",
+            "domainName": "d",
+            "user": "u",
+            "attachStdin": False,
+            "attachStdout": True,
+            "attachStderr": True,
+            "tty": False,
+            "env": ["A=b"],
+            "image": "sha256:0",
+            "entrypoint": ["/e"],
+            "labels": {"l": "m"},
+        },
+        "container": "c",
+    }
+
+
+def test_a_command_that_is_text_is_a_list_of_one() -> None:
+    """Docker read such configs for years."""
+    assert config_of(config={"Cmd": "sh", "Entrypoint": "/e"})["config"] == {"cmd": ["sh"], "entrypoint": ["/e"]}
+
+
+@pytest.mark.parametrize("config", [{}, {"config": None, "rootfs": None, "created": None, "architecture": None}])
+def test_a_config_that_says_nothing_is_empty(config: dict[str, object]) -> None:
+    assert config_of(**config) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        ("2026-01-05T08:00:00Z", "2026-01-05T08:00:00Z"),
+        ("2026-01-05T08:00:00.123456789Z", "2026-01-05T08:00:00.123456789Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("2026-01-05T10:00:00.5+02:00", "2026-01-05T08:00:00.500000Z"),
+        ("0001-01-01T00:00:00+02:00", None),
+        ("yesterday", None),
+    ],
+)
+def test_the_time_of_making_is_an_instant(written: str, instant: str | None) -> None:
+    """Wave's command line reads nothing but UTC with a Z, and stops at anything else."""
+    assert config_of(created=written).get("created") == instant
+
+
+@pytest.mark.parametrize(
+    "config", [b"[]", b'{"config":[]}', b'{"config":{"Env":"A=b"}}', b'{"rootfs":{"diff_ids":1}}', b"\xff"]
+)
+def test_a_malformed_config_is_the_registrys_fault(config: bytes) -> None:
+    image = Image(make_image("x").manifest, Document(OCI_CONFIG, config))
+
+    with pytest.raises(ManifestInvalid):
+        container_info(parse_reference(TOOL), "https://quay.io", image)
+
+
+@pytest.mark.parametrize("fields", [{}, {"manifests": [{"digest": "sha256:0", "size": 1}]}, {"manifests": [1]}])
+def test_a_malformed_index_is_the_registrys_fault(fields: dict[str, object]) -> None:
+    with pytest.raises(ManifestInvalid):
+        index_info(Document(OCI_INDEX, json.dumps(fields).encode()))
+
+
+async def test_a_config_is_read_only_where_the_manifest_says(registry: Registry) -> None:
+    """One question for the manifest and one for its config; a registry counts them."""
+    pushed = registry.push(TOOL)
+    await Inspecting(registry).inspect(pushed.reference, None)
+    descriptor: Descriptor = pushed.manifest.config
+
+    assert registry.asked == {TOOL: 1, f"quay.io/acme/tool@{descriptor.digest}": 1}
