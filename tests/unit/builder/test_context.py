@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.context import unpack
+from builder.adapters.context import add, unpack
 from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 
@@ -89,3 +89,30 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(BuildFailure, match="cannot be unpacked"):
         unpacked(tmp_path / "a.tar.gz")
+
+
+def added(tmp_path: Path) -> bytes:
+    add(tmp_path / "conda.yml", io.BytesIO(b"ours"), owner=os.getuid())
+    return (tmp_path / "conda.yml").read_bytes()
+
+
+def test_a_file_of_ours_takes_the_place_of_the_archives(tmp_path: Path) -> None:
+    """The environment that was asked for counts."""
+    (tmp_path / "conda.yml").write_bytes(b"theirs, and longer")
+    assert added(tmp_path) == b"ours"
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    """It may lead to a file that the container file copies elsewhere."""
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "conda.yml").symlink_to("other")
+    assert added(tmp_path) == b"ours"
+    assert (tmp_path / "other").read_bytes() == b"other"
+
+
+def test_a_directory_does_not_make_place(tmp_path: Path) -> None:
+    """Whoever sent it is told."""
+    (tmp_path / "conda.yml").mkdir()
+    with pytest.raises(BuildFailure, match=r"conda\.yml is a directory") as caught:
+        added(tmp_path)
+    assert caught.value.reason is Reason.CONTEXT

@@ -88,7 +88,18 @@ def test_an_explicit_list_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "- samtools\n", "samtools", "a: [", "@EXPLICITLY", "channels: bioconda\n", "a: &a {<<: *a}", "[" * 9000],
+    [
+        *("", "- samtools\n", "samtools", "a: [", "@EXPLICITLY", "channels: bioconda\n", "a: &a {<<: *a}"),
+        *(
+            "a: !!bool x",
+            "a: !!int ''",
+            "a: !!timestamp x",
+            "a: !!python/name:os.system x",
+            "a: 2020-99-99",
+            "? [a]\n: b",
+        ),
+        *("[" * 37_000, "a: {" * 9_000, "- " * 18_000 + "x"),
+    ],
 )
 def test_what_is_no_environment_is_refused(text: str) -> None:
     """In a sentence, before anything is built."""
@@ -114,6 +125,13 @@ def test_whatever_an_entry_says_it_stays_one_text_of_the_file(entries: list[str]
         return
     for dependency in yaml.safe_load(environment.text)["dependencies"]:
         assert isinstance(dependency, str) or list(dependency) == ["pip"]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("entry", ["'" * 50_000, '"' * 25_000 + "x", "a" + " " * 50_000 + "b", "=" * 50_000])
+def test_a_long_entry_takes_no_long_time(entry: str) -> None:
+    """One process answers everybody."""
+    assert len(text_of(entry, "bwa")) < 50_100
 
 
 def test_names_are_made_from_the_file() -> None:

@@ -132,6 +132,15 @@ def test_the_last_entrypoint_of_the_last_stage_counts(containerfile: str, entryp
     assert entrypoint_of(containerfile) == entrypoint
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "line", ["FROM " + " " * 130_000 + "x y z", "FROM " + "${a-" * 32_000, "\\ " * 65_000, "#" * 130_000]
+)
+def test_a_long_container_file_takes_no_long_time(line: str) -> None:
+    """One process answers everybody."""
+    assert base_image_of(line) is None
+
+
 @pytest.mark.parametrize(
     ("containerfile", "image"),
     [

@@ -173,9 +173,9 @@ def _words(name: str, text: str | None) -> tuple[str, ...]:
 
 
 def _commands(commands: Sequence[str] | None) -> tuple[str, ...]:
-    if any("\0" in command for command in commands or ()):
+    if any("\0" in command for command in _bounded("commands", commands)):
         raise BadRequest("commands has a NUL character")
-    return tuple(_bounded("commands", commands))
+    return tuple(commands or ())
 
 
 def _listed(name: str, texts: Sequence[str] | None) -> list[str]:

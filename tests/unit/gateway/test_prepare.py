@@ -1,0 +1,229 @@
+"""Freeze and includes: what a request becomes before anything is built or served."""
+
+import base64
+import json
+
+import pytest
+
+from gateway.provision import Provisioning
+from swell.api.containers import ContainerRequest
+from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, ManifestInfo, RootFsInfo, RunInfo
+from swell.api.lenient import decode
+from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
+from swell.oci.digest import Digest, digest_of
+from tests.unit.gateway.conftest import (
+    SOMEBODY,
+    CountedBuilds,
+    KnownInspections,
+    MemoryGrants,
+    MemoryQueue,
+    MemoryRegistry,
+)
+
+REPOSITORY = "quay.io/acme/images"
+FILE = base64.b64encode(b"FROM debian:12\nRUN true\n").decode()
+ENTRYPOINT = ("/entry.sh", "--base")
+
+
+def request(**fields: object) -> ContainerRequest:
+    return decode(json.dumps(fields).encode(), ContainerRequest)
+
+
+def found(*layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip") -> Inspection:
+    """An image of *layers* that begins with *entrypoint*."""
+    contents = tuple(
+        Content(media_type=f"application/vnd.oci.image.layer.v1.{media_type}", digest=digest_of(layer), size=len(layer))
+        for layer in layers
+    )
+    config = Content(media_type="application/vnd.oci.image.config.v1+json", digest=digest_of(b"config"), size=2)
+    return Inspection(
+        container=ContainerInfo(
+            registry="docker.io",
+            host_name="https://registry-1.docker.io",
+            image_name="library/debian",
+            reference="12",
+            digest=digest_of(b"manifest"),
+            config=ConfigInfo(
+                config=RunInfo(entrypoint=entrypoint),
+                rootfs=RootFsInfo("layers", tuple(digest_of(b"tar of " + layer) for layer in layers)),
+            ),
+            manifest=ManifestInfo(config=config, layers=contents),
+            v1=False,
+            v2=True,
+            oci=True,
+        )
+    )
+
+
+async def test_a_frozen_image_is_built_with_what_was_asked_for(
+    provisioning: Provisioning, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
+) -> None:
+    """It is pulled from where it was pushed: the answer has no token and never expires."""
+    inspections.found["docker.io/library/debian:12"] = found(b"base", entrypoint=ENTRYPOINT)
+
+    answer = await provisioning.submit(
+        request(
+            containerImage="debian:12",
+            containerConfig={"env": ['A=it\'s "$5"'], "cmd": ["run", "x y"]},
+            freeze=True,
+            buildRepository=REPOSITORY,
+        ),
+        SOMEBODY,
+    )
+
+    (job,) = queue.jobs
+    assert job.containerfile.splitlines()[1:] == [
+        "FROM docker.io/library/debian:12",
+        'ENV WAVE_ENTRY_CHAIN="/entry.sh --base"',
+        r'''ENV A="it's \"\$5\""''',
+        'CMD ["run", "x y"]',
+    ]
+    assert answer.target_image == answer.container_image == job.target_image
+    assert (answer.container_token, answer.expiration, answer.freeze) == (None, None, True)
+    assert grants.kept[answer.request_id].is_durable
+
+
+async def test_what_is_frozen_counts_for_the_id(
+    provisioning: Provisioning, inspections: KnownInspections, queue: MemoryQueue
+) -> None:
+    inspections.found["docker.io/library/debian:12"] = found(b"base")
+    for value in ("1", "2"):
+        await provisioning.submit(
+            request(
+                containerImage="debian:12",
+                containerConfig={"env": [f"A={value}"]},
+                freeze=True,
+                buildRepository=REPOSITORY,
+            ),
+            SOMEBODY,
+        )
+
+    assert len({job.target_image for job in queue.jobs}) == 2
+
+
+async def test_a_container_file_without_a_config_is_frozen_as_it_is(
+    provisioning: Provisioning, queue: MemoryQueue
+) -> None:
+    """Nothing is looked up for it, so a private base image is no obstacle here."""
+    await provisioning.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
+
+    assert queue.jobs[0].containerfile == "FROM debian:12\nRUN true\n"
+
+
+async def test_freezing_looks_at_the_base_image(provisioning: Provisioning) -> None:
+    """Its entrypoint must be known, so an image that nobody has is told at once."""
+    with pytest.raises(ManifestUnknown):
+        await provisioning.submit(
+            request(
+                containerFile=FILE,
+                containerConfig={"entrypoint": ["/x"]},
+                freeze=True,
+                buildRepository=REPOSITORY,
+            ),
+            SOMEBODY,
+        )
+
+
+async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
+    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    inspections.found["docker.io/library/debian:12"] = found(b"base")
+    inspections.found["quay.io/acme/tools:1"] = found(b"tools")
+
+    await provisioning.submit(
+        request(
+            containerImage="debian:12",
+            containerIncludes=["quay.io/acme/tools:1"],
+            freeze=True,
+            buildRepository=REPOSITORY,
+        ),
+        SOMEBODY,
+    )
+
+    digest = digest_of(b"tools")
+    assert [layer.location for layer in registry.layers] == [f"docker://quay.io/v2/acme/tools/blobs/{digest}"]
+    assert queue.jobs[0].layers == (digest,)
+    assert f"ADD layer-{digest.removeprefix('sha256:')}.tar.gz /" in queue.jobs[0].containerfile
+
+
+async def test_the_layers_of_includes_come_on_top_in_order(
+    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
+) -> None:
+    """L10; they are taken from their own registries at the pull."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["quay.io/acme/a:1"] = found(b"a1", b"a2")
+    inspections.found["quay.io/acme/b:1"] = found(b"b1")
+
+    answer = await provisioning.submit(
+        request(containerImage="debian:12", containerIncludes=["quay.io/acme/a:1", "quay.io/acme/b:1"]), SOMEBODY
+    )
+
+    config = grants.kept[answer.request_id].container_config
+    assert config
+    assert [layer.gzip_digest for layer in config.layers or ()] == [digest_of(each) for each in (b"a1", b"a2", b"b1")]
+    assert [layer.tar_digest for layer in config.layers or ()] == [
+        digest_of(b"tar of " + each) for each in (b"a1", b"a2", b"b1")
+    ]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        found(b"a", media_type="tar+zstd"),
+        Inspection(),
+        Inspection(
+            container=ContainerInfo(
+                registry="r",
+                host_name="https://r",
+                image_name="chart",
+                reference="1",
+                digest=Digest(digest_of(b"m")),
+                config=ConfigInfo(),
+                manifest=ManifestInfo(
+                    config=Content(digest=digest_of(b"c"), size=2), layers=(Content(digest=digest_of(b"l"), size=1),)
+                ),
+                v1=False,
+                v2=True,
+                oci=True,
+            )
+        ),
+    ],
+)
+async def test_what_cannot_be_included_is_refused(
+    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
+) -> None:
+    """An index without a platform of ours, a chart, a compression that the config could not tell."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["quay.io/acme/a:1"] = image
+
+    with pytest.raises(BadRequest, match="quay.io/acme/a:1"):
+        await provisioning.submit(request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY)
+
+
+async def test_packages_become_a_build_named_after_them(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    answer = await provisioning.submit(
+        request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
+    )
+
+    assert answer.container_image.startswith("registry.example.com/team/builds:samtools-1.17_bwa--")
+    assert queue.jobs[0].environment == "channels:\n- conda-forge\ndependencies:\n- samtools=1.17\n- bwa\n"
+    assert "micromamba" in queue.jobs[0].containerfile
+
+
+async def test_only_a_build_that_is_started_counts(
+    provisioning: Provisioning, limits: CountedBuilds, registry: MemoryRegistry
+) -> None:
+    """Asking again, a dry run and a plain image are free; the next new build is not."""
+    registry.push("docker.io/library/debian:12")
+    for fields in (
+        {"containerFile": FILE},
+        {"containerFile": FILE},
+        {"containerFile": FILE, "dryRun": True},
+        {"containerImage": "debian:12"},
+    ):
+        await provisioning.submit(request(**fields), SOMEBODY)
+    limits.most = 1
+
+    assert limits.taken == 1
+    with pytest.raises(TooManyRequests, match=r"203\.0\.113\.9"):
+        await provisioning.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
