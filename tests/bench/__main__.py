@@ -16,6 +16,7 @@ from tests.bench.blobs import blob_redirect, blob_relay, first_byte
 from tests.bench.builds import cached_build, trivial_build
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.place import Place, open_place
+from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
 from tests.bench.sizes import memory, second_start
 from tests.bench.submits import augmentation, augmentation_with_layer
@@ -33,6 +34,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "relay": blob_relay,
     "submit": augmentation,
     "layer": augmentation_with_layer,
+    "status": status,
     "start": second_start,
 }
 _TROUBLE = (CannotMeasure, SwellError, aiohttp.ClientError, OSError, TimeoutError)

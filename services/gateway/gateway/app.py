@@ -13,6 +13,7 @@ from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
+from gateway.handlers.openapi import OpenApiController, assets
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.service import Backends, health, liveness, service_info
 from gateway.handlers.traced import Traced
@@ -56,6 +57,8 @@ def create_app(
             service_info,
             health,
             liveness,
+            OpenApiController,
+            assets,
         ],
         dependencies={name: Provide(_always(part), use_cache=True) for name, part in ready.items()},
         exception_handlers={Exception: on_error, AccountRequired: challenge},

@@ -6,23 +6,32 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
+from structlog.contextvars import get_contextvars
 
 from gateway.identity import Unauthorized
 from gateway.limits import LimitExceeded
 from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge
 from swell.log import log
 
-_CODES = {404: NotFound.code, 405: NotSupported.code, 413: TooLarge.code}
+_FRAMEWORK = {
+    404: (NotFound.code, "Check the path; /openapi/ lists all there are."),
+    405: (NotSupported.code, "Use a method that the Allow header names."),
+    413: (TooLarge.code, TooLarge.advice),
+}
 
 
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`message` is what Wave's clients print; the rest stands beside it for those who look."""
+    """`message` is what Wave's clients print; the rest stands beside it for those who look.
+
+    `side` is whose turn it is, `next` what to do; the ids find the story in the logs, of us and of the caller's trace.
+    """
 
     message: str
     code: str
     side: str = ""
     next: str = ""
     request_id: str = ""
+    trace_id: str = ""
 
 
 def described(error: Exception) -> SwellError:
@@ -48,17 +57,25 @@ def headers_of(error: SwellError) -> dict[str, str]:
     return headers
 
 
-def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+def on_error(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
-    request_id = request.scope.get("state", {}).get("request_id", "")
     if isinstance(error, HTTPException) and error.status_code < 500:
-        code = _CODES.get(error.status_code, BadRequest.code)
-        body = ErrorBody(message=error.detail, code=code, side=Side.CLIENT.value, request_id=request_id)
-        return Response(body, status_code=error.status_code, headers=error.headers, media_type="application/json")
+        code, advice = _FRAMEWORK.get(error.status_code, (BadRequest.code, BadRequest.advice))
+        return _answer(error.status_code, error.detail, code, Side.CLIENT, advice, dict(error.headers or {}))
     known = described(error)
-    return Response(
-        ErrorBody(message=str(known), code=known.code, side=known.side.value, next=known.advice, request_id=request_id),
-        status_code=known.status,
-        headers=headers_of(known),
-        media_type="application/json",
+    return _answer(known.status, str(known), known.code, known.side, known.advice, headers_of(known))
+
+
+def _answer(
+    status: int, message: str, code: str, side: Side, advice: str, headers: dict[str, str]
+) -> Response[ErrorBody]:
+    ids = get_contextvars()
+    body = ErrorBody(
+        message=message,
+        code=code,
+        side=side.value,
+        next=advice,
+        request_id=ids.get("request_id", ""),
+        trace_id=ids.get("trace_id", ""),
     )
+    return Response(body, status_code=status, headers=headers, media_type="application/json")

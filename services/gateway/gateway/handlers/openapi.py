@@ -1,0 +1,76 @@
+"""`/openapi/`: the document of this API, and a page to read it and to try it out; nothing of it comes from elsewhere."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from litestar import Controller, Request, Response, get
+from litestar.response import Redirect
+from litestar.static_files import create_static_files_router
+
+from gateway.openapi.document import make_document
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Swell</title>
+<link rel="stylesheet" href="assets/swagger-ui.css">
+</head>
+<body>
+<div id="page"></div>
+<script src="assets/swagger-ui-bundle.js"></script>
+<script src="page.js"></script>
+</body>
+</html>
+"""
+_SCRIPT = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});\n'
+_ONLY_OURS = {  # the images are icons inside the style sheet
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+}
+
+
+class OpenApiController(Controller):
+    path = "/openapi"
+
+    @get(media_type="text/html")
+    async def page(self, request: Request[Any, Any, Any]) -> Response[str] | Redirect:
+        """The links in it are relative, so that it works behind any prefix; they count on the slash at the end."""
+        if not request.scope["raw_path"].endswith(b"/"):
+            return Redirect("openapi/", status_code=307)
+        return Response(_PAGE, headers=_ONLY_OURS)
+
+    @get("/page.js", media_type="text/javascript")
+    async def script(self) -> str:
+        return _SCRIPT
+
+    @get("/openapi.json", media_type="application/json")
+    async def json(self) -> bytes:
+        return document_as_json()
+
+    @get("/openapi.yaml", media_type="application/yaml")
+    async def yaml(self) -> bytes:
+        return document_as_yaml()
+
+
+def _assets() -> list[Path]:
+    swagger_ui = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
+    return [swagger_ui / "stylesheets", swagger_ui / "javascripts"]
+
+
+assets = create_static_files_router("/openapi/assets", _assets(), include_in_schema=False)
+"""Swagger UI, as the package ships it."""
+
+
+@cache
+def document_as_json() -> bytes:
+    return msgspec.json.encode(make_document())
+
+
+@cache
+def document_as_yaml() -> bytes:
+    return yaml.safe_dump(make_document(), sort_keys=False, allow_unicode=True).encode()

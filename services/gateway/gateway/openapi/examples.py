@@ -1,0 +1,49 @@
+"""The bodies that the document shows, by their summaries; tests send every one of them to a running server."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+IMAGE = "docker.io/library/ubuntu:24.04"
+REGISTRY, USER_NAME, PASSWORD = "quay.io", "ada", "secret"  # noqa: S105
+
+_FILE = f"FROM {IMAGE}\nENV GREETING=hello\n"
+_ENVIRONMENT = "channels: [conda-forge, bioconda]\ndependencies: [samtools=1.17]\n"
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+CONTAINERS: Mapping[str, Mapping[str, Any]] = {
+    "An image as it is": {"containerImage": IMAGE},
+    "An image with something added": {
+        "containerImage": IMAGE,
+        "containerConfig": {"env": ["GREETING=hello"], "cmd": ["/bin/sh"], "workingDir": "/data"},
+    },
+    "An image for another platform": {"containerImage": IMAGE, "containerPlatform": "linux/arm64"},
+    "A container file, in base64": {"containerFile": _encoded(_FILE)},
+    "Packages by name": {
+        "packages": {"type": "CONDA", "entries": ["samtools=1.17"], "channels": ["conda-forge", "bioconda"]}
+    },
+    "Packages of an environment, in base64": {
+        "packages": {"type": "CONDA", "environment": _encoded(_ENVIRONMENT)},
+        "buildTemplate": "conda/micromamba:v2",
+    },
+    "Only the name of what would be built": {
+        "packages": {"type": "CRAN", "entries": ["dplyr"]},
+        "nameStrategy": "imageSuffix",
+        "dryRun": True,
+    },
+}
+
+FIRST_VERSION: Mapping[str, Mapping[str, Any]] = {
+    "An image as it is": {"containerImage": IMAGE},
+    "A container file, in base64": {"containerFile": _encoded(_FILE)},
+}
+
+INSPECT: Mapping[str, Mapping[str, Any]] = {"An image": {"containerImage": IMAGE}}
+
+CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
+    "A name and a password": {"userName": USER_NAME, "password": PASSWORD, "registry": REGISTRY}
+}
