@@ -9,6 +9,7 @@ import binascii
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.conda import from_file
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
 from swell.api.containers import (
@@ -184,6 +185,8 @@ def _texts(request: ContainerRequest) -> _Texts:
         return _Texts()
     containerfile = _text("containerFile", request.container_file, MAX_FILE)
     environment = _text("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
+    if environment:
+        from_file(environment, ())  # refuses what cannot be read, or not in reasonable time
     return _Texts(containerfile, environment, request.build_template)
 
 

@@ -1,4 +1,4 @@
-"""`/openapi/`: the document of this API, and a page to read it and to try it out; nothing of it comes from elsewhere."""
+"""`/openapi/`: the document of this API, and a page to read it and to try it out; all of it comes from here."""
 
 from functools import cache
 from importlib.resources import files
@@ -57,13 +57,9 @@ class OpenApiController(Controller):
         return document_as_yaml()
 
 
-def _assets() -> list[Path]:
-    swagger_ui = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
-    return [swagger_ui / "stylesheets", swagger_ui / "javascripts"]
-
-
-assets = create_static_files_router("/openapi/assets", _assets(), include_in_schema=False)
-"""Swagger UI, as the package ships it."""
+_SWAGGER_UI = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
+assets = create_static_files_router("/openapi/assets", [_SWAGGER_UI / "stylesheets", _SWAGGER_UI / "javascripts"])
+"""Swagger UI, as a package ships it."""
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 IMAGE = "docker.io/library/ubuntu:24.04"
-REGISTRY, USER_NAME, PASSWORD = "quay.io", "ada", "secret"  # noqa: S105
+REGISTRY, USER_NAME, PASSWORD = "quay.io", "ada", "secret"
 
 _FILE = f"FROM {IMAGE}\nENV GREETING=hello\n"
 _ENVIRONMENT = "channels: [conda-forge, bioconda]\ndependencies: [samtools=1.17]\n"
