@@ -80,7 +80,15 @@ SERVICES = (
         command=_python("gateway"),
         listens=("gateway",),
         ready=lambda ports: http(f"http://127.0.0.1:{ports.gateway}/health"),
-        told=(*_STORES, "SWELL_BUILD_REPOSITORY", "SWELL_METRICS", "SWELL_REGISTRY_PROXY", "SWELL_SERVER_URL"),
+        told=(
+            *_STORES,
+            "SWELL_ANONYMOUS_BUILD_LIMIT",
+            "SWELL_ANONYMOUS_PULL_LIMIT",
+            "SWELL_BUILD_REPOSITORY",
+            "SWELL_METRICS",
+            "SWELL_REGISTRY_PROXY",
+            "SWELL_SERVER_URL",
+        ),
         public=True,
     ),
 )

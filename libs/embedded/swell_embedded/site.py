@@ -106,6 +106,8 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_SERVER_URL": f"http://localhost:{ports.gateway}",
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
+    if "SWELL_LISTEN" not in site.environment:  # nobody but this machine's users can ask
+        ours |= {"SWELL_ANONYMOUS_BUILD_LIMIT": "off", "SWELL_ANONYMOUS_PULL_LIMIT": "off"}
     theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
     hosts = ",".join(filter(None, (site.registry, theirs.get("SWELL_ALLOWED_HOSTS"))))
     merged = {
