@@ -20,14 +20,14 @@ demo: system .venv/ready ## the whole round trip: a base image, a build, a pull 
 	@exec $(BIN)/python -m swell_embedded demo
 
 test: check system-test ## all that gates a change: check, then integration and end-to-end tests
-	$(BIN)/pytest tests/integration tests/e2e tests/conformance
+	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
 
 check: .venv/ready protos-current ## the quick part: format, lint, types, import contracts, protos, unit tests
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit -q
+	$(BIN)/pytest tests/unit tests/bench -q
 
 bench: system-test .venv/ready ## measure the bars, each beside its peer
 	$(BIN)/python -m tests.bench

@@ -57,19 +57,9 @@ def archive(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = Non
 @cache
 def make_base(architecture: str, *, docker: bool) -> Base:
     """Busybox for *architecture*; only amd64 can run, another is its twin with another config."""
-    layer, platform = _root(), parse_platform(f"linux/{architecture}")
+    layer = root()
     run = {"Env": ["PATH=/bin", "MODE=base", f"BUILT_FOR={architecture}"], "Cmd": ["/bin/sh"]}
-    rootfs = {"type": "layers", "diff_ids": [digest_of(layer.tar)]}
-    config_fields = {"architecture": platform.architecture, "os": platform.os, "config": run, "rootfs": rootfs}
-    config = Document(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_fields).encode())
-    manifest_type, layer_type = (DOCKER_MANIFEST, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_LAYER)
-    fields = {
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": _descriptor(config.media_type, config.content),
-        "layers": [_descriptor(layer_type, layer.gzipped)],
-    }
-    return Base(Document(manifest_type, json.dumps(fields).encode()), config, layer)
+    return Base(*_documents(architecture, run, layer, docker=docker), layer)
 
 
 def document_of(form: str) -> Document:
@@ -84,34 +74,67 @@ def document_of(form: str) -> Document:
 
 async def push_all(registry: str, authorization: str | None = None) -> None:
     """Push the four forms to *registry* (`host:port`)."""
-    headers = {"Authorization": authorization} if authorization else {}
-    async with aiohttp.ClientSession(URL(f"http://{registry}"), headers=headers, raise_for_status=True) as session:
+    async with _session(registry, authorization) as session:
         for architecture, docker in itertools.product(ARCHITECTURES, (True, False)):
             base = make_base(architecture, docker=docker)
-            await _put_blob(session, base.layer.gzipped)
-            await _put_blob(session, base.config.content)
-            await _put_manifest(session, base.manifest.digest, base.manifest)
+            await _put_blob(session, REPOSITORY, base.layer.gzipped)
+            await _put_blob(session, REPOSITORY, base.config.content)
+            await _put_manifest(session, REPOSITORY, base.manifest.digest, base.manifest)
         for form in FORMS:
-            await _put_manifest(session, form, document_of(form))
+            await _put_manifest(session, REPOSITORY, form, document_of(form))
+
+
+async def push(image: str, *layers: Layer, authorization: str | None = None, **run: object) -> str:
+    """Push *image*, `host:port/repository:tag`, made of *layers* and the run-time fields *run*; gives its name."""
+    registry, _, name = image.partition("/")
+    repository, _, tag = name.partition(":")
+    manifest, config = _documents("amd64", run, *layers, docker=False)
+    async with _session(registry, authorization) as session:
+        for content in (config.content, *(layer.gzipped for layer in layers)):
+            await _put_blob(session, repository, content)
+        await _put_manifest(session, repository, tag, manifest)
+    return image
 
 
 @cache
-def _root() -> Layer:
+def root() -> Layer:
+    """The layer of busybox itself."""
     applets = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
     return archive({"bin/busybox": BUSYBOX.read_bytes()}, links=links)
 
 
-async def _put_blob(session: aiohttp.ClientSession, content: bytes) -> None:
-    async with session.post(f"/v2/{REPOSITORY}/blobs/uploads/") as begun:
+def _documents(architecture: str, run: Mapping[str, Any], *layers: Layer, docker: bool) -> tuple[Document, Document]:
+    """The manifest and the config of an image."""
+    platform = parse_platform(f"linux/{architecture}")
+    rootfs = {"type": "layers", "diff_ids": [digest_of(layer.tar) for layer in layers]}
+    config_fields = {"architecture": platform.architecture, "os": platform.os, "config": run, "rootfs": rootfs}
+    config = Document(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_fields).encode())
+    manifest_type, layer_type = (DOCKER_MANIFEST, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_LAYER)
+    fields = {
+        "schemaVersion": 2,
+        "mediaType": manifest_type,
+        "config": _descriptor(config.media_type, config.content),
+        "layers": [_descriptor(layer_type, layer.gzipped) for layer in layers],
+    }
+    return Document(manifest_type, json.dumps(fields).encode()), config
+
+
+def _session(registry: str, authorization: str | None) -> aiohttp.ClientSession:
+    headers = {"Authorization": authorization} if authorization else {}
+    return aiohttp.ClientSession(URL(f"http://{registry}"), headers=headers, raise_for_status=True)
+
+
+async def _put_blob(session: aiohttp.ClientSession, repository: str, content: bytes) -> None:
+    async with session.post(f"/v2/{repository}/blobs/uploads/") as begun:
         upload = URL(begun.headers["Location"], encoded=True).update_query(digest=digest_of(content))
     async with session.put(upload, data=io.BytesIO(content)):
         pass
 
 
-async def _put_manifest(session: aiohttp.ClientSession, reference: str, document: Document) -> None:
+async def _put_manifest(session: aiohttp.ClientSession, repository: str, reference: str, document: Document) -> None:
     headers = {"Content-Type": document.media_type}
-    async with session.put(f"/v2/{REPOSITORY}/manifests/{reference}", data=document.content, headers=headers):
+    async with session.put(f"/v2/{repository}/manifests/{reference}", data=document.content, headers=headers):
         pass
 
 

@@ -22,9 +22,9 @@ class Swell:
         self.url = url
         self._session = session
 
-    async def post(self, **request: object) -> tuple[int, Fields]:
+    async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
         """The status and the body that answer a container request."""
-        async with self._session.post(f"{self.url}/v1alpha2/container", json=request) as response:
+        async with self._session.post(f"{self.url}{path}", json=request) as response:
             return response.status, await response.json()
 
     async def submit(self, **request: object) -> Fields:
@@ -35,7 +35,13 @@ class Swell:
 
     async def build(self, containerfile: str, **request: object) -> Fields:
         """The answer to the request to build *containerfile*."""
-        return await self.submit(containerFile=base64.b64encode(containerfile.encode()).decode(), **request)
+        return await self.submit(containerFile=encoded(containerfile), **request)
+
+    async def delete(self, path: str, login: str | None = None) -> int:
+        """The status that answers, with *login* as the `Authorization` header."""
+        headers = {"Authorization": login} if login else {}
+        async with self._session.delete(f"{self.url}{path}", headers=headers) as response:
+            return response.status
 
     async def get(self, path: str) -> tuple[int, Fields]:
         async with self._session.get(f"{self.url}{path}") as response:
@@ -66,6 +72,11 @@ class Swell:
             return status if status["status"] == "COMPLETED" else None
 
         return await until(look, seconds=60)
+
+
+def encoded(text: str) -> str:
+    """*text* as requests carry it."""
+    return base64.b64encode(text.encode()).decode()
 
 
 def log_path(build_id: str) -> str:

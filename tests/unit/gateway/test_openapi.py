@@ -1,0 +1,89 @@
+"""The document of the API: all of it, nothing else, and readable without anybody's network."""
+
+import json
+import re
+from typing import Any, get_type_hints
+
+import pytest
+import yaml
+from litestar.handlers import HTTPRouteHandler
+
+from gateway.handlers.openapi import _PAGE, document_as_json, document_as_yaml
+from gateway.openapi.document import make_document
+from gateway.openapi.operations import OPERATIONS, Operation
+from swell.api.lenient import decode
+from tests.integration.gateway.house import House
+
+
+def name_of(operation: Operation) -> str:
+    return f"{operation.method} {operation.path}"
+
+
+def shape(path: str) -> str:
+    """*path* without the names and types of its parameters, nor of metrics."""
+    path = re.sub(r"{[^}]*}", "{}", path)
+    return re.sub(r"(/metrics)/.*", r"\1/{}", path)
+
+
+def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
+    """The handlers of the application, by method and the shape of their path."""
+    app = House().app("http://localhost")._app
+    found = {}
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            for method in handler.http_methods - {"OPTIONS"}:
+                found[method.lower(), shape(route.path)] = handler
+    return found
+
+
+def test_every_route_is_told_and_every_operation_has_a_route() -> None:
+    told = {(each.method, shape(each.path)) for each in OPERATIONS}
+
+    there = {(method, path) for method, path in routes() if not path.startswith(("/v2", "/openapi"))}
+    assert told == there
+
+
+@pytest.mark.parametrize(
+    "operation", [each for each in OPERATIONS if each.media_type == "application/json"], ids=name_of
+)
+def test_an_operation_answers_what_its_handler_returns(operation: Operation) -> None:
+    handler = routes()[operation.method, shape(operation.path)]
+    returned = get_type_hints(handler.fn)["return"]
+
+    assert operation.answer in {returned, *getattr(returned, "__args__", ()), None}
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=name_of)
+def test_every_body_has_examples_that_can_be_read(operation: Operation) -> None:
+    """None of them has a member that the type does not know."""
+    assert operation.examples
+    for body in operation.examples.values():
+        read: Any = decode(json.dumps(body).encode(), operation.body)
+        names = {field for field in type(read).__struct_encode_fields__ if field in body}
+        assert names == set(body)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = make_document()
+
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+
+    assert references == set(document["components"]["schemas"])
+
+
+def test_the_document_is_the_same_in_both_forms() -> None:
+    assert yaml.safe_load(document_as_yaml()) == json.loads(document_as_json())
+
+
+def test_every_operation_has_an_id_of_its_own() -> None:
+    ids = [each["operationId"] for path in make_document()["paths"].values() for each in path.values()]
+
+    assert len(ids) == len(set(ids)) == len(OPERATIONS)
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    """A cluster without the internet can read it."""
+    links = re.findall(r'(?:href|src)="([^"]*)"', _PAGE)
+
+    assert links
+    assert not [link for link in links if "//" in link or link.startswith("/")]
