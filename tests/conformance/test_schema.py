@@ -1,5 +1,7 @@
 """Schemathesis asks whatever the document allows, and some things that it does not."""
 
+from typing import Any
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
@@ -30,6 +32,6 @@ schema.app = house.app("http://localhost:9090")
 
 @schema.parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells(case: schemathesis.Case) -> None:
+def test_every_answer_is_one_that_the_document_tells(case: "schemathesis.Case[Any]") -> None:
     """And none is a failure of ours, whatever is sent: 501 to 503 tell of what is not served, or not reached."""
     case.call_and_validate(checks=CHECKS)

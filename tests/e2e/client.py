@@ -37,11 +37,11 @@ class Swell:
         """The answer to the request to build *containerfile*."""
         return await self.submit(containerFile=encoded(containerfile), **request)
 
-    async def delete(self, path: str, login: str | None = None) -> int:
-        """The status that answers, with *login* as the `Authorization` header."""
+    async def delete(self, path: str, login: str = "") -> tuple[int, str]:
+        """The status that answers *login*, an `Authorization` header, and the login that is wanted instead."""
         headers = {"Authorization": login} if login else {}
         async with self._session.delete(f"{self.url}{path}", headers=headers) as response:
-            return response.status
+            return response.status, response.headers.get("WWW-Authenticate", "")
 
     async def get(self, path: str) -> tuple[int, Fields]:
         async with self._session.get(f"{self.url}{path}") as response:

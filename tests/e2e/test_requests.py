@@ -1,7 +1,6 @@
 """What requests can ask for beyond an image and a container file, and what is known of them afterwards."""
 
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,14 +11,11 @@ import bcrypt
 import pytest
 
 from swell.oci.digest import digest_of
-from swell_embedded import probes
-from swell_embedded.ports import Ports
-from swell_embedded.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive, document_of, push, root
 from tests.e2e.client import Fields, Swell, as_data, client_of, encoded, until
 from tests.e2e.engines import Engine, pull, succeed
-from tests.e2e.environment import NO_LIMITS, of_this_machine
+from tests.e2e.environment import gateway_beside
 from tests.e2e.test_builds import manifest_path
 from tests.e2e.upstreams import Upstreams, image_of, running
 
@@ -205,15 +201,17 @@ async def test_a_dry_run_shows_the_container_file_of_packages(swell: Swell, requ
 
 
 async def test_a_dry_run_starts_nothing(swell: Swell, upstreams: Upstreams) -> None:
-    """There is no build and no image; the name is the one that the image would have."""
+    """There is no build and nothing to pull; the name is the one that the image would have."""
     containerfile = f"FROM {upstreams.image()}\nENV DRY=run\n"
+    image = await swell.submit(containerImage=upstreams.image(), dryRun=True)
     dry = await swell.build(containerfile, dryRun=True)
 
     assert dry["buildId"].endswith("_0") and not dry["buildId"].startswith("bd-")
     assert (dry["cached"], dry["succeeded"], dry["containerFile"]) == (False, True, containerfile)
     assert (await swell.read(f"/v1alpha1/builds/{dry['buildId']}"))[0] == 404
     assert (await swell.read(f"/v1alpha1/builds/bd-{_id(dry)}_1"))[0] == 404
-    assert (await swell.get(manifest_path(dry["targetImage"])))[0] == 404
+    for name in (image["targetImage"], dry["targetImage"]):
+        assert (await swell.read(manifest_path(name)))[0] == 404
     assert (await _status(swell, dry["requestId"]))["status"] == "DONE"
     wet = await swell.build(containerfile)
     assert (wet["containerImage"], wet["buildId"], wet["cached"]) == (dry["containerImage"], f"bd-{_id(dry)}_1", False)
@@ -227,6 +225,18 @@ async def test_the_first_version_of_the_api_gives_tokens_for_images(swell: Swell
     assert status == 200
     assert answer.keys() == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
     assert digest_of(await swell.bytes(manifest_path(answer["targetImage"]))) == document_of("docker").digest
+
+
+async def test_the_first_version_of_the_api_tells_a_token_of_what_is_frozen_as_well(
+    swell: Swell, upstreams: Upstreams, images: str
+) -> None:
+    """Its clients rely on the member; the image is pulled from where it is."""
+    request = {"containerImage": upstreams.image(), "containerConfig": {"env": ["API=first"]}}
+    _, answer = await swell.post(FIRST, **request, freeze=True, buildRepository=images)
+    await swell.ended(answer["buildId"])
+
+    assert answer["targetImage"] == answer["containerImage"] == f"{images}:{_id(answer)}"
+    assert (answer["containerToken"], "expiration" in answer) == (answer["requestId"], True)
 
 
 async def test_the_first_version_of_the_api_names_only_new_builds(
@@ -310,17 +320,7 @@ async def gateways(stack: Stack, tmp_path: Path) -> AsyncIterator[list[Swell]]:
     async with AsyncExitStack() as opened:
         clients = []
         for name in ("one", "two"):
-            url = f"http://localhost:{(port := Ports.free().gateway)}"
-            told = {"LISTEN": f"127.0.0.1:{port}", "SERVER_URL": url, "ACCOUNTS_FILE": str(accounts)}
-            program = Program(
-                name=name,
-                command=(sys.executable, "-m", "gateway"),
-                environment=of_this_machine()
-                | stack.env
-                | NO_LIMITS
-                | {f"SWELL_{each}": value for each, value in told.items()},
-                ready=probes.http(f"{url}/health"),
-            )
+            url, program = gateway_beside(stack, name, ACCOUNTS_FILE=str(accounts))
             await opened.enter_async_context(running(program, tmp_path))
             clients.append(await opened.enter_async_context(client_of(url)))
         yield clients
@@ -336,13 +336,14 @@ async def test_a_token_that_was_taken_away_opens_nothing_at_any_gateway(
         await gateway.bytes(path)
     wrong = aiohttp.encode_basic_auth("anna", "guess")
 
-    assert [await gateways[0].delete(token, login) for login in (None, wrong)] == [401, 401]
+    refused = (401, "Basic realm=Wave Authentication")
+    assert [await gateways[0].delete(token, login) for login in ("", wrong)] == [refused, refused]
     assert (await gateways[0].read(path))[0] == 200
-    assert await gateways[0].delete(token, LOGIN) == 200
+    assert await gateways[0].delete(token, LOGIN) == (200, "")
 
     assert (await gateways[0].read(path))[0] == 404
     await until(lambda: _is_closed(gateways[1], path), seconds=1)
-    assert await gateways[0].delete(token, LOGIN) == 404
+    assert await gateways[0].delete(token, LOGIN) == (404, "")
     assert (await gateways[0].read(token))[0] == 200
 
 

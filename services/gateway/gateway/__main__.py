@@ -65,16 +65,7 @@ async def main(settings: Settings) -> None:
         await hear(nats, BuildDone, ends.heard)
         await hear(nats, TokenRevoked, grants.revoked)
         tally = PullTally(nats.stream)
-        plan = Plan(
-            server_url=settings.server_url.rstrip("/"),
-            places=Places(
-                build=settings.build_repository,
-                cache=settings.cache_repository,
-                public=settings.public_repository,
-                reserved=settings.reserved_words,
-            ),
-            token_ttl=settings.token_ttl,
-        )
+        plan = promises(settings)
         following = Following(grants, remote, builds, BuildLogs(logs, nats.stream), plan.server_url)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
@@ -102,7 +93,18 @@ async def main(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
             tasks.create_task(reaping(provisioning))
-            await opened.enter_async_context(listening(app, address(settings.listen)))
+            async with listening(app, address(settings.listen)):  # closed first, so that its last pulls are told
+                await asyncio.Event().wait()
+
+
+def promises(settings: Settings) -> Plan:
+    places = Places(
+        build=settings.build_repository,
+        cache=settings.cache_repository,
+        public=settings.public_repository,
+        reserved=settings.reserved_words,
+    )
+    return Plan(server_url=settings.server_url.rstrip("/"), places=places, token_ttl=settings.token_ttl)
 
 
 def quotas(settings: Settings) -> Quotas:

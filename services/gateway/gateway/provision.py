@@ -16,7 +16,7 @@ from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
-from swell.errors import BadRequest, Denied, ManifestUnknown, NotSupported
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
@@ -107,7 +107,7 @@ class Provisioning:
         if found.to_publish:
             await self._publish(found.to_publish)
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
-        return legacy_answer(made) if legacy else made
+        return legacy_answer(made, grant) if legacy else made
 
     async def _keep(self, wanted: Wanted) -> None:
         """Have in the store whatever the build will need from it, and the data that came along."""
@@ -115,7 +115,13 @@ class Provisioning:
         baked = (wanted.container_config.layers if wanted.freeze and wanted.container_config else None) or ()
         for layer in filter(None, (wanted.context, *baked)):
             if layer.location:
-                await self._registry.keep(layer)
+                await self._fetch(layer)
+
+    async def _fetch(self, layer: ContainerLayer) -> None:
+        try:
+            await self._registry.keep(layer)
+        except BlobUnknown as error:
+            raise BadRequest(f"there is nothing at the location {layer.location[:200]}: {error}") from error
 
     async def _serve(self, wanted: Wanted) -> "_Found":
         image = wanted.image

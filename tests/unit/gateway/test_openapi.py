@@ -8,7 +8,7 @@ import pytest
 import yaml
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.handlers.openapi import _PAGE, document_as_json, document_as_yaml
+from gateway.handlers.openapi import PAGE, document_as_json, document_as_yaml
 from gateway.openapi.document import make_document
 from gateway.openapi.operations import OPERATIONS, Operation
 from swell.api.lenient import decode
@@ -83,7 +83,7 @@ def test_every_operation_has_an_id_of_its_own() -> None:
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
     """A cluster without the internet can read it."""
-    links = re.findall(r'(?:href|src)="([^"]*)"', _PAGE)
+    links = re.findall(r'(?:href|src)="([^"]*)"', PAGE)
 
     assert links
     assert not [link for link in links if "//" in link or link.startswith("/")]

@@ -42,13 +42,13 @@ def answer(
     )
 
 
-def legacy_answer(made: ContainerAnswer) -> ContainerAnswer:
-    """The answer of `/container-token`: always a token, and a build only when it is new."""
+def legacy_answer(made: ContainerAnswer, grant: Grant) -> ContainerAnswer:
+    """The answer of `/container-token`: always a token and its end, and a build only when it is new."""
     return ContainerAnswer(
         request_id=made.request_id,
         container_token=made.request_id,
         target_image=made.target_image,
-        expiration=made.expiration,
+        expiration=grant.expires,
         container_image=made.container_image,
         build_id=None if made.cached or made.succeeded else made.build_id,
     )

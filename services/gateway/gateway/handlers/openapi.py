@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 
 from gateway.openapi.document import make_document
 
-_PAGE = """\
+PAGE = """\
 <!doctype html>
 <html lang="en">
 <head>
@@ -28,7 +28,7 @@ _PAGE = """\
 </body>
 </html>
 """
-_SCRIPT = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});\n'
+SCRIPT = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});\n'
 _ONLY_OURS = {  # the images are icons inside the style sheet
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 }
@@ -42,11 +42,11 @@ class OpenApiController(Controller):
         """The links in it are relative, so that it works behind any prefix; they count on the slash at the end."""
         if not request.scope["raw_path"].endswith(b"/"):
             return Redirect("openapi/", status_code=307)
-        return Response(_PAGE, headers=_ONLY_OURS)
+        return Response(PAGE, headers=_ONLY_OURS)
 
     @get("/page.js", media_type="text/javascript")
     async def script(self) -> str:
-        return _SCRIPT
+        return SCRIPT
 
     @get("/openapi.json", media_type="application/json")
     async def json(self) -> bytes:

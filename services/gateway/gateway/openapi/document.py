@@ -64,9 +64,10 @@ _NEEDS_ACCOUNT = {
 def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
     """The document of *operations*, as plain values."""
     listed = tuple(operations)
-    types = {id(kind): kind for each in listed for kind in (each.answer, each.body, each.error) if kind is not None}
-    made, components = msgspec.json.schema_components(types.values(), ref_template="#/components/schemas/{name}")
-    schemas = dict(zip(types, made, strict=True))
+    types = {kind for each in listed for kind in (each.answer, each.body, each.error) if kind is not None}
+    ordered = sorted(types, key=str)
+    made, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    schemas = dict(zip(ordered, made, strict=True))
     paths: dict[str, Json] = {}
     for each in listed:
         paths.setdefault(each.path, {})[each.method] = _operation(each, schemas)
@@ -88,7 +89,7 @@ def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
     }
 
 
-def _operation(each: Operation, schemas: Mapping[int, Json]) -> Json:
+def _operation(each: Operation, schemas: Mapping[Any, Json]) -> Json:
     told: Json = {
         "operationId": "-".join([each.method, *re.findall(r"\w+", each.path)]),
         "summary": each.summary,
@@ -100,7 +101,7 @@ def _operation(each: Operation, schemas: Mapping[int, Json]) -> Json:
         told["parameters"] = parameters
     if each.body is not None:
         shown = {name: {"summary": name, "value": value} for name, value in each.examples.items()}
-        content = {"application/json": {"schema": schemas[id(each.body)], "examples": shown}}
+        content = {"application/json": {"schema": schemas[each.body], "examples": shown}}
         told["requestBody"] = {"required": True, "content": content}
     if each.account:
         told["security"] = [{"account": []}]
@@ -118,14 +119,14 @@ def _parameter(name: str, place: str) -> Json:
     return told
 
 
-def _responses(each: Operation, schemas: Mapping[int, Json]) -> Json:
+def _responses(each: Operation, schemas: Mapping[Any, Json]) -> Json:
     good: Json = {"description": "As asked."}
     if each.answer is not None:
-        good["content"] = {each.media_type: {"schema": schemas[id(each.answer)]}}
+        good["content"] = {each.media_type: {"schema": schemas[each.answer]}}
     told = {"200": good}
     if each.account:
         told["401"] = _NEEDS_ACCOUNT
     for status in sorted(each.errors):
-        content = {"application/json": {"schema": schemas[id(each.error)]}}
+        content = {"application/json": {"schema": schemas[each.error]}}
         told[str(status)] = {"description": _FAILURES[status], "content": content}
     return told

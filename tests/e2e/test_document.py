@@ -1,0 +1,79 @@
+"""The document of the API keeps its word: what it shows works as it says."""
+
+import base64
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.openapi import examples
+from gateway.openapi.operations import OPERATIONS, Operation
+from swell_embedded.stack import Stack
+from tests.e2e.client import Swell, encoded
+from tests.e2e.raw import LOGIN, ask, operated_beside
+from tests.e2e.upstreams import PASSWORD, USER, Upstreams
+
+
+@pytest.fixture(scope="module")
+async def operated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Swell]:
+    async with operated_beside(stack, tmp_path_factory.mktemp("operated")) as client:
+        yield client
+
+
+def at_home(value: Any, upstreams: Upstreams) -> Any:
+    """An example of the document with the image and the account of *upstreams*."""
+    theirs = {examples.IMAGE: upstreams.image("docker-list"), examples.REGISTRY: upstreams.bearer}
+    theirs |= {examples.USER_NAME: USER, examples.PASSWORD: PASSWORD}
+    if isinstance(value, dict):
+        return {name: _file_at_home(name, member, upstreams) for name, member in value.items()}
+    return theirs.get(value, value) if isinstance(value, str) else value
+
+
+def _file_at_home(name: str, member: Any, upstreams: Upstreams) -> Any:
+    if name == "containerFile":
+        return encoded(base64.b64decode(member).decode().replace(examples.IMAGE, upstreams.image()))
+    return at_home(member, upstreams)
+
+
+BODIES = [pytest.param(each, name, id=f"{each.path} {name}") for each in OPERATIONS for name in each.examples]
+
+
+@pytest.mark.parametrize(("operation", "name"), BODIES)
+async def test_every_body_that_the_document_shows_is_answered_as_it_says(
+    swell: Swell, upstreams: Upstreams, operation: Operation, name: str
+) -> None:
+    answer = await ask(swell, "POST", operation.path, at_home(operation.examples[name], upstreams))
+
+    assert answer.status == 200, answer.body
+    assert msgspec.json.decode(answer.body, type=operation.answer) is not False
+
+
+READS = [each for each in OPERATIONS if each.method == "get" and not each.path.endswith("condalock")]
+
+
+@pytest.mark.parametrize("operation", READS, ids=lambda each: each.path)
+async def test_everything_that_the_document_lets_one_read_can_be_read(
+    operated: Swell, upstreams: Upstreams, operation: Operation
+) -> None:
+    built = await operated.build(f"FROM {upstreams.image()}\nENV READ=yes\n")
+    names = {"requestId": built["requestId"], "token": built["containerToken"], "buildId": built["buildId"]}
+
+    answer = await ask(operated, "GET", operation.path.format_map(names), **LOGIN if operation.account else {})
+
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"].startswith(operation.media_type)
+    if operation.answer is not str:
+        msgspec.json.decode(answer.body, type=operation.answer)
+
+
+async def test_the_page_of_the_document_comes_whole_and_from_here(swell: Swell) -> None:
+    """All that it names is there, and its policy lets a browser fetch nothing from anywhere else."""
+    page = await ask(swell, "GET", "/openapi/")
+    links = re.findall(r'(?:href|src)="([^"]*)"', page.body.decode())
+
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'; ")
+    for link in (*links, "openapi.json", "openapi.yaml"):
+        assert (await ask(swell, "GET", f"/openapi/{link}")).status == 200
+    assert (await ask(swell, "GET", "/openapi")).headers["Location"] == "openapi/"

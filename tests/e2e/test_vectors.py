@@ -1,0 +1,159 @@
+"""Requests as Wave's own clients sent them, each with the answer that it must get.
+
+They are in `tests/conformance/vectors`, recorded from the `wave` command line 1.8.2 and Nextflow's nf-wave client. The
+images that they name are replaced by ones of the tests' registry; all else is sent as it was.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from msgspec import Struct
+
+from tests.e2e.client import Fields, Swell
+from tests.e2e.upstreams import Upstreams
+
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
+SERVED, BUILT, SHOWN, WRONG, STRANGER, LATER = "served", "built", "shown", "wrong", "stranger", "later"
+STATUS = {SERVED: 200, BUILT: 200, SHOWN: 200, WRONG: 400, STRANGER: 401, LATER: 501}
+
+ANSWERS = {
+    "cli image": SERVED,
+    "cli image-token-workspace": STRANGER,
+    "cli image-platform": SERVED,
+    "cli image-no-tower": SERVED,
+    "cli dockerfile": BUILT,
+    "cli dockerfile-context": BUILT,
+    "cli layer": SERVED,
+    "cli layer-twice-config": SERVED,
+    "cli layer-longname": SERVED,
+    "cli config-file": SERVED,
+    "cli config-cmd": SERVED,
+    "cli conda": BUILT,
+    "cli conda-pip": BUILT,
+    "cli conda-lock-url": BUILT,
+    "cli conda-file": BUILT,
+    "cli conda-pixi-multi-freeze": STRANGER,
+    "cli conda-sif-freeze": WRONG,  # packages are frozen to a repository of one's own
+    "cli cran": BUILT,
+    "cli include": SERVED,
+    "cli mirror": STRANGER,
+    "cli dry-run": SERVED,
+    "cli scan-async": LATER,
+    "cli unicode": SERVED,
+    "cli inspect": SHOWN,
+    "nfwave container": SERVED,
+    "nfwave container-token": STRANGER,
+    "nfwave conda": BUILT,
+    "nfwave conda-url": BUILT,
+    "nfwave conda-file-multi": LATER,
+    "nfwave bundle-dockerfile": BUILT,
+    "nfwave container-bundle": SERVED,
+    "nfwave full-config": STRANGER,
+    "nfwave mirror": STRANGER,
+    "nfwave fusion-project-bin": SERVED,
+    "nfwave fusion-multi": WRONG,  # an image cannot be of two platforms
+    "nfwave sif-freeze": WRONG,
+    "nfwave plugin-get-container": SERVED,
+}
+WITHOUT_TOKEN = {
+    "cli image-token-workspace": SERVED,
+    "cli conda-pixi-multi-freeze": LATER,
+    "cli mirror": LATER,
+    "nfwave container-token": SERVED,
+    "nfwave full-config": LATER,  # it wants to be scanned
+    "nfwave mirror": LATER,
+}
+
+
+class Recorded(Struct):
+    """One request; `headers` are pairs, `body` is JSON."""
+
+    case: str
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: str
+
+
+def recorded() -> dict[str, Recorded]:
+    """All requests, by the client and the case."""
+    found = {}
+    for client in ("cli", "nfwave"):
+        for line in (VECTORS / f"{client}.jsonl").read_text().strip().split("\n"):  # a body has U+2028
+            fields = json.loads(line)
+            found[f"{client} {fields['case']}"] = Recorded(*(fields[name] for name in Recorded.__struct_fields__))
+    return found
+
+
+REQUESTS = recorded()
+
+
+def at_home(body: Fields, upstreams: Upstreams) -> Fields:
+    """*body* with images of *upstreams* where it names others."""
+    image = upstreams.image("docker-list")
+    if not body.get("mirror") and body.get("containerImage"):
+        body["containerImage"] = image
+    if includes := body.get("containerIncludes"):
+        body["containerIncludes"] = [image for _ in includes]
+    if file := body.get("containerFile"):
+        text = base64.b64decode(file).decode().replace("FROM alpine", f"FROM {image}")
+        body["containerFile"] = base64.b64encode(text.encode()).decode()
+    return body
+
+
+async def replay(swell: Swell, request: Recorded, body: Fields) -> tuple[int, Any]:
+    headers = [(name, value) for name, value in request.headers if name != "Content-Length"]
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(request.method, swell.url + request.path, headers=headers, json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+def check(kind: str, status: int, answer: Fields) -> None:
+    """Whether *answer* has what clients read from an answer of that *kind*."""
+    assert status == STATUS[kind], answer
+    if kind in {SERVED, BUILT}:
+        assert "://" not in answer["targetImage"]
+        assert f"/wt/{answer['containerToken']}/" in answer["targetImage"]
+        assert answer["expiration"].endswith("Z")
+        assert answer["requestId"]
+    if kind == SERVED:
+        assert (answer["succeeded"], "buildId" in answer) == (True, False)
+    if kind == BUILT:
+        assert answer["buildId"].startswith("bd-")
+        assert (answer["cached"], answer.get("succeeded")) == (False, None)
+    if kind == SHOWN:
+        assert answer.keys() <= {"container", "index"}
+    if status != 200:
+        assert answer["message"]
+        assert answer["next"]
+
+
+def test_every_recorded_request_has_an_answer() -> None:
+    assert REQUESTS.keys() == ANSWERS.keys()
+    assert {name for name, kind in ANSWERS.items() if kind == STRANGER} == WITHOUT_TOKEN.keys()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_real_clients_request_gets_the_right_answer(swell: Swell, upstreams: Upstreams, name: str) -> None:
+    """Whoever brings a token that nobody has given is no longer anonymous, but a stranger."""
+    request = REQUESTS[name]
+
+    status, answer = await replay(swell, request, at_home(json.loads(request.body), upstreams))
+
+    check(ANSWERS[name], status, answer)
+
+
+@pytest.mark.parametrize("name", WITHOUT_TOKEN)
+async def test_a_strangers_request_is_answered_without_the_token(swell: Swell, upstreams: Upstreams, name: str) -> None:
+    request = REQUESTS[name]
+    body = at_home(json.loads(request.body), upstreams) | {"towerAccessToken": None}
+
+    status, answer = await replay(swell, request, body)
+
+    check(WITHOUT_TOKEN[name], status, answer)
