@@ -62,7 +62,7 @@ async def test_a_failed_build_is_told_to_whoever_pulls_it(swell: Swell, upstream
 
 async def test_a_failed_build_is_tried_again_when_it_is_asked_for_again(swell: Swell, upstreams: Upstreams) -> None:
     """What was missing may be there now; the first failure stays on record under its own number."""
-    containerfile = f"FROM {upstreams.image()}\nRUN exit 3\n"
+    containerfile = f"FROM {upstreams.image()}\nRUN exit 3 # again and again\n"
     first = (await swell.build(containerfile))["buildId"]
     await swell.ended(first)
 

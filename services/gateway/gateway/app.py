@@ -11,6 +11,7 @@ from gateway.handlers.caller import Callers
 from gateway.handlers.containers import ContainersController, TokensController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
+from gateway.handlers.head import HeadAsGet
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.openapi import OpenApiController, assets
@@ -65,7 +66,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Traced(app)
+    return Traced(HeadAsGet(app))
 
 
 def _always(part: object):  # type: ignore[no-untyped-def]

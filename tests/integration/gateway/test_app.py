@@ -285,3 +285,13 @@ async def test_a_request_is_logged_with_its_whole_path(client: Client) -> None:
 
     (line,) = (line for line in lines if line["event"] == "request answered")
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v2/library/ubuntu/manifests/22.04", 404)
+
+
+async def test_whatever_can_be_read_can_be_asked_for_its_head(client: Client) -> None:
+    """Probes and caches ask so; the answer is that of GET without its body."""
+    for path in ("/service-info", "/health", "/openapi/openapi.json"):
+        got, head = await client.ask("GET", path), await client.ask("HEAD", path)
+
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(len(got.body))
+        assert head.headers["content-type"] == got.headers["content-type"]
