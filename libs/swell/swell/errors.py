@@ -45,6 +45,20 @@ class BadRequest(SwellError):
     advice = "Change the request as the message says."
 
 
+class Unauthorized(SwellError):
+    """This server does not know who you are."""
+
+    code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
+    advice = "Send an access token that this server knows, as towerAccessToken; the operator gives them out."
+
+
+class AccountRequired(SwellError):
+    """This needs the name and the password of an account."""
+
+    code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
+    advice = "Send them as HTTP Basic authentication; the operator keeps the accounts."
+
+
 class NotSupported(SwellError):
     """This server does not do that."""
 

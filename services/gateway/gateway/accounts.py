@@ -14,20 +14,13 @@ from collections.abc import Mapping
 import bcrypt
 from cachetools import TTLCache
 
-from swell.errors import Side, SwellError, TooManyRequests
+from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
 
 _HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")  # up to seconds of work, not hours
 _LONGEST = 72  # bytes of a password that bcrypt reads; htpasswd, too, cuts off what is longer
 _WAITING = 32  # who may wait for the one that is verified; a flood of guesses costs one core at most
 _REMEMBERED = 60.0  # seconds
-
-
-class AccountRequired(SwellError):
-    """This needs the name and the password of an account."""
-
-    code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
-    advice = "Send them as HTTP Basic authentication; the operator keeps the accounts."
 
 
 class Accounts:

@@ -4,7 +4,7 @@ from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from gateway.accounts import AccountRequired, Accounts
+from gateway.accounts import Accounts
 from gateway.follow import Following
 from gateway.handlers.builds import BuildsController
 from gateway.handlers.caller import Callers
@@ -22,6 +22,7 @@ from gateway.inspect import Inspecting
 from gateway.provision import Provisioning
 from gateway.revoke import Revoking
 from gateway.usage import Counters
+from swell.errors import AccountRequired
 
 
 def create_app(

@@ -3,14 +3,7 @@
 from typing import Protocol
 
 from gateway.domain.identity import ANONYMOUS, Identity
-from swell.errors import Side, SwellError
-
-
-class Unauthorized(SwellError):
-    """This server does not know who you are."""
-
-    code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
-    advice = "Send an access token that this server knows, as towerAccessToken; the operator gives them out."
+from swell.errors import Unauthorized
 
 
 class Identities(Protocol):

@@ -18,14 +18,14 @@ from gateway.domain.wanted import Places
 from gateway.follow import Following
 from gateway.handlers.caller import Callers, ClientAddress
 from gateway.handlers.registry import RegistryHandler
-from gateway.identity import Admission, Unauthorized
+from gateway.identity import Admission
 from gateway.inspect import Inspecting
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
 from gateway.revoke import Revoking
 from gateway.usage import Question, Usage
-from swell.errors import Unavailable
+from swell.errors import Unauthorized, Unavailable
 from swell.oci.document import Document
 from swell.store.builds import MemoryBuilds
 from swell.store.records import Build

@@ -8,9 +8,9 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from gateway.accounts import AccountRequired, Accounts, parse_accounts, parse_basic
+from gateway.accounts import Accounts, parse_accounts, parse_basic
 from gateway.adapters.accounts import read_accounts
-from swell.errors import TooManyRequests
+from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
 
 ANNA, BORIS = b"anna's password", "größe:mit:Doppelpunkt".encode()

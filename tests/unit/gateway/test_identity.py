@@ -13,8 +13,9 @@ from gateway.adapters.keys import ApiKey, ApiKeys, hash_of, new_key
 from gateway.domain.identity import ANONYMOUS, Caller, Identity
 from gateway.handlers.caller import Callers, ClientAddress, bearer, networks
 from gateway.handlers.errors import headers_of
-from gateway.identity import Admission, Unauthorized
+from gateway.identity import Admission
 from gateway.keys import entry_of
+from swell.errors import Unauthorized
 from swell.settings import SettingsInvalid
 
 ADA = Identity(user="ada", email="ada@example.org", organisation="engines")

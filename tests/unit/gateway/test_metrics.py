@@ -10,11 +10,11 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.testing import TestClient
 
-from gateway.accounts import AccountRequired, Accounts
+from gateway.accounts import Accounts
 from gateway.handlers.errors import on_error
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.usage import Question, Usage
-from swell.errors import Unavailable
+from swell.errors import AccountRequired, Unavailable
 
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"anna:secret").decode()}
 

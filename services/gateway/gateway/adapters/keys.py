@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.domain.identity import ANONYMOUS, Identity
-from gateway.identity import Unauthorized
+from swell.errors import Unauthorized
 from swell.log import log
 from swell.settings import SettingsInvalid
 

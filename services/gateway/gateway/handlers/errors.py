@@ -8,9 +8,8 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from structlog.contextvars import get_contextvars
 
-from gateway.identity import Unauthorized
 from gateway.limits import LimitExceeded
-from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge
+from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge, Unauthorized
 from swell.log import log
 
 _FRAMEWORK = {

@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
-from gateway.accounts import AccountRequired, Accounts
+from gateway.accounts import Accounts
 from gateway.usage import Counters, Question, parse_question
-from swell.errors import NotFound
+from swell.errors import AccountRequired, NotFound
 
 _METRICS = {
     "/builds": "builds",

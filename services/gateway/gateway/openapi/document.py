@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from gateway.identity import Unauthorized
 from gateway.openapi.operations import ARCHITECTURE, DATE, OPERATIONS, ORGANISATION, Operation
 from swell.errors import (
     BadRequest,
@@ -20,6 +19,7 @@ from swell.errors import (
     SwellError,
     TooLarge,
     TooManyRequests,
+    Unauthorized,
     Unavailable,
     UpstreamFailed,
 )
