@@ -225,7 +225,7 @@ async def test_pixi_activates_its_environment_at_the_start(house: House, tools: 
     assert house.lines[2] == f"pixi <add> <procps-ng> <{HOSTILE}>"
     assert house.read("shell-hook.sh") == b'export HOOKED=yes\nexec "$@"\n'
     assert house.config()["Entrypoint"] == ["/bin/bash", "/shell-hook.sh"]
-    assert house.log.locks == {"bd-made_1": b"version: 6\n"}
+    assert house.log.locks == {"bd-made_1": b"version: 6\n"}, house.log.output.text
 
 
 async def test_r_packages_are_arguments_of_r(house: House, tools: str) -> None:

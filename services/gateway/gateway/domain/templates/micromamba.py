@@ -1,7 +1,7 @@
 """Conda environments by micromamba. Version 1 stays in micromamba's image; 2 copies the environment into another."""
 
 from gateway.domain.conda import CondaImage, Environment
-from gateway.domain.templates.parts import CONTEXT, chain, definition, lines, shown_lock, words
+from gateway.domain.templates.parts import CONTEXT, ONE_STREAM, chain, definition, lines, shown_lock, words
 
 _INSTALL = "micromamba install -y -n base"
 _EXPORT = "micromamba env export --name base --explicit > environment.lock"
@@ -60,6 +60,7 @@ def singularity_v2(wanted: CondaImage) -> str:
 
 def _steps_v1(wanted: CondaImage, folder: str) -> str:
     return chain(
+        ONE_STREAM,
         f"{_INSTALL} {_source(wanted.environment, folder)}",
         _base_packages(wanted),
         _EXPORT,
@@ -70,6 +71,7 @@ def _steps_v1(wanted: CondaImage, folder: str) -> str:
 
 def _steps_v2(wanted: CondaImage, folder: str) -> str:
     return chain(
+        ONE_STREAM,
         f"{_INSTALL} conda-forge::which",
         'ln -sf "$MAMBA_ROOT_PREFIX/bin/which" /usr/bin/which',
         _install_even_for_cuda(f"{_INSTALL} {_source(wanted.environment, folder)}"),

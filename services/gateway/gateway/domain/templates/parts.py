@@ -21,6 +21,10 @@ def words(*texts: str) -> str:
     return " ".join(quoted(text) for text in texts)
 
 
+ONE_STREAM = "exec 2>&1"
+"""Begins a chain that shows a lock: engines copy two streams each at its own pace, and would mix them."""
+
+
 def chain(*commands: str | None) -> str:
     """One command that does *commands* in turn, up to the first that fails; None is nothing to do."""
     return " \\\n && ".join(command for command in commands if command)

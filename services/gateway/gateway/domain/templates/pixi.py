@@ -1,7 +1,7 @@
 """Conda environments by pixi, copied into another image, where they are activated at the start."""
 
 from gateway.domain.conda import CondaImage
-from gateway.domain.templates.parts import CONTEXT, chain, definition, lines, shown_lock, words
+from gateway.domain.templates.parts import CONTEXT, ONE_STREAM, chain, definition, lines, shown_lock, words
 
 _HOME = "/opt/wave"
 _HOOK = "/shell-hook.sh"
@@ -39,6 +39,7 @@ def singularity(wanted: CondaImage) -> str:
 
 def _steps(wanted: CondaImage, folder: str) -> str:
     return chain(
+        ONE_STREAM,
         f"pixi init --import {folder}/conda.yml",
         "pixi add conda-forge::which",
         f"pixi add {words(*wanted.base_packages)}" if wanted.base_packages else None,
