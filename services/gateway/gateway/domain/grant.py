@@ -13,8 +13,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
     digest, so their `data:` locations are empty here. A durable image is pulled from its own registry, never through
-    the token; a dry one was only asked about. `user` is whose limit its pulls count against,
-    without one the address that pulls; `organisation` is whose use they are, nobody's without one.
+    the token; a dry one was only asked about. Pulls count against the limit of `user`, or of the address that pulls
+    when there is none, and as use of `organisation`, or of nobody's.
     """
 
     token: str
