@@ -7,7 +7,7 @@ redirect nor a name that changes its address gets around it. Redirects are follo
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -21,6 +21,9 @@ from yarl import URL
 from swell.errors import AddressForbidden, UpstreamFailed
 
 PIECE = 1 << 20
+Data = bytes | AsyncIterable[bytes]
+"""The body of a request."""
+
 HEADERS_SECONDS = 30
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_HOPS = 10
@@ -93,7 +96,7 @@ def open_session(policy: Policy) -> aiohttp.ClientSession:
 
 
 async def send(
-    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str]
+    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
     """Ask once and wait at most 30 s for the answer's headers; a redirect is an answer like others.
 
@@ -103,16 +106,20 @@ async def send(
     """
     with translated(url):
         async with asyncio.timeout(HEADERS_SECONDS):
-            return await session.request(method, url, headers=headers, allow_redirects=False)
+            return await session.request(method, url, headers=headers, data=data, allow_redirects=False)
 
 
 async def follow(
-    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str]
+    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
-    """Like `send`, through at most 10 redirects; `Authorization` goes to *url*'s own scheme, host and port only."""
+    """Like `send`, through at most 10 redirects; `Authorization` goes to *url*'s own scheme, host and port only.
+
+    *data* must be bytes here, to be sent to each of them.
+    """
     origin = url.origin()
     for _ in range(MAX_HOPS + 1):
-        response = await send(session, method, url, headers if url.origin() == origin else _without_secrets(headers))
+        shown = headers if url.origin() == origin else _without_secrets(headers)
+        response = await send(session, method, url, shown, data)
         target = redirect_of(response)
         if target is None:
             return response

@@ -8,7 +8,6 @@ from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.logins import Logins
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
-from registry_proxy.domain.credentials import Keyring, parse_auth_file
 from registry_proxy.handlers.blobs import BlobsApp
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
@@ -21,6 +20,7 @@ from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob
 from swell.outbound import Policy, open_session
+from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server

@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 
 from gateway.adapters import inspections as module
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
-from registry_proxy.domain.credentials import Credentials
 from registry_proxy.handlers import jobs
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
@@ -21,6 +20,7 @@ from swell.jobs.streams import Nats
 from swell.oci.document import Document
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.credentials import Credentials
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server

@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.domain.credentials import Keyring
 from swell.outbound import Policy, open_session
+from swell.registry.credentials import Keyring
 from swell.store.objects import S3Objects, connect
 from tests.integration.registry_proxy.support import S3, Registry, Script, docker_registry, serving, weed_mini
 

@@ -9,11 +9,11 @@ from msgspec import structs
 
 from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.domain.credentials import Keyring
 from swell.api.containers import ContainerLayer
 from swell.errors import AddressForbidden, BadRequest, BlobUnknown, DigestInvalid, SwellError, TooLarge, UpstreamFailed
 from swell.oci.digest import digest_of
 from swell.outbound import Policy, open_session
+from swell.registry.credentials import Keyring
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said

@@ -7,10 +7,10 @@ import pytest
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Body
-from registry_proxy.domain.credentials import Keyring, parse_auth_file
 from swell.errors import BlobUnknown, Denied, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.credentials import Keyring, parse_auth_file
 from tests.integration.registry_proxy.support import Pushed, Registry, make_image
 
 

@@ -7,10 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from registry_proxy.adapters import upstream as module
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Body, Redirect
-from registry_proxy.domain.credentials import Credentials, Keyring
 from swell.errors import (
     BlobUnknown,
     Denied,
@@ -24,6 +22,8 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
+from swell.registry import client as module
+from swell.registry.credentials import Credentials, Keyring
 from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
 
 IMAGE = make_image()

@@ -11,7 +11,6 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
-from registry_proxy.adapters.answers import failure
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge
@@ -21,6 +20,7 @@ from swell.log import log
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
 from swell.outbound import follow, pieces, translated
+from swell.registry.answers import failure
 from swell.store.blobs import Blobs
 
 DEADLINE = timedelta(minutes=15)

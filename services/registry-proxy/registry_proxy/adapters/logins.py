@@ -8,13 +8,13 @@ import asyncio
 import aiohttp
 from yarl import URL
 
-from registry_proxy.adapters.auth import check_realm
-from registry_proxy.adapters.upstream import endpoint
-from registry_proxy.domain.challenge import choose, parse_challenges
-from registry_proxy.domain.credentials import Credentials
 from swell.errors import UpstreamFailed
 from swell.log import log
 from swell.outbound import follow
+from swell.registry.address import endpoint
+from swell.registry.auth import check_realm
+from swell.registry.challenge import choose, parse_challenges
+from swell.registry.credentials import Credentials
 
 PATIENCE = 15  # seconds
 

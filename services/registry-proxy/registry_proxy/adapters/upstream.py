@@ -4,35 +4,26 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 
 import aiohttp
-from yarl import URL
 
-from registry_proxy.adapters.answers import failure
-from registry_proxy.adapters.auth import Authorizer
 from registry_proxy.deliver import Body, Redirect
-from registry_proxy.domain.credentials import Keyring
 from registry_proxy.domain.verifier import verified
 from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
-from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
-from swell.oci.reference import DOCKER_HUB, Reference
+from swell.oci.reference import Reference
 from swell.outbound import REDIRECTS, follow, pieces, read, redirect_of, send, translated
+from swell.registry.answers import failure
+from swell.registry.client import ANSWER_SECONDS, RegistryClient, Sender
+from swell.registry.credentials import Keyring
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
-ANSWER_SECONDS = 30
-PAUSES = (0.1, 0.4)
-TRANSIENT = frozenset({502, 503, 504})
-
-Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str]], Awaitable[aiohttp.ClientResponse]]
 
 
 class RegistryUpstream:
@@ -51,13 +42,11 @@ class RegistryUpstream:
         self, session: aiohttp.ClientSession, keyring: Keyring, insecure: frozenset[str] = frozenset()
     ) -> None:
         """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http."""
-        self._session = session
-        self._authorizer = Authorizer(session, keyring)
-        self._insecure = insecure
+        self._client = RegistryClient(session, keyring, insecure)
 
     def host_name(self, registry: str) -> str:
         """The address of *registry*, with its scheme."""
-        return str(endpoint(registry, self._insecure))
+        return str(self._client.base(registry))
 
     async def fetch_manifest(self, reference: Reference) -> Document:
         """Read the manifest or index that *reference* names; at most 4 MiB, within 30 s after its headers.
@@ -126,60 +115,13 @@ class RegistryUpstream:
 
     async def _manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
         path, subject = f"manifests/{reference.reference}", f"repository '{reference}'"
-        response = await self._ask(follow, method, reference, path, {"Accept": ACCEPT})
+        response = await self._client.ask(follow, method, reference, path, {"Accept": ACCEPT})
         return _accepted(response, subject, ManifestUnknown)
 
     async def _blob(self, sender: Sender, reference: Reference, digest: Digest) -> aiohttp.ClientResponse:
         path, subject = f"blobs/{digest}", f"blob {digest} of repository '{reference.name}'"
-        response = await self._ask(sender, "GET", reference, path, {"Accept": "*/*"})
+        response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*"})
         return _accepted(response, subject, BlobUnknown)
-
-    async def _ask(
-        self, sender: Sender, method: str, reference: Reference, path: str, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
-        """Ask the registry, and once more when it wants to see other credentials than those that we showed."""
-        url = endpoint(reference.registry, self._insecure) / f"v2/{reference.repository}/{path}"
-        with translated(url):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                shown = await self._authorizer.known(reference)
-                response = await self._try(sender, method, url, _with(shown, headers))
-                if response.status != 401 or response.url.origin() != url.origin():
-                    return response
-                told = response.headers.getall("WWW-Authenticate", [])
-                fresh = await self._authorizer.renewed(reference, told, shown, url)
-                if fresh is None:
-                    return response
-                response.release()
-                return await self._try(sender, method, url, _with(fresh, headers))
-
-    async def _try(self, sender: Sender, method: str, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        for pause in PAUSES:
-            try:
-                response = await sender(self._session, method, url, headers)
-                if response.status not in TRANSIENT:
-                    return response
-                response.release()
-            except UpstreamFailed as error:
-                log.info("upstream asked again", url=str(url), error=str(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
-        return await sender(self._session, method, url, headers)
-
-
-def endpoint(registry: str, insecure: frozenset[str]) -> URL:
-    """Where *registry* answers: by https, or by plain http when it is on this machine or *insecure* names it."""
-    if registry == DOCKER_HUB:
-        return URL("https://registry-1.docker.io")
-    secure = URL(f"https://{registry}")
-    plain = is_loopback(secure.host or "") or not insecure.isdisjoint({registry, secure.host})
-    return URL(f"http://{registry}") if plain else secure
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -194,10 +136,6 @@ def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[Swell
         return response
     response.release()
     raise failure(response.status, response.headers, subject, absent)
-
-
-def _with(authorization: str | None, headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {**headers, "Authorization": authorization} if authorization else headers
 
 
 def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:

@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Protocol
 
-from registry_proxy.domain.credentials import Credentials
 from swell.oci.reference import parse_registry
+from swell.registry.credentials import Credentials
 from swell.rpc.server import Context, answer
 from swell.rpc.v1 import registries_pb2 as pb
 from swell.rpc.v1.registries_pb2_grpc import RegistriesServicer

@@ -1,6 +1,6 @@
 """How we show upstream registries who we are: nobody, HTTP Basic, or a token from the realm that they name.
 
-Source: distribution-spec's token authentication; the realm gives a token for one scope, pulling from one repository.
+Source: distribution-spec's token authentication; the realm gives a token for one scope: actions in one repository.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from cachetools import LRUCache, TLRUCache
 from msgspec import Struct
 from yarl import URL
 
-from registry_proxy.adapters.answers import failure
-from registry_proxy.domain.challenge import Challenge, choose, parse_challenges
-from registry_proxy.domain.credentials import Credentials, Keyring
 from swell.errors import UpstreamFailed
 from swell.flights import Flights
 from swell.oci.reference import Reference
 from swell.outbound import follow, read
+from swell.registry.answers import failure
+from swell.registry.challenge import Challenge, choose, parse_challenges
+from swell.registry.credentials import Credentials, Keyring
 
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
@@ -48,8 +48,9 @@ class Authorizer:
     Tokens are kept by realm, service, scope and a keyed hash of the whole credentials, as long as the realm says.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, keyring: Keyring) -> None:
+    def __init__(self, session: aiohttp.ClientSession, keyring: Keyring, actions: str = "pull") -> None:
         self._session = session
+        self._actions = actions
         self._keyring = keyring
         self._secret = secrets.token_bytes(32)
         self._challenges: LRUCache[str, Challenge] = LRUCache(KEPT)
@@ -92,7 +93,7 @@ class Authorizer:
         return token.header
 
     async def _ask(self, challenge: Challenge, reference: Reference, credentials: Credentials | None) -> _Token:
-        query = {"scope": _scope(reference)}
+        query = {"scope": self._scope(reference)}
         if service := challenge.parameters.get("service"):
             query["service"] = service
         url = URL(challenge.parameters["realm"]).extend_query(query)
@@ -111,12 +112,11 @@ class Authorizer:
     def _key(self, challenge: Challenge, reference: Reference) -> bytes:
         service = challenge.parameters.get("service")
         who = self._keyring.find(reference)
-        parts = [challenge.parameters["realm"], service, _scope(reference), who.basic if who else None]
+        parts = [challenge.parameters["realm"], service, self._scope(reference), who.basic if who else None]
         return hmac.digest(self._secret, msgspec.json.encode(parts), hashlib.sha256)
 
-
-def _scope(reference: Reference) -> str:
-    return f"repository:{reference.repository}:pull"
+    def _scope(self, reference: Reference) -> str:
+        return f"repository:{reference.repository}:{self._actions}"
 
 
 def check_realm(challenge: Challenge, endpoint: URL) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.domain.challenge import Challenge, choose, parse_challenges
+from swell.registry.challenge import Challenge, choose, parse_challenges
 
 TOKEN = {"realm": "https://auth.example/token", "service": "registry.example"}
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from registry_proxy.domain.credentials import Credentials, Keyring, parse_auth_file
 from swell.oci.reference import parse_reference
+from swell.registry.credentials import Credentials, Keyring, parse_auth_file
 from swell.settings import SettingsInvalid
 
 

@@ -1,0 +1,1 @@
+"""Talking to OCI registries: who we are to them, and how to ask."""

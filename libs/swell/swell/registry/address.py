@@ -1,0 +1,24 @@
+"""Where registries answer."""
+
+from ipaddress import ip_address
+
+from yarl import URL
+
+from swell.oci.reference import DOCKER_HUB
+
+
+def endpoint(registry: str, insecure: frozenset[str] = frozenset()) -> URL:
+    """Where *registry* answers: by https, or by plain http when it is on this machine or *insecure* names it."""
+    if registry == DOCKER_HUB:
+        return URL("https://registry-1.docker.io")
+    secure = URL(f"https://{registry}")
+    plain = is_loopback(secure.host or "") or not insecure.isdisjoint({registry, secure.host})
+    return URL(f"http://{registry}") if plain else secure
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

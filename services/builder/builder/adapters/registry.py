@@ -1,0 +1,134 @@
+"""Pushing what was made here rather than by an engine: blobs and documents, straight to a registry.
+
+Source: OCI distribution-spec, "Pushing blobs monolithically" and "Pushing manifests".
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from builder.domain.failure import BuildFailure
+from swell.errors import ManifestUnknown, SwellError, UpstreamFailed
+from swell.oci.digest import Digest, digest_of
+from swell.oci.document import Document, detect
+from swell.oci.media_types import ACCEPT
+from swell.oci.reference import Reference
+from swell.outbound import PIECE, Data, follow, read, redirect_of, send, translated
+from swell.registry.answers import failure
+from swell.registry.client import RegistryClient
+from swell.store.records import Reason
+
+MANIFEST_BYTES = 4 << 20
+UPLOAD_SECONDS = 60
+SLOWEST = 1 << 20  # bytes a second, below which an upload is given up
+
+
+class RegistryPush:
+    """Pushes to registries. What is there already is not sent again, so that pushing twice costs little.
+
+    All methods raise `BuildFailure` with `Reason.PUSH` when the registry does not take it, or does not answer.
+    """
+
+    def __init__(self, client: RegistryClient) -> None:
+        """*client* asks for tokens that allow `pull,push`."""
+        self._client = client
+
+    async def blob(self, repository: Reference, digest: Digest, content: bytes | Path) -> None:
+        """Have *content*, whose digest the caller knows to be *digest*, in *repository* (its tag says nothing)."""
+        with _pushing(f"the blob {digest}"):
+            if await self._has_blob(repository, digest):
+                return
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            place = await self._upload_place(repository)
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+            response = await self._client.ask_url(
+                _upload,
+                "PUT",
+                repository,
+                URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True),
+                headers,
+                data=lambda: content if isinstance(content, bytes) else _pieces(content),
+                seconds=UPLOAD_SECONDS + size / SLOWEST,
+            )
+            _expect(response, 201, f"the blob {digest} of '{repository.name}'")
+
+    async def document(self, reference: Reference, document: Document) -> Digest:
+        """Put *document*, a manifest or index, under *reference*'s tag or digest; answers its digest."""
+        with _pushing(f"the manifest {document.digest}"):
+            url = self._url(reference, f"manifests/{reference.reference}")
+            headers = {"Content-Type": document.media_type}
+            response = await self._client.ask_url(send, "PUT", reference, url, headers, data=lambda: document.content)
+            _expect(response, 201, f"'{reference}'")
+            return document.digest
+
+    async def fetch(self, reference: Reference) -> Document | None:
+        """The manifest or index that is under *reference*; None when there is none."""
+        with _pushing(f"the manifest of {reference}"):
+            path = f"manifests/{reference.reference}"
+            response = await self._client.ask(follow, "GET", reference, path, {"Accept": ACCEPT})
+            async with response:
+                if response.status == 404:
+                    return None
+                if response.status != 200:
+                    raise failure(response.status, response.headers, f"'{reference}'", ManifestUnknown)
+                content = await read(response, MANIFEST_BYTES)
+            if reference.digest and reference.digest != digest_of(content):
+                raise UpstreamFailed(f"{reference.registry} has other bytes under {reference.digest}")
+            return detect(response.headers.get("Content-Type"), content)
+
+    async def _has_blob(self, repository: Reference, digest: Digest) -> bool:
+        response = await self._client.ask(follow, "HEAD", repository, f"blobs/{digest}", {})
+        response.release()
+        if response.status not in {200, 404}:
+            raise failure(response.status, response.headers, f"a blob of '{repository.name}'", UpstreamFailed)
+        return response.status == 200
+
+    async def _upload_place(self, repository: Reference) -> URL:
+        """Where the registry wants the bytes; what it gives may be relative, and carries its own state."""
+        url = self._url(repository, "blobs/uploads/")
+        response = await self._client.ask_url(send, "POST", repository, url, {"Content-Length": "0"}, data=lambda: b"")
+        _expect(response, 202, f"an upload to '{repository.name}'")
+        location = response.headers.get("Location", "")
+        place = response.url.join(URL(location, encoded=True))
+        if not location or place.origin() != url.origin():
+            raise UpstreamFailed(f"{repository.registry} takes uploads at a place that we do not trust")
+        return place
+
+    def _url(self, reference: Reference, path: str) -> URL:
+        return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
+
+
+async def _upload(
+    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
+) -> aiohttp.ClientResponse:
+    """Send *data*, for as long as the caller's deadline allows; nobody may send us and our data elsewhere."""
+    with translated(url):
+        response = await session.request(method, url, headers=headers, data=data, allow_redirects=False)
+    if redirect_of(response):
+        response.release()
+        raise UpstreamFailed(f"{url.authority} sends an upload elsewhere")
+    return response
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            yield piece
+
+
+def _expect(response: aiohttp.ClientResponse, status: int, subject: str) -> None:
+    response.release()
+    if response.status != status:
+        raise failure(response.status, response.headers, subject, UpstreamFailed)
+
+
+@contextmanager
+def _pushing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SwellError as error:
+        raise BuildFailure(Reason.PUSH, f"The registry did not take {what}: {error}.") from error
