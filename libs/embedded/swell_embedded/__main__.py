@@ -1,4 +1,7 @@
-"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C; `demo` tries it out."""
+"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C; `demo` tries it out.
+
+`run COMMAND…` runs an operator's command with the variables that this stack's services are told.
+"""
 
 import argparse
 import asyncio
@@ -12,6 +15,7 @@ from swell import log
 from swell.errors import SwellError
 from swell_embedded.demo import demo
 from swell_embedded.ports import Ports
+from swell_embedded.site import prepare, variables
 from swell_embedded.stack import open_stack
 
 _TRY = """curl -s {url}/v1alpha2/container -H 'Content-Type: application/json' -d '{{"containerImage": "busybox"}}'"""
@@ -24,6 +28,8 @@ def main() -> None:
     log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or ("INFO" if arguments.command == "up" else "WARNING"))
     try:
         home = Path(os.environ.get("SWELL_HOME") or ".swell")
+        if arguments.command == "run":
+            _become(arguments.operator, home, ports)
         asyncio.run(demo(home) if arguments.command == "demo" else _until_stopped(home, ports))
     except SwellError as error:
         sys.exit(f"swell: {error}")
@@ -33,9 +39,22 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swell_embedded", description="Run Swell on this machine.")
-    parser.add_argument("command", choices=["up", "demo"], help="start everything, until Ctrl-C; or try it out")
     parser.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start everything, until Ctrl-C")
+    commands.add_parser("demo", help="try it out")
+    run = commands.add_parser("run", help="run an operator's command, told what the services are told")
+    run.add_argument("operator", nargs=argparse.REMAINDER, metavar="COMMAND")
     return parser
+
+
+def _become(command: list[str], home: Path, ports: Ports) -> None:
+    """Turn into *command*; what stands first on its path is our own Python."""
+    if not command:
+        sys.exit("swell: run needs a command, such as: run python -m swell.jobs.dead list")
+    site = prepare(home, ports, os.environ)
+    path = f"{Path(sys.executable).parent}:{site.inherited['PATH']}"
+    os.execvpe(command[0], command, site.inherited | variables(site) | {"PATH": path})  # noqa: S606 (as asked)
 
 
 async def _until_stopped(home: Path, ports: Ports) -> None:

@@ -62,6 +62,7 @@ SERVICES = (
         ready=lambda ports: grpc_health(ports.builder),
         told=(
             *_STORES,
+            "SWELL_ALLOWED_HOSTS",
             "SWELL_BUILD_REPOSITORY",
             "SWELL_PULL_AUTH_FILE",
             "SWELL_PUSH_AUTH_FILE",

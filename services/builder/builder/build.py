@@ -8,14 +8,14 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from builder.domain.failure import BuildFailure
+from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
 from swell.store.builds import Builds
-from swell.store.records import BuildResult, Reason
+from swell.store.records import BuildResult, Reason, Submission
 
 ATTEMPTS = 5  # a job that has outlived so many builders is given up
 
@@ -69,6 +69,11 @@ class Contexts(Protocol):
         """The gzipped tar *digest* as a file, for the length of the block; raises `BlobUnknown`."""
 
 
+class Registry(Protocol):
+    async def pushed(self, target_image: str) -> Digest | None:
+        """The digest of *target_image*, if it is there; raises `BuildFailure` when the registry does not say."""
+
+
 class News(Protocol):
     async def tell(self, event: BuildDone) -> None: ...
 
@@ -76,41 +81,69 @@ class News(Protocol):
 class Building:
     """Builds what jobs ask for. However often a job is delivered, its build has one result."""
 
-    def __init__(self, engine: Engine, builds: Builds, logs: Logs, contexts: Contexts, news: News) -> None:
+    def __init__(
+        self, engine: Engine, builds: Builds, logs: Logs, contexts: Contexts, registry: Registry, news: News
+    ) -> None:
         self._engine = engine
+        self._registry = registry
         self._builds = builds
         self._logs = logs
         self._contexts = contexts
         self._news = news
 
-    async def build(self, job: BuildJob, attempt: int) -> None:
-        """Do *job*, record how it ended and tell everybody.
+    async def build(self, job: BuildJob, _delivery: int) -> None:
+        """Do *job*, record how it ended and tell everybody; one that was given up and is asked for again is built anew.
 
         Raises:
             Unavailable: something that we stand on is away; the job is to be tried again.
         """
         known = await self._builds.get(job.id)
         result = known.result if known else None
+        if result and result.reason is Reason.GIVEN_UP:
+            await self._builds.reopen(job.id)
+            result = None
         if result is None:
-            result = await self._builds.finish(job.id, await self._result(job, attempt))
+            result = await self._builds.finish(job.id, await self._result(job))
             seconds = round(result.duration.total_seconds(), 3)
             log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
+        await self._tell(job.id, job, result)
+
+    async def _tell(self, build_id: str, what: BuildJob | Submission, result: BuildResult) -> None:
         await self._news.tell(
             BuildDone(
-                id=job.id,
-                target_image=job.target_image,
-                platform=job.platform,
-                organisation=job.organisation,
+                id=build_id,
+                target_image=what.target_image,
+                platform=what.platform,
+                organisation=what.organisation,
                 succeeded=result.succeeded,
                 finished=result.finished,
             )
         )
 
-    async def _result(self, job: BuildJob, attempt: int) -> BuildResult:
+    async def give_up(self, build_id: str, why: str) -> None:
+        """No builder can do the job of *build_id*: it ends as failed, so that nobody waits for it.
+
+        Raises:
+            Unavailable: that cannot be recorded just now.
+        """
+        if (build := await self._builds.get(build_id)) is None:
+            return
+        now = datetime.now(UTC)
+        result = BuildResult(
+            succeeded=False,
+            exit_status=NO_STATUS,
+            started=now,
+            finished=now,
+            reason=Reason.GIVEN_UP,
+            message=f"No builder could do this job: it {why}.",
+        )
+        await self._tell(build_id, build.submission, await self._builds.finish(build_id, result))
+
+    async def _result(self, job: BuildJob) -> BuildResult:
         started = datetime.now(UTC)
         async with self._logs.open(job.id) as told:
             try:
-                digest = await self._attempt(job, attempt, told)
+                digest = await self._attempt(job, told)
             except BuildFailure as failure:
                 await told.tell(f"The build failed: {failure}".encode())
                 return BuildResult(
@@ -123,11 +156,7 @@ class Building:
                 )
         return BuildResult(succeeded=True, exit_status=0, started=started, finished=datetime.now(UTC), digest=digest)
 
-    async def _attempt(self, job: BuildJob, attempt: int, told: Log) -> Digest:
-        if attempt > ATTEMPTS:
-            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
-        if attempt > 1:
-            await told.tell(f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode())
+    async def _attempt(self, job: BuildJob, told: Log) -> Digest:
         async with AsyncExitStack() as fetched:
             recipe = Recipe(
                 build_id=job.id,
@@ -138,7 +167,20 @@ class Building:
                 environment=job.environment,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
             )
+            attempt = await self._builds.begin(job.id)
+            if attempt > 1 and (digest := await self._again(job, attempt, told)):
+                return digest
             return await self._build(recipe, told)
+
+    async def _again(self, job: BuildJob, attempt: int, told: Log) -> Digest | None:
+        """Begin another attempt; answers the digest of the image when the last one came as far as pushing it."""
+        if attempt > ATTEMPTS:
+            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
+        if digest := await self._registry.pushed(job.target_image):
+            await told.tell(b"(the builder stopped in the middle of this build, after it had pushed the image)")
+            return digest
+        await told.tell(f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode())
+        return None
 
     async def _build(self, recipe: Recipe, told: Log) -> Digest:
         """Build *recipe*; the lock file that it prints is kept for itself, not in the log."""

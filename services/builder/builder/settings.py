@@ -38,7 +38,10 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
 
 
 class Settings(EngineSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
+    """`job_lease` is how long a job stays with a builder that gives no sign of life.
+
+    `allowed_hosts` (host or host:port) may be connected to although their addresses are private.
+    """
 
     redis_url: str
     nats_url: str
@@ -49,4 +52,5 @@ class Settings(EngineSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
+    allowed_hosts: frozenset[str] = frozenset()
     log_level: str = "INFO"

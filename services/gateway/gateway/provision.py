@@ -24,6 +24,7 @@ from swell.store.builds import Builds
 from swell.store.records import Build, Submission
 
 REAP_AFTER = timedelta(seconds=5)  # a submit publishes its job within this time, or its gateway is gone
+LOST_AFTER = timedelta(minutes=1)  # a build as old as this that has not ended must be in the queue
 
 
 class Limits(Protocol):
@@ -48,6 +49,9 @@ class Registry(Protocol):
 
 class Jobs(Protocol):
     async def put(self, job: BuildJob) -> None: ...
+
+    async def has(self, build_id: str) -> bool:
+        """Whether the job of *build_id* waits in the queue or is being done."""
 
 
 class BlobKeeper(Protocol):
@@ -225,14 +229,18 @@ class Provisioning:
         await self._builds.published(build.id)
 
     async def reap(self) -> int:
-        """Publish the jobs of builds whose gateway died between storing and publishing; answers how many."""
+        """Publish the jobs of builds whose gateway died between storing and publishing, and of those that the queue has
+        lost; answers how many."""
         orphans = await self._builds.unpublished(REAP_AFTER)
-        for build_id in orphans:
-            if build := await self._builds.get(build_id):
+        lost = [build_id for build_id in await self._builds.open(LOST_AFTER) if not await self._jobs.has(build_id)]
+        reaped = dict.fromkeys(orphans + lost)
+        for build_id in reaped:
+            build = await self._builds.get(build_id)
+            if build and not build.result:
                 await self._publish(build)
             else:
-                await self._builds.published(build_id)
-        return len(orphans)
+                await self._builds.forget(build_id)
+        return len(reaped)
 
 
 def _digests(*layers: ContainerLayer | None) -> Iterator[Digest]:

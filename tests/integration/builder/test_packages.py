@@ -93,6 +93,13 @@ async def tools(registry: Registry, engine: BuildahEngine, base: str, tmp_path_f
     return target
 
 
+class NothingPushed:
+    """The first attempt asks nobody whether there was another."""
+
+    async def pushed(self, target_image: str) -> Digest | None:
+        return None
+
+
 class House:
     """A builder on a real engine and registry, with its neighbours in memory."""
 
@@ -101,7 +108,8 @@ class House:
         self.blobs = Blobs(MemoryObjects())
         self.registry = registry
         self._news = LastNews()
-        self._building = Building(engine, MemoryBuilds(), self.log, StoredContexts(self.blobs, folder), self._news)
+        contexts = StoredContexts(self.blobs, folder)
+        self._building = Building(engine, MemoryBuilds(), self.log, contexts, NothingPushed(), self._news)
 
     async def layer(self, name: str) -> ContainerLayer:
         """A layer, kept in the store, with a file that has its own name in it."""

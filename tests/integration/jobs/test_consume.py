@@ -119,7 +119,7 @@ async def test_a_job_is_put_back_while_something_is_away(nats: Nats) -> None:
 
 async def test_an_unreadable_job_does_not_stop_the_others(nats: Nats) -> None:
     worker = Worker()
-    await nats.stream.publish(BuildJob.subject, b"{not json")
+    await nats.stream.publish(f"{BuildJob.subject}.bd-1_1", b"{not json")
     await publish(nats.stream, job("bd-2_1"))
     async with working(nats, worker):
         assert await worker.next() == ("bd-2_1", 1)

@@ -76,3 +76,33 @@ async def test_a_build_is_unpublished_until_somebody_says_so(builds: Builds) -> 
 
 async def test_nothing_is_known_of_a_build_that_nobody_submitted(builds: Builds) -> None:
     assert await builds.get("bd-0_1") is None
+
+
+async def test_a_build_is_open_until_it_ends(builds: Builds) -> None:
+    """Whoever looks after the queue finds those that nobody has finished."""
+    build_id, _ = await builds.submit(RECIPE)
+
+    assert await builds.open(timedelta(0)) == [build_id]
+    assert await builds.open(timedelta(minutes=1)) == []
+    await builds.finish(build_id, OK)
+    assert await builds.open(timedelta(0)) == []
+
+
+async def test_a_forgotten_build_is_looked_for_no_more(builds: Builds) -> None:
+    build_id, _ = await builds.submit(RECIPE)
+    await builds.forget(build_id)
+
+    assert await builds.unpublished(timedelta(0)) == await builds.open(timedelta(0)) == []
+
+
+async def test_attempts_are_counted_until_the_build_is_reopened(builds: Builds) -> None:
+    """A build that an operator replays begins from the start, and may end otherwise."""
+    build_id, _ = await builds.submit(RECIPE)
+    assert [await builds.begin(build_id), await builds.begin(build_id)] == [1, 2]
+    await builds.finish(build_id, FAILED)
+
+    await builds.reopen(build_id)
+
+    assert await builds.begin(build_id) == 1
+    assert await builds.open(timedelta(0)) == [build_id]
+    assert await builds.finish(build_id, OK) == OK

@@ -2,7 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import structs
 
 from builder.build import Building, Recipe, Tell
 from builder.domain.failure import BuildFailure
@@ -10,7 +13,7 @@ from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds import MemoryBuilds
-from swell.store.records import BuildResult, Reason
+from swell.store.records import BuildResult, Reason, Submission
 
 MADE, LAYER, CONTEXT = digest_of(b"made"), digest_of(b"layer"), digest_of(b"context")
 SAID = (b"before", b">> CONDA_LOCK_START", b"@EXPLICIT", b"<< CONDA_LOCK_END", b"after")
@@ -62,6 +65,16 @@ class FewContexts:
         yield Path(digest)
 
 
+class Pushed:
+    """A registry that has one image, or none."""
+
+    def __init__(self, digest: Digest | None = None) -> None:
+        self._digest = digest
+
+    async def pushed(self, target_image: str) -> Digest | None:
+        return self._digest
+
+
 class NoNews:
     async def tell(self, event: BuildDone) -> None:
         """Nobody listens."""
@@ -88,7 +101,7 @@ async def result_of(
             return result
 
     results: list[BuildResult] = []
-    await Building(engine, Finished(), logs, contexts or FewContexts(), NoNews()).build(job, 1)
+    await Building(engine, Finished(), logs, contexts or FewContexts(), Pushed(), NoNews()).build(job, 1)
     return results[0]
 
 
@@ -130,3 +143,56 @@ async def test_a_layer_that_is_gone_is_told_to_the_client() -> None:
     """Blobs do not live for ever; to send it again helps."""
     result = await result_of(FROZEN, SayingEngine(), MemoryLogs(), FewContexts(CONTEXT))
     assert result.reason is Reason.CONTEXT
+
+
+SUBMISSION = Submission(
+    container_id="1", target_image="r/x:1", containerfile="FROM a\n", platform="linux/amd64", created=datetime.now(UTC)
+)
+
+
+async def test_a_finished_push_is_not_repeated() -> None:
+    """A builder that died after its push left the image; its name says what is in it, so it is the one."""
+    builds, engine = MemoryBuilds(), SayingEngine()
+    build_id, _ = await builds.submit(SUBMISSION)
+    await builds.begin(build_id)
+
+    job = structs.replace(JOB, id=build_id)
+    await Building(engine, builds, MemoryLogs(), FewContexts(), Pushed(MADE), NoNews()).build(job, 2)
+
+    build = await builds.get(build_id)
+    assert build
+    assert build.result
+    assert (build.result.digest, engine.recipes) == (MADE, [])
+
+
+async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:
+    """However often a job is delivered: only a build that began and did not end has stopped in the middle."""
+    builds = MemoryBuilds()
+    build_id, _ = await builds.submit(SUBMISSION)
+
+    job = structs.replace(JOB, id=build_id)
+    await Building(SayingEngine(), builds, MemoryLogs(), FewContexts(), Pushed(), NoNews()).build(job, 50)
+
+    build = await builds.get(build_id)
+    assert build
+    assert build.result
+    assert build.result.succeeded
+
+
+async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> None:
+    """Nobody waits for ever for what is among the dead letters; when it rises, the build gets another end."""
+    builds = MemoryBuilds()
+    build_id, _ = await builds.submit(SUBMISSION)
+    building = Building(SayingEngine(), builds, MemoryLogs(), FewContexts(), Pushed(), NoNews())
+
+    await building.give_up(build_id, "cannot be read")
+    given_up = await builds.get(build_id)
+    await building.build(structs.replace(JOB, id=build_id), 1)
+    built = await builds.get(build_id)
+
+    assert given_up
+    assert given_up.result
+    assert given_up.result.reason is Reason.GIVEN_UP
+    assert built
+    assert built.result
+    assert built.result.succeeded

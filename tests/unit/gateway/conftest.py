@@ -90,6 +90,9 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.jobs: list[BuildJob] = []
 
+    async def has(self, build_id: str) -> bool:
+        return any(job.id == build_id for job in self.jobs)
+
     async def put(self, job: BuildJob) -> None:
         self.jobs.append(job)
 

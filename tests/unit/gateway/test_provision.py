@@ -137,6 +137,20 @@ async def test_a_build_whose_job_was_not_published_is_reaped(
     assert [job.id for job in queue.jobs] == ["bd-c44968632f89dd6c_1", orphan]
 
 
+async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
+    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
+    await provisioning.submit(RECIPE, SOMEBODY)
+    builds.submitted_at("bd-c44968632f89dd6c_1", ago=timedelta(minutes=10))
+    assert await provisioning.reap() == 0
+
+    lost = queue.jobs.pop()
+
+    assert await provisioning.reap() == 1
+    assert queue.jobs == [lost]
+
+
 async def test_a_layer_sent_along_is_kept_by_its_digest(
     provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:

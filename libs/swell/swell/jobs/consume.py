@@ -1,7 +1,8 @@
 """Taking messages one by one: `consume` alone knows ack, nak, term and heartbeats.
 
 A message is acknowledged when its handler returns. While the handler works a heartbeat keeps the message ours; when the
-process dies the heartbeat stops and another worker is given the message after `lease`.
+process dies the heartbeat stops and another worker is given the message after `lease`. What cannot be handled at all is
+buried: it goes to the stream of dead letters, from where the operator may let it rise again (`swell.jobs.dead`).
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -19,6 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import Error as JetStreamError
 
 from swell.errors import Unavailable
+from swell.jobs.dead import bury
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats
 from swell.log import log, tracing
@@ -27,6 +30,11 @@ M = TypeVar("M", bound=Message)
 Handler = Callable[[M, int], Awaitable[None]]
 
 LEASE = timedelta(seconds=30)
+BROKEN = 5  # deliveries after which a message that makes the handler raise what nobody foresaw is buried
+FATAL = 200  # deliveries after which one is buried that nobody ever answered for: it may kill whoever takes it
+SLOWEST = 15  # seconds at most between two deliveries of a message that must wait for something
+
+GiveUp = Callable[[str, str], Awaitable[None]]
 
 
 async def consume(
@@ -38,13 +46,14 @@ async def consume(
     slots: int = 1,
     lease: timedelta = LEASE,
     drain: timedelta = timedelta(0),
+    give_up: GiveUp | None = None,
 ) -> None:
     """Give every message of *kind* to *handle*, with the number of the attempt (from 1), *slots* at a time, for ever.
 
     *durable* names the group that shares the work. A handler that raises `Unavailable`, or anything that nobody
-    foresaw, is given the message again later; a message that cannot be read is dropped with an error in the log.
-    When cancelled, the handlers under way have *drain* to finish; then they are cancelled, and their messages are free
-    for others at once.
+    foresaw, is given the message again later. One that cannot be read, or breaks its handler again and again, is
+    buried once *give_up* has been told its id and the reason. When cancelled, the handlers under way have *drain* to
+    finish; then they are cancelled, and their messages are free for others at once.
     """
     source = await _subscribe(stream, durable, kind, lease)
     free = asyncio.Semaphore(slots)
@@ -56,7 +65,7 @@ async def consume(
             if message is None:
                 free.release()
                 continue
-            task = asyncio.create_task(_handle(message, kind, handle, lease))
+            task = asyncio.create_task(_handle(stream, message, kind, handle, lease, give_up))
             working.add(task)
             task.add_done_callback(working.discard)
             task.add_done_callback(lambda _: free.release())
@@ -78,16 +87,16 @@ async def hear(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:
         except msgspec.DecodeError as error:
             log.error("unreadable message ignored", subject=message.subject, error=str(error))
 
-    await nats.client.subscribe(kind.subject, cb=heard)
+    await nats.client.subscribe(kind.subjects(), cb=heard)
 
 
 async def _subscribe(
     stream: JetStreamContext, durable: str, kind: type[Message], lease: timedelta
 ) -> JetStreamContext.PullSubscription:
-    name = await stream.find_stream_name_by_subject(kind.subject)
+    name = await stream.find_stream_name_by_subject(kind.subjects())
     config = ConsumerConfig(
         durable_name=durable,
-        filter_subject=kind.subject,
+        filter_subject=kind.subjects(),
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=lease.total_seconds(),
         max_deliver=-1,
@@ -108,30 +117,68 @@ async def _next(source: JetStreamContext.PullSubscription) -> Msg | None:
         return None
 
 
-async def _handle(message: Msg, kind: type[M], handle: Handler[M], lease: timedelta) -> None:
+async def _handle(
+    stream: JetStreamContext,
+    message: Msg,
+    kind: type[M],
+    handle: Handler[M],
+    lease: timedelta,
+    give_up: GiveUp | None,
+) -> None:
     headers = message.headers or {}
     with tracing(headers.get("x-request-id") or uuid.uuid4().hex, headers.get("traceparent")):
-        try:
-            content = msgspec.json.decode(message.data, type=kind)
-        except msgspec.DecodeError as error:
-            log.error("unreadable message dropped", subject=message.subject, error=str(error))
-            await message.term()
-            return
         heart = asyncio.create_task(_beat(message, lease))
+        attempt = message.metadata.num_delivered
         try:
-            await handle(content, message.metadata.num_delivered)
-            await message.ack()
+            why = await _try(message, kind, handle, attempt)
+            if why is None:
+                await message.ack()
+            else:
+                await _bury(stream, message, why, give_up)
         except Unavailable as error:
-            log.warning("message put back", subject=message.subject, id=content.id, error=str(error))
-            await message.nak(delay=2)
+            log.warning("message put back", subject=message.subject, error=str(error))
+            await message.nak(delay=min(2 ** min(attempt, 4), SLOWEST))
         except asyncio.CancelledError:
             await message.nak()
             raise
         except Exception:  # noqa: BLE001  an edge: whatever it was, the message is not lost
-            log.exception("message put back", subject=message.subject, id=content.id)
+            log.exception("message put back", subject=message.subject)
             await message.nak(delay=10)
         finally:
             heart.cancel()
+
+
+async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) -> str | None:
+    """Have *message* handled; answers why it must be buried, if it must."""
+    if attempt > FATAL:
+        return f"taken {FATAL} times, and never finished"
+    try:
+        content = msgspec.json.decode(message.data, type=kind)
+    except msgspec.DecodeError as error:
+        return f"cannot be read: {error}"
+    try:
+        await handle(content, attempt)
+    except Unavailable:
+        raise
+    except Exception as error:
+        if attempt < BROKEN:
+            raise
+        log.exception("message given up", subject=message.subject, id=content.id)
+        return f"broke its handler {BROKEN} times, at last with {type(error).__name__}: {error}"
+    return None
+
+
+class _Named(Struct):
+    id: str = ""
+
+
+async def _bury(stream: JetStreamContext, message: Msg, why: str, give_up: GiveUp | None) -> None:
+    with suppress(msgspec.DecodeError):
+        if give_up and (named := msgspec.json.decode(message.data, type=_Named)).id:
+            await give_up(named.id, why)
+    await bury(stream, message, why)
+    await message.term()
+    log.error("message buried", subject=message.subject, reason=why)
 
 
 async def _beat(message: Msg, lease: timedelta) -> None:

@@ -15,8 +15,30 @@ class Message(Struct, frozen=True, kw_only=True):
 
     id: str
 
+    @classmethod
+    def subjects(cls) -> str:
+        """Where all messages of this kind are said."""
+        return cls.subject
 
-class BuildJob(Message, frozen=True, kw_only=True):
+    @property
+    def address(self) -> str:
+        """Where this one is said."""
+        return self.subject
+
+
+class Job(Message, frozen=True, kw_only=True):
+    """Work for one of those who take it; each has a subject of its own, so that the queue can be asked for it."""
+
+    @classmethod
+    def subjects(cls) -> str:
+        return f"{cls.subject}.*"
+
+    @property
+    def address(self) -> str:
+        return f"{self.subject}.{self.id}"
+
+
+class BuildJob(Job, frozen=True, kw_only=True):
     """Build *containerfile* and push the image as *target_image*; `id` is the build id.
 
     `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
@@ -34,7 +56,7 @@ class BuildJob(Message, frozen=True, kw_only=True):
     organisation: str = ""
 
 
-class Question(Message, frozen=True, kw_only=True):
+class Question(Job, frozen=True, kw_only=True):
     """A job whose asker waits for an answer on the subject `reply`, but no longer than until `deadline`."""
 
     reply: str

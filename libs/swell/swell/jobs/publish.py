@@ -4,9 +4,11 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
-from swell.jobs.messages import Message
+from swell.jobs.messages import Job, Message
+from swell.jobs.streams import JOBS
 from swell.log import trace_headers
 
 
@@ -18,6 +20,21 @@ async def publish(stream: JetStreamContext, message: Message) -> None:
     """
     headers = {"Nats-Msg-Id": f"{message.subject}:{message.id}", **trace_headers()}
     try:
-        await stream.publish(message.subject, msgspec.json.encode(message), timeout=5, headers=headers)
+        await stream.publish(message.address, msgspec.json.encode(message), timeout=5, headers=headers)
     except (NatsError, JetStreamError, TimeoutError) as error:
         raise Unavailable(f"the message queue does not answer: {error}") from error
+
+
+async def is_queued(stream: JetStreamContext, kind: type[Job], job_id: str) -> bool:
+    """Whether the job *job_id* waits in the queue or is being done.
+
+    Raises:
+        Unavailable: the queue does not answer.
+    """
+    try:
+        await stream.get_last_msg(JOBS, f"{kind.subject}.{job_id}")
+    except NotFoundError:
+        return False
+    except (NatsError, JetStreamError, TimeoutError) as error:
+        raise Unavailable(f"the message queue does not answer: {error}") from error
+    return True

@@ -1,7 +1,7 @@
-"""The three JetStream streams, and the connection to them.
+"""The JetStream streams, and the connection to them.
 
 `JOBS` is a work queue: a job stays until one worker has acknowledged it. `EVENTS` and `LOGS` are read by many and
-forgotten by age. Everything is on disk and bounded.
+forgotten by age; `DEAD` keeps what nobody could handle, for the operator. Everything is on disk and bounded.
 """
 
 from collections.abc import AsyncIterator
@@ -18,10 +18,11 @@ from nats.js.errors import BadRequestError
 from swell.errors import Unavailable
 from swell.log import log
 
+JOBS, DEAD = "JOBS", "DEAD"
 _DAY = 24 * 3600.0
 STREAMS = (
     StreamConfig(
-        name="JOBS",
+        name=JOBS,
         subjects=["jobs.>"],
         retention=RetentionPolicy.WORK_QUEUE,
         discard=DiscardPolicy.NEW,  # a full queue refuses work, it does not forget any
@@ -30,6 +31,7 @@ STREAMS = (
     ),
     StreamConfig(name="EVENTS", subjects=["events.>"], max_age=7 * _DAY, max_bytes=1 << 30, duplicate_window=600.0),
     StreamConfig(name="LOGS", subjects=["logs.>"], max_age=3 * _DAY, max_bytes=4 << 30),
+    StreamConfig(name=DEAD, subjects=["dead.>"], max_age=30 * _DAY, max_msgs=10_000, max_bytes=1 << 30),
 )
 
 

@@ -19,10 +19,12 @@ local id = 'bd-' .. ARGV[1] .. '_' .. redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 redis.call('SET', 'swell:build:' .. id .. ':submission', ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', KEYS[3], ARGV[4], id)
+redis.call('ZADD', KEYS[4], ARGV[4], id)
 return {id, 1}
 """
 _COUNTERS = "swell:build-counters"
 _UNPUBLISHED = "swell:builds:unpublished"
+_OPEN = "swell:builds:open"
 
 
 class Builds(Protocol):
@@ -39,6 +41,18 @@ class Builds(Protocol):
 
     async def unpublished(self, age: timedelta) -> list[str]:
         """The ids, at most a hundred, of builds that were submitted more than *age* ago and are not in the queue."""
+
+    async def forget(self, build_id: str) -> None:
+        """Nobody need look for *build_id* any more: it has ended, or its record has."""
+
+    async def open(self, age: timedelta) -> list[str]:
+        """The ids, at most a hundred, the oldest first, of builds submitted more than *age* ago that have not ended."""
+
+    async def begin(self, build_id: str) -> int:
+        """Somebody begins to build *build_id*; answers which attempt that is, from 1."""
+
+    async def reopen(self, build_id: str) -> None:
+        """Forget how *build_id* ended, and its attempts: it is to be built after all."""
 
     async def latest(self, target_image: str) -> Build | None:
         """The newest build of *target_image*."""
@@ -58,7 +72,7 @@ class RedisBuilds:
         self._submit = redis.register_script(_SUBMIT)
 
     async def submit(self, submission: Submission, *, instead_of: str | None = None) -> tuple[str, bool]:
-        keys = [_index(submission.target_image), _COUNTERS, _UNPUBLISHED]
+        keys = [_index(submission.target_image), _COUNTERS, _UNPUBLISHED, _OPEN]
         record = msgspec.json.encode(submission)
         values: list[str | bytes | int | float] = [
             submission.container_id,
@@ -76,11 +90,38 @@ class RedisBuilds:
             await self._redis.zrem(_UNPUBLISHED, build_id)
 
     async def unpublished(self, age: timedelta) -> list[str]:
+        return await self._since(_UNPUBLISHED, age)
+
+    async def open(self, age: timedelta) -> list[str]:
+        return await self._since(_OPEN, age)
+
+    async def _since(self, key: str, age: timedelta) -> list[str]:
+        until = time.time() - age.total_seconds()
         with translated():
-            found = await self._redis.zrangebyscore(
-                _UNPUBLISHED, "-inf", time.time() - age.total_seconds(), start=0, num=100
-            )
+            found = await self._redis.zrangebyscore(key, "-inf", until, start=0, num=100)
         return [text(build_id) for build_id in found]
+
+    async def forget(self, build_id: str) -> None:
+        with translated():
+            async with self._redis.pipeline() as pipe:
+                pipe.zrem(_UNPUBLISHED, build_id)
+                pipe.zrem(_OPEN, build_id)
+                await pipe.execute()
+
+    async def begin(self, build_id: str) -> int:
+        with translated():
+            async with self._redis.pipeline() as pipe:
+                pipe.incr(_attempts(build_id))
+                pipe.expire(_attempts(build_id), self._life)
+                attempt, _ = await pipe.execute()
+        return int(attempt)
+
+    async def reopen(self, build_id: str) -> None:
+        with translated():
+            async with self._redis.pipeline() as pipe:
+                pipe.delete(_result(build_id), _attempts(build_id))
+                pipe.zadd(_OPEN, {build_id: time.time()})
+                await pipe.execute()
 
     async def latest(self, target_image: str) -> Build | None:
         with translated():
@@ -100,7 +141,10 @@ class RedisBuilds:
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
         with translated():
-            first = await self._redis.set(_result(build_id), msgspec.json.encode(result), nx=True, ex=self._life)
+            async with self._redis.pipeline() as pipe:
+                pipe.set(_result(build_id), msgspec.json.encode(result), nx=True, ex=self._life)
+                pipe.zrem(_OPEN, build_id)
+                first, _ = await pipe.execute()
             if first:
                 return result
             known = await self._redis.get(_result(build_id))
@@ -119,6 +163,10 @@ def _result(build_id: str) -> str:
     return f"swell:build:{build_id}:result"
 
 
+def _attempts(build_id: str) -> str:
+    return f"swell:build:{build_id}:attempts"
+
+
 class MemoryBuilds:
     """The twin of RedisBuilds for unit tests."""
 
@@ -128,6 +176,8 @@ class MemoryBuilds:
         self._latest: dict[str, str] = {}
         self._counters: Counter[str] = Counter()
         self._unpublished: dict[str, float] = {}
+        self._open: dict[str, float] = {}
+        self._attempts: Counter[str] = Counter()
 
     async def submit(self, submission: Submission, *, instead_of: str | None = None) -> tuple[str, bool]:
         current = self._latest.get(submission.target_image)
@@ -137,19 +187,36 @@ class MemoryBuilds:
         build_id = f"bd-{submission.container_id}_{self._counters[submission.container_id]}"
         self._submissions[build_id] = submission
         self._latest[submission.target_image] = build_id
-        self._unpublished[build_id] = time.time()
+        self._unpublished[build_id] = self._open[build_id] = time.time()
         return build_id, True
 
     def submitted_at(self, build_id: str, *, ago: timedelta) -> None:
-        """Let an unpublished build be older than it is."""
-        self._unpublished[build_id] = time.time() - ago.total_seconds()
+        """Let a build be older than it is."""
+        for waiting in (self._unpublished, self._open):
+            if build_id in waiting:
+                waiting[build_id] = time.time() - ago.total_seconds()
 
     async def published(self, build_id: str) -> None:
         self._unpublished.pop(build_id, None)
 
     async def unpublished(self, age: timedelta) -> list[str]:
-        before = time.time() - age.total_seconds()
-        return [build_id for build_id, since in self._unpublished.items() if since <= before][:100]
+        return _since(self._unpublished, age)
+
+    async def open(self, age: timedelta) -> list[str]:
+        return _since(self._open, age)
+
+    async def forget(self, build_id: str) -> None:
+        self._unpublished.pop(build_id, None)
+        self._open.pop(build_id, None)
+
+    async def begin(self, build_id: str) -> int:
+        self._attempts[build_id] += 1
+        return self._attempts[build_id]
+
+    async def reopen(self, build_id: str) -> None:
+        self._results.pop(build_id, None)
+        self._attempts.pop(build_id, None)
+        self._open[build_id] = time.time()
 
     async def latest(self, target_image: str) -> Build | None:
         build_id = self._latest.get(target_image)
@@ -161,4 +228,10 @@ class MemoryBuilds:
         return Build(id=build_id, submission=submission, result=self._results.get(build_id))
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
+        self._open.pop(build_id, None)
         return self._results.setdefault(build_id, result)
+
+
+def _since(waiting: dict[str, float], age: timedelta) -> list[str]:
+    before = time.time() - age.total_seconds()
+    return [build_id for build_id, since in waiting.items() if since <= before][:100]

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     PUSH = "push"
     DISK = "disk"
     ENGINE = "engine"
+    GIVEN_UP = "given-up"
+    """No builder could even begin; its job is among the dead letters, and may be replayed."""
 
     @property
     def is_users(self) -> bool:

@@ -16,7 +16,7 @@ from swell.errors import ManifestUnknown, SwellError, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
-from swell.oci.reference import Reference
+from swell.oci.reference import Reference, parse_reference
 from swell.outbound import PIECE, Data, follow, read, redirect_of, send, translated
 from swell.registry.answers import failure
 from swell.registry.client import RegistryClient
@@ -79,6 +79,11 @@ class RegistryPush:
             if reference.digest and reference.digest != digest_of(content):
                 raise UpstreamFailed(f"{reference.registry} has other bytes under {reference.digest}")
             return detect(response.headers.get("Content-Type"), content)
+
+    async def pushed(self, target_image: str) -> Digest | None:
+        """The digest of *target_image*, as names go (`oras://` may stand before it); None when it is not there."""
+        document = await self.fetch(parse_reference(target_image.removeprefix("oras://")))
+        return document.digest if document else None
 
     async def _has_blob(self, repository: Reference, digest: Digest) -> bool:
         response = await self._client.ask(follow, "HEAD", repository, f"blobs/{digest}", {})

@@ -4,7 +4,7 @@ from redis.asyncio import Redis
 
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob, TokenRevoked
-from swell.jobs.publish import publish
+from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
 from swell.store.redis import translated
 
@@ -15,6 +15,9 @@ class JobQueue:
 
     async def put(self, job: BuildJob) -> None:
         await publish(self._nats.stream, job)
+
+    async def has(self, build_id: str) -> bool:
+        return await is_queued(self._nats.stream, BuildJob, build_id)
 
 
 class RevocationNews:

@@ -1,0 +1,154 @@
+"""Dead letters over a real NATS server: what nobody can handle stops nobody, and is not lost."""
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+
+import pytest
+
+from swell.errors import NotFound, Unavailable
+from swell.jobs import consume as module
+from swell.jobs.dead import DeadLetter, Wish, dead_letters, fulfil, parse_wish
+from swell.jobs.messages import BuildJob
+from swell.jobs.publish import is_queued, publish
+from swell.jobs.streams import Nats
+from swell_embedded.stack import Stack
+from tests.integration.jobs.test_consume import Worker, job, jobs_left, working
+
+
+class Undertaker:
+    """Is told which jobs are given up, and why."""
+
+    def __init__(self, *, away: int = 0) -> None:
+        self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._away = away
+
+    async def __call__(self, job_id: str, why: str) -> None:
+        if self._away:
+            self._away -= 1
+            raise Unavailable
+        await self.told.put((job_id, why))
+
+    async def next(self) -> tuple[str, str]:
+        async with asyncio.timeout(30):
+            return await self.told.get()
+
+
+async def letters(nats: Nats) -> list[DeadLetter]:
+    return [letter async for letter in dead_letters(nats.stream)]
+
+
+async def say(nats: Nats, content: bytes, build_id: str = "bd-1_1") -> None:
+    await nats.stream.publish(f"{BuildJob.subject}.{build_id}", content)
+
+
+async def test_a_job_that_cannot_be_read_is_buried_as_it_came(nats: Nats) -> None:
+    """A newer gateway may say what this builder does not understand: it is kept for one that does."""
+    undertaker, content = Undertaker(), b'{"id": "bd-1_1", "target_image": 7}'
+    await say(nats, content)
+    async with working(nats, Worker(), give_up=undertaker):
+        job_id, why = await undertaker.next()
+        assert await jobs_left(nats) == 0
+
+    (letter,) = await letters(nats)
+    assert (job_id, letter.content, letter.subject) == ("bd-1_1", content, "jobs.build.bd-1_1")
+    assert "cannot be read" in why
+    assert letter.reason == why
+
+
+async def test_a_job_that_breaks_its_handler_every_time_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had its chances; shortened here to one, because there are ten seconds between two."""
+    monkeypatch.setattr(module, "BROKEN", 1)
+
+    class Broken(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            raise ZeroDivisionError
+
+    undertaker = Undertaker()
+    await publish(nats.stream, job("bd-1_1"))
+    async with working(nats, Broken(), give_up=undertaker):
+        assert "ZeroDivisionError" in (await undertaker.next())[1]
+        assert await jobs_left(nats) == 0
+    assert [letter.subject for letter in await letters(nats)] == ["jobs.build.bd-1_1"]
+
+
+async def test_a_job_that_kills_whoever_takes_it_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody lives to count: the queue does."""
+    monkeypatch.setattr(module, "FATAL", 2)
+
+    class Dying(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            await asyncio.Event().wait()
+
+    await publish(nats.stream, job("bd-1_1"))
+    for attempt in (1, 2):
+        dying = Dying()
+        async with working(nats, dying):
+            assert await dying.next() == ("bd-1_1", attempt)
+
+    undertaker, worker = Undertaker(), Worker()
+    async with working(nats, worker, give_up=undertaker):
+        assert (await undertaker.next())[0] == "bd-1_1"
+        assert await jobs_left(nats) == 0
+    assert worker.taken.empty()
+
+
+async def test_a_job_is_not_buried_before_it_is_known_that_it_was_given_up(nats: Nats) -> None:
+    """Otherwise its build would be under way for ever."""
+    undertaker = Undertaker(away=1)
+    await say(nats, b'{"id": "bd-1_1"}')
+    async with working(nats, Worker(), give_up=undertaker):
+        assert (await undertaker.next())[0] == "bd-1_1"
+        assert await jobs_left(nats) == 0
+    assert len(await letters(nats)) == 1
+
+
+async def test_what_is_replayed_is_done(nats: Nats) -> None:
+    """It leaves the dead, and comes to whoever can handle it now, with the traces that it had."""
+    await say(nats, b"{not json")
+    async with working(nats, Worker()):
+        assert await jobs_left(nats) == 0
+    (unreadable,) = await letters(nats)
+    await fulfil(nats.stream, Wish("forget", frozenset({unreadable.number})))
+    assert await letters(nats) == []
+
+    await nats.stream.publish(
+        "dead.jobs.build.bd-2_1",
+        b'{"id":"bd-2_1","target_image":"r/i:t","containerfile":"FROM a","platform":"linux/amd64"}',
+        headers={"Swell-Subject": "jobs.build.bd-2_1", "Swell-Reason": "it broke", "x-request-id": "abc"},
+    )
+    (line,) = await fulfil(nats.stream, Wish("replay"))
+    assert line.endswith("\tjobs.build.bd-2_1\tit broke")
+    assert await letters(nats) == []
+    assert await is_queued(nats.stream, BuildJob, "bd-2_1")
+
+    worker = Worker()
+    async with working(nats, worker):
+        assert await worker.next() == ("bd-2_1", 1)
+    assert await jobs_left(nats) == 0
+    assert not await is_queued(nats.stream, BuildJob, "bd-2_1")
+
+
+async def test_a_number_that_is_not_among_the_dead_is_told(nats: Nats) -> None:
+    with pytest.raises(NotFound, match="no dead letter 7"):
+        await fulfil(nats.stream, Wish("replay", frozenset({7})))
+
+
+async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> None:
+    """As an operator calls it."""
+    await nats.stream.publish("dead.jobs.scan.sc-1", b"x", headers={"Swell-Subject": "jobs.scan.sc-1"})
+    command = (sys.executable, "-m", "swell.jobs.dead", "list")
+    environment = {"SWELL_NATS_URL": backends.env["SWELL_NATS_URL"], "PATH": os.environ["PATH"]}
+
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(timedelta(seconds=30).total_seconds()):
+        output, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert "jobs.scan.sc-1" in output.decode()
+
+
+def test_all_stands_for_every_number() -> None:
+    assert parse_wish(["replay", "all"]) == Wish("replay")
+    assert parse_wish(["forget", "3", "4"]) == Wish("forget", frozenset({3, 4}))
