@@ -39,9 +39,10 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swell_embedded", description="Run Swell on this machine.")
-    parser.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
+    parser.set_defaults(free_ports=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start everything, until Ctrl-C")
+    up = commands.add_parser("up", help="start everything, until Ctrl-C")
+    up.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
     commands.add_parser("demo", help="try it out")
     run = commands.add_parser("run", help="run an operator's command, told what the services are told")
     run.add_argument("operator", nargs=argparse.REMAINDER, metavar="COMMAND")
