@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from aiohttp import ClientSession
 
+from builder.adapters.claims import RedisClaims
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs
@@ -41,6 +42,7 @@ async def main(settings: Settings) -> None:
         building = Building(
             engine,
             RedisBuilds(state, settings.record_ttl),
+            RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
             RegistryPush(pusher(session, settings)),

@@ -74,6 +74,11 @@ class Registry(Protocol):
         """The digest of *target_image*, if it is there; raises `BuildFailure` when the registry does not say."""
 
 
+class Claims(Protocol):
+    def hold(self, build_id: str) -> AbstractAsyncContextManager[None]:
+        """Be the only one at *build_id* for the length of the block; raises `Unavailable` when somebody else is."""
+
+
 class News(Protocol):
     async def tell(self, event: BuildDone) -> None: ...
 
@@ -82,9 +87,17 @@ class Building:
     """Builds what jobs ask for. However often a job is delivered, its build has one result."""
 
     def __init__(
-        self, engine: Engine, builds: Builds, logs: Logs, contexts: Contexts, registry: Registry, news: News
+        self,
+        engine: Engine,
+        builds: Builds,
+        claims: Claims,
+        logs: Logs,
+        contexts: Contexts,
+        registry: Registry,
+        news: News,
     ) -> None:
         self._engine = engine
+        self._claims = claims
         self._registry = registry
         self._builds = builds
         self._logs = logs
@@ -97,15 +110,8 @@ class Building:
         Raises:
             Unavailable: something that we stand on is away; the job is to be tried again.
         """
-        known = await self._builds.get(job.id)
-        result = known.result if known else None
-        if result and result.reason is Reason.GIVEN_UP:
-            await self._builds.reopen(job.id)
-            result = None
-        if result is None:
-            result = await self._builds.finish(job.id, await self._result(job))
-            seconds = round(result.duration.total_seconds(), 3)
-            log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
+        async with self._claims.hold(job.id):
+            result = await self._ended(job.id) or await self._begin(job)
         await self._tell(job.id, job, result)
 
     async def _tell(self, build_id: str, what: BuildJob | Submission, result: BuildResult) -> None:
@@ -119,6 +125,20 @@ class Building:
                 finished=result.finished,
             )
         )
+
+    async def _ended(self, build_id: str) -> BuildResult | None:
+        """How the build ended if it did; being given up is no end for whoever is asked again."""
+        known = await self._builds.get(build_id)
+        if known and known.result and known.result.reason is Reason.GIVEN_UP:
+            await self._builds.reopen(build_id)
+            return None
+        return known.result if known else None
+
+    async def _begin(self, job: BuildJob) -> BuildResult:
+        result = await self._builds.finish(job.id, await self._result(job))
+        seconds = round(result.duration.total_seconds(), 3)
+        log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
+        return result
 
     async def give_up(self, build_id: str, why: str) -> None:
         """No builder can do the job of *build_id*: it ends as failed, so that nobody waits for it.

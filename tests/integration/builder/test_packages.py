@@ -93,6 +93,14 @@ async def tools(registry: Registry, engine: BuildahEngine, base: str, tmp_path_f
     return target
 
 
+class NoRivals:
+    """This builder is alone."""
+
+    @asynccontextmanager
+    async def hold(self, build_id: str) -> AsyncIterator[None]:
+        yield
+
+
 class NothingPushed:
     """The first attempt asks nobody whether there was another."""
 
@@ -109,7 +117,7 @@ class House:
         self.registry = registry
         self._news = LastNews()
         contexts = StoredContexts(self.blobs, folder)
-        self._building = Building(engine, MemoryBuilds(), self.log, contexts, NothingPushed(), self._news)
+        self._building = Building(engine, MemoryBuilds(), NoRivals(), self.log, contexts, NothingPushed(), self._news)
 
     async def layer(self, name: str) -> ContainerLayer:
         """A layer, kept in the store, with a file that has its own name in it."""
