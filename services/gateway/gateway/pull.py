@@ -1,14 +1,16 @@
 """Pulling through a token: what was granted, once it is built."""
 
+from functools import lru_cache
 from typing import Protocol
 
 from msgspec import Struct
 
 from gateway.domain.grant import Grant
-from swell.errors import BuildFailed, NameUnknown
-from swell.oci.digest import Digest
+from gateway.domain.token import is_token
+from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
+from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
-from swell.oci.reference import parse_reference
+from swell.oci.reference import Reference, parse_reference
 from swell.store.records import BuildResult
 
 
@@ -40,6 +42,9 @@ class Images(Protocol):
 
     async def locate(self, grant: Grant, digest: Digest) -> Location: ...
 
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        """The image index of what refers to *digest* and can be had by *grant*; often an empty one."""
+
 
 class Limits(Protocol):
     async def take_pull(self, user: str, address: str) -> None:
@@ -51,7 +56,7 @@ class Limits(Protocol):
 
 
 class Pulls:
-    """The two questions of a pull. A token opens one image of one name, nothing else."""
+    """The questions of a pull. A token opens one image of one name, nothing else."""
 
     def __init__(self, grants: Grants, ends: Ends, images: Images, limits: Limits, server_url: str) -> None:
         self._grants = grants
@@ -64,8 +69,16 @@ class Pulls:
         self, token: str, name: str, reference: str, *, address: str | None = None
     ) -> tuple[Grant, Document]:
         """The manifest or index under *reference*, the granted tag or digest or a digest that it leads to; and by which
-        grant it was given. With the *address* of who pulls, it counts against a limit."""
+        grant it was given. With the *address* of who pulls, it counts against a limit.
+
+        Raises:
+            DigestInvalid, ManifestUnknown: *reference* is no digest, or nothing that the token leads to.
+        """
         grant = await self._opened(token, name)
+        if ":" in reference:
+            parse_digest(reference)
+        elif reference != (image := image_of(grant.image)).tag:
+            raise ManifestUnknown(f"the token opens {image}, not the tag {reference[:128]}")
         if address is not None:
             await self._limits.take_pull(grant.user, address)
         return grant, await self._images.manifest(grant, reference)
@@ -74,11 +87,20 @@ class Pulls:
         """Where *digest*, a config or layer of the granted image, can be had."""
         return await self._images.locate(await self._opened(token, name), digest)
 
+    async def tags(self, token: str, name: str) -> list[str]:
+        """The granted tag, and none where a digest was granted."""
+        image = image_of((await self._opened(token, name)).image)
+        return [] if image.tag is None else [image.tag]
+
+    async def referrers(self, token: str, name: str, digest: Digest) -> bytes:
+        """The image index of what refers to *digest* and can be pulled through the token."""
+        return await self._images.referrers(await self._opened(token, name), digest)
+
     async def _opened(self, token: str, name: str) -> Grant:
-        grant = await self._grants.get(token)
+        grant = await self._grants.get(token) if is_token(token) else None
         if grant is None:
             raise NameUnknown
-        if parse_reference(grant.image).repository != name:
+        if image_of(grant.image).repository != name:
             raise NameUnknown("the token was given for another image")
         if grant.is_durable:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
@@ -86,6 +108,8 @@ class Pulls:
             raise NameUnknown("the token was given for a dry run: there is no image behind it")
         if grant.build_id:
             await self._built(grant.build_id)
+            if await self._grants.get(token) is None:  # taken away while its build ran
+                raise NameUnknown
         return grant
 
     async def _built(self, build_id: str) -> None:
@@ -93,3 +117,9 @@ class Pulls:
         if not result.succeeded:
             page = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
             raise BuildFailed(f"the build {build_id} failed: {result.message}; its log is at {page}")
+
+
+@lru_cache(4096)
+def image_of(name: str) -> Reference:
+    """A granted image's name, taken apart once for all of its pulls."""
+    return parse_reference(name)

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from swell.errors import NotFound
+from swell.errors import NotFound, Unavailable
+from swell.log import log
 
 
 class Grants(Protocol):
@@ -23,10 +24,15 @@ class Revoking:
     async def revoke(self, token: str) -> None:
         """Let *token* open nothing from now on; every gateway knows within a second.
 
+        While the news cannot be told they find out by themselves, within some seconds: that is no failure.
+
         Raises:
             NotFound: it opened nothing.
         """
         was_there = await self._grants.revoke(token)
-        await self._news.revoked(token)
+        try:
+            await self._news.revoked(token)
+        except Unavailable as error:
+            log.warning("a revocation could not be told", error=str(error))
         if not was_there:
             raise NotFound(f"no record for token {token}")

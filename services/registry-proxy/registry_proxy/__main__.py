@@ -1,16 +1,19 @@
 """Opens what the registry-proxy needs, and serves."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.logins import Logins
+from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
 from registry_proxy.handlers.blobs import BlobsApp
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
+from registry_proxy.handlers.news import RevokedTokens
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.inspect import Inspecting
 from registry_proxy.pull import Pulls
@@ -18,7 +21,7 @@ from registry_proxy.settings import Settings
 from swell.http import listening
 from swell.jobs import streams
 from swell.jobs.consume import consume
-from swell.jobs.messages import InspectJob
+from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
@@ -28,22 +31,22 @@ from swell.serve import address, run
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET, Blobs
 
+NAME = "registry-proxy"
 DRAIN = timedelta(seconds=5)  # for the images being looked at when the service is stopped; the others look elsewhere
 
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, "registry-proxy"))
+        nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
         kept = await opened.enter_async_context(
             objects.connect(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key, BUCKET)
         )
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
         upstream = RegistryUpstream(session, keyring(settings), settings.insecure_registries)
         documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
-        images = ImagesHandler(
-            Pulls(upstream, documents, Layers(session, upstream, blobs)), settings.data_url.rstrip("/"), key
-        )
+        pulls = Pulls(upstream, documents, Layers(session, upstream, blobs), RedisTurns(state))
+        images = ImagesHandler(pulls, settings.data_url.rstrip("/"), key)
         registries = RegistriesHandler(Logins(session, settings.insecure_registries))
         inspecting = InspectJobs(Inspecting(upstream), nats)
         app = BlobsApp(Deliveries(documents, blobs, upstream), key)
@@ -55,9 +58,10 @@ async def main(settings: Settings) -> None:
                 lambda server: add_RegistriesServicer_to_server(registries, server),
             )
         )
-        await consume(
-            nats.stream, "registry-proxy", InspectJob, inspecting.take, slots=settings.inspect_slots, drain=DRAIN
-        )
+        source, slots = nats.stream, settings.inspect_slots
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(consume(source, NAME, InspectJob, inspecting.take, slots=slots, drain=DRAIN))
+            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls).take, slots=16))
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -66,4 +70,4 @@ def keyring(settings: Settings) -> Keyring:
 
 
 if __name__ == "__main__":
-    run("registry-proxy", Settings, main)
+    run(NAME, Settings, main)

@@ -5,7 +5,8 @@ token. Nothing else of the repository is reachable through it: only what hangs f
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -20,11 +21,12 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import INDEXES
+from swell.oci.media_types import INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 
 _NOTHING = ContainerConfig()
+NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode())
 
 
 class Pull(Struct, frozen=True):
@@ -59,10 +61,18 @@ class Upstream(Protocol):
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
 
+    async def fetch_referrers(self, reference: Reference) -> Document | None:
+        """The index of what refers to *reference*, a digest, in its repository; None when there is none."""
+
 
 class Layers(Protocol):
     async def ensure(self, layer: ContainerLayer) -> None:
         """See that the layer's bytes are in the store, and what they claim to be."""
+
+
+class Turns(Protocol):
+    def take(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Wait until no replica is at work under *key*; then it is ours while the block runs."""
 
 
 class Documents(Protocol):
@@ -78,7 +88,17 @@ class Documents(Protocol):
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None: ...
 
-    async def put(self, token: str, manifest: Document, expires: datetime) -> None: ...
+    async def put(self, token: str, manifest: Document, expires: datetime, *, under: Digest | None = None) -> None:
+        """Keep *manifest* under its digest, or *under* its digest of another algorithm."""
+
+    async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
+        """Keep what refers to *digest*, in place of what did before."""
+
+    async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
+        """What was found to refer to any of *digests*."""
+
+    async def forget(self, token: str) -> None:
+        """Keep nothing of *token* any longer."""
 
     async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
         """Pin *manifest*, made of *source*, unless another one is pinned already; answers the pinned one."""
@@ -88,11 +108,12 @@ class Documents(Protocol):
 
 
 class Pulls:
-    def __init__(self, upstream: Upstream, documents: Documents, layers: Layers) -> None:
+    def __init__(self, upstream: Upstream, documents: Documents, layers: Layers, turns: Turns) -> None:
         self._upstream = upstream
         self._documents = documents
         self._layers = layers
-        self._resolving: Flights[str, Document] = Flights()
+        self._turns = turns
+        self._making: Flights[str, Document] = Flights()
 
     async def resolve(self, image: Reference) -> Digest:
         """The digest that *image* has now."""
@@ -107,13 +128,14 @@ class Pulls:
         await self._layers.ensure(layer)
 
     async def manifest(self, pull: Pull, reference: str) -> Document:
-        """The manifest or index under the granted tag or digest, or under a digest that it leads to.
+        """The manifest or index under the granted tag or digest, or under a digest that it leads to; or one that
+        refers to any of them, as `referrers` has told.
 
         Raises:
             ManifestUnknown: the token does not lead there.
         """
         root = await self._root(pull)
-        if reference in {pull.image.reference, root.digest}:
+        if reference in {pull.image.tag, root.digest} or (reference == pull.image.digest and _is_unchanged(pull)):
             return root
         try:
             wanted = parse_digest(reference)
@@ -122,7 +144,25 @@ class Pulls:
         async for index in self._indexes(pull, root):
             if any(entry.digest == wanted for entry in index.manifests):
                 return await self._child(pull, wanted)
+        if any(entry.digest == wanted for entry in await self._referring(pull, root)):
+            return await self._child(pull, wanted)
         raise ManifestUnknown(f"{wanted} is no part of {pull.image}")
+
+    async def referrers(self, pull: Pull, digest: Digest) -> Document:
+        """An image index of what refers to *digest*: signatures, SBOMs.
+
+        Empty where something was added, as nobody has signed that, and for whatever the token does not lead to. What it
+        names can then be pulled through the token; what refers to that in turn cannot.
+        """
+        if not _is_unchanged(pull) or digest not in await self._digests(pull, await self._root(pull)):
+            return NO_REFERRERS
+        found = await self._upstream.fetch_referrers(pull.image.at(digest)) or NO_REFERRERS
+        await self._documents.put_referrers(pull.token, digest, found, pull.expires)
+        return found
+
+    async def forget(self, token: str) -> None:
+        """Keep nothing of *token*, which was taken away."""
+        await self._documents.forget(token)
 
     async def locate(self, pull: Pull, digest: Digest) -> Located:
         """Where the config or layer *digest* of the image is.
@@ -135,6 +175,11 @@ class Pulls:
             for descriptor in (manifest.config, *manifest.layers):
                 if descriptor.digest == digest:
                     return await self._located(pull, descriptor)
+        for entry in await self._referring(pull, root):
+            told = await self._documents.get(pull.token, entry.digest)
+            for descriptor in (told.config, *told.layers) if told and told.is_manifest else ():
+                if descriptor.digest == digest:
+                    return Located(Origin.UPSTREAM, descriptor, pull.image)
         raise BlobUnknown(f"{digest} is no part of {pull.image}")
 
     async def _located(self, pull: Pull, descriptor: Descriptor) -> Located:
@@ -148,9 +193,19 @@ class Pulls:
         return Located(Origin.UPSTREAM, descriptor, pull.image)
 
     async def _root(self, pull: Pull) -> Document:
-        if pinned := await self._documents.root(pull.token):
-            return pinned
-        return await self._resolving.join(pull.token, lambda: self._resolved(pull))
+        return await self._once(pull.token, lambda: self._documents.root(pull.token), lambda: self._resolved(pull))
+
+    async def _once(
+        self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
+    ) -> Document:
+        """What *look* finds, else what *make* makes: once for all who want it at the same time, in every replica."""
+        return await look() or await self._making.join(key, lambda: self._in_turn(key, look, make))
+
+    async def _in_turn(
+        self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
+    ) -> Document:
+        async with self._turns.take(key):
+            return await look() or await make()
 
     async def _resolved(self, pull: Pull) -> Document:
         added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
@@ -188,11 +243,29 @@ class Pulls:
 
     async def _child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the upstream's, kept for the next time."""
-        if known := await self._documents.get(pull.token, digest):
-            return known
+        return await self._once(
+            f"{pull.token}:{digest}",
+            lambda: self._documents.get(pull.token, digest),
+            lambda: self._fetched(pull, digest),
+        )
+
+    async def _fetched(self, pull: Pull, digest: Digest) -> Document:
         child = await self._upstream.fetch_manifest(pull.image.at(digest))
-        await self._documents.put(pull.token, child, pull.expires)
+        await self._documents.put(pull.token, child, pull.expires, under=digest)
         return child
+
+    async def _digests(self, pull: Pull, root: Document) -> list[Digest]:
+        """What the token leads to, the image itself first."""
+        granted = [pull.image.digest] if pull.image.digest else []
+        entries = [entry.digest async for index in self._indexes(pull, root) for entry in index.manifests]
+        return [root.digest, *granted, *entries]
+
+    async def _referring(self, pull: Pull, root: Document) -> list[Descriptor]:
+        """What refers to the image or to what it leads to, as far as it was asked for."""
+        if not _is_unchanged(pull):
+            return []
+        told = await self._documents.referrers(pull.token, await self._digests(pull, root))
+        return [entry for index in told for entry in index.manifests]
 
     async def _indexes(self, pull: Pull, document: Document) -> AsyncIterator[Document]:
         """*document* and the indexes below it, itself first."""
@@ -217,3 +290,7 @@ class Pulls:
             if child is None:
                 async for manifest in self._manifests(pull, await self._child(pull, entry.digest)):
                     yield manifest
+
+
+def _is_unchanged(pull: Pull) -> bool:
+    return pull.container_config.is_empty

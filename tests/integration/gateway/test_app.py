@@ -68,13 +68,27 @@ async def test_a_name_that_was_given_can_be_pulled(client: Client, house: House)
 
 
 async def test_a_blob_is_a_redirect(client: Client, house: House) -> None:
+    """To GET; HEAD says at once how large it is, and queries that nobody knows are ignored."""
     told = await submitted(client, house)
     digest = digest_of(b"a layer")
-    for method in ("GET", "HEAD"):
-        answer = await client.ask(method, f"/v2/wt/{told['containerToken']}/library/ubuntu/blobs/{digest}")
+    path = f"/v2/wt/{told['containerToken']}/library/ubuntu/blobs/{digest}?ns=docker.io"
 
-        assert (answer.status, answer.body) == (307, b"")
-        assert answer.headers["location"] == f"http://data.test/blobs/{digest}"
+    got, head = await client.ask("GET", path), await client.ask("HEAD", path)
+
+    assert (got.status, got.body) == (307, b"")
+    assert got.headers["location"] == f"http://data.test/blobs/{digest}"
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "3")
+
+
+async def test_whoever_has_a_manifest_is_told_so(client: Client, house: House) -> None:
+    """304 without a body, on a connection that stays as good as it was."""
+    told = await submitted(client, house)
+    path, tag = f"/v2/wt/{told['containerToken']}/library/ubuntu", house.images.document.digest
+    for method in ("GET", "HEAD"):
+        answer = await client.ask(method, f"{path}/manifests/22.04", **{"If-None-Match": f'W/"x", "{tag}"'})
+
+        assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", f'"{tag}"')
+        assert (await client.ask(method, f"{path}/tags/list?n=1")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import Unavailable
 from swell.jobs.messages import TokenRevoked
 from tests.integration.gateway.conftest import TOKEN, asked, make_grant, record_of
 
@@ -16,15 +17,27 @@ LAYER = ContainerLayer("https://example.com/a.tar.gz", "sha256:" + "a" * 64, 12,
 
 
 class Asked(RedisGrants):
-    """Remembers who was asked for."""
+    """Remembers who was asked for; does not answer while `away`, and `hangs` until it is `released` when told so."""
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)
         self.asked: list[str] = []
+        self.away = self.hangs = False
+        self.released = asyncio.Event()
+        self.under_way = 0
 
     async def get(self, token: str) -> Grant | None:
         self.asked.append(token)
-        return await super().get(token)
+        self.under_way += 1
+        try:
+            found = None if self.away else await super().get(token)
+            if self.hangs:
+                await self.released.wait()
+            if self.away:
+                raise Unavailable
+            return found
+        finally:
+            self.under_way -= 1
 
 
 @pytest.fixture
@@ -114,8 +127,8 @@ async def test_an_unknown_token_is_asked_for_again(stored: Asked) -> None:
 
 
 async def test_only_the_last_grants_are_remembered(stored: Asked) -> None:
-    """Memory is bounded: a million tokens cost what ten thousand cost."""
-    grants = CachedGrants(stored, size=2)
+    """Memory is bounded by bytes: a million tokens cost what ten thousand cost, and large requests count as such."""
+    grants = CachedGrants(stored, size=4_000)
     for token in ("a", "b", "c"):
         await grants.put(*asked(token))
         await grants.get(token)
@@ -124,3 +137,113 @@ async def test_only_the_last_grants_are_remembered(stored: Asked) -> None:
         await grants.get(token)
 
     assert stored.asked == ["a"]
+
+
+async def test_a_grant_larger_than_the_memory_is_given_all_the_same(stored: Asked) -> None:
+    grants = CachedGrants(stored, size=10_000)
+    grant = make_grant(wanted=ContainerConfig(env=("A=" + "x" * 10_000,)))
+    await grants.put(grant, record_of(grant))
+
+    assert [await grants.get(TOKEN), await grants.get(TOKEN)] == [grant, grant]
+    assert stored.asked == [TOKEN, TOKEN]
+
+
+class Clock:
+    """Stands still unless it is told."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def landed(stored: Asked, count: int) -> None:
+    """Wait until Redis was asked *count* times and its answers have been taken."""
+    async with asyncio.timeout(5):
+        while len(stored.asked) < count or stored.under_way:  # noqa: ASYNC110  nobody else waits for that
+            await asyncio.sleep(0.005)
+
+
+async def test_a_grant_in_use_is_looked_up_again_behind_the_backs_of_its_users(stored: Asked, clock: Clock) -> None:
+    """The news of its end may have been lost; a warm pull waits for nobody all the same."""
+    grants = CachedGrants(stored, now=clock)
+    await grants.put(*asked())
+    await stored.revoke(TOKEN)  # by a gateway that nobody heard
+
+    clock.seconds = CachedGrants.FRESH + 1
+    assert await grants.get(TOKEN)
+    await landed(stored, 1)
+
+    assert await grants.get(TOKEN) is None
+
+
+async def test_a_grant_that_was_not_used_for_a_while_is_looked_up_before_it_is_believed(
+    stored: Asked, clock: Clock
+) -> None:
+    grants = CachedGrants(stored, now=clock)
+    await grants.put(*asked())
+    await stored.revoke(TOKEN)
+
+    clock.seconds = CachedGrants.STALE + 1
+
+    assert await grants.get(TOKEN) is None
+
+
+async def test_a_grant_that_was_confirmed_is_believed_again(stored: Asked, clock: Clock) -> None:
+    grants = CachedGrants(stored, now=clock)
+    await grants.put(*asked())
+    clock.seconds = 100
+
+    assert [bool(await grants.get(TOKEN)) for _ in range(10)] == [True] * 10
+    assert stored.asked == [TOKEN]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_without_redis_what_is_known_goes_on_but_not_for_ever(stored: Asked, clock: Clock, hangs: bool) -> None:
+    """A token cannot be taken away meanwhile; whether this gateway alone lost touch it cannot know."""
+    grants = CachedGrants(stored, now=clock)
+    await grants.put(*asked())
+    stored.away, stored.hangs = True, hangs
+
+    clock.seconds = CachedGrants.STALE + 1
+    assert await grants.get(TOKEN)
+    started = asyncio.get_running_loop().time()
+    assert [bool(await grants.get(TOKEN)) for _ in range(50)] == [True] * 50
+    assert asyncio.get_running_loop().time() - started < CachedGrants.PATIENCE  # only the first has waited
+    clock.seconds = CachedGrants.ALONE + 1
+    with pytest.raises(Unavailable):
+        await grants.get(TOKEN)
+    stored.away = False
+    stored.released.set()
+    await landed(stored, 1)
+
+    assert await grants.get(TOKEN)
+
+
+async def test_a_token_that_is_revoked_while_redis_answers_stays_revoked(stored: Asked) -> None:
+    """The answer was on its way, and is older than the news."""
+    grants = CachedGrants(stored)
+    await stored.put(*asked())
+    stored.hangs = True
+    asking = asyncio.create_task(grants.get(TOKEN))
+    await under_way(stored)
+    grants.revoked(TokenRevoked(id=TOKEN))
+    stored.released.set()
+
+    assert await asking is None
+    stored.hangs = False
+    await stored.revoke(TOKEN)
+    assert await grants.get(TOKEN) is None
+
+
+async def under_way(stored: Asked) -> None:
+    """Wait until a question is under way."""
+    async with asyncio.timeout(5):
+        while not stored.under_way:  # noqa: ASYNC110  nobody else waits for that
+            await asyncio.sleep(0)

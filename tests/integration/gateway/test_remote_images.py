@@ -22,7 +22,7 @@ from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
 from tests.integration.gateway.conftest import make_grant
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
 
 KEY = b"link key"
 DATA = "https://data.example.org/swell"
@@ -42,7 +42,7 @@ def layers() -> MemoryLayers:
 
 @pytest.fixture
 async def images(registry: FakeRegistry, layers: MemoryLayers) -> AsyncIterator[RemoteImages]:
-    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers), DATA, KEY)
+    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryTurns()), DATA, KEY)
     where = Address("127.0.0.1", Ports.free().registry_proxy)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),

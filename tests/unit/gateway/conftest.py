@@ -18,7 +18,7 @@ from swell.errors import ManifestUnknown, TooManyRequests
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.store.builds import MemoryBuilds
@@ -73,8 +73,12 @@ class MemoryImages:
     def __init__(self) -> None:
         self.document = Document(OCI_MANIFEST, b'{"schemaVersion":2}')
         self.asked: list[tuple[Grant, str]] = []
+        self.referring = b""
+        self.fails: Exception | None = None
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
+        if self.fails:
+            raise self.fails
         self.asked.append((grant, reference))
         return self.document
 
@@ -84,6 +88,10 @@ class MemoryImages:
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         self.asked.append((grant, digest))
         return Location(f"http://data.test/blobs/{digest}", 3, "application/octet-stream", 2_000_000_000)
+
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        self.asked.append((grant, digest))
+        return b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), self.referring)
 
 
 class MemoryQueue:

@@ -4,19 +4,26 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gateway.domain.grant import Grant
 from gateway.handlers.caller import ClientAddress
-from gateway.handlers.registry import RegistryHandler, parse_path
+from gateway.handlers.registry import RegistryHandler
 from gateway.pull import Pulls
-from swell.errors import NameInvalid
+from swell.errors import SwellError, every_class
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX
 from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages, ended
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
 UBUNTU = f"/v2/wt/{TOKEN}/library/ubuntu"
 DIGEST = digest_of(b"a layer")
+CODES = {
+    *("BLOB_UNKNOWN", "DENIED", "DIGEST_INVALID", "MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID"),
+    *("NAME_UNKNOWN", "SIZE_INVALID", "TOOMANYREQUESTS", "UNAUTHORIZED", "UNKNOWN", "UNSUPPORTED"),
+}
 
 
 class Answer(msgspec.Struct):
@@ -38,13 +45,17 @@ class Client:
     def __init__(self, handler: RegistryHandler) -> None:
         self._handler = handler
 
-    async def ask(self, path: str, method: str = "GET") -> Answer:
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """*headers* with `_` for `-`."""
         sent: list[dict[str, object]] = []
 
         async def send(message: object) -> None:
             sent.append(message)  # type: ignore[arg-type]
 
-        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": []}
+        path, _, query = path.partition("?")
+        pairs = [(name.replace("_", "-").encode(), text.encode("latin-1")) for name, text in headers.items()]
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode("utf-8", "surrogatepass")}
+        scope |= {"query_string": query.encode("utf-8", "surrogatepass"), "headers": pairs}
         await self._handler(scope, None, send)  # type: ignore[arg-type]
         start, end = sent
         headers = {name.decode(): value.decode() for name, value in start["headers"]}  # type: ignore[attr-defined]
@@ -100,10 +111,121 @@ async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryIm
 
 
 async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
+    """HEAD answers itself: whoever asks so wants to know that it is there and how large it is."""
     answer = await client.ask(f"{UBUNTU}/blobs/{DIGEST}")
+    head = await client.ask(f"{UBUNTU}/blobs/{DIGEST}", "HEAD")
 
     assert (answer.status, answer.headers["location"]) == (307, f"http://data.test/blobs/{DIGEST}")
     assert answer.headers["content-length"] == "0"
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "3")
+    assert head.headers["docker-content-digest"] == answer.headers["docker-content-digest"] == DIGEST
+    assert head.headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("condition", ['"{}"', 'W/"{}"', '"sha256:0", W/"{}"', "*"])
+async def test_whoever_has_a_manifest_is_not_sent_it_again(
+    client: Client, images: MemoryImages, tally: Tally, method: str, condition: str
+) -> None:
+    """Caches ask so; nothing was pulled, so nothing is counted as a pull."""
+    digest = images.document.digest
+
+    answer = await client.ask(f"{UBUNTU}/manifests/22.04", method, if_none_match=condition.format(digest))
+
+    assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", f'"{digest}"')
+    assert tally.count == 0
+    assert (await client.ask(f"{UBUNTU}/manifests/22.04", method, if_none_match='"sha256:0"')).status == 200
+
+
+async def test_an_image_is_served_as_what_it_is(client: Client, images: MemoryImages) -> None:
+    """There is no other form of it, and a client that wants none of ours says so better than a 406 does."""
+    for accept in ("text/html", "application/vnd.docker.distribution.manifest.v1+json", "*/*;q=0", ";;,/"):
+        answer = await client.ask(f"{UBUNTU}/manifests/22.04", accept=accept)
+
+        assert (answer.status, answer.headers["content-type"]) == (200, images.document.media_type)
+
+
+async def test_a_digest_that_was_asked_for_is_the_one_that_is_answered(client: Client) -> None:
+    """A client compares what it asked for with what it is told; the bytes were found right under that name."""
+    digest = "sha512:" + 128 * "a"
+
+    answer = await client.ask(f"{UBUNTU}/manifests/{digest}")
+
+    assert (answer.headers["docker-content-digest"], answer.headers["etag"]) == (digest, f'"{digest}"')
+
+
+async def test_the_tags_are_the_one_that_was_granted(client: Client, grants: MemoryGrants) -> None:
+    """The other tags of the repository are other people's (S-2); the name is that which the client knows."""
+    listed = await client.ask(f"{UBUNTU}/tags/list")
+    head = await client.ask(f"{UBUNTU}/tags/list", "HEAD")
+    name = f"wt/{TOKEN}/library/ubuntu"
+
+    assert msgspec.json.decode(listed.body) == {"name": name, "tags": ["22.04"]}
+    assert (head.status, head.headers, head.body) == (200, listed.headers, b"")
+    for query in ("n=0", "last=22.04", "last=zz&n=5"):
+        assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list?{query}")).body)["tags"] == []
+    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], image=f"docker.io/library/ubuntu@{DIGEST}"))
+    assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list")).body) == {"name": name, "tags": []}
+
+
+async def test_referrers_are_an_index_that_can_be_sorted_out(client: Client, images: MemoryImages) -> None:
+    images.referring = b'{"artifactType":"application/a"},{"artifactType":"application/b"}'
+
+    whole = await client.ask(f"{UBUNTU}/referrers/{DIGEST}")
+    some = await client.ask(f"{UBUNTU}/referrers/{DIGEST}?artifactType=application%2Fb")
+
+    assert whole.headers["content-type"] == some.headers["content-type"] == OCI_INDEX
+    assert "oci-filters-applied" not in whole.headers
+    assert some.headers["oci-filters-applied"] == "artifactType"
+    assert len(msgspec.json.decode(whole.body)["manifests"]) == 2
+    assert msgspec.json.decode(some.body)["manifests"] == [{"artifactType": "application/b"}]
+
+
+@pytest.mark.parametrize("error", [each for each in every_class() if each.__module__ == SwellError.__module__])
+async def test_every_error_is_told_in_the_registrys_words(
+    client: Client, images: MemoryImages, error: type[SwellError]
+) -> None:
+    """Clients know the specification's codes, and UNKNOWN; whoever shall come later is told when."""
+    images.fails = error()
+
+    answer = await client.ask(f"{UBUNTU}/manifests/22.04")
+
+    assert answer.status == error.status
+    assert answer.error["code"] in CODES
+    assert ("retry-after" in answer.headers) >= (error.status in {429, 503})
+    assert "docker-distribution-api-version" in answer.headers
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.one_of(
+        st.text(),
+        st.text().map(lambda text: f"/v2/{text}"),
+        st.builds(
+            "{}/{}/{}?{}".format,
+            st.just(UBUNTU),
+            st.sampled_from(["manifests", "blobs", "tags", "referrers", "x"]),
+            st.one_of(st.text(), st.sampled_from(["22.04", "list", DIGEST])),
+            st.text(),
+        ),
+    ),
+    method=st.sampled_from(["GET", "HEAD", "POST", "DELETE", "OPTIONS", ""]),
+    headers=st.dictionaries(
+        st.sampled_from(["if_none_match", "accept", "range"]), st.text(st.characters(codec="latin-1"))
+    ),
+)
+async def test_whatever_is_sent_is_no_failure_of_ours(
+    client: Client, path: str, method: str, headers: dict[str, str]
+) -> None:
+    """A registry's answer, or a registry's refusal; and HEAD says what GET says."""
+    answer = await client.ask(path, method, **headers)
+
+    assert answer.status < 500
+    if answer.status >= 400 and method != "HEAD":
+        assert answer.error["code"] in CODES
+    if method == "HEAD" and "/blobs/" not in path:
+        got = await client.ask(path, "GET", **headers)
+        assert (got.status, got.headers) == (answer.status, answer.headers)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +234,13 @@ async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
         (f"/v2/wt/{'z' * 26}/library/ubuntu/manifests/22.04", 404, "NAME_UNKNOWN"),
         (f"/v2/wt/{TOKEN}/library/debian/manifests/12", 404, "NAME_UNKNOWN"),
         (f"{UBUNTU}/blobs/sha256:baddigest", 400, "DIGEST_INVALID"),
+        (f"{UBUNTU}/manifests/sha256:baddigest", 400, "DIGEST_INVALID"),
+        (f"{UBUNTU}/referrers/sha256:baddigest", 400, "DIGEST_INVALID"),
+        (f"{UBUNTU}/manifests/latest", 404, "MANIFEST_UNKNOWN"),
+        ("/v2/wt/T/library/ubuntu/manifests/22.04", 404, "NAME_UNKNOWN"),
         (f"{UBUNTU}/tags", 404, "NAME_INVALID"),
         ("/v2/library/ubuntu/manifests/22.04", 404, "NAME_INVALID"),
-        ("/v2/_catalog", 404, "NAME_INVALID"),
+        ("/v2/_catalog", 404, "UNSUPPORTED"),
         ("/v2/%ff/..//manifests/", 404, "NAME_INVALID"),
     ],
 )
@@ -160,17 +286,3 @@ async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, image
 
     assert (answer.status, answer.error["code"]) == (500, "UNKNOWN")
     assert "NoneType" not in answer.error["message"]
-
-
-def test_a_name_may_hold_the_word_manifests() -> None:
-    path = parse_path(f"/v2/wt/{TOKEN}/acme/manifests/tool/manifests/1")
-
-    assert (path.name, path.kind, path.reference) == ("acme/manifests/tool", "manifests", "1")
-
-
-@pytest.mark.parametrize(
-    "path", ["", "/", "/v2/wt", "/v2/wt//manifests/x", "/v2/wt/t/n/manifest/x", "/v3/wt/t/n/blobs/x"]
-)
-def test_other_paths_name_no_image(path: str) -> None:
-    with pytest.raises(NameInvalid):
-        parse_path(path)

@@ -1,5 +1,9 @@
 """The registry-proxy's neighbours, in memory."""
 
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from registry_proxy.pull import Digests
@@ -18,6 +22,7 @@ class MemoryDocuments:
         self._manifests: dict[tuple[str, Digest], Document] = {}
         self._configs: dict[Digest, Document] = {}
         self._made: set[tuple[str, Digest]] = set()
+        self._referrers: dict[tuple[str, Digest], Document] = {}
 
     async def root(self, token: str) -> Document | None:
         return self._manifests[token, self._roots[token]] if token in self._roots else None
@@ -35,8 +40,22 @@ class MemoryDocuments:
         self._configs[config.digest] = config
         self._made.add((token, config.digest))
 
-    async def put(self, token: str, manifest: Document, expires: datetime) -> None:
-        self._manifests[token, manifest.digest] = manifest
+    async def put(self, token: str, manifest: Document, expires: datetime, *, under: Digest | None = None) -> None:
+        self._manifests[token, under or manifest.digest] = manifest
+
+    async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
+        self._referrers[token, digest] = index
+
+    async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
+        return [self._referrers[token, digest] for digest in digests if (token, digest) in self._referrers]
+
+    async def forget(self, token: str) -> None:
+        self._roots.pop(token, None)
+        self._sources.pop(token, None)
+        self._made = {key for key in self._made if key[0] != token}
+        for kept in (self._manifests, self._referrers):
+            for key in [key for key in kept if key[0] == token]:
+                del kept[key]
 
     async def digests(self, token: str) -> Digests | None:
         return Digests(self._sources[token], self._roots[token]) if token in self._roots else None
@@ -58,3 +77,15 @@ class MemoryLayers:
         if layer in self.broken:
             raise DigestInvalid(f"{layer.location} is not what it claims to be")
         self.ensured.append(layer)
+
+
+class MemoryTurns:
+    """The twin of RedisTurns, for replicas in one process."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def take(self, key: str) -> AsyncIterator[None]:
+        async with self._locks[key]:
+            yield

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from swell.oci.media_types import INDEXES
 from swell.oci.platform import parse_platform
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
 
 UBUNTU = "docker.io/library/ubuntu:22.04"
 ADDED = make_layer("added").to_add("https://example.com/added.tar.gz")
@@ -48,7 +49,7 @@ def layers() -> MemoryLayers:
 
 @pytest.fixture
 def pulls(registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers) -> Pulls:
-    return Pulls(registry, documents, layers)
+    return Pulls(registry, documents, layers, MemoryTurns())
 
 
 async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pulls) -> None:
@@ -245,9 +246,119 @@ async def test_a_replica_that_loses_the_race_serves_the_winners_image(
             return moved
 
     pull, moved = pull_of(registry.push(UBUNTU)), registry.push("ubuntu:moved").manifest
-    winner, loser = Pulls(registry, documents, layers), Pulls(Moving(), documents, layers)
+    winner = Pulls(registry, documents, layers, MemoryTurns())
+    loser = Pulls(Moving(), documents, layers, MemoryTurns())
 
     assert await loser.manifest(pull, "22.04") == await winner.manifest(pull, "22.04") != moved
+
+
+async def test_replicas_that_resolve_at_the_same_time_ask_the_upstream_once(
+    registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers
+) -> None:
+    """Two hundred tasks start behind three replicas; the registry sees one."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    pull, turns = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED), MemoryTurns()
+    replicas = [Pulls(registry, documents, layers, turns) for _ in range(3)]
+
+    made = await asyncio.gather(*(replica.manifest(pull, "22.04") for replica in replicas * 20))
+    await asyncio.gather(*(replica.manifest(pull, arm64.digest) for replica in replicas * 20))
+
+    assert len({each.digest for each in made}) == 1
+    assert set(registry.asked.values()) == {1}
+
+
+async def test_the_next_replica_tries_when_the_first_has_failed(
+    registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers
+) -> None:
+    """A turn ends with its work, done or not."""
+    base, turns = registry.push(UBUNTU), MemoryTurns()
+    replicas = [Pulls(registry, documents, layers, turns) for _ in range(2)]
+    registry.away = True
+    with pytest.raises(Unavailable):
+        await replicas[0].manifest(pull_of(base), "22.04")
+    registry.away = False
+
+    assert await replicas[1].manifest(pull_of(base), "22.04") == base.manifest
+
+
+async def test_what_refers_to_an_image_can_be_had_through_its_token(registry: FakeRegistry, pulls: Pulls) -> None:
+    """A signature is worth something only when it can be read: its manifest, its config and its layers."""
+    amd64 = registry.push("ubuntu:amd64")
+    index = registry.push_index(UBUNTU, amd64)
+    signature, sbom = registry.refer(index, "signature"), registry.refer(amd64, "sbom")
+    pull = pull_of(index)
+
+    for subject, referrer in ((index, signature), (amd64, sbom)):
+        told = await pulls.referrers(pull, subject.digest)
+
+        assert [entry.digest for entry in told.manifests] == [referrer.digest]
+        assert await pulls.manifest(pull, referrer.digest) == referrer.manifest
+        for descriptor in (referrer.manifest.config, *referrer.manifest.layers):
+            assert (await pulls.locate(pull, descriptor.digest)).origin == Origin.UPSTREAM
+
+
+async def test_a_referrer_opens_when_it_was_told_and_for_that_token_only(registry: FakeRegistry, pulls: Pulls) -> None:
+    base = registry.push(UBUNTU)
+    signature = registry.refer(base, "signature")
+    here, there = pull_of(base, token="t1"), pull_of(base, token="t2")
+    await pulls.referrers(here, base.digest)
+
+    assert await pulls.manifest(here, signature.digest) == signature.manifest
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(there, signature.digest)
+    with pytest.raises(BlobUnknown):
+        await pulls.locate(there, signature.manifest.config.digest)
+
+
+async def test_nothing_refers_to_what_was_added_to_or_is_somebody_elses(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Whoever signed the base has not signed what we made of it; and a neighbour's signatures are the neighbour's."""
+    base, secret = registry.push(UBUNTU), registry.push("ubuntu:secret")
+    registry.refer(base, "signature")
+    registry.refer(secret, "other")
+    made = await pulls.manifest(pull_of(base, WANTED), "22.04")
+
+    assert (await pulls.referrers(pull_of(base, WANTED), made.digest)).manifests == ()
+    assert (await pulls.referrers(pull_of(base, WANTED), base.digest)).manifests == ()
+    assert (await pulls.referrers(pull_of(base, token="t2"), secret.digest)).manifests == ()
+    assert not any("referrers" in name for name in registry.asked)
+
+
+async def test_a_digest_of_another_algorithm_names_the_same_bytes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """An index may name its images by sha512; what is kept for the token is found under that name again."""
+    child = registry.push("ubuntu:amd64")
+    index = registry.push_index(UBUNTU, child, sha512=True)
+    (entry,) = index.manifest.manifests
+    pull = pull_of(index)
+
+    assert entry.digest.startswith("sha512:")
+    assert await pulls.manifest(pull, entry.digest) == child.manifest
+    registry.away = True
+    assert await pulls.manifest(pull, entry.digest) == child.manifest
+    assert (await pulls.locate(pull, child.manifest.config.digest)).origin == Origin.UPSTREAM
+
+
+async def test_an_image_granted_by_digest_is_never_shown_with_additions(registry: FakeRegistry, pulls: Pulls) -> None:
+    """That digest names other bytes."""
+    base = registry.push(UBUNTU)
+    pull = msgspec.structs.replace(pull_of(base, WANTED), image=base.reference.at(base.digest))
+
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(pull, base.digest)
+
+
+async def test_what_was_kept_for_a_token_goes_with_it(
+    registry: FakeRegistry, pulls: Pulls, documents: MemoryDocuments
+) -> None:
+    base = registry.push(UBUNTU)
+    made = await pulls.manifest(pull_of(base, WANTED), "22.04")
+    await pulls.manifest(pull_of(base, token="t2"), "22.04")
+
+    await pulls.forget("t1")
+
+    assert (await documents.root("t1"), await documents.get("t1", made.digest)) == (None, None)
+    assert not await documents.made_config("t1", made.config.digest)
+    assert await documents.root("t2") == base.manifest
 
 
 async def test_a_layer_that_is_not_what_it_claims_stops_the_pull(
@@ -303,7 +414,7 @@ wishes = st.builds(
 async def test_whatever_a_token_leads_to_can_be_had(data: st.DataObject, wanted: ContainerConfig) -> None:
     """Every digest that a client meets below the root names bytes of that digest and that size (10.4)."""
     registry, documents = FakeRegistry(), MemoryDocuments()
-    pulls = Pulls(registry, documents, MemoryLayers())
+    pulls = Pulls(registry, documents, MemoryLayers(), MemoryTurns())
     pull = pull_of(data.draw(pushes(registry)), wanted)
 
     async for manifest in _manifests(pulls, pull, "22.04"):

@@ -3,6 +3,8 @@
 Source: OCI image-spec, media-types.md; Docker image manifest version 2, schema 2.
 """
 
+import re
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -18,3 +20,14 @@ MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 """What we ask upstream registries for, whatever our client accepts: one answer serves all clients."""
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_GRAMMAR = re.compile(rf"{_NAME}/{_NAME}")
+
+
+def served_as(media_type: str) -> str:
+    """*media_type* where it can be told in a header, else what bytes are of which nothing is known.
+
+    Source: RFC 6838, 4.2.
+    """
+    return media_type if _GRAMMAR.fullmatch(media_type) else "application/octet-stream"

@@ -1,6 +1,7 @@
 """An upstream registry in memory."""
 
 import asyncio
+import hashlib
 from collections import Counter
 
 from msgspec import Struct
@@ -38,6 +39,7 @@ class FakeRegistry:
         self.away = False
         self._manifests: dict[str, Document] = {}
         self._blobs: dict[tuple[str, Digest], Document | bytes] = {}
+        self._referrers: dict[str, tuple[Pushed, ...]] = {}
         self._pushes = 0
 
     def push(self, image: str, *, platform: str = "linux/amd64", layers: int = 1, docker: bool = False) -> Pushed:
@@ -51,10 +53,16 @@ class FakeRegistry:
         self._keep(reference, made.manifest)
         return Pushed(reference, made.manifest, made.config, made.platform)
 
-    def push_index(self, image: str, *children: Pushed, docker: bool = False) -> Pushed:
-        """Push an index of *children*, which may be indexes, under the name *image*."""
+    def push_index(self, image: str, *children: Pushed, docker: bool = False, sha512: bool = False) -> Pushed:
+        """Push an index of *children*, which may be indexes, under the name *image*; with *sha512* it names them so."""
         reference = parse_reference(image)
         index = make_index(*((child.manifest, child.platform) for child in children), docker=docker)
+        if sha512:
+            names = [f"sha512:{hashlib.sha512(child.manifest.content).hexdigest()}" for child in children]
+            entries = zip(index.fields["manifests"], names, strict=True)
+            index = index.changed(manifests=[entry | {"digest": name} for entry, name in entries])
+            for child, name in zip(children, names, strict=True):
+                self._manifests[str(reference.at(name))] = child.manifest
         self._keep(reference, index)
         return Pushed(reference, index)
 
@@ -76,6 +84,19 @@ class FakeRegistry:
         if not isinstance(found, Document):
             raise BlobUnknown(f"{reference.name} has no config {descriptor.digest}")
         return found
+
+    def refer(self, to: Pushed, name: str) -> Pushed:
+        """Push an image that refers to *to*, as a signature does, into its repository; *name* is a tag."""
+        made = self.push(f"{to.reference.name}:{name}")
+        subject = str(to.reference.at(to.digest))
+        before = self._referrers.get(subject, ())
+        self._referrers[subject] = (*before, made)
+        return made
+
+    async def fetch_referrers(self, reference: Reference) -> Document | None:
+        await self._answers(f"referrers of {reference}")
+        found = self._referrers.get(str(reference))
+        return make_index(*((each.manifest, each.platform) for each in found)) if found else None
 
     def blob(self, reference: Reference, digest: Digest) -> bytes:
         """The bytes of a config or layer in the repository of *reference*."""

@@ -13,6 +13,7 @@ from swell.api.containers import ContainerLayer
 from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.document import Document
+from swell.oci.media_types import served_as
 from swell.oci.reference import Reference
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
@@ -39,12 +40,16 @@ class RemoteImages:
     async def manifest(self, grant: Grant, reference: str) -> Document:
         request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
         answer = await call(PROXY, self._stub.GetManifest, request, seconds=60)
-        return Document(answer.media_type, answer.content)
+        return Document(served_as(answer.media_type), answer.content)
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest)
         answer = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
-        return Location(answer.url, answer.size, answer.media_type, answer.expires)
+        return Location(answer.url, answer.size, served_as(answer.media_type), answer.expires)
+
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        request = pb.GetReferrersRequest(pull=_to_proto(grant), digest=digest)
+        return (await call(PROXY, self._stub.GetReferrers, request, seconds=60)).content
 
     async def resolved(self, token: str) -> Resolved:
         answer = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
@@ -58,13 +63,14 @@ class RemoteImages:
 class CachedImages:
     """Answers kept in process: under one token a tag is resolved once and a digest never changes.
 
-    *size* bounds the bytes of manifests; locations are kept until a minute before they expire.
+    *size* bounds the bytes of manifests, and a quarter of it those of locations, which are kept until a minute before
+    they expire, or as long as the token.
     """
 
     def __init__(self, remote: RemoteImages, size: int) -> None:
         self._remote = remote
         self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
-        self._locations: LRUCache[tuple[str, str], Location] = LRUCache(20_000)
+        self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
         self._resolved: TTLCache[str, Digest] = TTLCache(10_000, ttl=20)
         self._resolving: Flights[str, Digest] = Flights()
         self._reading: Flights[tuple[str, str], Document] = Flights()
@@ -90,13 +96,21 @@ class CachedImages:
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         key = (grant.token, str(digest))
         known = self._locations.get(key)
-        if known is None or known.expires - time.time() < 60:
-            known = self._locations[key] = await self._locating.join(key, lambda: self._remote.locate(grant, digest))
+        if known is None or known.expires < min(time.time() + 60, grant.expires.timestamp()):
+            known = await self._locating.join(key, lambda: self._remote.locate(grant, digest))
+            if _weight(known) <= self._locations.maxsize:
+                self._locations[key] = known
         return known
 
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        """Asked for each time: a signature may have come since."""
+        return await self._remote.referrers(grant, digest)
 
-def _weight(document: Document) -> int:
-    return len(document.content) + 500  # the objects around the bytes
+
+def _weight(kept: Document | Location) -> int:
+    """Bytes, with the objects around them."""
+    size = len(kept.content) if isinstance(kept, Document) else len(kept.url) + len(kept.media_type)
+    return size + 500
 
 
 def _to_proto(grant: Grant) -> pb.Pull:

@@ -12,4 +12,4 @@ def new_token() -> str:
 
 def is_token(text: str) -> bool:
     """Whether *text* could be a token, ours or one of Wave's 12 hex digits."""
-    return re.fullmatch(r"[a-z0-9]{12,}", text) is not None
+    return re.fullmatch(r"[a-z0-9]{12,128}", text) is not None

@@ -9,7 +9,18 @@ from msgspec import Struct
 from structlog.contextvars import get_contextvars
 
 from gateway.limits import LimitExceeded
-from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge, Unauthorized
+from swell.errors import (
+    AddressForbidden,
+    BadRequest,
+    Denied,
+    NameUnknown,
+    NotFound,
+    NotSupported,
+    Side,
+    SwellError,
+    TooLarge,
+    Unauthorized,
+)
 from swell.log import log
 
 _FRAMEWORK = {
@@ -17,6 +28,26 @@ _FRAMEWORK = {
     405: (NotSupported.code, "Use a method that the Allow header names."),
     413: (TooLarge.code, TooLarge.advice),
 }
+# Source: distribution-spec, "Error Codes".
+_OCI_CODES = frozenset(
+    {
+        "BLOB_UNKNOWN",
+        "BLOB_UPLOAD_INVALID",
+        "BLOB_UPLOAD_UNKNOWN",
+        "DENIED",
+        "DIGEST_INVALID",
+        "MANIFEST_BLOB_UNKNOWN",
+        "MANIFEST_INVALID",
+        "MANIFEST_UNKNOWN",
+        "NAME_INVALID",
+        "NAME_UNKNOWN",
+        "SIZE_INVALID",
+        "TOOMANYREQUESTS",
+        "UNAUTHORIZED",
+        "UNSUPPORTED",
+    }
+)
+_OCI = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.code}
 
 
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -42,7 +73,9 @@ def described(error: Exception) -> SwellError:
 
 
 def oci_body(error: SwellError) -> bytes:
-    return msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
+    """Clients of registries know the specification's codes only, and UNKNOWN for what it has no word for."""
+    code = _OCI.get(error.code, error.code if error.code in _OCI_CODES else SwellError.code)
+    return msgspec.json.encode({"errors": [{"code": code, "message": str(error)}]})
 
 
 def headers_of(error: SwellError) -> dict[str, str]:

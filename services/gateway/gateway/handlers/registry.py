@@ -1,46 +1,37 @@
 """`/v2`: the OCI distribution API, for pulls. One ASGI mount with its own path reading, because names hold slashes and
 a router costs more than the answer.
 
-Source: distribution-spec, "Pulling manifests" and "Pulling blobs".
+Source: distribution-spec, "Pulling manifests", "Pulling blobs" and "Content Discovery".
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway.domain.grant import Grant
 from gateway.handlers.caller import ClientAddress
+from gateway.handlers.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
 from gateway.handlers.errors import described, headers_of, oci_body
-from gateway.pull import Pulls
-from swell.errors import NameInvalid, NotSupported, SwellError
+from gateway.pull import Location, Pulls
+from swell.errors import SwellError
 from swell.oci.digest import parse_digest
 from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX
 
 Headers = list[tuple[bytes, bytes]]
+Answer = tuple[int, Headers, bytes]
 
 _VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 _JSON = (b"content-type", b"application/json")
 
 
-class Path(NamedTuple):
-    """`/v2/wt/<token>/<name>/<kind>/<reference>`, kind being manifests or blobs."""
-
-    token: str
-    name: str
-    kind: str
-    reference: str
-
-
-class MethodNotAllowed(NotSupported):
-    """This registry is for pulling only."""
-
-    status = 405
-    advice = "Push to the registry that the image belongs to."
-
-
 class RegistryHandler:
-    """Answers what a token opens; *pulled* is told each manifest or index that was sent, and by which grant."""
+    """Answers what a token opens; *pulled* is told each manifest or index that was sent, and by which grant.
+
+    An image is served as what it is, whatever `Accept` says: there is no other form of it, and its digest names this
+    one. Queries that we do not know are ignored.
+    """
 
     def __init__(self, pulls: Pulls, pulled: Callable[[Grant, Document], None], address: ClientAddress) -> None:
         self._pulls = pulls
@@ -52,50 +43,81 @@ class RegistryHandler:
         try:
             if method not in {"GET", "HEAD"}:
                 raise MethodNotAllowed
-            path = scope["raw_path"].decode("ascii", "replace")
-            status, headers, body = await self._answer(path, self._address(scope) if method == "GET" else None)
+            status, headers, body = await self._answer(scope, method)
         except Exception as error:  # noqa: BLE001  the edge: every error becomes an OCI body
             status, headers, body = failure(described(error))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if method != "HEAD" else b"", "more_body": False})
 
-    async def _answer(self, raw_path: str, address: str | None) -> tuple[int, Headers, bytes]:
+    async def _answer(self, scope: Scope, method: str) -> Answer:
+        raw_path = scope["raw_path"].decode("ascii", "replace")
         if raw_path.rstrip("/") == "/v2":
-            return 200, [_JSON, _VERSION, (b"content-length", b"2")], b"{}"
+            return whole(b"{}", _JSON)
         path = parse_path(raw_path)
-        if path.kind == "blobs":
-            location = await self._pulls.blob(path.token, path.name, parse_digest(path.reference))
-            return redirect(location.url, path.reference)
+        match path.kind:
+            case "manifests":
+                return await self._manifest(path, scope, method)
+            case "blobs":
+                return await self._blob(path, method)
+            case "tags":
+                return await self._tags(path, scope)
+            case _:
+                return await self._referrers(path, scope)
+
+    async def _manifest(self, path: Path, scope: Scope, method: str) -> Answer:
+        """The document; 304 to whoever has it, which counts against a limit as others do and is no pull."""
+        address = self._address(scope) if method == "GET" else None
         grant, document = await self._pulls.manifest(path.token, path.name, path.reference, address=address)
+        digest = path.reference if ":" in path.reference else document.digest
+        condition = header(scope, b"if-none-match")
+        if condition is not None and has_it(condition, digest):
+            return 304, [*identity(digest), _VERSION], b""
         if address is not None:
             self._pulled(grant, document)
-        return 200, document_headers(document), document.content
+        return whole(document.content, (b"content-type", document.media_type.encode()), *identity(digest))
+
+    async def _blob(self, path: Path, method: str) -> Answer:
+        digest = parse_digest(path.reference)
+        location = await self._pulls.blob(path.token, path.name, digest)
+        return redirect(location.url, digest) if method == "GET" else (200, blob_headers(location, digest), b"")
+
+    async def _tags(self, path: Path, scope: Scope) -> Answer:
+        tags = await self._pulls.tags(path.token, path.name)
+        listed = page(tags, parse_query(scope["query_string"]))
+        return whole(msgspec.json.encode({"name": path.repository, "tags": listed}), _JSON)
+
+    async def _referrers(self, path: Path, scope: Scope) -> Answer:
+        content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference))
+        headers: Headers = [(b"content-type", OCI_INDEX.encode())]
+        if artifact_type := parse_query(scope["query_string"]).get("artifactType"):
+            content = of_type(content, artifact_type)
+            headers.append((b"oci-filters-applied", b"artifactType"))
+        return whole(content, *headers)
 
 
-def parse_path(raw_path: str) -> Path:
-    """Take a request's path apart; the last `manifests` or `blobs` in it counts, as a name may hold such a word.
-
-    Raises:
-        NameInvalid: it is no path of an image.
-    """
-    parts = raw_path.split("/")
-    if len(parts) < 7 or parts[1] != "v2" or parts[2] != "wt" or parts[-2] not in {"manifests", "blobs"}:
-        raise NameInvalid(f"{raw_path[:200]} does not name an image of this server")
-    return Path(parts[3], "/".join(parts[4:-2]), parts[-2], parts[-1])
+def header(scope: Scope, name: bytes) -> str | None:
+    """The values of a request's header, as one; None when it has none."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return b",".join(values).decode("latin-1") if values else None
 
 
-def document_headers(document: Document) -> Headers:
-    digest = document.digest.encode()
-    return [
-        (b"content-type", document.media_type.encode()),
-        (b"content-length", str(document.size).encode()),
-        (b"docker-content-digest", digest),
-        (b"etag", b'"' + digest + b'"'),
-        _VERSION,
-    ]
+def identity(digest: str) -> Headers:
+    name = digest.encode()
+    return [(b"docker-content-digest", name), (b"etag", b'"' + name + b'"')]
 
 
-def redirect(url: str, digest: str) -> tuple[int, Headers, bytes]:
+def blob_headers(location: Location, digest: str) -> Headers:
+    """What stands above a blob's bytes, where `location` leads to."""
+    size = str(location.size).encode()
+    return [(b"content-type", location.media_type.encode()), (b"content-length", size), *identity(digest), _VERSION]
+
+
+def whole(body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+    """200 with *body*."""
+    return 200, [*headers, (b"content-length", str(len(body)).encode()), _VERSION], body
+
+
+def redirect(url: str, digest: str) -> Answer:
     headers = [
         (b"location", url.encode()),
         (b"docker-content-digest", digest.encode()),
@@ -105,10 +127,14 @@ def redirect(url: str, digest: str) -> tuple[int, Headers, bytes]:
     return 307, headers, b""
 
 
-def failure(error: SwellError) -> tuple[int, Headers, bytes]:
+def failure(error: SwellError) -> Answer:
+    """An OCI error; whoever shall come later is told when, at the least after a second."""
     body = oci_body(error)
+    told = headers_of(error)
+    if error.status in {429, 503}:
+        told.setdefault("retry-after", "1")
     headers = [_JSON, _VERSION, (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
+    headers += [(name.encode(), value.encode()) for name, value in told.items()]
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", b"GET, HEAD"))
     return error.status, headers, body

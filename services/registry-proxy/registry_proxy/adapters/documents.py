@@ -1,5 +1,6 @@
 """The documents of tokens in Redis: one hash a token, and the configs that we made by their digest."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from redis.asyncio import Redis
@@ -47,10 +48,25 @@ class RedisDocuments:
                 pipe.expireat(_image(token), until)
                 await pipe.execute()
 
-    async def put(self, token: str, manifest: Document, expires: datetime) -> None:
+    async def put(self, token: str, manifest: Document, expires: datetime, *, under: Digest | None = None) -> None:
+        await self._put(token, under or manifest.digest, manifest, expires)
+
+    async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
+        await self._put(token, _refer(digest), index, expires)
+
+    async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
+        with translated():
+            kept = await self._redis.hmget(_image(token), [_refer(digest) for digest in digests])
+        return [document for document in map(_decoded, kept) if document]
+
+    async def forget(self, token: str) -> None:
+        with translated():
+            await self._redis.unlink(_image(token))
+
+    async def _put(self, token: str, field: str, document: Document, expires: datetime) -> None:
         with translated():
             async with self._redis.pipeline() as pipe:
-                pipe.hset(_image(token), manifest.digest, _encoded(manifest))
+                pipe.hset(_image(token), field, _encoded(document))
                 pipe.expireat(_image(token), int(expires.timestamp()))
                 await pipe.execute()
 
@@ -91,3 +107,7 @@ def _config(digest: Digest) -> str:
 
 def _made(digest: Digest) -> str:
     return f"made:{digest}"
+
+
+def _refer(digest: Digest) -> str:
+    return f"referrers:{digest}"

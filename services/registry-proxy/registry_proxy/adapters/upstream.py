@@ -15,7 +15,7 @@ from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUn
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
-from swell.oci.media_types import ACCEPT
+from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
 from swell.outbound import REDIRECTS, follow, pieces, read, redirect_of, send, translated
 from swell.registry.answers import failure
@@ -24,6 +24,7 @@ from swell.registry.credentials import Keyring
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
+NOT_KNOWN = frozenset({400, 404, 405, 501})  # what registries say to a question that is newer than they are
 
 
 class RegistryUpstream:
@@ -74,6 +75,26 @@ class RegistryUpstream:
         if reference.digest not in {None, digest}:
             raise UpstreamFailed(f"{reference.registry} has {digest} under {reference.digest}")
         return digest
+
+    async def fetch_referrers(self, reference: Reference) -> Document | None:
+        """Read the index of what refers to *reference*, a digest: its first page; None when there is none.
+
+        Where the registry does not know the question, the index under the referrers tag counts.
+        Source: distribution-spec, "Listing Referrers" and "Referrers Tag Schema".
+        """
+        headers, subject = {"Accept": OCI_INDEX}, f"referrers of '{reference}'"
+        async with await self._client.ask(
+            follow, "GET", reference, f"referrers/{reference.reference}", headers
+        ) as response:
+            if response.status == 200:
+                return _index_of(detect(response.headers.get("Content-Type"), await _read(response, MANIFEST_BYTES)))
+            if response.status not in NOT_KNOWN:
+                raise failure(response.status, response.headers, subject, ManifestUnknown)
+        algorithm, _, hex_ = reference.reference.partition(":")
+        try:
+            return _index_of(await self.fetch_manifest(reference.at(f"{algorithm}-{hex_[:64]}")))
+        except ManifestUnknown:
+            return None
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
         """Read the config that *descriptor* names, in the repository of *reference*; at most 8 MiB.
@@ -136,6 +157,11 @@ def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[Swell
         return response
     response.release()
     raise failure(response.status, response.headers, subject, absent)
+
+
+def _index_of(document: Document) -> Document | None:
+    """*document* if it is an index with at least one entry that makes sense."""
+    return document if document.kind == OCI_INDEX and document.manifests else None
 
 
 def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:

@@ -10,6 +10,7 @@ from registry_proxy.domain.link import Link, sign
 from registry_proxy.pull import Pull, Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
+from swell.oci.media_types import served_as
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.rpc.server import Context, answer
@@ -47,6 +48,11 @@ class ImagesHandler(ImagesServicer):
     ) -> pb.LocateBlobResponse:
         return await answer(context, "LocateBlob", partial(self._locate, request))
 
+    async def GetReferrers(  # noqa: N802
+        self, request: pb.GetReferrersRequest, context: Context
+    ) -> pb.GetReferrersResponse:
+        return await answer(context, "GetReferrers", partial(self._referrers, request))
+
     async def KeepLayer(  # noqa: N802
         self, request: pb.KeepLayerRequest, context: Context
     ) -> pb.KeepLayerResponse:
@@ -72,8 +78,8 @@ class ImagesHandler(ImagesServicer):
             repository=found.repository.repository,
             digest=found.descriptor.digest,
             size=found.descriptor.size,
-            media_type=found.descriptor.media_type,
-            expires=int(time.time()) + LINK_LIFE,
+            media_type=served_as(found.descriptor.media_type),
+            expires=min(int(time.time()) + LINK_LIFE, int(pull.expires.timestamp())),
         )
         return pb.LocateBlobResponse(
             url=self._data_url + sign(link, self._link_key),
@@ -81,6 +87,10 @@ class ImagesHandler(ImagesServicer):
             media_type=link.media_type,
             expires=link.expires,
         )
+
+    async def _referrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
+        found = await self._pulls.referrers(from_proto(request.pull), parse_digest(request.digest))
+        return pb.GetReferrersResponse(content=found.content)
 
     async def _keep(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
         await self._pulls.keep(msgspec.json.decode(request.layer, type=ContainerLayer))

@@ -235,6 +235,50 @@ class LocateBlobResponse(_message.Message):
 Global___LocateBlobResponse: _TypeAlias = LocateBlobResponse  # noqa: Y015
 
 @_typing.final
+class GetReferrersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PULL_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Of the manifest that is referred to."""
+    @_builtins.property
+    def pull(self) -> Global___Pull: ...
+    def __init__(
+        self,
+        *,
+        pull: Global___Pull | None = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pull", b"pull"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "pull", b"pull"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReferrersRequest: _TypeAlias = GetReferrersRequest  # noqa: Y015
+
+@_typing.final
+class GetReferrersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """An OCI image index, empty when there is nothing."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReferrersResponse: _TypeAlias = GetReferrersResponse  # noqa: Y015
+
+@_typing.final
 class KeepLayerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

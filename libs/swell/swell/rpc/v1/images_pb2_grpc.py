@@ -56,6 +56,11 @@ class ImagesStub:
                 request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobRequest.SerializeToString,
                 response_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobResponse.FromString,
                 _registered_method=True)
+        self.GetReferrers = channel.unary_unary(
+                '/swell.rpc.v1.Images/GetReferrers',
+                request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersRequest.SerializeToString,
+                response_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersResponse.FromString,
+                _registered_method=True)
         self.KeepLayer = channel.unary_unary(
                 '/swell.rpc.v1.Images/KeepLayer',
                 request_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.KeepLayerRequest.SerializeToString,
@@ -96,6 +101,13 @@ class ImagesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReferrers(self, request, context):
+        """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def KeepLayer(self, request, context):
         """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be.
         """
@@ -125,6 +137,11 @@ def add_ImagesServicer_to_server(servicer, server):
                     servicer.LocateBlob,
                     request_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobRequest.FromString,
                     response_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobResponse.SerializeToString,
+            ),
+            'GetReferrers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReferrers,
+                    request_deserializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersRequest.FromString,
+                    response_serializer=swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersResponse.SerializeToString,
             ),
             'KeepLayer': grpc.unary_unary_rpc_method_handler(
                     servicer.KeepLayer,
@@ -242,6 +259,33 @@ class Images:
             '/swell.rpc.v1.Images/LocateBlob',
             swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobRequest.SerializeToString,
             swell_dot_rpc_dot_v1_dot_images__pb2.LocateBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReferrers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swell.rpc.v1.Images/GetReferrers',
+            swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersRequest.SerializeToString,
+            swell_dot_rpc_dot_v1_dot_images__pb2.GetReferrersResponse.FromString,
             options,
             channel_credentials,
             insecure,

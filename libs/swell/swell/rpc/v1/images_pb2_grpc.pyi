@@ -43,6 +43,8 @@ class ImagesStub:
     """What the tag of a token's image was resolved to, once it has been pulled."""
     LocateBlob: _grpc.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]
     """Where a blob of that image can be fetched, for some minutes."""
+    GetReferrers: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetReferrersRequest, _images_pb2.GetReferrersResponse]
+    """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
     KeepLayer: _grpc.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]
     """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be."""
 
@@ -61,6 +63,8 @@ class ImagesAsyncStub(ImagesStub):
     """What the tag of a token's image was resolved to, once it has been pulled."""
     LocateBlob: _aio.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]  # type: ignore[assignment]
     """Where a blob of that image can be fetched, for some minutes."""
+    GetReferrers: _aio.UnaryUnaryMultiCallable[_images_pb2.GetReferrersRequest, _images_pb2.GetReferrersResponse]  # type: ignore[assignment]
+    """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
     KeepLayer: _aio.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]  # type: ignore[assignment]
     """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be."""
 
@@ -100,6 +104,14 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.LocateBlobResponse, _abc.Awaitable[_images_pb2.LocateBlobResponse]]:
         """Where a blob of that image can be fetched, for some minutes."""
+
+    @_abc_1.abstractmethod
+    def GetReferrers(
+        self,
+        request: _images_pb2.GetReferrersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.GetReferrersResponse, _abc.Awaitable[_images_pb2.GetReferrersResponse]]:
+        """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
 
     @_abc_1.abstractmethod
     def KeepLayer(
