@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -47,6 +48,10 @@ class Remote(RemoteImages):
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         await self._ask(f"{grant.token} {digest}")
         return Location(f"http://data.test/{self.asked.total()}", 3, "", int(time.time()) + self.life)
+
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        await self._ask(f"referrers of {digest}")
+        return b"{}"
 
     async def keep(self, layer: ContainerLayer) -> None:
         await self._ask(layer.location)
@@ -131,6 +136,34 @@ async def test_a_location_that_is_about_to_expire_is_renewed(remote: Remote, ima
     first = await images.locate(grant, DIGEST)
 
     assert await images.locate(grant, DIGEST) != first
+
+
+async def test_a_location_is_used_up_to_the_end_of_its_token(remote: Remote, images: CachedImages) -> None:
+    """No other one would live longer: asking again for each blob of the last minute would cost a call each."""
+    grant = make_grant(life=timedelta(seconds=40))
+    remote.life = 45
+
+    assert await images.locate(grant, DIGEST) == await images.locate(grant, DIGEST)
+
+
+async def test_the_memory_of_locations_is_bounded_by_bytes(remote: Remote, images: CachedImages) -> None:
+    """A registry chooses the names of its media types, so their number says nothing of their size."""
+    digests = [digest_of(str(number).encode()) for number in range(10)]
+    for digest in digests:
+        await images.locate(make_grant(), digest)
+    remote.asked.clear()
+    for digest in reversed(digests):
+        await images.locate(make_grant(), digest)
+
+    assert len(remote.asked) == 6
+
+
+async def test_referrers_are_asked_for_each_time(remote: Remote, images: CachedImages) -> None:
+    """A signature may have come since."""
+    for _ in range(2):
+        await images.referrers(make_grant(), DIGEST)
+
+    assert remote.asked.total() == 2
 
 
 async def test_a_digest_that_was_resolved_is_known_for_a_moment(remote: Remote, images: CachedImages) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from yarl import URL
@@ -13,6 +14,8 @@ from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX
 from swell.oci.reference import parse_reference
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
@@ -84,6 +87,26 @@ async def test_a_location_leads_to_the_data_port(registry: FakeRegistry, images:
     assert (link.registry, link.repository) == ("docker.io", "library/ubuntu")
     assert (location.size, location.media_type) == (layer.size, layer.media_type)
     assert 0 < location.expires - time.time() <= LINK_LIFE
+
+
+async def test_a_location_does_not_outlive_its_token(registry: FakeRegistry, images: RemoteImages) -> None:
+    """Expired means gone, for links that were given out as well."""
+    layer, grant = registry.push(UBUNTU).manifest.layers[0], make_grant(life=timedelta(seconds=30))
+
+    location = await images.locate(grant, layer.digest)
+
+    assert location.expires == int(grant.expires.timestamp())
+    assert verify(URL(location.url).path.removeprefix("/swell"), KEY, time.time()).expires == location.expires
+
+
+async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, images: RemoteImages) -> None:
+    base = registry.push(UBUNTU)
+    signature = registry.refer(base, "signature")
+
+    told = Document(OCI_INDEX, await images.referrers(make_grant(), base.digest))
+
+    assert [each.digest for each in told.manifests] == [signature.digest]
+    assert await images.manifest(make_grant(), signature.digest) == signature.manifest
 
 
 async def test_errors_arrive_as_what_they_are(

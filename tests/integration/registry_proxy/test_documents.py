@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 
 from registry_proxy.adapters.documents import RedisDocuments
 from swell.errors import Unavailable
-from swell.oci.digest import digest_of
+from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.store.redis import text
@@ -69,6 +69,38 @@ async def test_the_first_root_stays(documents: AnyDocuments) -> None:
     assert set(answers) == {await documents.root("t1")}
 
 
+async def test_a_document_is_found_under_the_digest_that_named_it(documents: AnyDocuments) -> None:
+    """Which may be of another algorithm than ours."""
+    sha512 = Digest("sha512:" + 128 * "a")
+    await documents.put("t1", MANIFEST, SOON, under=sha512)
+
+    assert await documents.get("t1", sha512) == MANIFEST
+
+
+async def test_the_latest_referrers_count(documents: AnyDocuments) -> None:
+    """Of each manifest that was asked about, and for that token only."""
+    await documents.put_referrers("t1", SOURCE, MANIFEST, SOON)
+    await documents.put_referrers("t1", SOURCE, OTHER, SOON)
+
+    assert await documents.referrers("t1", [CONFIG.digest, SOURCE]) == [OTHER]
+    assert await documents.referrers("t2", [SOURCE]) == []
+    assert await documents.get("t1", OTHER.digest) is None
+
+
+async def test_what_is_forgotten_is_gone(documents: AnyDocuments) -> None:
+    for token in ("t1", "t2"):
+        await documents.put_config(token, CONFIG, SOON)
+        await documents.put_referrers(token, SOURCE, OTHER, SOON)
+        await documents.put_root(token, MANIFEST, SOURCE, SOON)
+
+    await documents.forget("t1")
+
+    assert [await documents.root(token) for token in ("t1", "t2")] == [None, MANIFEST]
+    assert await documents.get("t1", MANIFEST.digest) is await documents.digests("t1") is None
+    assert await documents.referrers("t1", [SOURCE]) == []
+    assert not await documents.made_config("t1", CONFIG.digest)
+
+
 @pytest.fixture
 def kept(redis: Redis) -> RedisDocuments:
     return RedisDocuments(redis)
@@ -83,6 +115,7 @@ async def test_all_of_a_token_goes_when_it_expires(redis: Redis, kept: RedisDocu
     """Whatever nobody can pull any more takes no room."""
     await kept.put_config("t1", CONFIG, SOON)
     await kept.put("t1", OTHER, SOON)
+    await kept.put_referrers("t2", SOURCE, OTHER, SOON)
     await kept.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await expiries(redis) == {int(SOON.timestamp())}

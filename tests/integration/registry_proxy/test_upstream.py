@@ -1,6 +1,7 @@
 """How we read from registries: a scripted one shows each of their habits and faults."""
 
 import asyncio
+import hashlib
 import json
 
 import aiohttp
@@ -20,7 +21,7 @@ from swell.errors import (
 )
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
-from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_MANIFEST
+from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry import client as module
 from swell.registry.credentials import Credentials, Keyring
@@ -353,3 +354,70 @@ async def test_a_missing_blob_is_unknown(script: Script, upstream: RegistryUpstr
     """And the message names the repository."""
     with pytest.raises(BlobUnknown, match=r"of repository '.*/team/tool' not found"):
         await opened(upstream, tool(script), CONFIG.digest)
+
+
+REFERRER = {
+    "mediaType": OCI_MANIFEST,
+    "digest": digest_of(b"a signature"),
+    "size": 11,
+    "artifactType": "application/sig",
+}
+REFERRERS = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [REFERRER]}).encode()
+REFERRERS_PATH = f"/v2/team/tool/referrers/{DIGEST}"
+REFERRERS_TAG = f"/v2/team/tool/manifests/{DIGEST.replace(':', '-')}"
+
+
+async def test_referrers_come_from_their_end_point(script: Script, upstream: RegistryUpstream) -> None:
+    script.on(REFERRERS_PATH, said(body=REFERRERS, content_type=OCI_INDEX))
+
+    found = await upstream.fetch_referrers(tool(script, f"@{DIGEST}"))
+
+    assert found and found.content == REFERRERS
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+async def test_referrers_come_from_their_tag_where_the_question_is_not_known(
+    script: Script, upstream: RegistryUpstream, status: int
+) -> None:
+    """What registries did before there was an end-point."""
+    script.on(REFERRERS_PATH, said(status))
+    script.on(REFERRERS_TAG, said(body=REFERRERS, content_type=OCI_INDEX))
+
+    found = await upstream.fetch_referrers(tool(script, f"@{DIGEST}"))
+
+    assert found and found.content == REFERRERS
+
+
+async def test_without_referrers_there_are_none(script: Script, upstream: RegistryUpstream) -> None:
+    """Nothing at all, an empty index, or something under the tag that is no index."""
+    image = tool(script, f"@{DIGEST}")
+    assert await upstream.fetch_referrers(image) is None
+    script.on(REFERRERS_TAG, good)
+    assert await upstream.fetch_referrers(image) is None
+    empty = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+    script.on(REFERRERS_PATH, said(body=empty, content_type=OCI_INDEX))
+    assert await upstream.fetch_referrers(image) is None
+
+
+async def test_a_registry_that_hides_referrers_says_so(script: Script, upstream: RegistryUpstream) -> None:
+    script.on(REFERRERS_PATH, said(403))
+
+    with pytest.raises(Denied):
+        await upstream.fetch_referrers(tool(script, f"@{DIGEST}"))
+
+
+SHA512 = f"sha512:{hashlib.sha512(IMAGE.manifest).hexdigest()}"
+
+
+async def test_a_manifest_named_by_sha512_is_verified_by_it(script: Script, upstream: RegistryUpstream) -> None:
+    """Registries tell its sha256 all the same; the name that counts is the one that was asked for."""
+    path, image = f"/v2/team/tool/manifests/{SHA512}", tool(script, f"@{SHA512}")
+    script.on(path, good)
+
+    assert (await upstream.fetch_manifest(image)).content == IMAGE.manifest
+    assert await upstream.head_manifest(image) == SHA512
+
+    script.on(path, said(body=IMAGE.manifest + b" ", content_type=OCI_MANIFEST))
+    for question in (upstream.fetch_manifest, upstream.head_manifest):
+        with pytest.raises(UpstreamFailed):
+            await question(image)

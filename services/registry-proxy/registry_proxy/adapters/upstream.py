@@ -70,8 +70,9 @@ class RegistryUpstream:
         """
         async with await self._manifest("HEAD", reference) as response:
             digest = _told_digest(response)
-        if digest is None:
-            return (await self.fetch_manifest(reference)).digest
+        if digest is None or (reference.digest and _algorithm(reference.digest) != _algorithm(digest)):
+            found = await self.fetch_manifest(reference)
+            return reference.digest or found.digest
         if reference.digest not in {None, digest}:
             raise UpstreamFailed(f"{reference.registry} has {digest} under {reference.digest}")
         return digest
@@ -90,9 +91,8 @@ class RegistryUpstream:
                 return _index_of(detect(response.headers.get("Content-Type"), await _read(response, MANIFEST_BYTES)))
             if response.status not in NOT_KNOWN:
                 raise failure(response.status, response.headers, subject, ManifestUnknown)
-        algorithm, _, hex_ = reference.reference.partition(":")
         try:
-            return _index_of(await self.fetch_manifest(reference.at(f"{algorithm}-{hex_[:64]}")))
+            return _index_of(await self.fetch_manifest(reference.at(_referrers_tag(reference.reference))))
         except ManifestUnknown:
             return None
 
@@ -162,6 +162,15 @@ def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[Swell
 def _index_of(document: Document) -> Document | None:
     """*document* if it is an index with at least one entry that makes sense."""
     return document if document.kind == OCI_INDEX and document.manifests else None
+
+
+def _referrers_tag(digest: str) -> str:
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm}-{encoded[:64]}"
+
+
+def _algorithm(digest: str) -> str:
+    return digest.partition(":")[0]
 
 
 def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:
