@@ -25,3 +25,13 @@ def gateway_beside(stack: Stack, name: str, **told: str) -> tuple[str, Program]:
     environment = of_this_machine() | stack.env | {f"SWELL_{field}": value for field, value in told.items()}
     command = (sys.executable, "-m", "gateway")
     return url, Program(name=name, command=command, environment=environment, ready=probes.http(f"{url}/health"))
+
+
+def proxy_beside(stack: Stack, name: str, **told: str) -> tuple[str, Program]:
+    """Another registry-proxy of *stack*, told `SWELL_<FIELD>` by *told*: its address, and how it is started."""
+    ports = Ports.free()
+    where, data = f"127.0.0.1:{ports.registry_proxy}", f"127.0.0.1:{ports.data}"
+    told = {"LISTEN": where, "DATA_LISTEN": data, "DATA_URL": f"http://{data}"} | told
+    environment = of_this_machine() | stack.env | {f"SWELL_{field}": value for field, value in told.items()}
+    command, ready = (sys.executable, "-m", "registry_proxy"), probes.grpc_health(ports.registry_proxy)
+    return where, Program(name=name, command=command, environment=environment, ready=ready)

@@ -3,6 +3,7 @@
 import json
 import secrets
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -138,6 +139,36 @@ async def open_bearer(registry: str) -> AsyncIterator[str]:
         door = _Bearer(registry, session)
         async with _serving(web.get("/token", door.token), web.get("/v2/{path:.*}", door.answer)) as authority:
             yield authority
+
+
+class Counted:
+    """A door before *registry* that counts what goes through it, as `GET /v2/...`."""
+
+    def __init__(self, registry: str, session: aiohttp.ClientSession) -> None:
+        self.authority = ""
+        self.asked: Counter[str] = Counter()
+        self._registry = registry
+        self._session = session
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked[f"{request.method} {request.path}"] += 1
+        headers = {name: request.headers[name] for name in ("Accept", "Authorization") if name in request.headers}
+        url = f"http://{self._registry}{request.path}"
+        async with self._session.request(request.method, url, headers=headers) as found:
+            kept = {name: found.headers[name] for name in _TOLD if name in found.headers}
+            return web.Response(status=found.status, body=await found.read(), headers=kept)
+
+
+_TOLD = ("Content-Type", "Docker-Content-Digest", "WWW-Authenticate")
+
+
+@asynccontextmanager
+async def open_counted(registry: str) -> AsyncIterator[Counted]:
+    async with aiohttp.ClientSession() as session:
+        counted = Counted(registry, session)
+        async with _serving(web.get("/v2/{path:.*}", counted.answer)) as authority:
+            counted.authority = authority
+            yield counted
 
 
 class Web(Struct, frozen=True):

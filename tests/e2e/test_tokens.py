@@ -1,0 +1,191 @@
+"""What a token opens, and that nothing opens any more when it was taken away, whatever has happened meanwhile."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+
+from gateway.adapters.grants import CachedGrants
+from swell.oci.document import Document
+from swell.store import redis
+from swell_embedded.stack import Stack
+from tests.e2e.busybox import REPOSITORY, archive, make_base, push
+from tests.e2e.client import Swell, client_of, until
+from tests.e2e.conftest import OpenStack
+from tests.e2e.environment import gateway_beside, proxy_beside
+from tests.e2e.raw import LOGIN, Answer, ask
+from tests.e2e.upstreams import Counted, Upstreams, open_counted, running
+
+ADDED = {"env": ["ADDED=yes"]}
+
+
+@pytest.fixture(scope="module")
+async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack to be hurt."""
+    async with new_stack(tmp_path_factory.mktemp("fragile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("config", [None, ADDED])
+async def test_a_token_opens_its_image_and_nothing_beside_it(
+    swell: Swell, upstreams: Upstreams, config: dict[str, Any] | None
+) -> None:
+    """Not the neighbour's tag or digest, nor another name, nor a blob of it; the registry has them all (S-2)."""
+    other = await push(f"{upstreams.open}/acme/secret:1", archive({"secret": b"secret"}), Cmd=["true"])
+    secret = await manifest_of(swell, await swell.submit(containerImage=other))
+    neighbour = make_base("arm64", docker=False)
+    answer = await swell.submit(containerImage=upstreams.image("docker"), containerConfig=config)
+    image = f"/v2/wt/{answer['containerToken']}"
+    assert (await ask(swell, "GET", f"{image}/{REPOSITORY}/manifests/docker")).status == 200
+
+    foreign = [f"{REPOSITORY}/manifests/{reference}" for reference in ("oci", "latest", neighbour.manifest.digest)]
+    foreign += [f"{REPOSITORY}/blobs/{digest}" for digest in (neighbour.config.digest, secret.layers[0].digest)]
+    foreign += ["acme/secret/manifests/1", f"acme/secret/manifests/{secret.digest}", "library/manifests/docker"]
+    foreign += [f"acme/secret/blobs/{secret.config.digest}", f"acme/secret/blobs/{secret.layers[0].digest}"]
+    for path in foreign:
+        for method in ("GET", "HEAD"):
+            assert (await ask(swell, method, f"{image}/{path}")).status == 404, path
+    assert (await ask(swell, "GET", f"{image}/acme/secret/tags/list")).status == 404
+
+
+async def test_what_was_kept_for_a_token_goes_when_it_is_taken_away(
+    fragile: Stack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """Its manifests say what somebody has made of an image."""
+    async with AsyncExitStack() as opened:
+        (swell,) = await operated(opened, fragile, tmp_path, "one")
+        state = await opened.enter_async_context(redis.connect(fragile.env["SWELL_REDIS_URL"]))
+        answer = await swell.submit(containerImage=upstreams.image(), containerConfig=ADDED)
+        token = answer["containerToken"]
+        await manifest_of(swell, answer)
+        assert await state.exists(f"swell:image:{token}")
+
+        assert (await ask(swell, "DELETE", f"/container-token/{token}", None, **LOGIN)).status == 200
+
+        async def is_gone() -> bool:
+            return not await state.exists(f"swell:image:{token}")
+
+        await until(is_gone, seconds=5)
+
+
+async def test_a_revocation_that_nobody_heard_holds_all_the_same(
+    fragile: Stack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """The message queue is away at that moment; the other gateway finds out by itself, some seconds later."""
+    async with AsyncExitStack() as opened:
+        one, two = await operated(opened, fragile, tmp_path, "one", "two")
+        answer = await one.submit(containerImage=upstreams.image())
+        path = path_of(answer)
+        for gateway in (one, two):
+            assert (await ask(gateway, "GET", path)).status == 200
+        fragile.kill("nats")
+        try:
+            revoking = asyncio.create_task(
+                ask(one, "DELETE", f"/container-token/{answer['containerToken']}", None, **LOGIN)
+            )
+
+            async def is_closed() -> bool:
+                return (await ask(two, "GET", path)).status == 404
+
+            await until(is_closed, seconds=CachedGrants.STALE + 3)
+            assert (await revoking).status == 200
+            assert (await ask(one, "GET", path)).status == 404
+        finally:
+            await fragile.restart("nats")
+
+
+async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstreams: Upstreams) -> None:
+    """The others are told when to come back, in the registry's words; and nobody has to mend anything."""
+    async with client_of(fragile.url) as swell:
+        warm = await swell.submit(containerImage=upstreams.image(), containerConfig=ADDED)
+        cold = await swell.submit(containerImage=upstreams.image())
+        document = await manifest_of(swell, warm)
+        blob = path_of(warm).replace("manifests/docker", f"blobs/{document.config.digest}")
+        assert (await ask(swell, "HEAD", blob)).status == 200
+        fragile.kill("redis")
+        try:
+            for method, path, expected in (("GET", path_of(warm), 200), ("GET", blob, 307), ("HEAD", blob, 200)):
+                assert (await ask(swell, method, path)).status == expected
+            for path in (path_of(cold), path_of(warm).replace("docker", document.config.digest)):
+                refused_for_now(await ask(swell, "GET", path))
+            refused_for_now(await ask(swell, "GET", f"/v2/wt/{26 * 'z'}/{REPOSITORY}/tags/list"))
+        finally:
+            await fragile.restart("redis")
+
+        async def is_open() -> bool:
+            return (await ask(swell, "GET", path_of(cold))).status == 200
+
+        await until(is_open, seconds=10)
+
+
+async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
+    stack: Stack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """A pipeline starts two hundred tasks at once: manifests and configs are asked for once, with additions or not."""
+    async with AsyncExitStack() as opened:
+        counted = await opened.enter_async_context(open_counted(upstreams.open))
+        gateways = await replicas(opened, stack, counted, tmp_path)
+        for form, config in (("oci-index", ADDED), ("docker-list", None)):
+            answer = await gateways[0].submit(
+                containerImage=f"{counted.authority}/{REPOSITORY}:{form}", containerConfig=config
+            )
+            counted.asked.clear()
+
+            index = Document("", await by_all(gateways, path_of(answer)))
+            for entry in index.manifests:
+                await by_all(gateways, path_of(answer).replace(form, entry.digest))
+
+            documents = [digest for digest in counted.asked if "GET" in digest]
+            assert len(documents) == {"oci-index": 4, "docker-list": 3}[form]  # an augmented one's config is read, too
+            assert set(counted.asked.values()) == {1}
+
+
+async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
+    """What all of *clients* are given under *path*, at the same time."""
+    answers = await asyncio.gather(*(gateways[number % len(gateways)].bytes(path) for number in range(clients)))
+    (content,) = set(answers)
+    return content
+
+
+async def replicas(opened: AsyncExitStack, stack: Stack, counted: Counted, home: Path) -> list[Swell]:
+    """Three gateways, each with a registry-proxy of its own that may speak to *counted*."""
+    clients = []
+    for name in ("one", "two", "three"):
+        where, proxy = proxy_beside(stack, f"proxy-{name}", ALLOWED_HOSTS=counted.authority)
+        url, gateway = gateway_beside(stack, f"gateway-{name}", REGISTRY_PROXY=where)
+        for program in (proxy, gateway):
+            await opened.enter_async_context(running(program, home))
+        clients.append(await opened.enter_async_context(client_of(url)))
+    return clients
+
+
+async def operated(opened: AsyncExitStack, stack: Stack, home: Path, *names: str) -> list[Swell]:
+    """Gateways beside that of *stack*, with an account for `LOGIN`."""
+    (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
+    clients = []
+    for name in names:
+        url, program = gateway_beside(stack, name, ACCOUNTS_FILE=str(home / "accounts"))
+        await opened.enter_async_context(running(program, home))
+        clients.append(await opened.enter_async_context(client_of(url)))
+    return clients
+
+
+def path_of(answer: dict[str, Any]) -> str:
+    """Where the image of *answer* is asked for, by its tag."""
+    repository, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+    return f"/v2/{repository}/manifests/{tag}"
+
+
+async def manifest_of(swell: Swell, answer: dict[str, Any]) -> Document:
+    return Document("", await swell.bytes(path_of(answer)))
+
+
+def refused_for_now(answer: Answer) -> None:
+    assert (answer.status, answer.headers["Content-Type"]) == (503, "application/json")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert {error["code"] for error in json.loads(answer.body)["errors"]} == {"UNKNOWN"}
