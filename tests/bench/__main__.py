@@ -14,6 +14,8 @@ from swell.errors import SwellError
 from tests.bench.bar import Result
 from tests.bench.blobs import blob_redirect, blob_relay, first_byte
 from tests.bench.builds import cached_build, trivial_build
+from tests.bench.growth import growth
+from tests.bench.herd import herd
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
@@ -29,6 +31,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
     "cold": cold_manifest,
+    "herd": herd,
     "redirect": blob_redirect,
     "byte": first_byte,
     "relay": blob_relay,
@@ -36,6 +39,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "layer": augmentation_with_layer,
     "status": status,
     "start": second_start,
+    "growth": growth,  # last: it leaves a long log behind
 }
 _TROUBLE = (CannotMeasure, SwellError, aiohttp.ClientError, OSError, TimeoutError)
 

@@ -142,30 +142,32 @@ async def open_bearer(registry: str) -> AsyncIterator[str]:
 
 
 class Counted:
-    """A door before *registry* that counts what goes through it, as `GET /v2/...`."""
+    """A door before *registry* that counts what goes through it, as `GET /v2/...`; it shows *login* there itself."""
 
-    def __init__(self, registry: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, registry: str, login: Mapping[str, str], session: aiohttp.ClientSession) -> None:
         self.authority = ""
         self.asked: Counter[str] = Counter()
         self._registry = registry
+        self._login = login
         self._session = session
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked[f"{request.method} {request.path}"] += 1
-        headers = {name: request.headers[name] for name in ("Accept", "Authorization") if name in request.headers}
+        headers = {"Accept": request.headers.get("Accept", "*/*"), **self._login}
         url = f"http://{self._registry}{request.path}"
         async with self._session.request(request.method, url, headers=headers) as found:
             kept = {name: found.headers[name] for name in _TOLD if name in found.headers}
             return web.Response(status=found.status, body=await found.read(), headers=kept)
 
 
-_TOLD = ("Content-Type", "Docker-Content-Digest", "WWW-Authenticate")
+_TOLD = ("Content-Type", "Docker-Content-Digest")
 
 
 @asynccontextmanager
-async def open_counted(registry: str) -> AsyncIterator[Counted]:
+async def open_counted(registry: str, login: Mapping[str, str] | None = None) -> AsyncIterator[Counted]:
+    """A `Counted` before *registry* (`host:port`), on a free port."""
     async with aiohttp.ClientSession() as session:
-        counted = Counted(registry, session)
+        counted = Counted(registry, login or {}, session)
         async with _serving(web.get("/v2/{path:.*}", counted.answer)) as authority:
             counted.authority = authority
             yield counted

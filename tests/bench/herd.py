@@ -1,0 +1,59 @@
+"""Two hundred clients on one cold image, through three replicas: what that costs its upstream."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from tests.bench.bar import Bar, Result, Round, judge
+from tests.bench.place import ACCEPT, BASE, Place
+from tests.bench.process import CannotMeasure
+from tests.e2e.environment import gateway_beside, proxy_beside
+from tests.e2e.upstreams import Counted, open_counted, running
+
+ROUNDS = 3
+CLIENTS = 200
+REPLICAS = 3
+
+FETCHES = Bar(
+    name=f"{CLIENTS} clients at {REPLICAS} replicas, upstream fetches of each document",
+    unit="fetches",
+    must=1,
+    aim=1,
+)
+
+
+async def herd(place: Place) -> list[Result]:
+    """Something is added to the image, so that its config is read as well; what was counted is a door's word."""
+    async with AsyncExitStack() as opened:
+        counted = await opened.enter_async_context(open_counted(place.stack.registry.address, place.login))
+        gateways = [await _replica(opened, place, counted, number) for number in range(REPLICAS)]
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await opened.enter_async_context(aiohttp.ClientSession(connector=connector, raise_for_status=True))
+        return [judge(FETCHES, [await _round(place, session, gateways, counted) for _ in range(ROUNDS)])]
+
+
+async def _replica(opened: AsyncExitStack, place: Place, counted: Counted, number: int) -> str:
+    """The address of another gateway, with a registry-proxy of its own behind it."""
+    where, proxy = proxy_beside(place.stack, f"proxy-{number}", ALLOWED_HOSTS=counted.authority)
+    url, gateway = gateway_beside(place.stack, f"gateway-{number}", REGISTRY_PROXY=where)
+    for program in (proxy, gateway):
+        await opened.enter_async_context(running(program, place.home))
+    return url
+
+
+async def _round(place: Place, session: aiohttp.ClientSession, gateways: list[str], counted: Counted) -> Round:
+    request = {"containerImage": f"{counted.authority}/{BASE}:latest", "containerConfig": {"env": ["COLD=yes"]}}
+    async with session.post(f"{gateways[0]}/v1alpha2/container", json=request) as answer:
+        token = (await answer.json())["containerToken"]
+    counted.asked.clear()
+    urls = [place.path(gateway, "manifests", f"wt/{token}/{BASE}") for gateway in gateways]
+    answers = await asyncio.gather(*(_get(session, urls[number % REPLICAS]) for number in range(CLIENTS)))
+    if len(set(answers)) != 1 or len(counted.asked) != 2:
+        raise CannotMeasure(f"{len(set(answers))} different manifests, and asked for {sorted(counted.asked)}")
+    return Round(max(counted.asked.values()))
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
+    async with session.get(url, headers=ACCEPT) as answer:
+        return await answer.read()
