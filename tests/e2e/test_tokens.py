@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from gateway.adapters.grants import CachedGrants
 from swell.oci.document import Document
 from swell.store import redis
+from swell_embedded.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY, archive, make_base, push
 from tests.e2e.client import Swell, client_of, until
@@ -129,7 +131,7 @@ async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
     """A pipeline starts two hundred tasks at once: manifests and configs are asked for once, with additions or not."""
     async with AsyncExitStack() as opened:
         counted = await opened.enter_async_context(open_counted(upstreams.open))
-        gateways = await replicas(opened, stack, counted, tmp_path)
+        gateways = [swell for swell, _ in await replicas(opened, stack, counted, tmp_path, "one", "two", "three")]
         for form, config in (("oci-index", ADDED), ("docker-list", None)):
             answer = await gateways[0].submit(
                 containerImage=f"{counted.authority}/{REPOSITORY}:{form}", containerConfig=config
@@ -145,6 +147,32 @@ async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
             assert set(counted.asked.values()) == {1}
 
 
+async def test_a_replica_that_dies_while_it_pulls_leaves_the_pull_to_the_next(
+    stack: Stack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """Others wait for it as long as it lives, and some seconds."""
+    async with AsyncExitStack() as opened:
+        counted = await opened.enter_async_context(open_counted(upstreams.open))
+        (swell, proxy), (other, _) = await replicas(opened, stack, counted, tmp_path, "one", "two")
+        answer = await swell.submit(containerImage=f"{counted.authority}/{REPOSITORY}:oci", containerConfig=ADDED)
+        counted.asked.clear()
+        counted.unanswered = 1
+        lost = asyncio.create_task(ask(swell, "GET", path_of(answer)))
+
+        async def is_asked() -> bool:
+            return bool(counted.asked)
+
+        await until(is_asked)
+        waiting = asyncio.create_task(ask(other, "GET", path_of(answer)))
+        done, _ = await asyncio.wait([waiting], timeout=4)  # longer than a lease that nobody renews
+        assert not done
+        proxy.send(signal.SIGKILL)
+
+        assert (await asyncio.wait_for(waiting, 10)).status == 200
+        lost.cancel()
+        await asyncio.wait([lost])
+
+
 async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
     """What all of *clients* are given under *path*, at the same time."""
     answers = await asyncio.gather(*(gateways[number % len(gateways)].bytes(path) for number in range(clients)))
@@ -152,16 +180,18 @@ async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
     return content
 
 
-async def replicas(opened: AsyncExitStack, stack: Stack, counted: Counted, home: Path) -> list[Swell]:
-    """Three gateways, each with a registry-proxy of its own that may speak to *counted*."""
-    clients = []
-    for name in ("one", "two", "three"):
+async def replicas(
+    opened: AsyncExitStack, stack: Stack, counted: Counted, home: Path, *names: str
+) -> list[tuple[Swell, Child]]:
+    """Gateways, each with a registry-proxy of its own that may speak to *counted*."""
+    started = []
+    for name in names:
         where, proxy = proxy_beside(stack, f"proxy-{name}", ALLOWED_HOSTS=counted.authority)
         url, gateway = gateway_beside(stack, f"gateway-{name}", REGISTRY_PROXY=where)
-        for program in (proxy, gateway):
-            await opened.enter_async_context(running(program, home))
-        clients.append(await opened.enter_async_context(client_of(url)))
-    return clients
+        child = await opened.enter_async_context(running(proxy, home))
+        await opened.enter_async_context(running(gateway, home))
+        started.append((await opened.enter_async_context(client_of(url)), child))
+    return started
 
 
 async def operated(opened: AsyncExitStack, stack: Stack, home: Path, *names: str) -> list[Swell]:

@@ -1,5 +1,6 @@
 """Registries and a web server that are not Swell's: what its users name in their requests."""
 
+import asyncio
 import json
 import secrets
 from base64 import b64encode
@@ -142,17 +143,24 @@ async def open_bearer(registry: str) -> AsyncIterator[str]:
 
 
 class Counted:
-    """A door before *registry* that counts what goes through it, as `GET /v2/...`; it shows *login* there itself."""
+    """A door before *registry* that counts what goes through it, as `GET /v2/...`; it shows *login* there itself.
+
+    It leaves the next `unanswered` requests without an answer.
+    """
 
     def __init__(self, registry: str, login: Mapping[str, str], session: aiohttp.ClientSession) -> None:
         self.authority = ""
         self.asked: Counter[str] = Counter()
+        self.unanswered = 0
         self._registry = registry
         self._login = login
         self._session = session
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked[f"{request.method} {request.path}"] += 1
+        if self.unanswered:
+            self.unanswered -= 1
+            await asyncio.sleep(60)
         headers = {"Accept": request.headers.get("Accept", "*/*"), **self._login}
         url = f"http://{self._registry}{request.path}"
         async with self._session.request(request.method, url, headers=headers) as found:

@@ -96,7 +96,8 @@ async def test_what_is_forgotten_is_gone(documents: AnyDocuments) -> None:
     await documents.forget("t1")
 
     assert [await documents.root(token) for token in ("t1", "t2")] == [None, MANIFEST]
-    assert await documents.get("t1", MANIFEST.digest) is await documents.digests("t1") is None
+    assert await documents.get("t1", MANIFEST.digest) is None
+    assert await documents.digests("t1") is None
     assert await documents.referrers("t1", [SOURCE]) == []
     assert not await documents.made_config("t1", CONFIG.digest)
 
