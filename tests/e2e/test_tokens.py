@@ -3,9 +3,11 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import bcrypt
@@ -123,6 +125,26 @@ async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstre
             return (await ask(swell, "GET", path_of(cold))).status == 200
 
         await until(is_open, seconds=10)
+
+
+async def test_pulls_of_what_is_known_do_not_wait_for_a_redis_that_hangs(fragile: Stack, upstreams: Upstreams) -> None:
+    """Not while a grant is believed, and hardly when it is time to look it up again."""
+    async with client_of(fragile.url) as swell:
+        path = path_of(await swell.submit(containerImage=upstreams.image()))
+        assert (await ask(swell, "GET", path)).status == 200
+        fragile.kill("redis", signal.SIGSTOP)
+        try:
+            ends, taken = time.monotonic() + CachedGrants.STALE + 3, []
+            while time.monotonic() < ends:
+                started = time.monotonic()
+                assert (await ask(swell, "GET", path)).status == 200
+                taken.append(time.monotonic() - started)
+                await asyncio.sleep(0.2)
+        finally:
+            fragile.kill("redis", signal.SIGCONT)
+
+    assert max(taken) < CachedGrants.PATIENCE + 2  # a loaded machine
+    assert median(taken) < CachedGrants.PATIENCE
 
 
 async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(

@@ -15,6 +15,7 @@ from swell.errors import SwellError, every_class
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
+from swell.store.records import BuildResult
 from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages, ended
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
@@ -70,6 +71,16 @@ class Tally:
         self.count += 1
 
 
+def granted() -> Grant:
+    return Grant(
+        token=TOKEN,
+        image="docker.io/library/ubuntu:22.04",
+        platform="linux/amd64",
+        created=NOON,
+        expires=NOON + timedelta(hours=36),
+    )
+
+
 @pytest.fixture
 def tally() -> Tally:
     return Tally()
@@ -77,14 +88,7 @@ def tally() -> Tally:
 
 @pytest.fixture
 async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally) -> Client:
-    grant = Grant(
-        token=TOKEN,
-        image="docker.io/library/ubuntu:22.04",
-        platform="linux/amd64",
-        created=NOON,
-        expires=NOON + timedelta(hours=36),
-    )
-    await grants.put(grant)
+    await grants.put(granted())
     pulls = Pulls(grants, ends, images, FreePulls(), "https://wave.example.org")
     return Client(RegistryHandler(pulls, tally, ClientAddress()))
 
@@ -276,6 +280,21 @@ async def test_a_build_that_succeeded_opens_its_image(client: Client, grants: Me
     ends.results["bd-0_1"] = ended(succeeded=True)
 
     assert (await client.ask(f"{UBUNTU}/manifests/22.04")).status == 200
+
+
+async def test_a_token_that_is_taken_away_while_its_build_runs_opens_nothing(
+    client: Client, grants: MemoryGrants, ends: KnownEnds
+) -> None:
+    """Whoever pulls then waits for minutes, and it was theirs when they began."""
+    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
+
+    async def end_of(build_id: str) -> BuildResult:
+        await grants.revoke(TOKEN)
+        return ended(succeeded=True)
+
+    ends.result = end_of  # type: ignore[method-assign]
+
+    assert (await client.ask(f"{UBUNTU}/manifests/22.04")).status == 404
 
 
 async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, images: MemoryImages) -> None:
