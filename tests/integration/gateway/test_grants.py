@@ -128,7 +128,7 @@ async def test_an_unknown_token_is_asked_for_again(stored: Asked) -> None:
 
 async def test_only_the_last_grants_are_remembered(stored: Asked) -> None:
     """Memory is bounded by bytes: a million tokens cost what ten thousand cost, and large requests count as such."""
-    grants = CachedGrants(stored, size=4_000)
+    grants = CachedGrants(stored, size=5_000)
     for token in ("a", "b", "c"):
         await grants.put(*asked(token))
         await grants.get(token)

@@ -138,8 +138,8 @@ class CachedGrants:
 
 
 def _weight(known: _Known) -> int:
-    """About as many bytes as *known* takes: a decoded value is several times as large as its JSON."""
-    return 1_000 + 4 * len(msgspec.json.encode(known.grant))
+    """At least as many bytes as *known* takes: short texts are seven times as large as in JSON, long ones are not."""
+    return 1_000 + 8 * len(msgspec.json.encode(known.grant))
 
 
 def _record(token: str) -> str:
