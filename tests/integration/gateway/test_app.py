@@ -265,6 +265,17 @@ async def test_on_v2_an_error_is_a_registrys(client: Client) -> None:
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("size", [0, 1 << 10, 1 << 20, 32 << 20])
+async def test_whoever_pushes_hears_that_nothing_is_taken(client: Client, size: int) -> None:
+    """And not that the connection was reset: clients write first and read then."""
+    path = f"/v2/wt/{'z' * 26}/library/ubuntu/blobs/uploads/1"
+    for method in ("POST", "PUT", "PATCH"):
+        answer = await client.ask(method, path, bytes(size))
+
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert answer.json["errors"][0]["code"] == "UNSUPPORTED"
+
+
 async def test_who_is_unavailable_says_when_to_come_back(client: Client, house: House) -> None:
     house.builds.fails = Unavailable("the state store does not answer", retry_after=7)
 

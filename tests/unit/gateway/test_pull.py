@@ -50,6 +50,9 @@ class Client:
         """*headers* with `_` for `-`."""
         sent: list[dict[str, object]] = []
 
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
         async def send(message: object) -> None:
             sent.append(message)  # type: ignore[arg-type]
 
@@ -57,7 +60,7 @@ class Client:
         pairs = [(name.replace("_", "-").encode(), text.encode("latin-1")) for name, text in headers.items()]
         scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode("utf-8", "surrogatepass")}
         scope |= {"query_string": query.encode("utf-8", "surrogatepass"), "headers": pairs}
-        await self._handler(scope, None, send)  # type: ignore[arg-type]
+        await self._handler(scope, receive, send)  # type: ignore[arg-type]
         start, end = sent
         headers = {name.decode(): value.decode() for name, value in start["headers"]}  # type: ignore[attr-defined]
         return Answer(start["status"], headers, end["body"])  # type: ignore[arg-type]

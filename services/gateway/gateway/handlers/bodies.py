@@ -1,8 +1,11 @@
 """The bodies of requests: bounded, and read as Wave's clients write them."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from litestar import Request
+from litestar.types import Receive
 
 from swell.api.lenient import decode
 from swell.errors import TooLarge
@@ -11,6 +14,7 @@ T = TypeVar("T")
 
 MAX_BODY = 10 << 20  # bytes of a request
 _DRAINED = 5 * MAX_BODY
+_DRAINED_SECONDS = 30
 
 
 async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
@@ -40,3 +44,15 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     if size > MAX_BODY:
         raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
     return b"".join(pieces)
+
+
+async def drain(receive: Receive) -> None:
+    """Read and drop the body of a request that is refused whatever it says, within reason and half a minute."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_SECONDS):
+            while size <= _DRAINED:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+                size += len(message.get("body", b""))

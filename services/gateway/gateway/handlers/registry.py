@@ -10,6 +10,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway.domain.grant import Grant
+from gateway.handlers.bodies import drain
 from gateway.handlers.caller import ClientAddress
 from gateway.handlers.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
 from gateway.handlers.errors import described, headers_of, oci_body
@@ -38,10 +39,11 @@ class RegistryHandler:
         self._address = address
         self._pulled = pulled
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = str(scope.get("method"))
         try:
             if method not in {"GET", "HEAD"}:
+                await drain(receive)  # whoever pushes writes all before they read any answer
                 raise MethodNotAllowed
             status, headers, body = await self._answer(scope, method)
         except Exception as error:  # noqa: BLE001  the edge: every error becomes an OCI body
