@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from swell.addresses import is_public
 from swell.errors import AddressForbidden
-from swell.outbound import Policy, is_public, open_session, send
+from swell.outbound import Policy, open_session, send
 
 FORBIDDEN = [
     "0.0.0.0",
