@@ -27,6 +27,7 @@ from swell.registry.answers import failure
 from swell.registry.credentials import Credentials, parse_basic
 from swell.registry.fingerprints import Fingerprints
 from swell.registry.patience import Patience
+from swell.registry.settings import RegistrySettings
 
 KEPT = 1000
 ANSWER_BYTES = 1 << 18
@@ -40,19 +41,7 @@ _ROLE = re.compile(r"arn:aws(?:-[a-z]+)*:iam::\d{12}:role/[A-Za-z0-9+=,.@_/-]{1,
 _THROTTLED = re.compile(rb"Throttl|TooManyRequests|RequestLimitExceeded")
 
 
-class AwsSettings(Struct, frozen=True, kw_only=True):
-    """Each as SWELL_<FIELD>: the operator's own keys, with which roles are assumed, and where AWS is asked instead of
-    its public endpoints (a VPC's)."""
-
-    aws_access_key_id: str = ""
-    aws_secret_access_key: str = ""
-    aws_session_token: str | None = None
-    aws_ecr_endpoint: str | None = None
-    aws_ecr_public_endpoint: str | None = None
-    aws_sts_endpoint: str | None = None
-
-
-NO_KEYS = AwsSettings()
+NO_KEYS = RegistrySettings()
 
 
 class Place(NamedTuple):
@@ -96,7 +85,7 @@ class AwsLogins:
     """Exchanges credentials whose user is an AWS access key id (the password is the secret key), or a role's ARN (the
     password is its external id). A login is kept until five minutes before it, or the role's session, ends."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: AwsSettings = NO_KEYS) -> None:
+    def __init__(self, session: aiohttp.ClientSession, settings: RegistrySettings = NO_KEYS) -> None:
         self._session = session
         self._settings = settings
         self._patience = Patience()

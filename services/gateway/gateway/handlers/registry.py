@@ -21,6 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 _JSON = (b"content-type", b"application/json")
+_STALE = (b"warning", b'110 - "Response is Stale"')  # RFC 7234, 5.5.1
 
 
 class Path(NamedTuple):
@@ -87,6 +88,7 @@ def parse_path(raw_path: str) -> Path:
 def document_headers(document: Document) -> Headers:
     digest = document.digest.encode()
     return [
+        *([_STALE] if document.stale else []),
         (b"content-type", document.media_type.encode()),
         (b"content-length", str(document.size).encode()),
         (b"docker-content-digest", digest),
