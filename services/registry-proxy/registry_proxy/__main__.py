@@ -3,6 +3,8 @@
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+from msgspec import structs
+
 from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.kept import KeptImages
 from registry_proxy.adapters.layers import Layers
@@ -48,7 +50,9 @@ async def main(settings: Settings) -> None:
         images = ImagesHandler(
             Pulls(kept_images, documents, Layers(session, upstream, blobs)), settings.data_url.rstrip("/"), key
         )
-        registries = RegistriesHandler(Logins(session, settings.insecure_registries))
+        registries = RegistriesHandler(
+            Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
+        )
         inspecting = InspectJobs(Inspecting(kept_images), nats)
         app = BlobsApp(Deliveries(documents, blobs, upstream), key)
         await opened.enter_async_context(listening(app, address(settings.data_listen)))
@@ -62,6 +66,11 @@ async def main(settings: Settings) -> None:
         await consume(
             nats.stream, "registry-proxy", InspectJob, inspecting.take, slots=settings.inspect_slots, drain=DRAIN
         )
+
+
+def without_keys(settings: Settings) -> Settings:
+    """What may be done on a user's word."""
+    return structs.replace(settings, aws_access_key_id="", aws_secret_access_key="", aws_session_token=None)
 
 
 def keyring(settings: Settings) -> Keyring:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import bcrypt
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from minio import Minio
 from msgspec import Struct
 from yarl import URL
@@ -72,6 +74,35 @@ async def serving() -> AsyncIterator[Script]:
         yield script
     finally:
         await runner.cleanup()
+
+
+class Names(AbstractResolver):
+    """A resolver that knows what a test tells it: each name's addresses and ports, in order; `asked` are the names."""
+
+    def __init__(self, names: dict[str, list[tuple[str, int]]]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        if host not in self.names:
+            raise OSError(None, "no such name")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=there or port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, there in self.names[host]
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def said(

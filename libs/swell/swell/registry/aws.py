@@ -22,7 +22,7 @@ from yarl import URL
 
 from swell.errors import Denied, TooManyRequests, UpstreamFailed
 from swell.flights import Flights
-from swell.outbound import follow, read
+from swell.outbound import read, send
 from swell.registry.answers import failure
 from swell.registry.credentials import Credentials, parse_basic
 from swell.registry.fingerprints import Fingerprints
@@ -144,7 +144,7 @@ class AwsLogins:
         self, url: URL, headers: dict[str, str], body: bytes, keys: _Keys, service: str, region: str
     ) -> bytes:
         signed = _signed(url, headers, body, keys, service, region)
-        response = await self._patience.ask(url, lambda: follow(self._session, "POST", url, signed, body))
+        response = await self._patience.ask(url, lambda: send(self._session, "POST", url, signed, body))
         async with response:
             content = await read(response, ANSWER_BYTES)
         if response.status == 200:
