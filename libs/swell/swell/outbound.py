@@ -176,12 +176,15 @@ async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         UpstreamFailed: it breaks off, or is longer than *limit* bytes.
     """
     body = bytearray()
-    async for piece in pieces(response):
-        body += piece
-        if len(body) > limit:
-            response.close()
-            raise UpstreamFailed(f"{response.url.authority} sends more than {limit} bytes")
-    return bytes(body)
+    if (response.content_length or 0) <= limit:
+        async for piece in pieces(response):
+            body += piece
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    response.close()
+    raise UpstreamFailed(f"{response.url.authority} sends more than {limit} bytes")
 
 
 async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

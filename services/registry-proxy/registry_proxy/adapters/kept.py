@@ -84,15 +84,7 @@ class KeptImages:
         """The digest of what *reference* names, at most 20 s old unless the registry is in trouble."""
         if reference.digest:
             return await self._upstream.head_manifest(reference)
-        if tag := self._tag(reference, TAG_SECONDS):
-            return tag.digest
-        try:
-            return await self._resolving.join(str(reference), lambda: self._resolved(reference))
-        except (UpstreamFailed, TooManyRequests) as error:
-            if (tag := self._tag(reference, self._stale_seconds)) is None:
-                raise
-            self._tell_stale(reference, tag, error)
-            return tag.digest
+        return (await self._meant(reference))[0]
 
     async def fetch_manifest(self, reference: Reference) -> Document:
         """The manifest or index under *reference*; `stale` when only the past tells what the tag means."""
@@ -101,10 +93,9 @@ class KeptImages:
         tag = self._tag(reference, self._stale_seconds)
         known = self._document(reference, tag.digest) if tag else None
         if tag and (known or self._is_young(tag, TAG_SECONDS)):
-            digest = await self.head_manifest(reference)
-            fresh = self._tag(reference, TAG_SECONDS) is not None
+            digest, stale = await self._meant(reference)
             document = await self.fetch_manifest(reference.at(digest))
-            return document if fresh else structs.replace(document, stale=True)
+            return structs.replace(document, stale=True) if stale else document
         return await self._asking.join(("manifest", str(reference)), lambda: self._read_tag(reference))
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
@@ -114,6 +105,19 @@ class KeptImages:
         if document.size != descriptor.size:  # the upstream says what is wrong with that
             return await self._upstream.fetch_config(reference, descriptor)
         return structs.replace(document, media_type=descriptor.media_type)
+
+    async def _meant(self, reference: Reference) -> tuple[Digest, bool]:
+        """What *reference*'s tag means, and whether that is stale."""
+        if tag := self._tag(reference, TAG_SECONDS):
+            return tag.digest, False
+        try:
+            return await self._resolving.join(str(reference), lambda: self._resolved(reference)), False
+        except (UpstreamFailed, TooManyRequests) as error:
+            if (tag := self._tag(reference, self._stale_seconds)) is None:
+                raise
+            age = round(self._now() - tag.seen)
+            log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
+            return tag.digest, True
 
     async def _resolved(self, reference: Reference) -> Digest:
         digest = await self._watched(reference, self._upstream.head_manifest(reference))
@@ -181,10 +185,6 @@ class KeptImages:
 
     def _is_shown(self, reference: Reference, seconds: float) -> bool:
         return self._now() - self._repository(reference).shown <= seconds
-
-    def _tell_stale(self, reference: Reference, tag: _Tag, error: Exception) -> None:
-        age = round(self._now() - tag.seen)
-        log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
 
     def _repository(self, reference: Reference) -> _Repository:
         place = self._place(reference)

@@ -63,6 +63,8 @@ class RegistryUpstream:
         """
         async with await self._manifest("GET", reference) as response:
             content = await self._read(response, MANIFEST_BYTES)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise UpstreamFailed(f"{reference.registry} sends manifests in an encoding that nobody asked for")
         for digest in filter(None, (reference.digest, _told_digest(response))):
             verified(content, digest)
         return detect(response.headers.get("Content-Type"), content)
