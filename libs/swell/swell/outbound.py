@@ -212,6 +212,8 @@ def translated(url: URL) -> Iterator[None]:
     """Turn what goes wrong while talking to *url* into a sentence that names the host and no more."""
     try:
         yield
+    except aiohttp.InvalidURL as error:
+        raise AddressForbidden(f"{url.authority} is no address that this server connects to") from error
     except aiohttp.ClientConnectorDNSError as error:
         raise UpstreamBroken(f"there is no host {url.host}") from error
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:

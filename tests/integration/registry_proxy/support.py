@@ -6,6 +6,7 @@ import io
 import json
 import os
 import socket
+import ssl
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -60,16 +61,16 @@ class Script:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Script]:
+async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
     """A `Script` on a free port of loopback."""
     script = Script()
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", script.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0, ssl_context=tls)
     await site.start()
-    script.url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    script.url = URL(f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}")
     try:
         yield script
     finally:
