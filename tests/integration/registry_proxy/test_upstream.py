@@ -25,6 +25,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.outbound import Policy, Reach, open_session
+from swell.registry import auth
 from swell.registry.credentials import Credentials, Keyring
 from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
 
@@ -136,6 +137,48 @@ async def test_an_expired_token_is_not_shown(script: Script, upstream: RegistryU
     await upstream.fetch_manifest(tool(script))
 
     assert len(script.asked("/token")) == 2
+
+
+async def test_a_token_is_renewed_before_it_ends_and_nobody_waits(
+    script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last quarter of its life the next one is fetched beside the work; one for all who pull meanwhile."""
+    monkeypatch.setattr(auth, "YOUNG", 0)  # old from the start
+    script.on(PATH, guarded(script, "first", "second"))
+    script.on("/token", token("first"))
+    await upstream.fetch_manifest(tool(script))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return token("second")(request)  # type: ignore[return-value]
+
+    script.on("/token", slow)
+    await asyncio.gather(*(upstream.fetch_manifest(tool(script)) for _ in range(10)))
+    await asyncio.wait_for(asked.wait(), 5)
+    assert set(script.asked(PATH)) == {None, "Bearer first"}
+
+    go_on.set()
+    async with asyncio.timeout(5):
+        while script.asked(PATH)[-1] != "Bearer second":
+            await upstream.fetch_manifest(tool(script))
+
+    assert len(script.asked("/token")) >= 2
+
+
+async def test_a_token_service_that_fails_ahead_of_time_costs_nothing(
+    script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token that is there is still good."""
+    monkeypatch.setattr(auth, "YOUNG", 0)
+    script.on(PATH, guarded(script, "first"))
+    script.on("/token", token("first"), said(500))
+
+    for _ in range(5):
+        await upstream.fetch_manifest(tool(script))
+
+    assert script.asked(PATH)[1:] == 5 * ["Bearer first"]
 
 
 async def test_tokens_are_not_shared_between_credentials(script: Script, session: aiohttp.ClientSession) -> None:
