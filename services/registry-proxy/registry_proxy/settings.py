@@ -12,8 +12,8 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     `data_url` is how clients reach `data_listen`; its links are signed with `link_key`, which all replicas share.
     `registry_auth_file` holds the operator's credentials for registries, in the format of containers-auth.json.
     `allowed_hosts` (host or host:port) may be connected to although their addresses are private;
-    `insecure_registries` (the same forms) are spoken to over http. `stale_age` is how old an image may be that is served because its
-    registry is in trouble; PT0S for none.
+    `insecure_registries` (the same forms) are spoken to over http. `stale_age` is how old an image may be that is
+    served because its registry is in trouble; PT0S for none.
     """
 
     redis_url: str
