@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import SwellError, UpstreamBroken, UpstreamSlow
+from swell.oci.descriptor import Descriptor
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.outbound import DIRECT, Policy, Reach, open_session
-from swell.registry.credentials import Keyring
+from swell.registry import patience
+from swell.registry.credentials import Credentials, Keyring
 from tests.integration.registry_proxy.faults import (
+    DIGEST,
     FAULTS,
     HURRY,
     MANIFEST,
@@ -26,6 +31,17 @@ from tests.integration.registry_proxy.faults import (
     typed,
     whole,
 )
+from tests.integration.registry_proxy.support import broken_off, said, serving
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> bytes:
+    """A good answer with some of its bytes taken out and others put in."""
+    answer = whole(MANIFEST, "X: secret")
+    start = draw(st.integers(0, len(answer)))
+    end = draw(st.integers(start, min(start + 20, len(answer))))
+    return answer[:start] + draw(st.binary(max_size=20)) + answer[end:]
+
 
 PATIENCE = 5  # seconds; the longest that a fault may take to be told
 
@@ -93,3 +109,35 @@ async def test_what_is_odd_but_right_is_taken(does: Say) -> None:
         document = await upstream.fetch_manifest(image(authority))
 
     assert (document.content, document.kind) == (MANIFEST, OCI_MANIFEST)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answer=st.one_of(st.binary(max_size=300), mangled()))
+async def test_whatever_bytes_come_back_we_end_with_a_sentence(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or with the manifest, if its bytes got through."""
+    monkeypatch.setattr(patience, "PAUSES", ())  # what is repeated only repeats
+    async with raw(says(answer)) as authority, reading() as upstream:
+        try:
+            document = await upstream.fetch_manifest(image(authority))
+        except SwellError as error:
+            assert "secret" not in str(error)
+        else:
+            assert document.content in answer
+
+
+async def test_no_secret_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Passwords, tokens and signed addresses stay out of it, whatever goes wrong."""
+    async with serving() as script, open_session(Policy(frozenset({"127.0.0.1"}))) as session:
+        script.on("/v2/team/tool/manifests/1", said(401, WWW_Authenticate=f'Bearer realm="{script.url}/t?sig=secret"'))
+        script.on("/t", said(503), said(body=b'{"token": "secret"}'))
+        script.on("/v2/team/tool/blobs/" + DIGEST, said(307, Location=f"{script.url}/cdn?X-Amz-Signature=secret"))
+        script.on("/cdn", broken_off(b"secret", 100))
+        upstream = RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")}))
+        with pytest.raises(SwellError):
+            await upstream.fetch_manifest(image(script.authority))
+        with pytest.raises(SwellError):
+            await upstream.fetch_config(image(script.authority), Descriptor(digest=DIGEST, size=100))
+
+    told = capsys.readouterr()
+    assert "upstream asked again" in told.out
+    assert "secret" not in told.out + told.err

@@ -291,6 +291,17 @@ async def test_a_hiccup_is_asked_through(script: Script, upstream: RegistryUpstr
     assert (await upstream.fetch_manifest(tool(script))).digest == DIGEST
 
 
+async def test_a_body_that_breaks_off_is_asked_for_again(script: Script, upstream: RegistryUpstream) -> None:
+    """Manifests and configs are small: the whole again is simpler than the rest."""
+    script.on(PATH, broken_off(IMAGE.manifest[:10], len(IMAGE.manifest)), good)
+    script.on(CONFIG_PATH, broken_off(IMAGE.config[:10], len(IMAGE.config)), said(body=IMAGE.config))
+
+    document = await upstream.fetch_manifest(tool(script))
+    config = await upstream.fetch_config(tool(script), CONFIG)
+
+    assert (document.content, config.content) == (IMAGE.manifest, IMAGE.config)
+
+
 async def test_a_lasting_hiccup_ends(script: Script, upstream: RegistryUpstream) -> None:
     """Three times is enough for a client that waits."""
     script.on(PATH, said(503))

@@ -154,6 +154,21 @@ async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept:
             await kept.fetch_manifest(reference)
 
 
+async def test_seeing_that_access_is_still_there_costs_a_head(
+    registry: Registry, kept: KeptImages, clock: Clock
+) -> None:
+    """And holds for the next five minutes."""
+    document = registry.push(TAG)
+    by_digest = TAG.at(document.digest)
+    await kept.fetch_manifest(TAG)
+    clock.now += SHOWN_SECONDS + 1
+
+    for _ in range(3):
+        assert await kept.fetch_manifest(by_digest) == document
+
+    assert registry.asked == [f"GET {TAG}", f"HEAD {by_digest}"]
+
+
 @pytest.mark.parametrize("trouble", [UpstreamBroken("away"), UpstreamFailed("500"), TooManyRequests(retry_after=60)])
 async def test_a_registry_in_trouble_is_stood_in_for(
     registry: Registry, kept: KeptImages, clock: Clock, trouble: SwellError

@@ -89,7 +89,12 @@ class KeptImages:
     async def fetch_manifest(self, reference: Reference) -> Document:
         """The manifest or index under *reference*; `stale` when only the past tells what the tag means."""
         if reference.digest:
-            return await self._by_digest(reference, reference.digest, lambda: self._upstream.fetch_manifest(reference))
+            return await self._by_digest(
+                reference,
+                reference.digest,
+                lambda: self._upstream.fetch_manifest(reference),
+                lambda: self._upstream.head_manifest(reference),
+            )
         tag = self._tag(reference, self._stale_seconds)
         known = self._document(reference, tag.digest) if tag else None
         if tag and (known or self._is_young(tag, TAG_SECONDS)):
@@ -131,13 +136,21 @@ class KeptImages:
         return document
 
     async def _by_digest(
-        self, reference: Reference, digest: Digest, fetch: Callable[[], Coroutine[Any, Any, Document]]
+        self,
+        reference: Reference,
+        digest: Digest,
+        fetch: Callable[[], Coroutine[Any, Any, Document]],
+        look: Callable[[], Coroutine[Any, Any, object]] | None = None,
     ) -> Document:
+        """What is under *digest*: *fetch* reads it, *look* sees at less cost that it is still shown."""
         known = self._document(reference, digest)
         if known and self._is_shown(reference, SHOWN_SECONDS):
             return known
 
         async def read() -> Document:
+            if known and look:
+                await self._watched(reference, look())
+                return known
             document = await self._watched(reference, fetch())
             self._keep(reference, document)
             return document

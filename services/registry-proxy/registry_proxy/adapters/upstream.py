@@ -4,14 +4,23 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
 
 from registry_proxy.deliver import Body, Redirect
 from registry_proxy.domain.verifier import verified
-from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
+from swell.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestUnknown,
+    SwellError,
+    UpstreamBroken,
+    UpstreamFailed,
+)
+from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
@@ -61,8 +70,7 @@ class RegistryUpstream:
             ManifestUnknown: the registry has nothing under that tag or digest.
             ManifestInvalid: what it has is no JSON object.
         """
-        async with await self._manifest("GET", reference) as response:
-            content = await self._read(response, MANIFEST_BYTES)
+        response, content = await self._read(lambda: self._manifest("GET", reference), MANIFEST_BYTES)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise UpstreamFailed(f"{reference.registry} sends manifests in an encoding that nobody asked for")
         for digest in filter(None, (reference.digest, _told_digest(response))):
@@ -92,8 +100,7 @@ class RegistryUpstream:
         """
         if descriptor.size > CONFIG_BYTES:
             raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
-        async with await self._blob(follow, reference, descriptor.digest) as response:
-            content = await self._read(response, CONFIG_BYTES)
+        _, content = await self._read(lambda: self._blob(follow, reference, descriptor.digest), CONFIG_BYTES)
         return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
 
     @asynccontextmanager
@@ -131,10 +138,23 @@ class RegistryUpstream:
         response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*"})
         return _accepted(response, subject, BlobUnknown)
 
-    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        with translated(response.url):
-            async with asyncio.timeout(self._answer_seconds):
-                return await read(response, limit)
+    async def _read(
+        self, ask: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The answer and the whole of its body; asked for once more when that breaks off, as it is small."""
+        response = await ask()
+        try:
+            return response, await self._body(response, limit)
+        except UpstreamBroken as error:
+            log.info("upstream asked again", url=str(response.url.with_query(None)), error=str(error))
+        response = await ask()
+        return response, await self._body(response, limit)
+
+    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        async with response:
+            with translated(response.url):
+                async with asyncio.timeout(self._answer_seconds):
+                    return await read(response, limit)
 
 
 def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[SwellError]) -> aiohttp.ClientResponse:
