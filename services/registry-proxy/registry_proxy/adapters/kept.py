@@ -25,7 +25,7 @@ from swell.registry.credentials import Credentials, Keyring
 BYTES = 32 << 20
 REPOSITORIES = 2000
 TAGS = 256  # of one repository
-TAG_SECONDS = 20
+TAG_SECONDS = 5  # the gateway keeps what it was told for some seconds more
 SHOWN_SECONDS = 300
 
 A = TypeVar("A")
@@ -81,7 +81,7 @@ class KeptImages:
         return self._upstream.host_name(registry)
 
     async def head_manifest(self, reference: Reference) -> Digest:
-        """The digest of what *reference* names, at most 20 s old unless the registry is in trouble."""
+        """The digest of what *reference* names, at most 5 s old unless the registry is in trouble."""
         if reference.digest:
             return await self._upstream.head_manifest(reference)
         return (await self._meant(reference))[0]
