@@ -1,6 +1,7 @@
 """What the guard lets through."""
 
 import socket
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from yarl import URL
 
 from swell.addresses import is_public, looks_public
@@ -163,6 +165,8 @@ def test_a_proxy_is_asked_for_no_literal_that_we_would_not_connect_to(address: I
         ((".quay.io",), "https://cdn.quay.io/", None),
         (("quay.io",), "https://notquay.io/", "http://proxy:2"),
         (("*",), "https://quay.io/", None),
+        ((), "http://localhost:9500/", None),
+        ((), "http://127.0.0.1:9500/", None),
     ],
 )
 def test_a_proxy_is_asked_unless_it_is_told_otherwise(
@@ -179,6 +183,13 @@ async def test_a_proxy_that_is_none_stops_the_service(proxy: str) -> None:
     """At its start, and not at the first pull."""
     with pytest.raises(SettingsInvalid, match="SWELL_HTTPS_PROXY"):
         open_session(Policy(), Reach(https_proxy=proxy))
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "answer_timeout", "idle_timeout"])
+async def test_no_time_at_all_stops_the_service(name: str) -> None:
+    """Else nothing could ever be reached."""
+    with pytest.raises(SettingsInvalid, match=f"SWELL_{name.upper()}"):
+        open_session(Policy(), structs.replace(Reach(), **{name: timedelta(0)}))
 
 
 async def test_a_file_without_certificates_stops_the_service(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def is_public(address: str) -> bool:
     return not any(found in network for network in _REFUSED)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def looks_public(host: str) -> bool:
     """Whether *host*, a name that somebody else will resolve, may be one of the public internet.
 

@@ -21,7 +21,7 @@ from aiohttp.tracing import Trace
 from msgspec import Struct
 from yarl import URL
 
-from swell.addresses import is_public, looks_public
+from swell.addresses import is_loopback, is_public, looks_public
 from swell.errors import AddressForbidden, UpstreamBroken, UpstreamFailed, UpstreamSlow
 from swell.settings import SettingsInvalid
 
@@ -65,7 +65,9 @@ class Reach(Struct, frozen=True, kw_only=True):
     idle_timeout: timedelta = timedelta(seconds=60)
 
     def proxy_for(self, url: URL) -> URL | None:
-        """The one to ask for *url*; None to go there directly."""
+        """The one to ask for *url*; None to go there directly, as to this machine always."""
+        if is_loopback(url.host or ""):
+            return None
         proxy = {"http": self.http_proxy, "https": self.https_proxy}.get(url.scheme)
         host = f".{url.host}".lower()
         direct = any(name == "*" or host.endswith(f".{name.lower().lstrip('.')}") for name in self.no_proxy)
@@ -83,8 +85,9 @@ def open_session(
     At most 256 connections, 64 of them to one host. Names are looked up by *resolver*, else as this machine does.
 
     Raises:
-        SettingsInvalid: the certificates of *reach* cannot be read, or its proxies are none.
+        SettingsInvalid: the certificates of *reach* cannot be read, its proxies are none, or its times are up.
     """
+    _check(reach)
     return aiohttp.ClientSession(
         connector=_GuardedConnector(policy, reach, resolver),
         headers={"User-Agent": f"swell/{version('swell')}", "Accept-Encoding": "identity"},
@@ -254,9 +257,6 @@ class _GuardedConnector(aiohttp.TCPConnector):
             ssl=_trusting(reach.ca_file),
             resolver=resolver,
         )
-        for proxy in filter(None, (reach.http_proxy, reach.https_proxy)):
-            if URL(proxy).scheme != "http" or not URL(proxy).host:
-                raise SettingsInvalid("SWELL_HTTP_PROXY and SWELL_HTTPS_PROXY are of the form http://host:port")
         self.reach = reach
         self._policy = policy
 
@@ -288,6 +288,15 @@ class _GuardedConnector(aiohttp.TCPConnector):
 
 def _forbidden(url: URL) -> AddressForbidden:
     return AddressForbidden(f"{url.host} has an address that this server must not connect to")
+
+
+def _check(reach: Reach) -> None:
+    for proxy in filter(None, (reach.http_proxy, reach.https_proxy)):
+        if URL(proxy).scheme != "http" or not URL(proxy).host:
+            raise SettingsInvalid("SWELL_HTTP_PROXY and SWELL_HTTPS_PROXY are of the form http://host:port")
+    for name in ("connect_timeout", "answer_timeout", "idle_timeout"):
+        if getattr(reach, name) <= timedelta():
+            raise SettingsInvalid(f"SWELL_{name.upper()} must be longer than nothing")
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:

@@ -52,6 +52,43 @@ async def proxying() -> AsyncIterator[Proxy]:
         server.close()
 
 
+@asynccontextmanager
+async def tunnelling(port: int) -> AsyncIterator[Proxy]:
+    """A proxy whose tunnels all lead to *port* of loopback."""
+    proxy = Proxy()
+    open_: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line, _, headers = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
+        proxy.asked.append(line)
+        proxy.headers.append(headers)
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        for pair in ((reader, back), (there, writer)):
+            open_.add(asyncio.create_task(pumped(*pair)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in open_:
+            task.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
+
+
+async def pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await reader.read(1 << 16):
+            writer.write(piece)
+            await writer.drain()
+    except OSError:
+        pass  # the other end has left
+    finally:
+        writer.close()
+
+
 async def got(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str] | None = None) -> bytes:
     async with await send(session, "GET", url, headers or {}) as response:
         return await read(response, 1000)
@@ -134,6 +171,24 @@ async def test_https_goes_through_a_tunnel(proxy: Proxy) -> None:
 
     assert proxy.asked == ["CONNECT registry.example:443 HTTP/1.1"]
     assert "Bearer abc" not in proxy.headers[0]
+
+
+async def test_a_tunnel_leads_to_the_registry_and_no_further(tmp_path: Path) -> None:
+    """The certificate is the registry's, checked by us: the proxy sees a name and ciphertext."""
+    authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("registry.example").configure_cert(tls)
+    async with serving(tls=tls) as script, tunnelling(script.url.port or 0) as proxy:
+        script.on("/v2/", said(body=b"here"))
+        async with open_session(Policy(), Reach(https_proxy=proxy.url, ca_file=ca_file)) as session:
+            assert await got(session, TARGET.with_scheme("https"), {"Authorization": "Bearer abc"}) == b"here"
+            with pytest.raises(UpstreamFailed, match="no certificate that we trust"):
+                await got(session, URL("https://another.example/"))
+
+    assert proxy.asked == ["CONNECT registry.example:443 HTTP/1.1", "CONNECT another.example:443 HTTP/1.1"]
+    assert script.asked("/v2/") == ["Bearer abc"]
+    assert "Bearer abc" not in "".join(proxy.headers)
 
 
 async def test_a_proxy_that_is_away_says_so() -> None:

@@ -74,8 +74,8 @@ class KeptImages:
         self._now = now
         self._documents: LRUCache[tuple[_Place, Digest], Document] = LRUCache(BYTES, getsizeof=_weight)
         self._repositories: LRUCache[_Place, _Repository] = LRUCache(REPOSITORIES)
-        self._asking: Flights[tuple[str, str], Document] = Flights()
-        self._resolving: Flights[str, Digest] = Flights()
+        self._asking: Flights[tuple[_Place, str], Document] = Flights()
+        self._resolving: Flights[tuple[_Place, str], Digest] = Flights()
 
     def host_name(self, registry: str) -> str:
         return self._upstream.host_name(registry)
@@ -83,7 +83,7 @@ class KeptImages:
     async def head_manifest(self, reference: Reference) -> Digest:
         """The digest of what *reference* names, at most 5 s old unless the registry is in trouble."""
         if reference.digest:
-            return await self._upstream.head_manifest(reference)
+            return await self._watched(reference, self._upstream.head_manifest(reference))
         return (await self._meant(reference))[0]
 
     async def fetch_manifest(self, reference: Reference) -> Document:
@@ -101,7 +101,7 @@ class KeptImages:
             digest, stale = await self._meant(reference)
             document = await self.fetch_manifest(reference.at(digest))
             return structs.replace(document, stale=True) if stale else document
-        return await self._asking.join(("manifest", str(reference)), lambda: self._read_tag(reference))
+        return await self._asking.join(self._key(reference), lambda: self._read_tag(reference))
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
         document = await self._by_digest(
@@ -116,7 +116,7 @@ class KeptImages:
         if tag := self._tag(reference, TAG_SECONDS):
             return tag.digest, False
         try:
-            return await self._resolving.join(str(reference), lambda: self._resolved(reference)), False
+            return await self._resolving.join(self._key(reference), lambda: self._resolved(reference)), False
         except (UpstreamFailed, TooManyRequests) as error:
             if (tag := self._tag(reference, self._stale_seconds)) is None:
                 raise
@@ -156,7 +156,7 @@ class KeptImages:
             return document
 
         try:
-            return await self._asking.join((reference.name, digest), read)
+            return await self._asking.join(self._key(reference.at(digest)), read)
         except (UpstreamFailed, TooManyRequests) as error:
             if known is None or not self._is_shown(reference, self._stale_seconds):
                 raise
@@ -204,6 +204,9 @@ class KeptImages:
         if (found := self._repositories.get(place)) is None:
             found = self._repositories[place] = _Repository()
         return found
+
+    def _key(self, reference: Reference) -> tuple[_Place, str]:
+        return self._place(reference), reference.reference
 
     def _place(self, reference: Reference) -> _Place:
         return reference.name, self._keyring.find(reference)
