@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from registry_proxy.adapters import kept as module
 from registry_proxy.adapters.kept import SHOWN_SECONDS, TAG_SECONDS, KeptImages
 from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamBroken, UpstreamFailed
 from swell.oci.descriptor import Descriptor
@@ -25,6 +26,7 @@ class Registry:
         self.has: dict[str, Document] = {}
         self.asked: list[str] = []
         self.trouble: SwellError | None = None
+        self.silence = 0.0
 
     def host_name(self, registry: str) -> str:
         return f"https://{registry}"
@@ -48,7 +50,7 @@ class Registry:
 
     async def _answer(self, method: str, reference: Reference) -> Document:
         self.asked.append(f"{method} {reference}")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.silence)
         if self.trouble:
             raise self.trouble
         if found := self.has.get(str(reference)):
@@ -184,6 +186,21 @@ async def test_a_registry_in_trouble_is_stood_in_for(
     assert (stale.content, stale.stale) == (document.content, True)
     assert await kept.head_manifest(TAG) == document.digest
     assert not (await kept.fetch_manifest(TAG.at(document.digest))).stale
+
+
+async def test_a_silent_registry_is_waited_for_only_so_long(
+    registry: Registry, kept: KeptImages, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is something to serve: the client behind has less patience than the registry's deadline."""
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    document = registry.push(TAG)
+    await kept.fetch_manifest(TAG)
+    clock.now += SHOWN_SECONDS + 1
+    registry.silence = 60
+
+    async with asyncio.timeout(5):
+        assert (await kept.fetch_manifest(TAG)).stale
+        assert await kept.fetch_manifest(TAG.at(document.digest)) == document
 
 
 async def test_nothing_older_than_told_is_served(registry: Registry, kept: KeptImages, clock: Clock) -> None:

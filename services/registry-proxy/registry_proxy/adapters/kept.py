@@ -5,6 +5,7 @@ repository goes on showing us things: after five minutes without an answer the n
 Where that is in trouble, what was seen before is served, for at most a day, and marked as stale.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -27,6 +28,7 @@ REPOSITORIES = 2000
 TAGS = 256  # of one repository
 TAG_SECONDS = 5  # the gateway keeps what it was told for some seconds more
 SHOWN_SECONDS = 300
+WAIT_SECONDS = 10  # for a registry, where there is something to serve in its stead
 
 A = TypeVar("A")
 _Place = tuple[str, Credentials | None]
@@ -99,8 +101,9 @@ class KeptImages:
         known = self._document(reference, tag.digest) if tag else None
         if tag and (known or self._is_young(tag, TAG_SECONDS)):
             digest, stale = await self._meant(reference)
-            document = await self.fetch_manifest(reference.at(digest))
-            return structs.replace(document, stale=True) if stale else document
+            if stale and known and known.digest == digest:
+                return structs.replace(known, stale=True)
+            return await self.fetch_manifest(reference.at(digest))
         return await self._asking.join(self._key(reference), lambda: self._read_tag(reference))
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
@@ -115,10 +118,12 @@ class KeptImages:
         """What *reference*'s tag means, and whether that is stale."""
         if tag := self._tag(reference, TAG_SECONDS):
             return tag.digest, False
+        tag = self._tag(reference, self._stale_seconds)
         try:
-            return await self._resolving.join(self._key(reference), lambda: self._resolved(reference)), False
-        except (UpstreamFailed, TooManyRequests) as error:
-            if (tag := self._tag(reference, self._stale_seconds)) is None:
+            async with asyncio.timeout(WAIT_SECONDS if tag else None):
+                return await self._resolving.join(self._key(reference), lambda: self._resolved(reference)), False
+        except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
+            if tag is None:
                 raise
             age = round(self._now() - tag.seen)
             log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
@@ -155,13 +160,15 @@ class KeptImages:
             self._keep(reference, document)
             return document
 
+        spare = known if self._is_shown(reference, self._stale_seconds) else None
         try:
-            return await self._asking.join(self._key(reference.at(digest)), read)
-        except (UpstreamFailed, TooManyRequests) as error:
-            if known is None or not self._is_shown(reference, self._stale_seconds):
+            async with asyncio.timeout(WAIT_SECONDS if spare else None):
+                return await self._asking.join(self._key(reference.at(digest)), read)
+        except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
+            if spare is None:
                 raise
             log.warning("kept document served", reference=str(reference.at(digest)), error=str(error))
-            return known
+            return spare
 
     async def _watched(self, reference: Reference, question: Coroutine[Any, Any, A]) -> A:
         """The answer to *question*; what the registry shows or refuses counts for what we keep."""
