@@ -8,6 +8,7 @@ import asyncio
 import re
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,8 @@ PIECE = 1 << 20
 Data = bytes | AsyncIterable[bytes]
 """The body of a request."""
 
+DRIP_SECONDS = 60
+SLOWEST = 1024  # bytes a second
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_HOPS = 10
 
@@ -196,11 +199,11 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
     Reads no further ahead than two MiB.
 
     Raises:
-        UpstreamFailed: it breaks off, or nothing comes for 60 s.
+        UpstreamFailed: it breaks off, nothing comes for the idle timeout, or less than 1 KiB/s while we wait a minute.
     """
     enough, gathered, size = 1, list[bytes](), 0
     with translated(response.url):
-        async for piece in response.content.iter_any():
+        async for piece in _flowing(response):
             gathered.append(piece)
             size += len(piece)
             if size >= enough:
@@ -208,6 +211,20 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
                 enough, gathered, size = min(2 * size, PIECE), [], 0
     if gathered:
         yield b"".join(gathered)
+
+
+async def _flowing(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """What comes of *response*; the time that our own reader takes does not count against the upstream."""
+    waited, received, started = 0.0, 0, time.monotonic()
+    async for piece in response.content.iter_any():
+        waited += time.monotonic() - started
+        received += len(piece)
+        if waited > DRIP_SECONDS:
+            if received < SLOWEST * waited:
+                raise TimeoutError
+            waited, received = 0.0, 0
+        yield piece
+        started = time.monotonic()
 
 
 @contextmanager

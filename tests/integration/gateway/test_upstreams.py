@@ -1,10 +1,12 @@
 """Pulls while upstream registries are in trouble, over HTTP to the gateway and by gRPC to the registry-proxy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp import web
 from msgspec import structs
 from redis.asyncio import Redis
 
@@ -151,3 +153,18 @@ async def test_an_image_that_was_seen_is_served_while_its_registry_is_in_trouble
         assert stale.headers["warning"] == '110 - "Response is Stale"'
         script.on(PATH, good)
         assert "warning" not in (await door.pull(script.authority)).headers
+
+
+async def test_two_hundred_clients_of_one_new_image_are_one_to_its_registry(script: Script, door: Door) -> None:
+    """A workflow starts its tasks at once, each with a token of its own; registries count requests."""
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return good(request)  # type: ignore[return-value]
+
+    script.on(PATH, slow)
+
+    answers = await asyncio.gather(*(door.pull(script.authority) for _ in range(200)))
+
+    assert {(answer.status, answer.body) for answer in answers} == {(200, MANIFEST)}
+    assert len(script.seen) == 1

@@ -8,7 +8,7 @@ from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell import outbound
-from swell.errors import AddressForbidden, UpstreamFailed
+from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
 from swell.oci.reference import parse_reference
 from swell.outbound import Policy, follow, open_session, pieces, read, send
 from swell.registry.credentials import Credentials, Keyring
@@ -196,6 +196,42 @@ async def test_reading_slowly_holds_the_upstream_back(script: Script, session: a
         assert sent < size // 2
         response.close()
         await body.aclose()
+
+
+async def test_a_body_that_drips_is_given_up(
+    script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no silence, and would hold a connection for ever; the minute is shortened here."""
+    monkeypatch.setattr(outbound, "DRIP_SECONDS", 0.2)
+    script.on("/a", dripping)
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        with pytest.raises(UpstreamSlow, match="does not answer in time"):
+            async with asyncio.timeout(10):
+                [piece async for piece in pieces(response)]
+
+
+async def test_a_reader_that_takes_its_time_is_not_held_against_the_upstream(
+    script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients may be slow; the upstream has sent all that it was asked for."""
+    monkeypatch.setattr(outbound, "DRIP_SECONDS", 0.2)
+    script.on("/a", said(body=b"here"))
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        body = pieces(response)
+        assert await anext(body) == b"here"
+        await asyncio.sleep(0.3)
+        assert [piece async for piece in body] == []
+
+
+async def dripping(request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+    response = aiohttp.web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(1000):
+        await response.write(b".")
+        await asyncio.sleep(0.02)
+    return response
 
 
 async def test_a_slow_body_is_handed_on_as_it_comes(script: Script, session: aiohttp.ClientSession) -> None:

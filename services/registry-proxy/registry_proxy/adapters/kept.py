@@ -136,7 +136,7 @@ class KeptImages:
 
     async def _read_tag(self, reference: Reference) -> Document:
         document = await self._watched(reference, self._upstream.fetch_manifest(reference))
-        self._keep(reference, document)
+        self._keep(reference, document.digest, document)
         self._keep_tag(reference, document.digest)
         return document
 
@@ -157,7 +157,7 @@ class KeptImages:
                 await self._watched(reference, look())
                 return known
             document = await self._watched(reference, fetch())
-            self._keep(reference, document)
+            self._keep(reference, digest, document)
             return document
 
         spare = known if self._is_shown(reference, self._stale_seconds) else None
@@ -188,9 +188,10 @@ class KeptImages:
         document = self._documents.get((self._place(reference), digest))
         return structs.replace(document) if document else None
 
-    def _keep(self, reference: Reference, document: Document) -> None:
+    def _keep(self, reference: Reference, digest: Digest, document: Document) -> None:
+        """Keep *document* under *digest*, which the upstream has found right."""
         if _weight(document) <= self._documents.maxsize:
-            self._documents[self._place(reference), document.digest] = structs.replace(document)
+            self._documents[self._place(reference), digest] = structs.replace(document)
 
     def _tag(self, reference: Reference, seconds: float) -> _Tag | None:
         """What *reference*'s tag meant at most *seconds* ago."""
