@@ -1,6 +1,7 @@
 """How fast manifests are answered: warm beside registries that give the same one, cold beside the upstream."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from statistics import median
 
@@ -60,7 +61,7 @@ async def manifest_by_digest(place: Place) -> list[Result]:
 
 
 async def cold_manifest(place: Place) -> list[Result]:
-    """The first question under a new token, by turns with the same question to the upstream."""
+    """The first question under a new token for an image that nobody has seen, and the same to the upstream."""
     await _cold(place)
     rounds = []
     for _ in range(ROUNDS):
@@ -71,8 +72,10 @@ async def cold_manifest(place: Place) -> list[Result]:
 
 async def _cold(place: Place) -> tuple[float, float]:
     """Milliseconds of the upstream's answer and of ours."""
-    ours = place.through(await place.token(), "manifests")
-    peer = place.path(place.registry, "manifests")
+    tag = f"cold-{uuid.uuid4().hex}"
+    await place.tag_another(tag)
+    ours = place.through(await place.token(tag=tag), "manifests", reference=tag)
+    peer = place.path(place.registry, "manifests", reference=tag)
     return await _ms(place, peer, ACCEPT | place.login), await _ms(place, ours, ACCEPT)
 
 

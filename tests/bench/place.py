@@ -1,5 +1,6 @@
 """Where it is measured: a stack of its own on free ports, a base image in its registry, and ways to talk to both."""
 
+import json
 import os
 import tempfile
 from base64 import b64encode
@@ -47,9 +48,9 @@ class Place(Struct, frozen=True, kw_only=True):
         known = self.stack.registry
         return {"Authorization": "Basic " + b64encode(f"{known.username}:{known.password}".encode()).decode()}
 
-    def image(self, repository: str = BASE) -> str:
-        """The name of *repository*'s one image, as clients and builds have it."""
-        return f"{self.stack.registry.address}/{repository}:{_TAG}"
+    def image(self, repository: str = BASE, tag: str = _TAG) -> str:
+        """The name of *repository*'s image, as clients and builds have it."""
+        return f"{self.stack.registry.address}/{repository}:{tag}"
 
     def path(self, registry: str, kind: str, repository: str = BASE, reference: str = _TAG) -> str:
         """Where *registry*, a base URL, has *reference*; *kind* is manifests or blobs."""
@@ -65,13 +66,21 @@ class Place(Struct, frozen=True, kw_only=True):
             answered: dict[str, Any] = await answer.json()
             return answered
 
-    async def token(self, repository: str = BASE) -> str:
+    async def token(self, repository: str = BASE, tag: str = _TAG) -> str:
         """A new token for *repository*'s image as it is."""
-        return str((await self.submit(containerImage=self.image(repository)))["containerToken"])
+        return str((await self.submit(containerImage=self.image(repository, tag)))["containerToken"])
 
     async def manifest(self, repository: str) -> bytes:
         """The manifest of *repository*'s image, from the registry itself."""
         return await self.get(self.path(self.registry, "manifests", repository), ACCEPT | self.login)
+
+    async def tag_another(self, tag: str) -> None:
+        """Push a manifest that nobody has seen as *tag* of the base image's repository: the base image, and a word."""
+        fields = json.loads(await self.manifest(BASE))
+        content = json.dumps(fields | {"annotations": {"tag": tag}}).encode()
+        headers = {"Content-Type": fields["mediaType"]} | self.login
+        async with self.http.put(self.path(self.registry, "manifests", reference=tag), data=content, headers=headers):
+            pass
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
         """The body of *url*; raises aiohttp.ClientResponseError for an error."""

@@ -1,14 +1,21 @@
 """What the guard lets through."""
 
+import socket
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from yarl import URL
 
+from swell.addresses import is_public, looks_public
 from swell.errors import AddressForbidden
-from swell.outbound import Policy, is_public, open_session, send
+from swell.outbound import Policy, Reach, open_session, send
+from swell.settings import SettingsInvalid
 
 FORBIDDEN = [
     "0.0.0.0",
@@ -90,6 +97,174 @@ def test_an_ipv4_address_inside_a_nat64_one_counts_as_itself(address: IPv4Addres
 def test_an_allowed_host_is_matched_as_a_whole(allowed: str, url: str, expected: bool) -> None:
     """A name that merely contains an allowed one is somebody else's."""
     assert Policy(frozenset({allowed})).allows(URL(url)) is expected
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url"),
+    [
+        ("registry.corp", "https://registry.corp./v2/"),
+        ("registry.corp", "https://sub.registry.corp/v2/"),
+        ("registry.corp", "https://registry.corp%2eevil.org/v2/"),
+        ("registry.corp:5000", "https://registry.corp:50001/v2/"),
+        ("registry.corp:5000", "https://registry.corp/v2/"),
+        ("10.0.0.1", "https://10.0.0.1.evil.org/v2/"),
+        ("10.0.0.1", "https://10.0.0.10/v2/"),
+        ("10.0.0.1", "https://0xa000001/v2/"),
+        ("::1", "https://[::1]/v2/"),
+    ],
+)
+def test_an_allowed_host_opens_nothing_else(allowed: str, url: str) -> None:
+    """Neither another port nor another spelling."""
+    assert not Policy(frozenset({allowed})).allows(URL(url))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(f"[{address}]" if ":" in address else address for address in FORBIDDEN if "%" not in address),
+        "localhost",
+        "localhost.",
+        "sub.localhost",
+        "registry",
+        "metadata.google.internal",
+        "METADATA.Google.Internal.",
+        "printer.local",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "127.1",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "evil.org.127",
+    ],
+)
+def test_a_name_for_a_proxy_to_resolve_must_look_public(host: str) -> None:
+    """What resolvers read as numbers, and what only a local network knows, is not asked of the operator's proxy."""
+    assert not looks_public(URL(f"http://{host}/").host or "")
+
+
+@pytest.mark.parametrize("host", ["quay.io", "1password.com", "ghcr.io.", "8.8.8.8", "2606:4700:4700::1111"])
+def test_a_public_looking_name_is_asked_of_the_proxy(host: str) -> None:
+    """More cannot be known: the proxy resolves it, and its operator's rules decide."""
+    assert looks_public(host)
+
+
+@given(st.ip_addresses())
+def test_a_proxy_is_asked_for_no_literal_that_we_would_not_connect_to(address: IPv4Address | IPv6Address) -> None:
+    """The way through a proxy is no wider than the direct one."""
+    assert looks_public(str(address)) == is_public(str(address))
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "expected"),
+    [
+        ((), "http://quay.io/", "http://proxy:1"),
+        ((), "https://quay.io/", "http://proxy:2"),
+        (("quay.io",), "https://quay.io/", None),
+        (("quay.io",), "https://cdn.QUAY.io/", None),
+        ((".quay.io",), "https://cdn.quay.io/", None),
+        (("quay.io",), "https://notquay.io/", "http://proxy:2"),
+        (("*",), "https://quay.io/", None),
+        ((), "http://localhost:9500/", None),
+        ((), "http://127.0.0.1:9500/", None),
+    ],
+)
+def test_a_proxy_is_asked_unless_it_is_told_otherwise(
+    no_proxy: tuple[str, ...], url: str, expected: str | None
+) -> None:
+    """As other programs read these settings."""
+    reach = Reach(http_proxy="http://proxy:1", https_proxy="http://proxy:2", no_proxy=no_proxy)
+
+    assert reach.proxy_for(URL(url)) == (URL(expected) if expected else None)
+
+
+@pytest.mark.parametrize("proxy", ["proxy:3128", "https://proxy:3128", "socks5://proxy", "http://"])
+async def test_a_proxy_that_is_none_stops_the_service(proxy: str) -> None:
+    """At its start, and not at the first pull."""
+    with pytest.raises(SettingsInvalid, match="SWELL_HTTPS_PROXY"):
+        open_session(Policy(), Reach(https_proxy=proxy))
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "answer_timeout", "idle_timeout"])
+async def test_no_time_at_all_stops_the_service(name: str) -> None:
+    """Else nothing could ever be reached."""
+    with pytest.raises(SettingsInvalid, match=f"SWELL_{name.upper()}"):
+        open_session(Policy(), structs.replace(Reach(), **{name: timedelta(0)}))
+
+
+async def test_a_file_without_certificates_stops_the_service(tmp_path: Path) -> None:
+    """The message names the variable."""
+    (tmp_path / "ca.pem").write_text("nonsense")
+
+    for name in ("ca.pem", "absent.pem"):
+        with pytest.raises(SettingsInvalid, match="SWELL_CA_FILE"):
+            open_session(Policy(), Reach(ca_file=tmp_path / name))
+
+
+class Resolver(AbstractResolver):
+    """Says that every name has *addresses*."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        families = {4: socket.AF_INET, 6: socket.AF_INET6}
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=families[ip_address(address).version],
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self.addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+private = st.one_of(
+    st.sampled_from([address for address in FORBIDDEN if "%" not in address]),
+    st.ip_addresses().map(str).filter(lambda address: not is_public(address)),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(private, min_size=1, max_size=4))
+async def test_a_name_is_worth_its_addresses(addresses: list[str]) -> None:
+    """However many it has: no socket is opened for any that is not public."""
+    async with open_session(Policy(frozenset({"other.example"})), resolver=Resolver(*addresses)) as session:
+        with pytest.raises(AddressForbidden):
+            await send(session, "GET", URL("http://registry.example/"), {})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433:9",
+        "0x7f000001:9",
+        "0x7f.1:9",
+        "127.1:9",
+        "0177.0.0.1:9",
+        "127。0。0。1:9",
+        "１２７.０.０.１:9",
+        "①②⑦.⓪.⓪.①:9",
+        "localhost:9",
+        "LOCALHOST:9",
+        "[::ffff:7f00:1]:9",
+        "[64:ff9b::7f00:1]:9",
+        "[2002:7f00:1::]:9",
+    ],
+)
+async def test_no_spelling_of_this_machine_gets_through(host: str) -> None:
+    """What the resolver makes of it is what counts."""
+    async with open_session(Policy()) as session:
+        with pytest.raises(AddressForbidden):
+            await send(session, "GET", URL(f"http://{host}/"), {})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9", "169.254.169.254", "0.0.0.0:9"])

@@ -157,6 +157,24 @@ class UpstreamFailed(SwellError):
     advice = "Try again; if it stays, the registry named in the message is the place to look."
 
 
+class UpstreamBroken(UpstreamFailed):
+    """The upstream cannot be reached, or broke off its answer."""
+
+
+class UpstreamSlow(UpstreamFailed):
+    """The upstream did not answer in time."""
+
+    code, status, side = "UPSTREAM_FAILED", 504, Side.UPSTREAM
+    advice = "Try again in some minutes; if it stays, the registry named in the message is the place to look."
+
+
+class UpstreamDown(UpstreamFailed):
+    """The upstream has failed several times in a row, and is left alone for some seconds."""
+
+    code, status, side = "UPSTREAM_FAILED", 503, Side.UPSTREAM
+    advice = "Wait as long as Retry-After says."
+
+
 class Unavailable(SwellError):
     """A part of this server cannot be reached just now."""
 

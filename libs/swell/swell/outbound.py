@@ -7,54 +7,34 @@ redirect nor a name that changes its address gets around it. Redirects are follo
 import asyncio
 import re
 import socket
+import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from importlib.metadata import version
-from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.tracing import Trace
 from msgspec import Struct
 from yarl import URL
 
-from swell.errors import AddressForbidden, UpstreamFailed
+from swell.addresses import is_loopback, is_public, looks_public
+from swell.errors import AddressForbidden, UpstreamBroken, UpstreamFailed, UpstreamSlow
+from swell.settings import SettingsInvalid
 
 PIECE = 1 << 20
 Data = bytes | AsyncIterable[bytes]
 """The body of a request."""
 
-HEADERS_SECONDS = 30
+DRIP_SECONDS = 60
+SLOWEST = 1024  # bytes a second
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_HOPS = 10
 
-# IANA's special-purpose registries, and the two clouds whose metadata service has an address that looks public.
-_REFUSED = [
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "168.63.129.16/32",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/3",
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-    )
-]
-_GLOBAL_UNICAST = ip_network("2000::/3")
-_NAT64 = ip_network("64:ff9b::/96")
 _LOCATION = re.compile(r"[!-~]+")
 
 
@@ -68,25 +48,57 @@ class Policy(Struct, frozen=True):
         return host in self.allowed_hosts or f"{host}:{url.port}" in self.allowed_hosts
 
 
-def is_public(address: str) -> bool:
-    """Whether *address* is one of the public internet; an IPv4 address inside a NAT64 one counts as itself."""
-    found = ip_address(address)
-    if found in _NAT64:
-        found = IPv4Address(int(found) & 0xFFFFFFFF)
-    if found.version == 6 and found not in _GLOBAL_UNICAST:
-        return False
-    return not any(found in network for network in _REFUSED)
+class Reach(Struct, frozen=True, kw_only=True):
+    """How this service gets to other people's servers: settings, each as SWELL_<FIELD>.
+
+    `ca_file` holds certificates (PEM) that are trusted beside the system's. `http_proxy` and `https_proxy` are asked
+    for addresses of those schemes, unless `no_proxy` names the host or a domain above it. The environment's own
+    variables of these names do not count.
+
+    The timeouts are for a connection, for an answer's headers with all redirects and repetitions before them, and for
+    a silence within a body.
+    """
+
+    ca_file: Path | None = None
+    http_proxy: str | None = None
+    https_proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
+    connect_timeout: timedelta = timedelta(seconds=10)
+    answer_timeout: timedelta = timedelta(seconds=30)
+    idle_timeout: timedelta = timedelta(seconds=60)
+
+    def proxy_for(self, url: URL) -> URL | None:
+        """The one to ask for *url*; None to go there directly, as to this machine always."""
+        if is_loopback(url.host or ""):
+            return None
+        proxy = {"http": self.http_proxy, "https": self.https_proxy}.get(url.scheme)
+        host = f".{url.host}".lower()
+        direct = any(name == "*" or host.endswith(f".{name.lower().lstrip('.')}") for name in self.no_proxy)
+        return URL(proxy) if proxy and not direct else None
 
 
-def open_session(policy: Policy) -> aiohttp.ClientSession:
+DIRECT = Reach()
+
+
+def open_session(
+    policy: Policy, reach: Reach = DIRECT, *, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
     """A session whose every connection keeps to *policy*; bytes come as they were sent, nothing is remembered.
 
-    Connecting takes at most 10 s, a silence within a body at most 60 s; 256 connections, 64 of them to one host.
+    At most 256 connections, 64 of them to one host. Names are looked up by *resolver*, else as this machine does.
+
+    Raises:
+        SettingsInvalid: the certificates of *reach* cannot be read, its proxies are none, or its times are up.
     """
+    _check(reach)
     return aiohttp.ClientSession(
-        connector=_GuardedConnector(policy),
+        connector=_GuardedConnector(policy, reach, resolver),
         headers={"User-Agent": f"swell/{version('swell')}", "Accept-Encoding": "identity"},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60),
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=reach.connect_timeout.total_seconds(),
+            sock_read=reach.idle_timeout.total_seconds(),
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
@@ -95,18 +107,31 @@ def open_session(policy: Policy) -> aiohttp.ClientSession:
     )
 
 
+def reach_of(session: aiohttp.ClientSession) -> Reach:
+    """What *session* was opened with."""
+    return session.connector.reach if isinstance(session.connector, _GuardedConnector) else DIRECT
+
+
 async def send(
-    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    data: Data | None = None,
+    seconds: float | None = None,
 ) -> aiohttp.ClientResponse:
-    """Ask once and wait at most 30 s for the answer's headers; a redirect is an answer like others.
+    """Ask once and wait at most *seconds*, else the answer timeout, for the headers; a redirect is an answer, too.
 
     Raises:
         AddressForbidden: the policy forbids the address that *url* leads to.
         UpstreamFailed: nobody there, or no sense in the answer.
     """
+    reach = reach_of(session)
     with translated(url):
-        async with asyncio.timeout(HEADERS_SECONDS):
-            return await session.request(method, url, headers=headers, data=data, allow_redirects=False)
+        async with asyncio.timeout(seconds or reach.answer_timeout.total_seconds()):
+            return await session.request(
+                method, url, headers=headers, data=data, allow_redirects=False, proxy=reach.proxy_for(url)
+            )
 
 
 async def follow(
@@ -157,12 +182,15 @@ async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         UpstreamFailed: it breaks off, or is longer than *limit* bytes.
     """
     body = bytearray()
-    async for piece in pieces(response):
-        body += piece
-        if len(body) > limit:
-            response.close()
-            raise UpstreamFailed(f"{response.url.authority} sends more than {limit} bytes")
-    return bytes(body)
+    if (response.content_length or 0) <= limit:
+        async for piece in pieces(response):
+            body += piece
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    response.close()
+    raise UpstreamFailed(f"{response.url.authority} sends more than {limit} bytes")
 
 
 async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
@@ -171,11 +199,11 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
     Reads no further ahead than two MiB.
 
     Raises:
-        UpstreamFailed: it breaks off, or nothing comes for 60 s.
+        UpstreamFailed: it breaks off, nothing comes for the idle timeout, or less than 1 KiB/s while we wait a minute.
     """
     enough, gathered, size = 1, list[bytes](), 0
     with translated(response.url):
-        async for piece in response.content.iter_any():
+        async for piece in _flowing(response):
             gathered.append(piece)
             size += len(piece)
             if size >= enough:
@@ -185,28 +213,46 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None
         yield b"".join(gathered)
 
 
+async def _flowing(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """What comes of *response*; the time that our own reader takes does not count against the upstream."""
+    waited, received, started = 0.0, 0, time.monotonic()
+    async for piece in response.content.iter_any():
+        waited += time.monotonic() - started
+        received += len(piece)
+        if waited > DRIP_SECONDS:
+            if received < SLOWEST * waited:
+                raise TimeoutError
+            waited, received = 0.0, 0
+        yield piece
+        started = time.monotonic()
+
+
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
     """Turn what goes wrong while talking to *url* into a sentence that names the host and no more."""
     try:
         yield
+    except aiohttp.InvalidURL as error:
+        raise AddressForbidden(f"{url.authority} is no address that this server connects to") from error
     except aiohttp.ClientConnectorDNSError as error:
-        raise UpstreamFailed(f"there is no host {url.host}") from error
+        raise UpstreamBroken(f"there is no host {url.host}") from error
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         raise UpstreamFailed(f"{url.authority} has no certificate that we trust") from error
+    except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+        raise UpstreamBroken(f"the proxy does not lead to {url.authority}") from error
     except TimeoutError as error:
-        raise UpstreamFailed(f"{url.authority} does not answer in time") from error
+        raise UpstreamSlow(f"{url.authority} does not answer in time") from error
     except aiohttp.ClientConnectorError as error:
-        raise UpstreamFailed(f"{url.authority} cannot be reached") from error
+        raise UpstreamBroken(f"{url.authority} cannot be reached") from error
     except aiohttp.ClientError as error:
-        raise UpstreamFailed(f"{url.authority} broke off its answer, or sent none that we can read") from error
+        raise UpstreamBroken(f"{url.authority} broke off its answer, or sent none that we can read") from error
 
 
 def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() != "authorization"}
 
 
-_asked: ContextVar[URL] = ContextVar("asked")
+_asked: ContextVar[URL | None] = ContextVar("asked")  # None: the operator's proxy
 
 
 class _RefusedError(OSError):
@@ -216,11 +262,19 @@ class _RefusedError(OSError):
 class _GuardedConnector(aiohttp.TCPConnector):
     """Ties each connection to the URL it is opened for, so that an allowed host lends its address to no other name.
 
-    Connections are pooled by scheme, host and port: a request never gets one that was opened for another name.
+    Connections are pooled by scheme, host, port and proxy: a request never gets one that was opened for another name.
+    A proxy resolves names itself; all that can be checked then is how the name looks.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        super().__init__(socket_factory=self._open_socket, limit=256, limit_per_host=64)
+    def __init__(self, policy: Policy, reach: Reach, resolver: AbstractResolver | None) -> None:
+        super().__init__(
+            socket_factory=self._open_socket,
+            limit=256,
+            limit_per_host=64,
+            ssl=_trusting(reach.ca_file),
+            resolver=resolver,
+        )
+        self.reach = reach
         self._policy = policy
 
     async def connect(
@@ -229,18 +283,45 @@ class _GuardedConnector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's)
     ) -> aiohttp.connector.Connection:
-        token = _asked.set(req.url)
+        if req.proxy and not (looks_public(req.url.host or "") or self._policy.allows(req.url)):
+            raise _forbidden(req.url)
+        token = _asked.set(None if req.proxy else req.url)
         try:
             return await super().connect(req, traces, timeout)
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, _RefusedError):
-                raise AddressForbidden(f"{req.url.host} has an address that this server must not connect to") from None
+                raise _forbidden(req.url) from None
             raise
         finally:
             _asked.reset(token)
 
     def _open_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, where = address
-        if not (is_public(str(where[0])) or self._policy.allows(_asked.get())):
+        asked = _asked.get()
+        if not (asked is None or is_public(str(where[0])) or self._policy.allows(asked)):
             raise _RefusedError("refused by policy")
         return socket.socket(family, kind, protocol)
+
+
+def _forbidden(url: URL) -> AddressForbidden:
+    return AddressForbidden(f"{url.host} has an address that this server must not connect to")
+
+
+def _check(reach: Reach) -> None:
+    for proxy in filter(None, (reach.http_proxy, reach.https_proxy)):
+        if URL(proxy).scheme != "http" or not URL(proxy).host:
+            raise SettingsInvalid("SWELL_HTTP_PROXY and SWELL_HTTPS_PROXY are of the form http://host:port")
+    for name in ("connect_timeout", "answer_timeout", "idle_timeout"):
+        if getattr(reach, name) <= timedelta():
+            raise SettingsInvalid(f"SWELL_{name.upper()} must be longer than nothing")
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """The system's certificates, and those in *ca_file*."""
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsInvalid(f"SWELL_CA_FILE: {ca_file} holds no certificates that can be read") from error
+    return context

@@ -17,6 +17,7 @@ from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildJob
 from swell.outbound import Policy, open_session
+from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
@@ -37,7 +38,7 @@ async def main(settings: Settings) -> None:
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
-        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
+        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         engine = await opened.enter_async_context(BuildahEngine.open(settings))
         building = Building(
             engine,
@@ -65,7 +66,8 @@ def pusher(session: ClientSession, settings: Settings) -> RegistryClient:
     """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
     file = settings.push_auth_file
     keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
-    return RegistryClient(session, keyring, frozenset(settings.insecure_registries), actions="pull,push")
+    insecure, aws = frozenset(settings.insecure_registries), AwsLogins(session, settings)
+    return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)
 
 
 if __name__ == "__main__":

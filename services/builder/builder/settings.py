@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from msgspec import Struct
+from swell.registry.settings import RegistrySettings
 
 
 class Isolation(StrEnum):
@@ -17,7 +17,7 @@ class Isolation(StrEnum):
     """Files alone: steps see this machine's processes and network. Only where containers cannot run."""
 
 
-class EngineSettings(Struct, frozen=True, kw_only=True):
+class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """What the buildah engine must know; sizes are bytes."""
 
     workspace: Path

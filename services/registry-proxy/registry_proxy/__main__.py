@@ -4,7 +4,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+from msgspec import structs
+
 from registry_proxy.adapters.documents import RedisDocuments
+from registry_proxy.adapters.kept import KeptImages
 from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.logins import Logins
 from registry_proxy.adapters.turns import RedisTurns
@@ -23,6 +26,7 @@ from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.outbound import Policy, open_session
+from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
@@ -42,13 +46,17 @@ async def main(settings: Settings) -> None:
         kept = await opened.enter_async_context(
             objects.connect(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key, BUCKET)
         )
-        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
-        upstream = RegistryUpstream(session, keyring(settings), settings.insecure_registries)
+        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+        keys = keyring(settings)
+        upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
+        kept_images = KeptImages(upstream, keys, settings.stale_age)
         documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
-        pulls = Pulls(upstream, documents, Layers(session, upstream, blobs), RedisTurns(state))
+        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs), RedisTurns(state))
         images = ImagesHandler(pulls, settings.data_url.rstrip("/"), key)
-        registries = RegistriesHandler(Logins(session, settings.insecure_registries))
-        inspecting = InspectJobs(Inspecting(upstream), nats)
+        registries = RegistriesHandler(
+            Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
+        )
+        inspecting = InspectJobs(Inspecting(kept_images), nats)
         app = BlobsApp(Deliveries(documents, blobs, upstream), key)
         await opened.enter_async_context(listening(app, address(settings.data_listen)))
         await opened.enter_async_context(
@@ -62,6 +70,11 @@ async def main(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspecting.take, slots=slots, drain=DRAIN))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls).take, slots=16))
+
+
+def without_keys(settings: Settings) -> Settings:
+    """What may be done on a user's word."""
+    return structs.replace(settings, aws_access_key_id="", aws_secret_access_key="", aws_session_token=None)
 
 
 def keyring(settings: Settings) -> Keyring:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from registry_proxy.domain.augment import augment, augment_index, choose
 from registry_proxy.domain.link import Origin
@@ -211,10 +211,11 @@ class Pulls:
         added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
         await asyncio.gather(*(self._layers.ensure(layer) for layer in added))
         manifest = await self._upstream.fetch_manifest(pull.image)
-        source = manifest.digest
+        source, stale = manifest.digest, manifest.stale
         if not pull.container_config.is_empty:
             manifest = await self._augmented(pull, manifest)
-        return await self._documents.put_root(pull.token, manifest, source, pull.expires)
+        root = await self._documents.put_root(pull.token, manifest, source, pull.expires)
+        return structs.replace(root, stale=stale) if stale else root
 
     async def _augmented(self, pull: Pull, document: Document) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""

@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import os
+import socket
+import ssl
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import bcrypt
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from minio import Minio
 from msgspec import Struct
 from yarl import URL
@@ -58,20 +61,49 @@ class Script:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Script]:
+async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
     """A `Script` on a free port of loopback."""
     script = Script()
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", script.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0, ssl_context=tls)
     await site.start()
-    script.url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    script.url = URL(f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}")
     try:
         yield script
     finally:
         await runner.cleanup()
+
+
+class Names(AbstractResolver):
+    """A resolver that knows what a test tells it: each name's addresses and ports, in order; `asked` are the names."""
+
+    def __init__(self, names: dict[str, list[tuple[str, int]]]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        if host not in self.names:
+            raise OSError(None, "no such name")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=there or port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, there in self.names[host]
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def said(

@@ -6,9 +6,13 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from swell.errors import AddressForbidden, UpstreamFailed
+from registry_proxy.adapters.upstream import RegistryUpstream
+from swell import outbound
+from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
+from swell.oci.reference import parse_reference
 from swell.outbound import Policy, follow, open_session, pieces, read, send
-from tests.integration.registry_proxy.support import Script, broken_off, said
+from swell.registry.credentials import Credentials, Keyring
+from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving
 
 SECRET = {"Authorization": "Basic c2VjcmV0"}
 
@@ -31,6 +35,56 @@ async def test_a_redirect_to_a_forbidden_address_is_refused(script: Script) -> N
     async with open_session(Policy(frozenset({script.authority}))) as session:
         with pytest.raises(AddressForbidden):
             await follow(session, "GET", script.url / "layer", {})
+
+
+async def test_a_name_is_connected_to_where_it_may_be_and_nowhere_else(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its addresses is private, another public, which 127.0.0.2 stands in for here."""
+    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.2")
+    async with serving("127.0.0.2") as public:
+        addresses = [("127.0.0.1", script.url.port or 0), ("127.0.0.2", public.url.port or 0)]
+        public.on("/a", said(body=b"here"))
+        async with (
+            open_session(Policy(), resolver=Names({"both.example": addresses})) as session,
+            await send(session, "GET", URL("http://both.example/a"), {}) as response,
+        ):
+            assert await read(response, 10) == b"here"
+
+    assert not script.seen
+
+
+async def test_a_name_that_changes_its_address_is_checked_again(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: public when it is looked at, private when it is used. Here the look is the use."""
+    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.2")
+    async with serving("127.0.0.2") as public:
+        names = Names({"moving.example": [("127.0.0.2", public.url.port or 0)]})
+        public.on("/a", said(Connection="close"))
+        async with open_session(Policy(), resolver=names) as session:
+            async with await send(session, "GET", URL("http://moving.example/a"), {}):
+                pass
+            names.names["moving.example"] = [("127.0.0.1", script.url.port or 0)]
+            assert isinstance(session.connector, aiohttp.TCPConnector)
+            session.connector.clear_dns_cache()
+            with pytest.raises(AddressForbidden):
+                await send(session, "GET", URL("http://moving.example/a"), {})
+
+    assert len(names.asked) == 2
+    assert not script.seen
+
+
+async def test_a_realm_at_a_forbidden_address_is_not_asked(script: Script, other: Script) -> None:
+    """It is the registry that names it, and credentials would go there."""
+    script.on("/v2/team/tool/manifests/1", said(401, WWW_Authenticate=f'Bearer realm="{other.url}/token"'))
+    keyring = Keyring({script.authority: Credentials("me", "secret")})
+
+    async with open_session(Policy(frozenset({script.authority}))) as session:
+        with pytest.raises(AddressForbidden):
+            await RegistryUpstream(session, keyring).fetch_manifest(parse_reference(f"{script.authority}/team/tool:1"))
+
+    assert not other.seen
 
 
 async def test_credentials_stay_with_their_origin(
@@ -142,6 +196,42 @@ async def test_reading_slowly_holds_the_upstream_back(script: Script, session: a
         assert sent < size // 2
         response.close()
         await body.aclose()
+
+
+async def test_a_body_that_drips_is_given_up(
+    script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no silence, and would hold a connection for ever; the minute is shortened here."""
+    monkeypatch.setattr(outbound, "DRIP_SECONDS", 0.2)
+    script.on("/a", dripping)
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        with pytest.raises(UpstreamSlow, match="does not answer in time"):
+            async with asyncio.timeout(10):
+                [piece async for piece in pieces(response)]
+
+
+async def test_a_reader_that_takes_its_time_is_not_held_against_the_upstream(
+    script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients may be slow; the upstream has sent all that it was asked for."""
+    monkeypatch.setattr(outbound, "DRIP_SECONDS", 0.2)
+    script.on("/a", said(body=b"here"))
+
+    async with await send(session, "GET", script.url / "a", {}) as response:
+        body = pieces(response)
+        assert await anext(body) == b"here"
+        await asyncio.sleep(0.3)
+        assert [piece async for piece in body] == []
+
+
+async def dripping(request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+    response = aiohttp.web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(1000):
+        await response.write(b".")
+        await asyncio.sleep(0.02)
+    return response
 
 
 async def test_a_slow_body_is_handed_on_as_it_comes(script: Script, session: aiohttp.ClientSession) -> None:

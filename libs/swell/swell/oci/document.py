@@ -30,11 +30,13 @@ class _Manifest(Struct):
 class Document(Struct, frozen=True, dict=True):
     """A JSON document of an image: `digest` names `content`, `fields` reads it.
 
+    `stale` says that its tag meant it some time ago: the registry is in trouble, and cannot tell what it means now.
     Whatever the bytes are, reading them gives an answer or `ManifestInvalid`, nothing else.
     """
 
     media_type: str
     content: bytes
+    stale: bool = False
 
     def __repr__(self) -> str:
         return f"Document({self.media_type!r}, {self.digest})"

@@ -1,9 +1,8 @@
 """Where registries answer."""
 
-from ipaddress import ip_address
-
 from yarl import URL
 
+from swell.addresses import is_loopback
 from swell.oci.reference import DOCKER_HUB
 
 
@@ -14,11 +13,3 @@ def endpoint(registry: str, insecure: frozenset[str] = frozenset()) -> URL:
     secure = URL(f"https://{registry}")
     plain = is_loopback(secure.host or "") or not insecure.isdisjoint({registry, secure.host})
     return URL(f"http://{registry}") if plain else secure
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

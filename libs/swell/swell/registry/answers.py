@@ -1,6 +1,8 @@
 """What an upstream's refusal means, in our words; its own body and challenges stay with us."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
 
@@ -18,11 +20,20 @@ def failure(status: int, headers: Mapping[str, str], what: str, absent: type[Swe
         case 401 | 403:
             return Denied(f"{what} is not shown to us: the registry answers {status}")
         case 429:
-            return TooManyRequests(f"{what}: the registry takes no more requests for now", retry_after=_wait(headers))
-    return UpstreamFailed(f"{what}: the registry answers {status}")
+            wait = told_wait(headers) or 60
+            return TooManyRequests(f"{what}: the registry takes no more requests for now", retry_after=wait)
+    wait_or_none = told_wait(headers) if status >= 500 else None
+    return UpstreamFailed(f"{what}: the registry answers {status}", retry_after=wait_or_none)
 
 
-def _wait(headers: Mapping[str, str]) -> int:
-    """Seconds to wait; a date or nonsense counts as one minute."""
-    told = headers.get("Retry-After", "")
-    return max(1, min(int(told), LONGEST_WAIT)) if told.isascii() and told.isdigit() else 60
+def told_wait(headers: Mapping[str, str]) -> int | None:
+    """The seconds that `Retry-After` tells to wait, 1 to 3600; None when it tells nothing that makes sense."""
+    told = headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdigit():
+        return max(1, min(int(told[:9]), LONGEST_WAIT))
+    try:
+        until = parsedate_to_datetime(told)
+    except (ValueError, OverflowError):
+        return None
+    left = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(1, min(round(left), LONGEST_WAIT))

@@ -3,12 +3,11 @@
 Source: distribution-spec's token authentication; the realm gives a token for one scope: actions in one repository.
 """
 
-import hashlib
-import hmac
+import asyncio
 import re
-import secrets
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import aiohttp
 import msgspec
@@ -16,18 +15,24 @@ from cachetools import LRUCache, TLRUCache
 from msgspec import Struct
 from yarl import URL
 
-from swell.errors import UpstreamFailed
+from swell.errors import SwellError, UpstreamFailed
 from swell.flights import Flights
+from swell.log import log
 from swell.oci.reference import Reference
-from swell.outbound import follow, read
+from swell.outbound import follow, reach_of, read, translated
 from swell.registry.answers import failure
+from swell.registry.aws import AwsLogins
 from swell.registry.challenge import Challenge, choose, parse_challenges
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.fingerprints import Fingerprints
+from swell.registry.patience import Patience
 
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
 DEFAULT_SECONDS = 60
+LONGEST_SECONDS = 12 * 3600
 SKEW_SECONDS = 10
+YOUNG = 0.75  # the part of a token's life after which the next is fetched, while this one is still shown
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -38,24 +43,38 @@ class _TokenAnswer(Struct):
 
 
 class _Token(Struct, frozen=True):
+    """`young` and `until` are on the monotonic clock."""
+
     header: str
-    seconds: float
+    young: float
+    until: float
 
 
 class Authorizer:
     """Gives the `Authorization` header for a reference: what worked before, or the answer to a challenge.
 
-    Tokens are kept by realm, service, scope and a keyed hash of the whole credentials, as long as the realm says.
+    Tokens are kept by realm, service, scope and the whole credentials, as long as the realm says, and fetched anew some
+    time before that, so that nobody waits.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, keyring: Keyring, actions: str = "pull") -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        keyring: Keyring,
+        patience: Patience,
+        actions: str = "pull",
+        aws: AwsLogins | None = None,
+    ) -> None:
         self._session = session
+        self._patience = patience
         self._actions = actions
+        self._aws = aws
         self._keyring = keyring
-        self._secret = secrets.token_bytes(32)
+        self._fingerprints = Fingerprints()
         self._challenges: LRUCache[str, Challenge] = LRUCache(KEPT)
         self._tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
         self._asking: Flights[bytes, _Token] = Flights()
+        self._ahead: dict[bytes, asyncio.Task[None]] = {}
 
     async def known(self, reference: Reference) -> str | None:
         """What to send at once, from what this registry wanted to see before; None for nothing."""
@@ -82,26 +101,51 @@ class Authorizer:
         return None if answer == refused else answer
 
     async def _answer(self, challenge: Challenge, reference: Reference) -> str | None:
-        credentials = self._keyring.find(reference)
         if challenge.scheme == "basic":
+            credentials = await self._login(reference)
             return credentials.basic if credentials else None
         key = self._key(challenge, reference)
         token = self._tokens.get(key)
         if token is None:
-            token = await self._asking.join(key, lambda: self._ask(challenge, reference, credentials))
-            self._tokens[key] = token
+            return (await self._fetched(key, challenge, reference)).header
+        if token.young <= time.monotonic() and key not in self._ahead:
+            self._ahead[key] = asyncio.create_task(self._renewed_ahead(key, challenge, reference))
         return token.header
 
-    async def _ask(self, challenge: Challenge, reference: Reference, credentials: Credentials | None) -> _Token:
+    async def _renewed_ahead(self, key: bytes, challenge: Challenge, reference: Reference) -> None:
+        try:
+            await self._fetched(key, challenge, reference)
+        except SwellError as error:
+            log.info("token not renewed ahead", registry=reference.registry, error=str(error))
+        finally:
+            del self._ahead[key]
+
+    async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference) -> _Token:
+        token = await self._asking.join(key, lambda: self._ask(challenge, reference))
+        self._tokens[key] = token
+        return token
+
+    async def _login(self, reference: Reference) -> Credentials | None:
+        found = self._keyring.find(reference)
+        return await self._aws.login(reference.registry, found) if found and self._aws else found
+
+    async def _ask(self, challenge: Challenge, reference: Reference) -> _Token:
+        """Within half of the answer timeout: the other half is for what the token is wanted for."""
         query = {"scope": self._scope(reference)}
         if service := challenge.parameters.get("service"):
             query["service"] = service
         url = URL(challenge.parameters["realm"]).extend_query(query)
+        credentials = await self._login(reference)
         headers = {"Authorization": credentials.basic} if credentials else {}
-        async with await follow(self._session, "GET", url, headers) as response:
-            if response.status != 200:
-                raise failure(response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed)
-            return _token(await read(response, TOKEN_BYTES), reference)
+        with translated(url):
+            async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
+                response = await self._patience.ask(url, partial(follow, self._session, "GET", url, headers))
+                async with response:
+                    if response.status != 200:
+                        raise failure(
+                            response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed
+                        )
+                    return _token(await read(response, TOKEN_BYTES), reference)
 
     def _drop(self, key: bytes, refused: str | None) -> None:
         """Forget the token if it is the one that was *refused*; another task may have fetched a new one already."""
@@ -110,10 +154,9 @@ class Authorizer:
             self._tokens.pop(key, None)
 
     def _key(self, challenge: Challenge, reference: Reference) -> bytes:
-        service = challenge.parameters.get("service")
         who = self._keyring.find(reference)
-        parts = [challenge.parameters["realm"], service, self._scope(reference), who.basic if who else None]
-        return hmac.digest(self._secret, msgspec.json.encode(parts), hashlib.sha256)
+        parts = challenge.parameters["realm"], challenge.parameters.get("service"), self._scope(reference)
+        return self._fingerprints.of(*parts, who.basic if who else None)
 
     def _scope(self, reference: Reference) -> str:
         return f"repository:{reference.repository}:{self._actions}"
@@ -137,8 +180,9 @@ def _token(content: bytes, reference: Reference) -> _Token:
     token = answer.token or answer.access_token or ""
     if not _TOKEN.fullmatch(token):
         raise UpstreamFailed(f"the token service of {reference.registry} gives no token")
-    return _Token(f"Bearer {token}", (answer.expires_in or DEFAULT_SECONDS) - SKEW_SECONDS)
+    now, lives = time.monotonic(), min(answer.expires_in or DEFAULT_SECONDS, LONGEST_SECONDS) - SKEW_SECONDS
+    return _Token(f"Bearer {token}", now + lives * YOUNG, now + lives)
 
 
-def _expiry(_: bytes, token: _Token, now: float) -> float:
-    return now + token.seconds
+def _expiry(_: bytes, token: _Token, _now: float) -> float:
+    return token.until

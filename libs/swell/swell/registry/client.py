@@ -1,26 +1,22 @@
 """Asking a registry: who we are to it is shown as it wants to see it, and whoever stumbles is asked again.
 
-Source: OCI distribution-spec; what may be repeated is RFC 9110's idempotent methods.
+Source: OCI distribution-spec. What it has us ask may be repeated: RFC 9110's idempotent methods, and opening an upload,
+which costs the registry nothing when it is not used.
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 from yarl import URL
 
-from swell.errors import UpstreamFailed
-from swell.log import log
 from swell.oci.reference import Reference
-from swell.outbound import Data, translated
+from swell.outbound import Data, reach_of, translated
 from swell.registry.address import endpoint
 from swell.registry.auth import Authorizer
+from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring
-
-ANSWER_SECONDS = 30
-PAUSES = (0.1, 0.4)
-TRANSIENT = frozenset({502, 503, 504})
+from swell.registry.patience import Patience
 
 Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str], Data | None], Awaitable[aiohttp.ClientResponse]]
 
@@ -35,13 +31,15 @@ class RegistryClient:
         insecure: frozenset[str] = frozenset(),
         *,
         actions: str = "pull",
+        aws: AwsLogins | None = None,
     ) -> None:
         """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http.
 
-        *actions* are what tokens are asked for: `pull`, or `pull,push`.
+        *actions* are what tokens are asked for: `pull`, or `pull,push`. Without *aws*, AWS keys open no registry.
         """
         self._session = session
-        self._authorizer = Authorizer(session, keyring, actions)
+        self._patience = Patience()
+        self._authorizer = Authorizer(session, keyring, self._patience, actions, aws)
         self._insecure = insecure
 
     def base(self, registry: str) -> URL:
@@ -50,7 +48,7 @@ class RegistryClient:
     async def ask(
         self, sender: Sender, method: str, reference: Reference, path: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """Ask for *path* below *reference*'s repository: `manifests/<reference>`, within 30 s until the headers."""
+        """Ask for *path* below *reference*'s repository: `manifests/<reference>`."""
         url = self.base(reference.registry) / f"v2/{reference.repository}/{path}"
         return await self.ask_url(sender, method, reference, url, headers)
 
@@ -66,40 +64,40 @@ class RegistryClient:
     ) -> aiohttp.ClientResponse:
         """Ask *url* for *reference*'s sake, and once more when it wants to see other credentials than we showed.
 
-        *data* makes the body anew for each try; the answer's headers must be there after *seconds*, else 30.
+        *data* makes the body anew for each try. The answer's headers must be there after *seconds*, else within the
+        session's answer timeout: with tokens, repetitions and redirects before it.
         """
+        limit = seconds or reach_of(self._session).answer_timeout.total_seconds()
         with translated(url):
-            async with asyncio.timeout(seconds or ANSWER_SECONDS):
-                shown = await self._authorizer.known(reference)
-                response = await self._try(sender, method, url, _with(shown, headers), data)
-                if response.status != 401 or response.url.origin() != url.origin():
-                    return response
-                told = response.headers.getall("WWW-Authenticate", [])
-                fresh = await self._authorizer.renewed(reference, told, shown, url)
-                if fresh is None:
-                    return response
-                response.release()
-                return await self._try(sender, method, url, _with(fresh, headers), data)
+            try:
+                async with asyncio.timeout(limit):
+                    return await self._ask(sender, method, reference, url, headers, data)
+            except TimeoutError:
+                self._patience.gave_up(url)
+                raise
 
-    async def _try(
+    async def _ask(
         self,
         sender: Sender,
         method: str,
+        reference: Reference,
         url: URL,
         headers: Mapping[str, str],
         data: Callable[[], Data] | None,
     ) -> aiohttp.ClientResponse:
-        for pause in PAUSES:
-            try:
-                response = await sender(self._session, method, url, headers, data() if data else None)
-                if response.status not in TRANSIENT:
-                    return response
-                response.release()
-            except UpstreamFailed as error:
-                log.info("upstream asked again", url=str(url), error=str(error))
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
-        return await sender(self._session, method, url, headers, data() if data else None)
+        async def ask(authorization: str | None) -> aiohttp.ClientResponse:
+            shown = {**headers, "Authorization": authorization} if authorization else headers
+            return await self._patience.ask(
+                url, lambda: sender(self._session, method, url, shown, data() if data else None)
+            )
 
-
-def _with(authorization: str | None, headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {**headers, "Authorization": authorization} if authorization else headers
+        known = await self._authorizer.known(reference)
+        response = await ask(known)
+        if response.status != 401 or response.url.origin() != url.origin():
+            return response
+        told = response.headers.getall("WWW-Authenticate", [])
+        fresh = await self._authorizer.renewed(reference, told, known, url)
+        if fresh is None:
+            return response
+        response.release()
+        return await ask(fresh)

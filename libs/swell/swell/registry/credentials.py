@@ -4,7 +4,6 @@ Source: containers-auth.json(5), which is also Docker's `config.json`.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 import msgspec
@@ -75,9 +74,20 @@ def _path(key: str) -> str:
 
 def _credentials(key: str, auth: str) -> Credentials:
     try:
-        user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        colon = ""
+        return parse_basic(auth)
+    except ValueError as error:
+        raise SettingsInvalid(
+            f"the registry auth file's entry for {key} does not hold base64 of user:password"
+        ) from error
+
+
+def parse_basic(text: str) -> Credentials:
+    """Read base64 of `user:password`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
     if not colon:
-        raise SettingsInvalid(f"the registry auth file's entry for {key} does not hold base64 of user:password")
+        raise ValueError("there is no colon")
     return Credentials(user, password.rstrip("\0"))

@@ -19,6 +19,7 @@ _STATUS = {
     501: grpc.StatusCode.UNIMPLEMENTED,
     502: grpc.StatusCode.FAILED_PRECONDITION,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 

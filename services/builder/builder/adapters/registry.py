@@ -17,13 +17,14 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import PIECE, Data, follow, read, redirect_of, send, translated
+from swell.outbound import PIECE, Data, follow, read, redirect_of, send
 from swell.registry.answers import failure
 from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 
 MANIFEST_BYTES = 4 << 20
 UPLOAD_SECONDS = 60
+LONGEST_UPLOAD = 24 * 3600  # a bound for the library; what counts is the deadline of each upload
 SLOWEST = 1 << 20  # bytes a second, below which an upload is given up
 
 
@@ -111,8 +112,7 @@ async def _upload(
     session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
     """Send *data*, for as long as the caller's deadline allows; nobody may send us and our data elsewhere."""
-    with translated(url):
-        response = await session.request(method, url, headers=headers, data=data, allow_redirects=False)
+    response = await send(session, method, url, headers, data, seconds=LONGEST_UPLOAD)
     if redirect_of(response):
         response.release()
         raise UpstreamFailed(f"{url.authority} sends an upload elsewhere")

@@ -40,7 +40,7 @@ class RemoteImages:
     async def manifest(self, grant: Grant, reference: str) -> Document:
         request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
         answer = await call(PROXY, self._stub.GetManifest, request, seconds=60)
-        return Document(served_as(answer.media_type), answer.content)
+        return Document(served_as(answer.media_type), answer.content, answer.stale)
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest)

@@ -25,6 +25,7 @@ Answer = tuple[int, Headers, bytes]
 
 _VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 _JSON = (b"content-type", b"application/json")
+_STALE = (b"warning", b'110 - "Response is Stale"')  # RFC 7234, 5.5.1
 
 
 class RegistryHandler:
@@ -76,7 +77,8 @@ class RegistryHandler:
             return 304, [*identity(digest), _VERSION], b""
         if address is not None:
             self._pulled(grant, document)
-        return whole(document.content, (b"content-type", document.media_type.encode()), *identity(digest))
+        stale = [_STALE] if document.stale else []
+        return whole(document.content, (b"content-type", document.media_type.encode()), *identity(digest), *stale)
 
     async def _blob(self, path: Path, method: str) -> Answer:
         digest = parse_digest(path.reference)

@@ -22,6 +22,7 @@ from swell.errors import (
     Unauthorized,
     Unavailable,
     UpstreamFailed,
+    UpstreamSlow,
 )
 
 Json = dict[str, Any]
@@ -52,6 +53,7 @@ _TOLD: tuple[type[SwellError], ...] = (
     TooManyRequests,
     NotSupported,
     UpstreamFailed,
+    UpstreamSlow,
     Unavailable,
 )
 _FAILURES = {cls.status: cls.summary() for cls in _TOLD}

@@ -15,7 +15,7 @@ from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, Le
 Examples = Mapping[str, Mapping[str, Any]]
 
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
-_REGISTRIES = (400, 403, 404, 413, 502, 503)  # what may go wrong where a registry must be asked
+_REGISTRIES = (400, 403, 404, 413, 502, 503, 504)  # what may go wrong where a registry must be asked
 _SUBMIT = (*_REGISTRIES, 401, 429, 501)
 
 
@@ -154,7 +154,7 @@ REGISTRIES = (
         bool,
         CredentialsRequest,
         examples=examples.CREDENTIALS,
-        errors=(400, 413, 502, 503),
+        errors=(400, 413, 502, 503, 504),
     ),
     _post(
         "/validate-creds",
@@ -163,7 +163,7 @@ REGISTRIES = (
         bool,
         LegacyCredentialsRequest,
         examples={name: {"request": body} for name, body in examples.CREDENTIALS.items()},
-        errors=(400, 413, 502, 503),
+        errors=(400, 413, 502, 503, 504),
         deprecated=True,
     ),
 )

@@ -8,11 +8,12 @@ import asyncio
 import aiohttp
 from yarl import URL
 
-from swell.errors import UpstreamFailed
+from swell.errors import Denied, TooManyRequests, UpstreamFailed
 from swell.log import log
 from swell.outbound import follow
 from swell.registry.address import endpoint
 from swell.registry.auth import check_realm
+from swell.registry.aws import AwsLogins
 from swell.registry.challenge import choose, parse_challenges
 from swell.registry.credentials import Credentials
 
@@ -20,9 +21,13 @@ PATIENCE = 15  # seconds
 
 
 class Logins:
-    def __init__(self, session: aiohttp.ClientSession, insecure: frozenset[str] = frozenset()) -> None:
-        """Registries in *insecure*, and those on this machine, are spoken to by plain http."""
+    def __init__(
+        self, session: aiohttp.ClientSession, insecure: frozenset[str] = frozenset(), aws: AwsLogins | None = None
+    ) -> None:
+        """Registries in *insecure*, and those on this machine, are spoken to by plain http. *aws* must have no keys of
+        its own: a role would be assumed on a user's word."""
         self._session = session
+        self._aws = aws
         self._insecure = insecure
 
     async def accepts(self, registry: str, credentials: Credentials) -> bool:
@@ -35,10 +40,11 @@ class Logins:
         try:
             async with asyncio.timeout(PATIENCE):
                 door = await self._door(endpoint(registry, self._insecure))
-                headers = {"Authorization": credentials.basic}
+                login = await self._aws.login(registry, credentials) if self._aws else credentials
+                headers = {"Authorization": login.basic}
                 async with await follow(self._session, "GET", door, headers) as response:
                     return response.status == 200 and response.url.origin() == door.origin()
-        except (UpstreamFailed, TimeoutError) as error:
+        except (UpstreamFailed, Denied, TooManyRequests, TimeoutError) as error:
             log.info("credentials not checked", registry=registry, error=str(error))
             return False
 

@@ -4,22 +4,32 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
 
 from registry_proxy.deliver import Body, Redirect
 from registry_proxy.domain.verifier import verified
-from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
+from swell.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestUnknown,
+    SwellError,
+    UpstreamBroken,
+    UpstreamFailed,
+)
+from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
-from swell.outbound import REDIRECTS, follow, pieces, read, redirect_of, send, translated
+from swell.outbound import REDIRECTS, follow, pieces, reach_of, read, redirect_of, send, translated
 from swell.registry.answers import failure
-from swell.registry.client import ANSWER_SECONDS, RegistryClient, Sender
+from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient, Sender
 from swell.registry.credentials import Keyring
 
 MANIFEST_BYTES = 4 << 20
@@ -30,8 +40,8 @@ NOT_KNOWN = frozenset({400, 404, 405, 501})  # what registries say to a question
 class RegistryUpstream:
     """Reads images from their registries; nothing it returns has other bytes than its digest says.
 
-    Everything up to an answer's headers takes at most 30 s: a token, two more tries when nobody answers or a proxy
-    there says 502 to 504, and redirects. All methods raise:
+    Everything up to an answer's headers takes at most the session's answer timeout: a token, two more tries when nobody
+    answers or a proxy there says 502 to 504, and redirects. All methods raise:
 
         Denied: the registry refuses.
         TooManyRequests: it has had enough; `retry_after` is what it says.
@@ -40,24 +50,30 @@ class RegistryUpstream:
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, keyring: Keyring, insecure: frozenset[str] = frozenset()
+        self,
+        session: aiohttp.ClientSession,
+        keyring: Keyring,
+        insecure: frozenset[str] = frozenset(),
+        aws: AwsLogins | None = None,
     ) -> None:
         """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http."""
-        self._client = RegistryClient(session, keyring, insecure)
+        self._client = RegistryClient(session, keyring, insecure, aws=aws)
+        self._answer_seconds = reach_of(session).answer_timeout.total_seconds()
 
     def host_name(self, registry: str) -> str:
         """The address of *registry*, with its scheme."""
         return str(self._client.base(registry))
 
     async def fetch_manifest(self, reference: Reference) -> Document:
-        """Read the manifest or index that *reference* names; at most 4 MiB, within 30 s after its headers.
+        """Read the manifest or index that *reference* names; at most 4 MiB, which come within the answer timeout.
 
         Raises:
             ManifestUnknown: the registry has nothing under that tag or digest.
             ManifestInvalid: what it has is no JSON object.
         """
-        async with await self._manifest("GET", reference) as response:
-            content = await _read(response, MANIFEST_BYTES)
+        response, content = await self._read(lambda: self._manifest("GET", reference), MANIFEST_BYTES)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise UpstreamFailed(f"{reference.registry} sends manifests in an encoding that nobody asked for")
         for digest in filter(None, (reference.digest, _told_digest(response))):
             verified(content, digest)
         return detect(response.headers.get("Content-Type"), content)
@@ -88,7 +104,8 @@ class RegistryUpstream:
             follow, "GET", reference, f"referrers/{reference.reference}", headers
         ) as response:
             if response.status == 200:
-                return _index_of(detect(response.headers.get("Content-Type"), await _read(response, MANIFEST_BYTES)))
+                content = await self._body(response, MANIFEST_BYTES)
+                return _index_of(detect(response.headers.get("Content-Type"), content))
             if response.status not in NOT_KNOWN:
                 raise failure(response.status, response.headers, subject, ManifestUnknown)
         try:
@@ -105,8 +122,7 @@ class RegistryUpstream:
         """
         if descriptor.size > CONFIG_BYTES:
             raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
-        async with await self._blob(follow, reference, descriptor.digest) as response:
-            content = await _read(response, CONFIG_BYTES)
+        _, content = await self._read(lambda: self._blob(follow, reference, descriptor.digest), CONFIG_BYTES)
         return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
 
     @asynccontextmanager
@@ -144,11 +160,23 @@ class RegistryUpstream:
         response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*"})
         return _accepted(response, subject, BlobUnknown)
 
+    async def _read(
+        self, ask: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """The answer and the whole of its body; asked for once more when that breaks off, as it is small."""
+        response = await ask()
+        try:
+            return response, await self._body(response, limit)
+        except UpstreamBroken as error:
+            log.info("upstream asked again", url=str(response.url.with_query(None)), error=str(error))
+        response = await ask()
+        return response, await self._body(response, limit)
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    with translated(response.url):
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await read(response, limit)
+    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        async with response:
+            with translated(response.url):
+                async with asyncio.timeout(self._answer_seconds):
+                    return await read(response, limit)
 
 
 def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[SwellError]) -> aiohttp.ClientResponse:

@@ -63,7 +63,7 @@ class ImagesHandler(ImagesServicer):
 
     async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
         document = await self._pulls.manifest(from_proto(request.pull), request.reference)
-        return pb.GetManifestResponse(media_type=document.media_type, content=document.content)
+        return pb.GetManifestResponse(media_type=document.media_type, content=document.content, stale=document.stale)
 
     async def _digests(self, request: pb.GetDigestsRequest) -> pb.GetDigestsResponse:
         found = await self._pulls.digests(request.token)

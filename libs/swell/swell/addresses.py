@@ -1,0 +1,77 @@
+"""Which addresses are of the public internet.
+
+Source: IANA's special-purpose address registries; RFC 6761, 6762, 8375 for names.
+"""
+
+from ipaddress import IPv4Address, ip_address, ip_network
+
+# IANA's special-purpose registries, and the two clouds whose metadata service has an address that looks public.
+_REFUSED = [
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+    )
+]
+_GLOBAL_UNICAST = ip_network("2000::/3")
+_NAT64 = ip_network("64:ff9b::/96")
+_LOCAL_NAMES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".home.arpa",
+    ".localdomain",
+    ".lan",
+    ".corp",
+    ".home",
+    ".intranet",
+)
+
+
+def is_public(address: str) -> bool:
+    """Whether *address* is one of the public internet; an IPv4 address inside a NAT64 one counts as itself."""
+    found = ip_address(address)
+    if found in _NAT64:
+        found = IPv4Address(int(found) & 0xFFFFFFFF)
+    if found.version == 6 and found not in _GLOBAL_UNICAST:
+        return False
+    return not any(found in network for network in _REFUSED)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine by its very spelling: `localhost`, 127.0.0.0/8 or ::1."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def looks_public(host: str) -> bool:
+    """Whether *host*, a name that somebody else will resolve, may be one of the public internet.
+
+    All that can be said without resolving it: literals count as their addresses, and names that only a local network
+    knows, or that resolvers read as numbers (`0x7f.1`, `2130706433`), count as private.
+    """
+    name = host.lower().removesuffix(".")
+    try:
+        return is_public(name)
+    except ValueError:
+        last = name.rpartition(".")[2]
+        return "." in name and not last[:1].isdigit() and not name.endswith(_LOCAL_NAMES)

@@ -1,0 +1,66 @@
+"""Asking again who stumbles, and leaving alone for a while who keeps failing."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from yarl import URL
+
+from swell.errors import UpstreamBroken, UpstreamSlow
+from swell.log import log
+from swell.registry.answers import told_wait
+from swell.registry.breaker import Breaker
+
+PAUSES = (0.1, 0.4)
+LONGEST_PAUSE = 2
+TRANSIENT = frozenset({502, 503, 504})
+
+
+class Patience:
+    """Asks up to three times, with pauses of about 0.1 and 0.4 s: when the connection breaks, and after 502 to 504.
+
+    A `Retry-After` of at most 2 s is kept to instead; a longer one ends it, as does 429: the answer is then the
+    caller's to tell on. What is asked must be something that may be done twice.
+    """
+
+    def __init__(self, breaker: Breaker | None = None) -> None:
+        self._breaker = breaker or Breaker()
+
+    async def ask(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
+        """What *send* to *url* brings at last.
+
+        Raises:
+            UpstreamDown: *url*'s host is left alone now.
+        """
+        host = url.authority
+        self._breaker.check(host)
+        try:
+            response = await self._again(url, send)
+        except (UpstreamBroken, UpstreamSlow):
+            self._breaker.failed(host)
+            raise
+        if response.status in TRANSIENT:  # 500 may be about one image; the others are as they were
+            self._breaker.failed(host)
+        else:
+            self._breaker.answered(host)
+        return response
+
+    def gave_up(self, url: URL) -> None:
+        """Whoever asked *url* ran out of time."""
+        self._breaker.failed(url.authority)
+
+    async def _again(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
+        for pause in PAUSES:
+            try:
+                response = await send()
+            except UpstreamBroken as error:
+                log.info("upstream asked again", url=str(url.with_query(None)), error=str(error))
+                told = None
+            else:
+                told = told_wait(response.headers)
+                if response.status not in TRANSIENT or (told or 0) > LONGEST_PAUSE:
+                    return response
+                response.release()
+            await asyncio.sleep(told or pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        return await send()

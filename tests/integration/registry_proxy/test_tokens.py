@@ -1,0 +1,211 @@
+"""Tokens: fetched as seldom as can be, shown to whom they are for, and to nobody else."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from registry_proxy.adapters.upstream import RegistryUpstream
+from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
+from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.reference import Reference, parse_reference
+from swell.registry import auth
+from swell.registry.credentials import Credentials, Keyring
+from tests.integration.registry_proxy.support import Answer, Script, make_image, said
+
+PATH = "/v2/team/tool/manifests/1"
+
+good = said(body=make_image().manifest, content_type=OCI_MANIFEST)
+
+
+def tool(script: Script) -> Reference:
+    return parse_reference(f"{script.authority}/team/tool:1")
+
+
+def challenged(
+    script: Script, by: str = 'Bearer realm="{url}/token",service="reg",scope="repository:other:push"'
+) -> Answer:
+    return said(401, b"go away", WWW_Authenticate=by.format(url=script.url))
+
+
+def guarded(script: Script, *tokens: str) -> Answer:
+    """Shows the manifest to whoever has one of *tokens*."""
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        shown = request.headers.get("Authorization")
+        found = good if shown in {f"Bearer {token}" for token in tokens} else challenged(script)
+        return found(request)  # type: ignore[return-value]
+
+    return answer
+
+
+def token(text: str, **more: object) -> Answer:
+    return said(body=json.dumps({"token": text, **more}).encode())
+
+
+def with_credentials(session: aiohttp.ClientSession, script: Script) -> RegistryUpstream:
+    return RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")}))
+
+
+async def test_an_anonymous_token_is_fetched_once_and_used_again(script: Script, upstream: RegistryUpstream) -> None:
+    """The scope is ours: pulling from this repository, whatever the challenge says."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=300))
+
+    for _ in range(3):
+        await upstream.fetch_manifest(tool(script))
+
+    [(_, url, authorization)] = [seen for seen in script.seen if seen[1].path == "/token"]
+    assert dict(url.query) == {"service": "reg", "scope": "repository:team/tool:pull"}
+    assert authorization is None
+    assert script.asked(PATH) == [None, "Bearer abc", "Bearer abc", "Bearer abc"]
+
+
+async def test_a_hundred_pulls_at_once_fetch_one_token(script: Script, upstream: RegistryUpstream) -> None:
+    """Token services have limits, too."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+
+    await asyncio.gather(*(upstream.fetch_manifest(tool(script)) for _ in range(100)))
+
+    assert len(script.asked("/token")) == 1
+
+
+async def test_credentials_go_to_the_realm_and_not_to_the_registry(
+    script: Script, session: aiohttp.ClientSession
+) -> None:
+    """With Bearer, the registry sees the token only. Azure calls it `access_token`."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", said(body=b'{"access_token": "abc"}'))
+
+    await with_credentials(session, script).fetch_manifest(tool(script))
+
+    assert script.asked("/token") == [Credentials("me", "secret").basic]
+    assert script.asked(PATH) == [None, "Bearer abc"]
+
+
+async def test_a_token_that_is_refused_is_fetched_anew_once(script: Script, upstream: RegistryUpstream) -> None:
+    """It may have been revoked before its time; a registry that refuses the new one as well means it."""
+    script.on(PATH, guarded(script, "first"))
+    script.on("/token", token("first"), token("second"))
+    await upstream.fetch_manifest(tool(script))
+    script.on(PATH, guarded(script, "second"))
+
+    await upstream.fetch_manifest(tool(script))
+
+    script.on(PATH, challenged(script))
+    with pytest.raises(Denied):
+        await upstream.fetch_manifest(tool(script))
+
+
+async def test_an_expired_token_is_not_shown(script: Script, upstream: RegistryUpstream) -> None:
+    """One that lives no longer than our margin is used once."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=1))
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(tool(script))
+
+    assert len(script.asked("/token")) == 2
+
+
+async def test_a_token_is_renewed_before_it_ends_and_nobody_waits(
+    script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the last quarter of its life the next one is fetched beside the work; one for all who pull meanwhile."""
+    monkeypatch.setattr(auth, "YOUNG", 0)  # old from the start
+    script.on(PATH, guarded(script, "first", "second"))
+    script.on("/token", token("first"))
+    await upstream.fetch_manifest(tool(script))
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return token("second")(request)  # type: ignore[return-value]
+
+    script.on("/token", slow)
+    await asyncio.gather(*(upstream.fetch_manifest(tool(script)) for _ in range(10)))
+    await asyncio.wait_for(asked.wait(), 5)
+    assert set(script.asked(PATH)) == {None, "Bearer first"}
+
+    go_on.set()
+    async with asyncio.timeout(5):
+        while script.asked(PATH)[-1] != "Bearer second":
+            await upstream.fetch_manifest(tool(script))
+
+    assert len(script.asked("/token")) >= 2
+
+
+async def test_a_token_service_that_fails_ahead_of_time_costs_nothing(
+    script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token that is there is still good."""
+    monkeypatch.setattr(auth, "YOUNG", 0)
+    script.on(PATH, guarded(script, "first"))
+    script.on("/token", token("first"), said(500))
+
+    for _ in range(5):
+        await upstream.fetch_manifest(tool(script))
+
+    assert script.asked(PATH)[1:] == 5 * ["Bearer first"]
+
+
+async def test_tokens_are_not_shared_between_credentials(script: Script, session: aiohttp.ClientSession) -> None:
+    """Two teams with the same user name and passwords that begin alike are two teams."""
+    keys = Keyring({
+        f"{script.authority}/team": Credentials("_json_key", '{"key": 1}'),
+        f"{script.authority}/team/tool": Credentials("_json_key", '{"key": 2}'),
+    })  # fmt: skip
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/v2/team/other/manifests/1", guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    upstream = RegistryUpstream(session, keys)
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/other:1"))
+
+    assert script.asked("/token") == [
+        keys.entries[f"{script.authority}/{path}"].basic for path in ("team/tool", "team")
+    ]
+
+
+@pytest.mark.parametrize(
+    "realm", ["ftp://x/token", "/token", "http://", "http://[", "http://me:pw@127.0.0.1/token", "file:///etc/passwd"]
+)
+async def test_a_realm_that_makes_no_sense_gets_no_credentials(
+    script: Script, session: aiohttp.ClientSession, realm: str
+) -> None:
+    """It comes from whatever host a user names."""
+    script.on(PATH, challenged(script, f'Bearer realm="{realm}"'))
+
+    with pytest.raises(UpstreamFailed):
+        await with_credentials(session, script).fetch_manifest(tool(script))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (said(401), Denied),
+        (said(403), Denied),
+        (said(429, Retry_After="7"), TooManyRequests),
+        (said(500), UpstreamFailed),
+        (said(404), UpstreamFailed),
+        (said(body=b"nonsense"), UpstreamFailed),
+        (said(body=b"{}"), UpstreamFailed),
+        (said(body=b'{"token": "a\\r\\nX-Evil: 1"}'), UpstreamFailed),
+        (said(body=b'{"token": "abc", "expires_in": "soon"}'), UpstreamFailed),
+        (said(body=bytes(2 << 20)), UpstreamFailed),
+    ],
+)
+async def test_a_token_service_in_trouble_is_told_apart(
+    script: Script, upstream: RegistryUpstream, answer: Answer, error: type[SwellError]
+) -> None:
+    """Refusal, too many requests and nonsense have different cures."""
+    script.on(PATH, challenged(script))
+    script.on("/token", answer)
+
+    with pytest.raises(error):
+        await upstream.fetch_manifest(tool(script))

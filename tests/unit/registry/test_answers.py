@@ -1,0 +1,58 @@
+"""What a refusal means, and when to come back."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamFailed
+from swell.registry.answers import LONGEST_WAIT, failure, told_wait
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "error", "retry_after"),
+    [
+        (401, "7", Denied, None),
+        (403, None, Denied, None),
+        (404, "7", ManifestUnknown, None),
+        (429, "7", TooManyRequests, 7),
+        (429, None, TooManyRequests, 60),
+        (500, None, UpstreamFailed, None),
+        (503, "7", UpstreamFailed, 7),
+        (418, "7", UpstreamFailed, None),
+    ],
+)
+def test_an_answer_is_an_error_of_ours(
+    status: int, told: str | None, error: type[SwellError], retry_after: int | None
+) -> None:
+    """When to come back is told where it makes sense to come back."""
+    found = failure(status, {"Retry-After": told} if told else {}, "it", ManifestUnknown)
+
+    assert (type(found), found.retry_after) == (error, retry_after)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("7", 7), (" 7 ", 7), ("0", 1), ("9" * 5000, LONGEST_WAIT), ("soon", None), ("-1", None), ("", None)],
+)
+def test_seconds_are_taken_within_reason(told: str, expected: int | None) -> None:
+    """A wild value must not lock a client out for a day."""
+    assert told_wait({"Retry-After": told}) == expected
+
+
+def test_a_date_is_as_good_as_seconds() -> None:
+    """RFC 9110 has both."""
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+
+    assert told_wait({"Retry-After": format_datetime(soon, usegmt=True)}) in {29, 30}
+    assert told_wait({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 1
+
+
+@given(st.text())
+def test_nonsense_tells_nothing(told: str) -> None:
+    """Whatever a header holds, reading it gives seconds or none."""
+    found = told_wait({"Retry-After": told})
+
+    assert found is None or 1 <= found <= LONGEST_WAIT
