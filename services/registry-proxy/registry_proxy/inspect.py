@@ -76,7 +76,7 @@ class Inspecting:
 
 def _entries(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
     try:
-        return choose(index, platform)
+        return choose(index, (platform,))
     except ManifestUnknown as error:
         raise BadRequest(str(error)) from error  # the image is there: it is the platform that is wrong
 

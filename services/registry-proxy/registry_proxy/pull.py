@@ -30,11 +30,11 @@ NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manife
 
 
 class Pull(Struct, frozen=True):
-    """What a token opens, and until when."""
+    """What a token opens, and until when; what is added is added for `platforms`, wherever the image has them."""
 
     token: str
     image: Reference
-    platform: Platform
+    platforms: tuple[Platform, ...]
     expires: datetime
     container_config: ContainerConfig = _NOTHING
 
@@ -229,9 +229,9 @@ class Pulls:
         return made
 
     async def _replaced(self, pull: Pull, index: Document) -> dict[Digest, Document]:
-        """What becomes of the entries of *index*; where they are indexes, one that has the platform is enough."""
+        """What becomes of the entries of *index*; where they are indexes, one that has a platform is enough."""
         replaced, missing = {}, None
-        for entry in choose(index, pull.platform):
+        for entry in choose(index, pull.platforms):
             child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
             try:
                 replaced[entry.digest] = await self._augmented(pull, child)

@@ -29,7 +29,9 @@ def request(**fields: object) -> ContainerRequest:
     return decode(json.dumps(fields).encode(), ContainerRequest)
 
 
-def found(*layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip") -> Inspection:
+def found(
+    *layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip", oci: bool = True
+) -> Inspection:
     """An image of *layers* that begins with *entrypoint*."""
     contents = tuple(
         Content(media_type=f"application/vnd.oci.image.layer.v1.{media_type}", digest=digest_of(layer), size=len(layer))
@@ -50,7 +52,7 @@ def found(*layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "t
             manifest=ManifestInfo(config=config, layers=contents),
             v1=False,
             v2=True,
-            oci=True,
+            oci=oci,
         )
     )
 
@@ -169,7 +171,7 @@ async def test_the_layers_of_includes_come_on_top_in_order(
 @pytest.mark.parametrize(
     "image",
     [
-        found(b"a", media_type="tar+zstd"),
+        found(b"a", media_type="tar+lz4"),
         Inspection(),
         Inspection(
             container=ContainerInfo(
@@ -198,6 +200,55 @@ async def test_what_cannot_be_included_is_refused(
 
     with pytest.raises(BadRequest, match="quay.io/acme/a:1"):
         await provisioning.submit(request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY)
+
+
+@pytest.mark.parametrize("compression", ["tar+zstd", "tar"])
+async def test_layers_of_other_images_keep_their_compression(
+    provisioning: Provisioning,
+    inspections: KnownInspections,
+    registry: MemoryRegistry,
+    grants: MemoryGrants,
+    compression: str,
+) -> None:
+    """They are taken as they are, so the manifest that will name them must say what they are."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["docker.io/library/debian:12"] = found(b"base")
+    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type=compression)
+
+    answer = await provisioning.submit(
+        request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
+    )
+
+    config = grants.kept[answer.request_id].container_config
+    assert config
+    (layer,) = config.layers or ()
+    assert layer.media_type == f"application/vnd.oci.image.layer.v1.{compression}"
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "says"),
+    [
+        (found(b"base", oci=False), {}, "debian:12 is in Docker's format"),
+        (found(b"base"), {"freeze": True, "buildRepository": REPOSITORY}, "with freeze"),
+    ],
+)
+async def test_zstd_is_refused_where_no_manifest_could_tell_it(
+    provisioning: Provisioning,
+    inspections: KnownInspections,
+    registry: MemoryRegistry,
+    base: Inspection,
+    more: dict[str, object],
+    says: str,
+) -> None:
+    """Docker's manifests know gzip only, and so do builds; better now than at the pull."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["docker.io/library/debian:12"] = base
+    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type="tar+zstd")
+
+    with pytest.raises(BadRequest, match=says):
+        await provisioning.submit(
+            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1", **more), SOMEBODY
+        )
 
 
 async def test_packages_become_a_build_named_after_them(provisioning: Provisioning, queue: MemoryQueue) -> None:

@@ -11,7 +11,7 @@ from gateway.domain.answers import description, moment
 from gateway.provision import Provisioning
 from swell.api.containers import ContainerRequest
 from swell.api.lenient import decode
-from swell.errors import BadRequest, NotSupported, SwellError, TooLarge
+from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
 
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
@@ -129,6 +129,16 @@ def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant:
     assert moment(text, NOON) == (instant, zone)
 
 
+WEB, BLOB = "https://a.test/l.tar.gz", f"docker://quay.io/v2/a/b/blobs/sha256:{64 * '0'}"
+ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+LINKED = {"location": WEB, "gzipDigest": f"sha256:{64 * '0'}", "gzipSize": 1, "tarDigest": f"sha256:{64 * '1'}"}
+
+
+def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
+    """A request for an image to which *layers*, or one *layer*, are added."""
+    return {"containerImage": "a", "containerConfig": {"layers": layers or [layer]}}
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "says"),
     [
@@ -152,7 +162,21 @@ def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant:
         ({"containerFile": FILE, "containerPlatform": "linux/arm64, amd64"}, NotSupported, "several platforms"),
         ({"containerImage": "a", "containerPlatform": "linux/ppc64le"}, BadRequest, "ppc64le"),
         ({"containerImage": "a@sha256:" + "0" * 64, "containerConfig": {"cmd": ["x"]}}, BadRequest, "digest"),
+        ({"containerImage": "a@sha256:" + "0" * 64, "containerIncludes": ["b"]}, BadRequest, "digest"),
         ({"containerImage": "a", "containerIncludes": ["b"] * 11}, BadRequest, "containerIncludes"),
+        (adding(location=WEB), BadRequest, r"layers\[0\].*needs gzipDigest"),
+        (adding(location="s3://b/k"), BadRequest, r"layers\[0\].location must begin with"),
+        (adding(**LINKED | {"gzipDigest": "sha256:" + "A" * 64}), DigestInvalid, r"layers\[0\].gzipDigest"),
+        (adding(**LINKED | {"tarDigest": "md5:0"}), DigestInvalid, r"layers\[0\].tarDigest"),
+        (adding(**LINKED | {"gzipSize": -1}), BadRequest, r"layers\[0\].gzipSize"),
+        (adding(**LINKED | {"gzipSize": 2**62}), BadRequest, r"layers\[0\].gzipSize"),
+        (adding(**LINKED | {"mediaType": ZSTD}), BadRequest, r"layers\[0\].mediaType"),
+        (adding(location="data:AAAA", mediaType=ZSTD), BadRequest, r"layers\[0\].mediaType"),
+        (adding(**LINKED | {"location": BLOB, "mediaType": "text/html"}), BadRequest, r"layers\[0\].mediaType"),
+        (adding(*[LINKED] * 101), BadRequest, "at most 100"),
+        ({"containerImage": "a", "containerConfig": {"env": ["A=" + "x" * 2**20]}}, TooLarge, "containerConfig"),
+        ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
+        ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
         ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
         ({"mirror": True}, BadRequest, "containerImage"),
         ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),

@@ -170,6 +170,18 @@ def test_layers_of_a_docker_image_have_dockers_media_type() -> None:
     assert {layer.media_type for layer in manifest.layers} == {DOCKER_LAYER}
 
 
+@pytest.mark.parametrize(
+    "media_type", ["application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.oci.image.layer.v1.tar"]
+)
+def test_layers_of_other_images_keep_their_compression(media_type: str) -> None:
+    """They are served as they are; a runtime that inflates zstd as gzip fails. Docker's manifests cannot say it."""
+    wanted = ContainerConfig(layers=(msgspec.structs.replace(ADDED, media_type=media_type),))
+
+    assert [layer.media_type for layer in augment(golden_image(), wanted).manifest.layers] == [OCI_LAYER, media_type]
+    with pytest.raises(NotSupported, match="Docker's format"):
+        augment(golden_image(docker=True), wanted)
+
+
 def test_an_image_without_media_types_keeps_none() -> None:
     """`mediaType` is optional in the OCI's manifests; the type then is the one that the registry told."""
     image = golden_image()
@@ -409,13 +421,23 @@ def test_the_entry_for_the_platform_is_chosen(platform: str, chosen: int) -> Non
     """However either side spells it."""
     index = golden_index()
 
-    assert choose(index, parse_platform(platform)) == (index.manifests[chosen],)
+    assert choose(index, [parse_platform(platform)]) == (index.manifests[chosen],)
+
+
+def test_the_entries_for_all_platforms_asked_for_are_chosen() -> None:
+    """A build for two platforms is one request, and what it adds is added to both."""
+    index = golden_index()
+
+    assert choose(index, [parse_platform(AMD64), parse_platform(ARM64)]) == index.manifests[:2]
+    assert choose(index, [parse_platform(AMD64), parse_platform("arm")]) == index.manifests[:1]
+    with pytest.raises(ManifestUnknown, match="not made for linux/arm/v7 and windows/amd64, but for"):
+        choose(index, [parse_platform("arm"), parse_platform("windows/amd64")])
 
 
 def test_a_missing_platform_is_told_with_those_that_are_there() -> None:
     """So that the client can choose another; attestations are no platform."""
     with pytest.raises(ManifestUnknown, match=r"not made for windows/amd64, but for linux/amd64, linux/arm64/v8$"):
-        choose(golden_index(), parse_platform("windows/amd64"))
+        choose(golden_index(), [parse_platform("windows/amd64")])
 
 
 def test_entries_are_chosen_from_either_family_and_without_a_type() -> None:
@@ -426,7 +448,7 @@ def test_entries_are_chosen_from_either_family_and_without_a_type() -> None:
         entry(docker, os="linux", architecture="amd64"), entry(oci, os="linux", architecture="amd64"), untyped
     )
 
-    assert [chosen.digest for chosen in choose(index, parse_platform(AMD64))] == [
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [
         docker.digest,
         oci.digest,
         untyped["digest"],
@@ -440,8 +462,8 @@ def test_nested_indexes_are_chosen_when_no_manifest_is() -> None:
         entry(manifest, os="linux", architecture="arm64"), {"digest": nested.digest, "size": 1, "mediaType": OCI_INDEX}
     )
 
-    assert [chosen.digest for chosen in choose(index, parse_platform(AMD64))] == [nested.digest]
-    assert [chosen.digest for chosen in choose(index, parse_platform(ARM64))] == [manifest.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [nested.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(ARM64)])] == [manifest.digest]
 
 
 def test_every_entry_of_a_replaced_manifest_is_repointed() -> None:

@@ -27,9 +27,15 @@ WANTED = ContainerConfig(env=("A=b",), layers=(ADDED,))
 NOTHING = ContainerConfig()
 
 
-def pull_of(pushed: Pushed, wanted: ContainerConfig = NOTHING, *, token: str = "t1") -> Pull:  # noqa: S107
+def pull_of(
+    pushed: Pushed,
+    wanted: ContainerConfig = NOTHING,
+    *,
+    token: str = "t1",  # noqa: S107
+    platforms: tuple[str, ...] = ("linux/amd64",),
+) -> Pull:
     expires = datetime(2026, 11, 25, tzinfo=UTC)
-    return Pull(token, pushed.reference, parse_platform("linux/amd64"), expires, wanted)
+    return Pull(token, pushed.reference, tuple(map(parse_platform, platforms)), expires, wanted)
 
 
 @pytest.fixture
@@ -119,6 +125,44 @@ async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegist
     assert made.digest == chosen.digest != amd64.digest
     assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
     assert await pulls.manifest(pull, other.digest) == arm64.manifest
+
+
+async def test_each_platform_asked_for_gets_the_layers_of_its_own_architecture(
+    registry: FakeRegistry, pulls: Pulls
+) -> None:
+    """Clients send Fusion for all architectures in one list, and other layers for all of them (B27)."""
+    fusion = {
+        name: make_layer(name).to_add(f"https://example.com/pkg/2/fusion-{name}.tar.gz") for name in ("amd64", "arm64")
+    }
+    wanted = ContainerConfig(layers=(*fusion.values(), ADDED))
+    index = registry.push_index(
+        UBUNTU,
+        registry.push("ubuntu:amd64"),
+        registry.push("ubuntu:arm64", platform="linux/arm64"),
+        arm := registry.push("ubuntu:arm", platform="linux/arm/v7"),
+    )
+    pull = pull_of(index, wanted, platforms=("linux/amd64", "linux/arm64"))
+
+    entries = (await pulls.manifest(pull, "22.04")).manifests
+    made = [await pulls.manifest(pull, entry.digest) for entry in entries]
+
+    for name, manifest in zip(("amd64", "arm64"), made, strict=False):
+        added = [layer.digest for layer in manifest.layers[1:]]
+        assert added == [fusion[name].gzip_digest, ADDED.gzip_digest]
+        assert (await pulls.locate(pull, manifest.config.digest)).origin == Origin.DOCUMENT
+    assert made[2] == arm.manifest
+
+
+async def test_the_platforms_asked_for_may_be_in_different_indexes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """One beside a nested index, and one inside it."""
+    nested = registry.push_index("ubuntu:arm", registry.push("ubuntu:arm64", platform="linux/arm64"))
+    amd64 = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64, nested), WANTED, platforms=("linux/amd64", "linux/arm64"))
+
+    changed, inner = (await pulls.manifest(pull, "22.04")).manifests
+
+    assert changed.digest != amd64.digest
+    assert inner.digest != nested.digest
 
 
 async def test_the_replaced_child_of_an_index_is_gone(registry: FakeRegistry, pulls: Pulls) -> None:

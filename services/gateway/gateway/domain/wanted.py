@@ -20,18 +20,23 @@ from swell.api.containers import (
     NameStrategy,
     ScanMode,
 )
-from swell.errors import BadRequest, NotSupported, TooLarge
+from swell.errors import BadRequest, DigestInvalid, NotSupported, TooLarge
 from swell.layers import verify_layer
+from swell.oci.digest import parse_digest
+from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
 MAX_CONDA_FILE = 50_000  # characters of base64
 MAX_LAYERS = 100
+MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
+MAX_SIZE = 1 << 50  # bytes of a layer
 MAX_INCLUDES = 10
 
 DATA = "data:"
 _WEB = ("http://", "https://")
+_MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
 _MULTI = "linux/amd64,linux/arm64"
 
 
@@ -206,7 +211,8 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
     if bool(image) == bool(texts.containerfile):
         raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
     config = request.container_config
-    if image and image.digest and config and not config.is_empty and not request.freeze:
+    adds = request.container_includes or (config and not config.is_empty)
+    if image and image.digest and adds and not request.freeze:
         raise BadRequest("containerImage is named by its digest, so nothing can be added to it but with freeze")
     if request.build_context and not texts.containerfile:
         raise BadRequest("buildContext belongs to a containerFile; leave it out for a containerImage")
@@ -250,6 +256,9 @@ def _text(name: str, encoded: str, limit: int) -> str:
 def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
     if config is None or config.is_empty:
         return None
+    texts = (*(config.entrypoint or ()), *(config.cmd or ()), *(config.env or ()), config.working_dir or "")
+    if sum(map(len, texts)) > MAX_CONFIG:
+        raise TooLarge(f"containerConfig has more than {MAX_CONFIG} characters")
     for entry in config.env or ():
         if entry.find("=") < 1:
             raise BadRequest(f"containerConfig.env has {entry!r}; write it as NAME=value")
@@ -261,6 +270,10 @@ def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> Containe
 
 def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> ContainerLayer:
     """The layer with its digests checked; data that came along moves to *blobs*, leaving an empty location."""
+    if layer.media_type and not (layer.media_type in _MEDIA_TYPES and layer.location.startswith(BLOB_SCHEME)):
+        raise BadRequest(
+            f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
+        )
     if layer.location.startswith(DATA):
         content = _decoded(f"{name}.location", layer.location[len(DATA) :])
         verified = verify_layer(content, layer)
@@ -272,7 +285,19 @@ def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> Contain
         raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
+    _check_claims(name, layer)
     return layer
+
+
+def _check_claims(name: str, layer: ContainerLayer) -> None:
+    """See that a layer that is not here yet is described so that a manifest could name it."""
+    for member, digest in (("gzipDigest", layer.gzip_digest), ("tarDigest", layer.tar_digest)):
+        try:
+            parse_digest(digest or "")
+        except DigestInvalid as error:
+            raise DigestInvalid(f"{name}.{member}: {error}") from error
+    if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
+        raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
 
 
 def _decoded(name: str, encoded: str) -> bytes:

@@ -17,7 +17,7 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER
+from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER, SCHEMA_1
 from swell.oci.platform import Platform, canonical_architecture
 
 MAX_LAYERS = 127  # what overlay file systems of container engines can stack
@@ -58,7 +58,8 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
 
     Raises:
         ManifestInvalid: the image's manifest and config are malformed, or do not fit each other.
-        NotSupported: it is no container image, but a chart, a SIF file or a manifest of schema 1.
+        NotSupported: it is no container image, but a chart, a SIF file or a manifest of schema 1; or it is in Docker's
+            format, and a layer is not compressed with gzip.
         TooLarge: the image would have more than `MAX_LAYERS` layers.
     """
     wanted = structs.replace(wanted, layers=_fitting(wanted.layers or (), _architecture(image)))
@@ -68,19 +69,22 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
     return Image(_augment_manifest(image.manifest, config, wanted.layers or ()), config)
 
 
-def choose(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
-    """The entries of *index* to augment: each manifest for *platform* once or, where there are none, the nested
-    indexes, to be looked into in turn.
+def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
+    """The entries of *index* to augment: each manifest for one of *platforms* once and, when there is none for some of
+    them, the nested indexes, to be looked into in turn.
 
     Raises:
-        ManifestUnknown: nothing in the index is for *platform*; the message says what is.
+        ManifestUnknown: nothing in the index is for any of *platforms*; the message says what is.
     """
     entries = {entry.digest: entry for entry in index.manifests}.values()
     manifests = [entry for entry in entries if entry.media_type in MANIFESTS or not entry.media_type]
-    found = [entry for entry in manifests if entry.platform and platform.matches(entry.platform)]
-    found = found or [entry for entry in entries if entry.media_type in INDEXES]
+    wanted = tuple(platforms)
+    found = [entry for entry in manifests if any(_is_for(entry, platform) for platform in wanted)]
+    if not all(any(_is_for(entry, platform) for entry in found) for platform in wanted):
+        found += [entry for entry in entries if entry.media_type in INDEXES]
     if not found:
-        raise ManifestUnknown(f"The image is not made for {platform}, but for {_platforms(manifests)}")
+        names = " and ".join(map(str, wanted))
+        raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
     return tuple(found)
 
 
@@ -100,6 +104,10 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
     )
 
 
+def _is_for(entry: Descriptor, platform: Platform) -> bool:
+    return entry.platform is not None and platform.matches(entry.platform)
+
+
 def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
     """*layers* without the Fusion layers for another architecture; all, when the image does not tell its own."""
     return tuple(layer for layer in layers if not architecture or _fusion_of(layer) in (None, architecture))
@@ -111,18 +119,31 @@ def _fusion_of(layer: ContainerLayer) -> str | None:
 
 
 def _architecture(image: Image) -> str:
+    if image.manifest.kind in SCHEMA_1:
+        raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is in Docker's old format, schema 1")
     if not image.manifest.is_manifest or "rootfs" not in image.config.fields:
         raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
     return canonical_architecture(image.config.read_as(_Config).architecture)
 
 
 def _augment_manifest(manifest: Document, config: Document, layers: tuple[ContainerLayer, ...]) -> Document:
-    media_type = DOCKER_LAYER if manifest.kind == DOCKER_MANIFEST else OCI_LAYER
-    added = [{"mediaType": media_type, "size": layer.gzip_size, "digest": layer.gzip_digest} for layer in layers]
+    added = [
+        {"mediaType": _media_type(manifest, layer), "size": layer.gzip_size, "digest": layer.gzip_digest}
+        for layer in layers
+    ]
     return manifest.changed(
         config=_repointed(manifest.fields["config"], config),
         layers=[*(manifest.fields["layers"] or ()), *added],
     )
+
+
+def _media_type(manifest: Document, layer: ContainerLayer) -> str:
+    """The type of *layer* in *manifest*: of its family, for conversions; only the OCI's can be other than gzip."""
+    if manifest.kind != DOCKER_MANIFEST:
+        return layer.media_type or OCI_LAYER
+    if layer.media_type not in {None, OCI_LAYER}:
+        raise NotSupported(f"The image is in Docker's format, to which no layer of {layer.media_type} can be added")
+    return DOCKER_LAYER
 
 
 def _repointed(descriptor: dict[str, Any], target: Document) -> dict[str, Any]:

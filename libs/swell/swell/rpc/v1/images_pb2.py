@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/images.proto\x12\x0cswell.rpc.v1\"a\n\x04Pull\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x18\n\x10\x63ontainer_config\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x03\"$\n\x13ResolveImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\"&\n\x14ResolveImageResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"I\n\x12GetManifestRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x11\n\treference\x18\x02 \x01(\t\":\n\x13GetManifestResponse\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\"\n\x11GetDigestsRequest\x12\r\n\x05token\x18\x01 \x01(\t\"2\n\x12GetDigestsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\t\"E\n\x11LocateBlobRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"T\n\x12LocateBlobResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x04 \x01(\x03\"G\n\x13GetReferrersRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\'\n\x14GetReferrersResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"!\n\x10KeepLayerRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\"\x13\n\x11KeepLayerResponse2\xfa\x03\n\x06Images\x12U\n\x0cResolveImage\x12!.swell.rpc.v1.ResolveImageRequest\x1a\".swell.rpc.v1.ResolveImageResponse\x12R\n\x0bGetManifest\x12 .swell.rpc.v1.GetManifestRequest\x1a!.swell.rpc.v1.GetManifestResponse\x12O\n\nGetDigests\x12\x1f.swell.rpc.v1.GetDigestsRequest\x1a .swell.rpc.v1.GetDigestsResponse\x12O\n\nLocateBlob\x12\x1f.swell.rpc.v1.LocateBlobRequest\x1a .swell.rpc.v1.LocateBlobResponse\x12U\n\x0cGetReferrers\x12!.swell.rpc.v1.GetReferrersRequest\x1a\".swell.rpc.v1.GetReferrersResponse\x12L\n\tKeepLayer\x12\x1e.swell.rpc.v1.KeepLayerRequest\x1a\x1f.swell.rpc.v1.KeepLayerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/images.proto\x12\x0cswell.rpc.v1\"t\n\x04Pull\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x18\n\x10\x63ontainer_config\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x03\x12\x11\n\tplatforms\x18\x06 \x03(\t\"$\n\x13ResolveImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\"&\n\x14ResolveImageResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"I\n\x12GetManifestRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x11\n\treference\x18\x02 \x01(\t\":\n\x13GetManifestResponse\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\"\n\x11GetDigestsRequest\x12\r\n\x05token\x18\x01 \x01(\t\"2\n\x12GetDigestsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\t\"E\n\x11LocateBlobRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"T\n\x12LocateBlobResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x04 \x01(\x03\"G\n\x13GetReferrersRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\'\n\x14GetReferrersResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"!\n\x10KeepLayerRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\"\x13\n\x11KeepLayerResponse2\xfa\x03\n\x06Images\x12U\n\x0cResolveImage\x12!.swell.rpc.v1.ResolveImageRequest\x1a\".swell.rpc.v1.ResolveImageResponse\x12R\n\x0bGetManifest\x12 .swell.rpc.v1.GetManifestRequest\x1a!.swell.rpc.v1.GetManifestResponse\x12O\n\nGetDigests\x12\x1f.swell.rpc.v1.GetDigestsRequest\x1a .swell.rpc.v1.GetDigestsResponse\x12O\n\nLocateBlob\x12\x1f.swell.rpc.v1.LocateBlobRequest\x1a .swell.rpc.v1.LocateBlobResponse\x12U\n\x0cGetReferrers\x12!.swell.rpc.v1.GetReferrersRequest\x1a\".swell.rpc.v1.GetReferrersResponse\x12L\n\tKeepLayer\x12\x1e.swell.rpc.v1.KeepLayerRequest\x1a\x1f.swell.rpc.v1.KeepLayerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,31 +32,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swell.rpc.v1.images_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PULL']._serialized_start=43
-  _globals['_PULL']._serialized_end=140
-  _globals['_RESOLVEIMAGEREQUEST']._serialized_start=142
-  _globals['_RESOLVEIMAGEREQUEST']._serialized_end=178
-  _globals['_RESOLVEIMAGERESPONSE']._serialized_start=180
-  _globals['_RESOLVEIMAGERESPONSE']._serialized_end=218
-  _globals['_GETMANIFESTREQUEST']._serialized_start=220
-  _globals['_GETMANIFESTREQUEST']._serialized_end=293
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=295
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=353
-  _globals['_GETDIGESTSREQUEST']._serialized_start=355
-  _globals['_GETDIGESTSREQUEST']._serialized_end=389
-  _globals['_GETDIGESTSRESPONSE']._serialized_start=391
-  _globals['_GETDIGESTSRESPONSE']._serialized_end=441
-  _globals['_LOCATEBLOBREQUEST']._serialized_start=443
-  _globals['_LOCATEBLOBREQUEST']._serialized_end=512
-  _globals['_LOCATEBLOBRESPONSE']._serialized_start=514
-  _globals['_LOCATEBLOBRESPONSE']._serialized_end=598
-  _globals['_GETREFERRERSREQUEST']._serialized_start=600
-  _globals['_GETREFERRERSREQUEST']._serialized_end=671
-  _globals['_GETREFERRERSRESPONSE']._serialized_start=673
-  _globals['_GETREFERRERSRESPONSE']._serialized_end=712
-  _globals['_KEEPLAYERREQUEST']._serialized_start=714
-  _globals['_KEEPLAYERREQUEST']._serialized_end=747
-  _globals['_KEEPLAYERRESPONSE']._serialized_start=749
-  _globals['_KEEPLAYERRESPONSE']._serialized_end=768
-  _globals['_IMAGES']._serialized_start=771
-  _globals['_IMAGES']._serialized_end=1277
+  _globals['_PULL']._serialized_end=159
+  _globals['_RESOLVEIMAGEREQUEST']._serialized_start=161
+  _globals['_RESOLVEIMAGEREQUEST']._serialized_end=197
+  _globals['_RESOLVEIMAGERESPONSE']._serialized_start=199
+  _globals['_RESOLVEIMAGERESPONSE']._serialized_end=237
+  _globals['_GETMANIFESTREQUEST']._serialized_start=239
+  _globals['_GETMANIFESTREQUEST']._serialized_end=312
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=314
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=372
+  _globals['_GETDIGESTSREQUEST']._serialized_start=374
+  _globals['_GETDIGESTSREQUEST']._serialized_end=408
+  _globals['_GETDIGESTSRESPONSE']._serialized_start=410
+  _globals['_GETDIGESTSRESPONSE']._serialized_end=460
+  _globals['_LOCATEBLOBREQUEST']._serialized_start=462
+  _globals['_LOCATEBLOBREQUEST']._serialized_end=531
+  _globals['_LOCATEBLOBRESPONSE']._serialized_start=533
+  _globals['_LOCATEBLOBRESPONSE']._serialized_end=617
+  _globals['_GETREFERRERSREQUEST']._serialized_start=619
+  _globals['_GETREFERRERSREQUEST']._serialized_end=690
+  _globals['_GETREFERRERSRESPONSE']._serialized_start=692
+  _globals['_GETREFERRERSRESPONSE']._serialized_end=731
+  _globals['_KEEPLAYERREQUEST']._serialized_start=733
+  _globals['_KEEPLAYERREQUEST']._serialized_end=766
+  _globals['_KEEPLAYERRESPONSE']._serialized_start=768
+  _globals['_KEEPLAYERRESPONSE']._serialized_end=787
+  _globals['_IMAGES']._serialized_start=790
+  _globals['_IMAGES']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)
