@@ -145,7 +145,7 @@ REGISTRIES = (
         InspectRequest,
         examples=examples.INSPECT,
         query=("platform",),
-        errors=_REGISTRIES,
+        errors=(*_REGISTRIES, 401),
     ),
     _post(
         "/v1alpha2/validate-creds",
