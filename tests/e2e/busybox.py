@@ -9,7 +9,7 @@ import itertools
 import json
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,19 @@ class Base(Struct, frozen=True):
     layer: Layer
 
 
-def archive(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None) -> Layer:
-    """A layer of executable *files* and symbolic *links*; the same input makes the same bytes."""
+def archive(
+    files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None, folders: Iterable[str] = ()
+) -> Layer:
+    """A layer of executable *files*, symbolic *links* and entries for *folders*, which it can do without.
+
+    Long names are in pax headers. The same input makes the same bytes.
+    """
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in folders:
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member)
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o755

@@ -81,7 +81,7 @@ async def test_a_user_has_limits_of_their_own(gateways: list[Swell], upstreams: 
     assert {(await ask(url))[0] for _ in range(20)} == {200}
 
 
-async def test_only_builds_that_are_queued_count(gateways: list[Swell], upstreams: Upstreams) -> None:
+async def test_only_builds_that_are_queued_count_e27(gateways: list[Swell], upstreams: Upstreams) -> None:
     """Asking for the same again is free; the third that is new is refused, with the kind of limit and whose it is."""
     files = [f"FROM {upstreams.image()}\nENV NUMBER={number}\n" for number in range(3)]
     for turn in range(6):

@@ -64,7 +64,7 @@ def record(
         workspace_id=request.tower_workspace_id,
         container_image=request.container_image,
         container_file=wanted.containerfile,
-        container_config=_without_data(wanted.container_config),
+        container_config=_told(wanted.container_config),
         conda_file=wanted.environment,
         platform=str(wanted.platform),
         tower_endpoint=request.tower_endpoint or DEFAULT_ENDPOINT,
@@ -120,8 +120,15 @@ def _to_microseconds(text: str) -> str:
     return f"{whole}{dot}{digits[:6]}{rest[len(digits) :]}"
 
 
-def _without_data(config: ContainerConfig | None) -> ContainerConfig | None:
-    if config is None or not config.layers:
-        return config
-    layers = tuple(msgspec.structs.replace(layer, location=layer.location or OMITTED) for layer in config.layers)
-    return msgspec.structs.replace(config, layers=layers)
+def _told(config: ContainerConfig | None) -> ContainerConfig | None:
+    """*config* as records show it: without the data of its layers, and without members that are empty."""
+    if config is None or config.is_empty:
+        return None
+    layers = [msgspec.structs.replace(layer, location=layer.location or OMITTED) for layer in config.layers or ()]
+    return ContainerConfig(
+        entrypoint=config.entrypoint or None,
+        cmd=config.cmd or None,
+        env=config.env or None,
+        working_dir=config.working_dir or None,
+        layers=tuple(layers) or None,
+    )
