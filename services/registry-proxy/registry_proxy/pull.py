@@ -15,7 +15,7 @@ from msgspec import Struct
 from registry_proxy.domain.augment import augment, augment_index, choose
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
+from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown
 from swell.flights import Flights
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
@@ -24,6 +24,8 @@ from swell.oci.image import Image
 from swell.oci.media_types import INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
+
+MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
 
 _NOTHING = ContainerConfig()
 NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode())
@@ -216,10 +218,10 @@ class Pulls:
             manifest = await self._augmented(pull, manifest)
         return await self._documents.put_root(pull.token, manifest, source, pull.expires)
 
-    async def _augmented(self, pull: Pull, document: Document) -> Document:
+    async def _augmented(self, pull: Pull, document: Document, depth: int = 0) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
         if document.is_index:
-            made = augment_index(document, await self._replaced(pull, document))
+            made = augment_index(document, await self._replaced(pull, document, _deeper(depth)))
         else:
             config = await self._upstream.fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
@@ -228,13 +230,13 @@ class Pulls:
         await self._documents.put(pull.token, made, pull.expires)
         return made
 
-    async def _replaced(self, pull: Pull, index: Document) -> dict[Digest, Document]:
+    async def _replaced(self, pull: Pull, index: Document, depth: int) -> dict[Digest, Document]:
         """What becomes of the entries of *index*; where they are indexes, one that has a platform is enough."""
         replaced, missing = {}, None
         for entry in choose(index, pull.platforms):
             child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
             try:
-                replaced[entry.digest] = await self._augmented(pull, child)
+                replaced[entry.digest] = await self._augmented(pull, child, depth)
             except ManifestUnknown as error:
                 missing = error
         if missing and not replaced:
@@ -267,30 +269,38 @@ class Pulls:
         told = await self._documents.referrers(pull.token, await self._digests(pull, root))
         return [entry for index in told for entry in index.manifests]
 
-    async def _indexes(self, pull: Pull, document: Document) -> AsyncIterator[Document]:
+    async def _indexes(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
         """*document* and the indexes below it, itself first."""
         if document.is_index:
+            depth = _deeper(depth)
             yield document
             for entry in document.manifests:
                 if entry.media_type in INDEXES:
-                    async for nested in self._indexes(pull, await self._child(pull, entry.digest)):
+                    async for nested in self._indexes(pull, await self._child(pull, entry.digest), depth):
                         yield nested
 
-    async def _manifests(self, pull: Pull, document: Document) -> AsyncIterator[Document]:
+    async def _manifests(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
         """Every manifest that *document* leads to; those that this token has seen come first, they cost nothing."""
         if not document.is_index:
             yield document
             return
+        depth = _deeper(depth)
         seen = [(entry, await self._documents.get(pull.token, entry.digest)) for entry in document.manifests]
         for _, child in seen:
             if child:
-                async for manifest in self._manifests(pull, child):
+                async for manifest in self._manifests(pull, child, depth):
                     yield manifest
         for entry, child in seen:
             if child is None:
-                async for manifest in self._manifests(pull, await self._child(pull, entry.digest)):
+                async for manifest in self._manifests(pull, await self._child(pull, entry.digest), depth):
                     yield manifest
 
 
 def _is_unchanged(pull: Pull) -> bool:
     return pull.container_config.is_empty
+
+
+def _deeper(depth: int) -> int:
+    if depth == MAX_DEPTH:
+        raise ManifestInvalid(f"The image has more than {MAX_DEPTH} indexes within each other")
+    return depth + 1
