@@ -442,6 +442,27 @@ async def test_what_cannot_be_read_is_the_clients_mistake_e28(swell: Swell, path
     assert (answer.status, bool(answer.json["message"])) == (400, True)
 
 
+async def test_crawlers_are_turned_away_e29(swell: Swell) -> None:
+    """But for the page that tells them to stay away."""
+    bot = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}
+
+    refused = await ask(swell, "GET", "/service-info", **bot)
+    told = await ask(swell, "GET", "/robots.txt", **bot)
+
+    assert (refused.status, refused.body) == (405, b"")
+    assert (told.status, told.body) == (200, b"User-agent: *\nDisallow: /\n")
+
+
+@pytest.mark.parametrize("path", ["/service-info", "/nope", "/v2/", f"{SUBMIT}/{UNKNOWN}", "/openapi/"])
+async def test_browsers_are_told_to_be_careful(swell: Swell, path: str) -> None:
+    headers = (await ask(swell, "GET", path)).headers
+
+    assert (headers["X-Frame-Options"], headers["X-Content-Type-Options"]) == ("DENY", "nosniff")
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert len(headers.getall("Content-Security-Policy")) == 1
+    assert "Strict-Transport-Security" not in headers  # which is for https
+
+
 @pytest.mark.row("T12")
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),

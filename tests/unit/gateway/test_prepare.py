@@ -11,6 +11,8 @@ from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, Ma
 from swell.api.lenient import decode
 from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
 from swell.oci.digest import Digest, digest_of
+from swell.store.builds import MemoryBuilds
+from swell.store.records import Build
 from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
@@ -259,6 +261,26 @@ async def test_packages_become_a_build_named_after_them(provisioning: Provisioni
     assert answer.container_image.startswith("registry.example.com/team/builds:samtools-1.17_bwa--")
     assert queue.jobs[0].environment == "channels:\n- conda-forge\ndependencies:\n- samtools=1.17\n- bwa\n"
     assert "micromamba" in queue.jobs[0].containerfile
+
+
+async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_started(
+    provisioning: Provisioning, limits: CountedBuilds, builds: MemoryBuilds
+) -> None:
+    """A hundred tasks of one run ask for one build at once, and each must get it."""
+    first = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+    assert first.build_id
+    started = await builds.get(first.build_id)
+    assert started
+    limits.most, seen = 0, iter([None, started])
+
+    async def latest(_: str) -> Build | None:
+        return next(seen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builds, "latest", latest)
+        again = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+
+    assert (again.build_id, again.cached) == (first.build_id, False)
 
 
 async def test_only_a_build_that_is_started_counts(

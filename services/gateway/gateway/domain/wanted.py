@@ -31,6 +31,7 @@ MAX_CONDA_FILE = 50_000  # characters of base64
 MAX_LAYERS = 100
 MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
 MAX_SIZE = 1 << 50  # bytes of a layer
+LARGE = 64 << 10  # characters of data
 MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
 
@@ -124,6 +125,13 @@ def _check_sizes(request: ContainerRequest) -> None:
     for name, member in _SHORT.items():
         if len(getattr(request, name) or "") > MAX_TEXT:
             raise TooLarge(f"{member} has more than {MAX_TEXT} characters")
+
+
+def carries_data(request: ContainerRequest) -> bool:
+    """Whether so much came along that it takes a while to look through it."""
+    config = request.container_config
+    layers = (*((config.layers or ()) if config else ()), request.build_context)
+    return any(len(layer.location) > LARGE for layer in layers if layer)
 
 
 class _Texts(Struct, frozen=True):

@@ -180,6 +180,7 @@ SERVICE = (
         _get(path, "Whether the server can work", "service", dict[str, str], errors=(503,), error=dict[str, str])
         for path in ("/health", "/health/readiness")
     ),
+    _get("/robots.txt", "That crawlers need not come", "service", str, media_type="text/plain"),
     _get("/health/liveness", "Whether the server runs", "service", dict[str, str]),
 )
 
