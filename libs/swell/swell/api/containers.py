@@ -152,6 +152,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     build_id: str | None = None
     build_new: bool | None = None
     freeze: bool | None = None
+    fusion_version: str | None = None
     mirror: bool
 
 

@@ -158,7 +158,10 @@ def _check_repository(member: str, repository: str) -> None:
         raise BadRequest(f"{member} {repository!r} needs a path after the registry")
     if ":" in repository.rpartition("/")[2]:
         raise BadRequest(f"{member} {repository!r} must not have a tag")
-    parse_reference(repository)
+    try:
+        parse_reference(repository)
+    except BadRequest as error:
+        raise BadRequest(f"{member}: {error}") from error
 
 
 def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
