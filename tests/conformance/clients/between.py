@@ -23,13 +23,14 @@ class Fault(Struct, frozen=True):
 
 
 DROPPED = Fault()
+NO_FAULT = None
 
 
 class Between(Struct):
     """Stands at *url*; the next answers are replaced by *faults*, one each. *paths* is what was asked for."""
 
     url: str
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault | None] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
 

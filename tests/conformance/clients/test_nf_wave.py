@@ -1,14 +1,19 @@
 """Nextflow's plugin against the running house: what its tasks wait for, and what they are started with."""
 
+from pathlib import Path
+
 import pytest
 
+from swell_embedded.stack import Stack
 from tests.conformance.clients.between import Fault, between
 from tests.conformance.clients.nf_wave import NfWave, TaskFailed
+from tests.conformance.clients.wave_cli import WaveCli
 from tests.conformance.clients.wire import Clock
 from tests.e2e.busybox import archive
 from tests.e2e.client import Swell, as_data, as_link, encoded
 from tests.e2e.engines import Engine
-from tests.e2e.upstreams import Upstreams, Web
+from tests.e2e.environment import gateway_beside
+from tests.e2e.upstreams import Upstreams, Web, running
 
 
 @pytest.mark.row("B2", "R2", "S14")
@@ -48,6 +53,22 @@ async def test_retry_after_is_waited_for(swell: Swell, upstreams: Upstreams, sta
 
     assert nf_wave.wire.clock.slept == [7.0, 0.9]
     assert len({body for _, body in nf_wave.wire.attempts}) == 1
+
+
+@pytest.mark.row("T10")
+async def test_our_own_limit_is_waited_out(stack: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """Retry-After is long enough for the next attempt to pass; the command line shows what the limit is."""
+    url, gateway = gateway_beside(stack, "limited", ANONYMOUS_BUILD_LIMIT="1/3s")
+    async with running(gateway, tmp_path):
+        nf_wave, cli = NfWave(url, Clock(pace=1)), WaveCli(url)
+        files = [{"containerFile": encoded(f"FROM {upstreams.image()}\nENV LIMITED={number}\n")} for number in range(3)]
+        await nf_wave.submit(files[0])
+        refused = await cli.run(files[1])
+        await nf_wave.submit(files[2])
+
+    assert (refused.code, refused.stderr[:5]) == (1, "[429]")
+    assert "the build limit of 1/3s" in refused.stderr
+    assert len(nf_wave.wire.clock.slept) == 1
 
 
 @pytest.mark.row("E5", "L3")

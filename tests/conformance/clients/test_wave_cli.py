@@ -163,13 +163,6 @@ async def test_a_refusal_is_shown_with_its_status(cli: WaveCli) -> None:
     assert "scheme" in ran.stderr
 
 
-@pytest.mark.row("T7")
-async def test_a_request_that_is_gone_ends_the_waiting(cli: WaveCli) -> None:
-    reply = await cli.wire.ask("GET", "/v1alpha2/container/ffffffffffff/status")
-
-    assert (reply.status, len(cli.wire.attempts)) == (404, 1)
-
-
 @pytest.mark.row("T3")
 @pytest.mark.parametrize("slashes", ["", "/", "//"])
 async def test_a_server_behind_a_path_prefix_is_one_like_others(

@@ -192,6 +192,7 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         ({"containerImage": "a@sha256:" + "0" * 64, "containerIncludes": ["b"]}, BadRequest, "digest"),
         ({"containerImage": "a", "containerIncludes": ["b"] * 11}, BadRequest, "containerIncludes"),
         (adding(location=WEB), BadRequest, r"layers\[0\].*needs gzipDigest"),
+        (adding(**LINKED | {"location": WEB + "?" + "x" * 9000}), TooLarge, r"layers\[0\].location"),
         (adding(location="s3://b/k"), BadRequest, r"layers\[0\].location must begin with"),
         (adding(**LINKED | {"gzipDigest": "A" * 64}), DigestInvalid, r"layers\[0\].gzipDigest"),
         (adding(**LINKED | {"tarDigest": "md5:0"}), DigestInvalid, r"layers\[0\].tarDigest"),

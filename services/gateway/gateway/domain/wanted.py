@@ -32,6 +32,7 @@ MAX_LAYERS = 100
 MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
 MAX_SIZE = 1 << 50  # bytes of a layer
 LARGE = 64 << 10  # characters of data
+MAX_URL = 8192  # characters of the address of a layer; signed ones are long
 MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
 
@@ -307,6 +308,8 @@ def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> Contain
         parse_blob_location(layer.location)
     elif not layer.location.startswith(_WEB):
         raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
+    if len(layer.location) > MAX_URL:
+        raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
     _check_claims(name, layer)
