@@ -115,12 +115,11 @@ def _weight(kept: Document | Location) -> int:
 
 def _to_proto(grant: Grant) -> pb.Pull:
     config = grant.container_config
-    platforms = grant.platform.split(",")
     return pb.Pull(
         token=grant.token,
         image=grant.image,
-        platform=platforms[0],
-        platforms=platforms,
+        platform=grant.platforms[0],
+        platforms=grant.platforms,
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
     )

@@ -31,6 +31,10 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_durable: bool = False
     is_dry: bool = False
 
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        return tuple(self.platform.split(","))
+
 
 def image_name(authority: str, token: str, image: Reference) -> str:
     """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or `@<digest>`."""
