@@ -73,6 +73,13 @@ class NotSupported(SwellError):
     advice = "Leave that part out of the request, or ask the operator to switch it on."
 
 
+class ImageUnsupported(SwellError):
+    """Nothing can be done with an image of that kind."""
+
+    code, status, side = "UNSUPPORTED", 400, Side.CLIENT
+    advice = "Use a container image of a current format, or ask for this one without additions."
+
+
 class NotFound(SwellError):
     """There is no such thing here."""
 

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from registry_proxy.domain.augment import choose
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
-from swell.errors import BadRequest, ManifestInvalid, ManifestUnknown, NotSupported
+from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
 from swell.oci.image import Image
@@ -43,14 +43,14 @@ class Inspecting:
 
         Raises:
             BadRequest: the index has nothing for *platform*.
-            NotSupported: it is a manifest of schema 1.
+            ImageUnsupported: it is a manifest of schema 1.
         """
         document = await self._upstream.fetch_manifest(image)
         if document.is_index and platform is None:
             return Inspection(index=index_info(document))
         manifest = await self._for(platform, image, document) if platform else document
         if not manifest.is_manifest:
-            raise NotSupported(f"'{image}' is neither a manifest nor an index that can be read here")
+            raise ImageUnsupported(f"'{image}' is neither a manifest nor an index that can be read here")
         found = Image(manifest, await self._config(image, manifest))
         return Inspection(container=container_info(image, self._upstream.host_name(image.registry), found))
 

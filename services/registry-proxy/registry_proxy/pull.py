@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from registry_proxy.domain.augment import augment, augment_index, choose
+from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown
@@ -223,6 +223,7 @@ class Pulls:
         if document.is_index:
             made = augment_index(document, await self._replaced(pull, document, _deeper(depth)))
         else:
+            check_manifest(document)
             config = await self._upstream.fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
             await self._documents.put_config(pull.token, image.config, pull.expires)

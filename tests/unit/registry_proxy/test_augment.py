@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from registry_proxy.domain.augment import MAX_LAYERS, augment
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import ManifestInvalid, NotSupported, TooLarge
+from swell.errors import ImageUnsupported, ManifestInvalid, TooLarge
 from swell.layers import verify_layer
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
@@ -108,7 +108,7 @@ def test_layers_of_other_images_keep_their_compression(media_type: str) -> None:
     wanted = ContainerConfig(layers=(msgspec.structs.replace(ADDED, media_type=media_type),))
 
     assert [layer.media_type for layer in augment(golden_image(), wanted).manifest.layers] == [OCI_LAYER, media_type]
-    with pytest.raises(NotSupported, match="Docker's format"):
+    with pytest.raises(ImageUnsupported, match="Docker's format"):
         augment(golden_image(docker=True), wanted)
 
 
@@ -300,7 +300,7 @@ def test_an_image_cannot_grow_without_end() -> None:
 )
 def test_what_is_no_container_image_is_not_augmented(image: Image) -> None:
     """Charts and SIF files are in registries too; to ignore the wish would be worse than to refuse it."""
-    with pytest.raises(NotSupported):
+    with pytest.raises(ImageUnsupported):
         augment(image, WANTED)
 
 

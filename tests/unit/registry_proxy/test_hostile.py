@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from registry_proxy.pull import Pull, Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, NotSupported, SwellError, TooLarge
+from swell.errors import BlobUnknown, ImageUnsupported, ManifestInvalid, ManifestUnknown, SwellError, TooLarge
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.document import Document, detect
-from swell.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from swell.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA_1
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.testing.images import make_layer
 from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
 
 IMAGE = parse_reference("docker.io/library/hostile:1")
-REFUSALS = (ManifestInvalid, ManifestUnknown, BlobUnknown, NotSupported, TooLarge)
+REFUSALS = (ManifestInvalid, ManifestUnknown, BlobUnknown, ImageUnsupported, TooLarge)
 PLATFORMS = (parse_platform("linux/amd64"), parse_platform("linux/arm64"))
 WANTED = ContainerConfig(env=("A=é",), layers=(make_layer("added").to_add("https://example.com/added.tar.gz"),))
 
@@ -135,6 +135,35 @@ def manifest_with(config: bytes) -> Hostile:
     return registry
 
 
+@pytest.mark.parametrize("media_type", sorted(SCHEMA_1))
+async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_type: str) -> None:
+    """Nobody pushes them any more, but they can be pulled; that they take nothing is told as the client's turn."""
+    registry = Hostile()
+    registry.root = media_type, b'{"schemaVersion":1,"fsLayers":[],"history":[],"signatures":[]}'
+
+    made, refused = await outcome(registry, ContainerConfig()), await outcome(registry)
+
+    assert isinstance(made, Document)
+    assert (made.media_type, made.content) == registry.root
+    assert isinstance(refused, ImageUnsupported)
+    assert (refused.status, "schema 1" in str(refused)) == (400, True)
+
+
+async def test_an_artifact_is_passed_on_and_takes_no_additions() -> None:
+    """A chart, a SIF file: their layers are no file systems."""
+    registry = Hostile()
+    config = registry.keep(b'{"name":"chart"}', "application/vnd.cncf.helm.config.v1+json")
+    chart = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
+    registry.root = OCI_MANIFEST, json.dumps(chart).encode()
+
+    made, refused = await outcome(registry, ContainerConfig()), await outcome(registry)
+
+    assert isinstance(made, Document)
+    assert made.content == registry.root[1]
+    assert isinstance(refused, ImageUnsupported)
+    assert "no container image" in str(refused)
+
+
 ROOTFS = b'"rootfs":{"type":"layers","diff_ids":[]}'
 
 
@@ -157,7 +186,7 @@ async def test_a_config_that_nobody_writes_is_the_registrys_fault(config: bytes)
     """Or it is taken as it is, where it can be written again."""
     made = await outcome(manifest_with(config))
 
-    assert isinstance(made, Document | ManifestInvalid | NotSupported)
+    assert isinstance(made, Document | ManifestInvalid | ImageUnsupported)
 
 
 @pytest.mark.parametrize("number", [b"123456789012345678901234567890", b"-0.5", b"18446744073709551616"])

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import ManifestInvalid, ManifestUnknown, NotSupported, TooLarge
+from swell.errors import ImageUnsupported, ManifestInvalid, ManifestUnknown, TooLarge
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -58,8 +58,8 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
 
     Raises:
         ManifestInvalid: the image's manifest and config are malformed, or do not fit each other.
-        NotSupported: it is no container image, but a chart, a SIF file or a manifest of schema 1; or it is in Docker's
-            format, and a layer is not compressed with gzip.
+        ImageUnsupported: it is no container image, but a chart, a SIF file or a manifest of schema 1; or it is in
+            Docker's format, and a layer is not compressed with gzip.
         TooLarge: the image would have more than `MAX_LAYERS` layers.
     """
     wanted = structs.replace(wanted, layers=_fitting(wanted.layers or (), _architecture(image)))
@@ -118,11 +118,22 @@ def _fusion_of(layer: ContainerLayer) -> str | None:
     return canonical_architecture(found[1]) if found else None
 
 
+def check_manifest(document: Document) -> None:
+    """See that *document* is a manifest that something could be added to, before its config is asked for.
+
+    Raises:
+        ImageUnsupported: it is of another kind.
+    """
+    if document.kind in SCHEMA_1:
+        raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is in Docker's old format, schema 1")
+    if not document.is_manifest:
+        raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is no container image")
+
+
 def _architecture(image: Image) -> str:
-    if image.manifest.kind in SCHEMA_1:
-        raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is in Docker's old format, schema 1")
-    if not image.manifest.is_manifest or "rootfs" not in image.config.fields:
-        raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
+    check_manifest(image.manifest)
+    if "rootfs" not in image.config.fields:
+        raise ImageUnsupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
     return canonical_architecture(image.config.read_as(_Config).architecture)
 
 
@@ -142,7 +153,7 @@ def _media_type(manifest: Document, layer: ContainerLayer) -> str:
     if manifest.kind != DOCKER_MANIFEST:
         return layer.media_type or OCI_LAYER
     if layer.media_type not in {None, OCI_LAYER}:
-        raise NotSupported(f"The image is in Docker's format, to which no layer of {layer.media_type} can be added")
+        raise ImageUnsupported(f"The image is in Docker's format, to which no layer of {layer.media_type} can be added")
     return DOCKER_LAYER
 
 
