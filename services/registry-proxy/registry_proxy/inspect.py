@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import choose
+from registry_proxy.domain.augment import choose, deeper
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
@@ -54,15 +54,16 @@ class Inspecting:
         found = Image(manifest, await self._config(image, manifest))
         return Inspection(container=container_info(image, self._upstream.host_name(image.registry), found))
 
-    async def _for(self, platform: Platform, image: Reference, document: Document) -> Document:
+    async def _for(self, platform: Platform, image: Reference, document: Document, depth: int = 0) -> Document:
         """*document* itself, or the first manifest for *platform* that it leads to."""
         if not document.is_index:
             return document
+        depth = deeper(depth)
         missing = BadRequest(f"'{image}' has nothing for {platform}")
         for entry in _entries(document, platform):
             child = await self._upstream.fetch_manifest(image.at(entry.digest))
             try:
-                return await self._for(platform, image, child)
+                return await self._for(platform, image, child, depth)
             except BadRequest as error:
                 missing = error
         raise missing

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose
+from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose, deeper
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown
+from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from swell.flights import Flights
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
@@ -24,8 +24,6 @@ from swell.oci.image import Image
 from swell.oci.media_types import INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
-
-MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
 
 _NOTHING = ContainerConfig()
 NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode())
@@ -221,7 +219,7 @@ class Pulls:
     async def _augmented(self, pull: Pull, document: Document, depth: int = 0) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
         if document.is_index:
-            made = augment_index(document, await self._replaced(pull, document, _deeper(depth)))
+            made = augment_index(document, await self._replaced(pull, document, deeper(depth)))
         else:
             check_manifest(document)
             config = await self._upstream.fetch_config(pull.image, document.config)
@@ -273,7 +271,7 @@ class Pulls:
     async def _indexes(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
         """*document* and the indexes below it, itself first."""
         if document.is_index:
-            depth = _deeper(depth)
+            depth = deeper(depth)
             yield document
             for entry in document.manifests:
                 if entry.media_type in INDEXES:
@@ -285,7 +283,7 @@ class Pulls:
         if not document.is_index:
             yield document
             return
-        depth = _deeper(depth)
+        depth = deeper(depth)
         seen = [(entry, await self._documents.get(pull.token, entry.digest)) for entry in document.manifests]
         for _, child in seen:
             if child:
@@ -299,9 +297,3 @@ class Pulls:
 
 def _is_unchanged(pull: Pull) -> bool:
     return pull.container_config.is_empty
-
-
-def _deeper(depth: int) -> int:
-    if depth == MAX_DEPTH:
-        raise ManifestInvalid(f"The image has more than {MAX_DEPTH} indexes within each other")
-    return depth + 1

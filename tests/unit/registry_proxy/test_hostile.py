@@ -4,13 +4,23 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry_proxy.inspect import Inspecting
 from registry_proxy.pull import Pull, Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import BlobUnknown, ImageUnsupported, ManifestInvalid, ManifestUnknown, SwellError, TooLarge
+from swell.errors import (
+    BadRequest,
+    BlobUnknown,
+    ImageUnsupported,
+    ManifestInvalid,
+    ManifestUnknown,
+    SwellError,
+    TooLarge,
+)
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.document import Document, detect
@@ -37,6 +47,9 @@ class Hostile:
         """Have *content*; gives its descriptor."""
         self.documents[digest_of(content)] = media_type, content
         return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
+
+    def host_name(self, registry: str) -> str:
+        return f"https://{registry}"
 
     async def head_manifest(self, reference: Reference) -> Any:
         return (await self.fetch_manifest(reference)).digest
@@ -119,6 +132,11 @@ async def test_any_image_is_served_or_refused(registry: Hostile, adds: bool) -> 
     """By the errors that tell whose fault it is; nobody else's pull notices."""
     made = await outcome(registry, WANTED if adds else ContainerConfig())
 
+    for platform in (None, PLATFORMS[0]):
+        try:
+            assert msgspec.json.encode(await Inspecting(registry).inspect(IMAGE, platform))
+        except (*REFUSALS, BadRequest) as error:
+            assert str(error)
     if isinstance(made, Document):
         assert made.digest == digest_of(made.content)
         assert adds or made.content == registry.root[1]
@@ -227,6 +245,9 @@ async def test_indexes_in_indexes_without_end_are_refused(wanted: ContainerConfi
         inner = registry.keep(content, OCI_INDEX)
     registry.root = OCI_INDEX, content
     pulls, pull = Pulls(registry, MemoryDocuments(), MemoryLayers()), pull_of(wanted)
+
+    with pytest.raises(ManifestInvalid, match="within each other"):
+        await Inspecting(registry).inspect(IMAGE, PLATFORMS[0])
 
     with pytest.raises(ManifestInvalid, match="within each other"):
         await pulls.manifest(pull, digest_of(b"nothing"))

@@ -20,6 +20,7 @@ from swell.oci.image import Image
 from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER, SCHEMA_1
 from swell.oci.platform import Platform, canonical_architecture
 
+MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
 MAX_LAYERS = 127  # what overlay file systems of container engines can stack
 
 _FUSION = re.compile(r"/fusion-(\w+)\.tar\.gz\Z")
@@ -86,6 +87,17 @@ def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, 
         names = " and ".join(map(str, wanted))
         raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
     return tuple(found)
+
+
+def deeper(depth: int) -> int:
+    """The depth of what an index at *depth* names.
+
+    Raises:
+        ManifestInvalid: there are too many indexes within each other.
+    """
+    if depth == MAX_DEPTH:
+        raise ManifestInvalid(f"The image has more than {MAX_DEPTH} indexes within each other")
+    return depth + 1
 
 
 def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Document:
