@@ -28,7 +28,7 @@ from swell.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LA
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.testing.images import make_layer
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
 
 IMAGE = parse_reference("docker.io/library/hostile:1")
 REFUSALS = (ManifestInvalid, ManifestUnknown, BlobUnknown, ImageUnsupported, TooLarge)
@@ -51,6 +51,9 @@ class Hostile:
     def host_name(self, registry: str) -> str:
         return f"https://{registry}"
 
+    async def fetch_referrers(self, reference: Reference) -> Document | None:
+        return None
+
     async def head_manifest(self, reference: Reference) -> Any:
         return (await self.fetch_manifest(reference)).digest
 
@@ -68,7 +71,7 @@ def pull_of(wanted: ContainerConfig) -> Pull:
 
 
 async def outcome(registry: Hostile, wanted: ContainerConfig = WANTED) -> Document | SwellError:
-    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers())
+    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns())
     try:
         return await pulls.manifest(pull_of(wanted), "1")
     except REFUSALS as error:
@@ -213,7 +216,7 @@ async def test_numbers_that_we_do_not_know_stay_as_they_came(number: bytes) -> N
     registry = manifest_with(b"{" + ROOTFS + b',"x":' + number + b"}")
     documents = MemoryDocuments()
 
-    made = await Pulls(registry, documents, MemoryLayers()).manifest(pull_of(WANTED), "1")
+    made = await Pulls(registry, documents, MemoryLayers(), MemoryTurns()).manifest(pull_of(WANTED), "1")
 
     config = await documents.config(made.config.digest)
     assert config
@@ -227,7 +230,7 @@ async def test_of_two_keys_of_one_name_the_last_counts_and_one_is_left() -> None
         MemoryDocuments(),
     )
 
-    made = await Pulls(registry, documents, MemoryLayers()).manifest(pull_of(WANTED), "1")
+    made = await Pulls(registry, documents, MemoryLayers(), MemoryTurns()).manifest(pull_of(WANTED), "1")
 
     config = await documents.config(made.config.digest)
     assert config
@@ -244,7 +247,7 @@ async def test_indexes_in_indexes_without_end_are_refused(wanted: ContainerConfi
         content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner]}).encode()
         inner = registry.keep(content, OCI_INDEX)
     registry.root = OCI_INDEX, content
-    pulls, pull = Pulls(registry, MemoryDocuments(), MemoryLayers()), pull_of(wanted)
+    pulls, pull = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns()), pull_of(wanted)
 
     with pytest.raises(ManifestInvalid, match="within each other"):
         await Inspecting(registry).inspect(IMAGE, PLATFORMS[0])
