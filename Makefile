@@ -14,7 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 up: system .venv/ready ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
-	@exec $(BIN)/python -m swell_embedded up
+	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up
 
 demo: system .venv/ready ## the whole round trip: a base image, a build, a pull through the token
 	@exec $(BIN)/python -m swell_embedded demo

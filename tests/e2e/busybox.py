@@ -9,7 +9,7 @@ import itertools
 import json
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,19 @@ class Base(Struct, frozen=True):
     layer: Layer
 
 
-def archive(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None) -> Layer:
-    """A layer of executable *files* and symbolic *links*; the same input makes the same bytes."""
+def archive(
+    files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None, folders: Iterable[str] = ()
+) -> Layer:
+    """A layer of executable *files*, symbolic *links* and entries for *folders*, which it can do without.
+
+    Long names are in pax headers. The same input makes the same bytes.
+    """
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in folders:
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member)
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o755
@@ -84,11 +93,15 @@ async def push_all(registry: str, authorization: str | None = None) -> None:
             await _put_manifest(session, REPOSITORY, form, document_of(form))
 
 
-async def push(image: str, *layers: Layer, authorization: str | None = None, **run: object) -> str:
-    """Push *image*, `host:port/repository:tag`, made of *layers* and the run-time fields *run*; gives its name."""
+async def push(
+    image: str, *layers: Layer, authorization: str | None = None, media_type: str = OCI_LAYER, **run: object
+) -> str:
+    """Push *image*, `host:port/repository:tag`, made of *layers* of *media_type* and the run-time fields *run*; gives
+    its name.
+    """
     registry, _, name = image.partition("/")
     repository, _, tag = name.partition(":")
-    manifest, config = _documents("amd64", run, *layers, docker=False)
+    manifest, config = _documents("amd64", run, *layers, docker=False, media_type=media_type)
     async with _session(registry, authorization) as session:
         for content in (config.content, *(layer.gzipped for layer in layers)):
             await _put_blob(session, repository, content)
@@ -104,13 +117,15 @@ def root() -> Layer:
     return archive({"bin/busybox": BUSYBOX.read_bytes()}, links=links)
 
 
-def _documents(architecture: str, run: Mapping[str, Any], *layers: Layer, docker: bool) -> tuple[Document, Document]:
-    """The manifest and the config of an image."""
+def _documents(
+    architecture: str, run: Mapping[str, Any], *layers: Layer, docker: bool, media_type: str = OCI_LAYER
+) -> tuple[Document, Document]:
+    """The manifest and the config of an image, whose layers are of *media_type* if it is not Docker's."""
     platform = parse_platform(f"linux/{architecture}")
     rootfs = {"type": "layers", "diff_ids": [digest_of(layer.tar) for layer in layers]}
     config_fields = {"architecture": platform.architecture, "os": platform.os, "config": run, "rootfs": rootfs}
     config = Document(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_fields).encode())
-    manifest_type, layer_type = (DOCKER_MANIFEST, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_LAYER)
+    manifest_type, layer_type = (DOCKER_MANIFEST, DOCKER_LAYER) if docker else (OCI_MANIFEST, media_type)
     fields = {
         "schemaVersion": 2,
         "mediaType": manifest_type,

@@ -52,7 +52,7 @@ async def submit(swell: Swell, **body: Any) -> Answer:
 
 @asynccontextmanager
 async def operated_beside(stack: Stack, home: Path) -> AsyncIterator[Swell]:
-    """A gateway beside the stack's own, with an account for `LOGIN`."""
+    """A gateway beside the stack's own, with an account for `LOGIN`, that knows its commit."""
     (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
     port = Ports.free().gateway
     url = f"http://localhost:{port}"
@@ -60,6 +60,7 @@ async def operated_beside(stack: Stack, home: Path) -> AsyncIterator[Swell]:
         "SWELL_LISTEN": f"127.0.0.1:{port}",
         "SWELL_SERVER_URL": url,
         "SWELL_ACCOUNTS_FILE": str(home / "accounts"),
+        "SWELL_COMMIT": "0f1e2d3",
     }
     gateway = Program(
         name="operated",

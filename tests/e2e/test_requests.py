@@ -138,6 +138,7 @@ async def test_included_images_come_on_top_in_their_order(swell: Swell, upstream
 
 
 @pytest.mark.parametrize("engine", ["skopeo"], indirect=True)
+@pytest.mark.row("E4")
 async def test_packages_are_installed_and_their_lock_file_is_kept(
     swell: Swell, upstreams: Upstreams, engine: Engine
 ) -> None:

@@ -52,6 +52,13 @@ class Unauthorized(SwellError):
     advice = "Send an access token that this server knows, as towerAccessToken; the operator gives them out."
 
 
+class EndpointUnpaired(SwellError):
+    """The access token is none of this server's, and the Platform that may have given it is not paired with it."""
+
+    code, status, side = "ENDPOINT_UNPAIRED", 400, Side.CLIENT
+    advice = "Send an access token that this server knows, or none; the operator gives them out."
+
+
 class AccountRequired(SwellError):
     """This needs the name and the password of an account."""
 
@@ -64,6 +71,13 @@ class NotSupported(SwellError):
 
     code, status, side = "UNSUPPORTED", 501, Side.SERVER
     advice = "Leave that part out of the request, or ask the operator to switch it on."
+
+
+class ImageUnsupported(SwellError):
+    """Nothing can be done with an image of that kind."""
+
+    code, status, side = "UNSUPPORTED", 400, Side.CLIENT
+    advice = "Use a container image of a current format, or ask for this one without additions."
 
 
 class NotFound(SwellError):

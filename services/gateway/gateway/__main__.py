@@ -89,6 +89,8 @@ async def main(settings: Settings) -> None:
             registry,
             callers,
             Backends(state, nats),
+            tls=settings.server_url.startswith("https://"),
+            commit=settings.commit,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())

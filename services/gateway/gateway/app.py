@@ -16,7 +16,8 @@ from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.openapi import OpenApiController, assets
 from gateway.handlers.registry import RegistryHandler
-from gateway.handlers.service import Backends, health, liveness, service_info
+from gateway.handlers.secured import Secured
+from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.handlers.traced import Traced
 from gateway.inspect import Inspecting
 from gateway.provision import Provisioning
@@ -35,7 +36,11 @@ def create_app(
     registry: RegistryHandler,
     callers: Callers,
     backends: Backends,
+    *,
+    tls: bool = False,
+    commit: str = "",
 ) -> ASGIApp:
+    """*tls* says whether clients reach us by https; *commit* is the revision that we tell."""
     ready = {
         "provisioning": provisioning,
         "following": following,
@@ -45,6 +50,7 @@ def create_app(
         "counters": counters,
         "callers": callers,
         "backends": backends,
+        "commit": commit,
     }
     app = Litestar(
         route_handlers=[
@@ -57,6 +63,7 @@ def create_app(
             metric,
             metric_of_any_arch,
             service_info,
+            robots,
             health,
             liveness,
             OpenApiController,
@@ -67,7 +74,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Traced(HeadAsGet(app))
+    return Traced(Secured(HeadAsGet(app), tls=tls))
 
 
 def _always(part: object):  # type: ignore[no-untyped-def]

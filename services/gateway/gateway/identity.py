@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from gateway.domain.identity import ANONYMOUS, Identity
-from swell.errors import Unauthorized
+from swell.errors import EndpointUnpaired, Unauthorized
 
 
 class Identities(Protocol):
@@ -29,11 +29,24 @@ class Admission:
 
         Raises:
             Unauthorized: nobody has *token*, or only those whom we know may ask.
+            EndpointUnpaired: somebody at *endpoint* may have *token*, but that Platform is not paired with us.
         """
-        identity = await self._identities.of(token, endpoint) if token else await self._known(bearer)
+        identity = await self._holder(token, endpoint) if token else await self._known(bearer)
         if identity.is_anonymous and not self._anonymous_access:
             raise Unauthorized("this server takes no anonymous requests: an access token is needed")
         return identity
+
+    async def _holder(self, token: str, endpoint: str | None) -> Identity:
+        """Who has *token*; clients name an *endpoint* with every token, also with one of ours."""
+        try:
+            return await self._identities.of(token, endpoint)
+        except Unauthorized as error:
+            if not endpoint:
+                raise
+            raise EndpointUnpaired(
+                f"Platform endpoint {endpoint[:200]} is not paired with this server, and the access token is none of "
+                "this server's own"
+            ) from error
 
     async def _known(self, bearer: str | None) -> Identity:
         try:

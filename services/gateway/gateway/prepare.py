@@ -1,6 +1,7 @@
 """Preparing a request: the layers of other images join its config, and a config that is frozen becomes part of the
 container file."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -10,10 +11,18 @@ from gateway.domain.wanted import Wanted
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
 from swell.errors import BadRequest
+from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, blob_location, parse_reference
 
 _NOTHING = ContainerConfig()
+_ENDINGS = {
+    "gzip": None,
+    "tar+zstd": OCI_ZSTD_LAYER,
+    "tar.zstd": OCI_ZSTD_LAYER,
+    "v1.tar": OCI_TAR_LAYER,
+    "diff.tar": OCI_TAR_LAYER,
+}
 
 
 class Inspections(Protocol):
@@ -36,6 +45,7 @@ class Preparing:
             layers = list(config.layers or ())
             for image in wanted.includes:
                 layers += await self._layers(image, wanted.platform)
+            await self._check_media_types(wanted, layers)
             wanted = replace(wanted, container_config=replace(config, layers=tuple(layers)), includes=())
         return await self._frozen(wanted) if wanted.freeze else wanted
 
@@ -69,6 +79,18 @@ class Preparing:
             raise BadRequest(f"containerIncludes: {image} is no container image")
         return [_layer(image, content, diff_id) for content, diff_id in zip(contents, diff_ids, strict=True)]
 
+    async def _check_media_types(self, wanted: Wanted, layers: Iterable[ContainerLayer]) -> None:
+        """See that *layers* can be added as they are: elsewhere than in an OCI image, all must be gzip."""
+        if all(layer.media_type is None for layer in layers):
+            return
+        if wanted.freeze:
+            raise BadRequest("containerIncludes: with freeze, the layers of all images must be compressed with gzip")
+        if wanted.image and not (await self._container(wanted.image, wanted.platform)).oci:
+            raise BadRequest(
+                f"containerIncludes: {wanted.image} is in Docker's format, so the layers of all images that are added "
+                "to it must be compressed with gzip"
+            )
+
     async def _container(self, image: Reference, platform: Platform) -> ContainerInfo:
         found = (await self._inspections.inspect(image, platform)).container
         if found is None:
@@ -77,11 +99,18 @@ class Preparing:
 
 
 def _layer(image: Reference, content: Content, diff_id: str) -> ContainerLayer:
-    if not (content.media_type or "").endswith(("gzip", "tar+gzip")):
-        raise BadRequest(f"containerIncludes: {image} has a layer that is not compressed with gzip")
     return ContainerLayer(
         location=blob_location(image, content.digest),
         gzip_digest=content.digest,
         gzip_size=content.size,
         tar_digest=diff_id,
+        media_type=_media_type(image, content),
     )
+
+
+def _media_type(image: Reference, content: Content) -> str | None:
+    """The OCI's type of a layer of *image*, whose own may be Docker's; None for gzip, which needs no telling."""
+    for ending, media_type in _ENDINGS.items():
+        if (content.media_type or "").endswith(ending):
+            return media_type
+    raise BadRequest(f"containerIncludes: {image} has a layer of type {content.media_type}, which cannot be added")

@@ -1,5 +1,6 @@
 """Answering a container request: a name that can be pulled at once, and the work behind it started."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -13,10 +14,10 @@ from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.naming import image_name
 from gateway.domain.token import new_token
-from gateway.domain.wanted import Places, Wanted, read
+from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported, TooManyRequests
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
@@ -101,7 +102,7 @@ class Provisioning:
             BadRequest: the message says what to change; nothing was started.
             TooManyRequests: a build is needed, and this caller has had too many.
         """
-        wanted = await self._preparing.prepare(read(request, self._plan.places, legacy=legacy))
+        wanted = await self._preparing.prepare(await self._read(request, legacy=legacy))
         if not wanted.dry_run:
             await self._keep(wanted)
         found = await self._serve(wanted) if wanted.image else await self._build(wanted, caller)
@@ -112,6 +113,12 @@ class Provisioning:
             await self._publish(found.to_publish)
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
         return legacy_answer(made, grant) if legacy else made
+
+    async def _read(self, request: ContainerRequest, *, legacy: bool) -> Wanted:
+        """What *request* asks for; others are answered while its data is inflated and measured."""
+        if carries_data(request):
+            return await asyncio.to_thread(read, request, self._plan.places, legacy=legacy)
+        return read(request, self._plan.places, legacy=legacy)
 
     async def _keep(self, wanted: Wanted) -> None:
         """Have in the store whatever the build will need from it, and the data that came along."""
@@ -157,7 +164,13 @@ class Provisioning:
         self, submission: Submission, image: Reference, instead_of: str | None, caller: Caller
     ) -> "_Found":
         """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
-        await self._limits.take_build(caller.identity.user, caller.address)
+        try:
+            await self._limits.take_build(caller.identity.user, caller.address)
+        except TooManyRequests:
+            latest = await self._builds.latest(submission.target_image)
+            if latest is None or latest.result is not None:
+                raise
+            return _Found(image=image, build_id=latest.id, cached=False)  # somebody took the last one for this build
         build_id, new = await self._builds.submit(submission, instead_of=instead_of)
         if not new:
             await self._limits.return_build(caller.identity.user, caller.address)

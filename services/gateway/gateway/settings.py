@@ -17,7 +17,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     `server_url` is how clients reach us: its authority begins every image name. `build_repository` is the registry and
     path that builds are pushed to; `public_repository`, a host, is where frozen packages go that name no other place,
     and `reserved_words` are the parts of its paths that clients may not choose. `pull_wait` bounds how long a pull
-    waits for its build; stay below the idle timeout of whatever proxy stands in front.
+    waits for its build; stay below the idle timeout of whatever proxy stands in front. `commit` is the revision that
+    this server was made of, for clients to see.
 
     `accounts_file`, made by `htpasswd -B`, names those who may read metrics and revoke tokens; without it nobody may.
     `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
@@ -38,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     registry_proxy: str
     metrics: str
     listen: str = "127.0.0.1:9090"
+    commit: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._+-]{0,64}\Z")] = ""
     token_ttl: timedelta = timedelta(hours=36)
     record_ttl: timedelta = timedelta(days=90)
     pull_wait: timedelta = timedelta(minutes=14)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import choose
+from registry_proxy.domain.augment import choose, deeper
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
-from swell.errors import BadRequest, ManifestInvalid, ManifestUnknown, NotSupported
+from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
 from swell.oci.image import Image
@@ -43,26 +43,27 @@ class Inspecting:
 
         Raises:
             BadRequest: the index has nothing for *platform*.
-            NotSupported: it is a manifest of schema 1.
+            ImageUnsupported: it is a manifest of schema 1.
         """
         document = await self._upstream.fetch_manifest(image)
         if document.is_index and platform is None:
             return Inspection(index=index_info(document))
         manifest = await self._for(platform, image, document) if platform else document
         if not manifest.is_manifest:
-            raise NotSupported(f"'{image}' is neither a manifest nor an index that can be read here")
+            raise ImageUnsupported(f"'{image}' is neither a manifest nor an index that can be read here")
         found = Image(manifest, await self._config(image, manifest))
         return Inspection(container=container_info(image, self._upstream.host_name(image.registry), found))
 
-    async def _for(self, platform: Platform, image: Reference, document: Document) -> Document:
+    async def _for(self, platform: Platform, image: Reference, document: Document, depth: int = 0) -> Document:
         """*document* itself, or the first manifest for *platform* that it leads to."""
         if not document.is_index:
             return document
+        depth = deeper(depth)
         missing = BadRequest(f"'{image}' has nothing for {platform}")
         for entry in _entries(document, platform):
             child = await self._upstream.fetch_manifest(image.at(entry.digest))
             try:
-                return await self._for(platform, image, child)
+                return await self._for(platform, image, child, depth)
             except BadRequest as error:
                 missing = error
         raise missing
@@ -76,7 +77,7 @@ class Inspecting:
 
 def _entries(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
     try:
-        return choose(index, platform)
+        return choose(index, (platform,))
     except ManifestUnknown as error:
         raise BadRequest(str(error)) from error  # the image is there: it is the platform that is wrong
 

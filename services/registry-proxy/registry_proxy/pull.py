@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import augment, augment_index, choose
+from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose, deeper
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
@@ -30,11 +30,11 @@ NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manife
 
 
 class Pull(Struct, frozen=True):
-    """What a token opens, and until when."""
+    """What a token opens, and until when; what is added is added for `platforms`, wherever the image has them."""
 
     token: str
     image: Reference
-    platform: Platform
+    platforms: tuple[Platform, ...]
     expires: datetime
     container_config: ContainerConfig = _NOTHING
 
@@ -217,11 +217,12 @@ class Pulls:
         root = await self._documents.put_root(pull.token, manifest, source, pull.expires)
         return structs.replace(root, stale=stale) if stale else root
 
-    async def _augmented(self, pull: Pull, document: Document) -> Document:
+    async def _augmented(self, pull: Pull, document: Document, depth: int = 0) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
         if document.is_index:
-            made = augment_index(document, await self._replaced(pull, document))
+            made = augment_index(document, await self._replaced(pull, document, deeper(depth)))
         else:
+            check_manifest(document)
             config = await self._upstream.fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
             await self._documents.put_config(pull.token, image.config, pull.expires)
@@ -229,13 +230,13 @@ class Pulls:
         await self._documents.put(pull.token, made, pull.expires)
         return made
 
-    async def _replaced(self, pull: Pull, index: Document) -> dict[Digest, Document]:
-        """What becomes of the entries of *index*; where they are indexes, one that has the platform is enough."""
+    async def _replaced(self, pull: Pull, index: Document, depth: int) -> dict[Digest, Document]:
+        """What becomes of the entries of *index*; where they are indexes, one that has a platform is enough."""
         replaced, missing = {}, None
-        for entry in choose(index, pull.platform):
+        for entry in choose(index, pull.platforms):
             child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
             try:
-                replaced[entry.digest] = await self._augmented(pull, child)
+                replaced[entry.digest] = await self._augmented(pull, child, depth)
             except ManifestUnknown as error:
                 missing = error
         if missing and not replaced:
@@ -268,28 +269,30 @@ class Pulls:
         told = await self._documents.referrers(pull.token, await self._digests(pull, root))
         return [entry for index in told for entry in index.manifests]
 
-    async def _indexes(self, pull: Pull, document: Document) -> AsyncIterator[Document]:
+    async def _indexes(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
         """*document* and the indexes below it, itself first."""
         if document.is_index:
+            depth = deeper(depth)
             yield document
             for entry in document.manifests:
                 if entry.media_type in INDEXES:
-                    async for nested in self._indexes(pull, await self._child(pull, entry.digest)):
+                    async for nested in self._indexes(pull, await self._child(pull, entry.digest), depth):
                         yield nested
 
-    async def _manifests(self, pull: Pull, document: Document) -> AsyncIterator[Document]:
+    async def _manifests(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
         """Every manifest that *document* leads to; those that this token has seen come first, they cost nothing."""
         if not document.is_index:
             yield document
             return
+        depth = deeper(depth)
         seen = [(entry, await self._documents.get(pull.token, entry.digest)) for entry in document.manifests]
         for _, child in seen:
             if child:
-                async for manifest in self._manifests(pull, child):
+                async for manifest in self._manifests(pull, child, depth):
                     yield manifest
         for entry, child in seen:
             if child is None:
-                async for manifest in self._manifests(pull, await self._child(pull, entry.digest)):
+                async for manifest in self._manifests(pull, await self._child(pull, entry.digest), depth):
                     yield manifest
 
 

@@ -5,20 +5,23 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 from yarl import URL
 
 from gateway.adapters.images import RemoteImages
 from registry_proxy.domain.link import Origin, verify
-from registry_proxy.handlers.images import LINK_LIFE, ImagesHandler
+from registry_proxy.handlers.images import LINK_LIFE, ImagesHandler, from_proto
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
+from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
+from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.serve import Address
 from swell.testing.images import make_layer
@@ -73,6 +76,26 @@ async def test_what_a_grant_adds_is_added(registry: FakeRegistry, images: Remote
 
     assert unchanged.digest == arm64.digest
     assert [layer.digest for layer in made.layers][-1] == ADDED.gzip_digest
+
+
+async def test_all_platforms_of_a_grant_reach_the_other_side(registry: FakeRegistry, images: RemoteImages) -> None:
+    """What was built for two is pulled by both kinds of machines."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    registry.push_index(UBUNTU, amd64, arm64)
+    grant = structs.replace(make_grant(wanted=ContainerConfig(env=("A=1",))), platform="linux/amd64,linux/arm64")
+
+    made = {entry.digest for entry in (await images.manifest(grant, "22.04")).manifests}
+
+    assert len(made) == 2
+    assert not made & {amd64.digest, arm64.digest}
+
+
+def test_a_gateway_that_tells_one_platform_is_understood() -> None:
+    """While services are renewed one after the other, the old ones speak as they did."""
+    message = pb.Pull(token="t", image=UBUNTU, platform="linux/arm64", expires=1)
+
+    assert from_proto(message).platforms == (parse_platform("linux/arm64"),)
 
 
 async def test_a_location_leads_to_the_data_port(registry: FakeRegistry, images: RemoteImages) -> None:

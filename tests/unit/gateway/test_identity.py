@@ -15,7 +15,7 @@ from gateway.handlers.caller import Callers, ClientAddress, bearer, networks
 from gateway.handlers.errors import headers_of
 from gateway.identity import Admission
 from gateway.keys import entry_of
-from swell.errors import Unauthorized
+from swell.errors import EndpointUnpaired, Unauthorized
 from swell.settings import SettingsInvalid
 
 ADA = Identity(user="ada", email="ada@example.org", organisation="engines")
@@ -59,6 +59,12 @@ async def test_a_token_that_nobody_has_is_refused(open_door: Admission) -> None:
     """Who mistyped it must not end up with the small limits of the anonymous; a good header does not help."""
     with pytest.raises(Unauthorized):
         await open_door.admit("swell_another", bearer=KEY)
+
+
+async def test_a_token_of_a_platform_that_is_not_paired_is_refused_by_its_address(open_door: Admission) -> None:
+    """400 as in Wave: it may be a good token over there, so the address is what to mend."""
+    with pytest.raises(EndpointUnpaired, match=f"{ENDPOINT} is not paired"):
+        await open_door.admit("swell_another", ENDPOINT)
 
 
 async def test_a_header_counts_when_the_body_brings_nothing(open_door: Admission) -> None:

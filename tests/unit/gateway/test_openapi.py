@@ -27,7 +27,7 @@ def shape(path: str) -> str:
 
 def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
     """The handlers of the application, by method and the shape of their path."""
-    app = House().app("http://localhost")._app._app
+    app = House().app("http://localhost")._app._app._app
     found = {}
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):

@@ -11,6 +11,8 @@ from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, Ma
 from swell.api.lenient import decode
 from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
 from swell.oci.digest import Digest, digest_of
+from swell.store.builds import MemoryBuilds
+from swell.store.records import Build
 from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
@@ -29,7 +31,9 @@ def request(**fields: object) -> ContainerRequest:
     return decode(json.dumps(fields).encode(), ContainerRequest)
 
 
-def found(*layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip") -> Inspection:
+def found(
+    *layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip", oci: bool = True
+) -> Inspection:
     """An image of *layers* that begins with *entrypoint*."""
     contents = tuple(
         Content(media_type=f"application/vnd.oci.image.layer.v1.{media_type}", digest=digest_of(layer), size=len(layer))
@@ -50,7 +54,7 @@ def found(*layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "t
             manifest=ManifestInfo(config=config, layers=contents),
             v1=False,
             v2=True,
-            oci=True,
+            oci=oci,
         )
     )
 
@@ -169,7 +173,7 @@ async def test_the_layers_of_includes_come_on_top_in_order(
 @pytest.mark.parametrize(
     "image",
     [
-        found(b"a", media_type="tar+zstd"),
+        found(b"a", media_type="tar+lz4"),
         Inspection(),
         Inspection(
             container=ContainerInfo(
@@ -200,6 +204,55 @@ async def test_what_cannot_be_included_is_refused(
         await provisioning.submit(request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY)
 
 
+@pytest.mark.parametrize("compression", ["tar+zstd", "tar"])
+async def test_layers_of_other_images_keep_their_compression(
+    provisioning: Provisioning,
+    inspections: KnownInspections,
+    registry: MemoryRegistry,
+    grants: MemoryGrants,
+    compression: str,
+) -> None:
+    """They are taken as they are, so the manifest that will name them must say what they are."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["docker.io/library/debian:12"] = found(b"base")
+    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type=compression)
+
+    answer = await provisioning.submit(
+        request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
+    )
+
+    config = grants.kept[answer.request_id].container_config
+    assert config
+    (layer,) = config.layers or ()
+    assert layer.media_type == f"application/vnd.oci.image.layer.v1.{compression}"
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "says"),
+    [
+        (found(b"base", oci=False), {}, "debian:12 is in Docker's format"),
+        (found(b"base"), {"freeze": True, "buildRepository": REPOSITORY}, "with freeze"),
+    ],
+)
+async def test_zstd_is_refused_where_no_manifest_could_tell_it(
+    provisioning: Provisioning,
+    inspections: KnownInspections,
+    registry: MemoryRegistry,
+    base: Inspection,
+    more: dict[str, object],
+    says: str,
+) -> None:
+    """Docker's manifests know gzip only, and so do builds; better now than at the pull."""
+    registry.push("docker.io/library/debian:12")
+    inspections.found["docker.io/library/debian:12"] = base
+    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type="tar+zstd")
+
+    with pytest.raises(BadRequest, match=says):
+        await provisioning.submit(
+            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1", **more), SOMEBODY
+        )
+
+
 async def test_packages_become_a_build_named_after_them(provisioning: Provisioning, queue: MemoryQueue) -> None:
     answer = await provisioning.submit(
         request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
@@ -208,6 +261,26 @@ async def test_packages_become_a_build_named_after_them(provisioning: Provisioni
     assert answer.container_image.startswith("registry.example.com/team/builds:samtools-1.17_bwa--")
     assert queue.jobs[0].environment == "channels:\n- conda-forge\ndependencies:\n- samtools=1.17\n- bwa\n"
     assert "micromamba" in queue.jobs[0].containerfile
+
+
+async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_started(
+    provisioning: Provisioning, limits: CountedBuilds, builds: MemoryBuilds
+) -> None:
+    """A hundred tasks of one run ask for one build at once, and each must get it."""
+    first = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+    assert first.build_id
+    started = await builds.get(first.build_id)
+    assert started
+    limits.most, seen = 0, iter([None, started])
+
+    async def latest(_: str) -> Build | None:
+        return next(seen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builds, "latest", latest)
+        again = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+
+    assert (again.build_id, again.cached) == (first.build_id, False)
 
 
 async def test_only_a_build_that_is_started_counts(

@@ -1,5 +1,6 @@
 """Container requests: what is granted, and what is started."""
 
+import asyncio
 import base64
 import gzip
 import io
@@ -8,13 +9,26 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.provision import Provisioning
+from gateway.domain.wanted import Places
+from gateway.prepare import Preparing
+from gateway.provision import Plan, Provisioning
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError
 from swell.oci.digest import digest_of
 from swell.store.builds import MemoryBuilds
-from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryBlobs, MemoryGrants, MemoryQueue, MemoryRegistry, ended
+from swell.testing.images import make_layer
+from tests.unit.gateway.conftest import (
+    NOON,
+    SOMEBODY,
+    CountedBuilds,
+    KnownInspections,
+    MemoryBlobs,
+    MemoryGrants,
+    MemoryQueue,
+    MemoryRegistry,
+    ended,
+)
 
 TARGET = "registry.example.com/team/builds:c44968632f89dd6c"
 RECIPE = ContainerRequest(container_file=base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode())
@@ -223,3 +237,39 @@ async def test_what_clients_always_send_is_taken(provisioning: Provisioning, reg
     )
 
     assert (await provisioning.submit(decode(body, ContainerRequest), SOMEBODY)).succeeded
+
+
+async def test_a_server_below_a_path_is_named_by_its_host_alone(
+    grants: MemoryGrants, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """Names of images have no path before theirs; links keep it (T3)."""
+    registry.push("docker.io/library/a:latest")
+    plan = Plan(
+        server_url="https://example.org:8443/swell",
+        places=Places(build="registry.example.com/team/builds"),
+        token_ttl=timedelta(hours=1),
+    )
+    neighbours = builds, queue, MemoryBlobs(), Preparing(KnownInspections()), CountedBuilds()
+    provisioning = Provisioning(plan, grants, registry, *neighbours)
+
+    answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)
+
+    assert answer.target_image == f"example.org:8443/wt/{answer.container_token}/library/a:latest"
+
+
+async def test_others_are_answered_while_data_is_measured(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+    """A hundred megabytes of tar take a moment, which must not be everybody's."""
+    registry.push("docker.io/library/a:latest")
+    header, zeros = make_layer("").tar[:512], gzip.compress(bytes(32 << 20), 9)
+    data = base64.b64encode(gzip.compress(header) + 8 * zeros).decode()
+    config = ContainerConfig(layers=(ContainerLayer(f"data:{data}"),))
+    asked = ContainerRequest(container_image="a", container_config=config)
+
+    submitted = asyncio.create_task(provisioning.submit(asked, SOMEBODY))
+    turns = 0
+    while not submitted.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+
+    assert (await submitted).succeeded
+    assert turns > 10

@@ -41,8 +41,10 @@ def test_an_image_is_for_what_its_index_says(architectures: Architectures) -> No
     assert [architectures.of(image, GRANT) for image in (intel, arm)] == ["amd64", "arm64"]
 
 
-def test_an_image_without_an_index_is_for_what_was_asked(architectures: Architectures) -> None:
-    assert architectures.of(manifest("one"), GRANT) == "arm64"
+@pytest.mark.parametrize("platform", ["linux/arm64", "linux/arm64,linux/amd64", "linux/arm64/v9"])
+def test_an_image_without_an_index_is_for_what_was_asked(architectures: Architectures, platform: str) -> None:
+    """For the first, where several were."""
+    assert architectures.of(manifest("one"), msgspec.structs.replace(GRANT, platform=platform)) == "arm64"
 
 
 @pytest.mark.parametrize("platform", [None, {}, {"architecture": 7}, {"architecture": "x" * 10_000}, {"os": "linux"}])

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from gateway.domain.answers import description, moment
+from gateway.domain.answers import description, fusion_version, moment
 from gateway.provision import Provisioning
-from swell.api.containers import ContainerRequest
+from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
-from swell.errors import BadRequest, NotSupported, SwellError, TooLarge
+from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
 
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
@@ -130,6 +130,43 @@ def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant:
 
 
 @pytest.mark.parametrize(
+    ("location", "version"),
+    [
+        ("https://fusionfs.seqera.io/pkg/2/5/1/fusion-amd64.tar.gz", "2.5.1"),
+        ("https://fusionfs.seqera.io/releases/v2.6-amd64.json", "2.6"),
+        ("https://fusionfs.seqera.io/releases/v2.6.snap-arm64.json", "2.6.snap"),
+        ("https://fusionfs.seqera.io/other.tar.gz", None),
+        ("https://mirror.example.org/pkg/2/5/fusion-amd64.tar.gz", None),
+    ],
+)
+def test_the_version_of_fusion_is_read_from_its_address(location: str, version: str | None) -> None:
+    """Records show it."""
+    config = ContainerConfig(layers=(ContainerLayer("https://a.test/other"), ContainerLayer(location)))
+
+    assert fusion_version(config) == version
+
+
+async def test_the_platforms_old_names_are_told_by_the_new_ones(
+    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants
+) -> None:
+    registry.push("docker.io/library/a:latest")
+
+    answer = await provisioning.submit(request(containerImage="a", towerEndpoint="https://api.tower.nf"), SOMEBODY)
+
+    assert grants.records[answer.request_id].tower_endpoint == "https://api.cloud.seqera.io"
+
+
+WEB, BLOB = "https://a.test/l.tar.gz", f"docker://quay.io/v2/a/b/blobs/sha256:{64 * '0'}"
+ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+LINKED = {"location": WEB, "gzipDigest": f"sha256:{64 * '0'}", "gzipSize": 1, "tarDigest": f"sha256:{64 * '1'}"}
+
+
+def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
+    """A request for an image to which *layers*, or one *layer*, are added."""
+    return {"containerImage": "a", "containerConfig": {"layers": layers or [layer]}}
+
+
+@pytest.mark.parametrize(
     ("fields", "error", "says"),
     [
         ({"condaFile": "YQ=="}, BadRequest, "condaFile"),
@@ -145,14 +182,29 @@ def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant:
         ({"containerFile": FILE, "buildRepository": "docker://quay.io/a/b"}, BadRequest, "buildRepository.*scheme"),
         ({"containerFile": FILE, "buildRepository": "quay.io"}, BadRequest, "buildRepository.*path"),
         ({"containerFile": FILE, "buildRepository": "quay.io/a/b:c"}, BadRequest, "buildRepository.*tag"),
-        ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "quay.io/A B"),
+        ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "buildRepository.*quay.io/A B"),
         ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/arm64, amd64"}, NotSupported, "several platforms"),
         ({"containerImage": "a", "containerPlatform": "linux/ppc64le"}, BadRequest, "ppc64le"),
         ({"containerImage": "a@sha256:" + "0" * 64, "containerConfig": {"cmd": ["x"]}}, BadRequest, "digest"),
+        ({"containerImage": "a@sha256:" + "0" * 64, "containerIncludes": ["b"]}, BadRequest, "digest"),
         ({"containerImage": "a", "containerIncludes": ["b"] * 11}, BadRequest, "containerIncludes"),
+        (adding(location=WEB), BadRequest, r"layers\[0\].*needs gzipDigest"),
+        (adding(**LINKED | {"location": WEB + "?" + "x" * 9000}), TooLarge, r"layers\[0\].location"),
+        (adding(location="s3://b/k"), BadRequest, r"layers\[0\].location must begin with"),
+        (adding(**LINKED | {"gzipDigest": "A" * 64}), DigestInvalid, r"layers\[0\].gzipDigest"),
+        (adding(**LINKED | {"tarDigest": "md5:0"}), DigestInvalid, r"layers\[0\].tarDigest"),
+        (adding(**LINKED | {"gzipSize": -1}), BadRequest, r"layers\[0\].gzipSize"),
+        (adding(**LINKED | {"gzipSize": 2**62}), BadRequest, r"layers\[0\].gzipSize"),
+        (adding(**LINKED | {"mediaType": ZSTD}), BadRequest, r"layers\[0\].mediaType"),
+        (adding(location="data:AAAA", mediaType=ZSTD), BadRequest, r"layers\[0\].mediaType"),
+        (adding(**LINKED | {"location": BLOB, "mediaType": "text/html"}), BadRequest, r"layers\[0\].mediaType"),
+        (adding(*[LINKED] * 101), BadRequest, "at most 100"),
+        ({"containerImage": "a", "containerConfig": {"env": ["A=" + "x" * 2**20]}}, TooLarge, "containerConfig"),
+        ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
+        ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
         ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
         ({"mirror": True}, BadRequest, "containerImage"),
         ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),

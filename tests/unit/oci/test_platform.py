@@ -1,6 +1,8 @@
 """Platforms: for which machine an image is made."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swell.errors import BadRequest
 from swell.oci.platform import Platform, parse_platform
@@ -79,3 +81,23 @@ def test_a_platform_reads_back_as_itself() -> None:
     """It travels as text between services."""
     for platform in (Platform("linux", "arm64"), Platform("linux", "arm", "v6"), Platform("windows", "amd64")):
         assert parse_platform(str(platform)) == platform
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"(linux/)?(amd64|arm64|arm|x86[_-]64|[a-z]+)(/v?[0-9a-z]+)?", fullmatch=True)
+)
+def test_any_text_is_a_platform_or_refused(text: str) -> None:
+    """What is read reads the same again, so one platform has one name."""
+    try:
+        platform = parse_platform(text)
+    except BadRequest as error:
+        assert str(error)
+        return
+    assert parse_platform(str(platform)) == platform
+    assert platform.matches({"os": platform.os, "architecture": platform.architecture, "variant": platform.variant})
+
+
+@given(st.dictionaries(st.sampled_from(["os", "architecture", "variant"]), st.none() | st.text() | st.integers()))
+def test_whatever_an_index_says_is_no_error(entry: dict[str, object]) -> None:
+    """Anybody can push an index."""
+    assert Platform("linux", "amd64").matches(entry) in {True, False}

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from registry_proxy.inspect import Inspecting, config_info, container_info, index_info
-from swell.errors import BadRequest, ManifestInvalid, ManifestUnknown, NotSupported
+from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.document import Document, detect
@@ -167,7 +167,7 @@ async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
 async def test_a_manifest_of_the_first_schema_is_refused_in_words() -> None:
     signed = Document("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}')
 
-    with pytest.raises(NotSupported, match=TOOL):
+    with pytest.raises(ImageUnsupported, match=TOOL):
         await Inspecting(OneDocument(signed)).inspect(parse_reference(TOOL), None)
 
 

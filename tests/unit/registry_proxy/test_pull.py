@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -16,40 +15,10 @@ from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Unavailabl
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import INDEXES
-from swell.oci.platform import parse_platform
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
+from tests.unit.registry_proxy.asking import ADDED, NOTHING, UBUNTU, WANTED, pull_of
 from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
-
-UBUNTU = "docker.io/library/ubuntu:22.04"
-ADDED = make_layer("added").to_add("https://example.com/added.tar.gz")
-WANTED = ContainerConfig(env=("A=b",), layers=(ADDED,))
-NOTHING = ContainerConfig()
-
-
-def pull_of(pushed: Pushed, wanted: ContainerConfig = NOTHING, *, token: str = "t1") -> Pull:  # noqa: S107
-    expires = datetime(2026, 11, 25, tzinfo=UTC)
-    return Pull(token, pushed.reference, parse_platform("linux/amd64"), expires, wanted)
-
-
-@pytest.fixture
-def registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture
-def documents() -> MemoryDocuments:
-    return MemoryDocuments()
-
-
-@pytest.fixture
-def layers() -> MemoryLayers:
-    return MemoryLayers()
-
-
-@pytest.fixture
-def pulls(registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers) -> Pulls:
-    return Pulls(registry, documents, layers, MemoryTurns())
 
 
 async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pulls) -> None:
@@ -105,65 +74,6 @@ async def test_two_tokens_for_one_image_see_what_each_asked_for(registry: FakeRe
     assert await pulls.manifest(plain, "22.04") == base.manifest
     with pytest.raises(ManifestUnknown):
         await pulls.manifest(plain, made.digest)
-
-
-async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Whoever pulls for another platform gets the upstream's bytes, through the same token."""
-    amd64 = registry.push("ubuntu:amd64")
-    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
-    pull = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED)
-
-    chosen, other = (await pulls.manifest(pull, "22.04")).manifests
-    made = await pulls.manifest(pull, chosen.digest)
-
-    assert made.digest == chosen.digest != amd64.digest
-    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
-    assert await pulls.manifest(pull, other.digest) == arm64.manifest
-
-
-async def test_the_replaced_child_of_an_index_is_gone(registry: FakeRegistry, pulls: Pulls) -> None:
-    """The token leads to what was made of it, no longer to it."""
-    amd64 = registry.push("ubuntu:amd64")
-    pull = pull_of(registry.push_index(UBUNTU, amd64), WANTED)
-
-    with pytest.raises(ManifestUnknown):
-        await pulls.manifest(pull, amd64.digest)
-
-
-async def test_an_index_inside_an_index_is_looked_into(registry: FakeRegistry, pulls: Pulls) -> None:
-    amd64 = registry.push("ubuntu:amd64")
-    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
-    inner = registry.push_index("ubuntu:inner", amd64, arm64)
-    pull = pull_of(registry.push_index(UBUNTU, inner), WANTED)
-
-    (nested,) = (await pulls.manifest(pull, "22.04")).manifests
-    chosen, other = (await pulls.manifest(pull, nested.digest)).manifests
-    made = await pulls.manifest(pull, chosen.digest)
-
-    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
-    assert await pulls.manifest(pull, other.digest) == arm64.manifest
-    assert (await pulls.locate(pull, made.config.digest)).origin == Origin.DOCUMENT
-
-
-async def test_nested_indexes_may_be_for_one_platform_each(registry: FakeRegistry, pulls: Pulls) -> None:
-    """An index that has nothing for the wanted platform stays as it is, while another one has."""
-    arm64 = registry.push_index("ubuntu:arm", registry.push("ubuntu:arm64", platform="linux/arm64"))
-    amd64 = registry.push_index("ubuntu:amd", registry.push("ubuntu:amd64"))
-    pull = pull_of(registry.push_index(UBUNTU, arm64, amd64), WANTED)
-
-    unchanged, changed = (await pulls.manifest(pull, "22.04")).manifests
-
-    assert unchanged.digest == arm64.digest
-    assert changed.digest != amd64.digest
-
-
-async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegistry, pulls: Pulls) -> None:
-    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
-    nested = registry.push_index("ubuntu:nested", arm64)
-
-    for index in (registry.push_index("ubuntu:flat", arm64), registry.push_index("ubuntu:deep", nested)):
-        with pytest.raises(ManifestUnknown, match=r"not made for linux/amd64, but for linux/arm64"):
-            await pulls.manifest(pull_of(index, WANTED, token=str(index.reference)), str(index.reference.tag))
 
 
 @pytest.mark.parametrize("wanted", [NOTHING, WANTED])

@@ -15,13 +15,15 @@ from swell.api.packages import Packages
 class ContainerLayer(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A layer to add: a gzipped tar at *location* (`data:<base64>` or http(s)), with what it claims to be.
 
-    `gzip_digest` and `gzip_size` (bytes) are of the compressed tar, `tar_digest` of the tar itself.
+    `gzip_digest` and `gzip_size` (bytes) are of the compressed tar, `tar_digest` of the tar itself. `media_type` is the
+    OCI's for a layer of another image that is not compressed with gzip.
     """
 
     location: str
     gzip_digest: str | None = None
     gzip_size: int | None = None
     tar_digest: str | None = None
+    media_type: str | None = None
 
 
 class ContainerConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -150,6 +152,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     build_id: str | None = None
     build_new: bool | None = None
     freeze: bool | None = None
+    fusion_version: str | None = None
     mirror: bool
 
 

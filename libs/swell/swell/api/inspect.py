@@ -1,7 +1,6 @@
 """What clients ask about images and credentials, and what they read back.
 
-Source: Wave's public API. What an image does not say is left out; the platform's identity that some clients send along
-(`tower*`) is ignored.
+Source: Wave's public API. What an image does not say is left out.
 """
 
 from typing import Annotated
@@ -18,6 +17,9 @@ class InspectRequest(Struct, frozen=True, rename="camel"):
     """`POST /v1alpha1/inspect`."""
 
     container_image: str | None = None
+    tower_access_token: str | None = None
+    tower_endpoint: str | None = None
+    tower_workspace_id: int | None = None
 
 
 class CredentialsRequest(Struct, frozen=True, rename="camel"):
@@ -31,8 +33,8 @@ class CredentialsRequest(Struct, frozen=True, rename="camel"):
         return f"CredentialsRequest({self.user_name!r}, ..., {self.registry!r})"
 
 
-class LegacyCredentialsRequest(Struct, frozen=True):
-    """`POST /validate-creds`: the same, wrapped."""
+class LegacyCredentialsRequest(CredentialsRequest, frozen=True, rename="camel"):
+    """`POST /validate-creds`: the same wrapped, as the first servers took it, or not, as clients have it by now."""
 
     request: CredentialsRequest | None = None
 

@@ -15,6 +15,17 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
+OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+OCI_TAR_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+SCHEMA_1 = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+"""What registries of long ago have; such an image is passed on, and nothing can be added to it."""
+
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 

@@ -118,7 +118,8 @@ def _to_proto(grant: Grant) -> pb.Pull:
     return pb.Pull(
         token=grant.token,
         image=grant.image,
-        platform=grant.platform,
+        platform=grant.platforms[0],
+        platforms=grant.platforms,
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
     )

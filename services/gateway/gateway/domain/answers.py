@@ -1,5 +1,6 @@
 """The answers to a container request, in the two forms that clients read, and the record that is kept of it."""
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,6 +21,13 @@ from swell.oci.reference import Reference
 
 OMITTED = f"{DATA}DATA+OMITTED"
 DEFAULT_ENDPOINT = "https://api.cloud.seqera.io"  # Wave's; its records always tell one
+
+_OLD_ENDPOINTS = {
+    "/api.tower.nf": "/api.cloud.seqera.io",
+    "/api.stage-tower.net": "/api.cloud.stage-seqera.io",
+}
+_FUSION_HOME = "https://fusionfs.seqera.io/"
+_FUSION = re.compile(r"/v(\d+(?:\.\w+)*)-\w+\.json|/pkg/(\d+(?:/\w+)*)/fusion-\w+\.tar\.gz")
 
 
 def answer(
@@ -64,10 +72,10 @@ def record(
         workspace_id=request.tower_workspace_id,
         container_image=request.container_image,
         container_file=wanted.containerfile,
-        container_config=_without_data(wanted.container_config),
+        container_config=_told(wanted.container_config),
         conda_file=wanted.environment,
         platform=str(wanted.platform),
-        tower_endpoint=request.tower_endpoint or DEFAULT_ENDPOINT,
+        tower_endpoint=_endpoint(request.tower_endpoint or DEFAULT_ENDPOINT),
         build_repository=request.build_repository,
         cache_repository=request.cache_repository,
         fingerprint=request.fingerprint,
@@ -79,8 +87,24 @@ def record(
         build_id=grant.build_id,
         build_new=new if grant.build_id else None,
         freeze=wanted.freeze if grant.build_id else None,
+        fusion_version=fusion_version(wanted.container_config),
         mirror=False,
     )
+
+
+def fusion_version(config: ContainerConfig | None) -> str | None:
+    """The version of Fusion that *config* adds, as the address of its first layer from Fusion's home tells it."""
+    layers = (config.layers or ()) if config else ()
+    home = next((layer.location for layer in layers if layer.location.startswith(_FUSION_HOME)), "")
+    found = _FUSION.search(home)
+    return (found[1] or found[2]).replace("/", ".") if found else None
+
+
+def _endpoint(address: str) -> str:
+    """*address* of the Platform, by its name of today."""
+    for old, new in _OLD_ENDPOINTS.items():
+        address = address.replace(old, new)
+    return address
 
 
 def description(kept: ContainerRecord) -> TokenDescription:
@@ -120,8 +144,15 @@ def _to_microseconds(text: str) -> str:
     return f"{whole}{dot}{digits[:6]}{rest[len(digits) :]}"
 
 
-def _without_data(config: ContainerConfig | None) -> ContainerConfig | None:
-    if config is None or not config.layers:
-        return config
-    layers = tuple(msgspec.structs.replace(layer, location=layer.location or OMITTED) for layer in config.layers)
-    return msgspec.structs.replace(config, layers=layers)
+def _told(config: ContainerConfig | None) -> ContainerConfig | None:
+    """*config* as records show it: without the data of its layers, and without members that are empty."""
+    if config is None or config.is_empty:
+        return None
+    layers = [msgspec.structs.replace(layer, location=layer.location or OMITTED) for layer in config.layers or ()]
+    return ContainerConfig(
+        entrypoint=config.entrypoint or None,
+        cmd=config.cmd or None,
+        env=config.env or None,
+        working_dir=config.working_dir or None,
+        layers=tuple(layers) or None,
+    )

@@ -11,6 +11,8 @@ from swell.oci.reference import Reference
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`image` is what stands behind the token; with `build_id`, only once that build has succeeded.
 
+    `platform` is one, or several joined by commas when the build made an index of them.
+
     `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
     digest, so their `data:` locations are empty here. A durable image is pulled from its own registry, never through
     the token; a dry one was only asked about. Pulls count against the limit of `user`, or of the address that pulls
@@ -28,6 +30,10 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     organisation: str = ""
     is_durable: bool = False
     is_dry: bool = False
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        return tuple(self.platform.split(","))
 
 
 def image_name(authority: str, token: str, image: Reference) -> str:

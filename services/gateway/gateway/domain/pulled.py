@@ -39,8 +39,8 @@ class Architectures:
             self._known |= {index.digest: _OTHER} | architectures(index)
 
     def of(self, manifest: Document, grant: Grant) -> str:
-        """That of *manifest*; if no index has told, the one that *grant* was given for."""
-        return self._known.get(manifest.digest) or grant.platform.partition("/")[2].partition("/")[0]
+        """That of *manifest*; if no index has told, the first that *grant* was given for."""
+        return self._known.get(manifest.digest) or grant.platforms[0].split("/")[1]
 
 
 def architectures(index: Document) -> dict[Digest, str]:

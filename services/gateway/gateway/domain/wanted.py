@@ -20,19 +20,31 @@ from swell.api.containers import (
     NameStrategy,
     ScanMode,
 )
-from swell.errors import BadRequest, NotSupported, TooLarge
+from swell.errors import BadRequest, DigestInvalid, NotSupported, TooLarge
 from swell.layers import verify_layer
+from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
 MAX_CONDA_FILE = 50_000  # characters of base64
 MAX_LAYERS = 100
+MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
+MAX_SIZE = 1 << 50  # bytes of a layer
+LARGE = 64 << 10  # characters of data
+MAX_URL = 8192  # characters of the address of a layer; signed ones are long
+MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
 
 DATA = "data:"
 _WEB = ("http://", "https://")
+_MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
 _MULTI = "linux/amd64,linux/arm64"
+_SHORT = {
+    field.name: field.encode_name
+    for field in msgspec.structs.fields(ContainerRequest)
+    if field.type == str | None and not field.name.endswith(("_file", "_token"))
+}
 
 
 class Places(Struct, frozen=True, kw_only=True):
@@ -77,8 +89,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         BadRequest, TooLarge, DigestInvalid: a member is wrong, or does not go with another; the message names it.
         NotSupported: it asks for what this server does not do.
     """
-    if len(request.conda_file or "") > MAX_CONDA_FILE:
-        raise TooLarge(f"condaFile has more than {MAX_CONDA_FILE} characters")
+    _check_sizes(request)
     image = parse_reference(request.container_image) if request.container_image else None
     _check_repositories(request)
     _check_mirror(request, image, legacy=legacy)
@@ -108,6 +119,22 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
     )
 
 
+def _check_sizes(request: ContainerRequest) -> None:
+    """See that no text is longer than one of its kind can be: requests are kept for months."""
+    if len(request.conda_file or "") > MAX_CONDA_FILE:
+        raise TooLarge(f"condaFile has more than {MAX_CONDA_FILE} characters")
+    for name, member in _SHORT.items():
+        if len(getattr(request, name) or "") > MAX_TEXT:
+            raise TooLarge(f"{member} has more than {MAX_TEXT} characters")
+
+
+def carries_data(request: ContainerRequest) -> bool:
+    """Whether so much came along that it takes a while to look through it."""
+    config = request.container_config
+    layers = (*((config.layers or ()) if config else ()), request.build_context)
+    return any(len(layer.location) > LARGE for layer in layers if layer)
+
+
 class _Texts(Struct, frozen=True):
     """What is to be built, as text."""
 
@@ -132,7 +159,10 @@ def _check_repository(member: str, repository: str) -> None:
         raise BadRequest(f"{member} {repository!r} needs a path after the registry")
     if ":" in repository.rpartition("/")[2]:
         raise BadRequest(f"{member} {repository!r} must not have a tag")
-    parse_reference(repository)
+    try:
+        parse_reference(repository)
+    except BadRequest as error:
+        raise BadRequest(f"{member}: {error}") from error
 
 
 def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
@@ -206,7 +236,8 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
     if bool(image) == bool(texts.containerfile):
         raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
     config = request.container_config
-    if image and image.digest and config and not config.is_empty and not request.freeze:
+    adds = request.container_includes or (config and not config.is_empty)
+    if image and image.digest and adds and not request.freeze:
         raise BadRequest("containerImage is named by its digest, so nothing can be added to it but with freeze")
     if request.build_context and not texts.containerfile:
         raise BadRequest("buildContext belongs to a containerFile; leave it out for a containerImage")
@@ -250,6 +281,9 @@ def _text(name: str, encoded: str, limit: int) -> str:
 def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
     if config is None or config.is_empty:
         return None
+    texts = (*(config.entrypoint or ()), *(config.cmd or ()), *(config.env or ()), config.working_dir or "")
+    if sum(map(len, texts)) > MAX_CONFIG:
+        raise TooLarge(f"containerConfig has more than {MAX_CONFIG} characters")
     for entry in config.env or ():
         if entry.find("=") < 1:
             raise BadRequest(f"containerConfig.env has {entry!r}; write it as NAME=value")
@@ -261,6 +295,10 @@ def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> Containe
 
 def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> ContainerLayer:
     """The layer with its digests checked; data that came along moves to *blobs*, leaving an empty location."""
+    if layer.media_type and not (layer.media_type in _MEDIA_TYPES and layer.location.startswith(BLOB_SCHEME)):
+        raise BadRequest(
+            f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
+        )
     if layer.location.startswith(DATA):
         content = _decoded(f"{name}.location", layer.location[len(DATA) :])
         verified = verify_layer(content, layer)
@@ -270,9 +308,21 @@ def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> Contain
         parse_blob_location(layer.location)
     elif not layer.location.startswith(_WEB):
         raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
+    if len(layer.location) > MAX_URL:
+        raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
+    _check_claims(name, layer)
     return layer
+
+
+def _check_claims(name: str, layer: ContainerLayer) -> None:
+    """See that a layer that is not here yet is described; whether that is true is found out when it is fetched."""
+    for member, digest in (("gzipDigest", layer.gzip_digest), ("tarDigest", layer.tar_digest)):
+        if not (digest or "").startswith("sha256:"):
+            raise DigestInvalid(f"{name}.{member} is {digest!r}; expected sha256:<64 hex>")
+    if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
+        raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
 
 
 def _decoded(name: str, encoded: str) -> bytes:

@@ -59,7 +59,7 @@ class Callers:
         """Who sent the request of *scope*, whose body brought *token* and *endpoint*.
 
         Raises:
-            Unauthorized: nobody has the token, or one is needed.
+            Unauthorized, EndpointUnpaired: nobody whom we know has the token, or one is needed.
         """
         identity = await self._admission.admit(token, endpoint, bearer=bearer(scope["headers"]))
         return Caller(identity, self._address(scope))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -66,9 +66,11 @@ class TokensController(Controller):
         token: FromPath[str],
         revoking: NamedDependency[Revoking],
         accounts: NamedDependency[Accounts],
-    ) -> None:
+    ) -> Response[str]:
+        """Answers with no body, as Wave does."""
         await accounts.admit(request.headers.get("authorization"))
         await revoking.revoke(token)
+        return Response("", media_type="text/plain")
 
 
 async def caller_of(request: Request[Any, Any, Any], wanted: ContainerRequest, callers: Callers) -> Caller:

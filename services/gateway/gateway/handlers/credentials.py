@@ -17,5 +17,5 @@ class CredentialsController(Controller):
 
     @post("/validate-creds", status_code=200, request_max_body_size=None)
     async def validate_legacy(self, request: Request[Any, Any, Any], inspecting: NamedDependency[Inspecting]) -> bool:
-        wrapped = await read(request, LegacyCredentialsRequest)
-        return await inspecting.credentials(wrapped.request or CredentialsRequest())
+        told = await read(request, LegacyCredentialsRequest)
+        return await inspecting.credentials(told.request or told)

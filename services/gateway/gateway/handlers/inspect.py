@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.handlers.bodies import read
+from gateway.handlers.caller import Callers
 from gateway.inspect import Inspecting
 from swell.api.inspect import Inspection, InspectRequest
 
@@ -19,6 +20,9 @@ class InspectController(Controller):
         self,
         request: Request[Any, Any, Any],
         inspecting: NamedDependency[Inspecting],
+        callers: NamedDependency[Callers],
         platform: FromQuery[str | None] = None,
     ) -> Inspection:
-        return await inspecting.image(await read(request, InspectRequest), platform)
+        asked = await read(request, InspectRequest)
+        await callers.of(request.scope, asked.tower_access_token, asked.tower_endpoint)
+        return await inspecting.image(asked, platform)

@@ -1,4 +1,4 @@
-"""`/service-info` and `/health`: who we are, and whether we can work."""
+"""`/service-info`, `/robots.txt` and `/health`: who we are, who need not come, and whether we can work."""
 
 from importlib.metadata import version
 from typing import Protocol, runtime_checkable
@@ -20,8 +20,14 @@ class Backends(Protocol):
 
 
 @get("/service-info")
-async def service_info() -> dict[str, dict[str, str]]:
-    return {"serviceInfo": {"version": WAVE_API, "commitId": "unknown", "swellVersion": version("gateway")}}
+async def service_info(commit: NamedDependency[str]) -> dict[str, dict[str, str]]:
+    told = {"version": WAVE_API, "commitId": commit or "unknown", "swellVersion": version("gateway")}
+    return {"serviceInfo": told}
+
+
+@get("/robots.txt", media_type="text/plain")
+async def robots() -> str:
+    return "User-agent: *\nDisallow: /\n"
 
 
 @get(["/health", "/health/readiness"])

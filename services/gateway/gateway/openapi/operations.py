@@ -145,7 +145,7 @@ REGISTRIES = (
         InspectRequest,
         examples=examples.INSPECT,
         query=("platform",),
-        errors=_REGISTRIES,
+        errors=(*_REGISTRIES, 401),
     ),
     _post(
         "/v1alpha2/validate-creds",
@@ -180,6 +180,7 @@ SERVICE = (
         _get(path, "Whether the server can work", "service", dict[str, str], errors=(503,), error=dict[str, str])
         for path in ("/health", "/health/readiness")
     ),
+    _get("/robots.txt", "That crawlers need not come", "service", str, media_type="text/plain"),
     _get("/health/liveness", "Whether the server runs", "service", dict[str, str]),
 )
 

@@ -12,14 +12,15 @@ import msgspec
 from msgspec import Struct, structs
 
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import ManifestInvalid, ManifestUnknown, NotSupported, TooLarge
+from swell.errors import ImageUnsupported, ManifestInvalid, ManifestUnknown, TooLarge
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER
+from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER, SCHEMA_1
 from swell.oci.platform import Platform, canonical_architecture
 
+MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
 MAX_LAYERS = 127  # what overlay file systems of container engines can stack
 
 _FUSION = re.compile(r"/fusion-(\w+)\.tar\.gz\Z")
@@ -58,7 +59,8 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
 
     Raises:
         ManifestInvalid: the image's manifest and config are malformed, or do not fit each other.
-        NotSupported: it is no container image, but a chart, a SIF file or a manifest of schema 1.
+        ImageUnsupported: it is no container image, but a chart, a SIF file or a manifest of schema 1; or it is in
+            Docker's format, and a layer is not compressed with gzip.
         TooLarge: the image would have more than `MAX_LAYERS` layers.
     """
     wanted = structs.replace(wanted, layers=_fitting(wanted.layers or (), _architecture(image)))
@@ -68,20 +70,34 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
     return Image(_augment_manifest(image.manifest, config, wanted.layers or ()), config)
 
 
-def choose(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
-    """The entries of *index* to augment: each manifest for *platform* once or, where there are none, the nested
-    indexes, to be looked into in turn.
+def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
+    """The entries of *index* to augment: each manifest for one of *platforms* once and, when there is none for some of
+    them, the nested indexes, to be looked into in turn.
 
     Raises:
-        ManifestUnknown: nothing in the index is for *platform*; the message says what is.
+        ManifestUnknown: nothing in the index is for any of *platforms*; the message says what is.
     """
     entries = {entry.digest: entry for entry in index.manifests}.values()
     manifests = [entry for entry in entries if entry.media_type in MANIFESTS or not entry.media_type]
-    found = [entry for entry in manifests if entry.platform and platform.matches(entry.platform)]
-    found = found or [entry for entry in entries if entry.media_type in INDEXES]
+    wanted = tuple(platforms)
+    found = [entry for entry in manifests if any(_is_for(entry, platform) for platform in wanted)]
+    if not all(any(_is_for(entry, platform) for entry in found) for platform in wanted):
+        found += [entry for entry in entries if entry.media_type in INDEXES]
     if not found:
-        raise ManifestUnknown(f"The image is not made for {platform}, but for {_platforms(manifests)}")
+        names = " and ".join(map(str, wanted))
+        raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
     return tuple(found)
+
+
+def deeper(depth: int) -> int:
+    """The depth of what an index at *depth* names.
+
+    Raises:
+        ManifestInvalid: there are too many indexes within each other.
+    """
+    if depth == MAX_DEPTH:
+        raise ManifestInvalid(f"The image has more than {MAX_DEPTH} indexes within each other")
+    return depth + 1
 
 
 def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Document:
@@ -100,6 +116,10 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
     )
 
 
+def _is_for(entry: Descriptor, platform: Platform) -> bool:
+    return entry.platform is not None and platform.matches(entry.platform)
+
+
 def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
     """*layers* without the Fusion layers for another architecture; all, when the image does not tell its own."""
     return tuple(layer for layer in layers if not architecture or _fusion_of(layer) in (None, architecture))
@@ -110,19 +130,43 @@ def _fusion_of(layer: ContainerLayer) -> str | None:
     return canonical_architecture(found[1]) if found else None
 
 
+def check_manifest(document: Document) -> None:
+    """See that *document* is a manifest that something could be added to, before its config is asked for.
+
+    Raises:
+        ImageUnsupported: it is of another kind.
+    """
+    if document.kind in SCHEMA_1:
+        raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is in Docker's old format, schema 1")
+    if not document.is_manifest:
+        raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is no container image")
+
+
 def _architecture(image: Image) -> str:
-    if not image.manifest.is_manifest or "rootfs" not in image.config.fields:
-        raise NotSupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
+    check_manifest(image.manifest)
+    if "rootfs" not in image.config.fields:
+        raise ImageUnsupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
     return canonical_architecture(image.config.read_as(_Config).architecture)
 
 
 def _augment_manifest(manifest: Document, config: Document, layers: tuple[ContainerLayer, ...]) -> Document:
-    media_type = DOCKER_LAYER if manifest.kind == DOCKER_MANIFEST else OCI_LAYER
-    added = [{"mediaType": media_type, "size": layer.gzip_size, "digest": layer.gzip_digest} for layer in layers]
+    added = [
+        {"mediaType": _media_type(manifest, layer), "size": layer.gzip_size, "digest": layer.gzip_digest}
+        for layer in layers
+    ]
     return manifest.changed(
         config=_repointed(manifest.fields["config"], config),
         layers=[*(manifest.fields["layers"] or ()), *added],
     )
+
+
+def _media_type(manifest: Document, layer: ContainerLayer) -> str:
+    """The type of *layer* in *manifest*: of its family, for conversions; only the OCI's can be other than gzip."""
+    if manifest.kind != DOCKER_MANIFEST:
+        return layer.media_type or OCI_LAYER
+    if layer.media_type not in {None, OCI_LAYER}:
+        raise ImageUnsupported(f"The image is in Docker's format, to which no layer of {layer.media_type} can be added")
+    return DOCKER_LAYER
 
 
 def _repointed(descriptor: dict[str, Any], target: Document) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def from_proto(pull: pb.Pull) -> Pull:
     return Pull(
         token=pull.token,
         image=parse_reference(pull.image),
-        platform=parse_platform(pull.platform),
+        platforms=tuple(map(parse_platform, pull.platforms or (pull.platform,))),
         expires=datetime.fromtimestamp(pull.expires, UTC),
         container_config=msgspec.json.decode(config, type=ContainerConfig) if config else ContainerConfig(),
     )

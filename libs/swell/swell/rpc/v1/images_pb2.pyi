@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -27,16 +29,21 @@ class Pull(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     CONTAINER_CONFIG_FIELD_NUMBER: _builtins.int
     EXPIRES_FIELD_NUMBER: _builtins.int
+    PLATFORMS_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The key under which the resolved image is kept: every request of one token sees one image."""
     image: _builtins.str
     """The full reference, "docker.io/library/ubuntu:latest"."""
     platform: _builtins.str
-    """"linux/amd64"; what to choose from an index for the additions."""
+    """The first of `platforms`; counts when there are none."""
     container_config: _builtins.bytes
     """JSON of the container config, as in Wave's API; empty when nothing is added."""
     expires: _builtins.int
     """Seconds since the epoch; what we made for the token is kept at least until then."""
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"linux/amd64", …; what to choose from an index for the additions."""
+
     def __init__(
         self,
         *,
@@ -45,10 +52,11 @@ class Pull(_message.Message):
         platform: _builtins.str = ...,
         container_config: _builtins.bytes = ...,
         expires: _builtins.int = ...,
+        platforms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "platform", b"platform", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "platform", b"platform", "platforms", b"platforms", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,98 @@
+"""Layers as the clients pack them are in the image that is pulled, as they were packed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from swell.testing.images import Layer
+from tests.e2e.busybox import REPOSITORY, archive, push
+from tests.e2e.client import Fields, Swell, as_data
+from tests.e2e.engines import Engine
+from tests.e2e.upstreams import Upstreams
+
+DEEP = "/".join(["a-rather-long-name-of-a-folder"] * 6) + "/tool"
+PATHS = {
+    "implied folders": ("opt/in/tool", ()),
+    "told folders": ("opt/out/tool", ("opt/", "opt/out/")),
+    "a name of 180 characters": (DEEP, ()),
+}
+
+
+async def config_of(swell: Swell, answer: Fields) -> Any:
+    """The run-time fields of the image that *answer* names."""
+    name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+    manifest = json.loads(await swell.bytes(f"/v2/{name}/manifests/{tag}"))
+    return json.loads(await swell.bytes(f"/v2/{name}/blobs/{manifest['config']['digest']}"))["config"]
+
+
+async def root_of(swell: Swell, answer: Fields) -> str:
+    """The digest under the name that *answer* gives."""
+    name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+    return str((await swell.get(f"/v2/{name}/manifests/{tag}"))[1]["config"]["digest"])
+
+
+@pytest.mark.row("L1", "L2", "L3", "L4", "L6")
+async def test_files_are_where_and_what_they_were_packed_as(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
+    """With their modes, owned by root, whether or not the tar has entries for their folders."""
+    layers = [as_data(archive({path: b"#!/bin/sh\n"}, folders=folders)) for path, folders in PATHS.values()]
+    command = "; ".join(f"stat -c '%u:%g %a %n' /{path}" for path, _ in PATHS.values())
+    config = {"layers": layers, "cmd": ["sh", "-c", command]}
+
+    answer = await swell.submit(containerImage=upstreams.image(), containerConfig=config)
+
+    said = (await engine.run(answer["targetImage"])).splitlines()
+    assert set(said) >= {f"0:0 755 /{path}" for path, _ in PATHS.values()}
+
+
+@pytest.mark.row("L5")
+@pytest.mark.parametrize("claim", ["gzipDigest", "tarDigest", "gzipSize"])
+async def test_a_layer_that_is_not_what_it_claims_is_refused(swell: Swell, upstreams: Upstreams, claim: str) -> None:
+    lie = 1 if claim == "gzipSize" else "sha256:" + 64 * "0"
+    layer = as_data(archive({"a": b"a"})) | {claim: lie}
+
+    status, answer = await swell.post(containerImage=upstreams.image(), containerConfig={"layers": [layer]})
+
+    assert (status, claim in answer["message"]) == (400, True)
+
+
+@pytest.mark.row("L8")
+async def test_the_same_folder_packed_twice_is_the_same_image(swell: Swell, upstreams: Upstreams) -> None:
+    roots = set()
+    for _ in range(2):
+        config = {"layers": [as_data(archive({"same": b"same"}))]}
+        roots.add(await root_of(swell, await swell.submit(containerImage=upstreams.image(), containerConfig=config)))
+
+    assert len(roots) == 1
+
+
+@pytest.mark.row("L10")
+async def test_included_images_come_on_top_in_order(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
+    """A file of the last one hides those of the same name; what runs is the base image's own."""
+
+    async def pushed(tag: str, layer: Layer) -> str:
+        return await push(f"{upstreams.open}/{REPOSITORY}:{tag}", layer, Env=["A=included"])
+
+    includes = [
+        await pushed("include-a", archive({"from": b"a\n", "only-a": b"a\n"})),
+        await pushed("include-b", archive({"from": b"b\n"})),
+    ]
+    config = {"cmd": ["sh", "-c", "cat /from /only-a; env"], "layers": [as_data(archive({"from": b"layer\n"}))]}
+
+    answer = await swell.submit(containerImage=upstreams.image(), containerIncludes=includes, containerConfig=config)
+
+    said = (await engine.run(answer["targetImage"])).splitlines()
+    assert [line for line in said if line in {"a", "b", "layer"}] == ["b", "a"]
+    assert "A=included" not in said
+
+
+@pytest.mark.row("L11", "L12")
+async def test_commands_and_empty_values_stay_as_they_are(swell: Swell, upstreams: Upstreams) -> None:
+    """A command is a list: nobody splits it again."""
+    answer = await swell.submit(
+        containerImage=upstreams.image(), containerConfig={"cmd": ["ls -l"], "entrypoint": [""], "env": ["NAME="]}
+    )
+
+    config = await config_of(swell, answer)
+
+    assert (config["Cmd"], config["Entrypoint"], config["Env"][-1]) == (["ls -l"], [""], "NAME=")

@@ -1,0 +1,108 @@
+"""Pulling an index: what is added reaches the platforms that were asked for, and no others."""
+
+import pytest
+
+from registry_proxy.domain.link import Origin
+from registry_proxy.pull import Pulls
+from swell.api.containers import ContainerConfig
+from swell.errors import ManifestUnknown
+from swell.testing.images import make_layer
+from swell.testing.registry import FakeRegistry
+from tests.unit.registry_proxy.asking import ADDED, UBUNTU, WANTED, pull_of
+
+
+async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Whoever pulls for another platform gets the upstream's bytes, through the same token."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED)
+
+    chosen, other = (await pulls.manifest(pull, "22.04")).manifests
+    made = await pulls.manifest(pull, chosen.digest)
+
+    assert made.digest == chosen.digest != amd64.digest
+    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
+    assert await pulls.manifest(pull, other.digest) == arm64.manifest
+
+
+async def test_each_platform_asked_for_gets_the_layers_of_its_own_architecture(
+    registry: FakeRegistry, pulls: Pulls
+) -> None:
+    """Clients send Fusion for all architectures in one list, and other layers for all of them (B27)."""
+    fusion = {
+        name: make_layer(name).to_add(f"https://example.com/pkg/2/fusion-{name}.tar.gz") for name in ("amd64", "arm64")
+    }
+    wanted = ContainerConfig(layers=(*fusion.values(), ADDED))
+    index = registry.push_index(
+        UBUNTU,
+        registry.push("ubuntu:amd64"),
+        registry.push("ubuntu:arm64", platform="linux/arm64"),
+        arm := registry.push("ubuntu:arm", platform="linux/arm/v7"),
+    )
+    pull = pull_of(index, wanted, platforms=("linux/amd64", "linux/arm64"))
+
+    entries = (await pulls.manifest(pull, "22.04")).manifests
+    made = [await pulls.manifest(pull, entry.digest) for entry in entries]
+
+    for name, manifest in zip(("amd64", "arm64"), made, strict=False):
+        added = [layer.digest for layer in manifest.layers[1:]]
+        assert added == [fusion[name].gzip_digest, ADDED.gzip_digest]
+        assert (await pulls.locate(pull, manifest.config.digest)).origin == Origin.DOCUMENT
+    assert made[2] == arm.manifest
+
+
+async def test_the_platforms_asked_for_may_be_in_different_indexes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """One beside a nested index, and one inside it."""
+    nested = registry.push_index("ubuntu:arm", registry.push("ubuntu:arm64", platform="linux/arm64"))
+    amd64 = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64, nested), WANTED, platforms=("linux/amd64", "linux/arm64"))
+
+    changed, inner = (await pulls.manifest(pull, "22.04")).manifests
+
+    assert changed.digest != amd64.digest
+    assert inner.digest != nested.digest
+
+
+async def test_the_replaced_child_of_an_index_is_gone(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The token leads to what was made of it, no longer to it."""
+    amd64 = registry.push("ubuntu:amd64")
+    pull = pull_of(registry.push_index(UBUNTU, amd64), WANTED)
+
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(pull, amd64.digest)
+
+
+async def test_an_index_inside_an_index_is_looked_into(registry: FakeRegistry, pulls: Pulls) -> None:
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    inner = registry.push_index("ubuntu:inner", amd64, arm64)
+    pull = pull_of(registry.push_index(UBUNTU, inner), WANTED)
+
+    (nested,) = (await pulls.manifest(pull, "22.04")).manifests
+    chosen, other = (await pulls.manifest(pull, nested.digest)).manifests
+    made = await pulls.manifest(pull, chosen.digest)
+
+    assert ADDED.gzip_digest in {layer.digest for layer in made.layers}
+    assert await pulls.manifest(pull, other.digest) == arm64.manifest
+    assert (await pulls.locate(pull, made.config.digest)).origin == Origin.DOCUMENT
+
+
+async def test_nested_indexes_may_be_for_one_platform_each(registry: FakeRegistry, pulls: Pulls) -> None:
+    """An index that has nothing for the wanted platform stays as it is, while another one has."""
+    arm64 = registry.push_index("ubuntu:arm", registry.push("ubuntu:arm64", platform="linux/arm64"))
+    amd64 = registry.push_index("ubuntu:amd", registry.push("ubuntu:amd64"))
+    pull = pull_of(registry.push_index(UBUNTU, arm64, amd64), WANTED)
+
+    unchanged, changed = (await pulls.manifest(pull, "22.04")).manifests
+
+    assert unchanged.digest == arm64.digest
+    assert changed.digest != amd64.digest
+
+
+async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegistry, pulls: Pulls) -> None:
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    nested = registry.push_index("ubuntu:nested", arm64)
+
+    for index in (registry.push_index("ubuntu:flat", arm64), registry.push_index("ubuntu:deep", nested)):
+        with pytest.raises(ManifestUnknown, match=r"not made for linux/amd64, but for linux/arm64"):
+            await pulls.manifest(pull_of(index, WANTED, token=str(index.reference)), str(index.reference.tag))
