@@ -37,11 +37,31 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""
 
 
-class Settings(EngineSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life.
+class CondaSettings(EngineSettings, frozen=True, kw_only=True):
+    """What the conda-direct engine must know beside that; sizes are bytes."""
 
-    `allowed_hosts` (host or host:port) may be connected to although their addresses are private.
-    """
+    allowed_hosts: frozenset[str] = frozenset()
+    """Where channels, base images and registries may be although the address is private: host, or host:port."""
+    conda_channels_url: str = "https://conda.anaconda.org"
+    """Below this address are the channels that are named rather than given by an address."""
+    conda_local_channels: Path | None = None
+    """A folder below which `file://` channels may be read; without it none are."""
+    conda_glibc: str = "2.28"
+    """The oldest glibc that base images are taken to have; packages that need a newer one are not chosen."""
+    conda_repodata_age: timedelta = timedelta(minutes=10)
+    conda_repodata_cache: int = 4 << 30
+    conda_package_cache: int = 20 << 30
+    conda_package_limit: int = 8 << 30
+    """How large one package may be, packed and unpacked."""
+    conda_own_layers: int = 40
+    """How many of an image's largest packages get a layer of their own; changing it changes the digests."""
+    conda_own_layer_size: int = 1 << 20
+    """From which size of its archive on a package is worth a layer of its own; changing it changes the digests."""
+    solve_timeout: timedelta = timedelta(seconds=45)
+
+
+class Settings(CondaSettings, frozen=True, kw_only=True):
+    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
 
     redis_url: str
     nats_url: str

@@ -1,0 +1,88 @@
+"""The image of an environment: its base, with the layers of the packages on top and conda's variables in its config."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from builder.domain.conda_layout import MOST_LAYERS
+from builder.domain.failure import BuildFailure
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.image import Image
+from swell.oci.media_types import DOCKER_LAYER, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from swell.oci.platform import Platform
+from swell.store.records import Reason
+
+SCRATCH = "scratch"
+"""The name of the base image that is none."""
+
+_ENGINE = "conda/direct:v1"
+_EPOCH = "1970-01-01T00:00:00Z"
+_LAYERS = {
+    OCI_LAYER: OCI_LAYER,
+    DOCKER_LAYER: OCI_LAYER,
+    "application/vnd.oci.image.layer.v1.tar": "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+
+
+class Added(Struct, frozen=True):
+    """A layer of ours, and in words what is in it."""
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    says: str
+
+
+def empty_image(platform: Platform) -> Image:
+    """What `SCRATCH` names."""
+    config = Document(OCI_CONFIG, b"{}").changed(os=platform.os, architecture=platform.architecture)
+    return Image(Document(OCI_MANIFEST, b'{"layers": []}'), config)
+
+
+def base_layers(base: Image) -> tuple[Descriptor, ...]:
+    """The layers of *base*.
+
+    Raises:
+        BuildFailure: there are too many of them, or they are of a kind that cannot be pushed.
+    """
+    layers = base.manifest.layers if base.manifest.fields.get("config") else ()
+    if len(layers) >= MOST_LAYERS:
+        message = f"The base image has {len(layers)} layers; an image has at most {MOST_LAYERS}."
+        raise BuildFailure(Reason.BASE_IMAGE, message)
+    if odd := next((layer.media_type for layer in layers if layer.media_type not in _LAYERS), None):
+        raise BuildFailure(Reason.BASE_IMAGE, f"The base image has a layer of the type {odd}, which cannot be copied.")
+    return layers
+
+
+def on_top(base: Image, added: Sequence[Added], environment: Sequence[str]) -> Image:
+    """*base* with the layers *added* and the variables *environment*; of OCI media types, as layers of both may be."""
+    fields = base.config.fields
+    rootfs, settings = fields.get("rootfs") or {}, fields.get("config") or {}
+    history = [{"created": _EPOCH, "created_by": f"{_ENGINE}: {each.says}"} for each in added]
+    config = Document(OCI_CONFIG, base.config.content).changed(
+        config={**settings, "Env": list(environment)},
+        rootfs={"type": "layers", "diff_ids": [*(rootfs.get("diff_ids") or ()), *(each.diff_id for each in added)]},
+        history=[*(fields.get("history") or ()), *history],
+    )
+    layers = [(_LAYERS[layer.media_type], layer.digest, layer.size) for layer in base_layers(base)]
+    layers += [(OCI_LAYER, each.digest, each.size) for each in added]
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": _descriptor(OCI_CONFIG, config.digest, config.size),
+        "layers": [_descriptor(*layer) for layer in layers],
+    }
+    return Image(Document(OCI_MANIFEST, b"{}").changed(**manifest), config)
+
+
+def variables_of(base: Image) -> tuple[str, ...]:
+    """The environment variables of *base*, as `NAME=value`."""
+    return tuple((base.config.fields.get("config") or {}).get("Env") or ())
+
+
+def _descriptor(media_type: str, digest: Digest, size: int) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest, "size": size}
