@@ -8,6 +8,7 @@ from typing import Protocol
 from builder.domain.conda_channels import Wish, read_wish, subdir_of
 from builder.domain.conda_lock import LockedPackage, read_lock, write_lock
 from swell.errors import Unavailable
+from swell.flights import Flights
 from swell.oci.platform import Platform
 
 AT_ONCE = 2
@@ -27,6 +28,7 @@ class Solving:
         self._patience = patience.total_seconds()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
+        self._under_way: Flights[tuple[Wish, str], str] = Flights()
 
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
         """The lock file for *specs* of *channels* on *platform*; a *lock* that came along is checked and kept.
@@ -40,6 +42,9 @@ class Solving:
         if lock:
             return write_lock(subdir, read_lock(lock, subdir))
         wish = read_wish(specs, channels, self._channel_names)
+        return await self._under_way.join((wish, subdir), lambda: self._solve(wish, subdir))
+
+    async def _solve(self, wish: Wish, subdir: str) -> str:
         if self._waiting >= MOST_WAITING:
             raise Unavailable("too many environments are being solved", retry_after=10)
         self._waiting += 1

@@ -37,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     reserved_words: frozenset[str] = frozenset()
     registry_proxy: str
     metrics: str
+    builder: str = "127.0.0.1:9102"
     listen: str = "127.0.0.1:9090"
     token_ttl: timedelta = timedelta(hours=36)
     record_ttl: timedelta = timedelta(days=90)
