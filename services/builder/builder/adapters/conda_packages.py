@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from builder.adapters.conda_cache import Folder
+from builder.adapters.conda_room import in_thread
 from builder.adapters.conda_sources import Sources
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.failure import BuildFailure
@@ -38,7 +40,7 @@ class Packages:
             OSError: the disk does not take it.
         """
         for _ in range(_TRIES):
-            if await asyncio.to_thread(self._take, package.sha256, to):
+            if await in_thread(partial(self._take, package.sha256, to)):
                 return False
             await self._fetching.join(package.sha256, lambda: self._fetch(package, to))
             if to.exists():

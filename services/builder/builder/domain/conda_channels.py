@@ -15,7 +15,6 @@ from swell.oci.platform import Platform
 _SUBDIRS = {"linux/amd64": "linux-64", "linux/arm64": "linux-aarch64"}
 _ARCHSPECS = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
-_IN_SPEC = re.compile(r"(?P<channel>[^\s\[]+?)::?(?P<rest>(?!/).+)", re.DOTALL)
 _LINUX = "5.10"
 _SILENT = frozenset({"nodefaults"})
 MOST_CHANNELS = 32
@@ -61,11 +60,13 @@ def read_wish(specs: Iterable[str], channels: Iterable[str], names: str) -> Wish
     addresses = dict.fromkeys(address_of(channel, names) for channel in channels if channel not in _SILENT)
     found = []
     for spec in specs:
-        in_channel = None if spec.startswith(("http://", "https://", "file://")) else _IN_SPEC.fullmatch(spec)
-        if in_channel:
-            address = address_of(in_channel["channel"], names)
+        channel, colons, rest = spec.partition("::")
+        if colons and "[" not in channel:
+            address = address_of(channel, names)
             addresses.setdefault(address)
-            found.append(f"{address}::{in_channel['rest']}")
+            found.append(f"{address}::{rest}")
+        elif "://" in channel.partition("[")[0]:
+            raise BadRequest(f"packages are taken by name, not by address: {spec[:200]!r}")
         else:
             found.append(spec)
     if not addresses:
