@@ -21,7 +21,7 @@ async def conda_direct(place: Place) -> list[Result]:
     """Each round asks for the same packages under another name, and pushes them to a repository that has no layer."""
     folder = place.channels / "bench"
     folder.mkdir(parents=True)
-    Channel(folder, f"file://{folder}", []).add(*(_package(name, size) for name, size in SIZES.items()))
+    Channel(folder, f"file://{folder}").add(*(_package(name, size) for name, size in SIZES.items()))
     ear = Ear()
     await ear.listen(place)
     await _round(place, ear, folder)

@@ -51,6 +51,7 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     conda_repodata_age: timedelta = timedelta(minutes=10)
     conda_repodata_cache: int = 4 << 30
     conda_package_cache: int = 20 << 30
+    conda_layer_cache: int = 20 << 30
     conda_package_limit: int = 8 << 30
     """How large one package may be, packed and unpacked."""
     conda_own_layers: int = 40

@@ -112,12 +112,13 @@ def _tar(files: Mapping[str, File]) -> bytes:
 
 
 class Channel:
-    """A channel in a folder, at `url` while it is served; `asked` are the paths that were."""
+    """A channel in a folder, at `url` while it is served; `asked` are the paths that were, `statuses` the answers."""
 
-    def __init__(self, folder: Path, url: str, asked: list[str]) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
-        self.asked = asked
+        self.asked: list[str] = []
+        self.statuses: list[int] = []
         self._records: dict[str, dict[str, Any]] = {"linux-64": {}, "linux-aarch64": {}, "noarch": {}}
         self.write()
 
@@ -145,13 +146,28 @@ class Channel:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def __init__(self, *parts: Any, asked: list[str], **named: Any) -> None:
-        self._asked = asked
+    def __init__(self, *parts: Any, asked: list[str], statuses: list[int], **named: Any) -> None:
+        self._asked, self._statuses, self._etag = asked, statuses, ""
         super().__init__(*parts, **named)
 
     def do_GET(self) -> None:
         self._asked.append(self.path)
-        super().do_GET()
+        path = Path(self.translate_path(self.path))
+        self._etag = f'"{hashlib.sha256(path.read_bytes()).hexdigest()}"' if path.is_file() else ""
+        if self._etag and self.headers.get("If-None-Match") == self._etag:
+            self.send_response(304)
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def end_headers(self) -> None:
+        if self._etag:
+            self.send_header("ETag", self._etag)
+        super().end_headers()
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._statuses.append(code)
+        super().send_response(code, message)
 
     def log_message(self, *parts: Any) -> None:
         """Say nothing."""
@@ -160,13 +176,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Channel]:
     """An empty channel in *folder*."""
-    asked: list[str] = []
-    handler = partial(_Quiet, directory=str(folder), asked=asked)
+    channel = Channel(folder, "")
+    handler = partial(_Quiet, directory=str(folder), asked=channel.asked, statuses=channel.statuses)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        channel.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield Channel(folder, f"http://127.0.0.1:{server.server_port}", asked)
+            yield channel
         finally:
             server.shutdown()
             thread.join()

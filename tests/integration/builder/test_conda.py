@@ -22,7 +22,7 @@ from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from swell.api.packages import PackageLayers
-from swell.errors import AddressForbidden, BadRequest
+from swell.errors import AddressForbidden, BadRequest, SwellError, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.store.records import Reason
@@ -369,13 +369,77 @@ async def test_the_cache_keeps_to_its_size(opened: OpenKitchen, tmp_path: Path) 
 
 
 async def test_a_list_that_has_become_old_is_asked_for_again(opened: OpenKitchen, tmp_path: Path) -> None:
-    """A package that came yesterday can be had today; a fresh list costs no question."""
+    """A package that came yesterday can be had today; an unchanged list is not sent again, even to a builder that restarts."""
     async with opened(tmp_path / "old", conda_repodata_age=timedelta(0)) as kitchen:
         await kitchen.solve("tool")
         kitchen.channel.add(Made("late", files={"bin/late": File(b"x")}))
         assert "late-1.0" in await kitchen.solve("late")
-    async with opened(tmp_path / "old") as kitchen:
-        await kitchen.solve("late")
-        kitchen.channel.asked.clear()
-        await kitchen.solve("late")
-        assert kitchen.channel.asked == []
+        kitchen.channel.statuses.clear()
+        await kitchen.solve("tool")
+        assert kitchen.channel.statuses == [304, 304]
+    async with opened(tmp_path / "old") as restarted:
+        restarted.channel.statuses.clear()
+        await restarted.solve("late")
+        assert restarted.channel.statuses == [304, 304]
+        await restarted.solve("late")
+        assert restarted.channel.statuses == [304, 304]
+
+
+async def test_a_layer_is_made_once(kitchen: Kitchen, tmp_path: Path) -> None:
+    """What another build has made is taken as it is, unless it is not what it was."""
+    first = await kitchen.build(*WISH, to="made:1")
+    made = tmp_path / "workspace/conda/layers"
+    before = {path.name: path.stat().st_ino for path in made.iterdir()}
+    assert len(before) == 8  # a layer and a note for each package
+    assert await kitchen.build(*WISH, to="made:2") == first
+    assert {path.name: path.stat().st_ino for path in made.iterdir()} == before
+    for path in made.iterdir():
+        path.write_bytes(b"spoilt")
+    assert await kitchen.build(*WISH, to="made-elsewhere:1") == first
+    assert {path.name for path in made.iterdir()} == before.keys()
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b"not json"])
+async def test_a_channel_that_makes_no_sense_is_told_apart_from_ours(kitchen: Kitchen, spoilt: bytes) -> None:
+    """It is the channel's trouble: no stack trace, and nothing of it is kept."""
+    for name in ("noarch/repodata.json", "linux-64/repodata.json"):
+        (kitchen.channel.folder / name).write_bytes(spoilt)
+    (kitchen.channel.folder / "linux-64/repodata.json.zst").unlink()
+    with pytest.raises(SwellError) as failed:
+        await kitchen.solve("tool")
+    assert isinstance(failed.value, UpstreamFailed)
+    kitchen.channel.write()
+    assert "tool-1.0" in await kitchen.solve("tool")
+
+
+async def test_a_packed_list_that_cannot_be_unpacked_is_the_channels_trouble(kitchen: Kitchen) -> None:
+    """As is one that is cut off."""
+    packed = kitchen.channel.folder / "linux-64/repodata.json.zst"
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(UpstreamFailed):
+        await kitchen.solve("tool")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + b"\0" * 18, b"x" * 1000])
+async def test_an_archive_that_is_none_fails_the_build(kitchen: Kitchen, content: bytes) -> None:
+    """Although it has the hash that the channel tells."""
+
+    class Broken(Made):
+        def archive(self) -> bytes:
+            return content
+
+    kitchen.channel.add(Broken("broken"), Broken("broken-old", old_format=True))
+    for name in ("broken", "broken-old"):
+        with pytest.raises(BuildFailure, match=f"The package {name}-1.0-0.* cannot be put into an image") as failed:
+            await kitchen.build(name, to="broken:1")
+        assert failed.value.reason is Reason.PACKAGE
+
+
+async def test_an_archive_that_is_too_large_fails_the_build(opened: OpenKitchen, tmp_path: Path) -> None:
+    """Packed or unpacked: a small archive may hold a file that fills the disk."""
+    async with opened(tmp_path / "large", conda_package_limit=100_000) as kitchen:
+        zeros = {"share/zeros": File(bytes(1_000_000))}
+        kitchen.channel.add(Made("zeros", files=zeros), Made("zeros-old", files=zeros, old_format=True))
+        for name in ("zeros", "zeros-old"):
+            with pytest.raises(BuildFailure, match="too large"):
+                await kitchen.build(name, to="large:1")

@@ -14,6 +14,7 @@ from typing import Self
 from builder.adapters.base_image import BaseImage
 from builder.adapters.conda_build import PackageBuild, Tools
 from builder.adapters.conda_cache import Folder
+from builder.adapters.conda_made import MadeLayers
 from builder.adapters.conda_packages import Packages
 from builder.adapters.conda_repodata import Repodata
 from builder.adapters.conda_room import in_thread, room
@@ -61,7 +62,8 @@ class CondaEngine:
             lists = Folder(home / "repodata", settings.conda_repodata_cache)
             repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
             solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
-            tools = Tools(packages=packages, base=BaseImage(pull, push), push=push, settings=settings)
+            made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
+            tools = Tools(packages=packages, made=made, base=BaseImage(pull, push), push=push, settings=settings)
             yield cls(settings, tools, Solving(solver, settings.conda_channels_url, settings.solve_timeout))
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:

@@ -11,6 +11,7 @@ from builder.adapters.base_image import BaseImage
 from builder.adapters.conda_archive import Contents, contents, describe
 from builder.adapters.conda_layers import Layer, writing
 from builder.adapters.conda_locks import pixi_lock
+from builder.adapters.conda_made import MadeLayers, key_of
 from builder.adapters.conda_packages import Packages
 from builder.adapters.conda_room import explained, in_thread, together
 from builder.adapters.registry import RegistryPush
@@ -40,10 +41,14 @@ _LOCK, _PIXI_LOCK = "conda-meta/environment.lock", "conda-meta/pixi.lock"
 _LISTED = 12  # names in one line of the log
 
 
+_Made = tuple[Layer, Mapping[str, str]]
+
+
 class Tools(Struct, frozen=True, kw_only=True):
     """What builds share."""
 
     packages: Packages
+    made: MadeLayers
     base: BaseImage
     push: RegistryPush
     settings: CondaSettings
@@ -176,16 +181,24 @@ class PackageBuild:
         names, is_last = groups[number], number == len(groups) - 1
         path = self._folder / f"layer-{number}"
         async with self._making:
-            layer, variables = await in_thread(partial(self._write, path, names, plan, is_last=is_last))
+            make = partial(self._write, path, names, plan) if is_last else partial(self._own, path, names[0], plan)
+            layer, variables = await in_thread(make)
             await self._tools.push.blob(self._target, layer.digest, path)
             path.unlink()
         says = _some([plan.archives[name].package.record for name in names]) or "the environment"
         await self._say(f"layer {number + 1} of {len(groups)}: {says} ({_megabytes(layer.size)})")
         return _Written(Added(layer.digest, layer.diff_id, layer.size, says), variables)
 
-    def _write(
-        self, path: Path, names: Sequence[str], plan: _Plan, *, is_last: bool
-    ) -> tuple[Layer, Mapping[str, str]]:
+    def _own(self, path: Path, name: str, plan: _Plan) -> _Made:
+        """The layer of one package, perhaps from another build."""
+        key = key_of(plan.archives[name].source, plan.files[name])
+        if made := self._tools.made.take(key, path):
+            return made
+        layer, variables = self._write(path, [name], plan, is_last=False)
+        self._tools.made.put(key, layer, variables)
+        return layer, variables
+
+    def _write(self, path: Path, names: Sequence[str], plan: _Plan, *, is_last: bool = True) -> _Made:
         variables: dict[str, str] = {}
         with writing(path) as writer:
             for name in names:

@@ -1,6 +1,7 @@
 """A folder of files that builds share, of a bounded size: what was not used for the longest time goes first."""
 
 import os
+import uuid
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
@@ -35,11 +36,11 @@ class Folder:
         made: Any = NamedTemporaryFile(dir=self._path, suffix=TEMPORARY)  # noqa: SIM115  (the caller closes it)
         return made  # type: ignore[no-any-return]
 
-    def put(self, name: str, file: "IO[bytes]") -> None:
-        """Keep what was written to *file* as *name*, in one step."""
-        beside = self._path / f"{Path(file.name).name}{TEMPORARY}"
+    def put(self, name: str, path: Path) -> None:
+        """Keep the file *path*, which nobody will change any more, as *name*, in one step."""
+        beside = self._path / f"{uuid.uuid4().hex}{TEMPORARY}"
         with self._putting:
-            beside.hardlink_to(file.name)
+            beside.hardlink_to(path)
             beside.replace(self._path / name)
             self._evict(name)
 

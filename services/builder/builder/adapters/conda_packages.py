@@ -73,4 +73,4 @@ class Packages:
                     raise BuildFailure(Reason.PACKAGE, message)
                 with suppress(FileNotFoundError):  # whoever began has left
                     to.hardlink_to(file.name)
-                await asyncio.to_thread(self._folder.put, package.sha256, file)
+                await asyncio.to_thread(self._folder.put, package.sha256, Path(file.name))

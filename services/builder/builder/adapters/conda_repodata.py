@@ -8,7 +8,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -64,7 +64,8 @@ class Repodata:
             UpstreamFailed, AddressForbidden: a channel cannot be read.
         """
         wanted = [(channel, part) for channel in channels for part in (subdir, "noarch")]
-        found = await asyncio.gather(*(self._get(channel, part) for channel, part in wanted))
+        asked = await asyncio.gather(*(self._get(*each) for each in wanted), return_exceptions=True)
+        found = [_or_raise(each) for each in asked]
         for channel, own, common in zip(channels, found[::2], found[1::2], strict=True):
             if own is None and common is None:
                 raise BadRequest(f"there is no channel {channel}: it has no list of packages for {subdir} or noarch")
@@ -103,19 +104,24 @@ class Repodata:
         return made
 
     def _kept(self, channel: str, subdir: str, file: str, fetched: Fetched, target: IO[bytes]) -> _Open:
-        url, sha256 = f"{channel}/{subdir}", fetched.sha256
-        if file == _PACKED:
-            with self._folder.begin() as unpacked:
-                sha256 = _unpack(target, unpacked, url)
-                self._folder.put(_name(url), unpacked)
-        else:
-            self._folder.put(_name(url), target)
-        told = _Told(sha256, file, fetched.etag)
-        with self._folder.begin() as note:
+        """The list that was *fetched* to *target*, opened and, now that it can be, kept."""
+        url = f"{channel}/{subdir}"
+        with ExitStack() as opened:
+            sha256, plain = fetched.sha256, target
+            if file == _PACKED:
+                plain = opened.enter_context(self._folder.begin())
+                sha256 = _unpack(target, plain, url)
+            told = _Told(sha256, file, fetched.etag)
+            try:
+                data = SparseRepoData(Channel(channel), subdir, plain.name)
+            except (ValueError, OSError) as error:
+                raise UpstreamFailed(f"{url} has a list of packages that makes no sense") from error
+            note = opened.enter_context(self._folder.begin())
             note.write(msgspec.json.encode(told))
             note.flush()
-            self._folder.put(_told_name(url), note)
-        return _Open(self._opened(channel, subdir), told, time.monotonic())
+            self._folder.put(_name(url), Path(plain.name))
+            self._folder.put(_told_name(url), Path(note.name))
+        return _Open(data, told, time.monotonic())
 
     def _reopened(self, channel: str, subdir: str) -> _Open | None:
         """What a former life of this builder has left, if it is still what it was."""
@@ -129,23 +135,17 @@ class Repodata:
                 if hashlib.file_digest(file, "sha256").hexdigest() != told.sha256:
                     return None
             return _Open(SparseRepoData(Channel(channel), subdir, data), told, time.monotonic())
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, OSError):
             return None
         finally:
             note.unlink(missing_ok=True)
             data.unlink(missing_ok=True)
 
-    def _opened(self, channel: str, subdir: str) -> SparseRepoData:
-        path = self._scratch / uuid.uuid4().hex
-        url = f"{channel}/{subdir}"
-        try:
-            if not self._folder.link(_name(url), path):
-                raise UpstreamFailed(f"{url} has a list of packages that is too large to be kept here")
-            return SparseRepoData(Channel(channel), subdir, path)
-        except (ValueError, OSError) as error:
-            raise UpstreamFailed(f"{url} has a list of packages that makes no sense") from error
-        finally:
-            path.unlink(missing_ok=True)
+
+def _or_raise(found: _Open | BaseException | None) -> _Open | None:
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], url: str) -> str:
