@@ -369,7 +369,7 @@ async def test_the_cache_keeps_to_its_size(opened: OpenKitchen, tmp_path: Path) 
 
 
 async def test_a_list_that_has_become_old_is_asked_for_again(opened: OpenKitchen, tmp_path: Path) -> None:
-    """A package that came yesterday can be had today; an unchanged list is not sent again, even to a builder that restarts."""
+    """What came yesterday can be had today; an unchanged list is not sent again, even to a builder that restarts."""
     async with opened(tmp_path / "old", conda_repodata_age=timedelta(0)) as kitchen:
         await kitchen.solve("tool")
         kitchen.channel.add(Made("late", files={"bin/late": File(b"x")}))
