@@ -77,6 +77,7 @@ def test_a_lock_file_says_all() -> None:
         (packages(environment="dependencies: ['https://x.example.org/a.conda']"), "by name, not by address"),
         (packages(environment="dependencies: []"), "packages is empty"),
         (packages(environment="dependencies: [1]"), "no list of texts"),
+        (packages(environment="dependencies: [a]\nvariables: {A: b}"), "sets no variables"),
         (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "takes no commands"),
     ],
 )

@@ -32,6 +32,8 @@ def direct_of(environment: Environment, base_image: str, base_packages: tuple[st
     if environment.is_explicit:
         return Direct(base_image=base_image, lock=environment.text or "")
     fields = load(environment.text or "")
+    if fields.get("variables"):
+        raise BadRequest(f"{NAME} sets no variables of an environment file; send them as containerConfig.env")
     return Direct(
         base_image=base_image,
         specs=tuple(_specs(fields)),
