@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 
 from aiohttp import ClientSession
 
@@ -42,14 +43,16 @@ async def main(settings: Settings) -> None:
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
         containers = await opened.enter_async_context(BuildahEngine.open(settings))
-        packages = await opened.enter_async_context(CondaEngine.open(settings))
+        push = RegistryPush(asking(session, settings, settings.push_auth_file, "pull,push"))
+        pull = asking(session, settings, settings.pull_auth_file, "pull")
+        packages = await opened.enter_async_context(CondaEngine.open(settings, session, pull, push))
         building = Building(
             Engines(containers, packages),
             RedisBuilds(state, settings.record_ttl),
             RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
-            RegistryPush(pusher(session, settings)),
+            push,
             StreamNews(nats.stream),
         )
         solver = SolverHandler(packages.solving)
@@ -68,11 +71,10 @@ async def main(settings: Settings) -> None:
         )
 
 
-def pusher(session: ClientSession, settings: Settings) -> RegistryClient:
-    """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
-    file = settings.push_auth_file
+def asking(session: ClientSession, settings: Settings, file: Path | None, actions: str) -> RegistryClient:
+    """Asks registries with the operator's credentials for *actions*; they are read once, at the start."""
     keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
-    return RegistryClient(session, keyring, frozenset(settings.insecure_registries), actions="pull,push")
+    return RegistryClient(session, keyring, frozenset(settings.insecure_registries), actions=actions)
 
 
 if __name__ == "__main__":

@@ -73,5 +73,4 @@ class Settings(CondaSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
-    allowed_hosts: frozenset[str] = frozenset()
     log_level: str = "INFO"

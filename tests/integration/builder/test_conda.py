@@ -18,6 +18,7 @@ import pytest
 from rattler import LockFile, PrefixRecord
 
 from builder.adapters.conda import CondaEngine
+from builder.adapters.registry import RegistryPush
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
@@ -25,6 +26,9 @@ from swell.api.packages import PackageLayers
 from swell.errors import AddressForbidden, BadRequest, SwellError, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
+from swell.outbound import Policy, open_session
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import parse_auth_file
 from swell.store.records import Reason
 from tests.e2e.engines import succeed
 
@@ -105,14 +109,17 @@ def opened(registry: Registry, channel: Channel, base: str) -> Any:
     async def open_kitchen(workspace: Path, **settings: Any) -> AsyncIterator[Kitchen]:
         known: dict[str, Any] = {
             "workspace": workspace,
-            "pull_auth_file": registry.auth_file,
-            "push_auth_file": registry.auth_file,
             "allowed_hosts": frozenset({registry.address, channel.url.removeprefix("http://")}),
             "build_timeout": timedelta(seconds=60),
             "conda_own_layer_size": 1,
         }
-        async with CondaEngine.open(CondaSettings(**(known | settings))) as engine:
-            yield Kitchen(engine, registry, channel, base)
+        told = CondaSettings(**(known | settings))
+        keyring = parse_auth_file(registry.auth_file.read_bytes())
+        async with open_session(Policy(told.allowed_hosts)) as session:
+            pull = RegistryClient(session, keyring)
+            push = RegistryPush(RegistryClient(session, keyring, actions="pull,push"))
+            async with CondaEngine.open(told, session, pull, push) as engine:
+                yield Kitchen(engine, registry, channel, base)
 
     return open_kitchen
 

@@ -46,7 +46,8 @@ class Reason(StrEnum):
     @property
     def is_users(self) -> bool:
         """Whether another container file or context could mend it."""
-        return self not in {Reason.PUSH, Reason.DISK, Reason.ENGINE}
+        mendable = {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.PACKAGE, Reason.MEMORY, Reason.TIMED_OUT}
+        return self in mendable
 
 
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,10 +6,11 @@ The same lock file on the same base image gives the same image, on any machine.
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Self
+
+from aiohttp import ClientSession
 
 from builder.adapters.base_image import BaseImage
 from builder.adapters.conda_build import PackageBuild, Tools
@@ -26,9 +27,7 @@ from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from builder.solve import Solving
 from swell.oci.digest import Digest
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
 from swell.store.records import Reason
 
 
@@ -43,28 +42,30 @@ class CondaEngine:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: CondaSettings) -> AsyncIterator[Self]:
-        """Clean up what a former life left in the workspace, which is this process's alone."""
+    async def open(
+        cls, settings: CondaSettings, session: ClientSession, pull: RegistryClient, push: RegistryPush
+    ) -> AsyncIterator[Self]:
+        """Clean up what a former life left in the workspace, which is this process's alone.
+
+        Channels are read through *session*, base images with the credentials of *pull*.
+        """
         home = settings.workspace / "conda"
         for name in ("builds", "scratch"):
             await in_thread(partial(shutil.rmtree, home / name, ignore_errors=True))
             (home / name).mkdir(parents=True, mode=0o700)
-        async with AsyncExitStack() as opened:
-            session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
-            insecure = frozenset(settings.insecure_registries)
-            pull = RegistryClient(session, _keyring(settings.pull_auth_file), insecure)
-            push = RegistryPush(
-                RegistryClient(session, _keyring(settings.push_auth_file), insecure, actions="pull,push")
-            )
-            sources = Sources(session, settings.conda_local_channels)
-            kept = Folder(home / "packages", settings.conda_package_cache)
-            packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
-            lists = Folder(home / "repodata", settings.conda_repodata_cache)
-            repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
-            solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
-            made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
-            tools = Tools(packages=packages, made=made, base=BaseImage(pull, push), push=push, settings=settings)
-            yield cls(settings, tools, Solving(solver, settings.conda_channels_url, settings.solve_timeout))
+        sources = Sources(session, settings.conda_local_channels)
+        kept = Folder(home / "packages", settings.conda_package_cache)
+        tools = Tools(
+            packages=Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout),
+            made=MadeLayers(Folder(home / "layers", settings.conda_layer_cache)),
+            base=BaseImage(pull, push),
+            push=push,
+            settings=settings,
+        )
+        lists = Folder(home / "repodata", settings.conda_repodata_cache)
+        repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
+        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
+        yield cls(settings, tools, Solving(solver, settings.conda_channels_url, settings.solve_timeout))
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
@@ -79,7 +80,3 @@ class CondaEngine:
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
-
-
-def _keyring(path: Path | None) -> Keyring:
-    return parse_auth_file(path.read_bytes()) if path else Keyring()
