@@ -1,5 +1,6 @@
 """The conda-direct engine for real: a channel over http, a registry with a password, and containers that run."""
 
+import ast
 import asyncio
 import gzip
 import hashlib
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rattler import LockFile, PrefixRecord
+from rattler import LockFile, PrefixRecord, RepoDataRecord, install
 
 from builder.adapters.conda import CondaEngine
 from builder.adapters.registry import RegistryPush
 from builder.build import Recipe
+from builder.domain.conda_lock import read_lock
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from swell.api.packages import PackageLayers
@@ -450,3 +452,41 @@ async def test_an_archive_that_is_too_large_fails_the_build(opened: OpenKitchen,
         for name in ("zeros", "zeros-old"):
             with pytest.raises(BuildFailure, match="too large"):
                 await kitchen.build(name, to="large:1")
+
+
+async def test_rattler_installs_the_same(kitchen: Kitchen, tmp_path: Path) -> None:
+    """What conda's own rules make of these packages on a disk, by another implementation of them."""
+    lock = await kitchen.solve(*WISH)
+    await kitchen.build(to="compared:1", lock=lock)
+    folder, records = tmp_path / "archives", []
+    folder.mkdir()
+    for package in read_lock(lock, "linux-64"):
+        archive = folder / package.file
+        archive.write_bytes((kitchen.channel.folder / package.subdir / package.file).read_bytes())
+        made = await RepoDataRecord.from_package_archive(archive)
+        records.append(RepoDataRecord(made, package.file, package.url, package.channel))
+    prefix = tmp_path / "prefix"
+    await install(
+        records,
+        prefix,
+        tmp_path / "rattler",
+        show_progress=False,
+        execute_link_scripts=False,
+        alternative_target_prefix="/opt/conda",
+    )
+    theirs = {str(path.relative_to(prefix)): path for path in prefix.rglob("*") if path.is_symlink() or path.is_file()}
+    ours = kitchen.tree("compared:1")
+    ours_alone = {"conda-meta/environment.lock", "conda-meta/pixi.lock", "etc/conda/activate.bash"}
+    files = {name for name, (member, _) in ours.items() if not member.isdir()}
+    assert files - theirs.keys() == ours_alone
+    assert theirs.keys() - files <= {"CACHEDIR.TAG"}
+    for name in files & theirs.keys() - {name for name in files if name.startswith("conda-meta/")}:
+        member, content = ours[name]
+        if member.issym():
+            assert theirs[name].readlink() == Path(member.linkname), name
+        elif name == "bin/greet":  # the program that each writes, with its own blanks and quotes
+            assert ast.dump(ast.parse(content)) == ast.dump(ast.parse(theirs[name].read_bytes()))
+            assert content.splitlines()[0] == theirs[name].read_bytes().splitlines()[0]
+        else:
+            assert content == theirs[name].read_bytes(), name
+            assert (member.mode & 0o100) == (theirs[name].stat().st_mode & 0o100), name
