@@ -2,7 +2,6 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 
 from aiohttp import ClientSession
 
@@ -43,16 +42,14 @@ async def main(settings: Settings) -> None:
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
         containers = await opened.enter_async_context(BuildahEngine.open(settings))
-        push = RegistryPush(asking(session, settings, settings.push_auth_file, "pull,push"))
-        pull = asking(session, settings, settings.pull_auth_file, "pull")
-        packages = await opened.enter_async_context(CondaEngine.open(settings, session, pull, push))
+        packages = await opened.enter_async_context(CondaEngine.open(settings, session))
         building = Building(
             Engines(containers, packages),
             RedisBuilds(state, settings.record_ttl),
             RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
-            push,
+            RegistryPush(pusher(session, settings)),
             StreamNews(nats.stream),
         )
         solver = SolverHandler(packages.solving)
@@ -71,10 +68,11 @@ async def main(settings: Settings) -> None:
         )
 
 
-def asking(session: ClientSession, settings: Settings, file: Path | None, actions: str) -> RegistryClient:
-    """Asks registries with the operator's credentials for *actions*; they are read once, at the start."""
+def pusher(session: ClientSession, settings: Settings) -> RegistryClient:
+    """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
+    file = settings.push_auth_file
     keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
-    return RegistryClient(session, keyring, frozenset(settings.insecure_registries), actions=actions)
+    return RegistryClient(session, keyring, frozenset(settings.insecure_registries), actions="pull,push")
 
 
 if __name__ == "__main__":

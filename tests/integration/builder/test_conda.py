@@ -19,7 +19,6 @@ import pytest
 from rattler import LockFile, PrefixRecord, RepoDataRecord, install
 
 from builder.adapters.conda import CondaEngine
-from builder.adapters.registry import RegistryPush
 from builder.build import Recipe
 from builder.domain.conda_lock import read_lock
 from builder.domain.failure import BuildFailure
@@ -29,8 +28,6 @@ from swell.errors import AddressForbidden, BadRequest, SwellError, UpstreamFaile
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.outbound import Policy, open_session
-from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
 from swell.store.records import Reason
 from tests.e2e.engines import succeed
 
@@ -111,17 +108,15 @@ def opened(registry: Registry, channel: Channel, base: str) -> Any:
     async def open_kitchen(workspace: Path, **settings: Any) -> AsyncIterator[Kitchen]:
         known: dict[str, Any] = {
             "workspace": workspace,
+            "pull_auth_file": registry.auth_file,
+            "push_auth_file": registry.auth_file,
             "allowed_hosts": frozenset({registry.address, channel.url.removeprefix("http://")}),
             "build_timeout": timedelta(seconds=60),
             "conda_own_layer_size": 1,
         }
         told = CondaSettings(**(known | settings))
-        keyring = parse_auth_file(registry.auth_file.read_bytes())
-        async with open_session(Policy(told.allowed_hosts)) as session:
-            pull = RegistryClient(session, keyring)
-            push = RegistryPush(RegistryClient(session, keyring, actions="pull,push"))
-            async with CondaEngine.open(told, session, pull, push) as engine:
-                yield Kitchen(engine, registry, channel, base)
+        async with open_session(Policy(told.allowed_hosts)) as session, CondaEngine.open(told, session) as engine:
+            yield Kitchen(engine, registry, channel, base)
 
     return open_kitchen
 
@@ -490,3 +485,69 @@ async def test_rattler_installs_the_same(kitchen: Kitchen, tmp_path: Path) -> No
         else:
             assert content == theirs[name].read_bytes(), name
             assert (member.mode & 0o100) == (theirs[name].stat().st_mode & 0o100), name
+
+
+async def failure_of(kitchen: Kitchen, **wanted: Any) -> Reason:
+    lock = await kitchen.solve("tool")
+    with pytest.raises(BuildFailure) as failed:
+        await kitchen.build(**({"to": "refused:1", "lock": lock} | wanted))
+    return failed.value.reason
+
+
+async def test_a_push_that_is_refused_is_not_the_users(opened: OpenKitchen, tmp_path: Path) -> None:
+    """The packages were fine; the operator's credentials were not."""
+    async with opened(tmp_path / "refused", push_auth_file=None) as kitchen:
+        assert await failure_of(kitchen, base="scratch") is Reason.PUSH
+
+
+async def test_credentials_are_those_of_now(opened: OpenKitchen, registry: Registry, tmp_path: Path) -> None:
+    """An operator takes them away, and the next build has them no more, although the last one had the same image."""
+    auth = tmp_path / "auth.json"
+    auth.write_bytes(registry.auth_file.read_bytes())
+    async with opened(tmp_path / "taken", pull_auth_file=auth) as kitchen:
+        await kitchen.build("tool", to="taken:1")
+        auth.write_text("{}")
+        assert await failure_of(kitchen) is Reason.BASE_IMAGE
+        auth.unlink()
+        assert await failure_of(kitchen) is Reason.ENGINE
+
+
+async def test_a_base_image_that_is_not_there_is_told(kitchen: Kitchen) -> None:
+    """Before anything is fetched for it."""
+    assert await failure_of(kitchen, base=kitchen.image("absent:1")) is Reason.BASE_IMAGE
+
+
+@pytest.mark.parametrize("lock", ["no lock", "@EXPLICIT\nhttps://x.example.org/noarch/a-1-0.conda#md5"])
+async def test_a_lock_that_is_none_is_the_recipes_fault(kitchen: Kitchen, lock: str) -> None:
+    """A job is a message; whoever wrote it may have been another version of us."""
+    assert await failure_of(kitchen, lock=lock) is Reason.RECIPE
+
+
+async def test_a_build_that_takes_too_long_is_ended(opened: OpenKitchen, tmp_path: Path) -> None:
+    """And leaves nothing behind."""
+    async with opened(tmp_path / "late", build_timeout=timedelta(milliseconds=1)) as kitchen:
+        assert await failure_of(kitchen) is Reason.TIMED_OUT
+    assert list((tmp_path / "late/conda/builds").iterdir()) == []
+
+
+async def test_builds_at_once_do_not_meet(kitchen: Kitchen) -> None:
+    """They share what they fetch and make, and each becomes its own image."""
+    lock = await kitchen.solve(*WISH)
+    kitchen.channel.asked.clear()
+    digests = await asyncio.gather(*(kitchen.build(to=f"at-once-{number}:1", lock=lock) for number in range(6)))
+    assert len(set(digests)) == 1
+    assert len(kitchen.channel.asked) == len(set(kitchen.channel.asked)) == 4
+    assert {name: len(kitchen.manifest(f"at-once-{name}:1")["layers"]) for name in range(6)} == dict.fromkeys(
+        range(6), 6
+    )
+
+
+async def test_a_layer_of_many_packages_is_the_same_every_time(opened: OpenKitchen, tmp_path: Path) -> None:
+    """Small packages share one layer: here all of them."""
+    digests = []
+    for number in range(2):
+        async with opened(tmp_path / f"few-{number}", conda_own_layer_size=1 << 20) as kitchen:
+            digests.append(await kitchen.build(*WISH, to=f"few-{number}:1"))
+            assert len(kitchen.manifest(f"few-{number}:1")["layers"]) == 2
+            assert "bin/tool" in kitchen.tree(f"few-{number}:1")
+    assert len(set(digests)) == 1

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from aiohttp import ClientSession
@@ -28,26 +29,30 @@ from builder.settings import CondaSettings
 from builder.solve import Solving
 from swell.oci.digest import Digest
 from swell.registry.client import RegistryClient
+from swell.registry.credentials import Keyring, parse_auth_file
+from swell.settings import SettingsInvalid
 from swell.store.records import Reason
 
 
 class CondaEngine:
     """Builds recipes that have `packages`; `solving` says beforehand which ones those are."""
 
-    def __init__(self, settings: CondaSettings, tools: Tools, solving: Solving) -> None:
+    def __init__(
+        self, settings: CondaSettings, session: ClientSession, packages: Packages, made: MadeLayers, solving: Solving
+    ) -> None:
         self._settings = settings
-        self._tools = tools
+        self._session = session
+        self._packages = packages
+        self._made = made
         self._rooms = settings.workspace / "conda" / "builds"
         self.solving = solving
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls, settings: CondaSettings, session: ClientSession, pull: RegistryClient, push: RegistryPush
-    ) -> AsyncIterator[Self]:
+    async def open(cls, settings: CondaSettings, session: ClientSession) -> AsyncIterator[Self]:
         """Clean up what a former life left in the workspace, which is this process's alone.
 
-        Channels are read through *session*, base images with the credentials of *pull*.
+        Channels, base images and the registries that are pushed to are all asked through *session*.
         """
         home = settings.workspace / "conda"
         for name in ("builds", "scratch"):
@@ -55,17 +60,13 @@ class CondaEngine:
             (home / name).mkdir(parents=True, mode=0o700)
         sources = Sources(session, settings.conda_local_channels)
         kept = Folder(home / "packages", settings.conda_package_cache)
-        tools = Tools(
-            packages=Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout),
-            made=MadeLayers(Folder(home / "layers", settings.conda_layer_cache)),
-            base=BaseImage(pull, push),
-            push=push,
-            settings=settings,
-        )
+        packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
+        made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
         lists = Folder(home / "repodata", settings.conda_repodata_cache)
         repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
         solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
-        yield cls(settings, tools, Solving(solver, settings.conda_channels_url, settings.solve_timeout))
+        solving = Solving(solver, settings.conda_channels_url, settings.solve_timeout)
+        yield cls(settings, session, packages, made, solving)
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
@@ -74,9 +75,23 @@ class CondaEngine:
         limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
         try:
             async with limit, room(self._rooms, recipe.build_id) as folder:
-                return await PackageBuild(self._tools, recipe, recipe.packages, folder, tell).run()
+                return await PackageBuild(self._tools(), recipe, recipe.packages, folder, tell).run()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
+
+    def _tools(self) -> Tools:
+        pull = self._client(self._settings.pull_auth_file, "pull")
+        push = RegistryPush(self._client(self._settings.push_auth_file, "pull,push"))
+        base = BaseImage(pull, push)
+        return Tools(packages=self._packages, made=self._made, base=base, push=push, settings=self._settings)
+
+    def _client(self, file: Path | None, actions: str) -> RegistryClient:
+        """Asks registries with the credentials that *file* has now: the operator may change them at any time."""
+        try:
+            keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
+        except (OSError, SettingsInvalid) as error:
+            raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
+        return RegistryClient(self._session, keyring, frozenset(self._settings.insecure_registries), actions=actions)
