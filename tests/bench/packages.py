@@ -18,7 +18,7 @@ DIRECT = Bar(name="conda-direct, 3 packages, request to pushed", unit="s", must=
 
 
 async def conda_direct(place: Place) -> list[Result]:
-    """Each round asks for the same packages under another name, and pushes them to a repository that has no layer."""
+    """Each round asks for the same packages under another name, and makes and pushes every layer of them anew."""
     folder = place.channels / "bench"
     folder.mkdir(parents=True)
     Channel(folder, f"file://{folder}").add(*(_package(name, size) for name, size in SIZES.items()))
@@ -36,6 +36,8 @@ async def _round(place: Place, ear: Ear, folder: Path) -> float:
         "condaOpts": {"baseImage": place.image(), "basePackages": ""},
     }
     repository = f"{place.stack.registry.address}/swell/direct-{uuid.uuid4().hex}"
+    for made in (place.home / "stack/builder/conda/layers").iterdir():
+        made.unlink()
     started = time.perf_counter()
     answer = await place.submit(packages=packages, buildTemplate="conda/direct:v1", buildRepository=repository)
     return await ear.end(answer["buildId"]) - started

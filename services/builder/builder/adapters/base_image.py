@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.adapters.registry import RegistryPush, fetch_document
+from builder.domain.conda_image import check_base
 from builder.domain.failure import BuildFailure
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
 from swell.oci.descriptor import Descriptor
@@ -44,7 +45,9 @@ class BaseImage:
             config = Document(document.config.media_type, await self._blob(reference, document.config))
             if not platform.matches(config.fields):
                 raise ManifestUnknown(f"'{reference}' is no image for {platform}")
-            return Image(document, config)
+            image = Image(document, config)
+            check_base(image)
+            return image
 
     async def copy(self, layer: Descriptor, source: Reference, target: Reference, scratch: Path) -> None:
         """Have *layer* of *source* in *target*'s repository; what must pass through here does so by *scratch*."""

@@ -27,6 +27,7 @@ from swell.log import log
 
 _MOST_BYTES = 2 << 30  # of a channel's list for one platform, unpacked
 _MOST_OPEN = 32
+_PATIENCE = 300  # seconds for one list; whoever asks is told earlier that it takes long, and may ask again
 _PACKED, _PLAIN = "repodata.json.zst", "repodata.json"
 
 
@@ -94,7 +95,11 @@ class Repodata:
         started, url = time.monotonic(), f"{channel}/{subdir}"
         with self._folder.begin() as target:
             etag = known.told.etag if known else ""
-            fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MOST_BYTES, known=etag)
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MOST_BYTES, known=etag)
+            except TimeoutError as error:
+                raise UpstreamFailed(f"{url} takes too long to send its list of packages") from error
             if fetched is None and known:
                 return _Open(known.data, known.told, time.monotonic())
             if fetched is None:

@@ -44,6 +44,8 @@ class Sources:
             try:
                 return await self._fetch(url, file, limit, known)
             except UpstreamFailed:
+                if file.tell() > limit:
+                    raise
                 await asyncio.sleep(pause)
                 file.seek(0)
                 file.truncate()
@@ -55,11 +57,10 @@ class Sources:
                 return None
             hashed, size = hashlib.sha256(), 0
             async for piece in content:
-                size += len(piece)
+                hashed.update(piece)
+                size += await asyncio.to_thread(file.write, piece)
                 if size > limit:
                     raise UpstreamFailed(f"{URL(url).authority} has more than {limit} bytes at {url}")
-                hashed.update(piece)
-                await asyncio.to_thread(file.write, piece)
             file.flush()
             return Fetched(hashed.hexdigest(), size, etag)
 

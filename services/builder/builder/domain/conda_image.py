@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from builder.domain.conda_layout import MOST_LAYERS
 from builder.domain.failure import BuildFailure
+from swell.errors import ManifestInvalid
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -41,6 +42,34 @@ def empty_image(platform: Platform) -> Image:
     """What `SCRATCH` names."""
     config = Document(OCI_CONFIG, b"{}").changed(os=platform.os, architecture=platform.architecture)
     return Image(Document(OCI_MANIFEST, b'{"layers": []}'), config)
+
+
+class _Settings(Struct):
+    env: tuple[str, ...] | None = field(name="Env", default=None)
+
+
+class _Rootfs(Struct):
+    diff_ids: tuple[str, ...] | None = None
+
+
+class _Config(Struct):
+    """What is changed in a config, and so must be what it should be."""
+
+    config: _Settings | None = None
+    rootfs: _Rootfs | None = None
+    history: tuple[dict[str, Any], ...] | None = None
+
+
+def check_base(base: Image) -> None:
+    """See that layers can be put on *base*.
+
+    Raises:
+        ManifestInvalid: its manifest and its config do not go together.
+    """
+    found = base.config.read_as(_Config)
+    diff_ids = (found.rootfs.diff_ids if found.rootfs else None) or ()
+    if len(diff_ids) != len(base.manifest.layers):
+        raise ManifestInvalid("The image's config does not tell as many layers as its manifest has")
 
 
 def base_layers(base: Image) -> tuple[Descriptor, ...]:

@@ -132,7 +132,7 @@ def read_package(info: Mapping[str, bytes]) -> Package:
             build=index.build,
             index=msgspec.json.decode(info["info/index.json"]),
             paths=paths,
-            entry_points=link.noarch.entry_points if link.noarch else (),
+            entry_points=(link.noarch.entry_points if link.noarch else None) or (),
         )
     except KeyError as error:
         raise Malformed(f"the archive has no {error.args[0]}") from error
@@ -151,7 +151,7 @@ class _PathsJson(Struct):
 
 
 class _Noarch(Struct):
-    entry_points: tuple[str, ...] = ()
+    entry_points: tuple[str, ...] | None = None
 
 
 class _LinkJson(Struct):
