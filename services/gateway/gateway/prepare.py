@@ -5,7 +5,6 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.domain.direct import INSTEAD, NAME
 from gateway.domain.freeze import base_image_of, entrypoint_of, frozen_file, frozen_image
 from gateway.domain.wanted import Wanted
 from swell.api.containers import ContainerConfig, ContainerLayer
@@ -50,8 +49,6 @@ class Preparing:
         containerfile = wanted.containerfile or ""
         if config.is_empty:
             return wanted
-        if wanted.direct:
-            raise BadRequest(f"{NAME} freezes no containerConfig and no containerIncludes; use {INSTEAD}")
         own = entrypoint_of(containerfile)
         if own is None:
             own = await self._entrypoint(base_image_of(containerfile), wanted.platform)

@@ -18,7 +18,7 @@ from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
-from swell.api.packages import PackageLayers
+from swell.api.package_layers import PackageLayers
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
@@ -184,7 +184,9 @@ class Provisioning:
         if wanted.direct is None:
             return submission
         lock = await self._solver.solve(wanted.direct, wanted.platform)
-        return replace(submission, packages=PackageLayers(base_image=wanted.direct.base_image, lock=lock))
+        config = wanted.container_config if wanted.freeze else None
+        layers = PackageLayers(base_image=wanted.direct.base_image, lock=lock, config=config)
+        return replace(submission, packages=layers)
 
     def _submission(self, wanted: Wanted, caller: Caller) -> Submission:
         config = wanted.container_config if wanted.freeze else None

@@ -23,16 +23,17 @@ from builder.build import Recipe
 from builder.domain.conda_lock import read_lock
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
-from swell.api.packages import PackageLayers
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.package_layers import PackageLayers
 from swell.errors import AddressForbidden, BadRequest, SwellError, UpstreamFailed
-from swell.oci.digest import Digest
+from swell.oci.digest import Digest, digest_of
 from swell.oci.platform import parse_platform
 from swell.outbound import Policy, open_session
 from swell.store.records import Reason
 from tests.e2e.engines import succeed
 
 from .channel import PLACEHOLDER, Channel, File, Made, every_kind, serving, shell
-from .conftest import Output, Registry
+from .conftest import Output, Registry, gzipped_tar
 
 ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 WISH = ("tool", "greeter", "python")
@@ -64,7 +65,8 @@ class Kitchen:
             target_image=self.image(to),
             containerfile="FROM scratch",
             platform=platform,
-            packages=PackageLayers(base_image=wanted.get("base", self.base), lock=lock),
+            packages=PackageLayers(base_image=wanted.get("base", self.base), lock=lock, config=wanted.get("config")),
+            files=wanted.get("files", {}),
         )
         self.output = Output()
         return await self.engine.build(recipe, self.tell)
@@ -551,3 +553,43 @@ async def test_a_layer_of_many_packages_is_the_same_every_time(opened: OpenKitch
             assert len(kitchen.manifest(f"few-{number}:1")["layers"]) == 2
             assert "bin/tool" in kitchen.tree(f"few-{number}:1")
     assert len(set(digests)) == 1
+
+
+async def test_a_frozen_config_and_its_layers_are_in_the_image(kitchen: Kitchen, tmp_path: Path) -> None:
+    """What would be added at the pull is there already, above the packages."""
+    archive = gzipped_tar(tmp_path / "layer.tar.gz", {"opt/conda/bin/tool": b"mine", "added": b"x"})
+    digest = digest_of(archive.read_bytes())
+    config = ContainerConfig(env=("ADDED=yes",), cmd=("added",), layers=(ContainerLayer("", digest),))
+    files = {f"layer-{digest[7:]}.tar.gz": archive}
+    await kitchen.build("tool", to="frozen:1", config=config, files=files)
+    assert kitchen.tree("frozen:1")["bin/tool"][1] == b"mine"
+    assert kitchen.config("frozen:1")["config"]["Cmd"] == ["added"]
+    assert "ADDED=yes" in kitchen.config("frozen:1")["config"]["Env"]
+    diff_id = hashlib.sha256(gzip.decompress(archive.read_bytes())).hexdigest()
+    assert kitchen.config("frozen:1")["rootfs"]["diff_ids"][-1] == f"sha256:{diff_id}"
+
+
+async def test_a_channel_that_stands_first_is_preferred(kitchen: Kitchen) -> None:
+    """Though another has a newer version, unless that one is asked for by its name."""
+    (kitchen.channel.folder / "second").mkdir()
+    second = Channel(kitchen.channel.folder / "second", f"{kitchen.channel.url}/second")
+    second.add(Made("tool", "9.0"))
+    first = kitchen.channel.url
+    solve = kitchen.engine.solving.solve
+    amd64 = parse_platform("linux/amd64")
+    assert "/linux-64/tool-1.0-0.conda" in await solve(["tool"], [first, second.url], "", amd64)
+    assert f"{second.url}/linux-64/tool-9.0-0.conda" in await solve([f"{second.url}::tool"], [first], "", amd64)
+
+
+async def test_packages_are_chosen_for_the_image_not_for_this_machine(kitchen: Kitchen) -> None:
+    """For the glibc that base images have at least; as if there were a graphics card where nothing else will do."""
+    kitchen.channel.add(
+        Made("old", depends=("__glibc >=2.17",)),
+        Made("old", "2.0", depends=("__glibc >=2.99",)),
+        Made("graphics", depends=("__cuda >=12",)),
+        Made("either", build="cpu_0"),
+        Made("either", build="gpu_0", depends=("__cuda >=12",)),
+    )
+    assert "old-1.0" in await kitchen.solve("old")
+    assert "graphics-1.0" in await kitchen.solve("graphics")
+    assert "either-1.0-cpu_0" in await kitchen.solve("either")

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from builder.build import Building, Engines, Recipe, Tell
 from builder.domain.failure import BuildFailure
-from swell.api.packages import PackageLayers
+from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of

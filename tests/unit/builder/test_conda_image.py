@@ -7,6 +7,7 @@ import pytest
 from builder.domain.conda_image import Added, base_layers, check_base, empty_image, on_top, variables_of
 from builder.domain.conda_layout import MOST_LAYERS
 from builder.domain.failure import BuildFailure
+from swell.api.containers import ContainerConfig
 from swell.errors import ManifestInvalid
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
@@ -34,6 +35,29 @@ def test_layers_come_on_top_and_the_rest_stays(docker: bool) -> None:
     assert image.config.fields["rootfs"]["diff_ids"][2:] == [ADDED.diff_id]
     assert image.config.fields["history"][-1]["created_by"] == "conda/direct:v1: tool-1-0"
     check_base(image)
+
+
+def test_a_frozen_config_comes_over_the_rest() -> None:
+    """As at the pull: each variable once, the command stays unless it is named, and the entrypoint can be called."""
+    made = make_image("base")
+    base = Image(made.manifest, made.config.changed(config={"Entrypoint": ["/init", "--"], "Cmd": ["hello"]}))
+    frozen = ContainerConfig(entrypoint=("/wave",), env=("A=2", "B=3"), working_dir="/work")
+    image = on_top(base, [ADDED], ["A=1", "PATH=/bin"], frozen)
+    assert image.config.fields["config"] == {
+        "Entrypoint": ["/wave"],
+        "Cmd": ["hello"],
+        "WorkingDir": "/work",
+        "Env": ["A=2", "PATH=/bin", "WAVE_ENTRY_CHAIN=/init --", "B=3"],
+    }
+
+
+def test_the_history_tells_of_every_layer() -> None:
+    """Else tools that walk both would tell of the wrong ones."""
+    made = make_image("base", layers=2)
+    history = [{"created_by": "one"}, {"created_by": "ENV", "empty_layer": True}]
+    image = on_top(Image(made.manifest, made.config.changed(history=history)), [ADDED], [])
+    told = [entry["created_by"] for entry in image.config.fields["history"]]
+    assert told == ["one", "ENV", f"base layer {made.layers[1].digest}", "conda/direct:v1: tool-1-0"]
 
 
 def test_nothing_is_a_base_as_well() -> None:

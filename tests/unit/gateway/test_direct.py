@@ -8,7 +8,8 @@ from gateway.domain.direct import Direct
 from gateway.domain.packages import recipe
 from gateway.provision import Provisioning
 from swell.api.containers import ContainerConfig, ContainerRequest
-from swell.api.packages import CondaOpts, PackageLayers, Packages, PackageType
+from swell.api.package_layers import PackageLayers
+from swell.api.packages import CondaOpts, Packages, PackageType
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
 
@@ -129,13 +130,22 @@ async def test_a_dry_run_tells_the_name_and_solves_nothing(
     assert (queue.jobs, solver.asked) == ([], [])
 
 
-async def test_a_config_cannot_be_frozen_into_layers_of_packages(provisioning: Provisioning) -> None:
-    """It would be lost without a word."""
-    wanted = request(
-        "samtools", freeze=True, build_repository="quay.io/me/mine", container_config=ContainerConfig(env=("A=1",))
-    )
-    with pytest.raises(BadRequest, match="freezes no containerConfig"):
+async def test_a_frozen_config_goes_along(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """It is part of the record, and so of the name; the builder puts it into the image."""
+    opts = CondaOpts(base_image="scratch", base_packages=None)
+    config = ContainerConfig(env=("A=1",))
+    for number, added in enumerate((None, config)):
+        wanted = ContainerRequest(
+            packages=packages("samtools", opts=opts),
+            build_template=TEMPLATE,
+            freeze=True,
+            build_repository="quay.io/me/mine",
+            container_config=added,
+        )
         await provisioning.submit(wanted, SOMEBODY)
+        assert queue.jobs[number].packages == PackageLayers(base_image="scratch", lock=KnownSolver.LOCK, config=added)
+    assert queue.jobs[1].containerfile.endswith('# the lines below were added by freeze\nENV A="1"\n')
+    assert queue.jobs[0].target_image != queue.jobs[1].target_image
 
 
 def test_the_record_is_not_for_sif_files() -> None:

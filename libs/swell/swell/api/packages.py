@@ -55,10 +55,3 @@ class Packages(Struct, frozen=True, rename="camel"):
     conda_opts: CondaOpts | None = None
     pixi_opts: PixiOpts | None = None
     cran_opts: CranOpts | None = None
-
-
-class PackageLayers(Struct, frozen=True, kw_only=True):
-    """Packages that become layers on `base_image`: `lock` is an explicit list, each with its address and sha256."""
-
-    base_image: str
-    lock: str

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from swell.api.packages import PackageLayers
+from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
 

@@ -26,10 +26,12 @@ from builder.domain.conda_prefix import with_prefix
 from builder.domain.failure import BuildFailure
 from builder.domain.lock import END, START
 from builder.settings import CondaSettings
-from swell.api.packages import PackageLayers
+from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.package_layers import PackageLayers
 from swell.errors import SwellError
+from swell.layers import LayerMeter
 from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest
+from swell.oci.digest import Digest, hex_of, parse_digest
 from swell.oci.image import Image
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
@@ -83,6 +85,7 @@ class PackageBuild:
         """*folder* is this build's alone."""
         self._tools = tools
         self._wanted = wanted
+        self._files = recipe.files
         self._folder = folder
         self._tell = tell
         self._limit = tools.settings.conda_package_limit
@@ -102,9 +105,14 @@ class PackageBuild:
             base = await self._base()
             plan = await self._plan(await together(self._archive(package) for package in locked))
             written = await self._layers(plan, base)
+            frozen = [await self._frozen(layer) for layer in (self._config.layers or ())]
         for line in (START, *self._wanted.lock.encode().splitlines(), END):
             await self._tell(line)
-        return await self._push(base, plan, written)
+        return await self._push(base, plan, written, frozen)
+
+    @property
+    def _config(self) -> ContainerConfig:
+        return self._wanted.config or ContainerConfig()
 
     async def _say(self, text: str) -> None:
         await self._tell(text.encode())
@@ -160,7 +168,9 @@ class PackageBuild:
         """Have all layers in the registry; ours are answered, the lowest first."""
         below = base_layers(base)
         settings = self._tools.settings
-        most = min(settings.conda_own_layers + 1, MOST_LAYERS - len(below))
+        most = min(settings.conda_own_layers + 1, MOST_LAYERS - len(below) - len(self._config.layers or ()))
+        if most < 1:
+            raise BuildFailure(Reason.RECIPE, f"The image would have more than {MOST_LAYERS} layers.")
         sizes = {name: archive.size for name, archive in plan.archives.items()}
         groups = group(sizes, worth=settings.conda_own_layer_size, most=most)
         making = together(self._layer(number, groups, plan) for number in range(len(groups)))
@@ -216,12 +226,23 @@ class PackageBuild:
         assert writer.layer  # noqa: S101  (its block has ended)
         return writer.layer, variables
 
-    async def _push(self, base: Image, plan: _Plan, written: Sequence[_Written]) -> Digest:
+    async def _frozen(self, layer: ContainerLayer) -> Added:
+        """Push a layer that came along with the request."""
+        digest = parse_digest(layer.gzip_digest or "")
+        path = self._files[f"layer-{hex_of(digest)}.tar.gz"]
+        try:
+            measured = await in_thread(partial(_measured, path, layer, self._limit))
+        except SwellError as error:
+            raise BuildFailure(Reason.CONTEXT, f"A layer cannot be added: {error}.") from error
+        await self._tools.push.blob(self._target, digest, path)
+        return Added(digest, parse_digest(measured.tar_digest or ""), measured.gzip_size or 0, f"layer {digest}")
+
+    async def _push(self, base: Image, plan: _Plan, written: Sequence[_Written], frozen: Sequence[Added]) -> Digest:
         variables: dict[str, str] = {}
         for name, value in sorted(item for each in written for item in each.variables.items()):
             variables.setdefault(name, value)
         told = environment(variables_of(base), variables, scripts=plan.scripts)
-        image = on_top(base, [each.added for each in written], told)
+        image = on_top(base, [*(each.added for each in written), *frozen], told, self._wanted.config)
         await self._tools.push.blob(self._target, image.config.digest, image.config.content)
         digest = await self._tools.push.document(self._target, image.manifest)
         await self._say(f"pushed {self._target} as {digest}")
@@ -232,6 +253,14 @@ def _ours(archives: Sequence[Archive]) -> list[Link]:
     """What no package may have: our own files, and the records of the packages."""
     records = [f"conda-meta/{archive.package.record}.json" for archive in archives]
     return [Link(target) for target in (_HISTORY, _LOCK, _PIXI_LOCK, HOOK, *records)]
+
+
+def _measured(path: Path, layer: ContainerLayer, limit: int) -> ContainerLayer:
+    meter = LayerMeter(limit)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            meter.update(piece)
+    return meter.finish(layer)
 
 
 def _variables(links: Sequence[Link], found: Contents) -> dict[str, str]:

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from builder.domain.conda_layout import MOST_LAYERS
 from builder.domain.failure import BuildFailure
+from swell.api.containers import ContainerConfig
 from swell.errors import ManifestInvalid
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
@@ -46,6 +47,7 @@ def empty_image(platform: Platform) -> Image:
 
 class _Settings(Struct):
     env: tuple[str, ...] | None = field(name="Env", default=None)
+    entrypoint: tuple[str, ...] | str | None = field(name="Entrypoint", default=None)
 
 
 class _Rootfs(Struct):
@@ -87,13 +89,20 @@ def base_layers(base: Image) -> tuple[Descriptor, ...]:
     return layers
 
 
-def on_top(base: Image, added: Sequence[Added], environment: Sequence[str]) -> Image:
-    """*base* with the layers *added* and the variables *environment*; of OCI media types, as layers of both may be."""
+def on_top(
+    base: Image, added: Sequence[Added], environment: Sequence[str], frozen: ContainerConfig | None = None
+) -> Image:
+    """*base* with the layers *added*, the variables *environment* and what *frozen* says; of OCI media types.
+
+    What *frozen* has for layers must be among *added*.
+    """
     fields = base.config.fields
     rootfs, settings = fields.get("rootfs") or {}, fields.get("config") or {}
-    history = [{"created": _EPOCH, "created_by": f"{_ENGINE}: {each.says}"} for each in added]
+    told = sum(not entry.get("empty_layer") for entry in fields.get("history") or ())
+    untold = [f"base layer {layer.digest}" for layer in base_layers(base)[told:]]
+    history = [_history_entry(each) for each in (*untold, *(f"{_ENGINE}: {each.says}" for each in added))]
     config = Document(OCI_CONFIG, base.config.content).changed(
-        config={**settings, "Env": list(environment)},
+        config=_run_fields({**settings, "Env": list(environment)}, frozen),
         rootfs={"type": "layers", "diff_ids": [*(rootfs.get("diff_ids") or ()), *(each.diff_id for each in added)]},
         history=[*(fields.get("history") or ()), *history],
     )
@@ -106,6 +115,21 @@ def on_top(base: Image, added: Sequence[Added], environment: Sequence[str]) -> I
         "layers": [_descriptor(*layer) for layer in layers],
     }
     return Image(Document(OCI_MANIFEST, b"{}").changed(**manifest), config)
+
+
+def _run_fields(settings: dict[str, Any], frozen: ContainerConfig | None) -> dict[str, Any]:
+    """*settings* with those of *frozen*, as they would be if it were added at the pull."""
+    if frozen is None:
+        return settings
+    own = settings.get("Entrypoint")
+    chain = [f"WAVE_ENTRY_CHAIN={own if isinstance(own, str) else ' '.join(own)}"] if own else []
+    env = {entry.partition("=")[0]: entry for entry in (*settings["Env"], *chain, *(frozen.env or ()))}
+    wanted = {"Entrypoint": frozen.entrypoint, "Cmd": frozen.cmd, "WorkingDir": frozen.working_dir}
+    return {**settings, "Env": list(env.values()), **{name: value for name, value in wanted.items() if value}}
+
+
+def _history_entry(says: str) -> dict[str, str]:
+    return {"created": _EPOCH, "created_by": says}
 
 
 def variables_of(base: Image) -> tuple[str, ...]:
