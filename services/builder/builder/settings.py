@@ -54,6 +54,8 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     conda_layer_cache: int = 20 << 30
     conda_package_limit: int = 8 << 30
     """How large one package may be, packed and unpacked."""
+    conda_image_limit: int = 32 << 30
+    """How large the archives of all packages of one image may be together."""
     conda_own_layers: int = 40
     """How many of an image's largest packages get a layer of their own; changing it changes the digests."""
     conda_own_layer_size: int = 1 << 20

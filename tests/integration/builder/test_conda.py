@@ -30,6 +30,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.platform import parse_platform
 from swell.outbound import Policy, open_session
 from swell.store.records import Reason
+from swell.testing.images import make_image
 from tests.e2e.engines import succeed
 
 from .channel import PLACEHOLDER, Channel, File, Made, every_kind, serving, shell
@@ -593,3 +594,31 @@ async def test_packages_are_chosen_for_the_image_not_for_this_machine(kitchen: K
     assert "old-1.0" in await kitchen.solve("old")
     assert "graphics-1.0" in await kitchen.solve("graphics")
     assert "either-1.0-cpu_0" in await kitchen.solve("either")
+
+
+async def test_a_base_image_of_another_registry_is_verified_on_its_way(kitchen: Kitchen) -> None:
+    """What passes through here has the digest that its manifest tells, or is not pushed."""
+    made = make_image("elsewhere")
+    folder = kitchen.channel.folder / "v2/up/base"
+    (folder / "manifests").mkdir(parents=True)
+    (folder / "blobs").mkdir()
+    (folder / "manifests/1").write_bytes(made.manifest.content)
+    (folder / "blobs" / made.config.digest).write_bytes(made.config.content)
+    layer = folder / "blobs" / made.layers[0].digest
+    base = f"{kitchen.channel.url.removeprefix('http://')}/up/base:1"
+
+    layer.write_bytes(bytes(len(made.layers[0].gzipped)))
+    assert await failure_of(kitchen, to="copied:1", base=base) is Reason.BASE_IMAGE
+    layer.write_bytes(made.layers[0].gzipped + b"more")
+    assert await failure_of(kitchen, to="copied:1", base=base) is Reason.BASE_IMAGE
+    layer.write_bytes(made.layers[0].gzipped)
+    await kitchen.build("tool", to="copied:1", base=base)
+
+    assert kitchen.blob("copied:1", made.layers[0].digest) == made.layers[0].gzipped
+    assert kitchen.config("copied:1")["config"]["Cmd"] == ["hello"]
+
+
+async def test_an_image_has_so_many_bytes_and_no_more(opened: OpenKitchen, tmp_path: Path) -> None:
+    """One request must not fill the disk of all."""
+    async with opened(tmp_path / "much", conda_image_limit=100) as kitchen:
+        assert await failure_of(kitchen) is Reason.PACKAGE

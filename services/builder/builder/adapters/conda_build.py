@@ -88,6 +88,7 @@ class PackageBuild:
         self._files = recipe.files
         self._folder = folder
         self._tell = tell
+        self._fetched = 0
         self._limit = tools.settings.conda_package_limit
         self._platform = parse_platform(recipe.platform)
         self._target = parse_reference(recipe.target_image)
@@ -126,6 +127,10 @@ class PackageBuild:
         path = self._folder / source.file
         fetched = await self._tools.packages.fetch(source, path)
         size = path.stat().st_size
+        self._fetched += size
+        if self._fetched > self._tools.settings.conda_image_limit:
+            message = f"The packages have more than {self._tools.settings.conda_image_limit} bytes together."
+            raise BuildFailure(Reason.PACKAGE, message)
         if fetched:
             await self._say(f"fetched {source.file} ({_megabytes(size)}) from {source.channel}")
         with explained(source.file):
