@@ -29,7 +29,7 @@ class Packages:
         self._folder = folder
         self._limit = limit
         self._patience = patience.total_seconds()
-        self._fetching: Flights[str, None] = Flights()
+        self._fetching: Flights[LockedPackage, bool] = Flights()
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, package: LockedPackage, to: Path) -> bool:
@@ -42,9 +42,9 @@ class Packages:
         for _ in range(_TRIES):
             if await in_thread(partial(self._take, package.sha256, to)):
                 return False
-            await self._fetching.join(package.sha256, lambda: self._fetch(package, to))
+            fetched = await self._fetching.join(package, lambda: self._fetch(package, to))
             if to.exists():
-                return True
+                return fetched
         raise BuildFailure(Reason.DISK, "The builder's disk does not keep the packages that it fetches.")
 
     def _take(self, sha256: str, to: Path) -> bool:
@@ -57,9 +57,11 @@ class Packages:
         self._folder.drop(sha256)
         return False
 
-    async def _fetch(self, package: LockedPackage, to: Path) -> None:
+    async def _fetch(self, package: LockedPackage, to: Path) -> bool:
         """Fetch *package* for all who wait, and for the first of them to where it is wanted, before it can go again."""
         async with self._places:
+            if await in_thread(partial(self._take, package.sha256, to)):
+                return False  # somebody else's has just come
             with self._folder.begin() as file:
                 try:
                     async with asyncio.timeout(self._patience):
@@ -74,3 +76,4 @@ class Packages:
                 with suppress(FileNotFoundError):  # whoever began has left
                     to.hardlink_to(file.name)
                 await asyncio.to_thread(self._folder.put, package.sha256, Path(file.name))
+        return True
