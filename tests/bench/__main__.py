@@ -17,6 +17,7 @@ from tests.bench.builds import cached_build, trivial_build
 from tests.bench.growth import growth
 from tests.bench.herd import herd
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
+from tests.bench.packages import conda_direct
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
@@ -28,6 +29,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "memory": memory,  # first: a fresh stack is what idle means
     "build": trivial_build,
     "cached": cached_build,
+    "packages": conda_direct,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
     "cold": cold_manifest,

@@ -36,6 +36,11 @@ class Place(Struct, frozen=True, kw_only=True):
     bare: Buildah
 
     @property
+    def channels(self) -> Path:
+        """Where the builder reads Conda channels from."""
+        return self.home / "channels"
+
+    @property
     def gateway(self) -> str:
         return self.stack.url.replace("localhost", "127.0.0.1")
 
@@ -99,7 +104,8 @@ async def open_place() -> AsyncIterator[Place]:
     async with AsyncExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="swell-bench-")))
         ports = Ports.free()
-        environment = clean_environment() | NO_LIMITS | {"SWELL_ALLOWED_HOSTS": f"localhost:{ports.registry}"}
+        told = {"SWELL_ALLOWED_HOSTS": f"localhost:{ports.registry}", "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
+        environment = clean_environment() | NO_LIMITS | told
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))
         session = aiohttp.ClientSession(raise_for_status=True, timeout=aiohttp.ClientTimeout(total=60))

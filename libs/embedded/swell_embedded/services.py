@@ -85,6 +85,7 @@ SERVICES = (
             *_STORES,
             "SWELL_ANONYMOUS_BUILD_LIMIT",
             "SWELL_ANONYMOUS_PULL_LIMIT",
+            "SWELL_BUILDER",
             "SWELL_BUILD_REPOSITORY",
             "SWELL_METRICS",
             "SWELL_REGISTRY_PROXY",

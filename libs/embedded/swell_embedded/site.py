@@ -90,6 +90,7 @@ def variables(site: Site) -> dict[str, str]:
     ports, secrets = site.ports, site.secrets
     ours = {
         "SWELL_BUILD_REPOSITORY": f"{site.registry}/swell/build",
+        "SWELL_BUILDER": f"127.0.0.1:{ports.builder}",
         "SWELL_DATA_LISTEN": f"127.0.0.1:{ports.data}",
         "SWELL_DATA_URL": f"http://localhost:{ports.data}",
         "SWELL_LINK_KEY": secrets.link_key,

@@ -6,12 +6,14 @@ from datetime import timedelta
 from aiohttp import ClientSession
 
 from builder.adapters.claims import RedisClaims
+from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush
-from builder.build import Building
+from builder.build import Building, Engines
+from builder.handlers.solver import SolverHandler
 from builder.settings import Settings
 from swell.jobs import streams
 from swell.jobs.consume import consume
@@ -21,6 +23,7 @@ from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
+from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
@@ -39,9 +42,10 @@ async def main(settings: Settings) -> None:
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        engine = await opened.enter_async_context(BuildahEngine.open(settings))
+        containers = await opened.enter_async_context(BuildahEngine.open(settings))
+        packages = await opened.enter_async_context(CondaEngine.open(settings, session))
         building = Building(
-            engine,
+            Engines(containers, packages),
             RedisBuilds(state, settings.record_ttl),
             RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
@@ -49,7 +53,10 @@ async def main(settings: Settings) -> None:
             RegistryPush(pusher(session, settings)),
             StreamNews(nats.stream),
         )
-        await opened.enter_async_context(answering(address(settings.listen)))
+        solver = SolverHandler(packages.solving)
+        await opened.enter_async_context(
+            answering(address(settings.listen), lambda server: add_SolverServicer_to_server(solver, server))
+        )
         await consume(
             nats.stream,
             "builder",

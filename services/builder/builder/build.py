@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
+from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.log import log
@@ -27,6 +28,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
     `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty but for
     `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
+
+    Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for.
     """
 
     build_id: str
@@ -36,6 +39,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     context: Path | None = None
     environment: str | None = None
     files: Mapping[str, Path] = {}
+    packages: PackageLayers | None = None
 
 
 class Engine(Protocol):
@@ -50,6 +54,18 @@ class Engine(Protocol):
         Raises:
             BuildFailure: there is no image; says why, and whose turn it is.
         """
+
+
+class Engines:
+    """The engine for a recipe: what has packages needs no container."""
+
+    def __init__(self, containers: Engine, packages: Engine) -> None:
+        self._containers = containers
+        self._packages = packages
+
+    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        engine = self._packages if recipe.packages else self._containers
+        return await engine.build(recipe, tell)
 
 
 class Log(Protocol):
@@ -185,6 +201,7 @@ class Building:
                 platform=job.platform,
                 context=await self._fetch(job.context, fetched) if job.context else None,
                 environment=job.environment,
+                packages=job.packages,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
             )
             attempt = await self._builds.begin(job.id)

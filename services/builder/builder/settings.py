@@ -37,11 +37,34 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""
 
 
-class Settings(EngineSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life.
+class CondaSettings(EngineSettings, frozen=True, kw_only=True):
+    """What the conda-direct engine must know beside that; sizes are bytes."""
 
-    `allowed_hosts` (host or host:port) may be connected to although their addresses are private.
-    """
+    allowed_hosts: frozenset[str] = frozenset()
+    """Where channels, base images and registries may be although the address is private: host, or host:port."""
+    conda_channels_url: str = ""
+    """Below this address are the channels that are named rather than given by one; else where rattler finds them."""
+    conda_local_channels: Path | None = None
+    """A folder below which `file://` channels may be read; without it none are."""
+    conda_glibc: str = "2.28"
+    """The oldest glibc that base images are taken to have; packages that need a newer one are not chosen."""
+    conda_repodata_age: timedelta = timedelta(minutes=10)
+    conda_repodata_cache: int = 4 << 30
+    conda_package_cache: int = 20 << 30
+    conda_layer_cache: int = 20 << 30
+    conda_package_limit: int = 8 << 30
+    """How large one package may be, packed and unpacked."""
+    conda_image_limit: int = 32 << 30
+    """How large the archives of all packages of one image may be together."""
+    conda_own_layers: int = 40
+    """How many of an image's largest packages get a layer of their own; changing it changes the digests."""
+    conda_own_layer_size: int = 1 << 20
+    """From which size of its archive on a package is worth a layer of its own; changing it changes the digests."""
+    solve_timeout: timedelta = timedelta(seconds=45)
+
+
+class Settings(CondaSettings, frozen=True, kw_only=True):
+    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
 
     redis_url: str
     nats_url: str
@@ -52,5 +75,4 @@ class Settings(EngineSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
-    allowed_hosts: frozenset[str] = frozenset()
     log_level: str = "INFO"

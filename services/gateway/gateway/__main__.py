@@ -15,6 +15,7 @@ from gateway.adapters.keys import ApiKeys
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.logs import BuildLogs
 from gateway.adapters.pulls import PullTally
+from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
 from gateway.domain.quota import Quotas, parse_quota
@@ -69,9 +70,9 @@ async def main(settings: Settings) -> None:
         following = Following(grants, remote, builds, BuildLogs(logs, nats.stream), plan.server_url)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        provisioning = Provisioning(
-            plan, grants, images, builds, JobQueue(nats), BlobStore(Blobs(layers)), Preparing(inspections), limits
-        )
+        solver = RemoteSolver(await opened.enter_async_context(connect(settings.builder)))
+        blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
+        provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), blobs, preparing, limits, solver)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         registry = RegistryHandler(Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address)
         revoking = Revoking(grants, RevocationNews(nats))

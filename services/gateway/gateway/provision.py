@@ -7,9 +7,11 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.domain.answers import answer, legacy_answer, record
 from gateway.domain.build_id import container_id
+from gateway.domain.direct import Direct
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.naming import image_name
@@ -17,9 +19,11 @@ from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
+from swell.api.package_layers import PackageLayers
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported, TooManyRequests
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
+from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
 from swell.store.builds import Builds
 from swell.store.records import Build, Submission
@@ -46,6 +50,11 @@ class Registry(Protocol):
 
     async def keep(self, layer: ContainerLayer) -> None:
         """Fetch *layer* from its web address into the store, and see that it is what it claims to be."""
+
+
+class Solver(Protocol):
+    async def solve(self, wanted: Direct, platform: Platform) -> str:
+        """The lock file for *wanted*; raises `BadRequest` with an explanation when no packages fulfil it."""
 
 
 class Jobs(Protocol):
@@ -83,6 +92,7 @@ class Provisioning:
         blobs: BlobKeeper,
         preparing: Preparing,
         limits: Limits,
+        solver: Solver,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._plan = plan
@@ -93,6 +103,7 @@ class Provisioning:
         self._blobs = blobs
         self._preparing = preparing
         self._limits = limits
+        self._solver = solver
         self._now = now
 
     async def submit(self, request: ContainerRequest, caller: Caller, *, legacy: bool = False) -> ContainerAnswer:
@@ -158,24 +169,37 @@ class Provisioning:
             raise NotSupported("this server does not build SIF files yet; a dry run tells the name")
         if running and latest:
             return _Found(image=image, build_id=latest.id, cached=False)
-        return await self._start(submission, image, latest.id if latest else None, caller)
+        return await self._start(wanted, submission, image, latest.id if latest else None, caller)
 
     async def _start(
-        self, submission: Submission, image: Reference, instead_of: str | None, caller: Caller
+        self, wanted: Wanted, submission: Submission, image: Reference, instead_of: str | None, caller: Caller
     ) -> "_Found":
         """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
+        who, new = (caller.identity.user, caller.address), False
         try:
-            await self._limits.take_build(caller.identity.user, caller.address)
+            await self._limits.take_build(*who)
         except TooManyRequests:
             latest = await self._builds.latest(submission.target_image)
             if latest is None or latest.result is not None:
                 raise
             return _Found(image=image, build_id=latest.id, cached=False)  # somebody took the last one for this build
-        build_id, new = await self._builds.submit(submission, instead_of=instead_of)
-        if not new:
-            await self._limits.return_build(caller.identity.user, caller.address)
+        try:
+            submission = await self._solved(submission, wanted)
+            build_id, new = await self._builds.submit(submission, instead_of=instead_of)
+        finally:
+            if not new:
+                await self._limits.return_build(*who)
         to_publish = Build(id=build_id, submission=submission) if new else None
         return _Found(image=image, build_id=build_id, cached=False, to_publish=to_publish)
+
+    async def _solved(self, submission: Submission, wanted: Wanted) -> Submission:
+        """*submission* with exactly the packages that it gets, so that its build finds the same as we did."""
+        if wanted.direct is None:
+            return submission
+        lock = await self._solver.solve(wanted.direct, wanted.platform)
+        config = wanted.container_config if wanted.freeze else None
+        layers = PackageLayers(base_image=wanted.direct.base_image, lock=lock, config=config)
+        return replace(submission, packages=layers)
 
     def _submission(self, wanted: Wanted, caller: Caller) -> Submission:
         config = wanted.container_config if wanted.freeze else None
@@ -236,6 +260,7 @@ class Provisioning:
                 context=submission.context,
                 environment=submission.environment,
                 layers=submission.layers,
+                packages=submission.packages,
                 organisation=submission.organisation,
             )
         )

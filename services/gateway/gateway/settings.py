@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     reserved_words: frozenset[str] = frozenset()
     registry_proxy: str
     metrics: str
+    builder: str = "127.0.0.1:9102"
     listen: str = "127.0.0.1:9090"
     commit: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._+-]{0,64}\Z")] = ""
     token_ttl: timedelta = timedelta(hours=36)

@@ -34,6 +34,7 @@ from tests.unit.gateway.conftest import (
     FreePulls,
     KnownEnds,
     KnownInspections,
+    KnownSolver,
     MemoryBlobs,
     MemoryGrants,
     MemoryImages,
@@ -120,6 +121,7 @@ class House:
             MemoryBlobs(),
             Preparing(KnownInspections()),
             CountedBuilds(),
+            KnownSolver(),
         )
         following = Following(self.grants, self.images, self.builds, self.logs, server_url)
         pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from msgspec import structs
 
-from builder.build import Building, Recipe, Tell
+from builder.build import Building, Engines, Recipe, Tell
 from builder.domain.failure import BuildFailure
+from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
@@ -204,3 +205,24 @@ async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> N
     assert built
     assert built.result
     assert built.result.succeeded
+
+
+async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
+    """And container files to the one that has them."""
+
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.digest = digest_of(name.encode())
+
+        async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+            return self.digest
+
+    async def say_nothing(line: bytes) -> None:
+        """Tell nobody."""
+
+    containers, packages = Named("containers"), Named("packages")
+    engines = Engines(containers, packages)
+    plain = Recipe(build_id="bd-0_1", target_image="r.example.org/x:1", containerfile="FROM scratch")
+    layers = structs.replace(plain, packages=PackageLayers(base_image="scratch", lock=""))
+    assert await engines.build(plain, say_nothing) == containers.digest
+    assert await engines.build(layers, say_nothing) == packages.digest

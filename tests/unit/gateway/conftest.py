@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.domain.direct import Direct
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.wanted import Places
@@ -14,7 +15,7 @@ from gateway.provision import Plan, Provisioning
 from gateway.pull import Location
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
-from swell.errors import ManifestUnknown, TooManyRequests
+from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -123,6 +124,22 @@ class FreePulls:
         self.counted.append((user, address))
 
 
+class KnownSolver:
+    """Has one answer for every wish, unless it is *impossible*; *asked* is what for."""
+
+    LOCK = f"@EXPLICIT\nhttps://conda.example.org/forge/noarch/tool-1-0.conda#sha256:{'0' * 64}\n"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Direct, Platform]] = []
+        self.impossible = ""
+
+    async def solve(self, wanted: Direct, platform: Platform) -> str:
+        self.asked.append((wanted, platform))
+        if self.impossible:
+            raise BadRequest(self.impossible)
+        return self.LOCK
+
+
 class KnownInspections:
     """Images that were looked at beforehand, by their names."""
 
@@ -217,6 +234,11 @@ def ends() -> KnownEnds:
 
 
 @pytest.fixture
+def solver() -> KnownSolver:
+    return KnownSolver()
+
+
+@pytest.fixture
 def provisioning(
     grants: MemoryGrants,
     registry: MemoryRegistry,
@@ -225,10 +247,13 @@ def provisioning(
     blobs: MemoryBlobs,
     inspections: KnownInspections,
     limits: CountedBuilds,
+    solver: KnownSolver,
 ) -> Provisioning:
     plan = Plan(
         server_url="https://wave.example.org",
         places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
     )
-    return Provisioning(plan, grants, registry, builds, queue, blobs, Preparing(inspections), limits, now=lambda: NOON)
+    return Provisioning(
+        plan, grants, registry, builds, queue, blobs, Preparing(inspections), limits, solver, now=lambda: NOON
+    )

@@ -25,6 +25,7 @@ from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
     KnownInspections,
+    KnownSolver,
     MemoryBlobs,
     MemoryGrants,
     MemoryQueue,
@@ -125,7 +126,7 @@ def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
         places=Places(build="registry.example.com/team/builds", public="public.example.com"),
         token_ttl=timedelta(hours=36),
     )
-    neighbours = MemoryBuilds(), MemoryQueue(), MemoryBlobs(), Preparing(inspections), CountedBuilds()
+    neighbours = MemoryBuilds(), MemoryQueue(), MemoryBlobs(), Preparing(inspections), CountedBuilds(), KnownSolver()
     return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants
 
 

@@ -23,6 +23,7 @@ from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
     KnownInspections,
+    KnownSolver,
     MemoryBlobs,
     MemoryGrants,
     MemoryQueue,
@@ -249,7 +250,7 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
         places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=1),
     )
-    neighbours = builds, queue, MemoryBlobs(), Preparing(KnownInspections()), CountedBuilds()
+    neighbours = builds, queue, MemoryBlobs(), Preparing(KnownInspections()), CountedBuilds(), KnownSolver()
     provisioning = Provisioning(plan, grants, registry, *neighbours)
 
     answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)

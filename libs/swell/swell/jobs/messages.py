@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
 
@@ -42,7 +43,8 @@ class BuildJob(Job, frozen=True, kw_only=True):
     """Build *containerfile* and push the image as *target_image*; `id` is the build id.
 
     `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
-    `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`.
+    `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`. With
+    `packages` there is no container: they become layers, and *containerfile* only tells what was asked for.
     """
 
     subject: ClassVar[str] = "jobs.build"
@@ -53,6 +55,7 @@ class BuildJob(Job, frozen=True, kw_only=True):
     context: Digest | None = None
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
+    packages: PackageLayers | None = None
     organisation: str = ""
 
 

@@ -5,13 +5,15 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
 
 class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A build as it was asked for. Written once by the gateway, before the job is published.
 
-    `context`, `environment` and `layers` are what the context is made of, as in a `BuildJob`.
+    `context`, `environment` and `layers` are what the context is made of, `packages` what needs none, as in
+    a `BuildJob`.
     """
 
     container_id: str
@@ -22,6 +24,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: Digest | None = None
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
+    packages: PackageLayers | None = None
     organisation: str = ""
 
 
@@ -31,6 +34,7 @@ class Reason(StrEnum):
     RECIPE = "recipe"
     CONTEXT = "context"
     BASE_IMAGE = "base-image"
+    PACKAGE = "package"
     MEMORY = "memory"
     TIMED_OUT = "timed-out"
     PUSH = "push"
@@ -42,7 +46,8 @@ class Reason(StrEnum):
     @property
     def is_users(self) -> bool:
         """Whether another container file or context could mend it."""
-        return self in {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.MEMORY, Reason.TIMED_OUT}
+        mendable = {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.PACKAGE, Reason.MEMORY, Reason.TIMED_OUT}
+        return self in mendable
 
 
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

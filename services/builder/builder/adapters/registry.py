@@ -69,17 +69,28 @@ class RegistryPush:
     async def fetch(self, reference: Reference) -> Document | None:
         """The manifest or index that is under *reference*; None when there is none."""
         with _pushing(f"the manifest of {reference}"):
-            path = f"manifests/{reference.reference}"
-            response = await self._client.ask(follow, "GET", reference, path, {"Accept": ACCEPT})
-            async with response:
-                if response.status == 404:
-                    return None
-                if response.status != 200:
-                    raise failure(response.status, response.headers, f"'{reference}'", ManifestUnknown)
-                content = await read(response, MANIFEST_BYTES)
-            if reference.digest and reference.digest != digest_of(content):
-                raise UpstreamFailed(f"{reference.registry} has other bytes under {reference.digest}")
-            return detect(response.headers.get("Content-Type"), content)
+            return await fetch_document(self._client, reference)
+
+    async def mount(self, repository: Reference, digest: Digest, source: Reference) -> bool:
+        """Have the blob *digest* of *source*, in the same registry, in *repository* too; false when it must be sent.
+
+        Source: OCI distribution-spec, "Mounting a blob from another repository".
+        """
+        with _pushing(f"the blob {digest}"):
+            if await self._has_blob(repository, digest):
+                return True
+            query = {"mount": digest, "from": source.repository}
+            url = self._url(repository, "blobs/uploads/").with_query(query)
+            response = await self._client.ask_url(
+                send, "POST", repository, url, {"Content-Length": "0"}, data=lambda: b""
+            )
+            response.release()
+            return response.status == 201
+
+    async def has_blob(self, repository: Reference, digest: Digest) -> bool:
+        """Whether *repository* has the blob *digest* already."""
+        with _pushing(f"the blob {digest}"):
+            return await self._has_blob(repository, digest)
 
     async def pushed(self, target_image: str) -> Digest | None:
         """The digest of *target_image*, as names go (`oras://` may stand before it); None when it is not there."""
@@ -106,6 +117,24 @@ class RegistryPush:
 
     def _url(self, reference: Reference, path: str) -> URL:
         return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
+
+
+async def fetch_document(client: RegistryClient, reference: Reference) -> Document | None:
+    """The manifest or index that is under *reference*, at most 4 MiB; None when there is none.
+
+    Raises:
+        Denied, UpstreamFailed, ManifestInvalid: the registry does not show it, or it makes no sense.
+    """
+    response = await client.ask(follow, "GET", reference, f"manifests/{reference.reference}", {"Accept": ACCEPT})
+    async with response:
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise failure(response.status, response.headers, f"'{reference}'", ManifestUnknown)
+        content = await read(response, MANIFEST_BYTES)
+    if reference.digest and reference.digest != digest_of(content):
+        raise UpstreamFailed(f"{reference.registry} has other bytes under {reference.digest}")
+    return detect(response.headers.get("Content-Type"), content)
 
 
 async def _upload(

@@ -74,7 +74,7 @@ def from_file(text: str, channels: tuple[str, ...]) -> Environment:
     environment = Environment(text=text)
     if environment.is_explicit:
         return environment
-    return Environment(text=_dump(_with_channels(_load(text), channels)))
+    return Environment(text=_dump(_with_channels(load(text), channels)))
 
 
 def _fields(specs: list[str], channels: tuple[str, ...]) -> dict[str, object]:
@@ -121,7 +121,12 @@ class _Loader(yaml.SafeLoader):
         """Leave `<<` in place, which nothing can then make a value of."""
 
 
-def _load(text: str) -> Mapping[str, Any]:
+def load(text: str) -> Mapping[str, Any]:
+    """The fields of an environment's YAML.
+
+    Raises:
+        BadRequest: it is none.
+    """
     if max(accumulate((letter in "[{") - (letter in "]}") for letter in text), default=0) > _DEEPEST:
         raise BadRequest("packages.environment is nested too deeply")
     try:

@@ -12,7 +12,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from gateway.domain.conda import CondaImage, Environment, from_entries, from_file
-from gateway.domain.templates import installr, micromamba, pixi
+from gateway.domain.direct import Direct, direct_of
+from gateway.domain.templates import direct, installr, micromamba, pixi
 from gateway.domain.templates.installr import RImage
 from swell.api.packages import (
     BASE_IMAGE,
@@ -41,6 +42,7 @@ class Template(StrEnum):
     MICROMAMBA_V1 = "conda/micromamba:v1"
     MICROMAMBA_V2 = "conda/micromamba:v2"
     PIXI_V1 = "conda/pixi:v1"
+    DIRECT_V1 = "conda/direct:v1"
     INSTALLR_V1 = "cran/installr:v1"
 
     @property
@@ -57,10 +59,14 @@ _DEFAULTS = {PackageType.CONDA: Template.MICROMAMBA_V2, PackageType.CRAN: Templa
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """A container file, the `conda.yml` that it finds in its context, and the template they were made from."""
+    """A container file, the `conda.yml` that it finds in its context, and the template they were made from.
+
+    Where packages go `direct` into layers, the container file is only told, not built.
+    """
 
     containerfile: str
     environment: str | None = None
+    direct: Direct | None = None
     template: str
 
 
@@ -78,6 +84,8 @@ def recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
         made = (installr.singularity if sif else installr.docker)(_r_image(packages))
         return Recipe(containerfile=made, template=chosen)
     environment = _environment(packages)
+    if chosen is Template.DIRECT_V1:
+        return _direct(packages, environment, sif=sif)
     docker, singularity = _CONDA_TEMPLATES[chosen]
     made = (singularity if sif else docker)(_conda_image(packages, environment, chosen))
     return Recipe(containerfile=made, environment=environment.text, template=chosen)
@@ -116,6 +124,17 @@ def _environment(packages: Packages) -> Environment:
     if entries := _listed("packages.entries", packages.entries):
         return from_entries(entries, channels)
     raise BadRequest("packages is empty: give entries or an environment")
+
+
+def _direct(packages: Packages, environment: Environment, *, sif: bool) -> Recipe:
+    opts = packages.conda_opts or CondaOpts()
+    if sif or opts.commands:
+        what = "makes no SIF files" if sif else "runs nothing, so it takes no commands"
+        raise BadRequest(f"{Template.DIRECT_V1} {what}; use {Template.MICROMAMBA_V2}")
+    base_image = _image("baseImage", opts.base_image or BASE_IMAGE)
+    wanted = direct_of(environment, base_image, _words("basePackages", opts.base_packages))
+    made = direct.record(wanted)
+    return Recipe(containerfile=made, environment=environment.text, direct=wanted, template=Template.DIRECT_V1)
 
 
 def _conda_image(packages: Packages, environment: Environment, template: Template) -> CondaImage:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.conda import from_file
+from gateway.domain.direct import NAME, Direct
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
 from swell.api.containers import (
@@ -69,6 +70,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     containerfile: str | None = None
     environment: str | None = None
     template: str | None = None
+    direct: Direct | None = None
     container_config: ContainerConfig | None = None
     context: ContainerLayer | None = None
     includes: tuple[Reference, ...] = ()
@@ -105,6 +107,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         containerfile=texts.containerfile,
         environment=texts.environment,
         template=texts.template,
+        direct=texts.direct,
         container_config=_config(request.container_config, blobs),
         context=_layer("buildContext", request.build_context, blobs) if request.build_context else None,
         includes=tuple(parse_reference(name) for name in request.container_includes or ()),
@@ -141,6 +144,7 @@ class _Texts(Struct, frozen=True):
     containerfile: str | None = None
     environment: str | None = None
     template: str | None = None
+    direct: Direct | None = None
 
 
 def _check_repositories(request: ContainerRequest) -> None:
@@ -210,7 +214,7 @@ def _check_freeze(request: ContainerRequest, places: Places) -> None:
 def _texts(request: ContainerRequest) -> _Texts:
     if request.packages:
         made = recipe(request.packages, request.build_template, request.format == "sif")
-        return _Texts(made.containerfile, made.environment, made.template)
+        return _Texts(made.containerfile, made.environment, made.template, made.direct)
     if not request.container_file:
         return _Texts()
     containerfile = _text("containerFile", request.container_file, MAX_FILE)
@@ -241,6 +245,8 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest("containerImage is named by its digest, so nothing can be added to it but with freeze")
     if request.build_context and not texts.containerfile:
         raise BadRequest("buildContext belongs to a containerFile; leave it out for a containerImage")
+    if request.build_context and texts.direct:
+        raise BadRequest(f"buildContext belongs to a container, and {NAME} needs none; leave it out")
     if request.format == "sif" and not request.freeze:
         raise BadRequest("format sif needs freeze")
     if request.scan_mode not in {None, ScanMode.NONE}:

@@ -1,0 +1,104 @@
+"""The image that a build of ours begins from: read from its registry, its layers had in the repository we push to."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.adapters.registry import RegistryPush, fetch_document
+from builder.domain.conda_image import check_base
+from builder.domain.failure import BuildFailure
+from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest, digest_of
+from swell.oci.document import Document
+from swell.oci.image import Image
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference
+from swell.outbound import follow, pieces, read
+from swell.registry.answers import failure
+from swell.registry.client import RegistryClient
+from swell.store.records import Reason
+
+_CONFIG_BYTES = 8 << 20
+_LAYER_BYTES = 20 << 30
+
+
+class BaseImage:
+    """Reads with the credentials that users' base images are pulled with; all raise `BuildFailure`."""
+
+    def __init__(self, client: RegistryClient, push: RegistryPush) -> None:
+        self._client = client
+        self._push = push
+
+    async def fetch(self, reference: Reference, platform: Platform) -> Image:
+        """The image for *platform* that *reference*, perhaps an index, names."""
+        with _from(reference):
+            document = await self._document(reference)
+            if document.is_index:
+                entry = next((each for each in document.manifests if platform.matches(each.platform or {})), None)
+                if entry is None:
+                    raise ManifestUnknown(f"'{reference}' has no image for {platform}")
+                document = await self._document(reference.at(entry.digest))
+            if not document.is_manifest:
+                raise ManifestInvalid(f"'{reference}' is no image")
+            config = Document(document.config.media_type, await self._blob(reference, document.config))
+            if not platform.matches(config.fields):
+                raise ManifestUnknown(f"'{reference}' is no image for {platform}")
+            image = Image(document, config)
+            check_base(image)
+            return image
+
+    async def copy(self, layer: Descriptor, source: Reference, target: Reference, scratch: Path) -> None:
+        """Have *layer* of *source* in *target*'s repository; what must pass through here does so by *scratch*."""
+        if source.registry == target.registry and await self._push.mount(target, layer.digest, source):
+            return
+        if await self._push.has_blob(target, layer.digest):
+            return
+        try:
+            with _from(source):
+                await self._download(source, layer, scratch)
+            await self._push.blob(target, layer.digest, scratch)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    async def _document(self, reference: Reference) -> Document:
+        document = await fetch_document(self._client, reference)
+        if document is None:
+            raise ManifestUnknown(f"there is no image '{reference}'")
+        return document
+
+    async def _blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        path = f"blobs/{descriptor.digest}"
+        async with await self._client.ask(follow, "GET", reference, path, {}) as response:
+            if response.status != 200:
+                raise failure(response.status, response.headers, f"a blob of '{reference.name}'", BlobUnknown)
+            content = await read(response, _CONFIG_BYTES)
+        if digest_of(content) != descriptor.digest:
+            raise UpstreamFailed(f"{reference.registry} has other bytes under {descriptor.digest}")
+        return content
+
+    async def _download(self, reference: Reference, layer: Descriptor, path: Path) -> None:
+        hashed, size = hashlib.sha256(), 0
+        async with await self._client.ask(follow, "GET", reference, f"blobs/{layer.digest}", {}) as response:
+            if response.status != 200:
+                raise failure(response.status, response.headers, f"a layer of '{reference.name}'", BlobUnknown)
+            with path.open("wb") as file:
+                async for piece in pieces(response):
+                    size += len(piece)
+                    if size > min(layer.size, _LAYER_BYTES):
+                        break
+                    hashed.update(piece)
+                    file.write(piece)
+        if size != layer.size or Digest(f"sha256:{hashed.hexdigest()}") != layer.digest:
+            raise UpstreamFailed(f"{reference.registry} has other bytes under {layer.digest}")
+
+
+@contextmanager
+def _from(reference: Reference) -> Iterator[None]:
+    try:
+        yield
+    except SwellError as error:
+        if isinstance(error, BuildFailure):
+            raise
+        raise BuildFailure(Reason.BASE_IMAGE, f"The base image {reference} cannot be had: {error}.") from error

@@ -1,0 +1,106 @@
+"""The conda-direct engine: packages become layers on a base image. Nothing is run, and nobody needs to be root.
+
+The same lock file on the same base image gives the same image, on any machine.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from aiohttp import ClientSession
+from rattler import Channel
+
+from builder.adapters.base_image import BaseImage
+from builder.adapters.conda_build import PackageBuild, Tools
+from builder.adapters.conda_cache import Folder
+from builder.adapters.conda_made import MadeLayers
+from builder.adapters.conda_packages import Packages
+from builder.adapters.conda_repodata import Repodata
+from builder.adapters.conda_room import in_thread, room
+from builder.adapters.conda_solver import RattlerSolver
+from builder.adapters.conda_sources import Sources
+from builder.adapters.registry import RegistryPush
+from builder.build import Recipe, Tell
+from builder.domain.failure import BuildFailure
+from builder.settings import CondaSettings
+from builder.solve import Solving
+from swell.oci.digest import Digest
+from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import Keyring, parse_auth_file
+from swell.settings import SettingsInvalid
+from swell.store.records import Reason
+
+
+class CondaEngine:
+    """Builds recipes that have `packages`; `solving` says beforehand which ones those are."""
+
+    def __init__(
+        self, settings: CondaSettings, session: ClientSession, packages: Packages, made: MadeLayers, solving: Solving
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._packages = packages
+        self._made = made
+        self._rooms = settings.workspace / "conda" / "builds"
+        self.solving = solving
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: CondaSettings, session: ClientSession) -> AsyncIterator[Self]:
+        """Clean up what a former life left in the workspace, which is this process's alone.
+
+        Channels, base images and the registries that are pushed to are all asked through *session*.
+        """
+        home = settings.workspace / "conda"
+        for name in ("builds", "scratch"):
+            await in_thread(partial(shutil.rmtree, home / name, ignore_errors=True))
+            (home / name).mkdir(parents=True, mode=0o700)
+        sources = Sources(session, settings.conda_local_channels)
+        kept = Folder(home / "packages", settings.conda_package_cache)
+        packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
+        made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
+        lists = Folder(home / "repodata", settings.conda_repodata_cache)
+        repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
+        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
+        solving = Solving(solver, settings.conda_channels_url or _usual_channels(), settings.solve_timeout)
+        yield cls(settings, session, packages, made, solving)
+
+    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        """Build and push *recipe* within the time limit; see `Engine.build`."""
+        if recipe.packages is None:
+            raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
+        limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
+        try:
+            async with limit, room(self._rooms, recipe.build_id) as folder:
+                return await PackageBuild(self._tools(), recipe, recipe.packages, folder, tell).run()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
+            raise BuildFailure(Reason.TIMED_OUT, message) from error
+
+    def _tools(self) -> Tools:
+        pull = self._client(self._settings.pull_auth_file, "pull")
+        push = RegistryPush(self._client(self._settings.push_auth_file, "pull,push"))
+        base = BaseImage(pull, push)
+        return Tools(packages=self._packages, made=self._made, base=base, push=push, settings=self._settings)
+
+    def _client(self, file: Path | None, actions: str) -> RegistryClient:
+        """Asks registries with the credentials that *file* has now: the operator may change them at any time."""
+        try:
+            keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
+        except (OSError, SettingsInvalid) as error:
+            raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
+        insecure, aws = frozenset(self._settings.insecure_registries), AwsLogins(self._session, self._settings)
+        return RegistryClient(self._session, keyring, insecure, actions=actions, aws=aws)
+
+
+def _usual_channels() -> str:
+    """Below which address rattler, and so everybody else, finds the channels that are named."""
+    name = "any"
+    return (Channel(name).base_url or "").rstrip("/").removesuffix(f"/{name}")

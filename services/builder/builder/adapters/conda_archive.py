@@ -1,0 +1,156 @@
+"""Reading the archives of Conda packages: as streams, never unpacked by name. Each is verified before it is opened.
+
+Source: conda's package formats: `.tar.bz2`, and `.conda`, a zip of `info-….tar.zst` and `pkg-….tar.zst`.
+"""
+
+import bz2
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import zstandard
+
+from builder.domain.conda_package import DESCRIPTIONS, Malformed, Package, read_package
+
+_MOST_MEMBERS = 300_000
+_DESCRIPTION_BYTES = 256 << 20  # of all that an archive says of itself, unpacked
+_LARGEST_READ = 1 << 20
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, UnicodeError, ValueError, KeyError)
+
+
+def describe(archive: Path, *, limit: int) -> Package:
+    """What the package *archive* says of itself; of an older one at most *limit* bytes, unpacked, are read for it.
+
+    Raises:
+        Malformed: it is no package.
+        OSError: the disk does not give it.
+    """
+    with _explained(), ExitStack() as opened:
+        newer = archive.suffix == ".conda"
+        most = _DESCRIPTION_BYTES if newer else limit
+        stream = _Bounded(opened.enter_context(_unpacked(archive, "info-" if newer else "")), most)
+        members = opened.enter_context(tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|"))
+        return read_package(_descriptions(members))
+
+
+def _descriptions(members: tarfile.TarFile) -> dict[str, bytes]:
+    """The files of `info/` that we read. Older archives have all of them at their beginning."""
+    found: dict[str, bytes] = {}
+    for member in members:
+        if member.name in DESCRIPTIONS and member.isfile():
+            if member.size > _DESCRIPTION_BYTES:
+                raise Malformed(f"{member.name} is too large")
+            content = members.extractfile(member)
+            found[member.name] = content.read() if content else b""
+        elif not member.name.startswith("info/") and {"info/index.json", "info/paths.json"} <= found.keys():
+            break
+    return found
+
+
+class Contents:
+    """The files of one package, in any order."""
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+        self._members: dict[str, tarfile.TarInfo] = {}
+        for count, member in enumerate(archive):
+            if count >= _MOST_MEMBERS:
+                raise Malformed(f"the archive has more than {_MOST_MEMBERS} files")
+            self._members[member.name.removeprefix("./")] = member
+
+    def find(self, path: str) -> tarfile.TarInfo:
+        """The member at *path*; of a hard link, the one that it is a link to.
+
+        Raises:
+            Malformed: there is none.
+        """
+        for _ in range(8):
+            member = self._members.get(path)
+            if member is None:
+                break
+            if not member.islnk():
+                return member
+            path = member.linkname.removeprefix("./")
+        raise Malformed(f"the archive has no {path[:200]!r}")
+
+    def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The bytes of a file."""
+        content = self._archive.extractfile(member)
+        while content and (piece := content.read(_LARGEST_READ)):
+            yield piece
+
+
+@contextmanager
+def contents(archive: Path, scratch: Path, *, limit: int) -> Iterator[Contents]:
+    """The files of the package *archive*, which is unpacked to *scratch*, one tar of at most *limit* bytes.
+
+    Raises:
+        Malformed: it is no package, or too large.
+        OSError: the disk does not take it.
+    """
+    with _explained(), ExitStack() as opened:
+        opened.callback(scratch.unlink, missing_ok=True)
+        with _unpacked(archive, "pkg-" if archive.suffix == ".conda" else "") as source, scratch.open("xb") as file:
+            shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, _LARGEST_READ)
+        reader = _Careful(opened.enter_context(scratch.open("rb")))
+        yield Contents(opened.enter_context(tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:")))
+
+
+@contextmanager
+def _unpacked(archive: Path, part: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as opened:
+        if archive.suffix != ".conda":
+            yield opened.enter_context(bz2.open(archive, "rb"))
+            return
+        parts = opened.enter_context(zipfile.ZipFile(archive))
+        names = [name for name in parts.namelist() if name.startswith(part) and name.endswith(".tar.zst")]
+        if len(names) != 1:
+            raise Malformed(f"the archive has no {part}….tar.zst")
+        packed = opened.enter_context(parts.open(names[0]))
+        yield opened.enter_context(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
+
+
+class _Bounded:
+    """Gives up after *limit* bytes."""
+
+    def __init__(self, source: IO[bytes], limit: int) -> None:
+        self._source = source
+        self._left = limit
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._source.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise Malformed("the archive is too large when it is unpacked")
+        return content
+
+
+class _Careful:
+    """A file whose reader asks for no more than it can hold: tarfile reads a header at once, however long it claims."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_READ:
+            raise Malformed("the archive has a header that is too large")
+        return self._file.read(size)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except Malformed:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise Malformed(f"the archive cannot be read: {error}") from error  # what bz2 says of bad data
+    except _BROKEN as error:
+        raise Malformed(f"the archive cannot be read: {error}") from error

@@ -1,0 +1,63 @@
+"""Activation: what a shell of conda's would set, told to the image instead, which has no such shell.
+
+Source: conda's `etc/conda/env_vars.d/*.json` and `etc/conda/activate.d/*.sh`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from builder.domain.conda_package import Malformed
+from builder.domain.conda_prefix import PREFIX
+
+VARIABLES, SCRIPTS = "etc/conda/env_vars.d/", "etc/conda/activate.d/"
+HOOK = "etc/conda/activate.bash"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_HOOK = """\
+# Runs what the packages want to be run at their activation: once for each chain of shells, whatever their options.
+if [ -z "${SWELL_CONDA_ACTIVATED-}" ]; then
+    export SWELL_CONDA_ACTIVATED=1
+    _swell_options=$-
+    set +eu
+    for _swell_script in /{prefix}/{scripts}*.sh; do
+        [ -r "$_swell_script" ] && . "$_swell_script"
+    done
+    case $_swell_options in *e*) set -e ;; esac
+    case $_swell_options in *u*) set -u ;; esac
+    unset _swell_script _swell_options
+fi
+"""
+
+
+def hook(prefix: str = PREFIX) -> bytes:
+    """What bash reads before a script, when the packages have scripts for their activation."""
+    return _HOOK.replace("{prefix}", prefix).replace("{scripts}", SCRIPTS).encode()
+
+
+def read_variables(content: bytes) -> dict[str, str]:
+    """The variables that a file of `env_vars.d` sets.
+
+    Raises:
+        Malformed: it is no JSON object of texts.
+    """
+    try:
+        found = msgspec.json.decode(content, type=dict[str, str])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Malformed("a file of etc/conda/env_vars.d is no JSON object of texts") from error
+    if any("=" in name or "\0" in name + value or not name for name, value in found.items()):
+        raise Malformed("a file of etc/conda/env_vars.d has a variable that none can be")
+    return found
+
+
+def environment(base: Sequence[str], packages: Mapping[str, str], *, scripts: bool) -> list[str]:
+    """The variables of the image: those of its *base*, then conda's, then what *packages* say.
+
+    With *scripts*, bash runs them when it is not interactive, unless the base has another use for `BASH_ENV`.
+    """
+    known = {name: value for name, _, value in (entry.partition("=") for entry in base)}
+    known["PATH"] = f"/{PREFIX}/bin:{known.get('PATH') or _PATH}"
+    known |= {"CONDA_PREFIX": f"/{PREFIX}", "CONDA_DEFAULT_ENV": "base", "MAMBA_ROOT_PREFIX": f"/{PREFIX}"}
+    if scripts:
+        known.setdefault("BASH_ENV", f"/{PREFIX}/{HOOK}")
+    return [f"{name}={value}" for name, value in {**known, **packages}.items()]

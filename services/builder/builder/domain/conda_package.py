@@ -1,0 +1,206 @@
+"""Conda packages: what an archive says of itself, and where in the prefix each of its files goes.
+
+Source: conda's package format: `info/index.json`, `info/paths.json`, `info/link.json`; before those two,
+`info/files` and `info/has_prefix`.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from builder.domain.conda_prefix import PREFIX, FileMode
+
+DESCRIPTIONS = frozenset(
+    f"info/{name}" for name in ("index.json", "paths.json", "link.json", "files", "has_prefix", "no_link")
+)
+_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # of packages that do not say which
+_ENTRY_POINT = re.compile(r"\s*([\w.+-]+)\s*=\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\])?")
+_SITE_PACKAGES, _SCRIPTS = "site-packages/", "python-scripts/"
+
+_SCRIPT = """\
+#!/{prefix}/bin/python{version}
+# -*- coding: utf-8 -*-
+import re
+import sys
+
+from {module} import {imported}
+
+if __name__ == "__main__":
+    sys.argv[0] = re.sub(r"(-script\\.pyw?|\\.exe)?$", "", sys.argv[0])
+    sys.exit({function}())
+"""
+
+
+_Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+!~-]{1,200}\Z")]
+
+
+class Malformed(ValueError):
+    """The archive is no package, or one that cannot be put into an image; the message says why."""
+
+
+class PackagePath(Struct, frozen=True):
+    """A path in the archive. A file with a `prefix_placeholder` is changed when it comes into the image."""
+
+    path: str = field(name="_path")
+    path_type: Literal["hardlink", "softlink", "directory"] = "hardlink"
+    sha256: str | None = None
+    size_in_bytes: int | None = None
+    file_mode: FileMode | None = None
+    prefix_placeholder: str | None = None
+
+
+class Python(Struct, frozen=True):
+    """The Python of an environment: `version` is 3.12, `site_packages` where its packages are, below the prefix."""
+
+    version: str
+    site_packages: str
+
+
+class Link(Struct, frozen=True):
+    """A path of the prefix: what *source* in the archive becomes, or else *content*, a program that we wrote."""
+
+    target: str
+    source: PackagePath | None = None
+    content: bytes = b""
+
+
+class Package(Struct, frozen=True, kw_only=True):
+    """What an archive says of itself; `index` is its `info/index.json` as it is."""
+
+    name: str
+    version: str
+    build: str
+    index: Mapping[str, Any]
+    paths: tuple[PackagePath, ...]
+    entry_points: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> str:
+        """The name of its record in `conda-meta`, and of its archive."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+    @property
+    def is_noarch_python(self) -> bool:
+        return self.index.get("noarch") == "python"
+
+    @property
+    def runs_at_install(self) -> bool:
+        """Whether it has a script that must run when it is installed."""
+        scripts = {f"bin/.{self.name}-{when}-link.sh" for when in ("pre", "post")}
+        return any(path.path in scripts for path in self.paths)
+
+    @property
+    def python(self) -> Python | None:
+        """What it is as an environment's Python, if it is one."""
+        if self.name != "python":
+            return None
+        version = ".".join(self.version.split(".")[:2])
+        own = self.index.get("python_site_packages_path")
+        return Python(version, own if isinstance(own, str) else f"lib/python{version}/site-packages")
+
+    def links(self, python: Python | None) -> list[Link]:
+        """Where its files go; packages for any Python, into the one of this environment.
+
+        Raises:
+            Malformed: a path leads out of the prefix, or an entry point is none, or *python* is missing.
+        """
+        if not self.is_noarch_python:
+            return [Link(_inside(path.path), path) for path in self.paths]
+        if python is None:
+            raise Malformed(f"{self.record} is for Python, and the environment has none")
+        found = [Link(_inside(_in_python(path.path, python)), path) for path in self.paths]
+        return [*found, *(_program(entry, python) for entry in self.entry_points)]
+
+
+def read_package(info: Mapping[str, bytes]) -> Package:
+    """The package whose *info* are the files of `DESCRIPTIONS` that its archive has.
+
+    Raises:
+        Malformed: they are missing, or make no sense.
+    """
+    try:
+        index = msgspec.json.decode(info["info/index.json"], type=_Index)
+        paths = _paths(info)
+        link = msgspec.json.decode(info.get("info/link.json", b"{}"), type=_LinkJson)
+        return Package(
+            name=index.name,
+            version=index.version,
+            build=index.build,
+            index=msgspec.json.decode(info["info/index.json"]),
+            paths=paths,
+            entry_points=(link.noarch.entry_points if link.noarch else None) or (),
+        )
+    except KeyError as error:
+        raise Malformed(f"the archive has no {error.args[0]}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Malformed(f"the archive's description of itself makes no sense: {error}") from error
+
+
+class _Index(Struct):
+    name: _Word
+    version: _Word
+    build: _Word
+
+
+class _PathsJson(Struct):
+    paths: tuple[PackagePath, ...]
+
+
+class _Noarch(Struct):
+    entry_points: tuple[str, ...] | None = None
+
+
+class _LinkJson(Struct):
+    noarch: _Noarch | None = None
+
+
+def _paths(info: Mapping[str, bytes]) -> tuple[PackagePath, ...]:
+    if described := info.get("info/paths.json"):
+        return msgspec.json.decode(described, type=_PathsJson).paths
+    prefixes = dict(_has_prefix(line) for line in info.get("info/has_prefix", b"").decode().splitlines() if line)
+    names = [line for line in info["info/files"].decode().splitlines() if line]
+    return tuple(PackagePath(name, **prefixes.get(name, {})) for name in names)
+
+
+def _has_prefix(line: str) -> tuple[str, dict[str, Any]]:
+    """A line is `path`, or `placeholder mode path`, each perhaps in quotes."""
+    match shlex.split(line):
+        case [path]:
+            return path, {"prefix_placeholder": _PLACEHOLDER, "file_mode": "text"}
+        case [placeholder, ("text" | "binary") as mode, path]:
+            return path, {"prefix_placeholder": placeholder, "file_mode": mode}
+    raise Malformed(f"info/has_prefix has the line {line[:200]!r}")
+
+
+def _in_python(path: str, python: Python) -> str:
+    if path.startswith(_SITE_PACKAGES):
+        return f"{python.site_packages}/{path.removeprefix(_SITE_PACKAGES)}"
+    if path.startswith(_SCRIPTS):
+        return f"bin/{path.removeprefix(_SCRIPTS)}"
+    return path
+
+
+def _inside(path: str) -> str:
+    parts = path.split("/")
+    if "\0" in path or any(part in {"", ".", ".."} for part in parts):
+        raise Malformed(f"the path {path[:200]!r} is none below a prefix")
+    return path
+
+
+def _program(entry: str, python: Python) -> Link:
+    found = _ENTRY_POINT.fullmatch(entry)
+    if not found:
+        raise Malformed(f"{entry[:200]!r} is no entry point")
+    name, module, function = found.groups()
+    imported = function.partition(".")[0]
+    text = _SCRIPT.format(prefix=PREFIX, version=python.version, module=module, imported=imported, function=function)
+    return Link(_inside(f"bin/{name}"), content=text.encode())
+
+
+def environment_python(packages: Iterable[Package]) -> Python | None:
+    """The Python that packages for any Python go into."""
+    return next((package.python for package in packages if package.python), None)

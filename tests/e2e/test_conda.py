@@ -1,0 +1,100 @@
+"""Packages as layers, from the request to the running container, with a channel of our own."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import Swell, client_of, encoded
+from tests.e2e.conftest import OpenStack
+from tests.e2e.engines import Containers
+from tests.e2e.upstreams import Upstreams
+from tests.integration.builder.channel import Channel, every_kind, serving
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
+    with serving(tmp_path_factory.mktemp("channel")) as channel:
+        channel.add(*every_kind())
+        yield channel
+
+
+@pytest.fixture(scope="module")
+async def swell(
+    new_stack: OpenStack, upstreams: Upstreams, channel: Channel, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Swell]:
+    """A stack that may ask the channel."""
+    hosts = ",".join((*upstreams.hosts, channel.url.removeprefix("http://")))
+    async with (
+        new_stack(tmp_path_factory.mktemp("stack"), ALLOWED_HOSTS=hosts) as stack,
+        client_of(stack.url) as client,
+    ):
+        yield client
+
+
+def wish(channel: Channel, upstreams: Upstreams, *entries: str, form: str = "oci-index") -> dict[str, Any]:
+    packages = {
+        "type": "CONDA",
+        "entries": entries,
+        "channels": [channel.url],
+        "condaOpts": {"baseImage": upstreams.image(form), "basePackages": ""},
+    }
+    return {"packages": packages, "buildTemplate": "conda/direct:v1"}
+
+
+@pytest.mark.parametrize("form", ["docker", "oci-index"])
+async def test_packages_run_in_the_image_that_was_promised(
+    swell: Swell, channel: Channel, upstreams: Upstreams, form: str
+) -> None:
+    """On a base image of Docker's types or the OCI's; the pull waits for the build, and podman runs what comes."""
+    command = ["/bin/sh", "-c", "tool-2; echo $CONDA_PREFIX $PATH"]
+    wanted = wish(channel, upstreams, "tool", "greeter", "python", form=form)
+    answer = await swell.submit(**wanted, containerConfig={"entrypoint": command})
+    with TemporaryDirectory(prefix="e2e-") as folder:
+        said = await Containers("podman", Path(folder)).run(answer["targetImage"])
+    assert "hello from /opt/conda\nlibrary\n/opt/conda /opt/conda/bin:" in said
+    log = await swell.log(answer["buildId"])
+    assert "4 packages for linux-64 become layers on" in log
+    assert "CONDA_LOCK" not in log
+    _, lock = await swell.read(f"/v1alpha1/builds/{answer['buildId']}/condalock")
+    assert f"{channel.url}/linux-64/tool-1.0-0.conda#sha256:" in lock.decode()
+
+
+async def test_the_same_request_is_one_image(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
+    """It is not solved again, and what its build has found then is what it finds."""
+    first = await swell.submit(**wish(channel, upstreams, "greeter"))
+    await swell.ended(first["buildId"])
+    second = await swell.submit(**wish(channel, upstreams, "greeter"))
+    assert (second["cached"], second["buildId"]) == (True, first["buildId"])
+
+
+async def test_the_lock_of_a_build_makes_the_same_image(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
+    """Under another name, because it is another request; with the same bytes, because it is the same wish."""
+    first = await swell.submit(**wish(channel, upstreams, "tool", "python"))
+    await swell.ended(first["buildId"])
+    _, lock = await swell.read(f"/v1alpha1/builds/{first['buildId']}/condalock")
+    again = wish(channel, upstreams)
+    again["packages"] |= {"environment": encoded(lock.decode()), "entries": None}
+    second = await swell.submit(**again)
+    await swell.ended(second["buildId"])
+    assert first["buildId"] != second["buildId"]
+    assert await digest(swell, first["buildId"]) == await digest(swell, second["buildId"])
+
+
+async def digest(swell: Swell, build_id: str) -> str:
+    _, record = await swell.get(f"/v1alpha1/builds/{build_id}")
+    assert record["digest"].startswith("sha256:")
+    return str(record["digest"])
+
+
+async def test_what_cannot_be_solved_is_answered_at_once(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
+    """With the solver's explanation, and without a build."""
+    status, answer = await swell.post(**wish(channel, upstreams, "tool", "libgreet=2"))
+    assert status == 400
+    assert "libgreet >=1,<2, which cannot be installed" in json.dumps(answer, ensure_ascii=False)
+    status, answer = await swell.post(**wish(channel, upstreams, "nothing-of-that-name"))
+    assert status == 400
+    assert "No candidates were found for nothing-of-that-name" in json.dumps(answer)

@@ -1,0 +1,90 @@
+"""Lock files and channels: texts of strangers that become addresses."""
+
+import pytest
+
+from builder.domain.conda_channels import read_wish, subdir_of
+from builder.domain.conda_lock import LockedPackage, locked, read_lock, write_lock
+from swell.errors import BadRequest
+from swell.oci.platform import parse_platform
+
+HASH = "0a" * 32
+NAMES = "https://conda.example.org"
+URL = f"{NAMES}/forge/linux-64/tool-1!2.0-h_0.conda"
+
+
+def test_a_lock_is_read_as_it_was_written() -> None:
+    """In one order, whatever order it came in; each package once."""
+    packages = [locked(URL, HASH), locked(f"{NAMES}/forge/noarch/a-1-0.tar.bz2", HASH)]
+    text = write_lock("linux-64", packages)
+    assert text == write_lock("linux-64", reversed(packages))
+    assert read_lock(text + text, "linux-64") == tuple(sorted(packages))
+    assert read_lock(text, "linux-64")[1] == LockedPackage("tool-1!2.0-h_0.conda", f"{NAMES}/forge", "linux-64", HASH)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (URL, "md5 is not enough"),
+        (f"{URL}#{'0' * 32}", "md5 is not enough"),
+        (f"{URL}#sha256:{'0' * 63}", "no address of a package"),
+        (f"https://user:secret@conda.example.org/forge/linux-64/a-1-0.conda#sha256:{HASH}", "no address"),
+        (f"ftp://conda.example.org/linux-64/a-1-0.conda#sha256:{HASH}", "no address"),
+        (f"{NAMES}/forge/linux-64/a.exe#sha256:{HASH}", "no address"),
+        (f"{NAMES}/forge/linux-aarch64/a-1-0.conda#sha256:{HASH}", "not for linux-64"),
+        ("samtools=1.17", "md5 is not enough"),
+    ],
+)
+def test_a_line_that_cannot_be_checked_is_refused(line: str, message: str) -> None:
+    """Not a byte is taken that nobody vouches for."""
+    with pytest.raises(BadRequest, match=message):
+        read_lock(f"@EXPLICIT\n{line}\n", "linux-64")
+
+
+def test_channels_are_found_by_name_or_address() -> None:
+    """A channel that only a package names comes last; whoever says no defaults gets none anyway."""
+    wish = read_wish(
+        ["a", "bioconda::b=1", "https://x.example.org/c/::d", "numpy[build=py3*]"],
+        ["forge", "nodefaults", "https://y.example.org/z/"],
+        NAMES,
+    )
+    named = (f"{NAMES}/forge", "https://y.example.org/z", f"{NAMES}/bioconda", "https://x.example.org/c")
+    assert wish.channels == named
+    assert wish.specs == ("a", f"{NAMES}/bioconda::b=1", "https://x.example.org/c::d", "numpy[build=py3*]")
+
+
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        ("", "no channel"),
+        ("../x", "no channel"),
+        ("a b", "no channel"),
+        ("https://user:secret@conda.example.org/x", "with credentials"),
+        ("https://conda.example.org/t/token/x", "with credentials"),
+        ("ftp://conda.example.org/x", "no address of a channel"),
+        ("https://conda.example.org/x?y=1", "no address of a channel"),
+    ],
+)
+def test_what_is_no_channel_is_refused(channel: str, message: str) -> None:
+    """The message says what is taken; credentials would end up in lock files."""
+    with pytest.raises(BadRequest, match=message) as refused:
+        read_wish(["a"], [channel], NAMES)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_package_by_address_is_no_wish() -> None:
+    """It would come from a place that no channel vouches for."""
+    with pytest.raises(BadRequest, match="by name, not by address"):
+        read_wish(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES)
+
+
+def test_a_wish_needs_a_channel() -> None:
+    """There is no default: whose packages they are is the user's choice."""
+    with pytest.raises(BadRequest, match="channels is empty"):
+        read_wish(["a"], [], NAMES)
+
+
+def test_only_some_machines_have_packages() -> None:
+    """The others are refused at once."""
+    assert [subdir_of(parse_platform(name)) for name in ("amd64", "arm64")] == ["linux-64", "linux-aarch64"]
+    with pytest.raises(BadRequest, match="not for linux/arm/v7"):
+        subdir_of(parse_platform("linux/arm/v7"))

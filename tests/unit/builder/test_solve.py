@@ -1,0 +1,90 @@
+"""Solving a wish: once for all who ask, in bounded time, and nothing but hashes comes out."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from builder.domain.conda_channels import Wish
+from builder.domain.conda_lock import LockedPackage, locked
+from builder.solve import AT_ONCE, MOST_WAITING, Solving
+from swell.errors import BadRequest, Unavailable
+from swell.oci.platform import parse_platform
+
+NAMES = "https://conda.example.org"
+AMD64 = parse_platform("linux/amd64")
+TOOL = locked(f"{NAMES}/forge/linux-64/tool-1-0.conda", "00" * 32)
+LOCK = f"# platform: linux-64\n@EXPLICIT\n{TOOL.url}#sha256:{TOOL.sha256}\n"
+
+
+class Slow:
+    """Answers when it is told to; *asked* is what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Wish, str]] = []
+        self.go_on = asyncio.Event()
+        self.at_work = self.most_at_work = 0
+
+    async def solve(self, wish: Wish, subdir: str) -> list[LockedPackage]:
+        self.asked.append((wish, subdir))
+        self.at_work += 1
+        self.most_at_work = max(self.at_work, self.most_at_work)
+        await self.go_on.wait()
+        self.at_work -= 1
+        return [TOOL]
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def solving(slow: Slow) -> Solving:
+    return Solving(slow, NAMES, timedelta(seconds=5))
+
+
+async def test_the_answer_is_a_lock_file(slow: Slow, solving: Solving) -> None:
+    """Channels by their names, and each package with its hash."""
+    slow.go_on.set()
+    assert await solving.solve(["tool", "other::x"], ["forge"], "", AMD64) == LOCK
+    wish = Wish(("tool", f"{NAMES}/other::x"), (f"{NAMES}/forge", f"{NAMES}/other"))
+    assert slow.asked == [(wish, "linux-64")]
+
+
+async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: Solving) -> None:
+    """A pipeline asks for its one environment with all its tasks at once."""
+    waiting = [asyncio.ensure_future(solving.solve(["tool"], ["forge"], "", AMD64)) for _ in range(100)]
+    await asyncio.sleep(0)
+    slow.go_on.set()
+    assert set(await asyncio.gather(*waiting)) == {LOCK}
+    assert len(slow.asked) == 1
+
+
+async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: Solving) -> None:
+    """The others are told to come again, rather than to wait for ever."""
+    waiting = [
+        asyncio.ensure_future(solving.solve([f"tool{number}"], ["forge"], "", AMD64)) for number in range(MOST_WAITING)
+    ]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="too many"):
+        await solving.solve(["one-more"], ["forge"], "", AMD64)
+    slow.go_on.set()
+    await asyncio.gather(*waiting)
+    assert slow.most_at_work == AT_ONCE
+
+
+async def test_nobody_waits_for_ever(slow: Slow) -> None:
+    """Who asks hears that it takes too long, and that it is worth asking again."""
+    with pytest.raises(Unavailable, match="takes too long") as refused:
+        await Solving(slow, NAMES, timedelta(milliseconds=10)).solve(["tool"], ["forge"], "", AMD64)
+    assert refused.value.retry_after == 10
+
+
+async def test_a_lock_that_came_along_is_checked_and_kept(slow: Slow, solving: Solving) -> None:
+    """There is nothing to be solved."""
+    assert await solving.solve([], [], LOCK, AMD64) == LOCK
+    with pytest.raises(BadRequest, match="not for linux-aarch64"):
+        await solving.solve([], [], LOCK, parse_platform("linux/arm64"))
+    assert slow.asked == []
