@@ -38,6 +38,20 @@ class Job(Message, frozen=True, kw_only=True):
         return f"{self.subject}.{self.id}"
 
 
+class Definition(Struct, frozen=True, omit_defaults=True):
+    """What an Apptainer definition file says beyond what a container file can: scripts, as they stand, and labels.
+
+    `text` is the whole of it, or of the container file that was sent instead.
+    """
+
+    text: str = ""
+    environment: str = ""
+    runscript: str = ""
+    startscript: str = ""
+    help: str = ""
+    labels: dict[str, str] = {}
+
+
 class BuildJob(Job, frozen=True, kw_only=True):
     """Build *containerfile* and push the image as *target_image*; `id` is the build id.
 
@@ -54,6 +68,8 @@ class BuildJob(Job, frozen=True, kw_only=True):
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
     organisation: str = ""
+    sif: Definition | None = None
+    """Make a SIF file of the image; `target_image` then begins with `oras://`."""
 
 
 class Question(Job, frozen=True, kw_only=True):
