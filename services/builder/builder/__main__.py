@@ -11,6 +11,7 @@ from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush
+from builder.adapters.sif import Sifs
 from builder.build import Building
 from builder.settings import Settings
 from swell.jobs import streams
@@ -38,14 +39,16 @@ async def main(settings: Settings) -> None:
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts)))
-        engine = await opened.enter_async_context(BuildahEngine.open(settings))
+        registry = RegistryPush(pusher(session, settings))
+        sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
+        engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
         building = Building(
             engine,
             RedisBuilds(state, settings.record_ttl),
             RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
-            RegistryPush(pusher(session, settings)),
+            registry,
             StreamNews(nats.stream),
         )
         await opened.enter_async_context(answering(address(settings.listen)))

@@ -11,7 +11,7 @@ from msgspec import Struct
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
 from swell.errors import BlobUnknown
-from swell.jobs.messages import BuildDone, BuildJob
+from swell.jobs.messages import BuildDone, BuildJob, Definition
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
 from swell.store.builds import Builds
@@ -26,7 +26,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     """What to build, and where it goes.
 
     `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty but for
-    `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
+    `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are. With
+    `sif` a SIF file is made of the image, and pushed instead of it.
     """
 
     build_id: str
@@ -36,6 +37,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     context: Path | None = None
     environment: str | None = None
     files: Mapping[str, Path] = {}
+    sif: Definition | None = None
 
 
 class Engine(Protocol):
@@ -186,6 +188,7 @@ class Building:
                 context=await self._fetch(job.context, fetched) if job.context else None,
                 environment=job.environment,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
+                sif=job.sif,
             )
             attempt = await self._builds.begin(job.id)
             if attempt > 1 and (digest := await self._again(job, attempt, told)):

@@ -26,6 +26,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     build_memory: int = 4 << 30
     build_pids: int = 4096
     context_limit: int = 2 << 30
+    sif_limit: int = 20 << 30
+    """What the files of an image may have together, before they are packed into a SIF file."""
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()

@@ -17,13 +17,13 @@ from msgspec import Struct
 
 from builder.adapters.flatten import LATEST, Flattened, flatten, write
 from builder.adapters.layout import Layout
+from builder.domain.failure import INVALID
 from builder.domain.rootfs import LayerInvalid
 from builder.domain.sif import Kind, Part, head_of
 from builder.domain.singularity import RunFields, files_of
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
 
-INVALID = 65  # sysexits.h, EX_DATAERR
 BROKEN = 70  # EX_SOFTWARE
 
 _MEMORY = "512M"
@@ -56,6 +56,9 @@ def main(path: Path) -> int:
     except LayerInvalid as error:
         print(f"Error: {error}")  # noqa: T201  (this program's way to say it)
         return INVALID
+    except MemoryError:
+        print("Error: out of memory")  # noqa: T201
+        return BROKEN
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"Error: {error.strerror if isinstance(error, OSError) else error}")  # noqa: T201
         return BROKEN
@@ -76,7 +79,10 @@ def make(order: Order) -> None:
     squashed = Path(order.folder, "squashfs")
     _squash(layout, flatten(layout, files), squashed, order, _seconds(fields.created))
     with squashed.open("rb") as image:
-        small = ((Kind.DEFINITION, "Singularity", order.definition.text.encode()), (Kind.JSON, "oci-config.json", config.content))
+        small = (
+            (Kind.DEFINITION, "Singularity", order.definition.text.encode()),
+            (Kind.JSON, "oci-config.json", config.content),
+        )
         parts = [Part(kind, name, len(content), digest_of(content)) for kind, name, content in small]
         digest = Digest(f"sha256:{file_digest(image, 'sha256').hexdigest()}")
         parts.append(Part(Kind.PARTITION, "squashfs", squashed.stat().st_size, digest))
@@ -98,10 +104,11 @@ def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, cr
     nobody = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "--setuid", "0", "--setgid", "0", "--")
     root = next(attributes for _, attributes in flattened.rootfs.directories())
     options = ("-comp", "gzip", "-mem", _MEMORY, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
-    command = (*nobody, "mksquashfs", "-", str(target), "-tar", *options, "-quiet", "-no-progress")
+    command = (*nobody, "mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
     # The time of the root and of the whole would be now; none is later than this.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:  # noqa: S603
+    # The way to the folder may be closed to it, so it begins there.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent) as process:  # noqa: S603
         assert process.stdin  # noqa: S101  (a pipe)
         try:
             with suppress(BrokenPipeError):  # mksquashfs has said why, and its status tells

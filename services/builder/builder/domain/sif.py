@@ -74,7 +74,9 @@ def head_of(parts: Sequence[Part], architecture: str) -> Head:
         descriptors += _descriptor(part, number, offset, offset - end + part.size, code)
         offsets.append(offset)
         end = offset + part.size
-    identity = uuid.UUID(bytes=sha256(code + descriptors + "".join(part.digest for part in parts).encode()).digest()[:16])
+    identity = uuid.UUID(
+        bytes=sha256(code + descriptors + "".join(part.digest for part in parts).encode()).digest()[:16]
+    )
     counts = (_SLOTS - len(parts), _SLOTS, _TABLE, _SLOTS * _DESCRIPTOR.size, _DATA, end - _DATA)
     header = _HEADER.pack(_LAUNCH, b"SIF_MAGIC", b"01", code, identity.bytes, 0, 0, *counts)
     return Head((header.ljust(_TABLE, b"\0") + descriptors).ljust(_DATA, b"\0"), tuple(offsets))
