@@ -27,7 +27,7 @@ _GZIP = b"\x1f\x8b"
 
 
 class Layout:
-    """The one image in the OCI layout *directory*; every method raises `LayerInvalid` when it is not as it should be."""
+    """The one image in the OCI layout *directory*; methods raise `LayerInvalid` when it is not as it should be."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

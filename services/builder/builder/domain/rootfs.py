@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 class _Node:
-    """A name in a directory. `children` is None for all but directories, `attributes` is theirs, `origin` the others'."""
+    """A name in a directory. Directories have `children` and `attributes`, all others an `origin`."""
 
     __slots__ = ("attributes", "children", "layer", "origin")
 
