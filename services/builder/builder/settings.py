@@ -54,5 +54,7 @@ class Settings(EngineSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
+    index_patience: timedelta = timedelta(hours=6)
+    """How long an image of several platforms waits for the builds of these, from its submission."""
     allowed_hosts: frozenset[str] = frozenset()
     log_level: str = "INFO"

@@ -72,6 +72,17 @@ class BuildJob(Job, frozen=True, kw_only=True):
     """Make a SIF file of the image; `target_image` then begins with `oras://`."""
 
 
+class IndexJob(Job, frozen=True, kw_only=True):
+    """Push an index as *target_image* once the images are there that the record of the build, `id`, names as its
+    children; *platform* names those of all, with commas."""
+
+    subject: ClassVar[str] = "jobs.index"
+
+    target_image: str
+    platform: str
+    organisation: str = ""
+
+
 class Question(Job, frozen=True, kw_only=True):
     """A job whose asker waits for an answer on the subject `reply`, but no longer than until `deadline`."""
 

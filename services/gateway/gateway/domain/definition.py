@@ -50,11 +50,11 @@ def translate(text: str) -> Translated:
     containerfile = lines(f"FROM {_base(header)}", *_steps(sections))
     definition = Definition(
         text=text,
-        environment="\n".join(sections.get("environment", ())),
+        environment="".join(sections.get("environment", ())),
         runscript=sections.get("runscript", [""])[-1],  # what was added by freeze takes the place of the file's own
         startscript=sections.get("startscript", [""])[-1],
-        help="\n".join(sections.get("help", ())),
-        labels=dict(_labels("\n".join(sections.get("labels", ())))),
+        help="".join(sections.get("help", ())),
+        labels=dict(_labels("".join(sections.get("labels", ())))),
     )
     return Translated(containerfile, definition)
 
@@ -64,7 +64,7 @@ def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     header: dict[str, str] = {}
     sections: dict[str, list[str]] = {}
     body: list[str] | None = None
-    for line in text.splitlines():
+    for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         if found := _SECTION.match(line):
             body = sections.setdefault(_section(found[1], found[2]), [])
             body.append("")
@@ -81,9 +81,8 @@ def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 def _section(name: str, arguments: str) -> str:
     if name.lower() not in _SECTIONS:
-        raise BadRequest(
-            f"containerFile has a section %{name[:40]}, which is not built here; there are %{', %'.join(sorted(_SECTIONS))}"
-        )
+        known = ", ".join(f"%{each}" for each in sorted(_SECTIONS))
+        raise BadRequest(f"containerFile has a section %{name[:40]}, which is not built here; there are {known}")
     if arguments and not arguments.startswith("#"):
         raise BadRequest(f"containerFile says '%{name} {arguments[:80]}': sections take no arguments here")
     return name.lower()
@@ -118,7 +117,9 @@ def _words(line: str) -> list[str]:
     except ValueError as error:
         raise BadRequest(f"containerFile has {line.strip()[:80]!r} in %files: {error}") from error
     if len(words) > 2 or any(_SPECIAL.search(word) for word in words):
-        raise BadRequest(f"containerFile has {line.strip()[:80]!r} in %files; expected SOURCE [DESTINATION], plain names")
+        raise BadRequest(
+            f"containerFile has {line.strip()[:80]!r} in %files; expected SOURCE [DESTINATION], plain names"
+        )
     return words
 
 

@@ -40,7 +40,7 @@ class Architectures:
 
     def of(self, manifest: Document, grant: Grant) -> str:
         """That of *manifest*; if no index has told, the one that *grant* was given for."""
-        return self._known.get(manifest.digest) or grant.platform.partition("/")[2].partition("/")[0]
+        return self._known.get(manifest.digest) or grant.platform.partition(",")[0].partition("/")[2].partition("/")[0]
 
 
 def architectures(index: Document) -> dict[Digest, str]:
