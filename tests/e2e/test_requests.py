@@ -56,13 +56,6 @@ PASSWD = {"etc/passwd": b"root:x:0:0::/:/bin/sh\nmamba:x:1000:1000::/:/bin/sh\n"
 SAMTOOLS = {"type": "CONDA", "entries": ["samtools=1.17"], "channels": ["conda-forge", "bioconda"]}
 
 
-@pytest.fixture
-def images(upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A repository of a registry that is not ours, for whose credentials Swell and the tools of this machine know."""
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(upstreams.auth_file))
-    return f"{upstreams.basic}/acme/images"
-
-
 @pytest.mark.parametrize("engine", ["skopeo"], indirect=True)
 async def test_a_frozen_image_is_pulled_from_the_registry_that_the_client_named(
     swell: Swell, upstreams: Upstreams, images: str, engine: Engine

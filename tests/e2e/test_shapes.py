@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from swell.oci.digest import digest_of
@@ -12,7 +11,8 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from tests.e2e.busybox import archive
 from tests.e2e.client import Fields, Swell, as_data, encoded
 from tests.e2e.engines import Engine, pull, run, succeed
-from tests.e2e.test_requests import SHOW, images  # noqa: F401  (a fixture)
+from tests.e2e.test_builds import manifest_path
+from tests.e2e.test_requests import SHOW
 from tests.e2e.upstreams import Upstreams, Web
 
 BOTH = "linux/amd64,linux/arm64"
@@ -68,7 +68,7 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
     swell: Swell,
     upstreams: Upstreams,
     images: str,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     """Its sections, the image it begins from and the context; pushed as those who pull `oras://` expect it."""
     wish = {
@@ -107,7 +107,7 @@ async def test_what_is_frozen_into_a_sif_file_is_there_to_the_letter(
     upstreams: Upstreams,
     images: str,
     tmp_path: Path,
-    kind: str,  # noqa: F811
+    kind: str,
 ) -> None:
     """An image, or a Dockerfile, with a config: what Apptainer knows of it, entrypoint, environment and layers."""
     source = upstreams.image() if kind == "containerImage" else encoded(f"FROM {upstreams.image()}\nENV STEP=1\n")
@@ -126,7 +126,7 @@ async def test_what_is_frozen_into_a_sif_file_is_there_to_the_letter(
     assert {"told: --all $HOME and `more`", "MODE=base", "QUOTED=a 'b' \"c\" $HOME"} <= set(said)
 
 
-async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell, images: str) -> None:  # noqa: F811
+async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell, images: str) -> None:
     """The section is named, and nothing is queued."""
     definition = "Bootstrap: docker\nFrom: debian\n%setup\n    touch /etc/passwd\n"
     status, answer = await swell.post(
@@ -177,7 +177,7 @@ async def test_each_platform_has_its_own_fusion_layer(
     upstreams: Upstreams,
     web: Web,
     images: str,
-    engine: Engine,  # noqa: F811
+    engine: Engine,
 ) -> None:
     """What is frozen into one platform's image is what is meant for it; a layer for any goes into both."""
     layers = [as_data(SHOW)]
@@ -216,12 +216,11 @@ async def test_a_platform_that_fails_is_named(swell: Swell, upstreams: Upstreams
     again = await swell.build(containerfile, buildContext=context, containerPlatform=BOTH)
     await swell.ended(again["buildId"])
     record = (await swell.get(f"/v1alpha1/builds/{again['buildId']}"))[1]
-    pulled = await swell.get(
-        f"/v2/wt/{first['containerToken']}/{first['targetImage'].partition('/wt/')[2].partition('/')[2].replace(':', '/manifests/')}"
-    )
+    status_of_pull, refused = await swell.get(manifest_path(first["targetImage"]))
 
     assert ended["succeeded"] is False
     assert "linux/arm64" in status["reason"]
     assert "linux/amd64" not in status["reason"]
     assert [each["value"] for each in record["buildChildIds"]["refs"]] == ["linux/arm64"]
-    assert pulled[0] == 404
+    assert status_of_pull == 404
+    assert "linux/arm64" in refused["errors"][0]["message"]
