@@ -51,7 +51,7 @@ def test_an_architecture_that_sif_does_not_know_is_refused() -> None:
         head_of(PARTS, "s390x")
 
 
-words = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=12)
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
 def run_by(script: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
