@@ -8,6 +8,7 @@ import pytest
 
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
 from tests.e2e.client import Fields, Swell, as_data, encoded
 from tests.e2e.engines import Engine, pull, run, succeed
@@ -135,6 +136,24 @@ async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell
 
     assert (status, answer["code"]) == (400, "BAD_REQUEST")
     assert "%setup" in answer["message"]
+
+
+async def test_a_sif_file_can_be_downloaded_in_parts(
+    stack: Stack, swell: Swell, upstreams: Upstreams, images: str, tmp_path: Path
+) -> None:
+    """A download that broke off goes on where it was, and what is there already is not sent again."""
+    answer = await swell.submit(containerImage=upstreams.image(), format="sif", freeze=True, buildRepository=images)
+    whole = (await sif_of(swell, answer, tmp_path)).read_bytes()
+    url, part = f"{stack.url}/v1alpha1/builds/{answer['buildId']}/sif", tmp_path / "part"
+    curl = ("curl", "-sS", "-L", "-o", str(part), "-w", "%{http_code}")
+
+    statuses = [await succeed(*curl, "-r", "4096-8191", url)]
+    middle = part.read_bytes()
+    statuses.append(await succeed(*curl, "-C", "4096", url))
+    statuses.append(await succeed(*curl, "-H", f'If-None-Match: "{digest_of(whole)}"', url))
+
+    assert statuses == ["206", "206", "304"]
+    assert middle == whole[4096:8192]
 
 
 @pytest.mark.parametrize("platforms", [BOTH, "arm64, linux/amd64"])
