@@ -279,8 +279,11 @@ async def test_packages_are_taken_as_clients_write_them(swell: Swell, name: str)
 
 
 @pytest.mark.parametrize("together", ["linux/amd64,linux/arm64", "linux/amd64, linux/arm64"])
-async def test_a_build_for_two_platforms_is_not_served_yet_b23(swell: Swell, together: str) -> None:
-    assert (await submit(swell, packages=CONDA, containerPlatform=together)).status == 501
+async def test_a_build_for_two_platforms_is_one_build_b23(swell: Swell, together: str) -> None:
+    answer = await submit(swell, packages=CONDA, containerPlatform=together)
+
+    assert answer.status == 200, answer.body
+    assert answer.json["buildId"].startswith("bd-")
 
 
 async def test_one_connection_takes_many_requests_t5(swell: Swell) -> None:
