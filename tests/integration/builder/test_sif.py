@@ -10,13 +10,15 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from builder.adapters.engine import BuildahEngine
+from builder.adapters.process import Tail
 from builder.adapters.registry import RegistryPush
+from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
@@ -24,9 +26,10 @@ from swell.jobs.messages import Definition
 from swell.oci.digest import digest_of
 from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
+from swell.registry.credentials import Keyring, parse_auth_file
 from swell.store.records import Reason
 from tests.integration.builder.conftest import OpenEngine, Output, Registry
+from tests.unit.builder.layouts import layout_of, member, tar
 
 SIFTOOL = "github.com/apptainer/sif/v2/cmd/siftool@v2.25.0"
 RUN = Definition(
@@ -177,3 +180,50 @@ async def test_an_image_that_is_too_large_is_no_fault_of_ours(sif_engine: Builda
         await sif_engine.build(wanted, Output())
 
     assert failure.value.reason is Reason.RECIPE
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that takes a million bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> None:
+    """It is the operator's turn then, nobody else's."""
+    layout = tmp_path / "layout"
+    layout_of(layout, tar(member("random", os.urandom(3 << 20))))
+    room = Room(path=full_disk, workspace=tmp_path, bases=tmp_path, user_id=524288)
+    (full_disk / "subids").write_text("root:524288:65536\n")
+    output = Output()
+
+    async with open_session(Policy()) as session:
+        push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
+        sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
+        with pytest.raises(BuildFailure, match="disk") as failure:
+            await sifs.push(room, layout, recipe("r.io/base:1", ""), Tail(output))
+
+    assert failure.value.reason is Reason.DISK, output.text
+
+
+async def test_layers_that_no_image_may_have_are_the_senders_fault(tmp_path: Path) -> None:
+    """Whatever they are, the process that reads them ends with a sentence."""
+    layout, folder = tmp_path / "layout", tmp_path / "room"
+    layout_of(layout, tar(member("../../escaped", b"x")))
+    folder.mkdir()
+    (folder / "subids").write_text("root:524288:65536\n")
+    room = Room(path=folder, workspace=tmp_path, bases=tmp_path, user_id=524288)
+
+    async with open_session(Policy()) as session:
+        push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
+        sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
+        with pytest.raises(BuildFailure, match=r"'\.\./\.\./escaped' is no name") as failure:
+            await sifs.push(room, layout, recipe("r.io/base:1", ""), Tail(Output()))
+
+    assert failure.value.reason is Reason.RECIPE
+    assert not list(tmp_path.rglob("escaped"))

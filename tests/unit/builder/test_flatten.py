@@ -2,9 +2,9 @@
 
 import gzip
 import io
-import json
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,25 +13,9 @@ from builder.adapters.flatten import flatten, write
 from builder.adapters.layout import Layout
 from builder.domain.rootfs import LayerInvalid
 from swell.oci.digest import digest_of
-from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from tests.unit.builder.layouts import layout_of, member, tar
 
 FILES = {".singularity.d/runscript": "#!/bin/sh\n", ".singularity.d/labels.json": "{}"}
-
-
-def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
-    made = tarfile.TarInfo(name)
-    made.size = len(content)
-    for field, value in fields.items():
-        setattr(made, field, value)
-    return made, content
-
-
-def tar(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
-        for made, content in members:
-            archive.addfile(made, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 MakeLayout = Callable[..., Layout]
@@ -39,26 +23,8 @@ MakeLayout = Callable[..., Layout]
 
 @pytest.fixture
 def make_layout(tmp_path: Path) -> MakeLayout:
-    """An OCI layout in *tmp_path* of an image of some layers."""
-
-    def make(*layers: bytes) -> Layout:
-        def put(media_type: str, content: bytes) -> dict[str, object]:
-            digest = digest_of(content)
-            path = tmp_path / "blobs/sha256" / digest.partition(":")[2]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            return {"mediaType": media_type, "digest": digest, "size": len(content)}
-
-        manifest = {
-            "schemaVersion": 2,
-            "config": put(OCI_CONFIG, b"{}"),
-            "layers": [put(OCI_LAYER, layer) for layer in layers],
-        }
-        entry = put(OCI_MANIFEST, json.dumps(manifest).encode())
-        (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-        return Layout(tmp_path)
-
-    return make
+    """An OCI layout of an image of some layers."""
+    return partial(layout_of, tmp_path)
 
 
 def flat(layout: Layout, limit: int = 1 << 20) -> dict[str, tarfile.TarInfo]:

@@ -5,6 +5,7 @@ Source: ORAS, "Artifact Manifest"; the media types are those of `singularity pus
 
 import asyncio
 import os
+import shutil
 import sys
 from hashlib import file_digest
 from pathlib import Path
@@ -16,13 +17,14 @@ from builder.adapters.registry import RegistryPush
 from builder.adapters.room import Room
 from builder.adapters.squash import Order
 from builder.build import Recipe
-from builder.domain.failure import diagnose_sif
+from builder.domain.failure import BuildFailure, diagnose_sif
 from builder.domain.sif import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
+from swell.store.records import Reason
 
 SCHEME = "oras://"
 
@@ -53,6 +55,8 @@ class Sifs:
         Raises:
             BuildFailure: none can be made of it, or the registry does not take it.
         """
+        if not shutil.which("mksquashfs"):
+            raise BuildFailure(Reason.ENGINE, "No SIF files are made here: the operator must install squashfs-tools.")
         await tell(b"Making a SIF file of the image")
         made = await self._make(room, layout, recipe.sif or Definition(), tell)
         image = parse_reference(recipe.target_image.removeprefix(SCHEME))
