@@ -14,7 +14,7 @@ PULLERS = {
 """Three programs that fill the same kind of store, from which podman runs the image."""
 
 # What a command leaves running (podman tidies up behind our back) or mounted ends with it.
-_ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 
 
 class Ran(NamedTuple):
@@ -66,9 +66,9 @@ class Containers:
     async def run(self, image: str) -> str:
         where = {"root": f"--root={self._root}", "runroot": f"--runroot={self._runroot}"}
         store = f"overlay@{self._root}+{self._runroot}"
-        await succeed(*_ALONE, *(part.format(image=image, store=store, **where) for part in self._puller))
+        await succeed(*ALONE, *(part.format(image=image, store=store, **where) for part in self._puller))
         podman = ("podman", *where.values(), "run", "--rm", "--pull=never")
-        return await succeed(*_ALONE, *podman, "--runtime=runc", "--network=none", "--ulimit=host", image)
+        return await succeed(*ALONE, *podman, "--runtime=runc", "--network=none", "--ulimit=host", image)
 
 
 class Docker:

@@ -11,9 +11,9 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
 from tests.e2e.client import Fields, Swell, as_data, encoded
-from tests.e2e.engines import Engine, pull, run, succeed
+from tests.e2e.engines import ALONE, Engine, pull, run, succeed
 from tests.e2e.test_builds import manifest_path
-from tests.e2e.test_requests import SHOW
+from tests.e2e.test_requests import LOCK, SAMTOOLS, SHOW, tool_images
 from tests.e2e.upstreams import Upstreams, Web
 
 BOTH = "linux/amd64,linux/arm64"
@@ -90,6 +90,7 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
     assert await in_chroot(root, "/.singularity.d/actions/run", "you") == (
         "good  morning, you, yes\nmade by 0 for base\nfrom the context\n"
     )
+    assert not (root / "singularity.post").exists()
     assert answer["targetImage"] == answer["containerImage"] == f"oras://{images}:{answer['buildId'][3:19]}"
     assert (again["targetImage"], again["cached"], again["succeeded"]) == (answer["targetImage"], True, True)
     assert (record["format"], record["targetImage"]) == ("SINGULARITY", answer["targetImage"])
@@ -125,6 +126,23 @@ async def test_what_is_frozen_into_a_sif_file_is_there_to_the_letter(
     said = (await in_chroot(root, "/.singularity.d/actions/run", "and `more`")).splitlines()
 
     assert {"told: --all $HOME and `more`", "MODE=base", "QUOTED=a 'b' \"c\" $HOME"} <= set(said)
+
+
+async def test_packages_become_a_sif_file(swell: Swell, upstreams: Upstreams, images: str, tmp_path: Path) -> None:
+    """With the name that an image of them has, the programs in the path, and the lock file beside the log."""
+    answer = await swell.submit(
+        packages=SAMTOOLS | {"condaOpts": await tool_images(upstreams)},
+        format="sif",
+        freeze=True,
+        buildRepository=images,
+    )
+    root = await unpacked(await sif_of(swell, answer, tmp_path))
+    found = await in_chroot(root, "/.singularity.d/actions/exec", "which", "samtools")
+
+    assert answer["targetImage"] == f"oras://{images}:samtools-1.17--{answer['buildId'][3:19]}"
+    assert found == "/opt/conda/bin/samtools\n"
+    assert "- samtools=1.17" in (root / "opt/conda/bin/samtools").read_text()
+    assert await swell.bytes(f"/v1alpha1/builds/{answer['buildId']}/condalock") == LOCK
 
 
 async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell, images: str) -> None:
@@ -166,12 +184,16 @@ async def test_an_image_for_both_platforms_is_pulled_by_each(
     folder = tmp_path / "arm64"
     skopeo = ("skopeo", "--override-arch=arm64", "copy", "--src-tls-verify=false")
     await succeed(*skopeo, f"docker://{answer['targetImage']}", f"oci:{folder}:image")
+    podman = ("podman", f"--root={tmp_path}/p", f"--runroot={tmp_path}/r")
+    await succeed(*ALONE, *podman, "pull", "--tls-verify=false", "--platform=linux/arm64", answer["targetImage"])
+    held = await succeed(*ALONE, *podman, "image", "inspect", "--format={{.Architecture}}", answer["targetImage"])
     amd64 = await pull(answer["targetImage"], tmp_path / "amd64")
     record = (await swell.get(f"/v1alpha1/builds/{answer['buildId']}"))[1]
     children = {each["value"]: each["id"] for each in record["buildChildIds"]["refs"]}
     log = await swell.log(answer["buildId"])
 
     assert amd64.status == 0, amd64.output
+    assert held.strip() == "arm64"
     assert record["platform"] == BOTH
     assert set(children) == set(BOTH.split(","))
     assert [config_of(tmp_path / each)["architecture"] for each in ("amd64", "arm64")] == ["amd64", "arm64"]

@@ -38,13 +38,19 @@ class Job(Message, frozen=True, kw_only=True):
         return f"{self.subject}.{self.id}"
 
 
+POST_FILE = "singularity.post"
+"""The name of `Definition.post` in the context."""
+
+
 class Definition(Struct, frozen=True, omit_defaults=True):
     """What an Apptainer definition file says beyond what a container file can: scripts, as they stand, and labels.
 
-    `text` is the whole of it, or of the container file that was sent instead.
+    `text` is the whole of it, or of the container file that was sent instead. `post` is no part of the SIF file: a step
+    of the container file runs it, from the context, where it is when it is not empty.
     """
 
     text: str = ""
+    post: str = ""
     environment: str = ""
     runscript: str = ""
     startscript: str = ""

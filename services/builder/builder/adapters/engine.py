@@ -30,6 +30,7 @@ from builder.domain.containerfile import base_images
 from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push
 from builder.settings import EngineSettings, Isolation
 from swell.errors import Unavailable
+from swell.jobs.messages import POST_FILE
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.store.records import Reason
@@ -138,6 +139,8 @@ class BuildahEngine:
                 unpack(recipe.context, context, limit=limit, owner=room.user_id)
             if recipe.environment is not None:
                 add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+            if recipe.sif and recipe.sif.post:
+                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=room.user_id)
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
                     add(context / name, source, owner=room.user_id)

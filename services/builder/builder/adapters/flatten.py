@@ -9,6 +9,7 @@ from msgspec import Struct
 from builder.adapters.layout import Layout
 from builder.domain.rootfs import Attributes, LayerInvalid, Origin, Rootfs
 from builder.domain.singularity import DIRECTORIES, LINKS, MOUNT_FILES, PLAIN
+from swell.jobs.messages import POST_FILE
 
 _BLOCK = 512
 LATEST = 2**32 - 1  # of a time in a squashfs, which begins in 1970
@@ -75,6 +76,7 @@ def _add(rootfs: Rootfs, number: int, member: tarfile.TarInfo) -> None:
 def _with_ours(rootfs: Rootfs, files: Mapping[str, str]) -> Flattened:
     """Our own files win; links and places to mount at are made only where there is nothing."""
     rootfs.begin_layer()
+    rootfs.file(f".wh.{POST_FILE}", 0)  # where it was mounted
     for name, mode in DIRECTORIES.items():
         if not rootfs.has(name):
             rootfs.directory(name, Attributes(mode))

@@ -74,6 +74,7 @@ class Sifs:
             target=str(target),
             definition=definition,
             limit=self._limit,
+            memory=self._memory,
             user_id=room.user_id,
         )
         (room.path / "sif.json").write_bytes(msgspec.json.encode(order))

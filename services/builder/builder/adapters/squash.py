@@ -26,13 +26,13 @@ from swell.oci.digest import Digest, digest_of
 
 BROKEN = 70  # EX_SOFTWARE
 
-_MEMORY = "512M"
+_MOST_MEMORY = 1 << 30  # bytes; more makes packing no faster
 
 
 class Order(Struct, frozen=True, kw_only=True):
     """Make the file *target* from the image in *layout*, by way of *folder*, which *user_id* may write to; all paths.
 
-    The image's files may have *limit* bytes together.
+    The image's files may have *limit* bytes together, and packing them may use *memory* bytes.
     """
 
     layout: str
@@ -40,6 +40,7 @@ class Order(Struct, frozen=True, kw_only=True):
     target: str
     definition: Definition
     limit: int
+    memory: int
     user_id: int
 
 
@@ -103,7 +104,8 @@ def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, cr
     ids = f"{order.user_id},0,1"
     nobody = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "--setuid", "0", "--setgid", "0", "--")
     root = next(attributes for _, attributes in flattened.rootfs.directories())
-    options = ("-comp", "gzip", "-mem", _MEMORY, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
+    memory = f"{min(order.memory // 4, _MOST_MEMORY) >> 20}M"
+    options = ("-comp", "gzip", "-mem", memory, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
     command = (*nobody, "mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
     # The time of the root and of the whole would be now; none is later than this.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}

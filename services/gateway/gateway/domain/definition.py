@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gateway.domain.templates.parts import CONTEXT, lines
-from swell.errors import BadRequest, TooLarge
-from swell.jobs.messages import Definition
+from swell.errors import BadRequest
+from swell.jobs.messages import POST_FILE, Definition
 from swell.oci.reference import parse_reference
 
 _BEGINNING = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
@@ -22,7 +22,6 @@ _LAYER = re.compile(r"(layer-[0-9a-f]{64})/\*")
 _SPECIAL = re.compile(r"[$\\\n\r\0]|^<<")
 
 _SECTIONS = frozenset({"environment", "files", "help", "labels", "post", "runscript", "startscript"})
-_LONGEST_STEP = 60_000  # bytes of a line that the engine's parser takes
 _LATER_ENVIRONMENT = "/.singularity.d/env/91-environment.sh"
 
 
@@ -42,7 +41,7 @@ def translate(text: str) -> Translated:
     """What is to be built for a SIF file of *text*, a definition file or a Dockerfile.
 
     Raises:
-        BadRequest, TooLarge: the definition has something that cannot be built here; the message names it.
+        BadRequest: the definition has something that cannot be built here; the message names it.
     """
     if not is_definition(text):
         return Translated(text, Definition(text=text))
@@ -50,6 +49,7 @@ def translate(text: str) -> Translated:
     containerfile = lines(f"FROM {_base(header)}", *_steps(sections))
     definition = Definition(
         text=text,
+        post=_post(sections),
         environment="".join(sections.get("environment", ())),
         runscript=sections.get("runscript", [""])[-1],  # what was added by freeze takes the place of the file's own
         startscript=sections.get("startscript", [""])[-1],
@@ -107,8 +107,9 @@ def _steps(sections: dict[str, list[str]]) -> Iterator[str]:
     for line in "".join(sections.get("files", ())).splitlines():
         if words := _words(line):
             yield _copy(*words)
-    if script := "".join(sections.get("post", ())):
-        yield _run(script)
+    if "post" in sections:
+        shell = json.dumps(["/bin/sh", "-e", f"/{POST_FILE}"])
+        yield f"RUN --mount=type=bind,source={POST_FILE},target=/{POST_FILE} {shell}"
 
 
 def _words(line: str) -> list[str]:
@@ -137,14 +138,10 @@ def _copy(source: str, target: str | None = None) -> str:
     return f"COPY {json.dumps([name or '.', target])}"
 
 
-def _run(script: str) -> str:
-    """%post as one step. It may add to the environment of the image, as Apptainer lets it."""
-    begin = f"mkdir -p /.singularity.d/env\nexport APPTAINER_ENVIRONMENT={_LATER_ENVIRONMENT}"
-    also = f"export SINGULARITY_ENVIRONMENT={_LATER_ENVIRONMENT}"
-    step = f"RUN {json.dumps(['/bin/sh', '-e', '-c', lines(begin, also) + script])}"
-    if len(step) > _LONGEST_STEP:
-        raise TooLarge(f"containerFile has a %post of {len(step)} bytes; at most {_LONGEST_STEP} can be built")
-    return step
+def _post(sections: dict[str, list[str]]) -> str:
+    """What %post runs. It may add to the environment of the image, as Apptainer lets it."""
+    names = (f"export {name}_ENVIRONMENT={_LATER_ENVIRONMENT}" for name in ("APPTAINER", "SINGULARITY"))
+    return lines("mkdir -p /.singularity.d/env", *names) + "".join(sections["post"]) if "post" in sections else ""
 
 
 def _labels(body: str) -> Iterator[tuple[str, str]]:
