@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -184,9 +185,10 @@ async def test_an_image_for_both_platforms_is_pulled_by_each(
     folder = tmp_path / "arm64"
     skopeo = ("skopeo", "--override-arch=arm64", "copy", "--src-tls-verify=false")
     await succeed(*skopeo, f"docker://{answer['targetImage']}", f"oci:{folder}:image")
-    podman = ("podman", f"--root={tmp_path}/p", f"--runroot={tmp_path}/r")
-    await succeed(*ALONE, *podman, "pull", "--tls-verify=false", "--platform=linux/arm64", answer["targetImage"])
-    held = await succeed(*ALONE, *podman, "image", "inspect", "--format={{.Architecture}}", answer["targetImage"])
+    with TemporaryDirectory(prefix="e2e-") as store:  # podman wants a short name
+        podman = (*ALONE, "podman", f"--root={store}/root", f"--runroot={store}/run")
+        await succeed(*podman, "pull", "--tls-verify=false", "--platform=linux/arm64", answer["targetImage"])
+        held = await succeed(*podman, "image", "inspect", "--format={{.Architecture}}", answer["targetImage"])
     amd64 = await pull(answer["targetImage"], tmp_path / "amd64")
     record = (await swell.get(f"/v1alpha1/builds/{answer['buildId']}"))[1]
     children = {each["value"]: each["id"] for each in record["buildChildIds"]["refs"]}
