@@ -211,10 +211,16 @@ async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> N
     assert failure.value.reason is Reason.DISK, output.text
 
 
-async def test_layers_that_no_image_may_have_are_the_senders_fault(tmp_path: Path) -> None:
-    """Whatever they are, the process that reads them ends with a sentence."""
+@pytest.mark.parametrize(
+    ("name", "architecture", "says"),
+    [("../../escaped", "amd64", r"'\.\./\.\./escaped' is no name"), ("a", "s390x", "architecture s390x")],
+)
+async def test_what_no_sif_file_can_be_made_of_is_the_senders_fault(
+    tmp_path: Path, name: str, architecture: str, says: str
+) -> None:
+    """Whatever an image is, the process that reads it ends with a sentence."""
     layout, folder = tmp_path / "layout", tmp_path / "room"
-    layout_of(layout, tar(member("../../escaped", b"x")))
+    layout_of(layout, tar(member(name, b"x")), architecture=architecture)
     folder.mkdir()
     (folder / "subids").write_text("root:524288:65536\n")
     room = Room(path=folder, workspace=tmp_path, bases=tmp_path, user_id=524288)
@@ -222,7 +228,7 @@ async def test_layers_that_no_image_may_have_are_the_senders_fault(tmp_path: Pat
     async with open_session(Policy()) as session:
         push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
-        with pytest.raises(BuildFailure, match=r"'\.\./\.\./escaped' is no name") as failure:
+        with pytest.raises(BuildFailure, match=says) as failure:
             await sifs.push(room, layout, recipe("r.io/base:1", ""), Tail(Output()))
 
     assert failure.value.reason is Reason.RECIPE

@@ -26,8 +26,8 @@ def tar(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT)
     return buffer.getvalue()
 
 
-def layout_of(directory: Path, *layers: bytes) -> Layout:
-    """An OCI layout in *directory* of an image for amd64 of *layers*."""
+def layout_of(directory: Path, *layers: bytes, architecture: str = "amd64") -> Layout:
+    """An OCI layout in *directory* of an image of *layers*."""
 
     def put(media_type: str, content: bytes) -> dict[str, object]:
         digest = digest_of(content)
@@ -38,7 +38,7 @@ def layout_of(directory: Path, *layers: bytes) -> Layout:
 
     manifest = {
         "schemaVersion": 2,
-        "config": put(OCI_CONFIG, b'{"architecture": "amd64"}'),
+        "config": put(OCI_CONFIG, json.dumps({"architecture": architecture}).encode()),
         "layers": [put(OCI_LAYER, layer) for layer in layers],
     }
     entry = put(OCI_MANIFEST, json.dumps(manifest).encode())

@@ -11,6 +11,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
@@ -56,7 +57,7 @@ class Layout:
                 yield Members(archive)
 
     def _read_manifest(self) -> Document:
-        with _open(self._directory / "index.json") as file:
+        with open_plain(self._directory / "index.json") as file:
             index = Document("", file.read(_DOCUMENT_BYTES))
         with _understood():
             (entry,) = index.manifests
@@ -69,9 +70,9 @@ class Layout:
             raise LayerInvalid(f"the document {digest} is not what its digest says")
         return content
 
-    def _blob(self, digest: Digest) -> IO[bytes]:
+    def _blob(self, digest: Digest) -> BufferedReader:
         with _understood():
-            return _open(self._directory / "blobs/sha256" / hex_of(parse_digest(digest)))
+            return open_plain(self._directory / "blobs/sha256" / hex_of(parse_digest(digest)))
 
 
 class Members:
@@ -113,8 +114,12 @@ def _understood() -> Iterator[None]:
         raise LayerInvalid(str(error)) from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open *path* if it is a plain file: what a step of the build may have put there is not followed."""
+def open_plain(path: Path) -> BufferedReader:
+    """Open *path* if it is a plain file: a link that a stranger may have put there is not followed.
+
+    Raises:
+        LayerInvalid: it is not.
+    """
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:

@@ -16,11 +16,12 @@ import msgspec
 from msgspec import Struct
 
 from builder.adapters.flatten import LATEST, Flattened, flatten, write
-from builder.adapters.layout import Layout
+from builder.adapters.layout import Layout, open_plain
 from builder.domain.failure import INVALID
 from builder.domain.rootfs import LayerInvalid
 from builder.domain.sif import Kind, Part, head_of
 from builder.domain.singularity import RunFields, files_of
+from swell.errors import SwellError
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
 
@@ -54,7 +55,7 @@ def main(path: Path) -> int:
     order = msgspec.json.decode(path.read_bytes(), type=Order)
     try:
         make(order)
-    except LayerInvalid as error:
+    except (LayerInvalid, SwellError) as error:
         print(f"Error: {error}")  # noqa: T201  (this program's way to say it)
         return INVALID
     except MemoryError:
@@ -70,7 +71,7 @@ def make(order: Order) -> None:
     """Make what *order* says.
 
     Raises:
-        LayerInvalid: no SIF file can be made of that image.
+        LayerInvalid, SwellError: no SIF file can be made of that image.
         OSError, CalledProcessError: the disk is full, or mksquashfs does not work.
     """
     layout = Layout(Path(order.layout))
@@ -79,7 +80,7 @@ def make(order: Order) -> None:
     files = files_of(fields.config or RunFields(), order.definition, fields.architecture)
     squashed = Path(order.folder, "squashfs")
     _squash(layout, flatten(layout, files), squashed, order, _seconds(fields.created))
-    with squashed.open("rb") as image:
+    with open_plain(squashed) as image:
         small = (
             (Kind.DEFINITION, "Singularity", order.definition.text.encode()),
             (Kind.JSON, "oci-config.json", config.content),
@@ -107,18 +108,19 @@ def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, cr
     memory = f"{min(order.memory // 4, _MOST_MEMORY) >> 20}M"
     options = ("-comp", "gzip", "-mem", memory, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
     command = (*nobody, "mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
-    # The time of the root and of the whole would be now; none is later than this.
+    # The time of the root and of the whole would be now; nothing is later than the image, which we have built.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}
     # The way to the folder may be closed to it, so it begins there.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent) as process:  # noqa: S603
-        assert process.stdin  # noqa: S101  (a pipe)
-        try:
-            with suppress(BrokenPipeError):  # mksquashfs has said why, and its status tells
-                write(layout, flattened, process.stdin, order.limit)
-                process.stdin.close()
-        except BaseException:
-            process.kill()
-            raise
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent)  # noqa: S603
+    assert process.stdin  # noqa: S101  (a pipe)
+    try:
+        with suppress(BrokenPipeError), process.stdin as pipe:  # mksquashfs has said why, and its status tells
+            write(layout, flattened, pipe, order.limit)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, "mksquashfs")
 
