@@ -24,11 +24,13 @@ from builder.adapters.bases import BaseImages
 from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
 from builder.adapters.room import Room
+from builder.adapters.sif import Sifs
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push
 from builder.settings import EngineSettings, Isolation
 from swell.errors import Unavailable
+from swell.jobs.messages import POST_FILE
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.store.records import Reason
@@ -39,15 +41,17 @@ _CLEAN_WITHIN = 10.0
 class BuildahEngine:
     """Builds with this machine's buildah, runc and slirp4netns; we are root, builds are not."""
 
-    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool) -> None:
+    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool, sifs: Sifs | None = None) -> None:
         self._settings = settings
+        self._sifs = sifs
         self._bases = bases
         self._limited = limited
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: EngineSettings) -> AsyncIterator[Self]:
-        """Take the workspace, clean up what a former life left there, and prove that builds can run.
+    async def open(cls, settings: EngineSettings, sifs: Sifs | None = None) -> AsyncIterator[Self]:
+        """Take the workspace, clean up what a former life left there, and prove that builds can run; *sifs* makes SIF
+        files of what was built.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -57,7 +61,7 @@ class BuildahEngine:
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with _only_one(workspace):
             await _finish(partial(_clean, workspace))
-            engine = cls(settings, BaseImages(settings), limited=_can_limit(workspace))
+            engine = cls(settings, BaseImages(settings), limited=_can_limit(workspace), sifs=sifs)
             await engine._prove()
             yield engine
 
@@ -82,10 +86,19 @@ class BuildahEngine:
         if status := await self._run(room, command, self._settings.pull_auth_file, tell):
             raise diagnose_build(status, tell.lines)
         tell.lines.clear()
+        if recipe.sif:
+            return await self._push_sif(room, recipe, tell)
         command = buildah.push(room.read_digest("image-id"), recipe.target_image)
         if status := await self._run(room, command, self._settings.push_auth_file, tell):
             raise diagnose_push(status, tell.lines)
         return room.read_digest("digest")
+
+    async def _push_sif(self, room: Room, recipe: Recipe, tell: Tail) -> Digest:
+        if self._sifs is None:
+            raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
+        if status := await self._run(room, buildah.export(room.read_digest("image-id")), None, tell):
+            raise diagnose_push(status, tell.lines)
+        return await self._sifs.push(room, room.work / "image", recipe, tell)
 
     async def _pull(self, room: Room, image: str, recipe: Recipe) -> bool:
         # Whatever goes wrong here goes wrong again in the build, which says so in the log.
@@ -126,6 +139,8 @@ class BuildahEngine:
                 unpack(recipe.context, context, limit=limit, owner=room.user_id)
             if recipe.environment is not None:
                 add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+            if recipe.sif and recipe.sif.post:
+                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=room.user_id)
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
                     add(context / name, source, owner=room.user_id)
