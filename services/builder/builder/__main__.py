@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 from aiohttp import ClientSession
 
@@ -9,15 +10,16 @@ from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.engine import BuildahEngine
-from builder.adapters.logs import BuildLogs
+from builder.adapters.logs import BuildLogs, read_secrets
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush
+from builder.adapters.wishes import BuildWishes
 from builder.build import Building, Engines
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings
 from swell.jobs import streams
-from swell.jobs.consume import consume
-from swell.jobs.messages import BuildJob
+from swell.jobs.consume import consume, hear
+from swell.jobs.messages import BuildJob, BuildUnwanted
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -44,14 +46,19 @@ async def main(settings: Settings) -> None:
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         containers = await opened.enter_async_context(BuildahEngine.open(settings))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session))
+        builds = RedisBuilds(state, settings.record_ttl)
+        wishes = BuildWishes(builds)
+        await hear(nats, BuildUnwanted, wishes.heard)
+        secrets = partial(read_secrets, settings.pull_auth_file, settings.push_auth_file)
         building = Building(
             Engines(containers, packages),
-            RedisBuilds(state, settings.record_ttl),
+            builds,
             RedisClaims(state, settings.job_lease),
-            BuildLogs(nats.stream, logs, settings.workspace / "logs"),
+            BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
             RegistryPush(pusher(session, settings)),
             StreamNews(nats.stream),
+            wishes,
         )
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(

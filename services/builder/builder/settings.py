@@ -64,7 +64,7 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
 
 
 class Settings(CondaSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
+    """`job_lease` is how long a job stays with a builder that gives no sign of life; `log_limit` is in bytes."""
 
     redis_url: str
     nats_url: str
@@ -75,4 +75,5 @@ class Settings(CondaSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
+    log_limit: int = 64 << 20
     log_level: str = "INFO"

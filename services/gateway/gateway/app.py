@@ -5,8 +5,9 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from gateway.accounts import Accounts
+from gateway.cancel import Cancelling
 from gateway.follow import Following
-from gateway.handlers.builds import BuildsController
+from gateway.handlers.builds import BuildsController, builds
 from gateway.handlers.caller import Callers
 from gateway.handlers.containers import ContainersController, TokensController
 from gateway.handlers.credentials import CredentialsController
@@ -23,12 +24,15 @@ from gateway.inspect import Inspecting
 from gateway.provision import Provisioning
 from gateway.revoke import Revoking
 from gateway.usage import Counters
+from gateway.watch import Watching
 from swell.errors import AccountRequired
 
 
 def create_app(
     provisioning: Provisioning,
     following: Following,
+    watching: Watching,
+    cancelling: Cancelling,
     revoking: Revoking,
     inspecting: Inspecting,
     accounts: Accounts,
@@ -44,6 +48,8 @@ def create_app(
     ready = {
         "provisioning": provisioning,
         "following": following,
+        "watching": watching,
+        "cancelling": cancelling,
         "revoking": revoking,
         "inspecting": inspecting,
         "accounts": accounts,
@@ -57,6 +63,7 @@ def create_app(
             asgi("/v2", is_mount=True, copy_scope=False)(registry.__call__),
             ContainersController,
             TokensController,
+            builds,
             BuildsController,
             InspectController,
             CredentialsController,

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import msgspec
 import pytest
 
 from metrics.adapters.counters import MemoryCounters
@@ -58,6 +59,14 @@ async def test_a_build_counts_on_the_day_it_ended(counting: Counting) -> None:
 
     counts = [await count(counting, Table(Metric.BUILDS, day)) for day in (MONDAY, TUESDAY, None)]
     assert counts == [4, 1, 5]
+
+
+async def test_a_build_that_was_cancelled_before_it_began_counts_nowhere(counting: Counting) -> None:
+    """It has used nothing; one that was cancelled while it ran is a build like any other."""
+    await counting.build_done(msgspec.structs.replace(build("bd-1_1", succeeded=False), begun=False), 1)
+    await counting.build_done(build("bd-2_1", succeeded=False), 1)
+
+    assert await count(counting, Table(Metric.BUILDS)) == 1
 
 
 async def test_pulls_count_by_their_number(counting: Counting) -> None:
