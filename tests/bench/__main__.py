@@ -24,6 +24,7 @@ from tests.bench.process import CannotMeasure
 from tests.bench.sizes import memory, second_start
 from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
+from tests.bench.watching import watched_build
 
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "memory": memory,  # first: a fresh stack is what idle means
@@ -40,6 +41,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "submit": augmentation,
     "layer": augmentation_with_layer,
     "status": status,
+    "watch": watched_build,
     "start": second_start,
     "growth": growth,  # last: it leaves a long log behind
 }

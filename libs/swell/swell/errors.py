@@ -143,6 +143,20 @@ class Denied(SwellError):
     advice = "Check the image's name; if it is private, the operator must add credentials for its registry."
 
 
+class NotYours(SwellError):
+    """Only whoever asked for it, or the operator, may do that."""
+
+    code, status, side = "FORBIDDEN", 403, Side.CLIENT
+    advice = "Send the requestId that you were answered, or the access token that you asked with."
+
+
+class BuildEnded(SwellError):
+    """The build has ended already."""
+
+    code, status, side = "CONFLICT", 409, Side.CLIENT
+    advice = "Read how it ended; there is nothing to cancel any more."
+
+
 class AddressForbidden(SwellError):
     """The address is one that this server must not connect to."""
 

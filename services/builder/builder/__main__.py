@@ -12,17 +12,18 @@ from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.ends import BuildEnds
 from builder.adapters.engine import BuildahEngine
-from builder.adapters.logs import BuildLogs
+from builder.adapters.logs import BuildLogs, read_secrets
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush
 from builder.adapters.sif import Sifs
+from builder.adapters.wishes import BuildWishes
 from builder.assemble import Assembling
 from builder.build import Building, Engines
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings
 from swell.jobs import streams
 from swell.jobs.consume import consume, hear
-from swell.jobs.messages import BuildDone, BuildJob, IndexJob
+from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -55,15 +56,19 @@ async def main(settings: Settings) -> None:
         builds = RedisBuilds(state, settings.record_ttl)
         ends = BuildEnds(builds)
         await hear(nats, BuildDone, ends.heard)
+        wishes = BuildWishes(builds)
+        await hear(nats, BuildUnwanted, wishes.heard)
+        secrets = partial(read_secrets, settings.pull_auth_file, settings.push_auth_file)
         building = Building(
             Engines(containers, packages),
             builds,
             RedisClaims(state, settings.job_lease),
-            BuildLogs(nats.stream, logs, settings.workspace / "logs"),
+            BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
             registry,
             StreamNews(nats.stream),
             Assembling(ends, registry, settings.index_patience),
+            wishes,
         )
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(

@@ -1,10 +1,11 @@
 """Build an image: a recipe goes to an engine, and comes back as the digest of what was pushed."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -16,9 +17,10 @@ from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
 from swell.store.builds import Builds
-from swell.store.records import BuildResult, Reason, Submission
+from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 ATTEMPTS = 5  # a job that has outlived so many builders is given up
+CANCELLED = "The build was cancelled."
 
 Tell = Callable[[bytes], Awaitable[None]]
 
@@ -73,10 +75,13 @@ class Engines:
 class Log(Protocol):
     async def tell(self, line: bytes) -> None: ...
 
+    def masked(self, text: str) -> str:
+        """*text* without the secrets that the log does not show either."""
+
 
 class Logs(Protocol):
-    def open(self, build_id: str) -> AbstractAsyncContextManager[Log]:
-        """The log of a build; leaving the block without an exception keeps it."""
+    def open(self, build_id: str, attempt: int) -> AbstractAsyncContextManager[Log]:
+        """The log of an attempt to build; leaving the block without an exception keeps it."""
 
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
         """Keep the lock file of a build beside its log."""
@@ -106,6 +111,11 @@ class News(Protocol):
     async def tell(self, event: BuildDone) -> None: ...
 
 
+class Wishes(Protocol):
+    async def unwanted(self, build_id: str) -> None:
+        """Wait until nobody wants *build_id* any more, be it for ever."""
+
+
 class Building:
     """Builds what jobs ask for. However often a job is delivered, its build has one result."""
 
@@ -119,6 +129,7 @@ class Building:
         registry: Registry,
         news: News,
         assembly: Assembly,
+        wishes: Wishes,
     ) -> None:
         self._engine = engine
         self._claims = claims
@@ -128,6 +139,7 @@ class Building:
         self._contexts = contexts
         self._news = news
         self._assembly = assembly
+        self._wishes = wishes
 
     async def build(self, job: BuildJob | IndexJob, _delivery: int) -> None:
         """Do *job*, record how it ended and tell everybody; one that was given up and is asked for again is built anew.
@@ -148,6 +160,7 @@ class Building:
                 organisation=what.organisation,
                 succeeded=result.succeeded,
                 finished=result.finished,
+                begun=result.attempt != NO_ATTEMPT,
             )
         )
 
@@ -185,31 +198,39 @@ class Building:
         await self._tell(build_id, build.submission, await self._builds.finish(build_id, result))
 
     async def _result(self, job: BuildJob | IndexJob) -> BuildResult:
+        """How *job* ends. What it needs is fetched first: while the store is away, that is no attempt."""
         started = datetime.now(UTC)
-        async with self._logs.open(job.id) as told:
-            try:
-                made = self._assemble(job, told) if isinstance(job, IndexJob) else self._attempt(job, told)
-                digest = await made
-            except BuildFailure as failure:
-                await told.tell(f"The build failed: {failure}".encode())
-                return BuildResult(
-                    succeeded=False,
-                    exit_status=failure.exit_status,
-                    started=started,
-                    finished=datetime.now(UTC),
-                    reason=failure.reason,
-                    message=str(failure),
-                )
-        return BuildResult(succeeded=True, exit_status=0, started=started, finished=datetime.now(UTC), digest=digest)
-
-    async def _assemble(self, job: IndexJob, told: Log) -> Digest:
-        if (build := await self._builds.get(job.id)) is None:
-            raise BuildFailure(Reason.ENGINE, "Nothing is known any more of what was to be built.")
-        return await self._assembly.make(build.submission, told)
-
-    async def _attempt(self, job: BuildJob, told: Log) -> Digest:
         async with AsyncExitStack() as fetched:
-            recipe = Recipe(
+            recipe = await self._recipe(job, fetched) if isinstance(job, BuildJob) else None
+            attempt = await self._builds.begin(job.id)
+            known = await self._builds.get(job.id)
+            if known and known.result:  # it was cancelled in this moment, before it began
+                return known.result
+            async with self._logs.open(job.id, attempt) as told:
+                try:
+                    if known and known.is_cancelled:
+                        raise BuildFailure(Reason.CANCELLED, CANCELLED)
+                    work = self._attempt(job, recipe, attempt, told) if recipe else self._assemble(job, told)
+                    digest = await self._while_wanted(job.id, work)
+                except BuildFailure as failure:
+                    await told.tell(f"The build failed: {failure}".encode())
+                    return BuildResult(
+                        succeeded=False,
+                        exit_status=failure.exit_status,
+                        started=started,
+                        finished=datetime.now(UTC),
+                        reason=failure.reason,
+                        message=told.masked(str(failure)),
+                        attempt=attempt,
+                    )
+        finished = datetime.now(UTC)
+        return BuildResult(
+            succeeded=True, exit_status=0, started=started, finished=finished, digest=digest, attempt=attempt
+        )
+
+    async def _recipe(self, job: BuildJob, fetched: AsyncExitStack) -> Recipe | BuildFailure:
+        try:
+            return Recipe(
                 build_id=job.id,
                 target_image=job.target_image,
                 containerfile=job.containerfile,
@@ -220,12 +241,37 @@ class Building:
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
                 sif=job.sif,
             )
-            attempt = await self._builds.begin(job.id)
-            if attempt > 1 and (digest := await self._again(job, attempt, told)):
-                return digest
-            return await self._build(recipe, told)
+        except BuildFailure as failure:
+            return failure
 
-    async def _again(self, job: BuildJob, attempt: int, told: Log) -> Digest | None:
+    async def _assemble(self, job: BuildJob | IndexJob, told: Log) -> Digest:
+        if (build := await self._builds.get(job.id)) is None:
+            raise BuildFailure(Reason.ENGINE, "Nothing is known any more of what was to be built.")
+        return await self._assembly.make(build.submission, told)
+
+    async def _while_wanted(self, build_id: str, work: Coroutine[Any, Any, Digest]) -> Digest:
+        """Do *work*, but no longer than somebody wants *build_id*; nothing of it goes on then."""
+        working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._wishes.unwanted(build_id))
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise BuildFailure(Reason.CANCELLED, CANCELLED)
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    async def _attempt(
+        self, job: BuildJob | IndexJob, recipe: Recipe | BuildFailure, attempt: int, told: Log
+    ) -> Digest:
+        if isinstance(recipe, BuildFailure):
+            raise recipe
+        if attempt > 1 and (digest := await self._again(job, attempt, told)):
+            return digest
+        return await self._build(recipe, told)
+
+    async def _again(self, job: BuildJob | IndexJob, attempt: int, told: Log) -> Digest | None:
         """Begin another attempt; answers the digest of the image when the last one came as far as pushing it."""
         if attempt > ATTEMPTS:
             raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")

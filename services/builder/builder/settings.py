@@ -66,7 +66,7 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
 
 
 class Settings(CondaSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life."""
+    """`job_lease` is how long a job stays with a builder that gives no sign of life; `log_limit` is in bytes."""
 
     redis_url: str
     nats_url: str
@@ -79,4 +79,5 @@ class Settings(CondaSettings, frozen=True, kw_only=True):
     record_ttl: timedelta = timedelta(days=90)
     index_patience: timedelta = timedelta(hours=6)
     """How long an image of several platforms waits for the builds of these, from its submission."""
+    log_limit: int = 64 << 20
     log_level: str = "INFO"

@@ -1,16 +1,17 @@
 """Opens what the gateway needs, and serves."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.ends import BuildEnds
+from gateway.adapters.feeds import Feeds
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
-from gateway.adapters.jobs import Backends, JobQueue, RevocationNews
+from gateway.adapters.jobs import Backends, BuildNews, JobQueue, RevocationNews
 from gateway.adapters.keys import ApiKeys
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.logs import BuildLogs
@@ -18,6 +19,7 @@ from gateway.adapters.pulls import PullTally
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
+from gateway.cancel import Cancelling
 from gateway.domain.quota import Quotas, parse_quota
 from gateway.domain.wanted import Places
 from gateway.download import Downloads
@@ -32,6 +34,7 @@ from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
 from gateway.revoke import Revoking
 from gateway.settings import Settings
+from gateway.watch import Watching
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
@@ -59,16 +62,21 @@ async def main(settings: Settings) -> None:
         channel = await opened.enter_async_context(connect(settings.registry_proxy))
         counters = RemoteCounters(await opened.enter_async_context(connect(settings.metrics)))
         accounts = read_accounts(settings.accounts_file)
-        builds = RedisBuilds(state, settings.record_ttl)
+        builds = RedisBuilds(state, settings.record_ttl, settings.builds_waiting)
         grants = CachedGrants(RedisGrants(state, settings.record_ttl))
         remote = RemoteImages(channel)
         images = CachedImages(remote, settings.cache_size)
         ends = BuildEnds(builds, settings.pull_wait)
+        some_ended = asyncio.Event()
         await hear(nats, BuildDone, ends.heard)
+        await hear(nats, BuildDone, lambda _: some_ended.set())
         await hear(nats, TokenRevoked, grants.revoked)
         tally = PullTally(nats.stream)
         plan = promises(settings)
-        following = Following(grants, remote, builds, BuildLogs(logs, nats.stream), plan.server_url)
+        build_logs = BuildLogs(logs, nats.stream)
+        following = Following(grants, remote, builds, build_logs, plan.server_url)
+        feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
+        opened.callback(feeds.close)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
         solver = RemoteSolver(await opened.enter_async_context(connect(settings.builder)))
@@ -84,6 +92,8 @@ async def main(settings: Settings) -> None:
         app = create_app(
             provisioning,
             following,
+            Watching(builds, feeds, build_logs),
+            Cancelling(builds, BuildNews(nats)),
             Downloads(builds, images),
             revoking,
             inspecting,
@@ -97,9 +107,12 @@ async def main(settings: Settings) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
-            tasks.create_task(reaping(provisioning))
+            tasks.create_task(releasing(provisioning, some_ended))
             async with listening(app, address(settings.listen)):  # closed first, so that its last pulls are told
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    feeds.close()  # watchers would stay as long as they may
 
 
 def promises(settings: Settings) -> Plan:
@@ -109,7 +122,12 @@ def promises(settings: Settings) -> Plan:
         public=settings.public_repository,
         reserved=settings.reserved_words,
     )
-    return Plan(server_url=settings.server_url.rstrip("/"), places=places, token_ttl=settings.token_ttl)
+    return Plan(
+        server_url=settings.server_url.rstrip("/"),
+        places=places,
+        token_ttl=settings.token_ttl,
+        builds_at_once=settings.builds_at_once,
+    )
 
 
 def quotas(settings: Settings) -> Quotas:
@@ -121,15 +139,20 @@ def quotas(settings: Settings) -> Quotas:
     )
 
 
-async def reaping(provisioning: Provisioning) -> None:
-    """Look for builds that were stored and not published, for ever."""
-    while True:
+async def releasing(provisioning: Provisioning, some_ended: asyncio.Event) -> None:
+    """Release builds that wait, whenever *some_ended*, and now and then look for what was forgotten, for ever."""
+    task = asyncio.current_task()
+    while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
         try:
-            if count := await provisioning.reap():
+            await provisioning.release()
+            if not some_ended.is_set() and (count := await provisioning.reap()):
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
-            log.warning("cannot look for unpublished jobs", error=str(error))
-        await asyncio.sleep(REAP_EVERY.total_seconds())
+            log.warning("cannot look for builds that wait", error=str(error))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REAP_EVERY.total_seconds()):
+                await some_ended.wait()
+        some_ended.clear()
 
 
 if __name__ == "__main__":

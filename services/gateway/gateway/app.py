@@ -5,9 +5,10 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from gateway.accounts import Accounts
+from gateway.cancel import Cancelling
 from gateway.download import Downloads
 from gateway.follow import Following
-from gateway.handlers.builds import BuildsController
+from gateway.handlers.builds import BuildsController, builds
 from gateway.handlers.caller import Callers
 from gateway.handlers.containers import ContainersController, TokensController
 from gateway.handlers.credentials import CredentialsController
@@ -24,12 +25,15 @@ from gateway.inspect import Inspecting
 from gateway.provision import Provisioning
 from gateway.revoke import Revoking
 from gateway.usage import Counters
+from gateway.watch import Watching
 from swell.errors import AccountRequired
 
 
 def create_app(
     provisioning: Provisioning,
     following: Following,
+    watching: Watching,
+    cancelling: Cancelling,
     downloads: Downloads,
     revoking: Revoking,
     inspecting: Inspecting,
@@ -46,6 +50,8 @@ def create_app(
     ready = {
         "provisioning": provisioning,
         "following": following,
+        "watching": watching,
+        "cancelling": cancelling,
         "downloads": downloads,
         "revoking": revoking,
         "inspecting": inspecting,
@@ -60,6 +66,7 @@ def create_app(
             asgi("/v2", is_mount=True, copy_scope=False)(registry.__call__),
             ContainersController,
             TokensController,
+            builds,
             BuildsController,
             InspectController,
             CredentialsController,

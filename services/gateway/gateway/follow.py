@@ -1,5 +1,6 @@
 """Following what was started: the state of a request, of a build, and the build's log."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -7,11 +8,23 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.grant import Grant
-from swell.api.builds import BuildRecord, BuildStatus, ChildBuild, ChildBuilds, ContainerStatus, seconds
+from swell.api.builds import (
+    BuildPage,
+    BuildRecord,
+    BuildStatus,
+    ChildBuild,
+    ChildBuilds,
+    ContainerStatus,
+    seconds,
+)
 from swell.api.containers import ContainerRecord
-from swell.errors import NotFound
+from swell.errors import BadRequest, NotFound
+from swell.oci.reference import parse_reference
 from swell.store.builds import Builds
 from swell.store.records import Build, Submission
+
+DEFAULT_PAGE, LARGEST_PAGE = 20, 100
+_CONTAINER_ID = re.compile("[0-9a-f]{16}")
 
 
 class Resolved(Struct, frozen=True):
@@ -60,7 +73,7 @@ class Following:
             return ContainerStatus(
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
-        return self._building(request_id, await self._known(grant.build_id))
+        return await self._building(request_id, await self._known(grant.build_id))
 
     async def record(self, request_id: str) -> ContainerRecord:
         """What was asked under *request_id* and, once it was pulled, the digests that it came to."""
@@ -70,10 +83,13 @@ class Following:
         resolved = await self._images.resolved(request_id)
         return msgspec.structs.replace(record, source_digest=resolved.source, wave_digest=resolved.wave)
 
-    def _building(self, request_id: str, build: Build) -> ContainerStatus:
+    async def _building(self, request_id: str, build: Build) -> ContainerStatus:
         created, result = build.submission.created, build.result
         if result is None:
-            return ContainerStatus(id=request_id, status="BUILDING", creation_time=created, build_id=build.id)
+            position = await self._builds.position(build.id)
+            return ContainerStatus(
+                id=request_id, status="BUILDING", creation_time=created, build_id=build.id, queue_position=position
+            )
         return ContainerStatus(
             id=request_id,
             status="DONE",
@@ -87,19 +103,28 @@ class Following:
 
     async def build(self, build_id: str) -> BuildRecord:
         build = await self._known(build_id)
-        submission, result = build.submission, build.result
-        return BuildRecord(
-            build_id=build.id,
-            docker_file=submission.containerfile,
-            target_image=submission.target_image,
-            start_time=submission.created,
-            platform=submission.platform,
-            format="SINGULARITY" if submission.sif else "DOCKER",
-            offset_id="Z",
-            duration=seconds(result.duration) if result else None,
-            exit_status=result.exit_status if result else None,
-            digest=result.digest if result else None,
-            build_child_ids=_children(submission),
+        return record(build, None if build.result else await self._builds.position(build_id))
+
+    async def builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
+        """The builds of *image*, a target image or a container id, newest first: at most *limit* behind *cursor*.
+
+        Raises:
+            BadRequest: one of them cannot be read.
+        """
+        most = DEFAULT_PAGE if limit is None else limit
+        if not 1 <= most <= LARGEST_PAGE:
+            raise BadRequest(f"limit can be 1 to {LARGEST_PAGE}")
+        container_id, target = image, None
+        if not _CONTAINER_ID.fullmatch(image):
+            target = str(parse_reference(image.removeprefix("oras://")))
+            if (latest := await self._builds.latest(target)) is None:
+                return BuildPage(builds=())
+            container_id = latest.submission.container_id
+        found = await self._builds.of(container_id, before=_number(cursor), most=most)
+        following = _number_of(found[-1].id) if len(found) == most else 1
+        return BuildPage(
+            builds=tuple(record(build) for build in found if target in {None, build.submission.target_image}),
+            next=str(following) if following > 1 else None,
         )
 
     async def build_status(self, build_id: str) -> BuildStatus:
@@ -110,6 +135,8 @@ class Following:
             start_time=build.submission.created,
             duration=seconds(build.result.duration) if build.result else None,
             succeeded=build.result.succeeded if build.result else None,
+            queue_position=None if build.result else await self._builds.position(build_id),
+            reason=build.result.reason if build.result else None,
         )
 
     async def log(self, build_id: str) -> AsyncIterator[bytes]:
@@ -129,6 +156,40 @@ class Following:
         if (build := await self._builds.get(build_id)) is None:
             raise NotFound(f"no build {build_id}")
         return build
+
+
+def record(build: Build, position: int | None = None) -> BuildRecord:
+    """What everybody may know of *build*; never who asked for it, nor from where."""
+    submission, result = build.submission, build.result
+    return BuildRecord(
+        build_id=build.id,
+        docker_file=submission.containerfile,
+        conda_file=submission.environment,
+        target_image=submission.target_image,
+        start_time=submission.created,
+        platform=submission.platform,
+        format="SINGULARITY" if submission.sif else "DOCKER",
+        offset_id="Z",
+        build_template=submission.template,
+        queue_position=position,
+        duration=seconds(result.duration) if result else None,
+        exit_status=result.exit_status if result else None,
+        digest=result.digest if result else None,
+        build_child_ids=_children(submission),
+        reason=result.reason if result else None,
+    )
+
+
+def _number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+        raise BadRequest("cursor is not one that a page had as its next")
+    return int(cursor)
+
+
+def _number_of(build_id: str) -> int:
+    return int(build_id.rpartition("_")[2])
 
 
 def _children(submission: Submission) -> ChildBuilds | None:

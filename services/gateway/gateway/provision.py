@@ -14,14 +14,14 @@ from gateway.domain.build_id import container_id
 from gateway.domain.definition import translate
 from gateway.domain.direct import Direct
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Caller
+from gateway.domain.identity import Caller, line_of
 from gateway.domain.naming import ORAS, image_name
 from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest, NameStrategy
 from swell.api.package_layers import PackageLayers
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, TooManyRequests
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, TooManyRequests, Unavailable
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.platform import Platform
@@ -29,8 +29,8 @@ from swell.oci.reference import Reference, parse_reference
 from swell.store.builds import Builds
 from swell.store.records import Build, Child, Submission
 
-REAP_AFTER = timedelta(seconds=5)  # a submit publishes its job within this time, or its gateway is gone
-LOST_AFTER = timedelta(minutes=1)  # a build as old as this that has not ended must be in the queue
+REAP_AFTER = timedelta(seconds=5)  # whoever releases a build publishes its job within this time, or its gateway is gone
+LOST_AFTER = timedelta(minutes=1)  # a build released so long ago that has not ended must be in the queue
 
 
 class Limits(Protocol):
@@ -71,11 +71,15 @@ class BlobKeeper(Protocol):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What the gateway promises: under which address, where builds go, for how long a token opens its image."""
+    """What the gateway promises: under which address, where builds go, for how long a token opens its image.
+
+    A client may have `builds_at_once` builds under way.
+    """
 
     server_url: str
     places: Places
     token_ttl: timedelta
+    builds_at_once: int = 8
 
     @property
     def authority(self) -> str:
@@ -122,10 +126,11 @@ class Provisioning:
                 await self._keep(part)
         found = await self._serve(wanted) if wanted.image else await self._build(wanted, parts, caller)
         grant = self._grant(wanted, found, caller)
+        await self._want(found, grant)
         kept = record(self._plan.authority, request, wanted, found.image, grant, new=found.cached is False)
         await self._requests.put(grant, kept)
-        for build in found.to_publish:
-            await self._publish(build)
+        for client in dict.fromkeys(build.submission.client for build in found.to_publish):
+            await self._release(client)
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
         return legacy_answer(made, grant) if legacy else made
 
@@ -134,6 +139,13 @@ class Provisioning:
         if carries_data(request):
             return await asyncio.to_thread(read, request, self._plan.places, legacy=legacy)
         return read(request, self._plan.places, legacy=legacy)
+
+    async def _want(self, found: "_Found", grant: Grant) -> None:
+        """Let the build under way be one that this request wants: it is not cancelled before the request says so."""
+        if found.build_id is None or found.cached is not False:
+            return
+        if not await self._builds.want(found.build_id, grant.token, grant.user):
+            raise Unavailable(f"the build {found.build_id} is being cancelled in this moment; ask again")
 
     async def _keep(self, wanted: Wanted) -> None:
         """Have in the store whatever the build will need from it, and the data that came along."""
@@ -162,7 +174,7 @@ class Provisioning:
         submission = self._submission(wanted, caller)
         image = _image(submission)
         latest = await self._builds.latest(submission.target_image)
-        running = latest is not None and latest.result is None
+        running = latest is not None and latest.result is None and not latest.is_cancelled
         if wanted.dry_run:
             exists = await self._is_in_registry(image)
             return _Found(image=image, build_id=f"{submission.container_id}_0", cached=exists, succeeded=True)
@@ -197,7 +209,7 @@ class Provisioning:
             await self._limits.take_build(*who)
         except TooManyRequests:
             latest = await self._builds.latest(submission.target_image)
-            if latest is None or latest.result is not None:
+            if latest is None or latest.result is not None or latest.is_cancelled:
                 raise
             return _Started(submission=submission, build_id=latest.id)  # somebody took the last one for this build
         try:
@@ -251,6 +263,8 @@ class Provisioning:
             layers=tuple(_digests(*(config.layers or ()))) if config else (),
             organisation=caller.identity.organisation,
             sif=wanted.sif,
+            template=wanted.template,
+            client=line_of(caller),
             created=self._now(),
         )
 
@@ -277,13 +291,24 @@ class Provisioning:
             organisation=caller.identity.organisation,
         )
 
+    async def _release(self, client: str) -> None:
+        """Publish what *client*'s share of the builds under way lets go."""
+        for build_id in await self._builds.release(client, self._plan.builds_at_once):
+            if build := await self._builds.get(build_id):
+                await self._publish(build)
+
     async def _publish(self, build: Build) -> None:
         await self._jobs.put(_job(build))
         await self._builds.published(build.id)
 
+    async def release(self) -> None:
+        """Publish the builds that waited for others of their clients to end."""
+        for client in await self._builds.waiting():
+            await self._release(client)
+
     async def reap(self) -> int:
-        """Publish the jobs of builds whose gateway died between storing and publishing, and of those that the queue has
-        lost; answers how many."""
+        """Publish the jobs of builds whose gateway died between releasing and publishing, and of those that the queue
+        has lost; answers how many."""
         orphans = await self._builds.unpublished(REAP_AFTER)
         lost = [build_id for build_id in await self._builds.open(LOST_AFTER) if not await self._jobs.has(build_id)]
         reaped = dict.fromkeys(orphans + lost)

@@ -24,6 +24,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
     they cannot be counted, `limits_fail_open` says whether all may pass or none. Behind a proxy whose network is one of
     `trusted_proxies`, a client's address is read from `client_address_header`.
+
+    A client, that is a user or an address, has at most `builds_at_once` builds under way and `builds_waiting` behind
+    them. A gateway lets `watchers` follow logs as they come, and `watchers_of_build` of them the same one.
     """
 
     server_url: str
@@ -53,6 +56,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     anonymous_build_limit: Limit = "25/1d"
     anonymous_pull_limit: Limit = "100/1h"
     limits_fail_open: bool = True
+    builds_at_once: Annotated[int, Meta(ge=1)] = 8
+    builds_waiting: Annotated[int, Meta(ge=1)] = 100
+    watchers: Annotated[int, Meta(ge=1)] = 10_000
+    watchers_of_build: Annotated[int, Meta(ge=1)] = 5_000
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
     log_level: str = "INFO"

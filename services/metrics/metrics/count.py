@@ -40,9 +40,10 @@ class Counting:
 def of_build(event: BuildDone) -> Use | None:
     """A build counts when and because it has ended, well or not; one that was found in the cache never ends.
 
-    An index of several platforms is no build: those of its platforms were.
+    An index of several platforms is no build: those of its platforms were. One that was cancelled before it began has
+    used nothing.
     """
-    if "," in event.platform:
+    if "," in event.platform or not event.begun:
         return None
     day = event.finished.astimezone(UTC).date().isoformat()
     return Use(

@@ -3,6 +3,7 @@
 The stand-ins tell what they are asked to do, and make what the real tools would make of it.
 """
 
+import asyncio
 import base64
 import io
 import json
@@ -66,14 +67,22 @@ class MemoryLog:
         self.locks: dict[str, bytes] = {}
 
     @asynccontextmanager
-    async def open(self, build_id: str) -> AsyncIterator["MemoryLog"]:
+    async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLog"]:
         yield self
 
     async def tell(self, line: bytes) -> None:
         await self.output(line)
 
+    def masked(self, text: str) -> str:
+        return text
+
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
+
+
+class Wanted:
+    async def unwanted(self, build_id: str) -> None:
+        await asyncio.Event().wait()
 
 
 class LastNews:
@@ -126,7 +135,15 @@ class House:
         self._news = LastNews()
         contexts = StoredContexts(self.blobs, folder)
         self._building = Building(
-            engine, MemoryBuilds(), NoRivals(), self.log, contexts, NothingPushed(), self._news, NoAssembly()
+            engine,
+            MemoryBuilds(),
+            NoRivals(),
+            self.log,
+            contexts,
+            NothingPushed(),
+            self._news,
+            NoAssembly(),
+            Wanted(),
         )
 
     async def layer(self, name: str) -> ContainerLayer:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gateway.accounts import Accounts
 from gateway.app import create_app
+from gateway.cancel import Cancelling
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.wanted import Places
@@ -26,7 +27,9 @@ from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
 from gateway.revoke import Revoking
 from gateway.usage import Question, Usage
+from gateway.watch import Watching
 from swell.errors import Unauthorized, Unavailable
+from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
 from swell.store.builds import MemoryBuilds
 from swell.store.records import Build
@@ -37,6 +40,7 @@ from tests.unit.gateway.conftest import (
     KnownInspections,
     KnownSolver,
     MemoryBlobs,
+    MemoryFeeds,
     MemoryGrants,
     MemoryImages,
     MemoryQueue,
@@ -104,6 +108,7 @@ class House:
         self.registry = MemoryRegistry()
         self.images = MemoryImages()
         self.logs = Logs()
+        self.feeds = MemoryFeeds()
         self.backends = Backends()
         self.pulls = 0
 
@@ -125,6 +130,8 @@ class House:
             KnownSolver(),
         )
         following = Following(self.grants, self.images, self.builds, self.logs, server_url)
+        watching = Watching(self.builds, self.feeds, self.logs)
+        cancelling = Cancelling(self.builds, self)
         pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url)
         revoking = Revoking(self.grants, self)
         registry = RegistryHandler(pulls, self._pulled, ClientAddress())
@@ -132,6 +139,8 @@ class House:
         return create_app(
             provisioning,
             following,
+            watching,
+            cancelling,
             Downloads(self.builds, self.images),
             revoking,
             Inspecting(KnownInspections(), self),
@@ -147,6 +156,12 @@ class House:
 
     async def usage(self, question: Question) -> Usage:
         return Usage(0, {})
+
+    async def unwanted(self, build_id: str) -> None:
+        """There is no builder here."""
+
+    async def ended(self, event: BuildDone) -> None:
+        """Nobody waits here."""
 
     async def revoked(self, token: str) -> None:
         """The grants are kept in one place here, so there is nobody to tell."""

@@ -67,6 +67,7 @@ async def test_a_build_ends_once(builds: Builds) -> None:
 
 async def test_a_build_is_unpublished_until_somebody_says_so(builds: Builds) -> None:
     build_id, _ = await builds.submit(RECIPE)
+    await builds.release(RECIPE.client, 1)
 
     assert await builds.unpublished(timedelta(0)) == [build_id]
     assert await builds.unpublished(timedelta(minutes=1)) == []
@@ -81,6 +82,7 @@ async def test_nothing_is_known_of_a_build_that_nobody_submitted(builds: Builds)
 async def test_a_build_is_open_until_it_ends(builds: Builds) -> None:
     """Whoever looks after the queue finds those that nobody has finished."""
     build_id, _ = await builds.submit(RECIPE)
+    await builds.release(RECIPE.client, 1)
 
     assert await builds.open(timedelta(0)) == [build_id]
     assert await builds.open(timedelta(minutes=1)) == []

@@ -1,21 +1,24 @@
 """A job becomes a recipe, and what the engine says becomes a log, a lock file and a result."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from msgspec import structs
 
-from builder.build import Building, Engines, Recipe, Tell
+from builder.build import Building, Engines, News, Recipe, Tell
 from builder.domain.failure import BuildFailure
 from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds import MemoryBuilds
-from swell.store.records import BuildResult, Reason, Submission
+from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MADE, LAYER, CONTEXT = digest_of(b"made"), digest_of(b"layer"), digest_of(b"context")
 SAID = (b"before", b">> CONDA_LOCK_START", b"@EXPLICIT", b"<< CONDA_LOCK_END", b"after")
 
@@ -43,11 +46,14 @@ class MemoryLogs:
         self.locks: dict[str, bytes] = {}
 
     @asynccontextmanager
-    async def open(self, build_id: str) -> AsyncIterator["MemoryLogs"]:
+    async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLogs"]:
         yield self
 
     async def tell(self, line: bytes) -> None:
         self.lines.append(line)
+
+    def masked(self, text: str) -> str:
+        return text.replace("hunter2", "***")
 
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
@@ -96,6 +102,16 @@ class NoAssembly:
         raise NotImplementedError
 
 
+class Wanted:
+    """A build that is wanted until *is_not* is set."""
+
+    def __init__(self) -> None:
+        self.is_not = asyncio.Event()
+
+    async def unwanted(self, build_id: str) -> None:
+        await self.is_not.wait()
+
+
 JOB = BuildJob(id="bd-1_1", target_image="r/x:1", containerfile="FROM a\n", platform="linux/amd64")
 FROZEN = BuildJob(
     id="bd-1_1",
@@ -108,6 +124,30 @@ FROZEN = BuildJob(
 )
 
 
+def house_of(
+    engine: SayingEngine,
+    builds: MemoryBuilds,
+    logs: MemoryLogs | None = None,
+    contexts: FewContexts | None = None,
+    *,
+    pushed: Pushed | None = None,
+    news: News | None = None,
+    wanted: Wanted | None = None,
+) -> Building:
+    """A builder alone in the world; what is not given has nothing in it."""
+    return Building(
+        engine,
+        builds,
+        NoRivals(),
+        logs or MemoryLogs(),
+        contexts or FewContexts(),
+        pushed or Pushed(),
+        news or NoNews(),
+        NoAssembly(),
+        wanted or Wanted(),
+    )
+
+
 async def result_of(
     job: BuildJob, engine: SayingEngine, logs: MemoryLogs, contexts: FewContexts | None = None
 ) -> BuildResult:
@@ -117,9 +157,8 @@ async def result_of(
             return result
 
     results: list[BuildResult] = []
-    await Building(
-        engine, Finished(), NoRivals(), logs, contexts or FewContexts(), Pushed(), NoNews(), NoAssembly()
-    ).build(job, 1)
+    house = house_of(engine, Finished(), logs, contexts)
+    await house.build(job, 1)
     return results[0]
 
 
@@ -138,6 +177,13 @@ async def test_a_failed_build_has_no_lock_file() -> None:
     result = await result_of(JOB, SayingEngine(BuildFailure(Reason.PUSH, "no room")), logs)
     assert result.reason is Reason.PUSH
     assert logs.locks == {}
+
+
+async def test_the_reason_of_a_failure_shows_no_secret_either() -> None:
+    """It stands in the status, in pulls and in the last event of the log."""
+    failure = BuildFailure(Reason.RECIPE, "The step 'RUN echo hunter2' ended with exit status 1.")
+    result = await result_of(JOB, SayingEngine(failure), MemoryLogs())
+    assert result.message == "The step 'RUN echo ***' ended with exit status 1."
 
 
 async def test_the_log_of_a_build_that_breaks_in_its_lock_file_is_whole() -> None:
@@ -175,9 +221,7 @@ async def test_a_finished_push_is_not_repeated() -> None:
     await builds.begin(build_id)
 
     job = structs.replace(JOB, id=build_id)
-    await Building(engine, builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(MADE), NoNews(), NoAssembly()).build(
-        job, 2
-    )
+    await house_of(engine, builds, pushed=Pushed(MADE)).build(job, 2)
 
     build = await builds.get(build_id)
     assert build
@@ -191,9 +235,7 @@ async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:
     build_id, _ = await builds.submit(SUBMISSION)
 
     job = structs.replace(JOB, id=build_id)
-    await Building(
-        SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews(), NoAssembly()
-    ).build(job, 50)
+    await house_of(SayingEngine(), builds).build(job, 50)
 
     build = await builds.get(build_id)
     assert build
@@ -205,9 +247,7 @@ async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> N
     """Nobody waits for ever for what is among the dead letters; when it rises, the build gets another end."""
     builds = MemoryBuilds()
     build_id, _ = await builds.submit(SUBMISSION)
-    building = Building(
-        SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews(), NoAssembly()
-    )
+    building = house_of(SayingEngine(), builds)
 
     await building.give_up(build_id, "cannot be read")
     given_up = await builds.get(build_id)
@@ -241,3 +281,90 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
     layers = structs.replace(plain, packages=PackageLayers(base_image="scratch", lock=""))
     assert await engines.build(plain, say_nothing) == containers.digest
     assert await engines.build(layers, say_nothing) == packages.digest
+
+
+class SlowEngine(SayingEngine):
+    """Never gets done; knows whether it was stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.was_stopped = asyncio.Event(), False
+
+    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # an engine takes its time to end processes
+            self.was_stopped = True
+        return MADE
+
+
+class HeardNews:
+    def __init__(self) -> None:
+        self.events: list[BuildDone] = []
+
+    async def tell(self, event: BuildDone) -> None:
+        self.events.append(event)
+
+
+async def submitted(builds: MemoryBuilds) -> BuildJob:
+    """The job of a build that one request wants."""
+    submission = Submission(
+        container_id="1", target_image="r/x:1", containerfile="FROM a\n", platform="linux/amd64", created=NOON
+    )
+    build_id, _ = await builds.submit(submission)
+    await builds.release("", 1)
+    await builds.want(build_id, "r1", "")
+    return structs.replace(JOB, id=build_id)
+
+
+async def cancel(builds: MemoryBuilds, job: BuildJob) -> None:
+    taken_out = BuildResult(
+        succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
+    )
+    await builds.cancel(job.id, taken_out, request_id="r1", user="", everybody=False)
+
+
+async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> None:
+    """Its engine is stopped before anything is recorded; its log is kept."""
+    builds, engine, logs, news, wanted = MemoryBuilds(), SlowEngine(), MemoryLogs(), HeardNews(), Wanted()
+    job = await submitted(builds)
+    building = asyncio.create_task(house_of(engine, builds, logs, news=news, wanted=wanted).build(job, 1))
+    await engine.begun.wait()
+    await cancel(builds, job)
+    wanted.is_not.set()
+    await building
+
+    build = await builds.get(job.id)
+    assert engine.was_stopped
+    assert build and build.result and build.result.reason is Reason.CANCELLED
+    assert b"cancelled" in logs.lines[-1]
+    assert [event.begun for event in news.events] == [True]
+
+
+async def test_a_build_that_was_taken_out_of_the_queue_is_not_begun() -> None:
+    """Its job may be with a builder already; nobody counts it."""
+    builds, engine, news = MemoryBuilds(), SayingEngine(), HeardNews()
+    job = await submitted(builds)
+    await cancel(builds, job)
+
+    await house_of(engine, builds, news=news).build(job, 1)
+
+    assert engine.recipes == []
+    assert [event.begun for event in news.events] == [False]
+
+
+async def test_a_builder_that_is_stopped_stops_its_engine_and_records_nothing() -> None:
+    """The job goes to another builder."""
+    builds, engine = MemoryBuilds(), SlowEngine()
+    job = await submitted(builds)
+    building = asyncio.create_task(house_of(engine, builds).build(job, 1))
+    await engine.begun.wait()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+
+    build = await builds.get(job.id)
+    assert engine.was_stopped
+    assert build and build.result is None

@@ -1,11 +1,13 @@
 """The gateway's neighbours, in memory."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gateway.domain.direct import Direct
+from gateway.domain.events import Lines, Position
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.wanted import Places
@@ -170,6 +172,30 @@ class CountedBuilds:
 
     async def return_build(self, user: str, address: str) -> None:
         self.taken -= 1
+
+
+class MemoryFeeds:
+    """What running builds tell, by their ids; *result* is how they end then."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Lines | None]] = {}
+        self.result: BuildResult | None = None
+        self.is_whole = True
+
+    @asynccontextmanager
+    async def open(self, build_id: str, after: Position) -> AsyncIterator["ToldFeed"]:
+        yield ToldFeed(self.told.get(build_id, []), self.result, self.is_whole)
+
+
+class ToldFeed:
+    def __init__(self, told: list[Lines | None], result: BuildResult | None, is_whole: bool) -> None:
+        self._told = told
+        self.result = result
+        self.is_whole = is_whole
+
+    async def __aiter__(self) -> AsyncIterator[Lines | None]:
+        for lines in self._told:
+            yield lines
 
 
 class KnownEnds:

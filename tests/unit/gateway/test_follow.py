@@ -52,6 +52,8 @@ async def following(grants: MemoryGrants, images: MemoryImages, builds: MemoryBu
         created=NOON,
     )
     await builds.submit(submission)
+    await builds.release(submission.client, 1)
+    await builds.begin(BUILD)
     await grants.put(_grant("b7e20c5519fa", BUILD))
     return Following(grants, images, builds, logs, "https://wave.example.org")
 

@@ -9,14 +9,15 @@ from datetime import timedelta
 
 import pytest
 
+from gateway.domain.identity import Caller, Identity
 from gateway.domain.wanted import Places
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
-from swell.errors import BadRequest, DigestInvalid, SwellError
+from swell.errors import BadRequest, DigestInvalid, SwellError, TooManyRequests
 from swell.oci.digest import digest_of
-from swell.store.builds import MemoryBuilds
+from swell.store.builds import Left, MemoryBuilds
 from swell.testing.images import make_layer
 from tests.unit.gateway.conftest import (
     NOON,
@@ -33,6 +34,11 @@ from tests.unit.gateway.conftest import (
 
 TARGET = "registry.example.com/team/builds:c44968632f89dd6c"
 RECIPE = ContainerRequest(container_file=base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode())
+
+
+def recipe(number: int) -> ContainerRequest:
+    """One of many."""
+    return ContainerRequest(container_file=base64.b64encode(f"FROM alpine\nRUN echo {number}\n".encode()).decode())
 
 
 def tar_gz(name: str, content: bytes) -> bytes:
@@ -145,6 +151,7 @@ async def test_a_build_whose_job_was_not_published_is_reaped(
     build = await builds.get("bd-c44968632f89dd6c_1")
     assert build
     orphan, _ = await builds.submit(build.submission, instead_of=build.id)
+    assert await builds.release(build.submission.client, 8) == [orphan]
     builds.submitted_at(orphan, ago=timedelta(minutes=1))
 
     assert await provisioning.reap() == 1
@@ -164,6 +171,55 @@ async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
 
     assert await provisioning.reap() == 1
     assert queue.jobs == [lost]
+
+
+async def test_a_client_with_its_share_under_way_waits(
+    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """The queue hears of the next build when one has ended; a client that comes by then does not wait for it."""
+    for number in range(9):
+        await provisioning.submit(recipe(number), SOMEBODY)
+    await provisioning.submit(recipe(9), Caller(Identity(user="ada"), SOMEBODY.address))
+    ninth = queue.jobs[-1].id
+    assert len(queue.jobs) == 8 + 1
+
+    await provisioning.release()
+    assert len(queue.jobs) == 9
+    await builds.finish(queue.jobs[0].id, ended(succeeded=True))
+    await provisioning.release()
+
+    assert len({job.id for job in queue.jobs}) == 10
+    assert ninth != queue.jobs[-1].id
+
+
+async def test_a_build_that_the_line_has_no_room_for_does_not_count(
+    provisioning: Provisioning, builds: MemoryBuilds, limits: CountedBuilds
+) -> None:
+    """The client is told to come again, and may then."""
+    for number in range(8 + 100):
+        await provisioning.submit(recipe(number), SOMEBODY)
+    with pytest.raises(TooManyRequests):
+        await provisioning.submit(recipe(999), SOMEBODY)
+
+    assert limits.taken == 8 + 100
+
+
+async def test_nobody_is_given_a_build_that_is_being_cancelled(
+    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
+) -> None:
+    """Whoever asks for the same image while its processes end is given another build."""
+    first = await provisioning.submit(RECIPE, SOMEBODY)
+    assert first.build_id
+    await builds.begin(first.build_id)
+    left = await builds.cancel(
+        first.build_id, ended(succeeded=False), request_id=first.request_id, user="", everybody=False
+    )
+    assert left == (Left.ENDING, 0)
+
+    second = await provisioning.submit(RECIPE, SOMEBODY)
+
+    assert second.build_id == "bd-c44968632f89dd6c_2"
+    assert [job.id for job in queue.jobs] == [first.build_id, second.build_id]
 
 
 async def test_a_layer_sent_along_is_kept_by_its_digest(

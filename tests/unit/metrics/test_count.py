@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import msgspec
 import pytest
 
 from metrics.adapters.counters import MemoryCounters
@@ -66,6 +67,14 @@ async def test_an_index_is_no_build(counting: Counting) -> None:
         await counting.build_done(build(build_id, platform=platform), 1)
 
     assert [await count(counting, Table(Metric.BUILDS, None, each)) for each in (None, "amd64", "arm64")] == [2, 1, 1]
+
+
+async def test_a_build_that_was_cancelled_before_it_began_counts_nowhere(counting: Counting) -> None:
+    """It has used nothing; one that was cancelled while it ran is a build like any other."""
+    await counting.build_done(msgspec.structs.replace(build("bd-1_1", succeeded=False), begun=False), 1)
+    await counting.build_done(build("bd-2_1", succeeded=False), 1)
+
+    assert await count(counting, Table(Metric.BUILDS)) == 1
 
 
 async def test_pulls_count_by_their_number(counting: Counting) -> None:

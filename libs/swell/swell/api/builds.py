@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from swell.api.containers import BuildCompression
+
 
 def seconds(duration: timedelta) -> float:
     """*duration* in seconds with milliseconds: JSON then has a point and never an exponent."""
@@ -26,36 +28,82 @@ class ChildBuilds(Struct, frozen=True):
 
 
 class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha1/builds/{buildId}`; `duration`, `exit_status` and `digest` are there once it has ended.
+    """`GET /v1alpha1/builds/{buildId}`; `duration`, `exit_status`, `digest` and `reason` are there once it has ended.
 
+    `queue_position` is there while it waits: 1 for the build that begins next. `reason` is the kind of failure.
     `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
     """
 
     build_id: str
     docker_file: str
+    conda_file: str | None = None
     target_image: str
     start_time: datetime
     platform: str
     format: str
     offset_id: str
+    build_template: str | None = None
+    compression: BuildCompression | None = None
+    queue_position: int | None = None
     duration: float | None = None
     exit_status: int | None = None
     digest: str | None = None
     build_child_ids: ChildBuilds | None = None
+    reason: str | None = None
+
+
+class BuildPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`GET /v1alpha1/builds`: builds, newest first; `next` is the cursor of those behind them, if there are any."""
+
+    builds: tuple[BuildRecord, ...]
+    next: str | None = None
 
 
 class BuildStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha1/builds/{buildId}/status`; `status` is PENDING or COMPLETED."""
+    """`GET /v1alpha1/builds/{buildId}/status`; `status` is PENDING or COMPLETED, `reason` the kind of failure."""
 
     id: str
     status: str
     start_time: datetime
     duration: float | None = None
     succeeded: bool | None = None
+    queue_position: int | None = None
+    reason: str | None = None
+
+
+class BuildEnd(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The last event of a build's log: how it ended. `reason` is the kind of failure, `message` tells it in words."""
+
+    id: str
+    succeeded: bool
+    exit_status: int
+    duration: float
+    digest: str | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class CancelRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`POST /v1alpha1/builds/{buildId}/cancel`: the one request that leaves, or the access token of all that leave."""
+
+    request_id: str | None = None
+    tower_access_token: str | None = None
+    tower_endpoint: str | None = None
+
+
+class Cancellation(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The build is `cancelled`, or goes on for `others` requests that want it."""
+
+    id: str
+    cancelled: bool
+    others: int
 
 
 class ContainerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING or DONE."""
+    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING or DONE.
+
+    `queue_position` is there while the build waits: 1 for the one that begins next.
+    """
 
     id: str
     status: str
@@ -65,3 +113,4 @@ class ContainerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     reason: str | None = None
     details_uri: str | None = None
     duration: float | None = None
+    queue_position: int | None = None

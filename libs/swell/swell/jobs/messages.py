@@ -110,7 +110,7 @@ class InspectJob(Question, frozen=True, kw_only=True):
 
 class BuildDone(Message, frozen=True, kw_only=True):
     """A build has ended, well or not; its result is in the store. `id` is the build id, `organisation` whose it was
-    if it was anybody's."""
+    if it was anybody's. One that was cancelled before a builder took it has not `begun`."""
 
     subject: ClassVar[str] = "events.build.done"
 
@@ -119,6 +119,13 @@ class BuildDone(Message, frozen=True, kw_only=True):
     succeeded: bool
     finished: datetime
     organisation: str = ""
+    begun: bool = True
+
+
+class BuildUnwanted(Message, frozen=True, kw_only=True):
+    """Nobody wants the build `id` any more, as its record says too: the builder that has it ends it."""
+
+    subject: ClassVar[str] = "events.build.unwanted"
 
 
 class TokenRevoked(Message, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ STREAMS = (
         duplicate_window=600.0,
     ),
     StreamConfig(name="EVENTS", subjects=["events.>"], max_age=7 * _DAY, max_bytes=1 << 30, duplicate_window=600.0),
-    StreamConfig(name="LOGS", subjects=["logs.>"], max_age=3 * _DAY, max_bytes=4 << 30),
+    StreamConfig(name="LOGS", subjects=["logs.>"], max_age=3 * _DAY, max_bytes=4 << 30, allow_direct=True),
     StreamConfig(name=DEAD, subjects=["dead.>"], max_age=30 * _DAY, max_msgs=10_000, max_bytes=1 << 30),
 )
 

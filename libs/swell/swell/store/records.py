@@ -21,7 +21,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A build as it was asked for. Written once by the gateway, before the job is published.
 
     `context`, `environment` and `layers` are what the context is made of, `packages` what needs none, as in
-    a `BuildJob`.
+    a `BuildJob`. `client` stands for whose build it is among those that wait, and tells nobody who that is.
     """
 
     container_id: str
@@ -38,6 +38,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A SIF file is made of the image; `target_image` then begins with `oras://`."""
     children: tuple[Child, ...] = ()
     """What is built is an index of these, where there are several platforms."""
+    template: str | None = None
+    client: str = ""
 
 
 class Reason(StrEnum):
@@ -54,6 +56,7 @@ class Reason(StrEnum):
     ENGINE = "engine"
     GIVEN_UP = "given-up"
     """No builder could even begin; its job is among the dead letters, and may be replayed."""
+    CANCELLED = "cancelled"
 
     @property
     def is_users(self) -> bool:
@@ -62,8 +65,15 @@ class Reason(StrEnum):
         return self in mendable
 
 
+NO_ATTEMPT = 0
+
+
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a build ended. Written once by the builder; `digest` names the pushed manifest when it succeeded."""
+    """How a build ended. Written once, by the builder that had it, or by whoever took it out of the queue.
+
+    `digest` names the pushed manifest when it succeeded; the log is that of the `attempt`; without one
+    there is none.
+    """
 
     succeeded: bool
     exit_status: int
@@ -72,6 +82,7 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: Digest | None = None
     reason: Reason | None = None
     message: str = ""
+    attempt: int = 1
 
     @property
     def duration(self) -> timedelta:
@@ -79,8 +90,9 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Build(Struct, frozen=True, kw_only=True):
-    """A build: what was asked for and, once it has ended, how."""
+    """A build: what was asked for and, once it has ended, how. One that is cancelled is ending, or has ended so."""
 
     id: str
     submission: Submission
     result: BuildResult | None = None
+    is_cancelled: bool = False

@@ -1,5 +1,6 @@
 """The connection to Redis (7.0 commands, so that a managed one or Valkey works as well)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -44,6 +45,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError from error  # the client tells a cancellation as a timeout of its own
         raise Unavailable(f"the state store does not answer: {error}") from error
 
 

@@ -1,37 +1,61 @@
 """The log of one build: line by line to whoever watches, whole to the store at the end."""
 
 import asyncio
-import time
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
 
-from swell.log import log
-from swell.store.logs import lock_key, log_key, log_subject
+from builder.adapters.lines import LineSender
+from builder.domain.secrets import Masker, is_piece, may_go_on, secrets_of
+from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
 
-TOGETHER = 0.05  # seconds; lines that come within are one message
-MESSAGE = 64 << 10  # bytes of lines in one message
-LIMIT = 256 << 20  # bytes of a log that are kept
-
+LIMIT = 64 << 20  # bytes of a log that are kept
+END = 256 << 10  # bytes of the end of one that is longer
+HELD = 1.0  # seconds; how long a line is held back that may go on in the next one
 
 _TEXT = "text/plain; charset=utf-8"
 
 
-class BuildLogs:
-    """Opens logs; the lines of a build that is still running are in files below *folder*."""
+def read_secrets(*auth_files: Path | None) -> Masker:
+    """Masks what is in *auth_files* now; one that is not there has no secrets.
 
-    def __init__(self, stream: JetStreamContext, objects: Objects, folder: Path) -> None:
+    Raises:
+        OSError: one cannot be read, and then nothing may be told.
+    """
+    found: set[bytes] = set()
+    for path in auth_files:
+        if path and path.exists():
+            found |= secrets_of(path.read_bytes())
+    return Masker(found)
+
+
+class BuildLogs:
+    """Opens logs; the lines of a build that is still running are in files below *folder*.
+
+    *masker* gives, for each log, what masks the secrets that it must not hold; *limit* is in bytes.
+    """
+
+    def __init__(
+        self,
+        stream: JetStreamContext,
+        objects: Objects,
+        folder: Path,
+        masker: Callable[[], Masker] = Masker,
+        limit: int = LIMIT,
+    ) -> None:
         self._stream = stream
         self._objects = objects
         self._folder = folder
+        self._masker = masker
+        self._limit = limit
 
-    def open(self, build_id: str) -> "BuildLog":
-        return BuildLog(build_id, self._stream, self._objects, self._folder / log_key(build_id))
+    def open(self, build_id: str, attempt: int = 1) -> "BuildLog":
+        sender = LineSender(build_id, attempt, self._stream)
+        return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), self._masker(), self._limit)
 
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
         await self._objects.put(lock_key(build_id), lock, _TEXT)
@@ -40,69 +64,105 @@ class BuildLogs:
 class BuildLog:
     """Use as a context manager; leaving it without an exception keeps the whole log.
 
-    A queue that is away costs the watchers their lines, never the build: the kept log has them all. What goes beyond
-    `LIMIT` is left out of both, and the log says so.
+    Watchers are sent what is kept, under the same line numbers. Of a log that is longer than *limit* the beginning and
+    the end are kept, and the log says how much is missing between them.
     """
 
-    def __init__(self, build_id: str, stream: JetStreamContext, objects: Objects, path: Path) -> None:
+    def __init__(
+        self, build_id: str, sender: LineSender, objects: Objects, path: Path, masker: Masker, limit: int
+    ) -> None:
         self._build_id = build_id
-        self._stream = stream
+        self._sender = sender
         self._objects = objects
         self._path = path
+        self._masker = masker
+        self._limit = limit
         self._size = 0
-        self._waiting = bytearray()
-        self._sent = 0.0
-        self._flushing: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self._held: bytes | None = None
+        self._holding: asyncio.TimerHandle | None = None
+        self._end: deque[bytes] = deque()
+        self._end_size = self._left_out = self._left_out_size = 0
 
     async def __aenter__(self) -> "BuildLog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("wb")
+        self._sender.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._closing.set()
-            if self._flushing:
-                await self._flushing
-            await self._flush()
-            self._file.close()
             if error is None:
+                await self._tell_end()
+                self._file.close()
                 await self._objects.put_file(log_key(self._build_id), self._path, _TEXT)
+        except BaseException:
+            await self._sender.close(complete=False)
+            raise
+        else:
+            await self._sender.close(complete=error is None)
         finally:
+            self._let_go()
             self._file.close()
             self._path.unlink(missing_ok=True)
 
     async def tell(self, line: bytes) -> None:
         """Add *line*, given without its line feed. The first goes out at once; a flood waits for the queue."""
-        line += b"\n"
-        if self._size > LIMIT:
+        if self._size >= self._limit:
+            self._keep_for_end(line)
             return
-        self._size += len(line)
-        if self._size > LIMIT:
-            line = b"(the log is longer than is kept: the rest is left out)\n"
-        self._file.write(line)
-        self._waiting += line
-        if len(self._waiting) >= MESSAGE or time.monotonic() - self._sent > TOGETHER:
-            await self._flush()
-        elif self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush_soon())
+        await self._mask(line)
+        if self._size >= self._limit:
+            await self._mask(b"(this log is longer than the %d bytes that are kept: now comes its end)" % self._limit)
 
-    async def _flush_soon(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TOGETHER):
-                await self._closing.wait()
-        await self._flush()
+    def masked(self, text: str) -> str:
+        return self._masker.mask(text.encode()).decode()
 
-    async def _flush(self) -> None:
-        self._sent = time.monotonic()
-        while self._waiting:
-            piece = bytes(self._waiting[:MESSAGE])
-            del self._waiting[:MESSAGE]
-            try:
-                await self._stream.publish(log_subject(self._build_id), piece, timeout=2)
-            except (NatsError, JetStreamError, TimeoutError) as error:
-                log.warning("log lines not streamed", build_id=self._build_id, error=repr(error))
-                self._waiting.clear()
+    async def _tell_end(self) -> None:
+        if self._left_out:
+            told = b"(%d lines with %d bytes are left out here)" % (self._left_out, self._left_out_size)
+            await self._mask(told)
+        for line in self._end:
+            await self._mask(line)
+        self._write_held()
+
+    def _keep_for_end(self, line: bytes) -> None:
+        self._end.append(line)
+        self._end_size += len(line) + 1
+        while self._end_size > END:
+            gone = len(self._end.popleft()) + 1
+            self._end_size -= gone
+            self._left_out += 1
+            self._left_out_size += gone
+
+    async def _mask(self, line: bytes) -> None:
+        """Write *line* once it is known whether a secret goes on behind it, or after a moment without another line."""
+        if self._held is not None:
+            held, line = self._masker.mask_across(self._held, line)
+            self._let_go()
+            await self._sender.add(self._write(held))
+        if may_go_on(line):
+            self._held = line
+            if not is_piece(line):
+                self._holding = asyncio.get_running_loop().call_later(HELD, self._write_held)
+        else:
+            await self._sender.add(self._write(line))
+
+    def _write_held(self) -> None:
+        if (held := self._held) is not None:
+            self._let_go()
+            self._sender.append(self._write(held))
+
+    def _let_go(self) -> None:
+        self._held = None
+        if self._holding:
+            self._holding.cancel()
+            self._holding = None
+
+    def _write(self, line: bytes) -> bytes:
+        """Write *line* to be kept; answers what watchers are to be sent."""
+        written = self._masker.mask(line) + b"\n"
+        self._size += len(written)
+        self._file.write(written)
+        return written

@@ -3,9 +3,10 @@
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildJob, IndexJob, TokenRevoked
+from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob, Message, TokenRevoked
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
+from swell.log import log
 from swell.store.redis import translated
 
 
@@ -27,6 +28,25 @@ class RevocationNews:
 
     async def revoked(self, token: str) -> None:
         await publish(self._nats.stream, TokenRevoked(id=token))
+
+
+class BuildNews:
+    """Words about builds. What they say is stored before; one that gets lost is looked up by whoever waits for it."""
+
+    def __init__(self, nats: Nats) -> None:
+        self._nats = nats
+
+    async def unwanted(self, build_id: str) -> None:
+        await self._say(BuildUnwanted(id=build_id))
+
+    async def ended(self, event: BuildDone) -> None:
+        await self._say(event)
+
+    async def _say(self, message: Message) -> None:
+        try:
+            await publish(self._nats.stream, message)
+        except Unavailable as error:
+            log.warning("a word about a build was lost", subject=message.subject, id=message.id, error=str(error))
 
 
 class Backends:

@@ -9,10 +9,8 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
-from swell.store.logs import lock_key, log_key, log_subject
+from swell.store.logs import STREAM, lock_key, log_key, log_subject
 from swell.store.objects import Objects
-
-STREAM = "LOGS"
 
 
 class BuildLogs:

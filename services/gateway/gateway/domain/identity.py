@@ -1,5 +1,7 @@
 """Who asks."""
 
+from hashlib import blake2b
+
 from msgspec import Struct
 
 
@@ -23,3 +25,11 @@ class Caller(Struct, frozen=True):
 
     identity: Identity
     address: str
+
+
+def line_of(caller: Caller) -> str:
+    """The name of the line in which *caller*'s builds wait: one for each user, or address; it shows neither."""
+    user = caller.identity.user
+    return blake2b(
+        f"user:{user}".encode() if user else f"address:{caller.address}".encode(), digest_size=10
+    ).hexdigest()

@@ -1,16 +1,37 @@
-"""`/v1alpha1/builds/{id}`: what a build was asked, how far it is, what it said."""
+"""`/v1alpha1/builds`: what builds were asked, how far they are, what they said, and the wish to end them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
-from litestar import Controller, get
+from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Stream
 from litestar.status_codes import HTTP_307_TEMPORARY_REDIRECT
 
+from gateway.accounts import Accounts
+from gateway.cancel import Cancelling, Wish
+from gateway.domain.events import parse_position
 from gateway.download import Downloads
 from gateway.follow import Following
-from swell.api.builds import BuildRecord, BuildStatus
+from gateway.handlers.bodies import read_body
+from gateway.handlers.caller import Callers
+from gateway.handlers.events import EventStream, wants_events
+from gateway.watch import Watching
+from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
+from swell.api.lenient import decode
+
+Asked = Request[Any, Any, Any]
+
+
+@get("/v1alpha1/builds")
+async def builds(
+    following: NamedDependency[Following],
+    image: FromQuery[str],
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int | None] = None,
+) -> BuildPage:
+    return await following.builds(image, cursor, limit)
 
 
 class BuildsController(Controller):
@@ -34,18 +55,63 @@ class BuildsController(Controller):
         return Redirect((await downloads.sif(build_id)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs")
-    async def logs(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
-        return Stream(await begun(await following.log(build_id)), media_type="text/plain")  # Litestar adds the charset
+    async def logs(
+        self,
+        request: Asked,
+        build_id: FromPath[str],
+        following: NamedDependency[Following],
+        watching: NamedDependency[Watching],
+    ) -> Response[Any]:
+        if wants_events(request) and not request.scope["state"].get("is_head"):
+            return await events(request, build_id, watching)
+        pieces = await begun(await following.log(build_id))
+        return Stream(pieces, media_type="text/plain", headers={"Vary": "Accept"})  # Litestar adds the charset
+
+    @post("/cancel", status_code=200, request_max_body_size=None)
+    async def cancel(
+        self,
+        request: Asked,
+        build_id: FromPath[str],
+        cancelling: NamedDependency[Cancelling],
+        callers: NamedDependency[Callers],
+        accounts: NamedDependency[Accounts],
+    ) -> Cancellation:
+        told = decode(await read_body(request) or b"{}", CancelRequest)
+        return await cancelling.cancel(build_id, await wish_of(request, told, callers, accounts))
 
 
-async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def events(request: Asked, build_id: str, watching: Watching) -> Response[Any]:
+    """The log as events; 204 to whoever has had the last one, which ends a browser's coming again."""
+    after = parse_position(request.headers.get("last-event-id", ""))
+    told = await watching.watch(build_id, after)
+    return Response(None, status_code=204) if told is None else EventStream(await begun(told))
+
+
+async def wish_of(request: Asked, told: CancelRequest, callers: Callers, accounts: Accounts) -> Wish:
+    """Who leaves: everybody, when an account of the operator's says so; the one request that is named; or all of the
+    user who has the access token."""
+    authorization = request.headers.get("authorization", "")
+    if authorization.lower().startswith("basic "):
+        await accounts.admit(authorization)
+        return Wish(everybody=True)
+    if told.request_id:
+        return Wish(request_id=told.request_id)
+    caller = await callers.of(request.scope, told.tower_access_token, told.tower_endpoint)
+    return Wish(user=caller.identity.user)
+
+
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """*pieces*, the first of them fetched already: what is wrong with it is still told by the answer's status."""
     first = await anext(pieces, None)
 
-    async def all_pieces() -> AsyncIterator[bytes]:
-        if first is not None:
-            yield first
-        async for piece in pieces:
-            yield piece
+    async def all_pieces() -> AsyncGenerator[bytes, None]:
+        try:
+            if first is not None:
+                yield first
+            async for piece in pieces:
+                yield piece
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
 
     return all_pieces()

@@ -21,4 +21,5 @@ class HeadAsGet:
             await send(message | {"body": b""} if message["type"] == "http.response.body" else message)
 
         scope["method"] = "GET"
+        scope.setdefault("state", {})["is_head"] = True
         await self._app(scope, receive, without_body)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.openapi.operations import ARCHITECTURE, DATE, OPERATIONS, ORGANISATION, Operation
+from gateway.openapi.operations import ARCHITECTURE, CURSOR, DATE, IMAGE, LIMIT, OPERATIONS, ORGANISATION, Operation
 from swell.errors import (
     BadRequest,
     Denied,
@@ -27,6 +27,8 @@ from swell.errors import (
 
 Json = dict[str, Any]
 
+LAST_EVENT, EVENTS = "Last-Event-ID", "text/event-stream"
+
 _ABOUT = """\
 Swell gives out names of container images that can be pulled at once: an image with something added, or one that is \
 built first. It speaks the API of Seqera Wave; the members of bodies and the values that are taken are Wave's.
@@ -42,8 +44,19 @@ _PARAMETERS = {
     DATE: "a day in UTC as yyyy-MM-dd",
     ORGANISATION: "the domain of an organisation's addresses",
     ARCHITECTURE: "amd64, arm64 or another name of one of them",
+    IMAGE: "the name that builds have as targetImage, or a container id",
+    CURSOR: "the page behind one that had this as its next",
+    LIMIT: "how many at most, 1 to 100; 20 unless told",
+    LAST_EVENT: "the id of the last event that the client has; the stream goes on behind it",
 }
-_EXAMPLES = {"platform": "linux/amd64", DATE: "2026-11-23", ORGANISATION: "example.org", ARCHITECTURE: "amd64"}
+_TYPES = {LIMIT: "integer"}
+_EXAMPLES = {
+    "platform": "linux/amd64",
+    IMAGE: "c44968632f89dd6c",
+    DATE: "2026-11-23",
+    ORGANISATION: "example.org",
+    ARCHITECTURE: "amd64",
+}
 _TOLD: tuple[type[SwellError], ...] = (
     BadRequest,
     Unauthorized,
@@ -98,8 +111,9 @@ def _operation(each: Operation, schemas: Mapping[Any, Json]) -> Json:
         "tags": [each.tag],
         "responses": _responses(each, schemas),
     }
-    in_path = [_parameter(name, "path") for name in re.findall(r"{(\w+)}", each.path)]
-    if parameters := [*in_path, *(_parameter(name, "query") for name in each.query)]:
+    in_path = [_parameter(name, "path", must=True) for name in re.findall(r"{(\w+)}", each.path)]
+    in_query = [_parameter(name, "query", must=name in each.must) for name in each.query]
+    if parameters := [*in_path, *in_query, *([_parameter(LAST_EVENT, "header")] if each.events else [])]:
         told["parameters"] = parameters
     if each.body is not None:
         shown = {name: {"summary": name, "value": value} for name, value in each.examples.items()}
@@ -112,9 +126,10 @@ def _operation(each: Operation, schemas: Mapping[Any, Json]) -> Json:
     return told
 
 
-def _parameter(name: str, place: str) -> Json:
-    told: Json = {"name": name, "in": place, "description": _PARAMETERS[name], "schema": {"type": "string"}}
-    if place == "path":
+def _parameter(name: str, place: str, *, must: bool = False) -> Json:
+    schema = {"type": _TYPES.get(name, "string")}
+    told: Json = {"name": name, "in": place, "description": _PARAMETERS[name], "schema": schema}
+    if must:
         told["required"] = True
     if name in _EXAMPLES:
         told["example"] = _EXAMPLES[name]
@@ -126,9 +141,15 @@ def _responses(each: Operation, schemas: Mapping[Any, Json]) -> Json:
     if each.answer is not None:
         good["content"] = {each.media_type: {"schema": schemas[each.answer]}}
     told = {str(each.status): good}
+    if each.events:
+        good["content"][EVENTS] = {"schema": schemas[each.answer]}
+        told["204"] = {"description": "The client has had the last event: there are no more."}
     if each.account:
         told["401"] = _NEEDS_ACCOUNT
-    for status in sorted(each.errors):
+    for failure in each.errors:
         content = {"application/json": {"schema": schemas[each.error]}}
-        told[str(status)] = {"description": _FAILURES[status], "content": content}
-    return told
+        status, what = (
+            (failure, _FAILURES[failure]) if isinstance(failure, int) else (failure.status, failure.summary())
+        )
+        told[str(status)] = {"description": what, "content": content}
+    return dict(sorted(told.items()))

@@ -7,6 +7,7 @@ from typing import Any
 IMAGE = "docker.io/library/ubuntu:24.04"
 REPOSITORY = "registry.example.org/team/images"
 REGISTRY, USER_NAME, PASSWORD = "quay.io", "ada", "secret"
+REQUEST_ID = "n3x7q0c2m5v8b1k4j6h9g0f2d3"
 
 _FILE = f"FROM {IMAGE}\nENV GREETING=hello\n"
 _ENVIRONMENT = "channels: [conda-forge, bioconda]\ndependencies: [samtools=1.17]\n"
@@ -61,6 +62,8 @@ FIRST_VERSION: Mapping[str, Mapping[str, Any]] = {
     "An image as it is": {"containerImage": IMAGE},
     "A container file, in base64": {"containerFile": _encoded(_FILE)},
 }
+
+CANCEL: Mapping[str, Mapping[str, Any]] = {"By the request that asked for the build": {"requestId": REQUEST_ID}}
 
 INSPECT: Mapping[str, Mapping[str, Any]] = {"An image": {"containerImage": IMAGE}}
 

@@ -8,13 +8,15 @@ from msgspec import Struct
 from gateway.handlers.errors import ErrorBody
 from gateway.handlers.metrics import MetricAnswer
 from gateway.openapi import examples
-from swell.api.builds import BuildRecord, BuildStatus, ContainerStatus
+from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
+from swell.errors import BuildEnded, NotYours, SwellError
 
 Examples = Mapping[str, Mapping[str, Any]]
 
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
+IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
 _REGISTRIES = (400, 403, 404, 413, 502, 503, 504)  # what may go wrong where a registry must be asked
 _SUBMIT = (*_REGISTRIES, 401, 429, 501)
 
@@ -22,8 +24,9 @@ _SUBMIT = (*_REGISTRIES, 401, 429, 501)
 class Operation(Struct, frozen=True, kw_only=True):
     """*path* with its `{parameters}`; the types are those of JSON bodies. *examples* are bodies by their summary.
 
-    An operation that needs an *account* answers 401 without a body to everybody else; *errors* are the other statuses
-    of failures, each with an *error* as its body.
+    Of the parameters in *query* those in *must* are needed. An answer may also come as *events*. An operation that
+    needs an *account* answers 401 without a body to everybody else; *errors* are the other statuses of failures, or the
+    failures where a status has several, each with an *error* as its body.
     """
 
     method: str
@@ -36,7 +39,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: Any = None
     examples: Examples = {}
     query: tuple[str, ...] = ()
-    errors: tuple[int, ...] = ()
+    must: tuple[str, ...] = ()
+    events: bool = False
+    errors: tuple[int | type[SwellError], ...] = ()
     error: Any = ErrorBody
     account: bool = False
     deprecated: bool = False
@@ -117,15 +122,25 @@ CONTAINERS = (
 )
 
 BUILDS = (
+    _get(
+        "/v1alpha1/builds",
+        "The builds of an image, newest first",
+        "builds",
+        BuildPage,
+        query=(IMAGE, CURSOR, LIMIT),
+        must=(IMAGE,),
+        errors=(400, 503),
+    ),
     _get("/v1alpha1/builds/{buildId}", "What a build was asked", "builds", BuildRecord, errors=(404, 503)),
     _get("/v1alpha1/builds/{buildId}/status", "How far a build is", "builds", BuildStatus, errors=(404, 503)),
     _get(
         "/v1alpha1/builds/{buildId}/logs",
-        "What a build said; while it runs, lines as they come",
+        "What a build said: all of it or, while it runs, what there is so far; as events, lines as they come",
         "builds",
         str,
         media_type="text/plain",
-        errors=(404, 503),
+        events=True,
+        errors=(400, 404, 503),
     ),
     _get(
         "/v1alpha1/builds/{buildId}/sif",
@@ -142,6 +157,15 @@ BUILDS = (
         str,
         media_type="text/plain",
         errors=(404, 503),
+    ),
+    _post(
+        "/v1alpha1/builds/{buildId}/cancel",
+        "Leave a build; when nobody else wants it, it is cancelled",
+        "builds",
+        Cancellation,
+        CancelRequest,
+        examples=examples.CANCEL,
+        errors=(400, 401, NotYours, 404, BuildEnded, 413, 429, 503),
     ),
 )
 

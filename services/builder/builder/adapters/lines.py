@@ -1,0 +1,124 @@
+"""The lines of a build on their way to whoever watches it: sent in order, in the background."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+
+from swell.log import log
+from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_subject
+
+TOGETHER = 0.05  # seconds; lines that come within are one message
+MESSAGE = 64 << 10  # bytes of lines in one message
+WAITING = 1 << 20  # bytes of lines that wait to be sent
+_PATIENCE = 2.0  # seconds; how long the queue may take for one message, and at the end for the last ones
+_TRY_AGAIN = 0.5
+
+
+class LineSender:
+    """Sends lines; a queue that is away costs the watchers some of them, never the build its time.
+
+    A flood waits for a queue that is there. Lines that wait for one that is away are kept up to `WAITING` bytes; their
+    numbers tell the watchers which are missing.
+    """
+
+    def __init__(self, build_id: str, attempt: int, stream: JetStreamContext) -> None:
+        self._build_id = build_id
+        self._attempt = attempt
+        self._stream = stream
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._first = 1  # the number of the first line that waits
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._away = False
+        self._sent = 0.0
+
+    def start(self) -> None:
+        """Begin; `close` ends it."""
+        self._sending = asyncio.create_task(self._send_all())
+
+    async def add(self, lines: bytes) -> None:
+        """Send *lines*, of which each has its line feed; waits while a queue that is there has enough to do."""
+        if self._size >= WAITING and not self._away:
+            self._room.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._room.wait()
+        self.append(lines)
+
+    def append(self, lines: bytes) -> None:
+        """Send *lines* too, without waiting for anybody."""
+        if self._size >= WAITING:
+            self._forget()
+        self._waiting.append(lines)
+        self._size += len(lines)
+        self._arrived.set()
+
+    async def close(self, *, complete: bool) -> None:
+        """Send what waits, and nothing any more; when *complete*, tell that the whole is kept now."""
+        self._closing.set()
+        self._arrived.set()
+        with suppress(TimeoutError, NatsError, JetStreamError):
+            async with asyncio.timeout(0 if self._away else _PATIENCE):
+                await self._sending
+                if complete:
+                    await self._publish(b"", {COMPLETE: "yes"})
+        self._sending.cancel()
+        await asyncio.gather(self._sending, return_exceptions=True)
+
+    async def _send_all(self) -> None:
+        while self._waiting or not self._closing.is_set():
+            self._arrived.clear()
+            if not self._waiting:
+                await self._arrived.wait()
+                continue
+            if (early := self._sent + TOGETHER - time.monotonic()) > 0 and self._size < MESSAGE:
+                await self._within(early)
+            await self._send_some()
+
+    async def _within(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    async def _send_some(self) -> None:
+        taken: list[bytes] = []
+        size = 0
+        while self._waiting and (not taken or size + len(self._waiting[0]) <= MESSAGE):
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1])
+        lines, first = b"".join(taken), self._first
+        self._first += lines.count(b"\n")
+        self._size -= size
+        self._room.set()
+        self._sent = time.monotonic()
+        while not await self._is_sent(lines, first):
+            await self._within(_TRY_AGAIN)
+
+    async def _is_sent(self, lines: bytes, first: int) -> bool:
+        try:
+            # The same message once more after an answer that was lost is the same message to the stream.
+            message_id = f"{self._build_id}:{self._attempt}:{first}"
+            await self._publish(lines, {FIRST_LINE: str(first), "Nats-Msg-Id": message_id})
+        except (NatsError, JetStreamError, TimeoutError) as error:
+            if not self._away:
+                log.warning("log lines not streamed for now", build_id=self._build_id, error=repr(error))
+            self._away = True
+            return self._closing.is_set()
+        self._away = False
+        return True
+
+    async def _publish(self, lines: bytes, headers: dict[str, str]) -> None:
+        headers |= {ATTEMPT: str(self._attempt)}
+        await self._stream.publish(log_subject(self._build_id), lines, timeout=_PATIENCE, headers=headers)
+
+    def _forget(self) -> None:
+        self._first += sum(lines.count(b"\n") for lines in self._waiting)
+        self._waiting.clear()
+        self._size = 0

@@ -1,0 +1,90 @@
+"""Cancelling a build: whoever asked for it leaves it, and the last one turns off the light."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from swell.api.builds import Cancellation
+from swell.errors import BuildEnded, NotFound, NotYours
+from swell.jobs.messages import BuildDone
+from swell.log import log
+from swell.store.builds import Builds, Left
+from swell.store.records import NO_ATTEMPT, BuildResult, Reason
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """Who leaves a build: one request, named by its id, which is as good as its token; all requests of a *user*; or
+    everybody, as the operator says."""
+
+    request_id: str = ""
+    user: str = ""
+    everybody: bool = False
+
+
+class News(Protocol):
+    async def unwanted(self, build_id: str) -> None:
+        """Tell the builder that has *build_id*; a word that gets lost is made up for by what is stored."""
+
+    async def ended(self, event: BuildDone) -> None: ...
+
+
+class Cancelling:
+    def __init__(self, builds: Builds, news: News, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._builds = builds
+        self._news = news
+        self._now = now
+
+    async def cancel(self, build_id: str, wish: Wish) -> Cancellation:
+        """Leave *build_id* to the others who want it; when there are none, it is cancelled.
+
+        Raises:
+            NotFound: there is no such build.
+            BuildEnded: too late.
+            NotYours: whoever wishes it has no part in the build.
+        """
+        result = self._taken_out()
+        left, others = await self._builds.cancel(
+            build_id, result, request_id=wish.request_id, user=wish.user, everybody=wish.everybody
+        )
+        match left:
+            case Left.UNKNOWN:
+                raise NotFound(f"no build {build_id}")
+            case Left.ENDED:
+                raise BuildEnded(f"the build {build_id} has ended already")
+            case Left.REFUSED:
+                raise NotYours(f"the build {build_id} was not asked for by this requestId, or by you")
+            case Left.ENDING:
+                await self._news.unwanted(build_id)
+            case Left.TAKEN_OUT:
+                await self._tell_end(build_id, result)
+        log.info("build left", build_id=build_id, left=left, others=others)
+        return Cancellation(id=build_id, cancelled=left is not Left.LEFT, others=others)
+
+    def _taken_out(self) -> BuildResult:
+        now = self._now()
+        return BuildResult(
+            succeeded=False,
+            exit_status=-1,
+            started=now,
+            finished=now,
+            reason=Reason.CANCELLED,
+            message="The build was cancelled before it began.",
+            attempt=NO_ATTEMPT,
+        )
+
+    async def _tell_end(self, build_id: str, result: BuildResult) -> None:
+        if build := await self._builds.get(build_id):
+            submission = build.submission
+            await self._news.ended(
+                BuildDone(
+                    id=build_id,
+                    target_image=submission.target_image,
+                    platform=submission.platform,
+                    organisation=submission.organisation,
+                    succeeded=False,
+                    finished=result.finished,
+                    begun=False,
+                )
+            )

@@ -1,0 +1,122 @@
+"""The line of builds, with several builders: nobody's hundreds are in front of anybody's one."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.adapters.keys import ApiKey, hash_of, new_key
+from gateway.keys import entry_of
+from swell.store import redis
+from swell.store.builds import RedisBuilds
+from swell.store.records import BuildResult
+from swell_embedded.ports import Ports
+from swell_embedded.probes import grpc_health
+from swell_embedded.program import Program
+from swell_embedded.stack import Stack
+from tests.e2e.client import Swell, client_of, encoded
+from tests.e2e.conftest import OpenStack
+from tests.e2e.environment import of_this_machine
+from tests.e2e.raw import submit
+from tests.e2e.upstreams import Upstreams, running
+
+ADA, BOB = new_key(), new_key()
+SHARE, ROOM = 2, 14
+
+
+@pytest.fixture(scope="module")
+async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Two builders that build two at a time each; a client may have two under way and a few behind them."""
+    home = tmp_path_factory.mktemp("fair")
+    keys = "".join(entry_of(ApiKey(hash=hash_of(key), user=user)) for key, user in ((ADA, "ada"), (BOB, "bob")))
+    (home / "keys.toml").write_text(keys)
+    told = {"BUILDS_AT_ONCE": str(SHARE), "BUILDS_WAITING": str(ROOM), "BUILD_CONCURRENCY": "2"}
+    async with new_stack(home / "stack", API_KEYS_FILE=str(home / "keys.toml"), **told) as opened:
+        port = Ports.free().builder
+        addresses = {"SWELL_LISTEN": f"127.0.0.1:{port}", "SWELL_WORKSPACE": str(home / "second")}
+        second = Program(
+            name="second",
+            command=(sys.executable, "-m", "builder"),
+            environment=of_this_machine() | opened.env | addresses | {"SWELL_BUILD_CONCURRENCY": "2"},
+            ready=grpc_health(port),
+        )
+        async with running(second, home):
+            yield opened
+
+
+@pytest.fixture(scope="module")
+async def swell(stack: Stack) -> AsyncIterator[Swell]:
+    async with client_of(stack.url) as client:
+        yield client
+
+
+def recipe(upstreams: Upstreams, name: str, seconds: float = 1) -> str:
+    return f"FROM {upstreams.image()}\nRUN echo {name} && sleep {seconds}\n"
+
+
+async def test_a_client_with_many_builds_lets_another_one_by(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """Ada has filled her line; Bob's build begins next. She is told where hers are, and gets them all, two at a time.
+    The gateway dies meanwhile, which makes no difference."""
+    hers = [
+        (await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(SHARE + ROOM)
+    ]
+    refused = await submit(swell, containerFile=encoded(recipe(upstreams, "one-more")), towerAccessToken=ADA)
+    assert (refused.status, refused.json["code"]) == (429, "TOOMANYREQUESTS")
+    assert int(refused.headers["Retry-After"]) > 0
+    positions = [(await swell.build_status(each)).get("queuePosition", 0) for each in hers]
+    assert positions[-1] > ROOM - 6
+    assert positions[SHARE:] == sorted(positions[SHARE:])
+    request = await swell.build(recipe(upstreams, f"ada{SHARE + ROOM - 1}"), towerAccessToken=ADA)
+    _, status = await swell.get(f"/v1alpha2/container/{request['requestId']}/status")
+    assert status["status"] == "BUILDING" and status["queuePosition"] > 0
+    _, record = await swell.get(f"/v1alpha1/builds/{hers[-1]}")
+    assert record["queuePosition"] > 0
+
+    bobs = (await swell.build(recipe(upstreams, "bob"), towerAccessToken=BOB))["buildId"]
+    assert (await swell.ended(bobs))["succeeded"]
+    left = [each for each in hers if (await swell.build_status(each))["status"] == "PENDING"]
+    assert len(left) > (SHARE + ROOM) // 2
+    stack.kill("gateway")
+    await stack.restart("gateway")
+    await asyncio.gather(*(swell.ended(each) for each in hers))
+
+    results = await results_of(stack, hers)
+    assert all(result.succeeded for result in results)
+    assert most_at_once(results) <= SHARE
+    by_start = [hers[results.index(result)] for result in sorted(results, key=lambda result: result.started)]
+    assert abs(by_start.index(hers[-1]) - len(hers)) <= SHARE  # first come, first served
+
+
+async def test_a_place_in_the_line_is_free_when_a_build_has_left_it(swell: Swell, upstreams: Upstreams) -> None:
+    """Whoever cleans up is let in again at once."""
+    told = [await swell.build(recipe(upstreams, f"full{n}", 30), towerAccessToken=BOB) for n in range(SHARE + ROOM)]
+    more = {"containerFile": encoded(recipe(upstreams, "another")), "towerAccessToken": BOB}
+    assert (await submit(swell, **more)).status == 429
+
+    for each in told[1:]:
+        status, _ = await swell.post(f"/v1alpha1/builds/{each['buildId']}/cancel", requestId=each["requestId"])
+        assert status == 200
+    answer = await submit(swell, **more)
+    assert answer.status == 200
+    for each in (told[0], answer.json):
+        await swell.post(f"/v1alpha1/builds/{each['buildId']}/cancel", requestId=each["requestId"])
+    await asyncio.gather(*(swell.ended(each["buildId"]) for each in (*told, answer.json)))
+
+
+async def results_of(stack: Stack, build_ids: list[str]) -> list[BuildResult]:
+    async with AsyncExitStack() as opened:
+        connection = await opened.enter_async_context(redis.connect(stack.env["SWELL_REDIS_URL"]))
+        found = [await RedisBuilds(connection).get(each) for each in build_ids]
+    return [build.result for build in found if build and build.result]
+
+
+def most_at_once(results: list[BuildResult]) -> int:
+    """How many were under way at the busiest moment."""
+    moments = [(each.started, 1) for each in results] + [(each.finished, -1) for each in results]
+    now = most = 0
+    for _, change in sorted(moments):
+        now += change
+        most = max(most, now)
+    return most

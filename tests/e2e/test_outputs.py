@@ -1,0 +1,84 @@
+"""What builds say that no log expects: it is survived, bounded and told, and no secret of ours is in it."""
+
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from swell_embedded.stack import Stack
+from tests.e2e.client import Swell, until
+from tests.e2e.upstreams import PASSWORD, USER, Upstreams
+from tests.e2e.watching import watching
+
+MEBIBYTE = 1 << 20
+LIMIT = 64 * MEBIBYTE
+
+
+def resident(pid: int) -> int:
+    """The most bytes of memory that a process has had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) << 10
+
+
+async def test_bytes_that_are_no_text_are_kept_and_shown_as_text(swell: Swell, upstreams: Upstreams) -> None:
+    """NUL, broken UTF-8 and carriage returns: the file has them as they came, a page can read the stream."""
+    step = r"printf 'nul \000 broken \377\376 half \303\n10%%\r100%%\n'"
+    build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
+    async with watching(swell, build_id) as watcher:
+        events = await watcher.end()
+
+    assert events[-1].name == "end"
+    assert b"nul \0 broken \xff\xfe half \xc3\n10%\r100%\n" in await swell.bytes(f"/v1alpha1/builds/{build_id}/logs")
+    assert "nul \ufffd broken \ufffd\ufffd half \ufffd" in watcher.lines
+    assert "10%\n100%" in watcher.lines
+
+
+async def test_a_line_of_ten_megabytes_is_kept_in_pieces(swell: Swell, upstreams: Upstreams) -> None:
+    step = f"head -c {10 * MEBIBYTE} /dev/zero | tr '\\0' y; echo; echo after"
+    build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
+    async with watching(swell, build_id) as watcher:
+        await watcher.end()
+
+    log = await swell.bytes(f"/v1alpha1/builds/{build_id}/logs")
+    assert log.count(b"y" * 100) >= 10 * MEBIBYTE // 100 - 700
+    assert max(map(len, log.splitlines())) == 16 << 10
+    assert "\n".join(watcher.lines) + "\n" == log.decode()
+
+
+@pytest.mark.timeout(300)
+async def test_a_log_of_a_gigabyte_is_bounded_and_says_so(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """Its beginning and its end are kept, the build goes on to its end, and memory stays where it was."""
+    step = f"head -c {1024 * MEBIBYTE} /dev/zero | tr '\\0' x; echo; echo the end $((20 + 1))"
+    build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
+
+    async def ended() -> bool:
+        return bool((await swell.build_status(build_id))["status"] == "COMPLETED")
+
+    await until(ended, seconds=200)
+    assert (await swell.build_status(build_id))["succeeded"]
+    log = await swell.bytes(f"/v1alpha1/builds/{build_id}/logs")
+    assert LIMIT < len(log) < LIMIT + MEBIBYTE
+    assert b"longer than the %d bytes that are kept" % LIMIT in log
+    found = re.search(rb"\((\d+) lines with (\d+) bytes are left out here\)", log)
+    assert found
+    assert int(found[2]) + len(log) == pytest.approx(1024 * MEBIBYTE, rel=0.01)
+    assert b"\nthe end 21\n" in log
+    assert resident(stack.pid("builder")) < 300 * MEBIBYTE
+
+
+async def test_credentials_of_the_builder_are_masked(swell: Swell, upstreams: Upstreams) -> None:
+    """In the words of the container file, in what its steps print, and inside base64, streamed as well as kept."""
+    coded = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    steps = [f"echo '{PASSWORD}'", f"echo '{coded}'", f"printf 'xx{PASSWORD}yy' | base64", f"printf '{coded}' | base64"]
+    lines = "".join(f"RUN {step}\n" for step in steps)
+    build_id = (await swell.build(f"FROM {upstreams.image()}\n{lines}"))["buildId"]
+    async with watching(swell, build_id) as watcher:
+        await watcher.end()
+
+    log = await swell.log(build_id)
+    assert watcher.text + "\n" == log
+    assert log.count("***") >= 6
+    for secret in (PASSWORD, coded, b64encode(f"xx{PASSWORD}yy".encode()).decode(), b64encode(coded.encode()).decode()):
+        assert secret not in log

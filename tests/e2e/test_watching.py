@@ -1,0 +1,119 @@
+"""Watching real builds: from the first line to the end, over gateways and builders that die."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swell_embedded.child import Child
+from swell_embedded.stack import Stack
+from tests.e2e.client import Swell, client_of, log_path
+from tests.e2e.conftest import OpenStack
+from tests.e2e.environment import gateway_beside
+from tests.e2e.upstreams import Upstreams
+from tests.e2e.watching import watching
+
+
+def talking(upstreams: Upstreams, lines: int, pause: float = 0.2) -> str:
+    """A container file whose step says numbered lines slowly; what it prints stands nowhere in the file."""
+    step = f'for n in $(seq {lines}); do echo "told $((n + 1000))"; sleep {pause}; done'
+    return f"FROM {upstreams.image()}\nRUN {step}\n"
+
+
+async def test_a_build_is_watched_to_its_end_and_no_further(swell: Swell, upstreams: Upstreams) -> None:
+    """Lines come while it runs, the last event says how it ended, and who has had that one is told that it was it."""
+    build_id = (await swell.build(talking(upstreams, 5)))["buildId"]
+    async with watching(swell, build_id) as watcher:
+        await watcher.sees("told 1001")
+        assert (await swell.build_status(build_id))["status"] == "PENDING"
+        events = await watcher.end()
+
+    assert events[-1].name == "end" and '"succeeded":true' in events[-1].data
+    assert [event.id for event in events[:-1]] == [f"1-{number}" for number in range(1, len(events))]
+    assert "\n".join(watcher.lines) + "\n" == await swell.log(build_id)
+    async with watching(swell, build_id) as again:
+        assert await again.end() == events
+    async with watching(swell, build_id, events[-1].id) as finished:
+        assert (finished.status, await finished.end()) == (204, [])
+
+
+async def test_the_reason_of_a_failure_is_in_the_end(swell: Swell, upstreams: Upstreams) -> None:
+    build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo watched && exit 7\n"))["buildId"]
+    async with watching(swell, build_id) as watcher:
+        end = (await watcher.end())[-1]
+
+    assert end.name == "end"
+    assert '"succeeded":false,"exitStatus":7' in end.data
+    assert '"reason":"recipe"' in end.data
+
+
+@pytest.fixture(scope="module")
+async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with new_stack(tmp_path_factory.mktemp("watched"), JOB_LEASE="PT2S") as opened:
+        yield opened
+
+
+async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """Its own was killed in the middle of a line of events; none is missing, none comes twice."""
+    url, program = gateway_beside(fragile, "other")
+    other = await Child.start(program, tmp_path)
+    try:
+        await other.ready()
+        async with client_of(fragile.url) as swell, client_of(url) as elsewhere:
+            build_id = (await swell.build(talking(upstreams, 20)))["buildId"]
+            async with watching(swell, build_id) as first:
+                await first.sees("told 1003")
+                fragile.kill("gateway")
+                before = await first.end()
+            assert before[-1].name == "message"
+            async with watching(elsewhere, build_id, first.last_id) as second:
+                after = await second.end()
+            whole = await elsewhere.log(build_id)
+    finally:
+        await other.stop()
+        await fragile.restart("gateway")
+
+    assert [event.id for event in [*before, *after[:-1]]] == [f"1-{n}" for n in range(1, len(before) + len(after))]
+    assert "\n".join([*first.lines, *second.lines]) + "\n" == whole
+    assert after[-1].name == "end"
+
+
+async def test_a_gateway_that_stops_lets_its_watchers_go_at_once(fragile: Stack, upstreams: Upstreams) -> None:
+    """It does not wait for builds to end, which may take long."""
+    async with client_of(fragile.url) as swell:
+        build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 20\n"))["buildId"]
+        async with watching(swell, build_id) as watcher:
+            await watcher.sees("63")
+            fragile.kill("gateway", signal.SIGTERM)
+            events = await watcher.end(5)
+        await fragile.restart("gateway")
+        assert events[-1].name == "message"
+        await swell.ended(build_id)
+
+
+async def test_a_builder_that_dies_is_told_as_a_restart(fragile: Stack, upstreams: Upstreams) -> None:
+    """The lines of the next attempt count from one; what is kept is that attempt's."""
+    async with client_of(fragile.url) as swell:
+        build_id = (await swell.build(talking(upstreams, 10)))["buildId"]
+        async with watching(swell, build_id) as watcher:
+            await watcher.sees("told 1002")
+            fragile.kill("builder")
+            await fragile.restart("builder")
+            events = await watcher.end()
+        log = await swell.log(build_id)
+
+    at = next(number for number, event in enumerate(events) if event.name == "restart")
+    assert events[at].data == '{"attempt":2}'
+    assert all(event.id.startswith("1-") for event in events[:at])
+    assert [event.id for event in events[at + 1 :]] == [*(f"2-{n}" for n in range(1, len(events) - at - 1)), "2-end"]
+    assert "\n".join(event.data for event in events[at + 1 : -1]) + "\n" == log
+    assert log.count("told 1010") == 1
+
+
+async def test_text_and_events_are_one_address(swell: Swell, upstreams: Upstreams) -> None:
+    """A cache on the way keeps them apart."""
+    build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo one address\n"))["buildId"]
+    await swell.ended(build_id)
+
+    assert (await swell.bytes(log_path(build_id))).startswith(b"STEP 1")

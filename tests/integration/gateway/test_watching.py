@@ -1,0 +1,222 @@
+"""A build's log as events, over HTTP: who is given them, how they end, and what becomes of who does not take them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from gateway.domain.events import Lines, Position
+from gateway.handlers import events
+from swell.http import listening
+from swell.serve import Address
+from swell.store.records import BuildResult
+from swell_embedded.ports import Ports
+from tests.integration.gateway.house import Client, House
+from tests.integration.gateway.test_app import building
+from tests.unit.gateway.conftest import ended
+from tests.unit.gateway.eventsource import parse
+
+EVENTS = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+async def client(house: House) -> AsyncIterator[Client]:
+    where = Address("127.0.0.1", Ports.free().gateway)
+    url = f"http://{where.host}:{where.port}"
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
+        listening(house.app(url), where, grace=1),
+    ):
+        yield Client(session, url)
+
+
+async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, house: House) -> None:
+    """Nothing on the way may keep or hold back any of it."""
+    build_id = (await building(client))["buildId"]
+    house.feeds.told[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
+    house.feeds.result = ended(succeeded=True)
+
+    answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", **EVENTS)
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["vary"] == "Accept"
+    first, last = parse(answer.body)
+    assert (first.id, first.data, last.name) == ("1-1", "STEP 1: größe", "end")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/plain", "text/*", "text/event-stream;q=0", ""])
+async def test_everybody_else_is_given_text(client: Client, house: House, accept: str) -> None:
+    """A wildcard is what tools send that want a file."""
+    build_id = (await building(client))["buildId"]
+    house.logs.more.release()
+    house.logs.more.release()
+
+    answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", Accept=accept)
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.body.decode() == "STEP 1: größe\nSTEP 2\n"
+
+
+async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, house: House) -> None:
+    """204 is what the specification of events has for that."""
+    build_id = (await building(client))["buildId"]
+    await house.builds.finish(build_id, ended(succeeded=True))
+    path = f"/v1alpha1/builds/{build_id}/logs"
+    (end,) = parse((await client.ask("GET", path, **EVENTS)).body)
+
+    answer = await client.ask("GET", path, **EVENTS, **{"Last-Event-ID": end.id})
+
+    assert (answer.status, answer.body) == (204, b"")
+
+
+async def test_an_id_that_no_event_has_is_refused(client: Client) -> None:
+    build_id = (await building(client))["buildId"]
+
+    answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", **EVENTS, **{"Last-Event-ID": "17"})
+
+    assert (answer.status, answer.json["code"]) == (400, "BAD_REQUEST")
+
+
+async def test_an_unknown_build_has_no_events(client: Client) -> None:
+    assert (await client.ask("GET", "/v1alpha1/builds/bd-0_1/logs", **EVENTS)).status == 404
+
+
+async def test_head_does_not_wait_for_the_end(client: Client, house: House) -> None:
+    build_id = (await building(client))["buildId"]
+    house.logs.more.release()
+    house.logs.more.release()
+
+    assert (await client.ask("HEAD", f"/v1alpha1/builds/{build_id}/logs", **EVENTS)).status == 200
+
+
+class EndlessFeeds:
+    """A build that talks as fast as it is listened to; *left* is set when a watcher has gone."""
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.left = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, build_id: str, after: Position) -> AsyncIterator["EndlessFeeds"]:
+        try:
+            yield self
+        finally:
+            self.left.set()
+
+    result: BuildResult | None = None
+    is_whole = False
+
+    async def __aiter__(self) -> AsyncIterator[Lines | None]:
+        while True:
+            self.told += 1
+            yield Lines(1, self.told, b"x" * 50_000 + b"\n")
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def endless(house: House) -> EndlessFeeds:
+    house.feeds = EndlessFeeds()  # type: ignore[assignment]
+    return house.feeds  # type: ignore[return-value]
+
+
+async def test_a_watcher_that_takes_nothing_is_sent_away(
+    endless: EndlessFeeds, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is closed; until then, no more is made than fits into the sockets' buffers."""
+    monkeypatch.setattr(events, "SEND_WITHIN", 0.5)
+    build_id = (await building(client))["buildId"]
+    reader, writer = await connected(client, build_id)
+
+    async with asyncio.timeout(10):
+        await endless.left.wait()
+        told = endless.told
+        while await reader.read(1 << 20):
+            pass
+
+    assert told < 2000
+    writer.close()
+
+
+async def test_a_watcher_that_leaves_is_forgotten_at_once(endless: EndlessFeeds, client: Client) -> None:
+    build_id = (await building(client))["buildId"]
+    _, writer = await connected(client, build_id)
+    writer.transport.abort()
+
+    async with asyncio.timeout(5):
+        await endless.left.wait()
+
+
+async def connected(client: Client, build_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the events have begun, and nobody reads."""
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
+    writer.write(
+        f"GET /v1alpha1/builds/{build_id}/logs HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    )
+    assert b"200" in await reader.readline()
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        ({"requestId": "mine"}, {}, 200),
+        ({"requestId": "a0b1c2d3e4f5g6h7i8j9k0l1m2"}, {}, 403),
+        ({}, {}, 403),
+        (None, {}, 403),
+        ({"towerAccessToken": "nobodys"}, {}, 401),
+        ({"requestId": "mine"}, {"Authorization": "Basic b3BzOnB3"}, 401),
+        (b"{", {}, 400),
+        ({"requestId": [1, 2]}, {}, 400),
+    ],
+)
+async def test_a_build_is_cancelled_by_whom_it_belongs_to(
+    client: Client, house: House, body: object, headers: dict[str, str], status: int
+) -> None:
+    """The id of the request is known to nobody else; a wrong password is never looked over."""
+    told = await building(client)
+    if isinstance(body, dict) and body.get("requestId") == "mine":
+        body = {"requestId": told["requestId"]}
+
+    answer = await client.ask("POST", f"/v1alpha1/builds/{told['buildId']}/cancel", body, **headers)
+
+    assert answer.status == status, answer.body
+    if status == 200:
+        assert answer.json == {"id": told["buildId"], "cancelled": True, "others": 0}
+        again = await client.ask("POST", f"/v1alpha1/builds/{told['buildId']}/cancel", body)
+        assert (again.status, again.json["code"]) == (409, "CONFLICT")
+
+
+async def test_builds_are_listed_by_image_and_by_container(client: Client, house: House) -> None:
+    """Newest first, a page at a time; who asked for them is not told."""
+    for _ in range(3):
+        told = await building(client)
+        await house.builds.finish(told["buildId"], ended(succeeded=False))
+    container_id = told["buildId"].removeprefix("bd-").partition("_")[0]
+
+    first = (await client.get(f"/v1alpha1/builds?image={told['containerImage']}&limit=2")).json
+    second = (await client.get(f"/v1alpha1/builds?image={container_id}&limit=2&cursor={first['next']}")).json
+
+    numbers = [each["buildId"].rpartition("_")[2] for each in first["builds"] + second["builds"]]
+    assert numbers == ["3", "2", "1"]
+    assert "next" not in second
+    assert not {"userName", "userEmail", "userId", "requestIp", "client"} & first["builds"][0].keys()
+    assert (await client.get("/v1alpha1/builds?image=registry.example.com/other:1")).json == {"builds": []}
+
+
+@pytest.mark.parametrize("query", ["", "image=a&limit=0", "image=a&limit=101", "image=a b", "image=a&limit=x"])
+async def test_a_list_that_cannot_be_is_refused(client: Client, query: str) -> None:
+    assert (await client.get(f"/v1alpha1/builds?{query}")).status == 400
+
+
+async def test_a_cursor_that_no_page_had_is_refused(client: Client) -> None:
+    assert (await client.get("/v1alpha1/builds?image=c44968632f89dd6c&cursor=x")).status == 400

@@ -1,0 +1,141 @@
+"""A builder's logs and a gateway's feeds on one real NATS server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from builder.adapters.logs import BuildLogs
+from builder.domain.secrets import Masker
+from gateway.adapters.feeds import Feeds
+from gateway.adapters.logs import BuildLogs as KeptLogs
+from gateway.domain.events import Position
+from gateway.watch import Watching
+from swell.jobs.streams import Nats
+from swell.store.builds import MemoryBuilds
+from swell.store.objects import MemoryObjects
+from swell.store.records import BuildResult, Submission
+from tests.unit.gateway.conftest import NOON
+from tests.unit.gateway.eventsource import Event, parse
+
+LIMIT = 1 << 20
+
+
+class Ends:
+    """Ends of builds as a test tells them."""
+
+    def __init__(self, builds: MemoryBuilds) -> None:
+        self._builds = builds
+        self._told: dict[str, asyncio.Future[BuildResult]] = {}
+
+    async def result(self, build_id: str) -> BuildResult:
+        return await asyncio.shield(self._told.setdefault(build_id, asyncio.get_running_loop().create_future()))
+
+    async def end(self, build_id: str, result: BuildResult) -> None:
+        await self._builds.finish(build_id, result)
+        told = self._told.setdefault(build_id, asyncio.get_running_loop().create_future())
+        if not told.done():
+            told.set_result(result)
+
+
+class House:
+    """One builder and one gateway, with what is between them."""
+
+    def __init__(self, nats: Nats, folder: Path, masker: Callable[[], Masker] = Masker) -> None:
+        self.nats = nats
+        self.objects = MemoryObjects()
+        self.builds = MemoryBuilds()
+        self.ends = Ends(self.builds)
+        self.logs = BuildLogs(nats.stream, self.objects, folder, masker, LIMIT)
+
+    async def submit(self, number: int = 1) -> str:
+        submission = Submission(
+            container_id=f"{number:016x}",
+            target_image=f"registry.example.com/team/builds:{number:016x}",
+            containerfile="FROM alpine\n",
+            platform="linux/amd64",
+            created=NOON,
+        )
+        return (await self.builds.submit(submission))[0]
+
+    async def die(self, build_id: str, attempt: int, count: int, seen: Callable[[], Awaitable[None]]) -> None:
+        """An attempt that tells *count* lines, and whose builder dies when they are *seen*."""
+        with suppress(ConnectionError):
+            async with self.logs.open(build_id, attempt) as log:
+                for _ in range(count):
+                    await log.tell(b"in vain")
+                await seen()
+                raise ConnectionError
+
+    @asynccontextmanager
+    async def gateway(self, nats: Nats | None = None, **settings: float) -> AsyncIterator["Gateway"]:
+        """A gateway, one of perhaps several."""
+        nats = nats or self.nats
+        feeds = Feeds(nats, self.ends, **settings)  # type: ignore[arg-type]
+        try:
+            yield Gateway(Watching(self.builds, feeds, KeptLogs(self.objects, nats.stream)), feeds)
+        finally:
+            feeds.close()
+
+
+class Gateway:
+    def __init__(self, watching: Watching, feeds: Feeds) -> None:
+        self.watching = watching
+        self.feeds = feeds
+
+    async def watch(self, build_id: str, after: Position = Position()) -> "Screen":  # noqa: B008
+        """Somebody who watches; its first piece is there already, so that it is watching."""
+        told = await self.watching.watch(build_id, after)
+        assert told is not None
+        screen = Screen(told)
+        await screen.begun.wait()
+        return screen
+
+
+class Screen:
+    """What a watcher has seen."""
+
+    def __init__(self, told: AsyncIterator[bytes]) -> None:
+        self.stream = b""
+        self.begun = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read(told))
+
+    async def _read(self, told: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in told:
+                self.stream += piece
+                self.begun.set()
+                async with self._news:
+                    self._news.notify_all()
+        finally:
+            self.begun.set()
+
+    @property
+    def events(self) -> list[Event]:
+        return parse(self.stream)
+
+    @property
+    def lines(self) -> list[str]:
+        return [event.data for event in self.events if event.name == "message"]
+
+    async def sees(self, text: bytes, seconds: float = 20) -> None:
+        async with asyncio.timeout(seconds), self._news:
+            await self._news.wait_for(lambda: text in self.stream)
+
+    async def end(self, seconds: float = 30) -> list[Event]:
+        """All events, when there are no more."""
+        async with asyncio.timeout(seconds):
+            await self._reading
+        return self.events
+
+    async def leave(self) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+
+@pytest.fixture
+def house(nats: Nats, tmp_path: Path) -> House:
+    return House(nats, tmp_path)

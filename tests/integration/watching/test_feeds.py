@@ -1,0 +1,260 @@
+"""Watching builds over a real NATS server: many at once, from anywhere in the log, through whatever happens."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters import feeds as feeds_adapter
+from gateway.domain.events import HEARTBEAT, Position
+from swell.errors import Unavailable
+from swell.jobs.streams import Nats, connect
+from swell.store.logs import STREAM, log_subject
+from swell.store.records import BuildResult
+from swell_embedded.stack import open_backends
+from tests.integration.watching.conftest import House
+from tests.unit.gateway.conftest import NOON, ended
+
+OK = ended(succeeded=True)
+
+
+def in_attempt(attempt: int) -> BuildResult:
+    return BuildResult(
+        succeeded=True, exit_status=0, started=NOON, finished=NOON + timedelta(seconds=1), attempt=attempt
+    )
+
+
+async def test_a_line_is_seen_as_it_comes_and_the_stream_ends_with_the_build(house: House) -> None:
+    build_id = await house.submit()
+    async with house.gateway() as gateway:
+        async with house.logs.open(build_id) as log:
+            await log.tell(b"one")
+            screen = await gateway.watch(build_id)
+            await screen.sees(b"one")
+            await log.tell(b"two")
+            await screen.sees(b"two")
+        await house.ends.end(build_id, OK)
+
+        events = await screen.end()
+
+    assert [event.id for event in events] == ["1-1", "1-2", "1-end"]
+    assert events[-1].name == "end"
+
+
+async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(house: House) -> None:
+    """Early and late ones, those that come back, and those that come when all is over."""
+    build_id = await house.submit()
+    async with house.gateway() as gateway:
+        early = await gateway.watch(build_id)
+        async with house.logs.open(build_id) as log:
+            for number in range(1, 501):
+                await log.tell(b"line %d" % number)
+                if number % 100 == 0:
+                    await asyncio.sleep(0.06)  # another message
+            await early.sees(b"line 500\n")
+            late = await gateway.watch(build_id)
+            back = await gateway.watch(build_id, Position(1, 250))
+        await house.ends.end(build_id, OK)
+        afterwards = await gateway.watch(build_id)
+        again = await gateway.watch(build_id, Position(1, 250))
+        seen = [await each.end() for each in (early, late, back, afterwards, again)]
+
+    assert seen[0] == seen[1] == seen[3]
+    assert seen[2] == seen[4] == seen[0][250:]
+    assert [event.data for event in seen[0][:-1]] == [f"line {number}" for number in range(1, 501)]
+
+
+async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(house: House) -> None:
+    """The server does the same for one as for all of them; when they have gone, nothing is left."""
+    build_id = await house.submit()
+    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+        before = house.nats.client.stats["in_msgs"]
+        screens = await asyncio.gather(*(gateway.watch(build_id) for _ in range(1000)))
+        for number in range(20):
+            await log.tell(b"line %d" % number)
+            await asyncio.sleep(0.06)
+        await asyncio.gather(*(screen.sees(b"line 19") for screen in screens))
+
+        assert house.nats.client.stats["in_msgs"] - before < 200
+        assert (await house.nats.stream.stream_info(STREAM)).state.consumer_count == 0
+        assert len({screen.stream.partition(b"\n\n")[2] for screen in screens}) == 1
+        for screen in screens:
+            await screen.leave()
+        assert gateway.feeds._feeds == {}
+        assert gateway.feeds._watchers == 0
+
+
+async def test_watchers_are_bounded_in_all_and_for_one_build(house: House) -> None:
+    """The next one is told to come again, before anything is sent; a place that gets free is free."""
+    one, other = await house.submit(1), await house.submit(2)
+    async with house.gateway(most=3, most_of_one=2) as gateway:
+        first, second = [await gateway.watch(one) for _ in range(2)]
+        with pytest.raises(Unavailable, match="too many"):
+            await _first(gateway.watching, one)
+        third = await gateway.watch(other)
+        with pytest.raises(Unavailable, match="too many") as caught:
+            await _first(gateway.watching, other)
+        assert caught.value.retry_after
+        await first.leave()
+        fourth = await gateway.watch(other)
+        for screen in (second, third, fourth):
+            await screen.leave()
+
+
+async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has not seen is in the stream; it goes on from there, however late."""
+    monkeypatch.setattr(feeds_adapter, "CACHE", 100_000)
+    build_id = await house.submit()
+    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+        stuck = await gateway.watching.watch(build_id, Position())
+        assert stuck is not None
+        assert (await anext(stuck)).startswith(b"retry:")
+        quick = await gateway.watch(build_id)
+        for number in range(100):
+            await log.tell(b"%d " % number + b"w" * 10_000)
+        await log.tell(b"and no more")
+        await quick.sees(b"data: 99 w")
+        assert gateway.feeds._cache.currsize <= 100_000
+
+        got = b""
+        async with asyncio.timeout(20):
+            while b"data: 99 w" not in got:
+                got += await anext(stuck)
+        assert got.count(b"data: ") >= 100
+        await quick.leave()
+        await stuck.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_quiet_build_has_a_heartbeat(house: House) -> None:
+    build_id = await house.submit()
+    async with house.gateway(heartbeat=0.05) as gateway:
+        screen = await gateway.watch(build_id)
+        await screen.sees(HEARTBEAT)
+        await screen.leave()
+
+
+async def test_a_restart_of_the_build_is_told(house: House) -> None:
+    """The builder died; the lines of the next attempt count from one again."""
+    build_id = await house.submit()
+    async with house.gateway() as gateway:
+        screen = await gateway.watch(build_id)
+        await house.die(build_id, 1, 3, seen=lambda: screen.sees(b"1-3\n"))
+        async with house.logs.open(build_id, 2) as log:
+            await log.tell(b"again")
+        await house.ends.end(build_id, in_attempt(2))
+        events = await screen.end()
+
+    assert [(event.name, event.id) for event in events[3:]] == [
+        ("restart", "1-3"),
+        ("message", "2-1"),
+        ("end", "2-end"),
+    ]
+
+
+async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, backends: object) -> None:
+    """Without an end, which a browser takes for a reason to come again with the last id it has."""
+    build_id = await house.submit()
+    async with house.gateway() as first, house.gateway() as second, house.logs.open(build_id) as log:
+        screen = await first.watch(build_id)
+        await log.tell(b"one")
+        await screen.sees(b"1-1\n")
+        first.feeds.close()
+        events = await screen.end(5)
+        assert [event.name for event in events] == ["message"]
+        with pytest.raises(Unavailable):
+            await _first(first.watching, build_id)
+
+        await log.tell(b"two")
+        elsewhere = await second.watch(build_id, Position(1, 1))
+        await elsewhere.sees(b"two")
+        assert [event.id for event in elsewhere.events] == ["1-2"]
+        await elsewhere.leave()
+
+
+async def test_a_server_that_was_away_is_read_on_from_the_last_line(tmp_path: Path) -> None:
+    """Ten seconds without NATS: the watcher stays, misses nothing that was streamed, and is told the end."""
+    async with open_backends(tmp_path / "home", ("nats",), environment={}) as stack:
+        url = stack.env["SWELL_NATS_URL"]
+        async with connect(url, "builder") as builders, connect(url, "gateway") as gateways:
+            house = House(builders, tmp_path / "logs")
+            build_id = await house.submit()
+            async with house.gateway(gateways, heartbeat=0.5) as gateway:
+                screen = await gateway.watch(build_id)
+                async with house.logs.open(build_id) as log:
+                    await log.tell(b"before")
+                    await screen.sees(b"before")
+                    stack.kill("nats")
+                    await log.tell(b"meanwhile")
+                    await screen.sees(HEARTBEAT)
+                    await asyncio.sleep(10)
+                    await stack.restart("nats")
+                    await log.tell(b"after")
+                    await screen.sees(b"after", 30)
+                await house.ends.end(build_id, OK)
+                events = await screen.end()
+
+    assert [event.data for event in events[:-1]] == ["before", "meanwhile", "after"]
+    assert [event.id for event in events] == ["1-1", "1-2", "1-3", "1-end"]
+
+
+async def test_a_build_that_ends_while_the_server_is_away_ends_its_stream_with_all_lines(tmp_path: Path) -> None:
+    """The kept log has them."""
+    async with open_backends(tmp_path / "home", ("nats",), environment={}) as stack:
+        url = stack.env["SWELL_NATS_URL"]
+        async with connect(url, "builder") as builders, connect(url, "gateway") as gateways:
+            house = House(builders, tmp_path / "logs")
+            build_id = await house.submit()
+            async with house.gateway(gateways) as gateway:
+                screen = await gateway.watch(build_id)
+                async with house.logs.open(build_id) as log:
+                    await log.tell(b"before")
+                    await screen.sees(b"before")
+                    stack.kill("nats")
+                    for number in range(2, 10):
+                        await log.tell(b"line %d" % number)
+                await house.ends.end(build_id, OK)
+                events = await screen.end()
+
+    assert [event.id for event in events] == [*(f"1-{number}" for number in range(1, 10)), "1-end"]
+
+
+async def test_lines_that_the_stream_has_forgotten_are_told_as_a_gap(house: House) -> None:
+    build_id = await house.submit()
+    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+        await log.tell(b"one")
+        screen = await gateway.watch(build_id)
+        await screen.sees(b"one")
+        await house.nats.stream.purge_stream(STREAM, subject=log_subject(build_id))
+        await screen.leave()
+        await log.tell(b"two")
+        late = await gateway.watch(build_id)
+        await late.sees(b"two")
+        await late.leave()
+
+    assert [(event.name, event.data) for event in late.events] == [
+        ("gap", '{"attempt":1,"from":1,"to":1}'),
+        ("message", "two"),
+    ]
+
+
+async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(house: House, nats: Nats) -> None:
+    """Its record has expired while it was watched."""
+    from swell.errors import BuildFailed
+
+    class Gone:
+        async def result(self, build_id: str) -> BuildResult:
+            raise BuildFailed
+
+    build_id = await house.submit()
+    house.ends = Gone()  # type: ignore[assignment]
+    async with house.gateway() as gateway:
+        screen = await gateway.watch(build_id)
+        assert await screen.end() == []
+
+
+async def _first(watching: object, build_id: str) -> bytes:
+    told = await watching.watch(build_id, Position())  # type: ignore[attr-defined]
+    return bytes(await anext(told))

@@ -1,0 +1,171 @@
+"""The log that a builder writes: what is kept is what was streamed, bounded, and without the secrets that we know."""
+
+import asyncio
+import json
+import re
+import time
+from base64 import b64encode
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from builder.adapters.lines import _PATIENCE
+from builder.adapters.logs import END, read_secrets
+from builder.domain.output import Lines
+from builder.domain.secrets import MASK, Masker
+from swell.jobs.streams import Nats, connect
+from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, log_key, log_subject
+from swell_embedded.stack import open_backends
+from tests.integration.watching.conftest import LIMIT, House
+
+BUILD = "bd-c44968632f89dd6c_1"
+PASSWORD = b"correct horse battery staple"
+
+
+async def streamed(nats: Nats, build_id: str = BUILD) -> list[tuple[int, int, bytes]]:
+    """The attempt, the first line's number and the lines of each message; 0 and nothing where the log is complete."""
+    source = await nats.stream.subscribe(log_subject(build_id), ordered_consumer=True)
+    told: list[tuple[int, int, bytes]] = []
+    while (await nats.stream.stream_info(STREAM)).state.messages > len(told):
+        message = await source.next_msg(timeout=5)
+        headers = message.headers or {}
+        assert (COMPLETE in headers) == (not message.data)
+        told.append((int(headers[ATTEMPT]), int(headers.get(FIRST_LINE, 0)), message.data))
+    await source.unsubscribe()
+    return told
+
+
+async def kept(house: House, build_id: str = BUILD) -> bytes:
+    return await house.objects.get(log_key(build_id)) or b""
+
+
+async def test_what_is_kept_is_what_was_streamed_line_by_line(house: House) -> None:
+    """Every message tells its first line's number, so that a reader knows what it has."""
+    async with house.logs.open(BUILD) as log:
+        for number in range(1, 2001):
+            await log.tell(b"line %d" % number)
+
+    *messages, last = await streamed(house.nats)
+
+    assert last == (1, 0, b"")
+    assert b"".join(lines for *_, lines in messages) == await kept(house)
+    number = 1
+    for attempt, first, lines in messages:
+        assert (attempt, first) == (1, number)
+        number += lines.count(b"\n")
+    assert number == 2001
+
+
+async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(house: House) -> None:
+    """What is kept is the log of the one that came to an end; its lines count from one."""
+    await house.die(BUILD, 1, 3, seen=lambda: until_streamed(house.nats))
+    async with house.logs.open(BUILD, 2) as log:
+        await log.tell(b"second")
+
+    messages = await streamed(house.nats)
+    assert b"".join(lines for attempt, _, lines in messages if attempt == 1) == b"in vain\n" * 3
+    assert messages[-2:] == [(2, 1, b"second\n"), (2, 0, b"")]
+    assert await kept(house) == b"second\n"
+
+
+async def test_a_long_log_keeps_its_beginning_and_its_end(house: House) -> None:
+    """What went wrong stands at the end. The log says what is missing, and watchers see the same."""
+    line = b"x" * 99
+    async with house.logs.open(BUILD) as log:
+        for _ in range(5 * LIMIT // 100):
+            await log.tell(line)
+        await log.tell(b"the reason")
+
+    whole = await kept(house)
+    lines = whole.splitlines()
+    (left_out,) = [each for each in lines if b"left out here" in each]
+    count, size = (int(each) for each in re.findall(rb"\d+", left_out))
+    assert lines[-1] == b"the reason"
+    assert b"longer than the %d bytes that are kept" % LIMIT in whole
+    assert count + len(lines) - 2 == 5 * LIMIT // 100 + 1
+    assert size + len(whole) - 2 * 90 == pytest.approx(5 * LIMIT, rel=0.01)
+    assert len(whole) < LIMIT + END + 1000
+    assert b"".join(each for *_, each in await streamed(house.nats)) == whole
+
+
+async def test_a_line_of_ten_megabytes_is_kept_as_far_as_a_log_may_be(house: House) -> None:
+    lines = Lines()
+    async with house.logs.open(BUILD) as log:
+        for line in [*lines.feed(b"y" * (10 << 20)), *lines.feed(b"\nafter\n")]:
+            await log.tell(line)
+
+    whole = await kept(house)
+    assert len(whole) < LIMIT + END + 1000
+    assert whole.endswith(b"\nafter\n")
+    assert b"left out here" in whole
+
+
+@pytest.mark.parametrize("before", [0, (16 << 10) - 10, (16 << 10) - 1, 16 << 10])
+async def test_a_secret_is_neither_streamed_nor_kept_wherever_it_is_cut(
+    nats: Nats, tmp_path: Path, before: int
+) -> None:
+    """Long lines come in pieces."""
+    house = House(nats, tmp_path, lambda: Masker([PASSWORD]))
+    lines = Lines()
+    async with house.logs.open(BUILD) as log:
+        for line in lines.feed(b"z" * before + PASSWORD + b"!\n" + b64encode(b"{}" + PASSWORD) + b"\nend\n"):
+            await log.tell(line)
+
+    for whole in (await kept(house), b"".join(each for *_, each in await streamed(nats))):
+        joined = whole.replace(b"\n", b"")
+        assert PASSWORD not in joined
+        assert joined.startswith(b"z" * before + MASK + b"!")
+        assert joined.endswith(b"end")
+        assert b64encode(PASSWORD)[4:-4] not in joined
+
+
+async def test_a_line_that_may_go_on_is_shown_after_a_moment(house: House) -> None:
+    """A step that prints an address and then works for an hour is not silent."""
+    build_id, address = await house.submit(), b"https://packages.example.org/" + b"a" * 60
+    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+        screen = await gateway.watch(build_id)
+        await log.tell(address)
+        await screen.sees(address, 5)
+        await screen.leave()
+
+    assert await kept(house, build_id) == address + b"\n"
+
+
+async def test_the_secrets_are_those_of_the_auth_files_as_they_are_now(tmp_path: Path) -> None:
+    """The operator changes a password; the next build knows."""
+    path = tmp_path / "auth.json"
+    assert read_secrets(None, path).mask(b"s3cret") == b"s3cret"
+    path.write_text(json.dumps({"auths": {"quay.io": {"auth": b64encode(b"ada:s3cret").decode()}}}))
+
+    assert read_secrets(None, path).mask(b"it is s3cret") == b"it is " + MASK
+
+
+async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(tmp_path: Path) -> None:
+    """Watchers lose what does not fit into memory meanwhile; the numbers tell which lines those are."""
+    async with AsyncExitStack() as opened:
+        stack = await opened.enter_async_context(open_backends(tmp_path / "home", ("nats",), environment={}))
+        nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "test"))
+        house = House(nats, tmp_path / "logs")
+        async with house.logs.open(BUILD) as log:
+            await log.tell(b"before")
+            await until_streamed(nats)
+            stack.kill("nats")
+            started = time.monotonic()
+            for _ in range(LIMIT // 50_000):
+                await log.tell(b"- " * 25_000)
+            assert time.monotonic() - started < 2 * _PATIENCE
+            await stack.restart("nats")
+            await log.tell(b"after")
+
+        whole = await kept(house)
+        assert whole.count(b"- \n") == LIMIT // 50_000
+        assert whole.endswith(b"\nafter\n")
+        for _, first, lines in await streamed(nats):
+            assert whole.split(b"\n")[first - 1 :][: lines.count(b"\n")] == lines.split(b"\n")[:-1]
+
+
+async def until_streamed(nats: Nats) -> None:
+    async with asyncio.timeout(10):
+        while not (await nats.stream.stream_info(STREAM)).state.messages:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -1,0 +1,100 @@
+"""Cancelling: who may, what becomes of the build, and who is told."""
+
+import pytest
+
+from gateway.cancel import Cancelling, Wish
+from swell.errors import BuildEnded, NotFound, NotYours
+from swell.jobs.messages import BuildDone
+from swell.store.builds import MemoryBuilds
+from swell.store.records import NO_ATTEMPT, Reason, Submission
+from tests.unit.gateway.conftest import NOON, ended
+
+BUILD = "bd-c44968632f89dd6c_1"
+MINE = Wish(request_id="r1")
+
+
+class HeardNews:
+    def __init__(self) -> None:
+        self.heard: list[BuildDone | str] = []
+
+    async def unwanted(self, build_id: str) -> None:
+        self.heard.append(build_id)
+
+    async def ended(self, event: BuildDone) -> None:
+        self.heard.append(event)
+
+
+@pytest.fixture
+def news() -> HeardNews:
+    return HeardNews()
+
+
+@pytest.fixture
+async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancelling:
+    """One build waits; one request wants it."""
+    submission = Submission(
+        container_id="c44968632f89dd6c",
+        target_image="registry.example.com/team/builds:c44968632f89dd6c",
+        containerfile="FROM alpine\n",
+        platform="linux/amd64",
+        organisation="lab.example",
+        created=NOON,
+    )
+    await builds.submit(submission)
+    await builds.want(BUILD, "r1", "ada")
+    return Cancelling(builds, news, now=lambda: NOON)
+
+
+async def test_a_build_that_waits_ends_before_it_begins(
+    cancelling: Cancelling, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    """Whoever waits for it is told; nobody counts it."""
+    done = await cancelling.cancel(BUILD, MINE)
+
+    assert (done.cancelled, done.others) == (True, 0)
+    build = await builds.get(BUILD)
+    assert build and build.result
+    assert (build.result.succeeded, build.result.reason, build.result.attempt) == (False, Reason.CANCELLED, NO_ATTEMPT)
+    (event,) = news.heard
+    assert isinstance(event, BuildDone)
+    assert (event.id, event.begun, event.organisation) == (BUILD, False, "lab.example")
+
+
+async def test_a_build_under_way_is_ended_by_its_builder(
+    cancelling: Cancelling, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    await builds.begin(BUILD)
+
+    assert (await cancelling.cancel(BUILD, Wish(user="ada"))).cancelled
+    assert news.heard == [BUILD]
+    build = await builds.get(BUILD)
+    assert build and build.result is None
+
+
+async def test_a_build_that_others_want_goes_on(cancelling: Cancelling, builds: MemoryBuilds, news: HeardNews) -> None:
+    await builds.want(BUILD, "r2", "bob")
+
+    done = await cancelling.cancel(BUILD, MINE)
+
+    assert (done.cancelled, done.others) == (False, 1)
+    assert news.heard == []
+
+
+async def test_a_build_that_has_ended_stays_ended(cancelling: Cancelling, builds: MemoryBuilds) -> None:
+    await builds.finish(BUILD, ended(succeeded=True))
+
+    with pytest.raises(BuildEnded, match=BUILD):
+        await cancelling.cancel(BUILD, MINE)
+
+
+@pytest.mark.parametrize("wish", [Wish(), Wish(request_id="r2"), Wish(user="bob")])
+async def test_strangers_are_refused(cancelling: Cancelling, news: HeardNews, wish: Wish) -> None:
+    with pytest.raises(NotYours):
+        await cancelling.cancel(BUILD, wish)
+
+    assert news.heard == []
+
+
+async def test_an_unknown_build_is_not_found(cancelling: Cancelling) -> None:
+    with pytest.raises(NotFound, match="bd-0_1"):
+        await cancelling.cancel("bd-0_1", Wish(everybody=True))
