@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
+from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob
@@ -30,6 +31,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
 
     Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for.
+    `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish.
     """
 
     build_id: str
@@ -40,6 +42,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     environment: str | None = None
     files: Mapping[str, Path] = {}
     packages: PackageLayers | None = None
+    cache_repository: str | None = None
+    compression: BuildCompression | None = None
 
 
 class Engine(Protocol):
@@ -203,6 +207,8 @@ class Building:
                 environment=job.environment,
                 packages=job.packages,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
+                cache_repository=job.cache_repository,
+                compression=job.compression,
             )
             attempt = await self._builds.begin(job.id)
             if attempt > 1 and (digest := await self._again(job, attempt, told)):

@@ -222,6 +222,8 @@ class Provisioning:
             context=next(_digests(wanted.context), None),
             environment=wanted.environment,
             layers=tuple(_digests(*(config.layers or ()))) if config else (),
+            cache_repository=wanted.cache_repository,
+            compression=wanted.compression,
             organisation=caller.identity.organisation,
             created=self._now(),
         )
@@ -261,6 +263,8 @@ class Provisioning:
                 environment=submission.environment,
                 layers=submission.layers,
                 packages=submission.packages,
+                cache_repository=submission.cache_repository,
+                compression=submission.compression,
                 organisation=submission.organisation,
             )
         )

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
@@ -25,6 +26,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
     packages: PackageLayers | None = None
+    cache_repository: str | None = None
+    compression: BuildCompression | None = None
     organisation: str = ""
 
 

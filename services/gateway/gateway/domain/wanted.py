@@ -269,9 +269,14 @@ def _repository(request: ContainerRequest, places: Places) -> str:
 
 
 def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
+    """Ours for what everybody may be given, theirs for what they keep themselves; never one for the other.
+
+    An image in our repository is given to whoever asks for the same recipe, so it is not made of what a client put into
+    a cache of theirs.
+    """
     if places.is_custom(request.build_repository):
-        return request.cache_repository
-    return request.cache_repository or places.cache
+        return request.cache_repository if places.is_custom(request.cache_repository) else None
+    return places.cache
 
 
 def _text(name: str, encoded: str, limit: int) -> str:
