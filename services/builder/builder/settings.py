@@ -29,6 +29,8 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    """Registries on this machine's loopback (`host` or `host:port`) that builds may reach; nothing else there is."""
     base_cache_age: timedelta = timedelta(minutes=10)
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30

@@ -132,9 +132,9 @@ def _wait_for(address: str) -> None:
 @pytest.fixture(scope="session")
 def open_engine(registry: Registry) -> OpenEngine:
     def opened(workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
-        known = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
-        limit = {"build_timeout": timedelta(seconds=60)}
-        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | limit | settings)))
+        known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
+        known |= {"allowed_hosts": (registry.address,), "build_timeout": timedelta(seconds=60)}
+        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)))
 
     return opened
 

@@ -131,8 +131,9 @@ from builder.settings import EngineSettings
 
 async def tell(line): pass
 
-async def main(workspace, auth, recipe):
-    async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), pull_auth_file=Path(auth))) as engine:
+async def main(workspace, auth, registry, recipe):
+    settings = EngineSettings(workspace=Path(workspace), pull_auth_file=Path(auth), allowed_hosts=(registry,))
+    async with BuildahEngine.open(settings) as engine:
         await engine.build(json.decode(recipe, type=Recipe), tell)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -143,7 +144,8 @@ async def test_builds_die_with_a_killed_builder(
     open_engine: OpenEngine, base: str, registry: Registry, tmp_path: Path, asleep: int
 ) -> None:
     """kill -9 leaves no time to clean up: the kernel ends the processes, the next life removes the rest."""
-    arguments = [str(tmp_path), str(registry.auth_file), msgspec.json.encode(sleeping(base, asleep)).decode()]
+    files = str(tmp_path), str(registry.auth_file)
+    arguments = [*files, registry.address, msgspec.json.encode(sleeping(base, asleep)).decode()]
     service = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVICE, *arguments)
     try:
         await until(lambda: len(sleepers(asleep)) == 3, "three sleepers")

@@ -36,6 +36,7 @@ set -e
 for group in $CGROUPS; do echo 0 > "$group"; done
 mount --bind subids /etc/subuid
 mount --bind subids /etc/subgid
+if [ -s resolv.conf ] && [ -e /etc/resolv.conf ]; then mount --bind resolv.conf /etc/resolv.conf; fi
 aliases=/etc/containers/registries.conf.d
 if [ -d $aliases ]; then mount --bind no-aliases $aliases; fi
 if [ -e /dev/net/tun ]; then mount --bind tun /dev/net/tun; fi
@@ -58,7 +59,7 @@ class Room(Struct, frozen=True, kw_only=True):
     """One build's directory, `path`.
 
     Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
-    they are to the machine, `groups` the control groups they enter.
+    they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Room(Struct, frozen=True, kw_only=True):
     bases: Path
     user_id: int
     groups: tuple[Path, ...] = ()
+    network: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -97,6 +99,9 @@ class Room(Struct, frozen=True, kw_only=True):
         os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
         (self.path / "tun").chmod(0o666)
         (self.path / "subids").write_text(f"root:{self.user_id}:{USER_IDS}\n")
+        for name in ("netns", "network.log"):
+            (self.path / name).touch()
+            os.chown(self.path / name, self.user_id, self.user_id)
         _write_program(self.path / "bin/slirp4netns", _SLIRP)
         for name, content in files.items():
             (self.path / name).write_text(content)
