@@ -28,7 +28,7 @@ _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _RESOLVER = "10.0.2.3"  # slirp4netns(1)
 
 # The user namespace is the room's; so slirp4netns, which reads what the build sends, is an unprivileged user. Its
-# resolver is this machine's.
+# resolver is this machine's. As in a room, a shell waits for it, and dies with us.
 _SLIRP = f"""\
 exec 3>&1 > network.log 2>&1
 unshare --net={HERE}/netns true
@@ -43,7 +43,8 @@ mount --bind tun /dev/net/tun
 mount --rbind . {HERE}
 cd {HERE}
 ids="$_CONTAINERS_ROOTLESS_UID,0,65536"
-exec unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- sh -ec '{_SLIRP}'
+unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- sh -ec '{_SLIRP}' || exit $?
+exit 0
 """
 
 
@@ -67,12 +68,14 @@ async def open_network(room: Room, registries: Collection[Address]) -> AsyncIter
     command = ("sh", "-c", _ENTER)
     async with started(command, environment=room.environment(), directory=room.path) as process:
         assert process.stdout is not None  # noqa: S101  (piped by `started`)
+        ready = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_WITHIN):
                 ready = await process.stdout.read(1)
-        if not ready or not (inside := children(process.pid)):
+        slirps = [slirp for shell in children(process.pid) for slirp in children(shell)]
+        if not ready or not slirps:
             raise BuildFailure(Reason.ENGINE, f"A network for the build cannot be had: {_said(room)}.")
-        namespace = Path(f"/proc/{inside[0]}/root{HERE}/netns")
+        namespace = Path(f"/proc/{slirps[0]}/root{HERE}/netns")
         async with _forwarding(namespace, registries):
             yield namespace
 
