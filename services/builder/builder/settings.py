@@ -25,6 +25,7 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     build_timeout: timedelta = timedelta(minutes=15)
     build_memory: int = 4 << 30
     build_pids: int = 4096
+    build_disk: int = 64 << 30
     context_limit: int = 2 << 30
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None

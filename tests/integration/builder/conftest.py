@@ -47,6 +47,16 @@ class Registry:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.read(), answer.headers.get("Docker-Content-Digest", "")
 
+    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
+        return dict(json.loads(self.fetch(f"{repository}/manifests/{reference}")[0]))
+
+    def config(self, repository: str, reference: str) -> dict[str, Any]:
+        digest = self.manifest(repository, reference)["config"]["digest"]
+        return dict(json.loads(self.fetch(f"{repository}/blobs/{digest}")[0]))
+
+    def tags(self, repository: str) -> list[str]:
+        return list(json.loads(self.fetch(f"{repository}/tags/list")[0])["tags"])
+
     def last_layer(self, repository: str, digest: str) -> tarfile.TarFile:
         manifest = json.loads(self.fetch(f"{repository}/manifests/{digest}")[0])
         blob, _ = self.fetch(f"{repository}/blobs/{manifest['layers'][-1]['digest']}")

@@ -217,6 +217,8 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         ({"containerFile": FILE, "buildRepository": "quay.io"}, BadRequest, "buildRepository.*path"),
         ({"containerFile": FILE, "buildRepository": "quay.io/a/b:c"}, BadRequest, "buildRepository.*tag"),
         ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "buildRepository.*quay.io/A B"),
+        ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip can be 0 to 9"),
+        ({"containerFile": FILE, "buildCompression": {"mode": "zstd", "level": -1}}, BadRequest, "zstd.*0 to 22"),
         ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     PACKAGE = "package"
     MEMORY = "memory"
     TIMED_OUT = "timed-out"
+    PLATFORM = "platform"
     PUSH = "push"
     DISK = "disk"
     ENGINE = "engine"
@@ -49,8 +50,7 @@ class Reason(StrEnum):
     @property
     def is_users(self) -> bool:
         """Whether another container file or context could mend it."""
-        mendable = {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.PACKAGE, Reason.MEMORY, Reason.TIMED_OUT}
-        return self in mendable
+        return self not in {Reason.PUSH, Reason.DISK, Reason.ENGINE, Reason.GIVEN_UP}
 
 
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Self
 
@@ -17,14 +16,17 @@ from msgspec import structs
 
 from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
-from builder.adapters.context import add, unpack
+from builder.adapters.disk import bounded
+from builder.adapters.emulation import lacks
+from builder.adapters.making import Making, execute, say_nothing
 from builder.adapters.network import open_network, resolv_conf
-from builder.adapters.process import Tail, run
+from builder.adapters.process import Tail
 from builder.adapters.room import Room
 from builder.adapters.workspace import can_limit, clean, disk_trouble, finish, group_prefix, only_one
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
-from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push
+from builder.domain.emulation import runs_steps
+from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries
 from builder.settings import EngineSettings, Isolation
 from swell.errors import Unavailable
@@ -60,44 +62,22 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
+        if runs_steps(recipe.containerfile) and (lacking := lacks(recipe.platform)):
+            message = f"This builder cannot run steps for {recipe.platform}: there is no {lacking}."
+            raise BuildFailure(Reason.PLATFORM, message)
         names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
         registries = allowed_registries(self._settings.allowed_hosts, names)
         async with self._room(recipe.build_id, registries) as room:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
+            making = Making(settings=self._settings, room=room, recipe=recipe, tell=Tail(tell))
             try:
-                async with limit:
-                    return await self._build_in(room, recipe, Tail(tell))
+                async with limit, bounded(room.path, self._settings.build_disk):
+                    return await making.image(self._bases)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
                 message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
                 raise BuildFailure(Reason.TIMED_OUT, message) from error
-
-    async def _build_in(self, room: Room, recipe: Recipe, tell: Tail) -> Digest:
-        await finish(partial(self._prepare, room, recipe))
-        for image in base_images(recipe.containerfile):
-            await self._bases.fetch(room.bases, (image, recipe.platform), partial(self._pull, room, image, recipe))
-        command = buildah.build(recipe.platform, self._settings.isolation)
-        if status := await self._run(room, command, self._settings.pull_auth_file, tell):
-            raise diagnose_build(status, tell.lines)
-        tell.lines.clear()
-        command = buildah.push(room.read_digest("image-id"), recipe.target_image)
-        if status := await self._run(room, command, self._settings.push_auth_file, tell):
-            raise diagnose_push(status, tell.lines)
-        return room.read_digest("digest")
-
-    async def _pull(self, room: Room, image: str, recipe: Recipe) -> bool:
-        # Whatever goes wrong here goes wrong again in the build, which says so in the log.
-        command, auth = buildah.pull(image, recipe.platform), self._settings.pull_auth_file
-        return await self._run(room, command, auth, _say_nothing, bases_mode="rw") == 0
-
-    async def _run(
-        self, room: Room, command: Sequence[str], auth: Path | None, tell: Tell, bases_mode: str = "ro"
-    ) -> int:
-        with disk_trouble():
-            room.lend_credentials(auth)
-        environment = room.environment(bases_mode=bases_mode)
-        return await run(command, environment=environment, directory=room.path, tell=tell, network=room.network)
 
     @asynccontextmanager
     async def _room(self, build_id: str, registries: Sequence[Address] = ()) -> AsyncIterator[Room]:
@@ -132,34 +112,17 @@ class BuildahEngine:
         async with open_network(room, registries) as network:
             yield network
 
-    def _prepare(self, room: Room, recipe: Recipe) -> None:
-        context = room.work / "context"
-        with disk_trouble():
-            (room.path / "Containerfile").write_text(recipe.containerfile)
-            if recipe.context:
-                limit = self._settings.context_limit
-                unpack(recipe.context, context, limit=limit, owner=room.user_id)
-            if recipe.environment is not None:
-                add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
-            for name, path in recipe.files.items():
-                with path.open("rb") as source:
-                    add(context / name, source, owner=room.user_id)
-
     async def _prove(self) -> None:
         if missing := _missing(self._settings.isolation):
             raise Unavailable(f"builds cannot run here: there is no {' and no '.join(missing)}")
-        said = Tail(_say_nothing)
+        said = Tail(say_nothing)
         try:
             async with self._room("trial") as room:
-                status = await self._run(room, buildah.images(), None, said)
+                status = await execute(room, buildah.images(), b"{}", said)
         except (OSError, BuildFailure) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error
         if status:
             raise Unavailable(f"builds cannot run here: {b' '.join(said.lines).decode(errors='replace')}")
-
-
-async def _say_nothing(line: bytes) -> None:
-    """Tell nobody."""
 
 
 def _missing(isolation: Isolation) -> list[str]:

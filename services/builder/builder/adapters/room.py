@@ -108,11 +108,11 @@ class Room(Struct, frozen=True, kw_only=True):
         for directory in (self.work, self.work / "context"):
             os.chown(directory, self.user_id, self.user_id)
 
-    def lend_credentials(self, source: Path | None) -> None:
-        """Lay *source*, or no credentials at all, ready for the next command, which takes them away."""
+    def lend_credentials(self, content: bytes) -> None:
+        """Lay an auth file ready for the next command, which takes it away."""
         path = self.path / "auth.json"
         path.touch(mode=0o600)
-        path.write_bytes(source.read_bytes() if source else b'{"auths": {}}')
+        path.write_bytes(content)
         os.chown(path, self.user_id, self.user_id)
 
     def read_digest(self, name: str) -> Digest:

@@ -46,6 +46,11 @@ def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
     return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
 
 
+def is_cache_trouble(tail: Iterable[bytes]) -> bool:
+    """Whether `buildah build` failed of its cache alone: it can do without."""
+    return _last_error([line.decode(errors="replace") for line in tail]).startswith("failed pushing cache to ")
+
+
 def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
     """What `buildah push` failed of."""
     lines = [line.decode(errors="replace") for line in tail]

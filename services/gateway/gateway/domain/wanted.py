@@ -14,7 +14,9 @@ from gateway.domain.direct import NAME, Direct
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
 from swell.api.containers import (
+    MAX_LEVEL,
     BuildCompression,
+    CompressionMode,
     ContainerConfig,
     ContainerLayer,
     ContainerRequest,
@@ -251,8 +253,15 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest("format sif needs freeze")
     if request.scan_mode not in {None, ScanMode.NONE}:
         raise NotSupported("scanMode: this server does not scan images")
+    _check_compression(request.build_compression)
     if len(request.container_includes or ()) > MAX_INCLUDES:
         raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")
+
+
+def _check_compression(compression: BuildCompression | None) -> None:
+    mode = (compression and compression.mode) or CompressionMode.GZIP
+    if compression and compression.level is not None and not 0 <= compression.level <= MAX_LEVEL[mode]:
+        raise BadRequest(f"buildCompression.level of {mode} can be 0 to {MAX_LEVEL[mode]}, not {compression.level}")
 
 
 def _chosen(request: ContainerRequest, places: Places) -> str:
