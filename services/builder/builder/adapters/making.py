@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from builder.adapters import buildah
+from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
 from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
@@ -72,7 +72,7 @@ class Making(Struct, frozen=True, kw_only=True):
             self.tell.lines.clear()
             status = await self._build_with(None, again=True)
         if status:
-            raise diagnose_build(status, self.tell.lines)
+            raise diagnose_build(status, self.tell.lines, no_memory=cgroups.has_killed(self.room.groups))
 
     async def _build_with(self, cache: str | None, *, again: bool = False) -> int:
         command = buildah.build(self.recipe.platform, self.settings.isolation, cache=cache, again=again)

@@ -36,6 +36,7 @@ set -e
 for group in $CGROUPS; do echo 0 > "$group"; done
 mount --bind subids /etc/subuid
 mount --bind subids /etc/subgid
+mount --bind passwd /etc/passwd
 if [ -s resolv.conf ] && [ -e /etc/resolv.conf ]; then mount --bind resolv.conf /etc/resolv.conf; fi
 aliases=/etc/containers/registries.conf.d
 if [ -d $aliases ]; then mount --bind no-aliases $aliases; fi
@@ -94,7 +95,11 @@ class Room(Struct, frozen=True, kw_only=True):
     def furnish(self, files: Mapping[str, str]) -> None:
         """Put into the empty room what `ENTERED` needs, and *files*."""
         self.path.chmod(0o711)
-        for name in ("bases", "no-aliases", "bin", "work", "work/context"):
+        # Buildah's chroot isolation begins with next to no environment, and looks for its user's home and such places.
+        passwd = f"root:x:0:0::{HERE}/work:/bin/sh\nbuilds:x:{self.user_id}:{self.user_id}::{HERE}/work:/bin/sh\n"
+        (self.path / "passwd").write_text(passwd)
+        theirs = ("work", "work/context", *(f"{name}-{self.user_id}" for name in ("podman-run", "containers-user")))
+        for name in ("bases", "no-aliases", "bin", *theirs):
             (self.path / name).mkdir()
         os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
         (self.path / "tun").chmod(0o666)
@@ -105,8 +110,8 @@ class Room(Struct, frozen=True, kw_only=True):
         _write_program(self.path / "bin/slirp4netns", _SLIRP)
         for name, content in files.items():
             (self.path / name).write_text(content)
-        for directory in (self.work, self.work / "context"):
-            os.chown(directory, self.user_id, self.user_id)
+        for name in theirs:
+            os.chown(self.path / name, self.user_id, self.user_id)
 
     def lend_credentials(self, content: bytes) -> None:
         """Lay an auth file ready for the next command, which takes it away."""

@@ -29,13 +29,18 @@ _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|t
 _USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
 
 
-def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
-    """What `buildah build` failed of, from its exit *status* and the last lines it wrote."""
+def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = False) -> BuildFailure:
+    """What `buildah build` failed of, from its exit *status* and the last lines it wrote, and from what the kernel
+    says: that it has ended a process because there was *no_memory*."""
     lines = [line.decode(errors="replace") for line in tail]
     error = _last_error(lines)
     if _says(lines, "no space left on device"):
         return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
-    if step := _STEP.match(error):
+    step = _STEP.match(error)
+    if no_memory:
+        what = f"The step '{_short(step['step'])}'" if step else "A process of the engine"
+        return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
+    if step:
         return _diagnose_step(step["step"], int(step["status"]), lines)
     if _ENGINES.search(error):
         return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error)}.", status)
