@@ -17,7 +17,7 @@ from msgspec import structs
 from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
 from builder.adapters.disk import bounded
-from builder.adapters.emulation import lacks
+from builder.adapters.emulation import Emulators
 from builder.adapters.making import Making, execute, say_nothing
 from builder.adapters.network import open_network, resolv_conf
 from builder.adapters.process import Tail
@@ -41,6 +41,7 @@ class BuildahEngine:
         self._settings = settings
         self._bases = bases
         self._limited = limited
+        self._emulators = Emulators()
         self._has_networks = not _missing(Isolation.OCI)
 
     @classmethod
@@ -62,14 +63,13 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
-        if runs_steps(recipe.containerfile) and (lacking := lacks(recipe.platform)):
-            message = f"This builder cannot run steps for {recipe.platform}: there is no {lacking}."
-            raise BuildFailure(Reason.PLATFORM, message)
+        emulator = self._emulator(recipe)
         names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
         registries = allowed_registries(self._settings.allowed_hosts, names)
         async with self._room(recipe.build_id, registries) as room:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
-            making = Making(settings=self._settings, room=room, recipe=recipe, tell=Tail(tell))
+            entered = structs.replace(room, emulator=emulator)
+            making = Making(settings=self._settings, room=entered, recipe=recipe, tell=Tail(tell))
             try:
                 async with limit, bounded(room.path, self._settings.build_disk):
                     return await making.image(self._bases)
@@ -78,6 +78,14 @@ class BuildahEngine:
                     raise
                 message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
                 raise BuildFailure(Reason.TIMED_OUT, message) from error
+
+    def _emulator(self, recipe: Recipe) -> str:
+        registration = self._emulators.registration(recipe.platform)
+        if registration is None and runs_steps(recipe.containerfile):
+            lacking = self._emulators.lacking(recipe.platform)
+            message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
+            raise BuildFailure(Reason.PLATFORM, message)
+        return registration or ""
 
     @asynccontextmanager
     async def _room(self, build_id: str, registries: Sequence[Address] = ()) -> AsyncIterator[Room]:

@@ -49,8 +49,16 @@ if [ -d "$WORKSPACE" ]; then mount -t tmpfs -o size=4k,mode=0 tmpfs "$WORKSPACE"
 cd /tmp
 ids="$_CONTAINERS_ROOTLESS_UID,0,65536"
 unset CGROUPS BASES BASES_MODE WORKSPACE
+if [ "$EMULATOR" ]; then set -- sh -ec "$REGISTER" sh "$@"; fi
 unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- "$@" || exit $?
 exit 0
+"""
+# The user namespace has emulators of its own: nobody else's programs are run by them.
+_REGISTER = """\
+mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+printf %s "$EMULATOR" > /proc/sys/fs/binfmt_misc/register
+unset EMULATOR REGISTER
+exec "$@"
 """
 ENTERED = ("sh", "-c", _ENTER, "sh")
 AUTH_FILE = "/proc/self/fd/3"
@@ -60,7 +68,8 @@ class Room(Struct, frozen=True, kw_only=True):
     """One build's directory, `path`.
 
     Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
-    they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own.
+    they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own,
+    `emulator` what they register with binfmt_misc.
     """
 
     path: Path
@@ -69,6 +78,7 @@ class Room(Struct, frozen=True, kw_only=True):
     user_id: int
     groups: tuple[Path, ...] = ()
     network: Path | None = None
+    emulator: str = ""
 
     @property
     def work(self) -> Path:
@@ -85,6 +95,8 @@ class Room(Struct, frozen=True, kw_only=True):
             "WORKSPACE": str(self.workspace.resolve()),
             "BASES": str(self.bases.resolve()),
             "BASES_MODE": bases_mode,
+            "EMULATOR": self.emulator,
+            "REGISTER": _REGISTER,
             "CGROUPS": " ".join(str(group / "cgroup.procs") for group in self.groups),
             "_CONTAINERS_USERNS_CONFIGURED": "done",
             "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
