@@ -30,8 +30,10 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    """Registries on this machine's loopback (`host` or `host:port`) that builds may reach; nothing else there is."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """Registries, channels and the like that may be connected to although their address is private (`host` or
+    `host:port`). Builds reach nothing on this
+    machine's loopback but the registries that are named here."""
     base_cache_age: timedelta = timedelta(minutes=10)
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30
@@ -43,8 +45,6 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
 class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     """What the conda-direct engine must know beside that; sizes are bytes."""
 
-    allowed_hosts: frozenset[str] = frozenset()
-    """Where channels, base images and registries may be although the address is private: host, or host:port."""
     conda_channels_url: str = ""
     """Below this address are the channels that are named rather than given by one; else where rattler finds them."""
     conda_local_channels: Path | None = None

@@ -143,7 +143,7 @@ def _wait_for(address: str) -> None:
 def open_engine(registry: Registry) -> OpenEngine:
     def opened(workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
         known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
-        known |= {"allowed_hosts": (registry.address,), "build_timeout": timedelta(seconds=60)}
+        known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=60)}
         return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)))
 
     return opened

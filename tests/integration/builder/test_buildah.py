@@ -29,7 +29,7 @@ from builder.settings import EngineSettings
 async def tell(line): pass
 
 async def main(workspace, auth, registry, isolation, recipe):
-    told = {"pull_auth_file": Path(auth), "allowed_hosts": (registry,), "isolation": isolation}
+    told = {"pull_auth_file": Path(auth), "allowed_hosts": frozenset({registry}), "isolation": isolation}
     async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), **told)) as engine:
         await engine.build(json.decode(recipe, type=Recipe), tell)
 

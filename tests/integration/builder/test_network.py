@@ -112,7 +112,7 @@ async def test_a_registry_on_loopback_is_there_only_when_it_is_allowed(
     async with open_engine(tmp_path / "refusing") as engine:
         refused = await failure_of(engine, recipe(base, body))
         assert backend.asked == []
-    async with open_engine(tmp_path / "allowing", allowed_hosts=("127.0.0.1",)) as engine:
+    async with open_engine(tmp_path / "allowing", allowed_hosts=frozenset({"127.0.0.1"})) as engine:
         await failure_of(engine, recipe(base, body))
         await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
 
