@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.domain.failure import diagnose_build, diagnose_push, is_cache_trouble
+from builder.domain.failure import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from swell.store.records import Reason
 
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '
@@ -61,5 +61,7 @@ def test_who_was_killed_for_memory_is_told_so_whatever_it_looked_like() -> None:
 def test_a_cache_that_takes_nothing_is_told_from_a_build_that_fails() -> None:
     """Without it, the build can go on; what a step prints does not count."""
     lie = b"Error: failed pushing cache to {x}: denied"
-    assert is_cache_trouble([b"--> Pushing cache", lie])
-    assert not is_cache_trouble([lie, STEP + b"3"])
+    history = b"Error: committing: internal error: history lists 2 non-empty layers, but we have 3 layers on disk"
+    assert cache_trouble([b"--> Pushing cache", lie]) is CacheTrouble.REFUSED
+    assert cache_trouble([history]) is CacheTrouble.NO_HISTORY
+    assert cache_trouble([lie, STEP + b"3"]) is None

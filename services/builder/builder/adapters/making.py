@@ -19,7 +19,7 @@ from builder.build import Recipe, Tell
 from builder.domain.compression import Compression, choose
 from builder.domain.containerfile import base_images
 from builder.domain.credentials import with_repository
-from builder.domain.failure import BuildFailure, diagnose_build, diagnose_push, is_cache_trouble
+from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
 from swell.oci.digest import Digest
@@ -67,10 +67,12 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _build(self) -> None:
         cache = self.recipe.cache_repository
         status = await self._build_with(cache)
-        if status and cache and is_cache_trouble(self.tell.lines):
-            await self.tell(f"(the cache {cache} cannot be used; going on without it)".encode())
+        if status and cache and (trouble := cache_trouble(self.tell.lines)):
+            why = f"(the cache {cache} cannot be used: {trouble.value}; going on without it)"
+            await self.tell(why.encode())
             self.tell.lines.clear()
-            status = await self._build_with(None, again=True)
+            # Steps that have run are not run again, unless it is them that cannot be told apart.
+            status = await self._build_with(None, again=trouble is CacheTrouble.REFUSED)
         if status:
             raise diagnose_build(status, self.tell.lines, no_memory=cgroups.has_killed(self.room.groups))
 

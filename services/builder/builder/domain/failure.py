@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from enum import Enum
 
 from swell.errors import BuildFailed
 from swell.store.records import Reason
@@ -22,10 +23,16 @@ class BuildFailure(BuildFailed):
         self.exit_status = exit_status
 
 
+class CacheTrouble(Enum):
+    REFUSED = "the registry does not take it"
+    NO_HISTORY = "a base image does not tell its history, so its steps cannot be told apart"
+
+
 _ERROR = re.compile(r"^Error: (.*)$")
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
+_NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
 _USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
 
 
@@ -51,9 +58,12 @@ def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = Fals
     return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
 
 
-def is_cache_trouble(tail: Iterable[bytes]) -> bool:
-    """Whether `buildah build` failed of its cache alone: it can do without."""
-    return _last_error([line.decode(errors="replace") for line in tail]).startswith("failed pushing cache to ")
+def cache_trouble(tail: Iterable[bytes]) -> CacheTrouble | None:
+    """What `buildah build` failed of, if only because it had a cache."""
+    error = _last_error([line.decode(errors="replace") for line in tail])
+    if error.startswith("failed pushing cache to "):
+        return CacheTrouble.REFUSED
+    return CacheTrouble.NO_HISTORY if _NO_HISTORY.search(error) else None
 
 
 def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
