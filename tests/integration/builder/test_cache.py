@@ -1,7 +1,6 @@
 """Layer caches: what steps have made is kept in a registry for whoever names it, by what was done and not by whom."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from swell.store.records import Reason
 from .conftest import OpenEngine, Output, Registry
 from .test_engine import recipe
 
-SLOW = "RUN sleep 2 && echo made at $(date) with $((6 * 7))"
+SLOW = "RUN date > /slow && echo ran $((6 * 7))"  # what it says is worked out: only a step that runs can say it
 
 
 def cached(base: str, body: str, cache: str, made: str = "made:1") -> Recipe:
@@ -37,18 +36,16 @@ async def test_a_shared_prefix_runs_once(
 ) -> None:
     """Recipes that differ in their ends share what is before them, also with builders that have never met."""
     first, second, other = Output(), Output(), Output()
-    prefix = f"FROM {base}\n{SLOW} > /slow\n"
+    prefix = f"FROM {base}\n{SLOW}\n"
     async with open_engine(tmp_path / "one") as engine:
         await engine.build(cached(base, f"{prefix}RUN echo first > /end\n", cache, "first:1"), first)
     async with open_engine(tmp_path / "two") as engine:
-        began = time.monotonic()
         digest = await engine.build(cached(base, f"{prefix}RUN echo second > /end\n", cache, "second:1"), second)
-        took = time.monotonic() - began
         await engine.build(cached(base, f"{prefix}RUN true\n", f"{cache}-of-another", "other:1"), other)
 
-    assert "Pushing cache" in first.text and "Using cache" not in first.text
-    assert "Using cache" in second.text and took < 2
-    assert "Using cache" not in other.text
+    assert "ran 42" in first.text and "Using cache" not in first.text
+    assert "ran 42" not in second.text and "Using cache" in second.text
+    assert "ran 42" in other.text and "Using cache" not in other.text
     layers = [registry.manifest(name, "1")["layers"] for name in ("first", "second")]
     assert layers[0][-2] == layers[1][-2], "the slow step's layer is the same, to the byte"
     assert registry.last_layer("second", digest).extractfile("end").read() == b"second\n"  # type: ignore[union-attr]
