@@ -47,7 +47,10 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
 
 class Engine(Protocol):
-    """Makes and pushes images."""
+    """Makes and pushes images, within the limits of time, memory and disk that its settings tell.
+
+    However a build ends, nothing of it is left: no process, be it one that tried to escape, no file, no credentials.
+    """
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe*; the digest is that of the pushed manifest.

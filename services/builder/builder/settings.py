@@ -34,6 +34,8 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """Registries, channels and the like that may be connected to although their address is private (`host` or
     `host:port`). Builds reach nothing on this
     machine's loopback but the registries that are named here."""
+    denied_networks: tuple[str, ...] = ("169.254.0.0/16",)
+    """IPv4 networks that builds do not reach; link-local addresses are where clouds give credentials to machines."""
     base_cache_age: timedelta = timedelta(minutes=10)
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30

@@ -10,6 +10,7 @@ import pytest
 
 from builder.adapters.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from swell.errors import Unavailable
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
@@ -128,3 +129,31 @@ async def test_nothing_is_pushed_to_our_loopback(engine: BuildahEngine, base: st
         )
     assert caught.value.reason is Reason.PUSH
     assert backend.asked == []
+
+
+@pytest.mark.parametrize("backend", ["0.0.0.0"], indirect=True)
+async def test_denied_networks_are_reached_neither_by_steps_nor_by_the_engine(
+    open_engine: OpenEngine, base: str, tmp_path: Path, backend: Backend
+) -> None:
+    """The operator's own networks may be as private as the loopback; the world is reached as before."""
+    ours, output = outer_address(), Output()
+    url = f"http://{ours}:{backend.port}/x"
+    async with open_engine(tmp_path, denied_networks=(f"{ours}/32",)) as engine:
+        failure = await failure_of(engine, recipe(base, f"FROM {base}\nADD {url} /x\n"))
+        await engine.build(recipe(base, f"FROM {base}\nRUN wget -q -T 5 -O - {url} || echo refused\n"), output)
+    assert backend.asked == []
+    assert failure.reason is Reason.RECIPE
+    assert b"refused" in output
+
+
+async def test_a_clouds_credentials_are_not_to_be_had(engine: BuildahEngine, base: str) -> None:
+    """Machines in clouds are given theirs at a link-local address, by whoever asks from there."""
+    failure = await failure_of(engine, recipe(base, f"FROM {base}\nADD http://169.254.169.254/latest/meta-data /x\n"))
+    assert "no route to host" in str(failure)
+
+
+async def test_a_network_that_is_none_stops_the_builder(open_engine: OpenEngine, tmp_path: Path) -> None:
+    """Rather than to let builds go where they should not."""
+    with pytest.raises(Unavailable, match="10.0.0.1/8"):
+        async with open_engine(tmp_path, denied_networks=("10.0.0.1/8",)):
+            pytest.fail("it has started")

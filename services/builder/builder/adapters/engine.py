@@ -117,7 +117,7 @@ class BuildahEngine:
         if not self._has_networks:
             yield None
             return
-        async with open_network(room, registries) as network:
+        async with open_network(room, registries, self._settings.denied_networks) as network:
             yield network
 
     async def _prove(self) -> None:
