@@ -22,7 +22,7 @@ from builder.adapters.making import Making, execute, say_nothing
 from builder.adapters.network import open_network, resolv_conf
 from builder.adapters.process import Tail
 from builder.adapters.room import Room
-from builder.adapters.workspace import can_limit, clean, disk_trouble, finish, group_prefix, only_one
+from builder.adapters.workspace import can_limit, clean, disk_trouble, finish, group_prefix, leave, only_one
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.emulation import runs_steps
@@ -30,6 +30,7 @@ from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries
 from builder.settings import EngineSettings, Isolation
 from swell.errors import Unavailable
+from swell.log import log
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 
@@ -42,7 +43,9 @@ class BuildahEngine:
         self._bases = bases
         self._limited = limited
         self._emulators = Emulators()
-        self._has_networks = not _missing(Isolation.OCI)
+        self._has_networks = not _missing_for_networks()
+        if not self._has_networks:  # which chroot isolation can do without
+            log.warning("builds are on this machine's network", missing=_missing_for_networks())
 
     @classmethod
     @asynccontextmanager
@@ -105,8 +108,7 @@ class BuildahEngine:
                 async with self._network(room, registries) as network:
                     yield structs.replace(room, network=network)
             finally:
-                await finish(partial(shutil.rmtree, path, ignore_errors=True))
-                cgroups.remove(group)
+                await finish(partial(leave, path, group))
 
     def _configuration(self) -> dict[str, str]:
         files = buildah.configuration(self._settings.insecure_registries)
@@ -134,8 +136,14 @@ class BuildahEngine:
 
 
 def _missing(isolation: Isolation) -> list[str]:
-    programs = ["buildah", "setpriv", "unshare", "newuidmap"]
-    if isolation is Isolation.CHROOT:
-        return [program for program in programs if not shutil.which(program)]
-    needed = [program for program in (*programs, "runc", "slirp4netns") if not shutil.which(program)]
-    return needed if Path("/dev/net/tun").exists() else [*needed, "/dev/net/tun"]
+    missing = _not_here("buildah", "setpriv", "unshare", "newuidmap")
+    return missing if isolation is Isolation.CHROOT else [*missing, *_not_here("runc"), *_missing_for_networks()]
+
+
+def _missing_for_networks() -> list[str]:
+    device = [] if Path("/dev/net/tun").exists() else ["/dev/net/tun"]
+    return [*_not_here("slirp4netns", "nsenter"), *device]
+
+
+def _not_here(*programs: str) -> list[str]:
+    return [program for program in programs if not shutil.which(program)]

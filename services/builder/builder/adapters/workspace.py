@@ -78,6 +78,15 @@ def clean(workspace: Path) -> None:
         time.sleep(0.05)
 
 
+def leave(room: Path, group: str) -> None:
+    """Remove the directory *room* and the control groups *group*, when no process is in them any more."""
+    shutil.rmtree(room, ignore_errors=True)
+    # A process that has been waited for still counts for a moment.
+    give_up = time.monotonic() + _CLEAN_WITHIN
+    while not cgroups.remove(group) and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+
 def _is_clean(workspace: Path) -> bool:
     rooms = [_is_removed(room) for room in (workspace / "builds").iterdir()]
     return cgroups.remove(group_prefix(workspace) + "*") and all(rooms)
