@@ -154,7 +154,7 @@ class EngineContract:
             )
         assert len(set(digests)) == len(names)
         for name, output in zip(names, outputs, strict=True):
-            assert [other for other in names if other.encode() in output] == [name]
+            assert [other for other in names if other in output.text] == [name]
 
     async def test_a_line_without_end_comes_in_pieces(self, subject: Subject, tmp_path: Path) -> None:
         """Megabytes without a newline are no reason to hold megabytes."""
