@@ -32,8 +32,7 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     insecure_registries: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
     """Registries, channels and the like that may be connected to although their address is private (`host` or
-    `host:port`). Builds reach nothing on this
-    machine's loopback but the registries that are named here."""
+    `host:port`). Steps reach none of them on this machine's loopback, and the engine none but the registries."""
     denied_networks: tuple[str, ...] = ("169.254.0.0/16",)
     """IPv4 networks that builds do not reach; link-local addresses are where clouds give credentials to machines."""
     base_cache_age: timedelta = timedelta(minutes=10)

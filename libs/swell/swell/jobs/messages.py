@@ -45,8 +45,8 @@ class BuildJob(Job, frozen=True, kw_only=True):
 
     `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
     `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`. With
-    `packages` there is no container: they become layers, and *containerfile* only tells what was asked for. Steps may be
-    taken from and kept in `cache_repository`, in whose name it is; `compression` is how the layers are to be pushed.
+    `packages` there is no container: they become layers, and *containerfile* only tells what was asked for.
+    Steps may be taken from and kept in `cache_repository`; `compression` is how the layers are to be pushed.
     """
 
     subject: ClassVar[str] = "jobs.build"
