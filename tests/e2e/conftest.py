@@ -85,6 +85,13 @@ async def docker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dock
         pytest.skip(f"no Docker daemon can be started here: {error}")
 
 
+@pytest.fixture
+def images(upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository of a registry that is not ours, for whose credentials Swell and the tools of this machine know."""
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(upstreams.auth_file))
+    return f"{upstreams.basic}/acme/images"
+
+
 @pytest.fixture(params=[*PULLERS, "docker"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each of the four that people pull with; what it has pulled before does not count."""

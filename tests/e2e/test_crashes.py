@@ -1,6 +1,7 @@
 """Power cuts and kill -9: what was promised is kept, once, and nothing is left lying about."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -63,6 +64,34 @@ async def test_a_build_outlives_its_builder_and_has_one_end(
     assert ran.status == 0, ran.output
 
     assert await builds_told(fragile) == before + 1
+
+
+async def test_an_image_of_several_platforms_outlives_the_builder_that_waits_for_them(
+    fragile: Stack, swell: Swell, upstreams: Upstreams
+) -> None:
+    """It takes no place from the builds that it waits for: all places are taken when it is asked for. Whoever comes
+    next waits on, and there is one end of it."""
+    before = await builds_told(fragile)
+    busy = [
+        (await swell.build(f"FROM {upstreams.image()}\nRUN sleep 1 # {number}\n"))["buildId"]
+        for number in range(os.cpu_count() or 1)
+    ]
+    containerfile = f"FROM {upstreams.image('oci-index')}\nENV A=crash\n"
+    build_id = (await swell.build(containerfile, containerPlatform="linux/amd64,linux/arm64"))["buildId"]
+
+    async def waits() -> bool:
+        return "linux/amd64: bd-" in await swell.log(build_id)
+
+    await until(waits)
+    fragile.kill("builder")
+    await fragile.restart("builder")
+
+    assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
+    assert all([(await swell.ended(each))["succeeded"] for each in busy])
+    record = (await swell.get(f"/v1alpha1/builds/{build_id}"))[1]
+    assert record["digest"].startswith("sha256:")
+    assert len(record["buildChildIds"]["refs"]) == 2
+    assert await builds_told(fragile) == before + len(busy) + 3
 
 
 async def test_a_build_that_was_stored_and_not_published_is_published_by_whoever_comes_next(

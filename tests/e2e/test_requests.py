@@ -43,8 +43,9 @@ SHOWN = {'/some where/$x "y"', "told: --all $HOME", "MODE=base", *HOSTILE}
 
 TOOL = b"""#!/bin/sh
 case "$*" in
-*" -f /tmp/conda.yml")
-    mkdir -p /opt/conda/bin && cp /tmp/conda.yml /opt/conda/bin/samtools && chmod +x /opt/conda/bin/samtools
+*" -f "*/conda.yml)
+    for file; do :; done
+    mkdir -p /opt/conda/bin && cp $file /opt/conda/bin/samtools && chmod +x /opt/conda/bin/samtools
     echo "installed $((6 * 7))" ;;
 "env export"*) printf '@EXPLICIT\\nhttps://conda.example.org/samtools-1.17.conda\\n' ;;
 esac
@@ -54,13 +55,6 @@ LOCK = b"@EXPLICIT\nhttps://conda.example.org/samtools-1.17.conda\n"
 PASSWD = {"etc/passwd": b"root:x:0:0::/:/bin/sh\nmamba:x:1000:1000::/:/bin/sh\n", "etc/group": b"mamba:x:1000:\n"}
 
 SAMTOOLS = {"type": "CONDA", "entries": ["samtools=1.17"], "channels": ["conda-forge", "bioconda"]}
-
-
-@pytest.fixture
-def images(upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A repository of a registry that is not ours, for whose credentials Swell and the tools of this machine know."""
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(upstreams.auth_file))
-    return f"{upstreams.basic}/acme/images"
 
 
 @pytest.mark.parametrize("engine", ["skopeo"], indirect=True)
@@ -144,7 +138,7 @@ async def test_packages_are_installed_and_their_lock_file_is_kept(
 ) -> None:
     """The name tells what is inside; the lock file is for reading by machines, so it is not in the log."""
     image = await swell.submit(
-        packages=SAMTOOLS | {"condaOpts": await _tool_images(upstreams)},
+        packages=SAMTOOLS | {"condaOpts": await tool_images(upstreams)},
         containerConfig={"cmd": ["sh", "-c", "cat $(which samtools)"]},
     )
     build_id = image["buildId"]
@@ -359,9 +353,9 @@ def _login(upstreams: Upstreams) -> str:
     return f"Basic {auths[upstreams.basic]['auth']}"
 
 
-async def _tool_images(upstreams: Upstreams) -> dict[str, str]:
+async def tool_images(upstreams: Upstreams) -> dict[str, str]:
     """An image with the stand-in for micromamba, and the one that its work is copied into."""
-    users = archive(PASSWD)
+    users = archive(PASSWD | {"tmp/.keep": b""})
     tool = archive({"bin/micromamba": TOOL}, links={"usr/bin/env": "/bin/env"})
     env = ["PATH=/bin", "MAMBA_ROOT_PREFIX=/opt/conda", "MAMBA_USER=mamba"]
     return {

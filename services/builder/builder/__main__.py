@@ -1,23 +1,28 @@
 """Opens what the builder needs, and builds."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 from aiohttp import ClientSession
 
 from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
+from builder.adapters.ends import BuildEnds
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush
+from builder.adapters.sif import Sifs
+from builder.assemble import Assembling
 from builder.build import Building, Engines
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings
 from swell.jobs import streams
-from swell.jobs.consume import consume
-from swell.jobs.messages import BuildJob
+from swell.jobs.consume import consume, hear
+from swell.jobs.messages import BuildDone, BuildJob, IndexJob
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -31,6 +36,7 @@ from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.logs import BUCKET as LOGS
 
+INDEXES = 200  # at a time; they do nothing but wait for builds
 DRAIN = timedelta(seconds=5)  # for the builds under way when the service is stopped; the others begin again elsewhere
 
 
@@ -42,31 +48,31 @@ async def main(settings: Settings) -> None:
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        containers = await opened.enter_async_context(BuildahEngine.open(settings))
+        registry = RegistryPush(pusher(session, settings))
+        sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
+        containers = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session))
+        builds = RedisBuilds(state, settings.record_ttl)
+        ends = BuildEnds(builds)
+        await hear(nats, BuildDone, ends.heard)
         building = Building(
             Engines(containers, packages),
-            RedisBuilds(state, settings.record_ttl),
+            builds,
             RedisClaims(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs"),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
-            RegistryPush(pusher(session, settings)),
+            registry,
             StreamNews(nats.stream),
+            Assembling(ends, registry, settings.index_patience),
         )
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(
             answering(address(settings.listen), lambda server: add_SolverServicer_to_server(solver, server))
         )
-        await consume(
-            nats.stream,
-            "builder",
-            BuildJob,
-            building.build,
-            slots=settings.build_concurrency,
-            lease=settings.job_lease,
-            drain=DRAIN,
-            give_up=building.give_up,
-        )
+        take = partial(consume, nats.stream, lease=settings.job_lease, give_up=building.give_up)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(take("builder-index", IndexJob, building.build, slots=INDEXES))
+            tasks.create_task(take("builder", BuildJob, building.build, slots=settings.build_concurrency, drain=DRAIN))
 
 
 def pusher(session: ClientSession, settings: Settings) -> RegistryClient:

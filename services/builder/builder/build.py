@@ -13,7 +13,7 @@ from builder.domain.lock import LockCutter
 from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
-from swell.jobs.messages import BuildDone, BuildJob
+from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
 from swell.store.builds import Builds
@@ -30,7 +30,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty but for
     `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
 
-    Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for.
+    Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for. With
+    `sif` a SIF file is made of the image, and pushed instead of it.
     `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish.
     """
 
@@ -44,6 +45,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     packages: PackageLayers | None = None
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    sif: Definition | None = None
 
 
 class Engine(Protocol):
@@ -97,6 +99,11 @@ class Registry(Protocol):
         """The digest of *target_image*, if it is there; raises `BuildFailure` when the registry does not say."""
 
 
+class Assembly(Protocol):
+    async def make(self, wanted: Submission, told: Log) -> Digest:
+        """Push the index that *wanted* is, once its children are there; raises `BuildFailure`."""
+
+
 class Claims(Protocol):
     def hold(self, build_id: str) -> AbstractAsyncContextManager[None]:
         """Be the only one at *build_id* for the length of the block; raises `Unavailable` when somebody else is."""
@@ -118,6 +125,7 @@ class Building:
         contexts: Contexts,
         registry: Registry,
         news: News,
+        assembly: Assembly,
     ) -> None:
         self._engine = engine
         self._claims = claims
@@ -126,8 +134,9 @@ class Building:
         self._logs = logs
         self._contexts = contexts
         self._news = news
+        self._assembly = assembly
 
-    async def build(self, job: BuildJob, _delivery: int) -> None:
+    async def build(self, job: BuildJob | IndexJob, _delivery: int) -> None:
         """Do *job*, record how it ended and tell everybody; one that was given up and is asked for again is built anew.
 
         Raises:
@@ -137,7 +146,7 @@ class Building:
             result = await self._ended(job.id) or await self._begin(job)
         await self._tell(job.id, job, result)
 
-    async def _tell(self, build_id: str, what: BuildJob | Submission, result: BuildResult) -> None:
+    async def _tell(self, build_id: str, what: BuildJob | IndexJob | Submission, result: BuildResult) -> None:
         await self._news.tell(
             BuildDone(
                 id=build_id,
@@ -157,7 +166,7 @@ class Building:
             return None
         return known.result if known else None
 
-    async def _begin(self, job: BuildJob) -> BuildResult:
+    async def _begin(self, job: BuildJob | IndexJob) -> BuildResult:
         result = await self._builds.finish(job.id, await self._result(job))
         seconds = round(result.duration.total_seconds(), 3)
         log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
@@ -182,11 +191,12 @@ class Building:
         )
         await self._tell(build_id, build.submission, await self._builds.finish(build_id, result))
 
-    async def _result(self, job: BuildJob) -> BuildResult:
+    async def _result(self, job: BuildJob | IndexJob) -> BuildResult:
         started = datetime.now(UTC)
         async with self._logs.open(job.id) as told:
             try:
-                digest = await self._attempt(job, told)
+                made = self._assemble(job, told) if isinstance(job, IndexJob) else self._attempt(job, told)
+                digest = await made
             except BuildFailure as failure:
                 await told.tell(f"The build failed: {failure}".encode())
                 return BuildResult(
@@ -198,6 +208,11 @@ class Building:
                     message=str(failure),
                 )
         return BuildResult(succeeded=True, exit_status=0, started=started, finished=datetime.now(UTC), digest=digest)
+
+    async def _assemble(self, job: IndexJob, told: Log) -> Digest:
+        if (build := await self._builds.get(job.id)) is None:
+            raise BuildFailure(Reason.ENGINE, "Nothing is known any more of what was to be built.")
+        return await self._assembly.make(build.submission, told)
 
     async def _attempt(self, job: BuildJob, told: Log) -> Digest:
         async with AsyncExitStack() as fetched:
@@ -212,6 +227,7 @@ class Building:
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
                 cache_repository=job.cache_repository,
                 compression=job.compression,
+                sif=job.sif,
             )
             attempt = await self._builds.begin(job.id)
             if attempt > 1 and (digest := await self._again(job, attempt, told)):

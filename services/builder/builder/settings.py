@@ -27,6 +27,8 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     build_pids: int = 4096
     build_disk: int = 64 << 30
     context_limit: int = 2 << 30
+    sif_limit: int = 20 << 30
+    """What the files of an image may have together, before they are packed into a SIF file."""
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()
@@ -79,4 +81,6 @@ class Settings(CondaSettings, frozen=True, kw_only=True):
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
+    index_patience: timedelta = timedelta(hours=6)
+    """How long an image of several platforms waits for the builds of these, from its submission."""
     log_level: str = "INFO"

@@ -20,6 +20,7 @@ from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
 from gateway.domain.quota import Quotas, parse_quota
 from gateway.domain.wanted import Places
+from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
@@ -83,6 +84,7 @@ async def main(settings: Settings) -> None:
         app = create_app(
             provisioning,
             following,
+            Downloads(builds, images),
             revoking,
             inspecting,
             accounts,

@@ -5,6 +5,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from gateway.accounts import Accounts
+from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.builds import BuildsController
 from gateway.handlers.caller import Callers
@@ -29,6 +30,7 @@ from swell.errors import AccountRequired
 def create_app(
     provisioning: Provisioning,
     following: Following,
+    downloads: Downloads,
     revoking: Revoking,
     inspecting: Inspecting,
     accounts: Accounts,
@@ -44,6 +46,7 @@ def create_app(
     ready = {
         "provisioning": provisioning,
         "following": following,
+        "downloads": downloads,
         "revoking": revoking,
         "inspecting": inspecting,
         "accounts": accounts,

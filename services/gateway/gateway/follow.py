@@ -7,11 +7,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.grant import Grant
-from swell.api.builds import BuildRecord, BuildStatus, ContainerStatus, seconds
+from swell.api.builds import BuildRecord, BuildStatus, ChildBuild, ChildBuilds, ContainerStatus, seconds
 from swell.api.containers import ContainerRecord
 from swell.errors import NotFound
 from swell.store.builds import Builds
-from swell.store.records import Build
+from swell.store.records import Build, Submission
 
 
 class Resolved(Struct, frozen=True):
@@ -94,11 +94,12 @@ class Following:
             target_image=submission.target_image,
             start_time=submission.created,
             platform=submission.platform,
-            format="DOCKER",
+            format="SINGULARITY" if submission.sif else "DOCKER",
             offset_id="Z",
             duration=seconds(result.duration) if result else None,
             exit_status=result.exit_status if result else None,
             digest=result.digest if result else None,
+            build_child_ids=_children(submission),
         )
 
     async def build_status(self, build_id: str) -> BuildStatus:
@@ -128,3 +129,8 @@ class Following:
         if (build := await self._builds.get(build_id)) is None:
             raise NotFound(f"no build {build_id}")
         return build
+
+
+def _children(submission: Submission) -> ChildBuilds | None:
+    refs = tuple(ChildBuild(each.build_id, each.platform) for each in submission.children if each.build_id)
+    return ChildBuilds(refs) if submission.children else None

@@ -62,7 +62,7 @@ class Preparing:
         own = entrypoint_of(containerfile)
         if own is None:
             own = await self._entrypoint(base_image_of(containerfile), wanted.platform)
-        return replace(wanted, containerfile=frozen_file(containerfile, config, own, wanted.sif))
+        return replace(wanted, containerfile=frozen_file(containerfile, config, own, wanted.writes_definition))
 
     async def _entrypoint(self, image: str | None, platform: Platform) -> tuple[str, ...]:
         if image is None:

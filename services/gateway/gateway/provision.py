@@ -1,7 +1,7 @@
 """Answering a container request: a name that can be pulled at once, and the work behind it started."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -11,22 +11,23 @@ from msgspec.structs import replace
 
 from gateway.domain.answers import answer, legacy_answer, record
 from gateway.domain.build_id import container_id
+from gateway.domain.definition import translate
 from gateway.domain.direct import Direct
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
-from gateway.domain.naming import image_name
+from gateway.domain.naming import ORAS, image_name
 from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
-from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
+from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest, NameStrategy
 from swell.api.package_layers import PackageLayers
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, NotSupported, TooManyRequests
-from swell.jobs.messages import BuildJob
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, TooManyRequests
+from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
 from swell.store.builds import Builds
-from swell.store.records import Build, Submission
+from swell.store.records import Build, Child, Submission
 
 REAP_AFTER = timedelta(seconds=5)  # a submit publishes its job within this time, or its gateway is gone
 LOST_AFTER = timedelta(minutes=1)  # a build as old as this that has not ended must be in the queue
@@ -58,7 +59,7 @@ class Solver(Protocol):
 
 
 class Jobs(Protocol):
-    async def put(self, job: BuildJob) -> None: ...
+    async def put(self, job: BuildJob | IndexJob) -> None: ...
 
     async def has(self, build_id: str) -> bool:
         """Whether the job of *build_id* waits in the queue or is being done."""
@@ -113,15 +114,18 @@ class Provisioning:
             BadRequest: the message says what to change; nothing was started.
             TooManyRequests: a build is needed, and this caller has had too many.
         """
-        wanted = await self._preparing.prepare(await self._read(request, legacy=legacy))
+        asked = await self._read(request, legacy=legacy)
+        wanted = await self._preparing.prepare(asked)
+        parts = [await self._preparing.prepare(part) for part in asked.parts]
         if not wanted.dry_run:
-            await self._keep(wanted)
-        found = await self._serve(wanted) if wanted.image else await self._build(wanted, caller)
+            for part in parts or (wanted,):
+                await self._keep(part)
+        found = await self._serve(wanted) if wanted.image else await self._build(wanted, parts, caller)
         grant = self._grant(wanted, found, caller)
         kept = record(self._plan.authority, request, wanted, found.image, grant, new=found.cached is False)
         await self._requests.put(grant, kept)
-        if found.to_publish:
-            await self._publish(found.to_publish)
+        for build in found.to_publish:
+            await self._publish(build)
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
         return legacy_answer(made, grant) if legacy else made
 
@@ -154,9 +158,9 @@ class Provisioning:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
         return _Found(image=image, succeeded=True)
 
-    async def _build(self, wanted: Wanted, caller: Caller) -> "_Found":
+    async def _build(self, wanted: Wanted, parts: Sequence[Wanted], caller: Caller) -> "_Found":
         submission = self._submission(wanted, caller)
-        image = parse_reference(submission.target_image)
+        image = _image(submission)
         latest = await self._builds.latest(submission.target_image)
         running = latest is not None and latest.result is None
         if wanted.dry_run:
@@ -165,32 +169,48 @@ class Provisioning:
         if not running and await self._is_in_registry(image):
             known = latest.id if latest and latest.result and latest.result.succeeded else None
             return _Found(image=image, build_id=known, cached=True, succeeded=True)
-        if wanted.sif:
-            raise NotSupported("this server does not build SIF files yet; a dry run tells the name")
         if running and latest:
             return _Found(image=image, build_id=latest.id, cached=False)
-        return await self._start(wanted, submission, image, latest.id if latest else None, caller)
+        instead_of = latest.id if latest else None
+        if not parts:
+            return _found(image, [await self._start(wanted, submission, instead_of, caller)])
+        children = [await self._child(part, submission, caller) for part in parts]
+        submission = replace(submission, children=tuple(_as_child(child) for child in children))
+        return _found(image, [*children, await self._register(submission, instead_of)])
+
+    async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
+        """See that the image of one platform is there, or is built; it stands beside its *parent*."""
+        submission = self._submission(part, caller, beside=parent)
+        latest = await self._builds.latest(submission.target_image)
+        if latest and latest.result is None:
+            return _Started(submission=submission, build_id=latest.id)
+        if await self._is_in_registry(_image(submission)):
+            return _Started(submission=submission)
+        return await self._start(part, submission, latest.id if latest else None, caller)
 
     async def _start(
-        self, wanted: Wanted, submission: Submission, image: Reference, instead_of: str | None, caller: Caller
-    ) -> "_Found":
+        self, wanted: Wanted, submission: Submission, instead_of: str | None, caller: Caller
+    ) -> "_Started":
         """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
-        who, new = (caller.identity.user, caller.address), False
+        who, is_new = (caller.identity.user, caller.address), False
         try:
             await self._limits.take_build(*who)
         except TooManyRequests:
             latest = await self._builds.latest(submission.target_image)
             if latest is None or latest.result is not None:
                 raise
-            return _Found(image=image, build_id=latest.id, cached=False)  # somebody took the last one for this build
+            return _Started(submission=submission, build_id=latest.id)  # somebody took the last one for this build
         try:
-            submission = await self._solved(submission, wanted)
-            build_id, new = await self._builds.submit(submission, instead_of=instead_of)
+            started = await self._register(await self._solved(submission, wanted), instead_of)
+            is_new = started.is_new
         finally:
-            if not new:
+            if not is_new:
                 await self._limits.return_build(*who)
-        to_publish = Build(id=build_id, submission=submission) if new else None
-        return _Found(image=image, build_id=build_id, cached=False, to_publish=to_publish)
+        return started
+
+    async def _register(self, submission: Submission, instead_of: str | None) -> "_Started":
+        build_id, new = await self._builds.submit(submission, instead_of=instead_of)
+        return _Started(submission=submission, build_id=build_id, is_new=new)
 
     async def _solved(self, submission: Submission, wanted: Wanted) -> Submission:
         """*submission* with exactly the packages that it gets, so that its build finds the same as we did."""
@@ -201,30 +221,38 @@ class Provisioning:
         layers = PackageLayers(base_image=wanted.direct.base_image, lock=lock, config=config)
         return replace(submission, packages=layers)
 
-    def _submission(self, wanted: Wanted, caller: Caller) -> Submission:
+    def _submission(self, wanted: Wanted, caller: Caller, beside: Submission | None = None) -> Submission:
+        """What is to be built, as it is kept; the image of one platform of several goes *beside* that of all."""
         config = wanted.container_config if wanted.freeze else None
         name = container_id(
             containerfile=wanted.containerfile or "",
             conda_file=wanted.environment,
-            platform=str(wanted.platform),
+            platform=wanted.platform_names,
             repository=wanted.repository,
             context=wanted.context,
             config=config,
         )
+        if wanted.sif:
+            translate(wanted.containerfile or "")  # refuses what cannot be built
         target_image = image_name(
-            wanted.repository, name, strategy=wanted.strategy, sif=False, environment=wanted.environment
+            beside.target_image.rpartition(":")[0] if beside else wanted.repository,
+            name,
+            strategy=NameStrategy.TAG_PREFIX if beside else wanted.strategy,
+            sif=wanted.sif,
+            environment=wanted.environment,
         )
         return Submission(
             container_id=name,
             target_image=target_image,
             containerfile=wanted.containerfile or "",
-            platform=str(wanted.platform),
+            platform=wanted.platform_names,
             context=next(_digests(wanted.context), None),
             environment=wanted.environment,
             layers=tuple(_digests(*(config.layers or ()))) if config else (),
             cache_repository=wanted.cache_repository,
             compression=wanted.compression,
             organisation=caller.identity.organisation,
+            sif=wanted.sif,
             created=self._now(),
         )
 
@@ -240,7 +268,7 @@ class Provisioning:
         return Grant(
             token=new_token(),
             image=str(found.image),
-            platform=str(wanted.platform),
+            platform=wanted.platform_names,
             created=created,
             expires=created + self._plan.token_ttl,
             container_config=None if wanted.freeze else wanted.container_config,
@@ -252,22 +280,7 @@ class Provisioning:
         )
 
     async def _publish(self, build: Build) -> None:
-        submission = build.submission
-        await self._jobs.put(
-            BuildJob(
-                id=build.id,
-                target_image=submission.target_image,
-                containerfile=submission.containerfile,
-                platform=submission.platform,
-                context=submission.context,
-                environment=submission.environment,
-                layers=submission.layers,
-                packages=submission.packages,
-                cache_repository=submission.cache_repository,
-                compression=submission.compression,
-                organisation=submission.organisation,
-            )
-        )
+        await self._jobs.put(_job(build))
         await self._builds.published(build.id)
 
     async def reap(self) -> int:
@@ -291,6 +304,57 @@ def _digests(*layers: ContainerLayer | None) -> Iterator[Digest]:
             yield parse_digest(layer.gzip_digest)
 
 
+def _job(build: Build) -> BuildJob | IndexJob:
+    submission = build.submission
+    if submission.children:
+        return IndexJob(
+            id=build.id,
+            target_image=submission.target_image,
+            platform=submission.platform,
+            organisation=submission.organisation,
+        )
+    made = translate(submission.containerfile) if submission.sif else None
+    return BuildJob(
+        id=build.id,
+        target_image=submission.target_image,
+        containerfile=made.containerfile if made else submission.containerfile,
+        platform=submission.platform,
+        context=submission.context,
+        environment=submission.environment,
+        layers=submission.layers,
+        packages=submission.packages,
+        cache_repository=submission.cache_repository,
+        compression=submission.compression,
+        organisation=submission.organisation,
+        sif=made.definition if made else None,
+    )
+
+
+def _image(submission: Submission) -> Reference:
+    return parse_reference(submission.target_image.removeprefix(ORAS))
+
+
+class _Started(Struct, frozen=True, kw_only=True):
+    """A build that is under way, new or not; without an id its image is there already."""
+
+    submission: Submission
+    build_id: str | None = None
+    is_new: bool = False
+
+
+def _as_child(started: _Started) -> Child:
+    submission = started.submission
+    return Child(platform=submission.platform, target_image=submission.target_image, build_id=started.build_id)
+
+
+def _found(image: Reference, started: Sequence[_Started]) -> "_Found":
+    """The last of *started* makes *image*."""
+    new = tuple(
+        Build(id=each.build_id, submission=each.submission) for each in started if each.build_id and each.is_new
+    )
+    return _Found(image=image, build_id=started[-1].build_id, cached=False, to_publish=new)
+
+
 class _Found(Struct, frozen=True, kw_only=True):
     """What answers a request: an image that is there, or a build on its way."""
 
@@ -298,4 +362,4 @@ class _Found(Struct, frozen=True, kw_only=True):
     build_id: str | None = None
     cached: bool | None = None
     succeeded: bool | None = None
-    to_publish: Build | None = None
+    to_publish: tuple[Build, ...] = ()

@@ -23,7 +23,8 @@ class Counting:
         self._counters = counters
 
     async def build_done(self, event: BuildDone, _attempt: int) -> None:
-        await self._counters.add(of_build(event))
+        if use := of_build(event):
+            await self._counters.add(use)
 
     async def images_pulled(self, event: ImagesPulled, _attempt: int) -> None:
         await self._counters.add(of_pulls(event))
@@ -36,8 +37,13 @@ class Counting:
         return Usage(*await self._counters.of_all(table))
 
 
-def of_build(event: BuildDone) -> Use:
-    """A build counts when and because it has ended, well or not; one that was found in the cache never ends."""
+def of_build(event: BuildDone) -> Use | None:
+    """A build counts when and because it has ended, well or not; one that was found in the cache never ends.
+
+    An index of several platforms is no build: those of its platforms were.
+    """
+    if "," in event.platform:
+        return None
     day = event.finished.astimezone(UTC).date().isoformat()
     return Use(
         event_id=_id(event),

@@ -49,7 +49,7 @@ ANSWERS = {
     "nfwave container-token": STRANGER,
     "nfwave conda": BUILT,
     "nfwave conda-url": BUILT,
-    "nfwave conda-file-multi": LATER,
+    "nfwave conda-file-multi": BUILT,
     "nfwave bundle-dockerfile": BUILT,
     "nfwave container-bundle": SERVED,
     "nfwave full-config": STRANGER,
@@ -62,7 +62,7 @@ ANSWERS = {
 WITHOUT_TOKEN = {
     "cli inspect": SHOWN,
     "cli image-token-workspace": SERVED,
-    "cli conda-pixi-multi-freeze": LATER,
+    "cli conda-pixi-multi-freeze": LATER,  # it wants to be scanned
     "cli mirror": LATER,
     "nfwave container-token": SERVED,
     "nfwave full-config": LATER,  # it wants to be scanned

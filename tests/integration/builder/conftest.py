@@ -22,10 +22,11 @@ import bcrypt
 import pytest
 
 from builder.adapters.engine import BuildahEngine
+from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.settings import EngineSettings
 
-NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox")
+NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")
 READY_WITHIN = 10.0
 
 OpenEngine = Callable[..., AbstractAsyncContextManager[BuildahEngine]]
@@ -141,10 +142,12 @@ def _wait_for(address: str) -> None:
 
 @pytest.fixture(scope="session")
 def open_engine(registry: Registry) -> OpenEngine:
-    def opened(workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
+    def opened(
+        workspace: Path, *, sifs: Sifs | None = None, **settings: Any
+    ) -> AbstractAsyncContextManager[BuildahEngine]:
         known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
         known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=60)}
-        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)))
+        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)), sifs)
 
     return opened
 

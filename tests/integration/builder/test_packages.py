@@ -26,6 +26,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.store.blobs import Blobs
 from swell.store.builds import MemoryBuilds
 from swell.store.objects import MemoryObjects
+from swell.store.records import Submission
 
 from .conftest import Output, Registry, gzipped_tar
 
@@ -108,6 +109,13 @@ class NothingPushed:
         return None
 
 
+class NoAssembly:
+    """Nothing here is built for several platforms."""
+
+    async def make(self, wanted: Submission, told: object) -> Digest:
+        raise NotImplementedError
+
+
 class House:
     """A builder on a real engine and registry, with its neighbours in memory."""
 
@@ -117,7 +125,9 @@ class House:
         self.registry = registry
         self._news = LastNews()
         contexts = StoredContexts(self.blobs, folder)
-        self._building = Building(engine, MemoryBuilds(), NoRivals(), self.log, contexts, NothingPushed(), self._news)
+        self._building = Building(
+            engine, MemoryBuilds(), NoRivals(), self.log, contexts, NothingPushed(), self._news, NoAssembly()
+        )
 
     async def layer(self, name: str) -> ContainerLayer:
         """A layer, kept in the store, with a file that has its own name in it."""

@@ -15,6 +15,7 @@ from gateway.app import create_app
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.wanted import Places
+from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.caller import Callers, ClientAddress
 from gateway.handlers.registry import RegistryHandler
@@ -131,6 +132,7 @@ class House:
         return create_app(
             provisioning,
             following,
+            Downloads(self.builds, self.images),
             revoking,
             Inspecting(KnownInspections(), self),
             Accounts({}),

@@ -89,6 +89,13 @@ class NoNews:
         """Nobody listens."""
 
 
+class NoAssembly:
+    """Nothing here is built for several platforms."""
+
+    async def make(self, wanted: Submission, told: object) -> Digest:
+        raise NotImplementedError
+
+
 JOB = BuildJob(id="bd-1_1", target_image="r/x:1", containerfile="FROM a\n", platform="linux/amd64")
 FROZEN = BuildJob(
     id="bd-1_1",
@@ -110,7 +117,9 @@ async def result_of(
             return result
 
     results: list[BuildResult] = []
-    await Building(engine, Finished(), NoRivals(), logs, contexts or FewContexts(), Pushed(), NoNews()).build(job, 1)
+    await Building(
+        engine, Finished(), NoRivals(), logs, contexts or FewContexts(), Pushed(), NoNews(), NoAssembly()
+    ).build(job, 1)
     return results[0]
 
 
@@ -166,7 +175,9 @@ async def test_a_finished_push_is_not_repeated() -> None:
     await builds.begin(build_id)
 
     job = structs.replace(JOB, id=build_id)
-    await Building(engine, builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(MADE), NoNews()).build(job, 2)
+    await Building(engine, builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(MADE), NoNews(), NoAssembly()).build(
+        job, 2
+    )
 
     build = await builds.get(build_id)
     assert build
@@ -180,7 +191,9 @@ async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:
     build_id, _ = await builds.submit(SUBMISSION)
 
     job = structs.replace(JOB, id=build_id)
-    await Building(SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews()).build(job, 50)
+    await Building(
+        SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews(), NoAssembly()
+    ).build(job, 50)
 
     build = await builds.get(build_id)
     assert build
@@ -192,7 +205,9 @@ async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> N
     """Nobody waits for ever for what is among the dead letters; when it rises, the build gets another end."""
     builds = MemoryBuilds()
     build_id, _ = await builds.submit(SUBMISSION)
-    building = Building(SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews())
+    building = Building(
+        SayingEngine(), builds, NoRivals(), MemoryLogs(), FewContexts(), Pushed(), NoNews(), NoAssembly()
+    )
 
     await building.give_up(build_id, "cannot be read")
     given_up = await builds.get(build_id)

@@ -16,7 +16,7 @@ from gateway.pull import Location
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
-from swell.jobs.messages import BuildJob
+from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
@@ -98,12 +98,16 @@ class MemoryImages:
 class MemoryQueue:
     def __init__(self) -> None:
         self.jobs: list[BuildJob] = []
+        self.indexes: list[IndexJob] = []
 
     async def has(self, build_id: str) -> bool:
-        return any(job.id == build_id for job in self.jobs)
+        return any(job.id == build_id for job in (*self.jobs, *self.indexes))
 
-    async def put(self, job: BuildJob) -> None:
-        self.jobs.append(job)
+    async def put(self, job: BuildJob | IndexJob) -> None:
+        if isinstance(job, IndexJob):
+            self.indexes.append(job)
+        else:
+            self.jobs.append(job)
 
 
 class MemoryBlobs:

@@ -60,6 +60,14 @@ async def test_a_build_counts_on_the_day_it_ended(counting: Counting) -> None:
     assert counts == [4, 1, 5]
 
 
+async def test_an_index_is_no_build(counting: Counting) -> None:
+    """Those of its platforms are, each for its own architecture."""
+    for build_id, platform in (("a", "linux/amd64"), ("b", "linux/arm64"), ("c", "linux/amd64,linux/arm64")):
+        await counting.build_done(build(build_id, platform=platform), 1)
+
+    assert [await count(counting, Table(Metric.BUILDS, None, each)) for each in (None, "amd64", "arm64")] == [2, 1, 1]
+
+
 async def test_pulls_count_by_their_number(counting: Counting) -> None:
     await pulled(counting, pulls("a", 40), pulls("b", 2))
 

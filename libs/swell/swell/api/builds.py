@@ -14,8 +14,22 @@ def seconds(duration: timedelta) -> float:
     return round(duration.total_seconds(), 3)
 
 
+class ChildBuild(Struct, frozen=True):
+    """A build by its `id`; `value` is the platform that it is for."""
+
+    id: str
+    value: str
+
+
+class ChildBuilds(Struct, frozen=True):
+    refs: tuple[ChildBuild, ...]
+
+
 class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha1/builds/{buildId}`; the last three are there once the build has ended."""
+    """`GET /v1alpha1/builds/{buildId}`; `duration`, `exit_status` and `digest` are there once it has ended.
+
+    `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
+    """
 
     build_id: str
     docker_file: str
@@ -27,6 +41,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     duration: float | None = None
     exit_status: int | None = None
     digest: str | None = None
+    build_child_ids: ChildBuilds | None = None
 
 
 class BuildStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -40,6 +40,26 @@ class Job(Message, frozen=True, kw_only=True):
         return f"{self.subject}.{self.id}"
 
 
+POST_FILE = "singularity.post"
+"""The name of `Definition.post` in the context."""
+
+
+class Definition(Struct, frozen=True, omit_defaults=True):
+    """What an Apptainer definition file says beyond what a container file can: scripts, as they stand, and labels.
+
+    `text` is the whole of it, or of the container file that was sent instead. `post` is no part of the SIF file: a step
+    of the container file runs it, from the context, where it is when it is not empty.
+    """
+
+    text: str = ""
+    post: str = ""
+    environment: str = ""
+    runscript: str = ""
+    startscript: str = ""
+    help: str = ""
+    labels: dict[str, str] = {}
+
+
 class BuildJob(Job, frozen=True, kw_only=True):
     """Build *containerfile* and push the image as *target_image*; `id` is the build id.
 
@@ -60,6 +80,19 @@ class BuildJob(Job, frozen=True, kw_only=True):
     packages: PackageLayers | None = None
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    organisation: str = ""
+    sif: Definition | None = None
+    """Make a SIF file of the image; `target_image` then begins with `oras://`."""
+
+
+class IndexJob(Job, frozen=True, kw_only=True):
+    """Push an index as *target_image* once the images are there that the record of the build, `id`, names as its
+    children; *platform* names those of all, with commas."""
+
+    subject: ClassVar[str] = "jobs.index"
+
+    target_image: str
+    platform: str
     organisation: str = ""
 
 

@@ -10,6 +10,14 @@ from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
 
+class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The image of one platform of several: what makes it, or nothing when it was there already."""
+
+    platform: str
+    target_image: str
+    build_id: str | None = None
+
+
 class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A build as it was asked for. Written once by the gateway, before the job is published.
 
@@ -29,6 +37,10 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_repository: str | None = None
     compression: BuildCompression | None = None
     organisation: str = ""
+    sif: bool = False
+    """A SIF file is made of the image; `target_image` then begins with `oras://`."""
+    children: tuple[Child, ...] = ()
+    """What is built is an index of these, where there are several platforms."""
 
 
 class Reason(StrEnum):

@@ -90,6 +90,11 @@ def is_zstd_trouble(said: Iterable[bytes]) -> bool:
     return any(b"zstd compression is not supported for type" in line for line in said)
 
 
+def export(image_id: str) -> list[str]:
+    """Write what was built into `work/image`, an OCI layout, with its layers as plain tars."""
+    return [*_BUILDAH, *_OWN_STORE, "push", "--disable-compression", image_id, f"oci:{HERE}/work/image:image"]
+
+
 def pull(image: str, platform: str) -> list[str]:
     """Fetch a base image into the store that builds share, which must be writable."""
     command = ["pull", "--quiet", "--policy=always", "--retry=0", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]

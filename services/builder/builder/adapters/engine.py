@@ -22,6 +22,7 @@ from builder.adapters.making import Making, execute, say_nothing
 from builder.adapters.network import open_network, resolv_conf
 from builder.adapters.process import Tail
 from builder.adapters.room import Room
+from builder.adapters.sif import Sifs
 from builder.adapters.workspace import can_limit, clean, disk_trouble, finish, group_prefix, leave, only_one
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
@@ -38,8 +39,9 @@ from swell.store.records import Reason
 class BuildahEngine:
     """Builds with this machine's buildah, runc and slirp4netns; we are root, builds are not."""
 
-    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool) -> None:
+    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool, sifs: Sifs | None = None) -> None:
         self._settings = settings
+        self._sifs = sifs
         self._bases = bases
         self._limited = limited
         self._emulators = Emulators()
@@ -49,8 +51,9 @@ class BuildahEngine:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: EngineSettings) -> AsyncIterator[Self]:
-        """Take the workspace, clean up what a former life left there, and prove that builds can run.
+    async def open(cls, settings: EngineSettings, sifs: Sifs | None = None) -> AsyncIterator[Self]:
+        """Take the workspace, clean up what a former life left there, and prove that builds can run; *sifs* makes SIF
+        files of what was built.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -60,7 +63,7 @@ class BuildahEngine:
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with only_one(workspace):
             await finish(partial(clean, workspace))
-            engine = cls(settings, BaseImages(settings), limited=can_limit(workspace))
+            engine = cls(settings, BaseImages(settings), limited=can_limit(workspace), sifs=sifs)
             await engine._prove()
             yield engine
 
@@ -72,7 +75,7 @@ class BuildahEngine:
         async with self._room(recipe.build_id, registries) as room:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
             entered = structs.replace(room, emulator=emulator)
-            making = Making(settings=self._settings, room=entered, recipe=recipe, tell=Tail(tell))
+            making = Making(settings=self._settings, room=entered, recipe=recipe, tell=Tail(tell), sifs=self._sifs)
             try:
                 async with limit, bounded(room.path, self._settings.build_disk):
                     return await making.image(self._bases)

@@ -14,6 +14,7 @@ from builder.adapters.bases import BaseImages
 from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
 from builder.adapters.room import Room
+from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble, finish
 from builder.build import Recipe, Tell
 from builder.domain.compression import Compression, choose
@@ -22,6 +23,7 @@ from builder.domain.credentials import with_repository
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
+from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 
@@ -35,6 +37,7 @@ class Making(Struct, frozen=True, kw_only=True):
     room: Room
     recipe: Recipe
     tell: Tail
+    sifs: Sifs | None = None
 
     async def image(self, bases: BaseImages) -> Digest:
         """Build and push the recipe with what *bases* has already; the digest of the manifest."""
@@ -43,6 +46,8 @@ class Making(Struct, frozen=True, kw_only=True):
             await bases.fetch(self.room.bases, (image, self.recipe.platform), partial(self._pull, image))
         await self._build()
         self.tell.lines.clear()
+        if self.recipe.sif:
+            return await self._push_sif(self.room.read_digest("image-id"))
         await self._push(self.room.read_digest("image-id"))
         return self.room.read_digest("digest")
 
@@ -55,6 +60,8 @@ class Making(Struct, frozen=True, kw_only=True):
                 unpack(recipe.context, context, limit=self.settings.context_limit, owner=room.user_id)
             if recipe.environment is not None:
                 add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+            if recipe.sif and recipe.sif.post:
+                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=room.user_id)
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
                     add(context / name, source, owner=room.user_id)
@@ -95,6 +102,13 @@ class Making(Struct, frozen=True, kw_only=True):
             status = await self._push_with(image_id, compression)
         if status:
             raise diagnose_push(status, self.tell.lines)
+
+    async def _push_sif(self, image_id: Digest) -> Digest:
+        if self.sifs is None:
+            raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
+        if status := await execute(self.room, buildah.export(image_id), _NO_CREDENTIALS, self.tell):
+            raise diagnose_push(status, self.tell.lines)
+        return await self.sifs.push(self.room, self.room.work / "image", self.recipe, self.tell)
 
     async def _push_with(self, image_id: Digest, compression: Compression) -> int:
         command = buildah.push(image_id, self.recipe.target_image, compression)

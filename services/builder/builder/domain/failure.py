@@ -8,6 +8,9 @@ from swell.errors import BuildFailed
 from swell.store.records import Reason
 
 NO_STATUS = -1
+INVALID = 65
+"""The exit status of who makes SIF files when the image is at fault (sysexits.h, EX_DATAERR)."""
+
 _KILLED = 137
 
 
@@ -72,6 +75,19 @@ def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
     if _says(lines, "no space left on device"):
         return BuildFailure(Reason.DISK, "The disk of the builder or of the registry is full.", status)
     return BuildFailure(Reason.PUSH, f"The registry did not take the image: {_short(_last_error(lines))}.", status)
+
+
+def diagnose_sif(status: int, tail: Iterable[bytes]) -> BuildFailure:
+    """What making a SIF file of a built image failed of."""
+    lines = [line.decode(errors="replace") for line in tail]
+    why = _short(_last_error(lines)).rstrip(".")
+    if _says(lines, "no space left on device"):
+        return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
+    if status in {_KILLED, -9} or _says(lines, "out of memory"):
+        return BuildFailure(Reason.MEMORY, "Making the SIF file takes more memory than a build may use.", status)
+    if status == INVALID or _says(lines, "file too large"):
+        return BuildFailure(Reason.RECIPE, f"No SIF file can be made of the image: {why or 'it is too large'}.", status)
+    return BuildFailure(Reason.ENGINE, f"The SIF file cannot be made: {why or f'exit status {status}'}.", status)
 
 
 def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:

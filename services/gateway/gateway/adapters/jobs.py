@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildJob, TokenRevoked
+from swell.jobs.messages import BuildJob, IndexJob, TokenRevoked
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
 from swell.store.redis import translated
@@ -13,11 +13,12 @@ class JobQueue:
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
 
-    async def put(self, job: BuildJob) -> None:
+    async def put(self, job: BuildJob | IndexJob) -> None:
         await publish(self._nats.stream, job)
 
     async def has(self, build_id: str) -> bool:
-        return await is_queued(self._nats.stream, BuildJob, build_id)
+        stream = self._nats.stream
+        return await is_queued(stream, BuildJob, build_id) or await is_queued(stream, IndexJob, build_id)
 
 
 class RevocationNews:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.domain.grant import Grant, image_name
+from gateway.domain.naming import ORAS
 from gateway.domain.wanted import DATA, Wanted
 from swell.api.containers import (
     BuildPart,
@@ -34,7 +35,7 @@ def answer(
     authority: str, wanted: Wanted, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
 ) -> ContainerAnswer:
     """The answer of `/v1alpha2/container`. What is frozen is pulled from where it is: it needs no token."""
-    scheme = "oras://" if wanted.sif else ""
+    scheme = ORAS if wanted.sif else ""
     return ContainerAnswer(
         request_id=grant.token,
         container_token=None if wanted.freeze else grant.token,
@@ -74,14 +75,14 @@ def record(
         container_file=wanted.containerfile,
         container_config=_told(wanted.container_config),
         conda_file=wanted.environment,
-        platform=str(wanted.platform),
+        platform=wanted.platform_names,
         tower_endpoint=_endpoint(request.tower_endpoint or DEFAULT_ENDPOINT),
         build_repository=request.build_repository,
         cache_repository=request.cache_repository,
         fingerprint=request.fingerprint,
         timestamp=asked,
         zone_id=zone,
-        source_image=str(image),
+        source_image=f"{ORAS if wanted.sif else ''}{image}",
         wave_image=None if wanted.freeze else image_name(authority, grant.token, image),
         expiration=grant.expires,
         build_id=grant.build_id,

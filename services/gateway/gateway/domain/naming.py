@@ -15,6 +15,9 @@ from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import is_repository
 
+ORAS = "oras://"
+"""Before the name of a SIF file, which is no image for those who run containers."""
+
 _SHOWN_TOOLS = 5
 _LONGEST_TAG = 80
 _LONGEST_REPOSITORY = 255  # with its registry; no client takes more
@@ -85,7 +88,7 @@ def image_name(
     `conda.yml`. One that we cannot read gives no tools and no error: to build it is to find out.
     """
     tools = tools_of(environment) if environment else ()
-    scheme = "oras://" if sif else ""
+    scheme = ORAS if sif else ""
     if strategy is NameStrategy.NONE:
         return f"{scheme}{repository}:{container_id}"
     if strategy is NameStrategy.IMAGE_SUFFIX:

@@ -5,11 +5,13 @@ Source: Wave's public API; the rules stand here in the order in which Wave appli
 
 import base64
 import binascii
+import re
 
 import msgspec
 from msgspec import Struct
 
 from gateway.domain.conda import from_file
+from gateway.domain.definition import is_definition
 from gateway.domain.direct import NAME, Direct
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
@@ -26,7 +28,7 @@ from swell.api.containers import (
 from swell.errors import BadRequest, DigestInvalid, NotSupported, TooLarge
 from swell.layers import verify_layer
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
-from swell.oci.platform import Platform, parse_platform
+from swell.oci.platform import Platform, canonical_architecture, parse_platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
@@ -48,6 +50,7 @@ _SHORT = {
     for field in msgspec.structs.fields(ContainerRequest)
     if field.type == str | None and not field.name.endswith(("_file", "_token"))
 }
+_FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 
 
 class Places(Struct, frozen=True, kw_only=True):
@@ -67,7 +70,7 @@ class Places(Struct, frozen=True, kw_only=True):
 class Wanted(Struct, frozen=True, kw_only=True):
     """Either `image` or `containerfile` is set. `blobs` holds the layers that came as `data:`, by their gzip digest."""
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     image: Reference | None = None
     containerfile: str | None = None
     environment: str | None = None
@@ -85,6 +88,43 @@ class Wanted(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     blobs: dict[str, bytes]
 
+    @property
+    def platform(self) -> Platform:
+        """The platform asked for; of several, the one whose images are looked at for all."""
+        return self.platforms[0]
+
+    @property
+    def platform_names(self) -> str:
+        """All of them, with commas."""
+        return ",".join(map(str, self.platforms))
+
+    @property
+    def writes_definition(self) -> bool:
+        """Whether what is to be built is told as an Apptainer definition file."""
+        return self.sif and (self.containerfile is None or is_definition(self.containerfile))
+
+    @property
+    def parts(self) -> tuple["Wanted", ...]:
+        """Of several platforms, what is wanted of each, with the layers that are meant for it."""
+        if len(self.platforms) == 1:
+            return ()
+        return tuple(_part(self, platform) for platform in self.platforms)
+
+
+def _part(wanted: Wanted, platform: Platform) -> Wanted:
+    config = wanted.container_config
+    if config and config.layers:
+        config = msgspec.structs.replace(
+            config, layers=tuple(layer for layer in config.layers if _is_for(layer, platform)) or None
+        )
+    return msgspec.structs.replace(wanted, platforms=(platform,), container_config=config)
+
+
+def _is_for(layer: ContainerLayer, platform: Platform) -> bool:
+    """Fusion's layers tell in their addresses which architecture they are for; all others are for any."""
+    found = _FUSION.fullmatch(layer.location)
+    return not found or canonical_architecture(found[1]) == platform.architecture
+
 
 def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> Wanted:
     """Understand *request*, or say what to change in it; *legacy* is the first version of the API.
@@ -100,11 +140,11 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
     _check_sources(request, legacy=legacy)
     _check_freeze(request, places)
     texts = _texts(request)
-    platform = _platform(request)
+    platforms = _platforms(request)
     _check_combinations(request, image, texts)
     blobs: dict[str, bytes] = {}
     return Wanted(
-        platform=platform,
+        platforms=platforms,
         image=image,
         containerfile=texts.containerfile,
         environment=texts.environment,
@@ -226,16 +266,19 @@ def _texts(request: ContainerRequest) -> _Texts:
     return _Texts(containerfile, environment, request.build_template)
 
 
-def _platform(request: ContainerRequest) -> Platform:
-    """The platform asked for. Two at once are a build of an index, which comes later."""
-    parts = [str(parse_platform(part.strip())) for part in (request.container_platform or "linux/amd64").split(",")]
-    if len(parts) == 1:
-        return parse_platform(parts[0])
-    if ",".join(sorted(parts)) != _MULTI:
+def _platforms(request: ContainerRequest) -> tuple[Platform, ...]:
+    """The platforms asked for, always in the same order."""
+    names = (request.container_platform or "linux/amd64").split(",")
+    platforms = tuple(sorted((parse_platform(name.strip()) for name in names), key=str))
+    if len(platforms) == 1:
+        return platforms
+    if ",".join(map(str, platforms)) != _MULTI:
         raise BadRequest(f"containerPlatform {request.container_platform!r}: several platforms can be {_MULTI} only")
     if request.format == "sif" or not (request.container_file or request.packages):
         raise BadRequest("several platforms need a containerFile or packages, and no format sif")
-    raise NotSupported("this server does not build for several platforms at once yet")
+    if request.container_includes and not request.freeze:
+        raise BadRequest("containerIncludes of several platforms need freeze")
+    return platforms
 
 
 def _check_combinations(request: ContainerRequest, image: Reference | None, texts: _Texts) -> None:

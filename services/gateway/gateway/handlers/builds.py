@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from litestar.response import Stream
+from litestar.response import Redirect, Stream
+from litestar.status_codes import HTTP_307_TEMPORARY_REDIRECT
 
+from gateway.download import Downloads
 from gateway.follow import Following
 from swell.api.builds import BuildRecord, BuildStatus
 
@@ -25,6 +27,11 @@ class BuildsController(Controller):
     @get("/condalock")
     async def lock(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
         return Stream(await begun(await following.lock(build_id)), media_type="text/plain")
+
+    @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
+    async def sif(self, build_id: FromPath[str], downloads: NamedDependency[Downloads]) -> Redirect:
+        """Ranges and conditions are answered where it leads to."""
+        return Redirect((await downloads.sif(build_id)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs")
     async def logs(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:

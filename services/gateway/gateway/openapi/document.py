@@ -125,7 +125,7 @@ def _responses(each: Operation, schemas: Mapping[Any, Json]) -> Json:
     good: Json = {"description": "As asked."}
     if each.answer is not None:
         good["content"] = {each.media_type: {"schema": schemas[each.answer]}}
-    told = {"200": good}
+    told = {str(each.status): good}
     if each.account:
         told["401"] = _NEEDS_ACCOUNT
     for status in sorted(each.errors):

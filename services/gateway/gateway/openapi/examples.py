@@ -5,10 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 IMAGE = "docker.io/library/ubuntu:24.04"
+REPOSITORY = "registry.example.org/team/images"
 REGISTRY, USER_NAME, PASSWORD = "quay.io", "ada", "secret"
 
 _FILE = f"FROM {IMAGE}\nENV GREETING=hello\n"
 _ENVIRONMENT = "channels: [conda-forge, bioconda]\ndependencies: [samtools=1.17]\n"
+_DEFINITION = f"""\
+Bootstrap: docker
+From: {IMAGE}
+%post
+    apt-get update && apt-get install -y jq
+%runscript
+    exec jq "$@"
+"""
 
 
 def _encoded(text: str) -> str:
@@ -29,6 +38,17 @@ CONTAINERS: Mapping[str, Mapping[str, Any]] = {
     "Packages of an environment, in base64": {
         "packages": {"type": "CONDA", "environment": _encoded(_ENVIRONMENT)},
         "buildTemplate": "conda/micromamba:v2",
+    },
+    "A container file for two platforms": {
+        "containerFile": _encoded(_FILE),
+        "containerPlatform": "linux/amd64,linux/arm64",
+    },
+    "The name of a SIF file of a definition file, in base64": {
+        "containerFile": _encoded(_DEFINITION),
+        "format": "sif",
+        "freeze": True,
+        "buildRepository": REPOSITORY,
+        "dryRun": True,
     },
     "Only the name of what would be built": {
         "packages": {"type": "CRAN", "entries": ["dplyr"]},

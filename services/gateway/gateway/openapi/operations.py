@@ -31,6 +31,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     summary: str
     tag: str
     answer: Any
+    status: int = 200
     media_type: str = "application/json"
     body: Any = None
     examples: Examples = {}
@@ -125,6 +126,14 @@ BUILDS = (
         str,
         media_type="text/plain",
         errors=(404, 503),
+    ),
+    _get(
+        "/v1alpha1/builds/{buildId}/sif",
+        "The SIF file that a build has made: a redirect to its bytes, which can be asked for in part",
+        "builds",
+        None,
+        status=307,
+        errors=(403, 404, 502, 503),
     ),
     _get(
         "/v1alpha1/builds/{buildId}/condalock",

@@ -1,0 +1,148 @@
+"""Reading an image from an OCI layout: its documents, and the headers and contents of its layers.
+
+Whoever wrote the layers is a stranger. Nothing is unpacked: members are looked at one by one, in bounded memory.
+Source: OCI image-spec, image-layout.md; POSIX pax and GNU tar.
+"""
+
+import gzip
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, cast
+
+from builder.domain.rootfs import LayerInvalid
+from swell.errors import DigestInvalid, ManifestInvalid
+from swell.oci.digest import Digest, digest_of, hex_of, parse_digest
+from swell.oci.document import Document, detect
+
+_DOCUMENT_BYTES = 4 << 20
+_LARGEST_READ = 1 << 20
+"""Headers are read at once: a header of a gigabyte would be as much memory. Contents come in small reads."""
+
+_GZIP = b"\x1f\x8b"
+
+
+class Layout:
+    """The one image in the OCI layout *directory*; methods raise `LayerInvalid` when it is not as it should be."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._manifest = self._read_manifest()
+
+    @property
+    def config(self) -> Document:
+        descriptor = self._manifest.config
+        return Document(descriptor.media_type, self._document(descriptor.digest))
+
+    @property
+    def layers(self) -> tuple[Digest, ...]:
+        """The lowest first."""
+        return tuple(layer.digest for layer in self._manifest.layers)
+
+    @contextmanager
+    def members(self, layer: Digest) -> Iterator["Members"]:
+        """The members of *layer* in their order."""
+        with self._blob(layer) as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            content = cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=file) if packed else file))
+            with _understood():
+                archive = tarfile.open(fileobj=content, mode="r:")  # noqa: SIM115  (closed below)
+            with archive:
+                yield Members(archive)
+
+    def _read_manifest(self) -> Document:
+        with open_plain(self._directory / "index.json") as file:
+            index = Document("", file.read(_DOCUMENT_BYTES))
+        with _understood():
+            (entry,) = index.manifests
+            return detect(entry.media_type, self._document(entry.digest))
+
+    def _document(self, digest: Digest) -> bytes:
+        with self._blob(digest) as file:
+            content = file.read(_DOCUMENT_BYTES)
+        if digest_of(content) != digest:
+            raise LayerInvalid(f"the document {digest} is not what its digest says")
+        return content
+
+    def _blob(self, digest: Digest) -> BufferedReader:
+        with _understood():
+            return open_plain(self._directory / "blobs/sha256" / hex_of(parse_digest(digest)))
+
+
+class Members:
+    """Iterates over a tar's members with their numbers; `content` reads the one that came last."""
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+
+    def __iter__(self) -> Iterator[tuple[int, tarfile.TarInfo]]:
+        number = 0
+        while True:
+            with _understood():
+                member = self._archive.next()
+                self._archive.members.clear()  # type: ignore[attr-defined]  # or it remembers all of them
+            if member is None:
+                return
+            yield number, member
+            number += 1
+
+    def content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The bytes of *member*, a file: as many as it says."""
+        with _understood():
+            source, left = self._archive.extractfile(member), member.size
+            while left and source:
+                piece = source.read(min(left, _LARGEST_READ))
+                if not piece:
+                    raise LayerInvalid(f"{member.name[:200]!r} breaks off")
+                left -= len(piece)
+                yield piece
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
+        raise LayerInvalid(f"a layer of the image cannot be read: {error}") from error
+    except (ManifestInvalid, DigestInvalid) as error:
+        raise LayerInvalid(str(error)) from error
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open *path* if it is a plain file: a link that a stranger may have put there is not followed.
+
+    Raises:
+        LayerInvalid: it is not.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    except OSError as error:
+        raise LayerInvalid(f"the image has no {path.name}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LayerInvalid(f"{path.name} of the image is no file")
+    return file
+
+
+class _Bounded:
+    """A file that refuses to read much at once."""
+
+    def __init__(self, content: IO[bytes] | gzip.GzipFile) -> None:
+        self._content = content
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST_READ:
+            raise LayerInvalid("a layer of the image has a header that is too large")
+        return self._content.read(size)
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self._content.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()

@@ -1,0 +1,138 @@
+"""A program of its own, so that hostile layers can exhaust nothing but its limits: a SIF file from an OCI layout.
+
+`python -m builder.adapters.squash ORDER`, where ORDER is a file with an `Order`. What went wrong is its last line.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from builder.adapters.flatten import LATEST, Flattened, flatten, write
+from builder.adapters.layout import Layout, open_plain
+from builder.domain.failure import INVALID
+from builder.domain.rootfs import LayerInvalid
+from builder.domain.sif import Kind, Part, head_of
+from builder.domain.singularity import RunFields, files_of
+from swell.errors import SwellError
+from swell.jobs.messages import Definition
+from swell.oci.digest import Digest, digest_of
+
+BROKEN = 70  # EX_SOFTWARE
+
+_MOST_MEMORY = 1 << 30  # bytes; more makes packing no faster
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """Make the file *target* from the image in *layout*, by way of *folder*, which *user_id* may write to; all paths.
+
+    The image's files may have *limit* bytes together, and packing them may use *memory* bytes.
+    """
+
+    layout: str
+    folder: str
+    target: str
+    definition: Definition
+    limit: int
+    memory: int
+    user_id: int
+
+
+class _ConfigFile(Struct):
+    architecture: str = ""
+    created: str = ""
+    config: RunFields | None = None
+
+
+def main(path: Path) -> int:
+    order = msgspec.json.decode(path.read_bytes(), type=Order)
+    try:
+        make(order)
+    except (LayerInvalid, SwellError) as error:
+        print(f"Error: {error}")  # noqa: T201  (this program's way to say it)
+        return INVALID
+    except MemoryError:
+        print("Error: out of memory")  # noqa: T201
+        return BROKEN
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"Error: {error.strerror if isinstance(error, OSError) else error}")  # noqa: T201
+        return BROKEN
+    return 0
+
+
+def make(order: Order) -> None:
+    """Make what *order* says.
+
+    Raises:
+        LayerInvalid, SwellError: no SIF file can be made of that image.
+        OSError, CalledProcessError: the disk is full, or mksquashfs does not work.
+    """
+    layout = Layout(Path(order.layout))
+    config = layout.config
+    fields = config.read_as(_ConfigFile)
+    files = files_of(fields.config or RunFields(), order.definition, fields.architecture)
+    squashed = Path(order.folder, "squashfs")
+    _squash(layout, flatten(layout, files), squashed, order, _seconds(fields.created))
+    with open_plain(squashed) as image:
+        small = (
+            (Kind.DEFINITION, "Singularity", order.definition.text.encode()),
+            (Kind.JSON, "oci-config.json", config.content),
+        )
+        parts = [Part(kind, name, len(content), digest_of(content)) for kind, name, content in small]
+        digest = Digest(f"sha256:{file_digest(image, 'sha256').hexdigest()}")
+        parts.append(Part(Kind.PARTITION, "squashfs", squashed.stat().st_size, digest))
+        head = head_of(parts, fields.architecture)
+        image.seek(0)
+        with Path(order.target).open("xb") as made:
+            made.write(head.content)
+            for offset, (_, _, content) in zip(head.offsets, small, strict=False):
+                made.seek(offset)
+                made.write(content)
+            made.seek(head.offsets[-1])
+            shutil.copyfileobj(image, made, 1 << 20)
+    squashed.unlink()
+
+
+def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, created: int) -> None:
+    """Pack the image's files; mksquashfs gets names and bytes, never a file of this machine, on which it is nobody."""
+    ids = f"{order.user_id},0,1"
+    nobody = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "--setuid", "0", "--setgid", "0", "--")
+    root = next(attributes for _, attributes in flattened.rootfs.directories())
+    memory = f"{min(order.memory // 4, _MOST_MEMORY) >> 20}M"
+    options = ("-comp", "gzip", "-mem", memory, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
+    command = (*nobody, "mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
+    # The time of the root and of the whole would be now; nothing is later than the image, which we have built.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}
+    # The way to the folder may be closed to it, so it begins there.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent)  # noqa: S603
+    assert process.stdin  # noqa: S101  (a pipe)
+    try:
+        with suppress(BrokenPipeError), process.stdin as pipe:  # mksquashfs has said why, and its status tells
+            write(layout, flattened, pipe, order.limit)
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.wait()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, "mksquashfs")
+
+
+def _seconds(moment: str) -> int:
+    """RFC 3339 as seconds since 1970, within what a squashfs can tell."""
+    try:
+        told = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
+    except ValueError:
+        return LATEST
+    return min(max(int(told.timestamp()), 0), LATEST)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

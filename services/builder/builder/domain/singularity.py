@@ -1,0 +1,130 @@
+"""What Apptainer and Singularity look for in an image that was made from an OCI image.
+
+Source: Apptainer's user guide, "Environment and Metadata" and "Support for Docker and OCI Containers"; OCI image-spec,
+config.md. The scripts are for any POSIX shell, and for the shell that is built into Apptainer.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from swell.jobs.messages import Definition
+
+_HOME = ".singularity.d"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+LINKS = {
+    ".exec": f"{_HOME}/actions/exec",
+    ".run": f"{_HOME}/actions/run",
+    ".shell": f"{_HOME}/actions/shell",
+    ".test": f"{_HOME}/actions/test",
+    "environment": f"{_HOME}/env/90-environment.sh",
+    "singularity": f"{_HOME}/runscript",
+}
+"""Symbolic links in the root of the image, by their names."""
+
+DIRECTORIES = {
+    "dev": 0o755,
+    "etc": 0o755,
+    "home": 0o755,
+    "proc": 0o755,
+    "root": 0o750,
+    "sys": 0o755,
+    "tmp": 0o1777,
+    "var": 0o755,
+    "var/tmp": 0o1777,
+}
+"""What is mounted over when the image runs, with its modes; made where the image has nothing of the name."""
+
+MOUNT_FILES = ("etc/hosts", "etc/resolv.conf")
+"""Files that are mounted over; made, empty, where the image has none."""
+
+
+class RunFields(Struct, frozen=True):
+    """The part of an OCI config that says how to run it; Go writes what is empty as null."""
+
+    env: tuple[str, ...] | None = msgspec.field(default=None, name="Env")
+    entrypoint: tuple[str, ...] | None = msgspec.field(default=None, name="Entrypoint")
+    cmd: tuple[str, ...] | None = msgspec.field(default=None, name="Cmd")
+    labels: dict[str, str] | None = msgspec.field(default=None, name="Labels")
+
+
+def files_of(run: RunFields, definition: Definition | None, architecture: str) -> dict[str, str]:
+    """The files below `/.singularity.d`, by their paths in the image; all but `PLAIN` are executable."""
+    texts = definition or Definition()
+    return {
+        f"{_HOME}/Singularity": texts.text,
+        f"{_HOME}/labels.json": _labels(run, texts, architecture),
+        f"{_HOME}/runscript": _script(texts.runscript) if texts.runscript else _runscript(run),
+        f"{_HOME}/startscript": _script(texts.startscript),
+        f"{_HOME}/env/01-base.sh": "#!/bin/sh\n",
+        f"{_HOME}/env/10-docker2singularity.sh": _image_environment(run.env or ()),
+        f"{_HOME}/env/90-environment.sh": f"#!/bin/sh\n{texts.environment}",
+        f"{_HOME}/env/99-base.sh": _BASE,
+        **({f"{_HOME}/runscript.help": texts.help} if texts.help else {}),
+        **{f"{_HOME}/actions/{name}": f"{_ENTER}{then}" for name, then in _ACTIONS.items()},
+    }
+
+
+PLAIN = frozenset({f"{_HOME}/Singularity", f"{_HOME}/labels.json", f"{_HOME}/runscript.help"})
+"""The files that nobody executes."""
+
+_ENTER = f"""\
+#!/bin/sh
+for script in /{_HOME}/env/*.sh; do
+    if [ -f "$script" ]; then . "$script"; fi
+done
+"""
+_ACTIONS = {
+    "exec": 'exec "$@"\n',
+    "run": f'exec /{_HOME}/runscript "$@"\n',
+    "shell": 'exec /bin/sh "$@"\n',
+    "start": f'exec /{_HOME}/startscript "$@"\n',
+    "test": f'if [ -x /{_HOME}/test ]; then exec /{_HOME}/test "$@"; fi\n',
+}
+
+# Where Apptainer puts the libraries of graphics cards.
+_BASE = f"""\
+#!/bin/sh
+LD_LIBRARY_PATH="${{LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}}/{_HOME}/libs"
+PS1="Singularity> "
+export LD_LIBRARY_PATH PS1
+"""
+
+
+def _image_environment(entries: tuple[str, ...]) -> str:
+    """The image's variables; a caller's own value wins, but for PATH. No shell can set a name that is no identifier."""
+    lines = ["#!/bin/sh"]
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if not _NAME.fullmatch(name):
+            continue
+        condition = "" if name == "PATH" else f'[ -n "${{{name}:-}}" ] || '
+        lines += [f"{condition}{name}={shlex.quote(value)}", f"export {name}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _runscript(run: RunFields) -> str:
+    """What the image starts by itself: arguments take the place of its command, the entrypoint stays before them."""
+    command = run.cmd or (() if run.entrypoint else ("/bin/sh",))
+    default = f'[ "$#" -gt 0 ] || set -- {shlex.join(command)}\n' if command else ""
+    words = f"{shlex.join(run.entrypoint)} " if run.entrypoint else ""
+    return f'#!/bin/sh\n{default}exec {words}"$@"\n'
+
+
+def _script(body: str) -> str:
+    return body if body.startswith("#!") else f"#!/bin/sh\n{body}"
+
+
+def _labels(run: RunFields, definition: Definition, architecture: str) -> str:
+    made: Mapping[str, str] = {
+        **(run.labels or {}),
+        **definition.labels,
+        "org.label-schema.build-arch": architecture,
+        "org.label-schema.schema-version": "1.0",
+    }
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"

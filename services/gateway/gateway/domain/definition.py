@@ -1,0 +1,152 @@
+"""Apptainer's definition files: what of them a container file can say, and what is left for the SIF file.
+
+Source: Apptainer's user guide, "Definition Files".
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gateway.domain.templates.parts import CONTEXT, lines
+from swell.errors import BadRequest
+from swell.jobs.messages import POST_FILE, Definition
+from swell.oci.reference import parse_reference
+
+_BEGINNING = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
+_SECTION = re.compile(r"^[ \t]*%([A-Za-z]\S*)[ \t]*(.*?)[ \t]*$")
+_HEADER = re.compile(r"^[ \t]*(\w+)[ \t]*:[ \t]*(.*?)[ \t]*$")
+_LAYER = re.compile(r"(layer-[0-9a-f]{64})/\*")
+_SPECIAL = re.compile(r"[$\\\n\r\0]|^<<")
+
+_SECTIONS = frozenset({"environment", "files", "help", "labels", "post", "runscript", "startscript"})
+_LATER_ENVIRONMENT = "/.singularity.d/env/91-environment.sh"
+
+
+class Translated(Struct, frozen=True):
+    """A container file for the engine, and what the SIF file is made of beside the image."""
+
+    containerfile: str
+    definition: Definition
+
+
+def is_definition(text: str) -> bool:
+    """Whether *text* is a definition file, and no Dockerfile: it begins with `Bootstrap:`."""
+    return _BEGINNING.match(text) is not None
+
+
+def translate(text: str) -> Translated:
+    """What is to be built for a SIF file of *text*, a definition file or a Dockerfile.
+
+    Raises:
+        BadRequest: the definition has something that cannot be built here; the message names it.
+    """
+    if not is_definition(text):
+        return Translated(text, Definition(text=text))
+    header, sections = _read(text)
+    containerfile = lines(f"FROM {_base(header)}", *_steps(sections))
+    definition = Definition(
+        text=text,
+        post=_post(sections),
+        environment="".join(sections.get("environment", ())),
+        runscript=sections.get("runscript", [""])[-1],  # what was added by freeze takes the place of the file's own
+        startscript=sections.get("startscript", [""])[-1],
+        help="".join(sections.get("help", ())),
+        labels=dict(_labels("".join(sections.get("labels", ())))),
+    )
+    return Translated(containerfile, definition)
+
+
+def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The header's fields, and the bodies of each section in their order."""
+    header: dict[str, str] = {}
+    sections: dict[str, list[str]] = {}
+    body: list[str] | None = None
+    for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
+        if found := _SECTION.match(line):
+            body = sections.setdefault(_section(found[1], found[2]), [])
+            body.append("")
+        elif (field := _HEADER.match(line)) and (body is None or field[1].lower() == "bootstrap"):
+            if field[1].lower() in header:
+                raise BadRequest("containerFile has several stages; a SIF file is built here from one")
+            header[field[1].lower()] = field[2]
+        elif body is not None:
+            body[-1] += f"{line}\n"
+        elif line.strip() and not line.strip().startswith("#"):
+            raise BadRequest(f"containerFile has {line.strip()[:80]!r} in its header; expected 'Keyword: value'")
+    return header, sections
+
+
+def _section(name: str, arguments: str) -> str:
+    if name.lower() not in _SECTIONS:
+        known = ", ".join(f"%{each}" for each in sorted(_SECTIONS))
+        raise BadRequest(f"containerFile has a section %{name[:40]}, which is not built here; there are {known}")
+    if arguments and not arguments.startswith("#"):
+        raise BadRequest(f"containerFile says '%{name} {arguments[:80]}': sections take no arguments here")
+    return name.lower()
+
+
+def _base(header: dict[str, str]) -> str:
+    if (agent := header.pop("bootstrap")).lower() != "docker":
+        raise BadRequest(f"containerFile begins from 'Bootstrap: {agent[:40]}'; only 'docker' can be built from here")
+    image = header.pop("from", "")
+    if header:
+        raise BadRequest(f"containerFile has '{next(iter(header))}' in its header; there are Bootstrap and From")
+    if not image:
+        raise BadRequest("containerFile needs 'From: IMAGE' in its header")
+    return str(parse_reference(image))
+
+
+def _steps(sections: dict[str, list[str]]) -> Iterator[str]:
+    """All files are copied before the first command is run, wherever they stand; as root, from the top."""
+    if "files" in sections or "post" in sections:
+        yield "USER 0"
+        yield "WORKDIR /"
+    for line in "".join(sections.get("files", ())).splitlines():
+        if words := _words(line):
+            yield _copy(*words)
+    if "post" in sections:
+        shell = json.dumps(["/bin/sh", "-e", f"/{POST_FILE}"])
+        yield f"RUN --mount=type=bind,source={POST_FILE},target=/{POST_FILE} {shell}"
+
+
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError as error:
+        raise BadRequest(f"containerFile has {line.strip()[:80]!r} in %files: {error}") from error
+    if len(words) > 2 or any(_SPECIAL.search(word) for word in words):
+        raise BadRequest(
+            f"containerFile has {line.strip()[:80]!r} in %files; expected SOURCE [DESTINATION], plain names"
+        )
+    return words
+
+
+def _copy(source: str, target: str | None = None) -> str:
+    """A line of %files. What is copied into a directory, told by a slash at its end, keeps its own name there."""
+    name = source.removeprefix(CONTEXT).lstrip("/") if source.startswith(f"{CONTEXT}/") else source
+    if name.startswith("/") or ".." in name.split("/"):
+        raise BadRequest(f"containerFile copies {source[:80]!r} in %files, which is not in the build context")
+    if (layer := _LAYER.fullmatch(name)) and target == "/":
+        return f"ADD {layer[1]}.tar.gz /"
+    target = target or f"/{name}"
+    last = name.rstrip("/").rpartition("/")[2]
+    if target.endswith("/") and not re.search(r"[*?\[]", name) and last not in {"", "."}:
+        target += last
+    return f"COPY {json.dumps([name or '.', target])}"
+
+
+def _post(sections: dict[str, list[str]]) -> str:
+    """What %post runs. It may add to the environment of the image, as Apptainer lets it."""
+    names = (f"export {name}_ENVIRONMENT={_LATER_ENVIRONMENT}" for name in ("APPTAINER", "SINGULARITY"))
+    return lines("mkdir -p /.singularity.d/env", *names) + "".join(sections["post"]) if "post" in sections else ""
+
+
+def _labels(body: str) -> Iterator[tuple[str, str]]:
+    for line in body.splitlines():
+        name, _, value = line.strip().partition(" ")
+        if name and not name.startswith("#"):
+            text = value.strip()
+            yield name, text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text

@@ -1,0 +1,351 @@
+"""What is no plain image: SIF files, and one name for several platforms."""
+
+import base64
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from gateway.download import Downloads
+from gateway.follow import Following
+from gateway.provision import Provisioning
+from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
+from swell.api.packages import Packages, PackageType
+from swell.errors import BadRequest, BuildFailed, NotFound, TooManyRequests, Unavailable
+from swell.jobs.messages import BuildJob
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_MANIFEST
+from swell.store.builds import MemoryBuilds
+from swell.store.records import Submission
+from tests.unit.gateway.conftest import (
+    NOON,
+    SOMEBODY,
+    CountedBuilds,
+    MemoryGrants,
+    MemoryImages,
+    MemoryQueue,
+    MemoryRegistry,
+    ended,
+)
+
+BOTH = "linux/amd64,linux/arm64"
+MINE = "quay.io/org/img"
+SAMTOOLS = Packages(type=PackageType.CONDA, entries=("samtools=1.17",))
+DEFINITION = "Bootstrap: docker\nFrom: debian:12\n%post\n    true\n%environment\n    export A=1\n"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def asked(**fields: object) -> ContainerRequest:
+    return ContainerRequest(**{"build_repository": MINE, "freeze": True} | fields)  # type: ignore[arg-type]
+
+
+def both(**fields: object) -> ContainerRequest:
+    return asked(**{"container_file": encoded("FROM debian:12\n"), "container_platform": BOTH} | fields)
+
+
+# --- SIF files
+
+
+async def test_a_definition_is_built_and_shown_as_it_was_sent(
+    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+) -> None:
+    """The engine gets a container file; the name, the id and the records are those of the text that was sent."""
+    request = asked(container_file=encoded(DEFINITION), format="sif")
+    answer = await provisioning.submit(request, SOMEBODY)
+
+    (job,) = queue.jobs
+    build = await builds.get(job.id)
+    assert build
+    assert (build.submission.containerfile, build.submission.sif) == (DEFINITION, True)
+    assert job.containerfile.startswith("FROM docker.io/library/debian:12\nUSER 0\n")
+    assert job.sif
+    assert (job.sif.text, job.sif.environment) == (DEFINITION, "    export A=1\n")
+    assert answer.target_image == answer.container_image == job.target_image
+    assert re.fullmatch(r"oras://quay\.io/org/img:[0-9a-f]{16}", job.target_image)
+
+
+async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
+    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """Registries know nothing of oras://."""
+    request = asked(container_file=encoded(DEFINITION), format="sif")
+    dry = await provisioning.submit(asked(container_file=request.container_file, format="sif", dry_run=True), SOMEBODY)
+    registry.push(dry.container_image.removeprefix("oras://"))
+
+    answer = await provisioning.submit(request, SOMEBODY)
+
+    assert (answer.target_image, answer.succeeded, queue.jobs) == (dry.target_image, True, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "target"),
+    [
+        ({"packages": SAMTOOLS}, r"oras://quay\.io/org/img:samtools-1\.17--\w{16}"),
+        (
+            {"packages": SAMTOOLS, "name_strategy": NameStrategy.IMAGE_SUFFIX},
+            r"oras://quay\.io/org/img/samtools:1\.17--\w{16}",
+        ),
+        ({"container_file": encoded("FROM debian:12\n")}, r"oras://quay\.io/org/img:\w{16}"),
+    ],
+)
+async def test_sif_files_have_the_names_that_images_have(
+    provisioning: Provisioning, queue: MemoryQueue, fields: dict[str, object], target: str
+) -> None:
+    answer = await provisioning.submit(asked(format="sif", **fields), SOMEBODY)
+
+    assert re.fullmatch(target, answer.target_image)
+    assert queue.jobs[0].sif
+
+
+async def test_a_dockerfile_is_frozen_as_a_dockerfile(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """What is added to it is written in its own language, whatever becomes of the image."""
+    config = ContainerConfig(env=("A=1",))
+    text = "FROM debian:12\nENTRYPOINT []\n"
+    await provisioning.submit(asked(container_file=encoded(text), container_config=config, format="sif"), SOMEBODY)
+
+    assert 'ENV A="1"' in queue.jobs[0].containerfile
+
+
+async def test_a_definition_that_cannot_be_built_starts_nothing(
+    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
+) -> None:
+    request = asked(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
+
+    with pytest.raises(BadRequest, match="%setup"):
+        await provisioning.submit(request, SOMEBODY)
+
+    assert (queue.jobs, grants.kept, limits.taken) == ([], {}, 0)
+
+
+# --- downloading them
+
+
+@pytest.fixture
+def downloads(builds: MemoryBuilds) -> Downloads:
+    images = MemoryImages()
+    descriptor = {"mediaType": "x", "digest": digest_of(b"sif"), "size": 3}
+    fields = {"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}
+    images.document = Document(OCI_MANIFEST, msgspec.json.encode(fields))
+    return Downloads(builds, images, now=lambda: NOON)
+
+
+async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:
+    submission = Submission(
+        container_id="c",
+        target_image="oras://quay.io/org/img:c",
+        containerfile=DEFINITION,
+        platform="linux/amd64",
+        created=NOON,
+        sif=sif,
+    )
+    return (await builds.submit(submission))[0]
+
+
+async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downloads: Downloads) -> None:
+    """By whoever knows the build; it is the one that the build has pushed, whatever is under the tag now."""
+    build_id = await submitted(builds)
+    await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
+
+    location = await downloads.sif(build_id)
+
+    assert location.url.endswith(digest_of(b"sif"))
+
+
+async def test_there_is_nothing_to_download_before_the_end(builds: MemoryBuilds, downloads: Downloads) -> None:
+    with pytest.raises(Unavailable, match="still running"):
+        await downloads.sif(await submitted(builds))
+
+
+async def test_a_failed_build_says_why_there_is_no_file(builds: MemoryBuilds, downloads: Downloads) -> None:
+    build_id = await submitted(builds)
+    await builds.finish(build_id, ended(succeeded=False, message="no shell"))
+
+    with pytest.raises(BuildFailed, match="no shell"):
+        await downloads.sif(build_id)
+
+
+async def test_other_builds_have_no_file(builds: MemoryBuilds, downloads: Downloads) -> None:
+    for build_id in (await submitted(builds, sif=False), "bd-nothing_1"):
+        with pytest.raises(NotFound):
+            await downloads.sif(build_id)
+
+
+# --- several platforms
+
+
+class NoLogs:
+    """Nobody asks for one here."""
+
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+
+def names(jobs: list[BuildJob]) -> dict[str, str]:
+    return {job.platform: job.target_image for job in jobs}
+
+
+@pytest.mark.parametrize("platforms", [BOTH, "arm64, amd64", "linux/arm64,x86_64"])
+async def test_two_platforms_are_two_builds_and_an_index(
+    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants, platforms: str
+) -> None:
+    """In whatever order they are named, it is the same build; the index stands beside its images."""
+    answer = await provisioning.submit(both(container_platform=platforms), SOMEBODY)
+
+    (index,) = queue.indexes
+    build = await builds.get(index.id)
+    assert build
+    assert names(queue.jobs).keys() == set(BOTH.split(","))
+    assert [(each.platform, each.target_image) for each in build.submission.children] == list(names(queue.jobs).items())
+    assert [each.build_id for each in build.submission.children] == [job.id for job in queue.jobs]
+    assert (index.id, index.target_image, index.platform) == (answer.build_id, answer.container_image, BOTH)
+    assert grants.kept[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
+
+
+async def test_ids_are_those_of_the_platforms(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """The published vectors: the id of the pair, and for each platform the one that it has alone."""
+    request = both(container_file=encoded("FROM ubuntu:latest"), build_repository="docker.io/wave")
+    answer = await provisioning.submit(request, SOMEBODY)
+
+    assert answer.container_image == "docker.io/library/wave:19bc00e2e889a343"
+    assert names(queue.jobs)["linux/amd64"] == "docker.io/wave:33d3626c806a9022"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "index", "child"),
+    [
+        (None, MINE + ":samtools-1.17--{}", MINE + ":samtools-1.17--{}"),
+        (NameStrategy.NONE, MINE + ":{}", MINE + ":samtools-1.17--{}"),
+        (NameStrategy.IMAGE_SUFFIX, MINE + "/samtools:1.17--{}", MINE + "/samtools:samtools-1.17--{}"),
+    ],
+)
+async def test_the_index_has_the_name_that_one_image_would_have(
+    provisioning: Provisioning, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
+) -> None:
+    """Its images are in the same repository, where the registry can find them, with their tools before the id."""
+    request = both(container_file=None, packages=SAMTOOLS, name_strategy=strategy)
+    answer = await provisioning.submit(request, SOMEBODY)
+
+    assert answer.build_id
+    assert answer.target_image == index.format(answer.build_id[3:19])
+    assert [job.target_image for job in queue.jobs] == [child.format(job.id[3:19]) for job in queue.jobs]
+
+
+async def test_a_dry_run_tells_the_name_and_starts_nothing(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    dry = await provisioning.submit(both(dry_run=True), SOMEBODY)
+    real = await provisioning.submit(both(), SOMEBODY)
+
+    assert dry.target_image == real.target_image
+    assert len(queue.jobs) == 2
+
+
+async def test_asking_twice_is_one_build(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    first = await provisioning.submit(both(), SOMEBODY)
+    second = await provisioning.submit(both(), SOMEBODY)
+
+    assert first.build_id == second.build_id
+    assert (len(queue.jobs), len(queue.indexes)) == (2, 1)
+
+
+async def test_what_one_platform_has_already_is_not_built_again(
+    provisioning: Provisioning, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
+) -> None:
+    """By a build of that platform alone, that runs or is done; it counts for nobody a second time."""
+    alone = await provisioning.submit(both(container_platform="linux/arm64"), SOMEBODY)
+    queue.jobs.clear()
+    await provisioning.submit(both(), SOMEBODY)
+    running = await builds.get(queue.indexes[0].id)
+
+    registry.push(alone.container_image)
+    await builds.finish(str(alone.build_id), ended(succeeded=True))
+    await builds.finish(queue.indexes[0].id, ended(succeeded=False))
+    await provisioning.submit(both(), SOMEBODY)
+    done = await builds.get(queue.indexes[1].id)
+
+    assert [job.platform for job in queue.jobs] == ["linux/amd64"]
+    assert running
+    assert done
+    assert running.submission.children[1].build_id == alone.build_id
+    assert done.submission.children[1].build_id is None
+
+
+async def test_each_platform_counts_as_a_build(
+    provisioning: Provisioning, limits: CountedBuilds, queue: MemoryQueue
+) -> None:
+    """The index itself is none."""
+    await provisioning.submit(both(), SOMEBODY)
+    assert limits.taken == 2
+
+    limits.most = 2
+    with pytest.raises(TooManyRequests):
+        await provisioning.submit(both(container_file=encoded("FROM b\n")), SOMEBODY)
+    assert len(queue.indexes) == 1
+
+
+async def test_each_platform_is_given_its_own_layers(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """A layer of Fusion tells in its address what it is for; the container file of a platform adds no other."""
+
+    def layer(name: str) -> ContainerLayer:
+        digest = digest_of(name.encode())
+        return ContainerLayer(f"https://x.io/{name}.tar.gz", gzip_digest=digest, gzip_size=1, tar_digest=digest)
+
+    shared, amd64, arm64 = layer("shared"), layer("fusion-amd64"), layer("fusion-aarch64")
+    text = encoded("FROM scratch\nENTRYPOINT []\n")
+    config = ContainerConfig(layers=(amd64, shared, arm64))
+    await provisioning.submit(both(container_file=text, container_config=config), SOMEBODY)
+
+    layers = {job.platform: job.layers for job in queue.jobs}
+    assert layers == {
+        "linux/amd64": (amd64.gzip_digest, shared.gzip_digest),
+        "linux/arm64": (shared.gzip_digest, arm64.gzip_digest),
+    }
+    for job in queue.jobs:
+        assert [f"sha256:{each}" for each in re.findall("layer-([0-9a-f]{64})", job.containerfile)] == list(job.layers)
+
+
+async def test_included_images_of_several_platforms_must_be_frozen(provisioning: Provisioning) -> None:
+    """Each platform has its own layers in them, which one answer to a pull could not tell apart."""
+    request = both(freeze=False, build_repository=None, container_includes=("debian:12",))
+
+    with pytest.raises(BadRequest, match="containerIncludes"):
+        await provisioning.submit(request, SOMEBODY)
+
+
+async def test_orphans_of_both_kinds_are_published(
+    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+) -> None:
+    """A gateway may die between storing and publishing: images and index, all are found by the next one."""
+    await provisioning.submit(both(), SOMEBODY)
+    stored = [job.id for job in (*queue.jobs, *queue.indexes)]
+    queue.jobs.clear()
+    queue.indexes.clear()
+    for build_id in stored:
+        builds.submitted_at(build_id, ago=timedelta(minutes=2))
+
+    assert await provisioning.reap() == 3
+    assert [job.id for job in (*queue.jobs, *queue.indexes)] == stored
+
+
+async def test_the_record_names_the_builds_of_the_platforms(
+    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
+) -> None:
+    following = Following(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
+    answer = await provisioning.submit(both(), SOMEBODY)
+    record = await following.build(str(answer.build_id))
+
+    assert record.build_child_ids
+    assert [(each.value, each.id) for each in record.build_child_ids.refs] == [
+        (job.platform, job.id) for job in queue.jobs
+    ]
