@@ -66,6 +66,7 @@ async def sif_of(swell: Swell, answer: Fields, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.row("R6", "E8")
 async def test_a_definition_becomes_a_sif_file_that_runs(
     swell: Swell,
     upstreams: Upstreams,

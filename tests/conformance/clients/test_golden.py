@@ -144,6 +144,27 @@ async def test_a_dry_run_tells_the_name_and_builds_nothing_e8(swell: Swell, upst
     assert dry["buildId"] == re.sub(r"bd-(\w+)_1", r"\1_0", real["buildId"])  # it was the first that was built
 
 
+@pytest.mark.row("B23")
+@pytest.mark.parametrize("together", ["linux/amd64,linux/arm64", "linux/arm64, linux/amd64"])
+async def test_a_build_for_two_platforms_is_one_build_e9(swell: Swell, upstreams: Upstreams, together: str) -> None:
+    """Its number counts, as that of any other build; Wave's stays 0."""
+    answer = (await submit(swell, **_both(upstreams, together))).json
+
+    assert re.fullmatch(r"bd-[0-9a-f]{16}_[1-9]\d*", answer["buildId"])
+    assert answer["containerImage"].endswith(f"/swell/build:{answer['buildId'][3:19]}")
+    assert (answer["cached"], answer["freeze"], answer["mirror"], answer.get("succeeded")) == (
+        False,
+        False,
+        False,
+        None,
+    )
+
+
+def _both(upstreams: Upstreams, together: str) -> Fields:
+    containerfile = f"FROM {upstreams.image('oci-index')}\nENV TOGETHER='{together}'\n"
+    return {"containerFile": encoded(containerfile), "containerPlatform": together}
+
+
 @pytest.mark.row("S9")
 async def test_a_failed_build_says_why_e11(swell: Swell, upstreams: Upstreams) -> None:
     new = await swell.build(f"FROM {upstreams.image()}\nRUN exit 3\n")
