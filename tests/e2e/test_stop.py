@@ -17,7 +17,7 @@ async def test_ctrl_c_lets_a_short_build_end_and_leaves_no_process(upstreams: Up
     """Whoever waits for the build finds it done at the next start; nobody has to look for processes."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "swell_embedded", "up", "--free-ports"),
-        env=of_this_machine() | {"SWELL_HOME": str(tmp_path)},
+        env=of_this_machine() | {"SWELL_HOME": str(tmp_path), "SWELL_ALLOWED_HOSTS": ",".join(upstreams.hosts)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
+from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
@@ -33,6 +34,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
     Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for. With
     `sif` a SIF file is made of the image, and pushed instead of it.
+    `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish.
     """
 
     build_id: str
@@ -43,11 +45,16 @@ class Recipe(Struct, frozen=True, kw_only=True):
     environment: str | None = None
     files: Mapping[str, Path] = {}
     packages: PackageLayers | None = None
+    cache_repository: str | None = None
+    compression: BuildCompression | None = None
     sif: Definition | None = None
 
 
 class Engine(Protocol):
-    """Makes and pushes images."""
+    """Makes and pushes images, within the limits of time, memory and disk that its settings tell.
+
+    However a build ends, nothing of it is left: no process, be it one that tried to escape, no file, no credentials.
+    """
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe*; the digest is that of the pushed manifest.
@@ -239,6 +246,8 @@ class Building:
                 environment=job.environment,
                 packages=job.packages,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
+                cache_repository=job.cache_repository,
+                compression=job.compression,
                 sif=job.sif,
             )
         except BuildFailure as failure:

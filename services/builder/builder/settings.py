@@ -25,12 +25,18 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     build_timeout: timedelta = timedelta(minutes=15)
     build_memory: int = 4 << 30
     build_pids: int = 4096
+    build_disk: int = 64 << 30
     context_limit: int = 2 << 30
     sif_limit: int = 20 << 30
     """What the files of an image may have together, before they are packed into a SIF file."""
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()
+    allowed_hosts: frozenset[str] = frozenset()
+    """Registries, channels and the like that may be connected to although their address is private (`host` or
+    `host:port`). Steps reach none of them on this machine's loopback, and the engine none but the registries."""
+    denied_networks: tuple[str, ...] = ("169.254.0.0/16",)
+    """IPv4 networks that builds do not reach; link-local addresses are where clouds give credentials to machines."""
     base_cache_age: timedelta = timedelta(minutes=10)
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30
@@ -42,8 +48,6 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
 class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     """What the conda-direct engine must know beside that; sizes are bytes."""
 
-    allowed_hosts: frozenset[str] = frozenset()
-    """Where channels, base images and registries may be although the address is private: host, or host:port."""
     conda_channels_url: str = ""
     """Below this address are the channels that are named rather than given by one; else where rattler finds them."""
     conda_local_channels: Path | None = None

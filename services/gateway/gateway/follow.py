@@ -171,6 +171,7 @@ def record(build: Build, position: int | None = None) -> BuildRecord:
         format="SINGULARITY" if submission.sif else "DOCKER",
         offset_id="Z",
         build_template=submission.template,
+        compression=submission.compression,
         queue_position=position,
         duration=seconds(result.duration) if result else None,
         exit_status=result.exit_status if result else None,

@@ -261,6 +261,8 @@ class Provisioning:
             context=next(_digests(wanted.context), None),
             environment=wanted.environment,
             layers=tuple(_digests(*(config.layers or ()))) if config else (),
+            cache_repository=wanted.cache_repository,
+            compression=wanted.compression,
             organisation=caller.identity.organisation,
             sif=wanted.sif,
             template=wanted.template,
@@ -346,6 +348,8 @@ def _job(build: Build) -> BuildJob | IndexJob:
         environment=submission.environment,
         layers=submission.layers,
         packages=submission.packages,
+        cache_repository=submission.cache_repository,
+        compression=submission.compression,
         organisation=submission.organisation,
         sif=made.definition if made else None,
     )

@@ -48,6 +48,16 @@ class Registry:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.read(), answer.headers.get("Docker-Content-Digest", "")
 
+    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
+        return dict(json.loads(self.fetch(f"{repository}/manifests/{reference}")[0]))
+
+    def config(self, repository: str, reference: str) -> dict[str, Any]:
+        digest = self.manifest(repository, reference)["config"]["digest"]
+        return dict(json.loads(self.fetch(f"{repository}/blobs/{digest}")[0]))
+
+    def tags(self, repository: str) -> list[str]:
+        return list(json.loads(self.fetch(f"{repository}/tags/list")[0])["tags"])
+
     def last_layer(self, repository: str, digest: str) -> tarfile.TarFile:
         manifest = json.loads(self.fetch(f"{repository}/manifests/{digest}")[0])
         blob, _ = self.fetch(f"{repository}/blobs/{manifest['layers'][-1]['digest']}")
@@ -135,9 +145,9 @@ def open_engine(registry: Registry) -> OpenEngine:
     def opened(
         workspace: Path, *, sifs: Sifs | None = None, **settings: Any
     ) -> AbstractAsyncContextManager[BuildahEngine]:
-        known = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
-        limit = {"build_timeout": timedelta(seconds=60)}
-        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | limit | settings)), sifs)
+        known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
+        known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=60)}
+        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)), sifs)
 
     return opened
 

@@ -112,15 +112,6 @@ async def test_images_come_from_registries_only(engine: BuildahEngine, base: str
     assert failure.reason is Reason.BASE_IMAGE
 
 
-async def test_too_much_memory_ends_the_step(open_engine: OpenEngine, limits: None, base: str, tmp_path: Path) -> None:
-    """One build must not starve the others."""
-    async with open_engine(tmp_path, build_memory=64 << 20) as engine:
-        failure = await failure_of(
-            engine, recipe(base, f"FROM {base}\nRUN dd if=/dev/zero of=/dev/null bs=300M count=1\n")
-        )
-    assert failure.reason is Reason.MEMORY
-
-
 async def test_too_many_processes_are_refused(open_engine: OpenEngine, limits: None, base: str, tmp_path: Path) -> None:
     """A fork bomb stays in its build, in the second step as in the first."""
     bomb = "RUN for i in $(seq 200); do sleep 3 & done\n"

@@ -281,6 +281,37 @@ async def test_r_packages_are_arguments_of_r(house: House, tools: str) -> None:
     assert [line.rpartition(" ")[2] for line in house.lines[2:]] == ["<ggplot2=3.4.1>", "<dplyr>", "<DESeq2>"]
 
 
+@pytest.mark.parametrize(
+    "template", ["conda/micromamba:v1", "conda/micromamba:v2", "conda/pixi:v1", "cran/installr:v1"]
+)
+async def test_commands_end_the_container_file(house: House, tools: str, template: str) -> None:
+    """Lines of the client's own, in the stage that becomes the image, as root and with what was installed."""
+    commands = ("RUN echo $(id -u) > /commanded", 'LABEL commanded="yes"')
+    packages = Packages(
+        type=PackageType.CRAN if template.startswith("cran") else PackageType.CONDA,
+        entries=("dplyr",),
+        conda_opts=CondaOpts(mamba_image=tools, base_image=tools, commands=commands),
+        pixi_opts=PixiOpts(pixi_image=tools, base_image=tools, commands=commands),
+        cran_opts=CranOpts(r_image=tools, commands=commands),
+    )
+    made = recipe(packages, template, False)
+
+    assert await house.build(made.containerfile, made.environment), house.log.output.text
+    assert house.read("commanded") == b"0\n"
+    assert house.config()["Labels"]["commanded"] == "yes"
+
+
+async def test_an_environment_file_is_installed_with_more_channels(house: House, tools: str, base: str) -> None:
+    """Its own channels come first, and pip's packages stay where they are."""
+    text = b"channels: [bioconda]\ndependencies: [samtools, pip, {pip: [pandas]}]\n"
+    wanted = conda(tools, base, environment=base64.b64encode(text).decode(), channels=("conda-forge",))
+    made = recipe(wanted, None, False)
+    assert await house.build(made.containerfile, made.environment), house.log.output.text
+    installed = house.read("opt/conda/conda.yml").decode()
+    assert installed.splitlines()[:3] == ["channels:", "- bioconda", "- conda-forge"]
+    assert "- pip:\n  - pandas" in installed
+
+
 async def test_a_frozen_image_has_the_values_to_the_letter(house: House, base: str) -> None:
     """The same image runs the same, whether its config was added at the pull or built in."""
     values = [HOSTILE, "", " two  words ", "a=b", "${PATH:-x}", "\\$PATH", "trailing\\", "'q' \"q\"", "#é\t|"]

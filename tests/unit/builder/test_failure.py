@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.domain.failure import diagnose_build, diagnose_push
+from builder.domain.failure import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from swell.store.records import Reason
 
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '
@@ -49,3 +49,19 @@ def test_a_push_failure_is_ours() -> None:
     failure = diagnose_push(125, [b"Copying blob", b"Error: pushing image: unauthorized"])
     assert failure.reason is Reason.PUSH
     assert "unauthorized" in str(failure)
+
+
+def test_who_was_killed_for_memory_is_told_so_whatever_it_looked_like() -> None:
+    """A step may hide it, and end with a status of its own."""
+    failure = diagnose_build(1, [STEP + b"1"], no_memory=True)
+    assert (failure.reason, failure.exit_status) == (Reason.MEMORY, 137)
+    assert "'RUN make' was killed" in str(failure)
+
+
+def test_a_cache_that_takes_nothing_is_told_from_a_build_that_fails() -> None:
+    """Without it, the build can go on; what a step prints does not count."""
+    lie = b"Error: failed pushing cache to {x}: denied"
+    history = b"Error: committing: internal error: history lists 2 non-empty layers, but we have 3 layers on disk"
+    assert cache_trouble([b"--> Pushing cache", lie]) is CacheTrouble.REFUSED
+    assert cache_trouble([history]) is CacheTrouble.NO_HISTORY
+    assert cache_trouble([lie, STEP + b"3"]) is None

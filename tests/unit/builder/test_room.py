@@ -48,8 +48,7 @@ def test_a_pipe_does_not_hold_us_up(room: Room) -> None:
 
 def test_credentials_are_for_the_builds_user_alone(room: Room, tmp_path: Path) -> None:
     """They lie there for a moment, until the command has opened them."""
-    source = tmp_path / "source.json"
-    source.write_text('{"auths": {"a": {}}}')
-    room.lend_credentials(source)
+    content = b'{"auths": {"a": {}}}'
+    room.lend_credentials(content)
     lent = tmp_path / "auth.json"
-    assert (lent.stat().st_mode & 0o777, lent.read_text()) == (0o600, source.read_text())
+    assert (lent.stat().st_mode & 0o777, lent.read_bytes()) == (0o600, content)

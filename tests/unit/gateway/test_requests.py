@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from gateway.domain.answers import description, fusion_version, moment
+from gateway.domain.wanted import Places, read
 from gateway.provision import Provisioning
-from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
+from swell.api.containers import BuildCompression, CompressionMode, ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
@@ -72,6 +73,39 @@ async def test_a_repository_of_the_clients_own_is_built_to(provisioning: Provisi
     assert answer.container_image.startswith("quay.io/acme/images:")
     assert queue.jobs[0].target_image == answer.container_image
     assert "c44968632f89dd6c" not in answer.container_image
+
+
+@pytest.mark.parametrize(
+    ("build_repository", "cache_repository", "used"),
+    [
+        ("quay.io/acme/images", "quay.io/acme/cache", "quay.io/acme/cache"),
+        ("quay.io/acme/images", None, None),
+        ("quay.io/acme/images", "registry.example.com/team/cache", None),
+        ("quay.io/acme/images", "registry.example.com/team/builds/x", None),
+        (None, "quay.io/acme/cache", "registry.example.com/team/cache"),
+        (None, None, "registry.example.com/team/cache"),
+    ],
+)
+def test_a_cache_serves_only_the_builds_of_whoever_fills_it(
+    build_repository: str | None, cache_repository: str | None, used: str | None
+) -> None:
+    """What we build for everybody is not made of what a client may have put into a cache, nor the other way round."""
+    places = Places(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
+    wanted = read(
+        request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), places
+    )
+    assert wanted.cache_repository == used
+
+
+async def test_the_cache_and_the_compression_reach_the_builder(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """As they were asked for, also when the job is published again for a gateway that died."""
+    repositories = {"buildRepository": "quay.io/acme/images", "cacheRepository": "quay.io/acme/cache"}
+    compression = {"mode": "zstd", "level": 9, "force": True}
+
+    await provisioning.submit(request(containerFile=FILE, **repositories, buildCompression=compression), SOMEBODY)
+
+    assert queue.jobs[0].cache_repository == "quay.io/acme/cache"
+    assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
 
 
 async def test_what_was_asked_is_kept_without_what_is_private(
@@ -183,6 +217,8 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         ({"containerFile": FILE, "buildRepository": "quay.io"}, BadRequest, "buildRepository.*path"),
         ({"containerFile": FILE, "buildRepository": "quay.io/a/b:c"}, BadRequest, "buildRepository.*tag"),
         ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "buildRepository.*quay.io/A B"),
+        ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip can be 0 to 9"),
+        ({"containerFile": FILE, "buildCompression": {"mode": "zstd", "level": -1}}, BadRequest, "zstd.*0 to 22"),
         ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),

@@ -60,8 +60,11 @@ class CompressionMode(StrEnum):
     ZSTD = "zstd"
 
 
+MAX_LEVEL = {CompressionMode.GZIP: 9, CompressionMode.ESTARGZ: 9, CompressionMode.ZSTD: 22}
+
+
 class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How the layers of a built image are compressed."""
+    """How the layers of a built image are compressed: `level` is 0 to `MAX_LEVEL`; with `force` base layers, too."""
 
     mode: CompressionMode | None = None
     level: int | None = None

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
@@ -65,6 +66,7 @@ class BuildJob(Job, frozen=True, kw_only=True):
     `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
     `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`. With
     `packages` there is no container: they become layers, and *containerfile* only tells what was asked for.
+    Steps may be taken from and kept in `cache_repository`; `compression` is how the layers are to be pushed.
     """
 
     subject: ClassVar[str] = "jobs.build"
@@ -76,6 +78,8 @@ class BuildJob(Job, frozen=True, kw_only=True):
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
     packages: PackageLayers | None = None
+    cache_repository: str | None = None
+    compression: BuildCompression | None = None
     organisation: str = ""
     sif: Definition | None = None
     """Make a SIF file of the image; `target_image` then begins with `oras://`."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 
@@ -33,6 +34,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: str | None = None
     layers: tuple[Digest, ...] = ()
     packages: PackageLayers | None = None
+    cache_repository: str | None = None
+    compression: BuildCompression | None = None
     organisation: str = ""
     sif: bool = False
     """A SIF file is made of the image; `target_image` then begins with `oras://`."""
@@ -51,6 +54,7 @@ class Reason(StrEnum):
     PACKAGE = "package"
     MEMORY = "memory"
     TIMED_OUT = "timed-out"
+    PLATFORM = "platform"
     PUSH = "push"
     DISK = "disk"
     ENGINE = "engine"
@@ -61,8 +65,7 @@ class Reason(StrEnum):
     @property
     def is_users(self) -> bool:
         """Whether another container file or context could mend it."""
-        mendable = {Reason.RECIPE, Reason.CONTEXT, Reason.BASE_IMAGE, Reason.PACKAGE, Reason.MEMORY, Reason.TIMED_OUT}
-        return self in mendable
+        return self not in {Reason.PUSH, Reason.DISK, Reason.ENGINE, Reason.GIVEN_UP}
 
 
 NO_ATTEMPT = 0

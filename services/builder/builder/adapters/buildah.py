@@ -2,15 +2,22 @@
 
 import json
 import resource
+from collections.abc import Iterable
 
 from builder.adapters.room import AUTH_FILE, ENTERED, HERE
+from builder.domain.compression import Compression
 from builder.settings import Isolation
+from swell.api.containers import CompressionMode
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _FILES_AT_ONCE = 65536
 
 # Images come from registries only: other transports (oci:, dir:, docker-archive:) would read files of this machine.
 _POLICY = {"default": [{"type": "reject"}], "transports": {"docker": {"": [{"type": "insecureAcceptAnything"}]}}}
+
+DOCKER_ONLY = "docker only: "
+BLOB_CACHE = "work/.local/share/containers/cache"
+"""What registries are known to have: layers by what they are unpacked. Without it, all layers are compressed anew."""
 
 _POLICY_FLAG = f"--signature-policy={HERE}/policy.json"
 _AUTH_FLAG = f"--authfile={AUTH_FILE}"
@@ -43,21 +50,44 @@ def _registries(insecure: tuple[str, ...]) -> str:
     return head + "".join(f"[[registry]]\nlocation = {json.dumps(host)}\ninsecure = true\n" for host in insecure)
 
 
-def build(platform: str, isolation: Isolation) -> list[str]:
+def build(platform: str, isolation: Isolation, *, cache: str | None = None, again: bool = False) -> list[str]:
     """Build `Containerfile` with `work/context`; the image's id is then in `work/image-id`.
 
     `--pull-always` asks the registry for every image, so that nobody is given what another may see. The docker format
-    keeps SHELL and HEALTHCHECK, which the OCI format has no place for.
+    keeps SHELL and HEALTHCHECK, which the OCI format has no place for. Steps are taken from and kept in the repository
+    *cache*; *again* goes on where a build with a cache has ended, without one.
     """
     command = ["build", "--pull-always", "--format=docker", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]
     files = [f"--file={HERE}/Containerfile", f"--iidfile={HERE}/work/image-id", f"{HERE}/work/context"]
-    return [*_BUILDAH, *_OWN_STORE, *command, "--http-proxy=false", *_isolation(isolation), *files]
+    layers = ["--layers"] if cache or again else []
+    caching = [f"--cache-from={cache}", f"--cache-to={cache}", "--retry=1"] if cache else []
+    command += ["--http-proxy=false", *layers, *caching, *_isolation(isolation)]
+    return [*_BUILDAH, *_OWN_STORE, *command, *files]
 
 
-def push(image_id: str, target_image: str) -> list[str]:
-    """Push what was built; the manifest's digest is then in `work/digest`."""
-    command = ["push", _AUTH_FLAG, f"--digestfile={HERE}/work/digest", image_id, f"docker://{target_image}"]
+def push(image_id: str, target_image: str, compression: Compression) -> list[str]:
+    """Push what was built; the manifest's digest is then in `work/digest`.
+
+    The format is named, because buildah would leave the docker format as soon as it meets a layer of zstd.
+    """
+    zstd = compression.mode is CompressionMode.ZSTD
+    options = [f"--compression-format={compression.mode}", f"--format={'oci' if zstd else 'v2s2'}"]
+    if compression.level is not None:
+        options.append(f"--compression-level={compression.level}")
+    command = ["push", _AUTH_FLAG, f"--digestfile={HERE}/work/digest", *options, image_id, f"docker://{target_image}"]
     return [*_BUILDAH, *_OWN_STORE, *command]
+
+
+def docker_only(image_id: str) -> list[str]:
+    """Say which instructions an image has followed that the OCI format has no place for, on a line of its own."""
+    fields = {"HEALTHCHECK": "Healthcheck", "SHELL": "Shell", "ONBUILD": "OnBuild"}
+    words = "".join(f"{{{{if .Docker.Config.{field}}}}}{name} {{{{end}}}}" for name, field in fields.items())
+    return [*_BUILDAH, *_OWN_STORE, "inspect", "--type=image", f"--format={DOCKER_ONLY}{words}", image_id]
+
+
+def is_zstd_trouble(said: Iterable[bytes]) -> bool:
+    """Whether a push failed because the registry has a layer as zstd, which the docker format cannot name."""
+    return any(b"zstd compression is not supported for type" in line for line in said)
 
 
 def export(image_id: str) -> list[str]:

@@ -17,6 +17,19 @@ def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
     return memory_group, _limited(_ROOT / "pids" / name, {"pids.max": pids})
 
 
+def has_killed(groups: tuple[Path, ...]) -> bool:
+    """Whether the kernel has ended a process in *groups* because they had no memory left."""
+    return any(_kills(group / file) for group in groups for file in ("memory.events", "memory.oom_control"))
+
+
+def _kills(file: Path) -> bool:
+    try:
+        told = dict(line.split() for line in file.read_text().splitlines())
+    except (OSError, ValueError):
+        return False
+    return told.get("oom_kill", "0") != "0"
+
+
 def remove(pattern: str) -> bool:
     """Remove the groups whose names match *pattern*; whether none is left, for those with processes stay."""
     removed = [_is_removed(group) for group in (*_ROOT.glob(pattern), *_ROOT.glob(f"*/{pattern}"))]

@@ -9,14 +9,15 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from builder.build import Tell
 from builder.domain.output import Lines, plain
 
-_ALONE = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+_ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 _CHUNK = 64 * 1024
 _END_WITHIN = 30.0
 
@@ -34,7 +35,9 @@ class Tail:
         await self._tell(clean)
 
 
-async def run(command: Sequence[str], *, environment: Mapping[str, str], directory: Path, tell: Tell) -> int:
+async def run(
+    command: Sequence[str], *, environment: Mapping[str, str], directory: Path, tell: Tell, network: Path | None = None
+) -> int:
     """Run *command* until it and all its descendants have ended; the exit status, negative for a signal.
 
     stdout and stderr are told together, line by line. Cancelling kills, and returns when nothing is left.
@@ -42,7 +45,23 @@ async def run(command: Sequence[str], *, environment: Mapping[str, str], directo
     Raises:
         OSError: there is no such program.
     """
+    async with started(command, environment=environment, directory=directory, network=network) as process:
+        await _tell_all(process, tell)
+        return await process.wait()
+
+
+@asynccontextmanager
+async def started(
+    command: Sequence[str], *, environment: Mapping[str, str], directory: Path, network: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """*command* for the length of the block, then ended with all its descendants; in the namespace *network*, if any.
+
+    stdout and stderr are one pipe.
+    """
+    entered = ("nsenter", f"--net={network}", "--") if network else ()
     process = await asyncio.create_subprocess_exec(
+        *_WITH_US,
+        *entered,
         *_ALONE,
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -52,8 +71,7 @@ async def run(command: Sequence[str], *, environment: Mapping[str, str], directo
         cwd=directory,
     )
     try:
-        await _tell_all(process, tell)
-        return await process.wait()
+        yield process
     finally:
         await _end(process)
 
@@ -72,13 +90,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     # Killing the namespace's first process, not `unshare`: it is reaped last, so `unshare` waits for all the others.
     if process.returncode is not None:
         return
-    for pid in _children(process.pid) or [process.pid]:
+    for pid in children(process.pid) or [process.pid]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     await asyncio.wait_for(process.wait(), _END_WITHIN)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The children of the process *pid*: of a `started` one, the first process of its namespace."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

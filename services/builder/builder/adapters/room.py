@@ -36,6 +36,8 @@ set -e
 for group in $CGROUPS; do echo 0 > "$group"; done
 mount --bind subids /etc/subuid
 mount --bind subids /etc/subgid
+mount --bind passwd /etc/passwd
+if [ -s resolv.conf ] && [ -e /etc/resolv.conf ]; then mount --bind resolv.conf /etc/resolv.conf; fi
 aliases=/etc/containers/registries.conf.d
 if [ -d $aliases ]; then mount --bind no-aliases $aliases; fi
 if [ -e /dev/net/tun ]; then mount --bind tun /dev/net/tun; fi
@@ -47,8 +49,16 @@ if [ -d "$WORKSPACE" ]; then mount -t tmpfs -o size=4k,mode=0 tmpfs "$WORKSPACE"
 cd /tmp
 ids="$_CONTAINERS_ROOTLESS_UID,0,65536"
 unset CGROUPS BASES BASES_MODE WORKSPACE
+if [ "$EMULATOR" ]; then set -- sh -ec "$REGISTER" sh "$@"; fi
 unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount -- "$@" || exit $?
 exit 0
+"""
+# The user namespace has emulators of its own: nobody else's programs are run by them.
+_REGISTER = """\
+mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+printf %s "$EMULATOR" > /proc/sys/fs/binfmt_misc/register
+unset EMULATOR REGISTER
+exec "$@"
 """
 ENTERED = ("sh", "-c", _ENTER, "sh")
 AUTH_FILE = "/proc/self/fd/3"
@@ -58,7 +68,8 @@ class Room(Struct, frozen=True, kw_only=True):
     """One build's directory, `path`.
 
     Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
-    they are to the machine, `groups` the control groups they enter.
+    they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own,
+    `emulator` what they register with binfmt_misc.
     """
 
     path: Path
@@ -66,6 +77,8 @@ class Room(Struct, frozen=True, kw_only=True):
     bases: Path
     user_id: int
     groups: tuple[Path, ...] = ()
+    network: Path | None = None
+    emulator: str = ""
 
     @property
     def work(self) -> Path:
@@ -82,6 +95,8 @@ class Room(Struct, frozen=True, kw_only=True):
             "WORKSPACE": str(self.workspace.resolve()),
             "BASES": str(self.bases.resolve()),
             "BASES_MODE": bases_mode,
+            "EMULATOR": self.emulator,
+            "REGISTER": _REGISTER,
             "CGROUPS": " ".join(str(group / "cgroup.procs") for group in self.groups),
             "_CONTAINERS_USERNS_CONFIGURED": "done",
             "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
@@ -92,22 +107,29 @@ class Room(Struct, frozen=True, kw_only=True):
     def furnish(self, files: Mapping[str, str]) -> None:
         """Put into the empty room what `ENTERED` needs, and *files*."""
         self.path.chmod(0o711)
-        for name in ("bases", "no-aliases", "bin", "work", "work/context"):
+        # Buildah's chroot isolation begins with next to no environment, and looks for its user's home and such places.
+        passwd = f"root:x:0:0::{HERE}/work:/bin/sh\nbuilds:x:{self.user_id}:{self.user_id}::{HERE}/work:/bin/sh\n"
+        (self.path / "passwd").write_text(passwd)
+        theirs = ("work", "work/context", *(f"{name}-{self.user_id}" for name in ("podman-run", "containers-user")))
+        for name in ("bases", "no-aliases", "bin", *theirs):
             (self.path / name).mkdir()
         os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
         (self.path / "tun").chmod(0o666)
         (self.path / "subids").write_text(f"root:{self.user_id}:{USER_IDS}\n")
+        for name in ("netns", "network.log"):
+            (self.path / name).touch()
+            os.chown(self.path / name, self.user_id, self.user_id)
         _write_program(self.path / "bin/slirp4netns", _SLIRP)
         for name, content in files.items():
             (self.path / name).write_text(content)
-        for directory in (self.work, self.work / "context"):
-            os.chown(directory, self.user_id, self.user_id)
+        for name in theirs:
+            os.chown(self.path / name, self.user_id, self.user_id)
 
-    def lend_credentials(self, source: Path | None) -> None:
-        """Lay *source*, or no credentials at all, ready for the next command, which takes them away."""
+    def lend_credentials(self, content: bytes) -> None:
+        """Lay an auth file ready for the next command, which takes it away."""
         path = self.path / "auth.json"
         path.touch(mode=0o600)
-        path.write_bytes(source.read_bytes() if source else b'{"auths": {}}')
+        path.write_bytes(content)
         os.chown(path, self.user_id, self.user_id)
 
     def read_digest(self, name: str) -> Digest:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from enum import Enum
 
 from swell.errors import BuildFailed
 from swell.store.records import Reason
@@ -25,20 +26,31 @@ class BuildFailure(BuildFailed):
         self.exit_status = exit_status
 
 
+class CacheTrouble(Enum):
+    REFUSED = "the registry does not take it"
+    NO_HISTORY = "a base image does not tell its history, so its steps cannot be told apart"
+
+
 _ERROR = re.compile(r"^Error: (.*)$")
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
+_NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
 _USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
 
 
-def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
-    """What `buildah build` failed of, from its exit *status* and the last lines it wrote."""
+def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = False) -> BuildFailure:
+    """What `buildah build` failed of, from its exit *status* and the last lines it wrote, and from what the kernel
+    says: that it has ended a process because there was *no_memory*."""
     lines = [line.decode(errors="replace") for line in tail]
     error = _last_error(lines)
     if _says(lines, "no space left on device"):
         return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
-    if step := _STEP.match(error):
+    step = _STEP.match(error)
+    if no_memory:
+        what = f"The step '{_short(step['step'])}'" if step else "A process of the engine"
+        return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
+    if step:
         return _diagnose_step(step["step"], int(step["status"]), lines)
     if _ENGINES.search(error):
         return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error)}.", status)
@@ -47,6 +59,14 @@ def diagnose_build(status: int, tail: Iterable[bytes]) -> BuildFailure:
     if status > 0 and _USERS.search(error):
         return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
     return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
+
+
+def cache_trouble(tail: Iterable[bytes]) -> CacheTrouble | None:
+    """What `buildah build` failed of, if only because it had a cache."""
+    error = _last_error([line.decode(errors="replace") for line in tail])
+    if error.startswith("failed pushing cache to "):
+        return CacheTrouble.REFUSED
+    return CacheTrouble.NO_HISTORY if _NO_HISTORY.search(error) else None
 
 
 def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:

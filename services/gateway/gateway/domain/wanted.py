@@ -16,7 +16,9 @@ from gateway.domain.direct import NAME, Direct
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
 from swell.api.containers import (
+    MAX_LEVEL,
     BuildCompression,
+    CompressionMode,
     ContainerConfig,
     ContainerLayer,
     ContainerRequest,
@@ -294,8 +296,15 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest("format sif needs freeze")
     if request.scan_mode not in {None, ScanMode.NONE}:
         raise NotSupported("scanMode: this server does not scan images")
+    _check_compression(request.build_compression)
     if len(request.container_includes or ()) > MAX_INCLUDES:
         raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")
+
+
+def _check_compression(compression: BuildCompression | None) -> None:
+    mode = (compression and compression.mode) or CompressionMode.GZIP
+    if compression and compression.level is not None and not 0 <= compression.level <= MAX_LEVEL[mode]:
+        raise BadRequest(f"buildCompression.level of {mode} can be 0 to {MAX_LEVEL[mode]}, not {compression.level}")
 
 
 def _chosen(request: ContainerRequest, places: Places) -> str:
@@ -312,9 +321,14 @@ def _repository(request: ContainerRequest, places: Places) -> str:
 
 
 def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
+    """Ours for what everybody may be given, theirs for what they keep themselves; never one for the other.
+
+    An image in our repository is given to whoever asks for the same recipe, so it is not made of what a client put into
+    a cache of theirs.
+    """
     if places.is_custom(request.build_repository):
-        return request.cache_repository
-    return request.cache_repository or places.cache
+        return request.cache_repository if places.is_custom(request.cache_repository) else None
+    return places.cache
 
 
 def _text(name: str, encoded: str, limit: int) -> str:

@@ -1,0 +1,163 @@
+"""What buildah does for one recipe in its room: fetch base images, build, push."""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from builder.adapters import buildah, cgroups
+from builder.adapters.bases import BaseImages
+from builder.adapters.context import add, unpack
+from builder.adapters.process import Tail, run
+from builder.adapters.room import Room
+from builder.adapters.sif import Sifs
+from builder.adapters.workspace import disk_trouble, finish
+from builder.build import Recipe, Tell
+from builder.domain.compression import Compression, choose
+from builder.domain.containerfile import base_images
+from builder.domain.credentials import with_repository
+from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.settings import EngineSettings
+from swell.api.containers import CompressionMode
+from swell.jobs.messages import POST_FILE
+from swell.oci.digest import Digest
+from swell.store.records import Reason
+
+_NO_CREDENTIALS = b'{"auths": {}}'
+
+
+class Making(Struct, frozen=True, kw_only=True):
+    """One recipe on its way to an image."""
+
+    settings: EngineSettings
+    room: Room
+    recipe: Recipe
+    tell: Tail
+    sifs: Sifs | None = None
+
+    async def image(self, bases: BaseImages) -> Digest:
+        """Build and push the recipe with what *bases* has already; the digest of the manifest."""
+        await finish(self._prepare)
+        for image in base_images(self.recipe.containerfile):
+            await bases.fetch(self.room.bases, (image, self.recipe.platform), partial(self._pull, image))
+        await self._build()
+        self.tell.lines.clear()
+        if self.recipe.sif:
+            return await self._push_sif(self.room.read_digest("image-id"))
+        await self._push(self.room.read_digest("image-id"))
+        return self.room.read_digest("digest")
+
+    def _prepare(self) -> None:
+        room, recipe = self.room, self.recipe
+        context = room.work / "context"
+        with disk_trouble():
+            (room.path / "Containerfile").write_text(recipe.containerfile)
+            if recipe.context:
+                unpack(recipe.context, context, limit=self.settings.context_limit, owner=room.user_id)
+            if recipe.environment is not None:
+                add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+            if recipe.sif and recipe.sif.post:
+                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=room.user_id)
+            for name, path in recipe.files.items():
+                with path.open("rb") as source:
+                    add(context / name, source, owner=room.user_id)
+
+    async def _pull(self, image: str) -> bool:
+        # Whatever goes wrong here goes wrong again in the build, which says so in the log.
+        command = buildah.pull(image, self.recipe.platform)
+        return await execute(self.room, command, self._pull_credentials, say_nothing, bases_mode="rw") == 0
+
+    async def _build(self) -> None:
+        cache = self.recipe.cache_repository
+        status = await self._build_with(cache)
+        if status and cache and (trouble := cache_trouble(self.tell.lines)):
+            why = f"(the cache {cache} cannot be used: {trouble.value}; going on without it)"
+            await self.tell(why.encode())
+            self.tell.lines.clear()
+            # Steps that have run are not run again, unless it is them that cannot be told apart.
+            status = await self._build_with(None, again=trouble is CacheTrouble.REFUSED)
+        if status:
+            raise diagnose_build(status, self.tell.lines, no_memory=cgroups.has_killed(self.room.groups))
+
+    async def _build_with(self, cache: str | None, *, again: bool = False) -> int:
+        command = buildah.build(self.recipe.platform, self.settings.isolation, cache=cache, again=again)
+        credentials = self._pull_credentials
+        if cache:
+            credentials = _with_cache(credentials, self._push_credentials, cache)
+        return await execute(self.room, command, credentials, self.tell)
+
+    async def _push(self, image_id: Digest) -> None:
+        compression, why = choose(self.recipe.compression, await self._docker_only(image_id))
+        if why:
+            await self.tell(f"({why})".encode())
+        if compression.force:
+            await self._forget_blobs()
+        status = await self._push_with(image_id, compression)
+        if status and buildah.is_zstd_trouble(self.tell.lines):
+            await self._forget_blobs()
+            status = await self._push_with(image_id, compression)
+        if status:
+            raise diagnose_push(status, self.tell.lines)
+
+    async def _push_sif(self, image_id: Digest) -> Digest:
+        if self.sifs is None:
+            raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
+        if status := await execute(self.room, buildah.export(image_id), _NO_CREDENTIALS, self.tell):
+            raise diagnose_push(status, self.tell.lines)
+        return await self.sifs.push(self.room, self.room.work / "image", self.recipe, self.tell)
+
+    async def _push_with(self, image_id: Digest, compression: Compression) -> int:
+        command = buildah.push(image_id, self.recipe.target_image, compression)
+        return await execute(self.room, command, self._push_credentials, self.tell)
+
+    async def _docker_only(self, image_id: Digest) -> str:
+        """Which instructions would be lost in the OCI format; asked only where that matters."""
+        wanted = self.recipe.compression
+        if wanted is None or wanted.mode is not CompressionMode.ZSTD:
+            return ""
+        said = Tail(say_nothing)
+        if status := await execute(self.room, buildah.docker_only(image_id), _NO_CREDENTIALS, said):
+            raise diagnose_push(status, said.lines)
+        mark = buildah.DOCKER_ONLY.encode()
+        return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
+
+    async def _forget_blobs(self) -> None:
+        await finish(partial(shutil.rmtree, self.room.path / buildah.BLOB_CACHE, ignore_errors=True))
+
+    @property
+    def _pull_credentials(self) -> bytes:
+        return _read(self.settings.pull_auth_file)
+
+    @property
+    def _push_credentials(self) -> bytes:
+        return _read(self.settings.push_auth_file)
+
+
+async def execute(room: Room, command: Sequence[str], credentials: bytes, tell: Tell, bases_mode: str = "ro") -> int:
+    """Run *command* in *room* with the auth file *credentials*; its exit status."""
+    with disk_trouble():
+        room.lend_credentials(credentials)
+    environment = room.environment(bases_mode=bases_mode)
+    return await run(command, environment=environment, directory=room.path, tell=tell, network=room.network)
+
+
+async def say_nothing(line: bytes) -> None:
+    """Tell nobody."""
+
+
+def _with_cache(pulls: bytes, pushes: bytes, cache: str) -> bytes:
+    try:
+        return with_repository(pulls, pushes, cache)
+    except msgspec.MsgspecError as error:
+        raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
+
+
+def _read(auth_file: Path | None) -> bytes:
+    try:
+        return auth_file.read_bytes() if auth_file else _NO_CREDENTIALS
+    except OSError as error:
+        raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error

@@ -1,0 +1,289 @@
+"""What every build engine promises, as one set of tests that each of them passes.
+
+A new engine describes itself as a `Subject`, in a module like `test_buildah.py`:
+
+    class TestMine(EngineContract):
+        @pytest.fixture
+        def subject(self, registry: Registry) -> Subject: ...
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from builder.build import Engine, Recipe
+from builder.domain.failure import BuildFailure
+from builder.domain.output import LONGEST_PIECE
+from swell.store.records import Reason
+
+from .conftest import Output, Registry
+
+WITHIN = 20.0
+SLEEPERS = 3
+MEMORY, DISK = 64 << 20, 64 << 20
+"""Bytes that are enough for every recipe but a hungry one."""
+
+
+class Subject(Protocol):
+    """An engine under test, and recipes for it. A recipe is None where the engine has no way to do such a thing: it
+    runs nothing of the user's, for example. That claim is skipped and says so.
+    """
+
+    registry: Registry
+
+    def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[Engine]:
+        """The engine with credentials for the registry, and *settings* of `EngineSettings`."""
+
+    def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:
+        """A command that opens the engine and builds *recipe*, as the builder would."""
+
+    def good(self, said: str, made: str = "made:1") -> Recipe:
+        """Says *said* on a line of its own, and becomes the image *made*."""
+
+    def bad(self) -> Recipe:
+        """Does not work, by the user's fault."""
+
+    def baseless(self) -> Recipe | None:
+        """Needs an image that its registry does not have."""
+
+    def private(self) -> Recipe | None:
+        """Needs an image that wants a password."""
+
+    def loud(self, size: int) -> Recipe | None:
+        """Says *size* letters x in one line."""
+
+    def endless(self, seconds: int) -> Recipe | None:
+        """Says `begun`, and runs `SLEEPERS` times `sleep *seconds*`, in ways that outlive whoever started them."""
+
+    def nosy(self) -> Recipe | None:
+        """Says all it can find out about its surroundings, and ends well."""
+
+    def hungry(self) -> Recipe | None:
+        """Takes four times `MEMORY` of memory."""
+
+    def greedy(self, seconds: int) -> Recipe | None:
+        """Writes more than `DISK`, then sleeps for *seconds*."""
+
+
+def has(recipe: Recipe | None) -> Recipe:
+    if recipe is None:
+        pytest.skip("this engine has no way to do such a thing")
+    return recipe
+
+
+async def failure_of(engine: Engine, wanted: Recipe) -> BuildFailure:
+    with pytest.raises(BuildFailure) as caught:
+        await engine.build(wanted, Output())
+    return caught.value
+
+
+@pytest.fixture
+def asleep() -> int:
+    """A number of seconds that only this test's processes sleep."""
+    return 100_000 + int(time.monotonic() * 1000) % 800_000
+
+
+def sleepers(seconds: int) -> list[int]:
+    """The processes of this machine that sleep so long."""
+    command = b"sleep\0%d\0" % seconds
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if _read(path) == command]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    give_up = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < give_up, f"in vain for {WITHIN} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def assert_nothing_left(workspace: Path, build_id: str, asleep: int | None = None) -> None:
+    """Neither processes nor files, mounts or control groups of the build."""
+    assert asleep is None or sleepers(asleep) == []
+    assert not [path for path in workspace.rglob("*") if build_id in path.name]
+    assert str(workspace) not in Path("/proc/self/mountinfo").read_text()
+    assert [
+        str(path) for pattern in ("*", "*/*") for path in Path("/sys/fs/cgroup").glob(pattern + build_id + "*")
+    ] == []
+    assert [pid for pid in _processes() if str(workspace).encode() in _read(Path(f"/proc/{pid}/environ"))] == []
+
+
+def _processes() -> Iterator[int]:
+    own = {os.getpid()}
+    yield from (int(path.name) for path in Path("/proc").glob("[0-9]*") if int(path.name) not in own)
+
+
+def files_with(content: bytes, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and content in _read(path)]
+
+
+class EngineContract:
+    async def test_the_digest_names_what_the_registry_has(self, subject: Subject, tmp_path: Path) -> None:
+        """Whoever is told the digest can pull it; and nothing of the build is left behind."""
+        recipe = subject.good("made of it")
+        async with subject.open(tmp_path) as engine:
+            output = Output()
+            digest = await engine.build(recipe, output)
+            assert_nothing_left(tmp_path, recipe.build_id)
+        assert subject.registry.fetch("made/manifests/1")[1] == digest
+        assert b"made of it" in output
+
+    async def test_builds_at_once_do_not_meet(self, subject: Subject, tmp_path: Path) -> None:
+        """Each becomes its own image, and hears its own lines."""
+        names = [f"at-once-{number}" for number in range(4)]
+        outputs = [Output() for _ in names]
+        async with subject.open(tmp_path) as engine:
+            digests = await asyncio.gather(
+                *(
+                    engine.build(subject.good(name, f"{name}:1"), output)
+                    for name, output in zip(names, outputs, strict=True)
+                )
+            )
+        assert len(set(digests)) == len(names)
+        for name, output in zip(names, outputs, strict=True):
+            assert [other for other in names if other in output.text] == [name]
+
+    async def test_a_line_without_end_comes_in_pieces(self, subject: Subject, tmp_path: Path) -> None:
+        """Megabytes without a newline are no reason to hold megabytes."""
+        recipe, output = has(subject.loud(3_000_000)), Output()
+        async with subject.open(tmp_path) as engine:
+            await engine.build(recipe, output)
+        assert max(map(len, output)) <= LONGEST_PIECE
+        assert sum(len(line) for line in output if line and not line.strip(b"x")) == 3_000_000
+
+    async def test_the_users_fault_is_the_users(self, subject: Subject, tmp_path: Path) -> None:
+        """Another recipe could mend it; the sentence is for whoever wrote this one."""
+        recipe = subject.bad()
+        async with subject.open(tmp_path) as engine:
+            failure = await failure_of(engine, recipe)
+            assert_nothing_left(tmp_path, recipe.build_id)
+        assert failure.reason is Reason.RECIPE
+        assert 10 < len(str(failure)) < 500
+
+    async def test_a_base_image_that_is_not_there_is_told(self, subject: Subject, tmp_path: Path) -> None:
+        async with subject.open(tmp_path) as engine:
+            failure = await failure_of(engine, has(subject.baseless()))
+        assert failure.reason is Reason.BASE_IMAGE
+
+    async def test_a_base_image_that_is_forbidden_is_told(self, subject: Subject, tmp_path: Path) -> None:
+        """Also by an engine that has fetched it for somebody before."""
+        auth = tmp_path / "auth.json"
+        auth.write_bytes(subject.registry.auth_file.read_bytes())
+        async with subject.open(tmp_path / "workspace", pull_auth_file=auth) as engine:
+            await engine.build(has(subject.private()), Output())
+            auth.write_text("{}")
+            failure = await failure_of(engine, has(subject.private()))
+        assert failure.reason is Reason.BASE_IMAGE
+
+    async def test_a_push_that_is_refused_is_not_the_users(self, subject: Subject, tmp_path: Path) -> None:
+        """The image was fine; the operator's credentials were not."""
+        async with subject.open(tmp_path, push_auth_file=None) as engine:
+            failure = await failure_of(engine, subject.good("for nothing"))
+        assert failure.reason is Reason.PUSH
+        assert not failure.reason.is_users
+
+    async def test_an_engine_that_cannot_work_says_so(self, subject: Subject, tmp_path: Path) -> None:
+        """What the operator has to mend is not put on the user."""
+        async with subject.open(tmp_path, push_auth_file=tmp_path / "gone.json") as engine:
+            failure = await failure_of(engine, subject.good("for nothing"))
+        assert failure.reason is Reason.ENGINE
+
+    async def test_a_build_that_takes_too_long_is_ended(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """With all its processes, also those that left its session; and the next one works."""
+        recipe = has(subject.endless(asleep))
+        async with subject.open(tmp_path, build_timeout=timedelta(seconds=3)) as engine:
+            failure = await failure_of(engine, recipe)
+            assert_nothing_left(tmp_path, recipe.build_id, asleep)
+            await engine.build(subject.good("after it"), Output())
+        assert failure.reason is Reason.TIMED_OUT
+        assert "0:00:03" in str(failure)
+
+    async def test_lines_are_told_as_they_come_and_a_cancelled_build_is_ended(
+        self, subject: Subject, tmp_path: Path, asleep: int
+    ) -> None:
+        """When the service stops, or nobody wants the image any more."""
+        recipe, output = has(subject.endless(asleep)), Output()
+        async with subject.open(tmp_path) as engine:
+            build = asyncio.create_task(engine.build(recipe, output))
+            await until(
+                lambda: b"begun" in output and len(sleepers(asleep)) == SLEEPERS, "what it does in the meantime"
+            )
+            build.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await build
+            assert_nothing_left(tmp_path, recipe.build_id, asleep)
+            await engine.build(subject.good("after it"), Output())
+
+    async def test_a_teller_that_breaks_ends_the_build(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """A build whose log cannot be kept is not built on."""
+
+        async def broken(line: bytes) -> None:
+            raise ConnectionError("no log store")
+
+        recipe = has(subject.endless(asleep))
+        async with subject.open(tmp_path) as engine:
+            with pytest.raises(ConnectionError):
+                await engine.build(recipe, broken)
+            assert_nothing_left(tmp_path, recipe.build_id, asleep)
+
+    async def test_builds_die_with_a_killed_builder(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """kill -9 leaves no time to clean up: the kernel ends the processes, the next life removes the rest."""
+        recipe = has(subject.endless(asleep))
+        service = await asyncio.create_subprocess_exec(*subject.builder(tmp_path, recipe))
+        try:
+            await until(lambda: len(sleepers(asleep)) == SLEEPERS, "the build's processes")
+        finally:
+            service.kill()
+            await service.wait()
+        await until(lambda: sleepers(asleep) == [], "no process")
+        async with subject.open(tmp_path) as engine:
+            assert_nothing_left(tmp_path, recipe.build_id, asleep)
+            await engine.build(subject.good("after it"), Output())
+
+    async def test_too_much_memory_ends_the_build(self, subject: Subject, tmp_path: Path) -> None:
+        """One build must not starve the others."""
+        async with subject.open(tmp_path, build_memory=MEMORY) as engine:
+            failure = await failure_of(engine, has(subject.hungry()))
+        assert failure.reason is Reason.MEMORY
+
+    async def test_too_much_disk_ends_the_build(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """While it runs, with its processes; what it wrote is gone."""
+        recipe = has(subject.greedy(asleep))
+        async with subject.open(tmp_path, build_disk=DISK) as engine:
+            failure = await failure_of(engine, recipe)
+            assert_nothing_left(tmp_path, recipe.build_id, asleep)
+            await engine.build(subject.good("after it"), Output())
+        assert failure.reason is Reason.DISK
+        assert str(DISK) in str(failure)
+
+    async def test_credentials_are_nowhere_to_be_found(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """Neither by what a build runs, nor in a file while it runs or afterwards."""
+        nosy, endless, output = has(subject.nosy()), has(subject.endless(asleep)), Output()
+        secret = subject.registry.authorization.removeprefix("Basic ").encode()
+        assert files_with(secret, subject.registry.auth_file.parent), "this would find it"
+        async with subject.open(tmp_path) as engine:
+            await engine.build(nosy, output)
+            build = asyncio.create_task(engine.build(endless, Output()))
+            try:
+                await until(lambda: len(sleepers(asleep)) == SLEEPERS, "the build's processes")
+                assert files_with(secret, tmp_path) == []
+            finally:
+                build.cancel()
+                await asyncio.wait([build])
+        assert len(output) > 10
+        assert secret not in b"\n".join(output)
+        assert b'"auths"' not in b"\n".join(output)
+        assert files_with(secret, tmp_path) == []

@@ -1,0 +1,113 @@
+"""The buildah engine keeps the contract, in each of its isolations."""
+
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from builder.adapters import cgroups
+from builder.adapters.engine import BuildahEngine
+from builder.build import Recipe
+from builder.settings import Isolation
+
+from .conftest import OpenEngine, Registry
+from .contract import DISK, MEMORY, EngineContract, Subject, asleep
+
+__all__ = ["asleep"]
+
+BUILDER = """
+import asyncio, sys
+from pathlib import Path
+from msgspec import json
+from builder.adapters.engine import BuildahEngine
+from builder.build import Recipe
+from builder.settings import EngineSettings
+
+async def tell(line): pass
+
+async def main(workspace, auth, registry, isolation, recipe):
+    told = {"pull_auth_file": Path(auth), "allowed_hosts": frozenset({registry}), "isolation": isolation}
+    async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), **told)) as engine:
+        await engine.build(json.decode(recipe, type=Recipe), tell)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+LOOK = (
+    "RUN env; cat /proc/*/environ /proc/*/fd/3; find / -xdev -name '*auth*' -exec cat {} +; "
+    "ls -l /proc/*/fd /tmp; true\n"
+)
+
+
+class Buildah:
+    def __init__(self, registry: Registry, open_engine: OpenEngine, base: str, isolation: Isolation) -> None:
+        self.registry = registry
+        self._open_engine = open_engine
+        self._base = base
+        self._isolation = isolation
+
+    def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
+        return self._open_engine(workspace, isolation=self._isolation, **settings)
+
+    def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:
+        told = (str(workspace), str(self.registry.auth_file), self.registry.address, self._isolation)
+        return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
+
+    def good(self, said: str, made: str = "made:1") -> Recipe:
+        return self._recipe(f"RUN echo {said} | tee /said; echo\n", made=made)
+
+    def bad(self) -> Recipe:
+        return self._recipe("RUN exit 7\n")
+
+    def baseless(self) -> Recipe:
+        return self._recipe("RUN true\n", base=f"{self.registry.address}/missing:1")
+
+    def private(self) -> Recipe:
+        return self._recipe("RUN true\n")
+
+    def loud(self, size: int) -> Recipe:
+        return self._recipe(f"RUN head -c {size} /dev/zero | tr '\\000' x; echo\n")
+
+    def endless(self, seconds: int) -> Recipe:
+        escape = f"(sleep {seconds} &); setsid sleep {seconds} >/dev/null 2>&1 & sleep {seconds}"
+        return self._recipe(f"RUN echo begun; {escape}\n", build_id=f"bd-{seconds}_1")
+
+    def nosy(self) -> Recipe:
+        return self._recipe(LOOK)
+
+    def hungry(self) -> Recipe:
+        return self._recipe(f"RUN dd if=/dev/zero of=/dev/null bs={4 * MEMORY} count=1\n")
+
+    def greedy(self, seconds: int) -> Recipe:
+        step = f"dd if=/dev/zero of=/large bs=1M count={(DISK >> 20) + 8}; sleep {seconds}"
+        return self._recipe(f"RUN {step}\n", build_id=f"bd-{seconds}_1")
+
+    def _recipe(self, step: str, *, base: str = "", made: str = "made:1", build_id: str = "bd-contract_1") -> Recipe:
+        target_image = f"{self.registry.address}/{made}"
+        return Recipe(build_id=build_id, target_image=target_image, containerfile=f"FROM {base or self._base}\n{step}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limits(machine: None) -> None:
+    """Control groups can be made here; without them nothing holds a build to its memory."""
+    cgroups.make("swell-trial", memory=1 << 20, pids=1)
+    cgroups.remove("swell-trial")
+
+
+class TestContainers(EngineContract):
+    """Each step a container without privileges: the default."""
+
+    @pytest.fixture
+    def subject(self, registry: Registry, open_engine: OpenEngine, base: str) -> Subject:
+        return Buildah(registry, open_engine, base, Isolation.OCI)
+
+
+class TestChroot(EngineContract):
+    """Where containers cannot run."""
+
+    @pytest.fixture
+    def subject(self, registry: Registry, open_engine: OpenEngine, base: str) -> Subject:
+        return Buildah(registry, open_engine, base, Isolation.CHROOT)

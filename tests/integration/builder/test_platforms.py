@@ -1,0 +1,78 @@
+"""Images for other machines than this one."""
+
+import platform
+import struct
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from builder.adapters.emulation import Emulators
+from builder.adapters.engine import BuildahEngine
+from builder.build import Recipe
+from swell.store.records import Reason
+
+from .conftest import Output, Registry, gzipped_tar
+from .test_engine import failure_of
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 is foreign to x86_64")
+
+SAID = b"an arm64 program ran\n"
+
+
+def arm64_program() -> bytes:
+    """An executable for Linux on arm64: write(1, SAID), exit(0). Source: elf(5), the A64 instruction set."""
+    code = struct.pack(
+        "<8I",
+        0xD2800808,  # mov x8, 64: write
+        0xD2800020,  # mov x0, 1
+        0x100000C1,  # adr x1, 24 bytes on
+        0xD2800002 | len(SAID) << 5,  # mov x2, length
+        0xD4000001,  # svc 0
+        0xD2800BA8,  # mov x8, 93: exit
+        0xD2800000,  # mov x0, 0
+        0xD4000001,  # svc 0
+    )
+    start, size = 0x400000, 64 + 56 + len(code) + len(SAID)
+    identity = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    header = identity + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, start + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000)
+    return header + segment + code + SAID
+
+
+def recipe(registry: Registry, folder: Path, step: str) -> Recipe:
+    return Recipe(
+        build_id="bd-arm_1",
+        target_image=f"{registry.address}/arm:1",
+        containerfile=f"FROM scratch\nCOPY --chmod=755 hello /hello\n{step}",
+        platform="linux/arm64",
+        context=gzipped_tar(folder / "context.tar.gz", {"hello": arm64_program()}),
+    )
+
+
+async def test_files_alone_need_no_emulator(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> None:
+    """A frozen image for another platform, or one that was compiled elsewhere."""
+    await engine.build(recipe(registry, tmp_path, 'CMD ["/hello"]\n'), Output())
+    assert registry.config("arm", "1")["architecture"] == "arm64"
+
+
+async def test_steps_run_by_emulation(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> None:
+    """Where qemu-user-static is installed; nobody has to register it on a kernel of today."""
+    if Emulators().registration("linux/arm64") is None:
+        pytest.skip(f"this machine lacks {Emulators().lacking('linux/arm64')}")
+    output = Output()
+    await engine.build(recipe(registry, tmp_path, 'RUN ["/hello"]\n'), output)
+    assert SAID.strip() in output
+    assert registry.config("arm", "1")["architecture"] == "arm64"
+
+
+async def test_steps_that_cannot_run_are_refused_at_once(
+    engine: BuildahEngine, registry: Registry, tmp_path: Path
+) -> None:
+    """What is missing is named, before anything is pulled or run."""
+    if Emulators().registration("linux/riscv64") is not None:
+        pytest.skip("this machine can run programs for riscv64")
+    wanted = recipe(registry, tmp_path, 'RUN ["/hello"]\n')
+    failure = await failure_of(engine, structs.replace(wanted, platform="linux/riscv64"))
+    assert failure.reason is Reason.PLATFORM
+    assert "linux/riscv64" in str(failure) and "qemu-riscv64-static" in str(failure)

@@ -1,0 +1,95 @@
+"""Platforms that are not this machine's."""
+
+import platform
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from builder.adapters.emulation import Emulators
+from builder.domain.emulation import emulator_of, runs_steps
+
+REGISTERED = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "machine", "emulator"),
+    [
+        ("linux/amd64", "x86_64", None),
+        ("linux/386", "x86_64", None),
+        ("linux/arm64", "x86_64", "qemu-aarch64"),
+        ("linux/arm/v7", "x86_64", "qemu-arm"),
+        ("linux/arm64", "aarch64", None),
+        ("linux/amd64", "aarch64", "qemu-x86_64"),
+        ("linux/riscv64", "riscv64", None),
+    ],
+)
+def test_a_foreign_platform_has_an_emulator(wanted: str, machine: str, emulator: str | None) -> None:
+    assert emulator_of(wanted, machine) == emulator
+
+
+@pytest.mark.parametrize(
+    ("containerfile", "runs"),
+    [
+        ("FROM a\nRUN true\n", True),
+        ("from a\n\trun true\n", True),
+        ("FROM a\nCOPY b /\nENV RUN=1\n# RUN\n", False),
+        ("FROM --platform=$BUILDPLATFORM a AS b\nRUN make\nFROM scratch\nCOPY --from=b /x /x\n", False),
+        ("FROM --platform=linux/amd64 a AS b\nRUN make\nFROM a\nRUN true\n", True),
+        ("", False),
+    ],
+)
+def test_steps_need_an_emulator_and_files_do_not(containerfile: str, runs: bool) -> None:
+    """A layer can be copied into an image for any platform, and a stage that names its own may cross-compile."""
+    assert runs_steps(containerfile) is runs
+
+
+@pytest.fixture
+def emulators(tmp_path: Path) -> Emulators:
+    """A machine without any."""
+    for name in ("registered", "etc", "usr"):
+        (tmp_path / name).mkdir()
+    return Emulators(tmp_path / "registered", (tmp_path / "etc", tmp_path / "usr"), (6, 7))
+
+
+def configure(emulators: Emulators, interpreter: Path, flags: str = "OPF") -> str:
+    line = f":qemu-aarch64:M::\\x7f\\x45:\\xff\\xff:{interpreter}:{flags}"
+    (emulators.configured[1] / "qemu-aarch64.conf").write_text(f"# from the package\n{line}\n")
+    return line
+
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 is foreign here")
+
+
+def test_what_the_kernel_has_already_needs_nothing(emulators: Emulators) -> None:
+    (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
+    assert emulators.registration("linux/arm64") == ""
+    assert emulators.registration("linux/amd64") == ""
+
+
+@pytest.mark.parametrize("told", [REGISTERED.replace("enabled", "disabled"), REGISTERED.replace("POCF", "POC")])
+def test_what_would_not_be_found_from_inside_a_container_does_not_count(emulators: Emulators, told: str) -> None:
+    """Without the flag F, the emulator is looked for in the image."""
+    (emulators.registered / "qemu-aarch64").write_text(told)
+    assert emulators.registration("linux/arm64") is None
+
+
+def test_what_is_installed_and_not_registered_is_registered_by_the_room(emulators: Emulators, tmp_path: Path) -> None:
+    """Nobody has to mount and register for the whole machine, where the kernel can do it for one user namespace."""
+    (tmp_path / "qemu").touch()
+    line = configure(emulators, tmp_path / "qemu")
+    assert emulators.registration("linux/arm64") == line
+    assert structs.replace(emulators, kernel=(6, 1)).registration("linux/arm64") is None
+
+
+@pytest.mark.parametrize(("interpreter", "flags"), [("gone", "OPF"), ("qemu", "OP")])
+def test_what_cannot_work_is_not_registered(emulators: Emulators, tmp_path: Path, interpreter: str, flags: str) -> None:
+    (tmp_path / "qemu").touch()
+    configure(emulators, tmp_path / interpreter, flags)
+    assert emulators.registration("linux/arm64") is None
+
+
+def test_what_is_missing_is_named(emulators: Emulators) -> None:
+    """`exec format error` tells nobody what to install."""
+    assert "qemu-aarch64-static" in emulators.lacking("linux/arm64")
+    assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).lacking("linux/arm64")
