@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
+from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.ends import BuildEnds
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.adapters.images import CachedImages, RemoteImages
@@ -24,6 +25,7 @@ from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.relay import Relay
 from gateway.identity import Admission
 from gateway.inspect import Inspecting
 from gateway.limits import Limits
@@ -31,7 +33,7 @@ from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
 from gateway.revoke import Revoking
-from gateway.settings import Settings
+from gateway.settings import BlobDelivery, Settings
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
@@ -61,7 +63,9 @@ async def main(settings: Settings) -> None:
         accounts = read_accounts(settings.accounts_file)
         builds = RedisBuilds(state, settings.record_ttl)
         grants = CachedGrants(RedisGrants(state, settings.record_ttl))
-        remote = RemoteImages(channel)
+        is_relayed = settings.blob_delivery is BlobDelivery.RELAY
+        relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
+        remote = RemoteImages(channel, relayed=is_relayed)
         images = CachedImages(remote, settings.cache_size)
         ends = BuildEnds(builds, settings.pull_wait)
         await hear(nats, BuildDone, ends.heard)
@@ -75,7 +79,9 @@ async def main(settings: Settings) -> None:
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
         provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), blobs, preparing, limits, solver)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        registry = RegistryHandler(Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address)
+        registry = RegistryHandler(
+            Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address, relay
+        )
         revoking = Revoking(grants, RevocationNews(nats))
         inspecting = Inspecting(inspections, RemoteLogins(channel))
         callers = Callers(
