@@ -147,10 +147,11 @@ def ranged(content: bytes) -> Answer:
 
 
 class Gate:
-    """An answer of *content* that stops in its middle until it is opened."""
+    """An answer of *content* that stops in its middle until it is opened, and then goes on or *breaks* off."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, breaks: bool = False) -> None:
         self._content = content
+        self._breaks = breaks
         self._opened = asyncio.Event()
 
     def open(self) -> None:
@@ -162,7 +163,10 @@ class Gate:
         middle = len(self._content) // 2
         await response.write(self._content[:middle])
         await self._opened.wait()
-        await response.write(self._content[middle:])
+        if self._breaks and request.transport:
+            request.transport.close()
+        else:
+            await response.write(self._content[middle:])
         return response
 
 

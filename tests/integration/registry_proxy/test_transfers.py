@@ -17,7 +17,7 @@ from swell.oci.digest import digest_of
 from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
-from tests.integration.registry_proxy.support import S3, Gate, Script, broken_off, eventually, ranged, said
+from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, broken_off, eventually, ranged, said
 
 
 @pytest.mark.parametrize("sent", [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT[: len(CONTENT) // 2]])
@@ -53,23 +53,23 @@ async def test_an_upstream_that_breaks_off_for_good_breaks_the_answer_off(
     assert await port.cache.size(link.digest) is None
 
 
-async def test_an_upstream_that_breaks_off_is_taken_up_again(port: Port, client: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("again", [ranged(CONTENT), said(body=CONTENT)], ids=["a part", "the whole"])
+async def test_an_upstream_that_breaks_off_is_taken_up_again(
+    port: Port, client: aiohttp.ClientSession, again: Answer
+) -> None:
     """The client notices nothing, and what is kept is the whole; some registries send all of it again."""
-    link, middle = port.link(), 2 << 20
-    port.script.on(
-        port.path_upstream(link),
-        broken_off(CONTENT[:middle], len(CONTENT)),
-        broken_off(CONTENT[: middle + (1 << 20)], len(CONTENT)),
-        ranged(CONTENT),
-    )
+    link, gate, half = port.link(), Gate(CONTENT, breaks=True), 1 << 20
+    port.script.on(port.path_upstream(link), gate, again)
 
     async with client.get(port.url_of(link)) as response:
-        assert await response.read() == CONTENT
+        held = await response.content.readexactly(half)
+        gate.open()
+        assert held + await response.read() == CONTENT
 
-    first, *again = [headers.get("Range", "") for headers in port.script.headers]
-    starts = [span.start for text in again if (span := parse_range(text, len(CONTENT)))]
-    assert first == ""
-    assert 0 < starts[0] <= middle < starts[1] <= middle + (1 << 20)
+    first, second = [headers.get("Range") for headers in port.script.headers]
+    span = parse_range(second or "", len(CONTENT))
+    assert first is None
+    assert span and half <= span.start <= len(CONTENT) // 2 and span.stop == len(CONTENT)
     await kept(port, link)
 
 

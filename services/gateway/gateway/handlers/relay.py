@@ -69,5 +69,5 @@ async def _fail(answer: Answer, error: SwellError) -> None:
         log.warning("blob broken off", error=str(error))
         return
     body = oci_body(error)
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
     await answer.whole(error.status, headers | headers_of(error), body)
