@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -14,7 +15,7 @@ from registry_proxy.domain.link import Origin
 from registry_proxy.domain.ranges import parse_range
 from swell import asgi
 from swell.oci.digest import digest_of
-from swell.outbound import Policy, open_session
+from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, broken_off, eventually, ranged, said
@@ -76,7 +77,7 @@ async def test_an_upstream_that_breaks_off_is_taken_up_again(
 async def test_an_upstream_that_falls_silent_is_asked_again(new_port: NewPort, client: aiohttp.ClientSession) -> None:
     """Some registries stall without closing; a client would wait for ever."""
     async with (
-        open_session(Policy(frozenset({"127.0.0.1"})), silence=0.3) as session,
+        open_session(Policy(frozenset({"127.0.0.1"})), Reach(idle_timeout=timedelta(seconds=0.3))) as session,
         new_port(upstream=RegistryUpstream(session, Keyring())) as port,
     ):
         link = port.link()
