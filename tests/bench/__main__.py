@@ -12,7 +12,7 @@ import aiohttp
 from swell import log
 from swell.errors import SwellError
 from tests.bench.bar import Result
-from tests.bench.blobs import blob_redirect, blob_relay, first_byte
+from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
 from tests.bench.builds import cached_build, trivial_build
 from tests.bench.growth import growth
 from tests.bench.herd import herd
@@ -38,6 +38,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "redirect": blob_redirect,
     "byte": first_byte,
     "relay": blob_relay,
+    "cold-blob": cold_clients,
     "submit": augmentation,
     "layer": augmentation_with_layer,
     "status": status,

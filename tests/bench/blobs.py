@@ -1,26 +1,40 @@
-"""How fast blobs are answered: redirected, relayed because nobody else may give them, and how soon they begin."""
+"""How fast blobs are answered: redirected, sent by us, relayed; how soon they begin, and what they cost."""
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Mapping
 from statistics import median
 
+import aiohttp
+
+from swell.oci.digest import digest_of
+from swell.testing.images import Layer
 from tests.bench.bar import Bar, Compared, Result, Round, judge
+from tests.bench.counted import counted
 from tests.bench.load import load
 from tests.bench.peers import OPEN, open_registry
 from tests.bench.place import ACCEPT, BASE, Place
-from tests.bench.process import CannotMeasure, run
+from tests.bench.process import CannotMeasure, resident, run
+from tests.bench.relaying import Relaying, relaying
+from tests.e2e.busybox import push
 
 ROUNDS = 3
 FIRST_BYTES = 30  # in a round
+MANY = "library/many"
+MANY_SIZE = 1 << 20
 BIG = "library/big"
 BIG_SIZE = 96 << 20  # bytes
 FETCHES = 4  # of the big blob in a round, whether one after another or at once
+RELAYED = 4 << 30  # bytes, while memory is watched
+COLD_CLIENTS = 200
+COLD = "library/cold"
+COLD_SIZE = 4 << 20
 
 REDIRECT = Bar(name="blob by redirect", unit="requests/s", must=5_000, aim=10_000, at_least=True)
 FIRST_BYTE = Bar(
-    name="blob's first byte, p50",
+    name="uncached blob's first byte, p50",
     unit="ms",
     must=10,
     aim=3,
@@ -29,8 +43,12 @@ FIRST_BYTE = Bar(
 )
 
 
-def _relay(clients: str) -> Bar:
-    name = f"blob relayed, {clients}"
+GROWTH = Bar(name="gateway and data port growing while 4 GiB are relayed", unit="MB", must=50, aim=50)
+COLD_FETCHES = Bar(name=f"upstream fetches for {COLD_CLIENTS} cold clients of a blob", unit="fetches", must=1, aim=1)
+
+
+def _sent(how: str, clients: str) -> Bar:
+    name = f"blob {how}, {clients}"
     return Bar(name=name, unit="MB/s", must=0.7, aim=1, compared=Compared.RATIO, peer=OPEN, at_least=True)
 
 
@@ -44,33 +62,85 @@ async def blob_redirect(place: Place) -> list[Result]:
 
 
 async def first_byte(place: Place) -> list[Result]:
-    """Under a new token that has read its manifest, by turns with the upstream; the redirect is in our time."""
-    digest = await _layer(place, BASE)
-    peer, rounds = place.path(place.registry, "blobs", reference=digest), []
-    for _ in range(ROUNDS):
+    """Of blobs that only the upstream has, by turns with the upstream; each is asked for once, our redirect counts."""
+    rounds = []
+    for number in range(ROUNDS):
+        repository, blobs = f"{MANY}{number}", [os.urandom(MANY_SIZE) for _ in range(FIRST_BYTES)]
+        layers = (Layer(each, each) for each in blobs)
+        await push(place.image(repository), *layers, authorization=place.login["Authorization"])
+        token = await place.token(repository)
+        await place.get(place.through(token, "manifests", repository), ACCEPT)
         pairs = []
-        for _ in range(FIRST_BYTES):
-            token = await place.token()
-            await place.get(place.through(token, "manifests"), ACCEPT)
-            ours = place.through(token, "blobs", reference=digest)
+        for digest in map(digest_of, blobs):
+            peer = place.path(place.registry, "blobs", repository, digest)
+            ours = place.through(token, "blobs", repository, digest)
             pairs.append((await _first_byte(place, peer, place.login), await _first_byte(place, ours, {})))
         rounds.append(Round(median(ours for _, ours in pairs), median(peer for peer, _ in pairs)))
     return [judge(FIRST_BYTE, rounds)]
 
 
 async def blob_relay(place: Place) -> list[Result]:
-    """A blob that compression cannot make smaller, to one client and to four; the peer sends it from a file."""
-    await _push_big(place)
-    digest = await _layer(place, BIG)
-    ours = place.through(await place.token(BIG), "blobs", BIG, digest)
+    """A blob that compression cannot make smaller, to one client and to four, behind a redirect to the data port and
+    from a gateway that relays; the peer sends it from a file."""
+    await _push_big(place, BIG, BIG_SIZE)
+    digest, token = await _layer(place, BIG), await place.token(BIG)
     results = []
-    async with open_registry(place) as registry:
+    async with open_registry(place) as registry, relaying(place) as relay:
         peer = place.path(registry, "blobs", BIG, digest)
-        await _rate(ours)
-        for clients, at_once in (("1 client", False), (f"{FETCHES} clients", True)):
-            rates = [(await _rate(peer, at_once=at_once), await _rate(ours, at_once=at_once)) for _ in range(ROUNDS)]
-            results.append(judge(_relay(clients), [Round(ours, peer) for peer, ours in rates]))
+        for how, url in (("from the data port", place.gateway), ("relayed", relay.url)):
+            ours = place.path(url, "blobs", f"wt/{token}/{BIG}", digest)
+            await _rate(ours)
+            if how == "relayed":
+                results.append(judge(GROWTH, [Round(await _growth(place, relay, ours))]))
+            for clients, at_once in (("1 client", False), (f"{FETCHES} clients", True)):
+                rates = [
+                    (await _rate(peer, at_once=at_once), await _rate(ours, at_once=at_once)) for _ in range(ROUNDS)
+                ]
+                results.append(judge(_sent(how, clients), [Round(ours, peer) for peer, ours in rates]))
     return results
+
+
+async def cold_clients(place: Place) -> list[Result]:
+    """All at once, for a blob that nobody has asked for yet; each of the rounds has another."""
+    rounds = []
+    for number in range(ROUNDS):
+        repository = f"{COLD}{number}"
+        await _push_big(place, repository, COLD_SIZE)
+        digest = await _layer(place, repository)
+        async with counted(place) as registry:
+            answer = await place.submit(containerImage=f"{registry.authority}/{repository}:latest")
+            url = place.through(str(answer["containerToken"]), "blobs", repository, digest)
+            await _all_at_once(url)
+            rounds.append(Round(registry.asked[f"/v2/{repository}/blobs/{digest}"]))
+    return [judge(COLD_FETCHES, rounds)]
+
+
+async def _all_at_once(url: str) -> None:
+    async def pull() -> None:
+        async with client.get(url) as answer:
+            if len(await answer.read()) < COLD_SIZE:
+                raise CannotMeasure("a cold client got too little")
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as client:
+        await asyncio.gather(*(pull() for _ in range(COLD_CLIENTS)))
+
+
+async def _growth(place: Place, relay: Relaying, url: str) -> float:
+    """MB by which the larger-growing of the two has grown at most, while curl reads *url* again and again."""
+    processes = relay.pid, place.stack.pid("registry-proxy")
+    before = [resident(process) for process in processes]
+    reading, most = asyncio.create_task(_read_all(url)), 0.0
+    while not reading.done():
+        most = max(most, *(resident(process) - size for process, size in zip(processes, before, strict=True)))
+        await asyncio.wait([reading], timeout=0.1)
+    await reading
+    return most
+
+
+async def _read_all(url: str) -> None:
+    for _ in range(RELAYED // (FETCHES * BIG_SIZE) + 1):
+        await _rate(url)
 
 
 async def _layer(place: Place, repository: str) -> str:
@@ -78,10 +148,10 @@ async def _layer(place: Place, repository: str) -> str:
     return str(json.loads(await place.manifest(repository))["layers"][0]["digest"])
 
 
-async def _push_big(place: Place) -> None:
+async def _push_big(place: Place, repository: str, size: int) -> None:
     big = place.bare.context / "big"
-    big.write_bytes(os.urandom(BIG_SIZE))
-    await place.bare.build_and_push(place.image(BIG), "FROM scratch\nADD big /\n")
+    big.write_bytes(os.urandom(size))
+    await place.bare.build_and_push(place.image(repository), "FROM scratch\nADD big /\n")
     big.unlink()
 
 

@@ -104,7 +104,8 @@ async def open_place() -> AsyncIterator[Place]:
     async with AsyncExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="swell-bench-")))
         ports = Ports.free()
-        told = {"SWELL_ALLOWED_HOSTS": f"localhost:{ports.registry}", "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
+        allowed = f"localhost:{ports.registry},127.0.0.1"
+        told = {"SWELL_ALLOWED_HOSTS": allowed, "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
         environment = clean_environment() | NO_LIMITS | told
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))

@@ -1,7 +1,9 @@
-"""Commands that are run to their end, within a time."""
+"""Commands that are run to their end, within a time; and how much memory a process holds."""
 
 import asyncio
+import re
 from contextlib import suppress
+from pathlib import Path
 
 
 class CannotMeasure(Exception):
@@ -27,3 +29,9 @@ async def run(*command: str, within: float = 60) -> bytes:
     if process.returncode:
         raise CannotMeasure(f"{command[0]} ended with {process.returncode}: {errors.decode(errors='replace')[-500:]}")
     return output
+
+
+def resident(process: int) -> float:
+    """MB of memory that *process* holds."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0

@@ -16,7 +16,7 @@ OCI_CODES = {
 }
 OUR_CODES = {
     *("BAD_REQUEST", "NOT_FOUND", "ADDRESS_FORBIDDEN", "ENDPOINT_UNPAIRED", "UPSTREAM_FAILED", "UNAVAILABLE"),
-    *("CONFLICT", "FORBIDDEN"),
+    *("CONFLICT", "FORBIDDEN", "RANGE_INVALID"),
 }
 CLASSES = [cls for cls in every_class() if cls.__module__ == errors.__name__]
 

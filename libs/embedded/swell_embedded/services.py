@@ -53,6 +53,7 @@ SERVICES = (
             "SWELL_DATA_URL",
             "SWELL_LINK_KEY",
             "SWELL_REGISTRY_AUTH_FILE",
+            "SWELL_SPOOL",
         ),
     ),
     Service(
@@ -90,6 +91,7 @@ SERVICES = (
             "SWELL_METRICS",
             "SWELL_REGISTRY_PROXY",
             "SWELL_SERVER_URL",
+            "SWELL_SPOOL",
         ),
         public=True,
     ),

@@ -105,6 +105,7 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_S3_ENDPOINT": f"http://127.0.0.1:{ports.s3}",
         "SWELL_S3_SECRET_KEY": secrets.s3_secret_key,
         "SWELL_SERVER_URL": f"http://localhost:{ports.gateway}",
+        "SWELL_SPOOL": str(site.home / "spool"),
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
     if "SWELL_LISTEN" not in site.environment:  # nobody but this machine's users can ask

@@ -136,6 +136,13 @@ class BlobUnknown(SwellError):
     advice = "Pull the whole image again."
 
 
+class RangeInvalid(SwellError):
+    """The blob ends before the range that was asked for."""
+
+    code, status, side = "RANGE_INVALID", 416, Side.CLIENT
+    advice = "Ask for a range within the size that Content-Range tells, or for the whole."
+
+
 class Denied(SwellError):
     """The registry refuses to show that image to us."""
 

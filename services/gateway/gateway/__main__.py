@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
+from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.ends import BuildEnds
 from gateway.adapters.feeds import Feeds
 from gateway.adapters.grants import CachedGrants, RedisGrants
@@ -26,6 +27,7 @@ from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.relay import Relay
 from gateway.identity import Admission
 from gateway.inspect import Inspecting
 from gateway.limits import Limits
@@ -33,7 +35,7 @@ from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
 from gateway.revoke import Revoking
-from gateway.settings import Settings
+from gateway.settings import BlobDelivery, Settings
 from gateway.watch import Watching
 from swell.errors import Unavailable
 from swell.http import listening
@@ -64,7 +66,9 @@ async def main(settings: Settings) -> None:
         accounts = read_accounts(settings.accounts_file)
         builds = RedisBuilds(state, settings.record_ttl, settings.builds_waiting)
         grants = CachedGrants(RedisGrants(state, settings.record_ttl))
-        remote = RemoteImages(channel)
+        is_relayed = settings.blob_delivery is BlobDelivery.RELAY
+        relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
+        remote = RemoteImages(channel, relayed=is_relayed)
         images = CachedImages(remote, settings.cache_size)
         ends = BuildEnds(builds, settings.pull_wait)
         some_ended = asyncio.Event()
@@ -83,7 +87,9 @@ async def main(settings: Settings) -> None:
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
         provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), blobs, preparing, limits, solver)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        registry = RegistryHandler(Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address)
+        registry = RegistryHandler(
+            Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address, relay
+        )
         revoking = Revoking(grants, RevocationNews(nats))
         inspecting = Inspecting(inspections, RemoteLogins(channel))
         callers = Callers(

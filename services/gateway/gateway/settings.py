@@ -1,6 +1,7 @@
 """What the gateway is told by its environment, each field as SWELL_<FIELD>."""
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,11 @@ from gateway.domain.quota import PATTERN
 Limit = Annotated[str, Meta(pattern=PATTERN)]
 
 
+class BlobDelivery(StrEnum):
+    REDIRECT = "redirect"
+    RELAY = "relay"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Addresses are `host:port`, durations ISO 8601.
 
@@ -19,6 +25,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     and `reserved_words` are the parts of its paths that clients may not choose. `pull_wait` bounds how long a pull
     waits for its build; stay below the idle timeout of whatever proxy stands in front. `commit` is the revision that
     this server was made of, for clients to see.
+    `blob_delivery` says how clients get the bytes of layers: by a redirect to where they are, or, where clients reach
+    nothing but us, relayed; those that are in the registry-proxy's `spool` are then read there, if we share its disk.
 
     `accounts_file`, made by `htpasswd -B`, names those who may read metrics and revoke tokens; without it nobody may.
     `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
@@ -47,6 +55,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     token_ttl: timedelta = timedelta(hours=36)
     record_ttl: timedelta = timedelta(days=90)
     pull_wait: timedelta = timedelta(minutes=14)
+    blob_delivery: BlobDelivery = BlobDelivery.REDIRECT
+    spool: Path | None = None
     cache_size: int = 64 << 20  # bytes of manifests kept in process
     accounts_file: Path | None = None
     api_keys_file: Path | None = None

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 from msgspec import structs
 
+from registry_proxy.adapters.cache import BlobCache
 from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.kept import KeptImages
 from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.logins import Logins
+from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
@@ -21,10 +23,12 @@ from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.inspect import Inspecting
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
+from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob, TokenRevoked
+from swell.log import log
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
@@ -33,7 +37,8 @@ from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
 from swell.serve import address, run
 from swell.store import objects, redis
-from swell.store.blobs import BUCKET, Blobs
+from swell.store.blobs import BUCKET, CACHED, Blobs
+from swell.store.objects import S3Objects
 
 NAME = "registry-proxy"
 DRAIN = timedelta(seconds=5)  # for the images being looked at when the service is stopped; the others look elsewhere
@@ -43,9 +48,12 @@ async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
+        s3_keys = settings.s3_access_key, settings.s3_secret_key
         kept = await opened.enter_async_context(
-            objects.connect(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key, BUCKET)
+            objects.connect(settings.s3_endpoint, *s3_keys, BUCKET, settings.s3_public_endpoint)
         )
+        await expiring(kept, settings.blob_cache_days)
+        spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         keys = keyring(settings)
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
@@ -57,8 +65,9 @@ async def main(settings: Settings) -> None:
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )
         inspecting = InspectJobs(Inspecting(kept_images), nats)
-        app = BlobsApp(Deliveries(documents, blobs, upstream), key)
-        await opened.enter_async_context(listening(app, address(settings.data_listen)))
+        cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
+        deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
+        await opened.enter_async_context(listening(BlobsApp(deliveries, key), address(settings.data_listen)))
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
@@ -80,6 +89,14 @@ def without_keys(settings: Settings) -> Settings:
 def keyring(settings: Settings) -> Keyring:
     """The operator's credentials; read once, at the start."""
     return parse_auth_file(settings.registry_auth_file.read_bytes()) if settings.registry_auth_file else Keyring()
+
+
+async def expiring(kept: S3Objects, days: int) -> None:
+    """Have the store itself forget what nobody wants any more; where it cannot, the operator must see to that."""
+    try:
+        await kept.expire(CACHED, days)
+    except Unavailable as error:
+        log.warning("blob cache without a bound: the object store takes no lifecycle rule", error=str(error))
 
 
 if __name__ == "__main__":

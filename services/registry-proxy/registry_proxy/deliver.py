@@ -1,30 +1,33 @@
-"""Delivering a blob that a link allows, without a byte under a wrong digest."""
+"""Delivering a blob that a link allows, without a byte under a wrong digest.
 
+A link is only given to whom an image leads to its blob, so what is kept here is found by its digest alone, whichever
+repository it came from.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol, Self
 
-from msgspec import Struct
-
+from registry_proxy import transfer
 from registry_proxy.domain.link import Link, Origin
+from registry_proxy.domain.ranges import Span
 from registry_proxy.domain.verifier import Verifier
-from swell.errors import BlobUnknown, UpstreamFailed
+from registry_proxy.transfer import Body, Place, Redirect, Transfer, opened
+from swell.errors import BlobUnknown, SwellError, Unavailable, UpstreamFailed
+from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
 
-
-class Redirect(Struct, frozen=True):
-    """The bytes are somewhere else, where whoever asks may fetch them without credentials."""
-
-    url: str
-
-
-class Body(Struct, frozen=True):
-    """The bytes in pieces, and how many the other side says there are."""
-
-    pieces: AsyncIterator[bytes]
-    size: int | None = None
+AHEAD = 16 << 20  # bytes; a part that begins further on is fetched by itself, not waited for
+FORSAKEN = timedelta(seconds=30)  # a transfer that nobody reads goes on so long: clients come back where they were cut
+CLAIMS, CLAIM_PAUSE = (
+    10,
+    0.1,
+)  # how often, and after how many seconds, we look again for a blob that another replica fetches
 
 
 class Documents(Protocol):
@@ -32,70 +35,292 @@ class Documents(Protocol):
         """A config that we made; None when there is none."""
 
 
-class Layers(Protocol):
-    def open(self, digest: Digest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """A layer that was added; raises `BlobUnknown`."""
+class Store(Protocol):
+    """Verified blobs in S3."""
+
+    async def size(self, digest: Digest) -> int | None:
+        """In bytes; None when it is not kept."""
+
+    def link(self, digest: Digest) -> str | None:
+        """Where clients fetch it from; None when they do not reach the store."""
+
+    def open(self, digest: Digest, start: int, stop: int | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Its bytes from *start* to before *stop*; raises `BlobUnknown`."""
+
+
+class Cache(Store, Protocol):
+    """Blobs of registries, kept for a while. Never raises but in `open`: without it all goes on, more slowly."""
+
+    async def keep(self, digest: Digest, path: Path) -> None: ...
+
+    async def claim(self, digest: Digest) -> AbstractAsyncContextManager[None] | None:
+        """The right to keep a blob, for as long as the block lasts; None while another replica has it."""
 
 
 class Upstream(Protocol):
-    def open_blob(self, reference: Reference, digest: Digest) -> AbstractAsyncContextManager[Redirect | Body]:
-        """A blob of *reference*'s repository in its registry; raises `BlobUnknown`."""
+    def open_blob(
+        self, reference: Reference, digest: Digest, part: Span | None, *, followed: bool
+    ) -> AbstractAsyncContextManager[Redirect | Body]:
+        """A blob of *reference*'s repository, or a part: in its registry or, *followed*, wherever that keeps it.
+
+        Raises `BlobUnknown`.
+        """
+
+
+class File(transfer.File, Protocol):
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str:
+        """Where it is below the folder of all spools."""
+
+    @property
+    def size(self) -> int: ...
+
+    def keep(self) -> None:
+        """Have `find` find it, until its room is needed."""
+
+    def drop(self) -> None: ...
+
+
+class Spool(Protocol):
+    """Files on this machine's disk, as many bytes as there is room for."""
+
+    def find(self, digest: Digest) -> File | None:
+        """A whole one."""
+
+    def new(self, digest: Digest, size: int) -> File | None:
+        """An empty one; None when there is no room for *size* bytes."""
 
 
 class Deliveries:
-    """Finds what a link names, at the place that the link names."""
+    """Finds what a link names: on disk, in S3, in the registry. What is on its way already is not fetched twice.
 
-    def __init__(self, documents: Documents, layers: Layers, upstream: Upstream) -> None:
+    Transfers go on without whoever caused them; they end with the block of this context manager.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        layers: Store,
+        cache: Cache,
+        upstream: Upstream,
+        spool: Spool,
+        forsaken: timedelta = FORSAKEN,
+    ) -> None:
         self._documents = documents
         self._layers = layers
+        self._cache = cache
         self._upstream = upstream
+        self._spool = spool
+        self._patience = forsaken
+        self._under_way: dict[tuple[Digest, bool], tuple[Link, Transfer]] = {}
+        self._tasks: dict[Transfer, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
-    async def open(self, link: Link) -> AsyncIterator[Redirect | Body]:
-        """The bytes of *link*, to be read inside the block.
+    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body]:
+        """The bytes of *link*, or a *part* of them, to be read inside the block.
 
-        A body keeps its last piece back until size and digest have been found right; when they are not it raises
-        `UpstreamFailed` instead, so that whoever reads never holds the whole of something wrong.
+        The last bytes of a whole body come after size and digest have been found right; when they are not,
+        `UpstreamFailed` is raised instead. A part cannot be verified by itself, so it is never kept.
         """
-        async with self._found(link) as found:
-            if isinstance(found, Redirect):
-                yield found
+        span = part or Span(0, link.size)
+        async with AsyncExitStack() as block:
+            if link.origin is Origin.DOCUMENT:
+                content = await self._document(link)
+                _agree(link, len(content))
+                yield Body(_once(content[span.start : span.stop]), span.length)
+            elif url := await self._in_store(link):
+                yield Redirect(url)
+            elif file := self._spool.find(link.digest):
+                _agree(link, file.size)
+                block.enter_context(file.held())
+                yield Body(transfer.read(file, span), span.length)
+            else:
+                yield await self._brought(link, span, block)
+
+    def on_disk(self, link: Link) -> str | None:
+        """The name of the file that has the whole blob, until its room is needed; None when there is none."""
+        file = self._spool.find(link.digest)
+        return file.name if file and file.size == link.size else None
+
+    async def _document(self, link: Link) -> bytes:
+        document = await self._documents.config(link.digest)
+        if document is None:
+            raise BlobUnknown(f"{link.digest} is not kept here any more")
+        return document.content
+
+    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body:
+        """*span* with everybody else who wants the blob, or by itself where that does not fit."""
+        first, running = self._shared(link, span) or (link, None)
+        if running:
+            try:
+                return await block.enter_async_context(running.joined(span))
+            except SwellError:
+                if first.reference == link.reference:
+                    raise
+                log.info("blob fetched from another repository", digest=link.digest, registry=link.registry)
+        return await block.enter_async_context(self._alone(link, span))
+
+    def _shared(self, link: Link, span: Span) -> tuple[Link, Transfer] | None:
+        """The transfer under way that will have *span* soon, and the link that began it; perhaps a new one."""
+        found = self._under_way.get((link.digest, link.relayed))
+        if found:
+            first, running = found
+            soon = running.is_whole or span.start <= running.arrived + AHEAD
+            return found if first.size == link.size and soon else None
+        if span.stop < link.size or span.start > AHEAD:
+            return None
+        return self._begun(link)
+
+    def _begun(self, link: Link) -> tuple[Link, Transfer] | None:
+        file = self._spool.new(link.digest, link.size)
+        if file is None:
+            return None
+        key, begun = (link.digest, link.relayed), Transfer(file, link.size, self._forsake)
+        self._under_way[key] = link, begun
+        task = self._tasks[begun] = asyncio.create_task(self._bring(link, begun, file))
+        task.add_done_callback(lambda _: self._tasks.pop(begun))
+        task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return link, begun
+
+    def _forsake(self, begun: Transfer) -> None:
+        def give_up() -> None:
+            if not (begun.readers or begun.is_whole) and (task := self._tasks.get(begun)):
+                task.cancel()
+
+        asyncio.get_running_loop().call_later(self._patience.total_seconds(), give_up)
+
+    async def _bring(self, link: Link, begun: Transfer, file: File) -> None:
+        """Have the blob on disk and then in S3, for all who wait; whatever goes wrong goes to them."""
+        try:
+            with file.held():
+                await self._take(link, begun, file)
+        except asyncio.CancelledError:
+            begun.end(Unavailable("the transfer was given up: ask again"))
+            raise
+        except SwellError as error:
+            begun.end(error)
+        except Exception:  # noqa: BLE001 (a task of its own: whoever waits must be told)
+            log.exception("blob not fetched", digest=link.digest)
+            begun.end(SwellError())
+        finally:
+            if not begun.is_whole:
+                file.drop()
+
+    async def _take(self, link: Link, begun: Transfer, file: File) -> None:
+        async with AsyncExitStack() as claim:
+            kept, is_ours = await self._kept_or_claimed(link, claim)
+            place = kept or _Upstream(self._upstream, link)
+            found: Redirect | Body
+            if isinstance(place, Redirect):
+                begun.end(place)
                 return
-            if found.size not in {None, link.size}:
-                raise UpstreamFailed(f"{link.registry} has {found.size} bytes for {link.digest} instead of {link.size}")
-            yield Body(_checked(found.pieces, Verifier(link.digest, link.size)), link.size)
+            async with opened(place, Span(0, link.size)) as found:
+                if isinstance(found, Redirect):
+                    begun.end(found)
+                    return
+                await begun.take(found.pieces, Verifier(link.digest, link.size, trusted=kept is not None))
+            file.keep()
+            if is_ours:
+                await self._cache.keep(link.digest, file.path)
+
+    async def _kept_or_claimed(self, link: Link, claim: AsyncExitStack) -> tuple[Redirect | Place | None, bool]:
+        """Where the blob is kept, or whether we are to keep it; a replica that is at it gets a second to finish."""
+        kept = await self._kept(link)
+        for _ in range(CLAIMS):
+            if kept:
+                return kept, False
+            if ours := await self._cache.claim(link.digest):
+                await claim.enter_async_context(ours)
+                return None, True
+            await asyncio.sleep(CLAIM_PAUSE)
+            kept = await self._kept(link)
+        return kept, False
+
+    async def _in_store(self, link: Link) -> str | None:
+        """Where in S3 the client itself finds the blob, if it reaches that and the blob is there."""
+        if link.relayed or not self._store(link).link(link.digest):
+            return None
+        kept = await self._kept(link)
+        return kept.url if isinstance(kept, Redirect) else None
+
+    def _store(self, link: Link) -> Store:
+        return self._layers if link.origin is Origin.LAYER else self._cache
+
+    async def _kept(self, link: Link) -> Redirect | Place | None:
+        """Where in S3 the blob is; None when it must be fetched from its registry."""
+        store = self._store(link)
+        size = await store.size(link.digest)
+        if size is None:
+            if link.origin is Origin.LAYER:
+                raise BlobUnknown(f"{link.digest} is not kept here any more")
+            return None
+        _agree(link, size)
+        url = None if link.relayed else store.link(link.digest)
+        return Redirect(url) if url else _Kept(store, link.digest)
 
     @asynccontextmanager
-    async def _found(self, link: Link) -> AsyncIterator[Redirect | Body]:
-        match link.origin:
-            case Origin.DOCUMENT:
-                yield Body(_once(await self._document(link.digest)))
-            case Origin.LAYER:
-                async with self._layers.open(link.digest) as pieces:
-                    yield Body(pieces)
-            case Origin.UPSTREAM:
-                async with self._upstream.open_blob(link.reference, link.digest) as found:
-                    yield found
+    async def _alone(self, link: Link, span: Span) -> AsyncIterator[Redirect | Body]:
+        """*span* for one client, kept nowhere."""
+        kept = await self._kept(link)
+        if isinstance(kept, Redirect):
+            yield kept
+            return
+        is_known = kept is not None or span.length < link.size
+        async with opened(kept or _Upstream(self._upstream, link), span) as found:
+            if isinstance(found, Body):
+                verifier = Verifier(link.digest, span.length, trusted=is_known)
+                yield Body(transfer.checked(found.pieces, verifier), span.length)
+            else:
+                yield found
 
-    async def _document(self, digest: Digest) -> bytes:
-        document = await self._documents.config(digest)
-        if document is None:
-            raise BlobUnknown(f"{digest} is not kept here any more")
-        return document.content
+
+class _Upstream:
+    """A blob in its registry."""
+
+    def __init__(self, upstream: Upstream, link: Link) -> None:
+        self._upstream = upstream
+        self._link = link
+
+    def open(self, span: Span) -> AbstractAsyncContextManager[Redirect | Body]:
+        link = self._link
+        part = span if span.length < link.size else None
+        return self._upstream.open_blob(link.reference, link.digest, part, followed=link.relayed)
+
+
+class _Kept:
+    """A blob in S3."""
+
+    def __init__(self, store: Store, digest: Digest) -> None:
+        self._store = store
+        self._digest = digest
+
+    @asynccontextmanager
+    async def open(self, span: Span) -> AsyncIterator[Redirect | Body]:
+        async with self._store.open(self._digest, span.start, span.stop) as pieces:
+            yield Body(pieces, span.length)
+
+
+def _agree(link: Link, size: int) -> None:
+    """Links have sizes from manifests, which are anybody's word.
+
+    Raises:
+        UpstreamFailed: the blob has another one.
+    """
+    if size != link.size:
+        raise UpstreamFailed(f"{link.digest} has {size} bytes, not {link.size} as the manifest says")
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-async def _checked(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:
-    last = b""
-    async for piece in pieces:
-        verifier.update(piece)
-        if verifier.is_full:
-            last += piece
-        else:
-            yield piece
-    verifier.finish()
-    if last:
-        yield last

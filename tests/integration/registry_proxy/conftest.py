@@ -1,14 +1,29 @@
 """What the tests of the registry-proxy's edges share."""
 
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
+from yarl import URL
 
+from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver import Deliveries
+from registry_proxy.handlers.blobs import BlobsApp
+from swell.http import listening
 from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
+from swell.serve import Address
+from swell.store.blobs import Blobs
 from swell.store.objects import S3Objects, connect
+from swell_embedded.ports import Ports
+from tests.integration.registry_proxy.port import KEY, Configs, NewPort, Port
 from tests.integration.registry_proxy.support import S3, Registry, Script, docker_registry, serving, weed_mini
 
 
@@ -54,3 +69,39 @@ async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S3]:
 async def s3_objects(s3: S3) -> AsyncIterator[S3Objects]:
     async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers") as objects:
         yield objects
+
+
+@pytest.fixture
+def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, tmp_path: Path) -> NewPort:
+    """Opens a replica: they share the store and Redis, not their disks."""
+    prefix = f"{uuid.uuid4().hex}/"
+
+    @asynccontextmanager
+    async def make(
+        public: str | None = None, room: int = 1 << 30, upstream: RegistryUpstream = upstream
+    ) -> AsyncIterator[Port]:
+        where = Address("127.0.0.1", Ports.free().data)
+        home = tmp_path / uuid.uuid4().hex
+        async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers", public) as objects:
+            layers, cache = Blobs(objects), BlobCache(Blobs(objects, prefix), redis, days=30)
+            with open_spool(home, room) as spool:
+                patience = timedelta(seconds=1)
+                async with (
+                    Deliveries(Configs(), layers, cache, upstream, spool, forsaken=patience) as deliveries,
+                    listening(BlobsApp(deliveries, KEY), where, grace=1),
+                ):
+                    yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)
+
+    return make
+
+
+@pytest.fixture
+async def port(new_port: NewPort) -> AsyncIterator[Port]:
+    async with new_port() as port:
+        yield port
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as client:
+        yield client

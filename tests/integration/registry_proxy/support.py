@@ -47,6 +47,10 @@ class Script:
     def authority(self) -> str:
         return self.url.authority
 
+    async def is_asked(self) -> bool:
+        """Whether any request has come."""
+        return bool(self.seen)
+
     def asked(self, path: str) -> list[str | None]:
         """The `Authorization` of each request for *path*."""
         return [authorization for _, url, authorization in self.seen if url.path == path]
@@ -126,6 +130,44 @@ def broken_off(body: bytes, length: int) -> Answer:
         return response
 
     return answer
+
+
+def ranged(content: bytes) -> Answer:
+    """*content*, or the part of it that is asked for."""
+
+    def answer(request: web.Request) -> web.Response:
+        if "Range" not in request.headers:
+            return web.Response(body=content)
+        part = request.http_range
+        stop = len(content) if part.stop is None else part.stop
+        told = {"Content-Range": f"bytes {part.start}-{stop - 1}/{len(content)}"}
+        return web.Response(status=206, body=content[part.start : stop], headers=told)
+
+    return answer
+
+
+class Gate:
+    """An answer of *content* that stops in its middle until it is opened, and then goes on or *breaks* off."""
+
+    def __init__(self, content: bytes, *, breaks: bool = False) -> None:
+        self._content = content
+        self._breaks = breaks
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(self._content))})
+        await response.prepare(request)
+        middle = len(self._content) // 2
+        await response.write(self._content[:middle])
+        await self._opened.wait()
+        if self._breaks and request.transport:
+            request.transport.close()
+        else:
+            await response.write(self._content[middle:])
+        return response
 
 
 class Pushed(Struct, frozen=True):
@@ -248,6 +290,15 @@ async def running(*command: str, log: Path, environment: dict[str, str] | None =
     finally:
         child.terminate()
         await asyncio.wait_for(child.wait(), 30)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait at most 20 s until what is asked for holds."""
+    async with asyncio.timeout(20):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
 
 
 async def accepting(url: str, status: int) -> None:

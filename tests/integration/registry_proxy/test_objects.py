@@ -1,15 +1,22 @@
 """What every object store must do: one suite over S3 and its memory twin."""
 
+import asyncio
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from yarl import URL
 
 from swell.errors import BlobUnknown, DigestInvalid, NotFound, Unavailable
 from swell.oci.digest import digest_of
 from swell.outbound import PIECE
 from swell.store.blobs import Blobs, key_of
-from swell.store.objects import MemoryObjects, Objects, connect
+from swell.store.objects import MemoryObjects, Objects, S3Objects, connect
 from tests.integration.registry_proxy.support import S3
 
 
@@ -109,3 +116,65 @@ async def test_a_store_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         async with connect("http://127.0.0.1:9", "a", "b", "swell-layers"):
             pass
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (3, 8), (250, 257), (0, 257), (5, None)])
+async def test_a_part_of_an_object_comes_alone(objects: Objects, key: str, start: int, stop: int | None) -> None:
+    """Clients go on where they were cut."""
+    content = bytes(range(256)) + b"x"
+    await objects.put(key, content)
+
+    async with objects.open(key, start, stop) as pieces:
+        assert b"".join([piece async for piece in pieces]) == content[start:stop]
+
+
+async def test_only_a_store_that_clients_reach_gives_links(s3: S3, key: str) -> None:
+    """The link is made for the name that clients know the store by, and opens one object without a key."""
+    keys = s3.access_key, s3.secret_key, "swell-layers"
+    public = s3.endpoint.replace("127.0.0.1", "localhost")
+    async with connect(s3.endpoint, *keys) as hidden, connect(s3.endpoint, *keys, public) as reachable:
+        await hidden.put(key, b"content")
+        link = reachable.link(key)
+        assert hidden.link(key) is None
+    assert link and link.startswith(public)
+    async with aiohttp.request("GET", URL(link, encoded=True)) as answer:
+        assert await answer.read() == b"content"
+    async with aiohttp.request("GET", URL(link.replace(key, f"{key}x"), encoded=True)) as answer:
+        assert answer.status == 403
+
+
+async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
+    """Once, however often it is told; what an operator has told it otherwise stays."""
+    client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
+    bucket = f"b{uuid.uuid4().hex}"
+    await asyncio.to_thread(s3.make_bucket, bucket)
+    theirs = Rule(ENABLED, rule_filter=Filter(prefix="theirs/"), rule_id="theirs", expiration=Expiration(days=1))
+    await asyncio.to_thread(client.set_bucket_lifecycle, bucket, LifecycleConfig([theirs]))
+    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+        await objects.expire("cache/", 30)
+        await objects.expire("cache/", 7)
+        await objects.put("cache/x", b"content")
+        assert await objects.get("cache/x") == b"content"
+
+    found = await asyncio.to_thread(client.get_bucket_lifecycle, bucket)
+    assert found
+    told = {
+        rule.rule_filter.prefix: rule.expiration.days for rule in found.rules if rule.rule_filter and rule.expiration
+    }
+    assert told == {"theirs/": 1, "cache/": 7}
+
+
+async def test_what_is_used_counts_as_new_once_it_is_old(s3: S3, s3_objects: S3Objects, key: str) -> None:
+    """So that a rule by age removes what nobody has wanted for that long."""
+    client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
+    await s3_objects.put(key, b"content")
+    made = (await asyncio.to_thread(client.stat_object, "swell-layers", key)).last_modified
+    await asyncio.sleep(1.1)  # S3 counts in seconds
+
+    await s3_objects.renew(key, timedelta(days=15))
+    assert (await asyncio.to_thread(client.stat_object, "swell-layers", key)).last_modified == made
+    await s3_objects.renew(key, timedelta(0))
+    renewed = await asyncio.to_thread(client.stat_object, "swell-layers", key)
+    assert made and renewed.last_modified and renewed.last_modified > made
+    assert await s3_objects.get(key) == b"content"
+    await s3_objects.renew(f"{key}/absent", timedelta(0))

@@ -3,14 +3,17 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 from registry_proxy.pull import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
 from swell.oci.document import Document
+from swell.store.blobs import Blobs
+from swell.store.objects import MemoryObjects
 
 
 class MemoryDocuments:
@@ -89,3 +92,23 @@ class MemoryTurns:
     async def take(self, key: str) -> AsyncIterator[None]:
         async with self._locks[key]:
             yield
+
+
+class MemoryCache(Blobs):
+    """The twin of BlobCache; *claimed* are the blobs that somebody is bringing here."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryObjects())
+        self.claimed: set[Digest] = set()
+
+    async def keep(self, digest: Digest, path: Path) -> None:
+        await self.put_file(digest, path)
+
+    async def claim(self, digest: Digest) -> AbstractAsyncContextManager[None] | None:
+        return None if digest in self.claimed else self._claimed(digest)
+
+    @asynccontextmanager
+    async def _claimed(self, digest: Digest) -> AsyncIterator[None]:
+        self.claimed.add(digest)
+        yield
+        self.claimed.remove(digest)

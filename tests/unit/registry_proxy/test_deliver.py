@@ -1,19 +1,26 @@
 """Blobs are delivered whole and right, or not to their end."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from registry_proxy.deliver import Body, Deliveries, Redirect
+from registry_proxy.adapters.spool import Spool, open_spool
+from registry_proxy.deliver import Deliveries
 from registry_proxy.domain.link import Link, Origin
-from swell.errors import BlobUnknown, SwellError, UpstreamFailed
+from registry_proxy.domain.ranges import Span
+from registry_proxy.transfer import Body, Redirect
+from swell.errors import BlobUnknown, Denied, SwellError, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG
 from swell.oci.reference import Reference
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
+from tests.unit.registry_proxy.memory import MemoryCache
 
 CONTENT = b"0123456789"
 DIGEST = digest_of(CONTENT)
@@ -37,7 +44,9 @@ class Upstream:
         self.asked: list[tuple[str, Digest]] = []
 
     @asynccontextmanager
-    async def open_blob(self, reference: Reference, digest: Digest) -> AsyncIterator[Redirect | Body]:
+    async def open_blob(
+        self, reference: Reference, digest: Digest, part: Span | None, *, followed: bool
+    ) -> AsyncIterator[Redirect | Body]:
         self.asked.append((reference.name, digest))
         yield Redirect(self.redirect) if self.redirect else Body(self._body(), self.size)
 
@@ -50,70 +59,134 @@ def link(origin: Origin, digest: Digest = DIGEST, size: int = len(CONTENT)) -> L
     return Link(origin, "quay.io", "team/tool", digest, size, "", 0)
 
 
-async def taken(upstream: Upstream, wanted: Link, blobs: Blobs | None = None) -> tuple[bytes, SwellError | None]:
-    """What a client of *wanted* has in its hands at the end, and what went wrong."""
-    held = b""
-    deliveries = Deliveries(Configs(), blobs or Blobs(MemoryObjects()), upstream)
-    try:
-        async with deliveries.open(wanted) as found:
-            assert isinstance(found, Body)
-            async for piece in found.pieces:
-                held += piece
-    except SwellError as error:
-        return held, error
-    return held, None
+@pytest.fixture(params=[1 << 20, 0], ids=["spooled", "no room"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Spool]:
+    """One with room, and one without: a blob that does not fit is passed on."""
+    with open_spool(tmp_path, request.param) as spool:
+        yield spool
 
 
-async def test_an_upstream_blob_passes_through() -> None:
+class House:
+    """Deliveries and what stands around them."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.layers = Blobs(MemoryObjects())
+        self.cache = MemoryCache()
+
+    async def taken(self, upstream: Upstream, wanted: Link) -> tuple[bytes, SwellError | None]:
+        """What a client of *wanted* has in its hands at the end, and what went wrong."""
+        held = b""
+        try:
+            async with (
+                Deliveries(Configs(), self.layers, self.cache, upstream, self.spool) as deliveries,
+                deliveries.open(wanted) as found,
+            ):
+                assert isinstance(found, Body)
+                async for piece in found.pieces:
+                    held += piece
+        except SwellError as error:
+            return held, error
+        return held, None
+
+
+@pytest.fixture
+def house(spool: Spool) -> House:
+    return House(spool)
+
+
+async def test_an_upstream_blob_passes_through(house: House) -> None:
     """It is asked for in the repository that the link names."""
     upstream = Upstream(b"01234", b"56789", size=10)
 
-    assert await taken(upstream, link(Origin.UPSTREAM)) == (CONTENT, None)
+    assert await house.taken(upstream, link(Origin.UPSTREAM)) == (CONTENT, None)
     assert upstream.asked == [("quay.io/team/tool", DIGEST)]
 
 
 @pytest.mark.parametrize(
     "pieces", [(b"01234", b"5678x"), (b"01234", b"5678"), (b"01234", b"56789", b"0"), (b"0123456789x",), ()]
 )
-async def test_a_wrong_blob_is_never_delivered_to_its_end(pieces: tuple[bytes, ...]) -> None:
+async def test_a_wrong_blob_is_never_delivered_to_its_end(house: House, pieces: tuple[bytes, ...]) -> None:
     """A client must not be able to take it for the right one, whatever it checks itself."""
-    held, error = await taken(Upstream(*pieces), link(Origin.UPSTREAM))
+    held, error = await house.taken(Upstream(*pieces), link(Origin.UPSTREAM))
 
     assert isinstance(error, UpstreamFailed)
     assert len(held) < len(CONTENT)
 
 
-async def test_a_wrong_length_is_refused_before_the_first_byte() -> None:
+async def test_a_wrong_length_is_refused_before_the_first_byte(house: House) -> None:
     """There the client can still be told why."""
-    held, error = await taken(Upstream(CONTENT, size=11), link(Origin.UPSTREAM))
+    held, error = await house.taken(Upstream(CONTENT, size=11), link(Origin.UPSTREAM))
 
     assert (held, type(error)) == (b"", UpstreamFailed)
 
 
-async def test_a_redirect_is_handed_on() -> None:
+async def test_a_redirect_is_handed_on(house: House) -> None:
     """The fastest byte is the one that does not pass here."""
-    deliveries = Deliveries(Configs(), Blobs(MemoryObjects()), Upstream(redirect="https://cdn.example/x?sig=1"))
+    upstream = Upstream(redirect="https://cdn.example/x?sig=1")
 
-    async with deliveries.open(link(Origin.UPSTREAM)) as found:
+    async with (
+        Deliveries(Configs(), house.layers, house.cache, upstream, house.spool) as deliveries,
+        deliveries.open(link(Origin.UPSTREAM)) as found,
+    ):
         assert found == Redirect("https://cdn.example/x?sig=1")
 
 
-async def test_a_config_that_we_made_comes_from_the_documents() -> None:
+async def test_a_config_that_we_made_comes_from_the_documents(house: House) -> None:
     """No registry has it."""
-    assert await taken(Upstream(), link(Origin.DOCUMENT, CONFIG.digest, 2)) == (b"{}", None)
+    assert await house.taken(Upstream(), link(Origin.DOCUMENT, CONFIG.digest, 2)) == (b"{}", None)
 
 
-async def test_a_layer_that_was_added_comes_from_the_store() -> None:
+async def test_a_layer_that_was_added_comes_from_the_store(house: House) -> None:
     """It was verified when it was put there."""
-    blobs = Blobs(MemoryObjects())
-    await blobs.put(DIGEST, CONTENT)
+    await house.layers.put(DIGEST, CONTENT)
 
-    assert await taken(Upstream(), link(Origin.LAYER), blobs) == (CONTENT, None)
+    assert await house.taken(Upstream(), link(Origin.LAYER)) == (CONTENT, None)
 
 
 @pytest.mark.parametrize("origin", [Origin.DOCUMENT, Origin.LAYER])
-async def test_what_is_kept_no_more_is_unknown(origin: Origin) -> None:
+async def test_what_is_kept_no_more_is_unknown(house: House, origin: Origin) -> None:
     """The client is told before the first byte."""
-    held, error = await taken(Upstream(), link(origin))
+    held, error = await house.taken(Upstream(), link(origin))
 
     assert (held, type(error)) == (b"", BlobUnknown)
+
+
+async def test_another_repository_is_asked_where_the_first_refuses(house: House) -> None:
+    """One tenant's registry that fails must not take a blob from another, whose own registry has it."""
+    asked = asyncio.Event()
+
+    class Registries(Upstream):
+        @asynccontextmanager
+        async def open_blob(
+            self, reference: Reference, digest: Digest, part: Span | None, *, followed: bool
+        ) -> AsyncIterator[Redirect | Body]:
+            if reference.repository == "team/tool":
+                asked.set()
+                await asyncio.sleep(0.01)
+                raise Denied
+            async with super().open_blob(reference, digest, part, followed=followed) as found:
+                yield found
+
+    upstream = Registries(CONTENT)
+    async with Deliveries(Configs(), house.layers, house.cache, upstream, house.spool) as deliveries:
+
+        async def taken(wanted: Link) -> bytes:
+            async with deliveries.open(wanted) as found:
+                assert isinstance(found, Body)
+                return b"".join([piece async for piece in found.pieces])
+
+        first = asyncio.create_task(taken(link(Origin.UPSTREAM)))
+        await asked.wait()
+        assert await taken(structs.replace(link(Origin.UPSTREAM), repository="other/tool")) == CONTENT
+        with pytest.raises(Denied):
+            await first
+
+
+async def test_a_link_with_another_size_than_what_is_kept_gets_nothing(house: House) -> None:
+    """Manifests are anybody's: one that gives a blob another size is wrong, not the blob."""
+    await house.cache.put(DIGEST, CONTENT)
+
+    assert await house.taken(Upstream(CONTENT), link(Origin.UPSTREAM)) == (CONTENT, None)
+    held, error = await house.taken(Upstream(CONTENT), link(Origin.UPSTREAM, size=9))
+    assert (held, type(error)) == (b"", UpstreamFailed)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Protocol, TypeVar
 import aiohttp
 import urllib3
 from minio import Minio
+from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
 from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.errors import NotFound, Unavailable, UpstreamFailed
@@ -29,6 +31,7 @@ THREADS = 16
 ANY_TYPE = "application/octet-stream"
 DEADLINE = timedelta(seconds=30)
 FILE_DEADLINE = timedelta(minutes=30)
+LINK_LIFE = timedelta(minutes=15)
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
 
 
@@ -45,19 +48,38 @@ class Objects(Protocol):
     async def size(self, key: str) -> int | None:
         """In bytes; None when there is no such object."""
 
-    def open(self, key: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The object in pieces of about 1 MiB; read inside the block.
+    def open(
+        self, key: str, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The object's bytes from *start* to before *stop* in pieces of about 1 MiB; read inside the block.
 
         Raises:
             NotFound: there is no such object.
         """
 
+    def link(self, key: str) -> str | None:
+        """An address that gives the object to whoever has it, for a quarter of an hour; None: clients get no nearer."""
+
+    async def renew(self, key: str, age: timedelta) -> None:
+        """Have an object that is older than *age* count as new; nothing happens when there is none."""
+
 
 class S3Objects:
-    """The objects of one bucket, which exists. Made by `connect`."""
+    """The objects of one bucket, which exists. Made by `connect`.
 
-    def __init__(self, client: Minio, session: aiohttp.ClientSession, pool: ThreadPoolExecutor, bucket: str) -> None:
+    *public* signs for clients, who know the same server by another name; without it they get no links.
+    """
+
+    def __init__(
+        self,
+        client: Minio,
+        session: aiohttp.ClientSession,
+        pool: ThreadPoolExecutor,
+        bucket: str,
+        public: Minio | None = None,
+    ) -> None:
         self._client = client
+        self._public = public
         self._session = session
         self._pool = pool
         self._bucket = bucket
@@ -81,19 +103,41 @@ class S3Objects:
         return await self._run(partial(_read, self._client, self._bucket, key))
 
     async def size(self, key: str) -> int | None:
-        return await self._run(partial(_size, self._client, self._bucket, key))
+        """Asked by ourselves: a pull waits for it, and the SDK takes several times as long."""
+        url = self._client.get_presigned_url("HEAD", self._bucket, key, LINK_LIFE)
+        with translated():
+            async with asyncio.timeout(DEADLINE.total_seconds()):
+                response = await send(self._session, "HEAD", URL(url, encoded=True), {})
+        async with response:
+            if response.status == 404:
+                return None
+            if response.status != 200 or response.content_length is None:
+                raise Unavailable(f"the object store answers {response.status}")
+            return response.content_length
 
     @asynccontextmanager
-    async def open(self, key: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        url = self._client.presigned_get_object(self._bucket, key, timedelta(minutes=5))
+    async def open(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        url = self._client.presigned_get_object(self._bucket, key, LINK_LIFE)
+        is_part = start > 0 or stop is not None
+        headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if is_part else {}
         with translated():
-            response = await send(self._session, "GET", URL(url, encoded=True), {})
+            response = await send(self._session, "GET", URL(url, encoded=True), headers)
         async with response:
             if response.status == 404:
                 raise NotFound(f"there is no object {key}")
-            if response.status != 200:
+            if response.status != (206 if is_part else 200):
                 raise Unavailable(f"the object store answers {response.status}")
             yield _pieces(response)
+
+    def link(self, key: str) -> str | None:
+        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE) if self._public else None
+
+    async def renew(self, key: str, age: timedelta) -> None:
+        await self._run(partial(_renew, self._client, self._bucket, key, age), FILE_DEADLINE)
+
+    async def expire(self, prefix: str, days: int) -> None:
+        """Have the server remove what is below *prefix* and older than *days*; other rules of the bucket stay."""
+        await self._run(partial(_expire, self._client, self._bucket, prefix, days))
 
     async def _run(self, work: Callable[[], T], deadline: timedelta = DEADLINE) -> T:
         """Do *work* in the pool; the thread's own timeouts end it soon after a deadline that we no longer wait for."""
@@ -103,14 +147,33 @@ class S3Objects:
 
 
 @asynccontextmanager
-async def connect(endpoint: str, access_key: str, secret_key: str, bucket: str) -> AsyncIterator[S3Objects]:
+async def connect(
+    endpoint: str, access_key: str, secret_key: str, bucket: str, public_endpoint: str | None = None
+) -> AsyncIterator[S3Objects]:
     """The objects of *bucket* in the S3 server at *endpoint* (`http://host:port`), which the operator vouches for.
+
+    Clients know the server as *public_endpoint*, if they reach it at all.
 
     Raises:
         Unavailable: no server answers, or it has no such bucket for us.
     """
-    url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
-    client = Minio(
+    client = _client(endpoint, access_key, secret_key)
+    public = _client(public_endpoint, access_key, secret_key) if public_endpoint else None
+    allowed = Policy(frozenset({_url(endpoint).authority}))
+    with ThreadPoolExecutor(THREADS, "s3") as pool:
+        async with open_session(allowed) as session:
+            objects = S3Objects(client, session, pool, bucket, public)
+            await objects.check()
+            yield objects
+
+
+def _url(endpoint: str) -> URL:
+    return URL(endpoint if "://" in endpoint else f"http://{endpoint}")
+
+
+def _client(endpoint: str, access_key: str, secret_key: str) -> Minio:
+    url = _url(endpoint)
+    return Minio(
         url.authority,
         access_key,
         secret_key,
@@ -122,11 +185,6 @@ async def connect(endpoint: str, access_key: str, secret_key: str, bucket: str) 
             retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
         ),
     )
-    with ThreadPoolExecutor(THREADS, "s3") as pool:
-        async with open_session(Policy(frozenset({url.authority}))) as session:
-            objects = S3Objects(client, session, pool, bucket)
-            await objects.check()
-            yield objects
 
 
 class MemoryObjects:
@@ -148,10 +206,16 @@ class MemoryObjects:
         return len(self._kept[key]) if key in self._kept else None
 
     @asynccontextmanager
-    async def open(self, key: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         if key not in self._kept:
             raise NotFound(f"there is no object {key}")
-        yield _slices(self._kept[key])
+        yield _slices(self._kept[key][start:stop])
+
+    def link(self, key: str) -> str | None:  # noqa: ARG002
+        return None
+
+    async def renew(self, key: str, age: timedelta) -> None:
+        """Nothing grows old here."""
 
 
 @contextmanager
@@ -177,13 +241,28 @@ def _read(client: Minio, bucket: str, key: str) -> bytes | None:
         response.release_conn()
 
 
-def _size(client: Minio, bucket: str, key: str) -> int | None:
+def _renew(client: Minio, bucket: str, key: str, age: timedelta) -> None:
     try:
-        return client.stat_object(bucket, key).size
+        found = client.stat_object(bucket, key)
     except S3Error as error:
         if error.code in _ABSENT:
-            return None
+            return
         raise
+    if found.last_modified and datetime.now(UTC) - found.last_modified > age:
+        client.copy_object(bucket, key, CopySource(bucket, key), metadata_directive=REPLACE)
+
+
+def _expire(client: Minio, bucket: str, prefix: str, days: int) -> None:
+    mine = f"swell-{prefix.strip('/')}"
+    try:
+        before = client.get_bucket_lifecycle(bucket)
+    except S3Error as error:
+        if error.code != "NoSuchLifecycleConfiguration":
+            raise
+        before = None
+    others = [rule for rule in before.rules if rule.rule_id != mine] if before else []
+    rule = Rule(ENABLED, rule_filter=Filter(prefix=prefix), rule_id=mine, expiration=Expiration(days=days))
+    client.set_bucket_lifecycle(bucket, LifecycleConfig([*others, rule]))
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

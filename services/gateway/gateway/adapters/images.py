@@ -23,10 +23,14 @@ PROXY = "registry proxy"
 
 
 class RemoteImages:
-    """Every question is one call. A manifest may take 60 s: a registry far away, a layer to be fetched first."""
+    """Every question is one call. A manifest may take 60 s: a registry far away, a layer to be fetched first.
 
-    def __init__(self, channel: Channel) -> None:
+    Blobs that are *relayed* are read by us, not by whoever pulls.
+    """
+
+    def __init__(self, channel: Channel, *, relayed: bool = False) -> None:
         self._stub = ImagesStub(channel)
+        self._relayed = relayed
 
     async def resolve(self, image: Reference) -> Digest:
         """The digest under *image*'s tag now.
@@ -43,7 +47,7 @@ class RemoteImages:
         return Document(served_as(answer.media_type), answer.content, answer.stale)
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
-        request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest)
+        request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest, relayed=self._relayed)
         answer = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
         return Location(answer.url, answer.size, served_as(answer.media_type), answer.expires)
 

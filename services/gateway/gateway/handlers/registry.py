@@ -14,6 +14,7 @@ from gateway.handlers.bodies import drain
 from gateway.handlers.caller import ClientAddress
 from gateway.handlers.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
 from gateway.handlers.errors import described, headers_of, oci_body
+from gateway.handlers.relay import Relay
 from gateway.pull import Location, Pulls
 from swell.errors import SwellError
 from swell.oci.digest import parse_digest
@@ -33,9 +34,18 @@ class RegistryHandler:
 
     An image is served as what it is, whatever `Accept` says: there is no other form of it, and its digest names this
     one. Queries that we do not know are ignored.
+
+    With a *relay* the bytes of a blob are sent from where clients would be redirected to.
     """
 
-    def __init__(self, pulls: Pulls, pulled: Callable[[Grant, Document], None], address: ClientAddress) -> None:
+    def __init__(
+        self,
+        pulls: Pulls,
+        pulled: Callable[[Grant, Document], None],
+        address: ClientAddress,
+        relay: Relay | None = None,
+    ) -> None:
+        self._relay = relay
         self._pulls = pulls
         self._address = address
         self._pulled = pulled
@@ -49,6 +59,9 @@ class RegistryHandler:
             status, headers, body = await self._answer(scope, method)
         except Exception as error:  # noqa: BLE001  the edge: every error becomes an OCI body
             status, headers, body = failure(described(error))
+        if self._relay and status == 307:
+            await self._relay(dict(headers)[b"location"].decode(), scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if method != "HEAD" else b"", "more_body": False})
 

@@ -4,13 +4,14 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 import aiohttp
 
-from registry_proxy.deliver import Body, Redirect
+from registry_proxy.domain.ranges import Span, parse_content_range
 from registry_proxy.domain.verifier import verified
+from registry_proxy.transfer import Body, Redirect
 from swell.errors import (
     BlobUnknown,
     DigestInvalid,
@@ -126,17 +127,20 @@ class RegistryUpstream:
         return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
 
     @asynccontextmanager
-    async def open_blob(self, reference: Reference, digest: Digest) -> AsyncIterator[Redirect | Body]:
-        """A blob in the repository of *reference*: where the registry keeps it, or its bytes, to be read in the block.
+    async def open_blob(
+        self, reference: Reference, digest: Digest, part: Span | None = None, *, followed: bool = False
+    ) -> AsyncIterator[Redirect | Body]:
+        """A blob in the repository of *reference*, or a *part* of it, to be read in the block: its bytes, or where the
+        registry keeps it unless we have *followed* there.
 
         The bytes are not verified yet. A redirect needs no credentials of ours: the client may follow it.
 
         Raises:
             BlobUnknown: the registry does not have it.
         """
-        async with await self._blob(send, reference, digest) as response:
+        async with await self._blob(follow if followed else send, reference, digest, part) as response:
             target = redirect_of(response)
-            yield Redirect(str(target)) if target else Body(pieces(response), response.content_length)
+            yield Redirect(str(target)) if target else _body(response, part)
 
     @asynccontextmanager
     async def read_blob(self, blob: Reference) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -155,10 +159,13 @@ class RegistryUpstream:
         response = await self._client.ask(follow, method, reference, path, {"Accept": ACCEPT})
         return _accepted(response, subject, ManifestUnknown)
 
-    async def _blob(self, sender: Sender, reference: Reference, digest: Digest) -> aiohttp.ClientResponse:
+    async def _blob(
+        self, sender: Sender, reference: Reference, digest: Digest, part: Span | None = None
+    ) -> aiohttp.ClientResponse:
         path, subject = f"blobs/{digest}", f"blob {digest} of repository '{reference.name}'"
-        response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*"})
-        return _accepted(response, subject, BlobUnknown)
+        headers = {"Range": f"bytes={part.start}-{part.stop - 1}"} if part else {}
+        response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*", **headers})
+        return _accepted(response, subject, BlobUnknown, {200, 206} if part else {200})
 
     async def _read(
         self, ask: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
@@ -179,9 +186,11 @@ class RegistryUpstream:
                     return await read(response, limit)
 
 
-def _accepted(response: aiohttp.ClientResponse, subject: str, absent: type[SwellError]) -> aiohttp.ClientResponse:
+def _accepted(
+    response: aiohttp.ClientResponse, subject: str, absent: type[SwellError], good: Collection[int] = (200,)
+) -> aiohttp.ClientResponse:
     """*response*, which has a body or says where it is."""
-    if response.status == 200 or response.status in REDIRECTS:
+    if response.status in good or response.status in REDIRECTS:
         return response
     response.release()
     raise failure(response.status, response.headers, subject, absent)
@@ -199,6 +208,28 @@ def _referrers_tag(digest: str) -> str:
 
 def _algorithm(digest: str) -> str:
     return digest.partition(":")[0]
+
+
+def _body(response: aiohttp.ClientResponse, part: Span | None) -> Body:
+    """What *response* brings of a blob; not every registry heeds a wish for a *part*."""
+    if part is None:
+        return Body(pieces(response), response.content_length)
+    if response.status == 200:
+        return Body(_cut(pieces(response), part))
+    told = parse_content_range(response.headers.get("Content-Range", ""))
+    if told is None or told[0] != part.start:
+        raise UpstreamFailed(f"{response.url.authority} sends another part than it was asked for")
+    return Body(pieces(response), response.content_length)
+
+
+async def _cut(body: AsyncIterator[bytes], part: Span) -> AsyncIterator[bytes]:
+    at = 0
+    async for piece in body:
+        if wanted := piece[max(0, part.start - at) : max(0, part.stop - at)]:
+            yield wanted
+        at += len(piece)
+        if at >= part.stop:
+            return
 
 
 def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:

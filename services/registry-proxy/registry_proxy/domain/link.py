@@ -29,7 +29,10 @@ class Origin(StrEnum):
 
 
 class Link(Struct, frozen=True, array_like=True):
-    """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch."""
+    """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch.
+
+    What is `relayed` comes from the data port itself: whoever follows the link can reach nothing else.
+    """
 
     origin: Origin
     registry: str
@@ -38,6 +41,7 @@ class Link(Struct, frozen=True, array_like=True):
     size: int
     media_type: str
     expires: int
+    relayed: bool = False
 
     @property
     def reference(self) -> Reference:

@@ -1,28 +1,17 @@
 """The data port: GET and HEAD of a signed link, as a bare ASGI application; nothing but bytes passes here."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from registry_proxy.deliver import Body, Deliveries, Redirect
+from registry_proxy.deliver import Deliveries
 from registry_proxy.domain.link import PREFIX, Link, verify
-from swell.errors import NameInvalid, NotSupported, SwellError
+from registry_proxy.domain.ranges import Span, content_range, parse_range
+from registry_proxy.transfer import Body, Redirect
+from swell.asgi import Answer, ClientGone, Message, Receive, Send, fields_of, until_gone
+from swell.errors import NameInvalid, NotSupported, RangeInvalid, SwellError
 from swell.log import log
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = dict[str, str]
-
-STALLED_SECONDS = 60
-
-
-class _ClientGone(Exception):
-    """Whoever asked has closed the connection, or takes nothing for 60 s."""
 
 
 class BlobsApp:
@@ -35,20 +24,25 @@ class BlobsApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request. Once the headers are out, a failure ends the answer short of its `Content-Length`."""
-        answer = _Answer(send)
+        answer = Answer(send)
         try:
             link = self._link(scope["method"], scope["path"])
-            if scope["method"] == "HEAD":
+            asked = _Asked(fields_of(scope["headers"]))
+            if asked.has(link):
+                await answer.whole(304, {"ETag": _etag(link)})
+            elif scope["method"] == "HEAD":
                 await answer.whole(200, _headers(link))
+            elif asked.takes_files and link.relayed and (name := self._deliveries.on_disk(link)):
+                await answer.whole(*_named(link, asked.part(link), name))
             else:
-                await self._deliver(link, answer, receive)
-        except _ClientGone:
+                await self._deliver(link, asked.part(link), answer, receive)
+        except ClientGone:
             log.info("blob not wanted any more", path=scope["path"][:80])
         except SwellError as error:
-            await answer.fail(error)
+            await _fail(answer, error)
         except Exception:  # noqa: BLE001 (the edge: what nobody foresaw is told as UNKNOWN)
             log.exception("blob not delivered")
-            await answer.fail(SwellError())
+            await _fail(answer, SwellError())
 
     def _link(self, method: str, path: str) -> Link:
         if not path.startswith(PREFIX):
@@ -57,14 +51,14 @@ class BlobsApp:
             raise NotSupported("blobs can only be read here")
         return verify(path, self._key, self._now())
 
-    async def _deliver(self, link: Link, answer: "_Answer", receive: Receive) -> None:
+    async def _deliver(self, link: Link, part: Span | None, answer: Answer, receive: Receive) -> None:
         started = time.monotonic()
-        async with _until_gone(receive), self._deliveries.open(link) as found:
+        async with until_gone(receive), self._deliveries.open(link, part) as found:
             match found:
                 case Redirect(url):
                     await answer.whole(307, {"Location": url, "Content-Length": "0"})
                 case Body(pieces):
-                    await answer.start(200, _headers(link))
+                    await answer.start(206 if part else 200, _headers(link, part))
                     async for piece in pieces:
                         await answer.go_on(piece)
                     await answer.end()
@@ -72,74 +66,78 @@ class BlobsApp:
         log.info("blob served", digest=link.digest, origin=link.origin, size=link.size, by=kind, seconds=seconds)
 
 
-class _Answer:
-    """What has been said to the client so far."""
+class _Asked:
+    """What a request says beside its path.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._started = False
+    Source: RFC 9110, sections 13 and 14.
+    """
 
-    async def start(self, status: int, headers: Headers) -> None:
-        self._started = True
-        pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
 
-    async def go_on(self, piece: bytes) -> None:
-        """Send *piece*; the server waits here while its buffer for a slow client is full."""
+    @property
+    def takes_files(self) -> bool:
+        """Whether whoever asks can read the spool's files: a gateway on the same disk, which relays."""
+        return "x-sendfile" in self._fields
+
+    def has(self, link: Link) -> bool:
+        """Whether the client holds the blob already: what is under a digest never changes."""
+        known = self._fields.get("if-none-match", "")
+        return known == "*" or _etag(link) in {each.strip().removeprefix("W/") for each in known.split(",")}
+
+    def part(self, link: Link) -> Span | None:
+        """What is to be sent; None is the whole.
+
+        Raises:
+            RangeInvalid: the blob has nothing there.
+        """
+        if "range" not in self._fields or self._fields.get("if-range", _etag(link)) != _etag(link):
+            return None
         try:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        except TimeoutError as error:
-            raise _ClientGone from error
-
-    async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def whole(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        await self.start(status, headers)
-        if body:
-            await self.go_on(body)
-        await self.end()
-
-    async def fail(self, error: SwellError) -> None:
-        """Tell *error*; too late for that when headers are out: returning then makes the server cut the connection."""
-        if self._started:
-            log.warning("blob broken off", error=str(error))
-            return
-        body = msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(error.retry_after)
-        await self.whole(error.status, headers, body)
+            return parse_range(self._fields["range"], link.size)
+        except RangeInvalid as error:
+            raise _NoSuchPart(link.size) from error
 
 
-def _headers(link: Link) -> Headers:
-    return {
+class _NoSuchPart(RangeInvalid):
+    """The blob ends before the range that was asked for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the blob has {size} bytes, and none of those that were asked for")
+        self.size = size
+
+
+async def _fail(answer: Answer, error: SwellError) -> None:
+    """Tell *error*; too late for that when headers are out: returning then makes the server cut the connection."""
+    if answer.is_started:
+        log.warning("blob broken off", error=str(error))
+        return
+    body = msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    if isinstance(error, _NoSuchPart):
+        headers["Content-Range"] = content_range(None, error.size)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    await answer.whole(error.status, headers, body)
+
+
+def _named(link: Link, part: Span | None, name: str) -> tuple[int, dict[str, str]]:
+    """An answer that names the file with the bytes instead of sending them."""
+    span = part or Span(0, link.size)
+    told = {"X-Sendfile": name, "X-Sendfile-Span": f"{span.start}-{span.stop}", "Content-Length": "0"}
+    return 206 if part else 200, _headers(link, part) | told
+
+
+def _etag(link: Link) -> str:
+    return f'"{link.digest}"'
+
+
+def _headers(link: Link, part: Span | None = None) -> dict[str, str]:
+    headers = {
         "Content-Type": link.media_type or "application/octet-stream",
-        "Content-Length": str(link.size),
+        "Content-Length": str(part.length if part else link.size),
         "Docker-Content-Digest": link.digest,
-        "ETag": f'"{link.digest}"',
+        "ETag": _etag(link),
+        "Accept-Ranges": "bytes",
     }
-
-
-@asynccontextmanager
-async def _until_gone(receive: Receive) -> AsyncIterator[None]:
-    """Leave the block with `_ClientGone` once the client has closed the connection: sending to nobody never fails."""
-    watching: asyncio.Task[None] | None = None
-    try:
-        async with asyncio.timeout(None) as patience:
-            watching = asyncio.create_task(_watch(receive, patience))
-            yield
-    except TimeoutError as error:
-        if patience.expired():
-            raise _ClientGone from error
-        raise
-    finally:
-        if watching:
-            watching.cancel()
-
-
-async def _watch(receive: Receive, patience: asyncio.Timeout) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    patience.reschedule(asyncio.get_running_loop().time())
+    return headers | {"Content-Range": content_range(part, link.size)} if part else headers

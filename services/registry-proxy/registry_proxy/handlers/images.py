@@ -80,6 +80,7 @@ class ImagesHandler(ImagesServicer):
             size=found.descriptor.size,
             media_type=served_as(found.descriptor.media_type),
             expires=min(int(time.time()) + LINK_LIFE, int(pull.expires.timestamp())),
+            relayed=request.relayed,
         )
         return pb.LocateBlobResponse(
             url=self._data_url + sign(link, self._link_key),

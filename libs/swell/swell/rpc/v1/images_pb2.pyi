@@ -199,7 +199,10 @@ class LocateBlobRequest(_message.Message):
 
     PULL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    RELAYED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
+    relayed: _builtins.bool
+    """The URL answers with the bytes themselves, never with a redirect: whoever will ask can go nowhere else."""
     @_builtins.property
     def pull(self) -> Global___Pull: ...
     def __init__(
@@ -207,10 +210,11 @@ class LocateBlobRequest(_message.Message):
         *,
         pull: Global___Pull | None = ...,
         digest: _builtins.str = ...,
+        relayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pull", b"pull"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "pull", b"pull"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "pull", b"pull", "relayed", b"relayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

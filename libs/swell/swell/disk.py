@@ -1,0 +1,44 @@
+"""Files on this machine's disk, read without stopping the event loop."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PIECE = 256 << 10  # bytes; a slow client holds some of them in memory
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of *work*, done in a thread; whoever is cancelled meanwhile waits until the thread is done with it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def read_at(descriptor: int, start: int, stop: int) -> bytes:
+    """The bytes of a file from *start* to before *stop*, which is not beyond its end."""
+    if (found := _cached(descriptor, start, stop)) is not None:
+        return found
+    return await in_thread(os.pread, descriptor, stop - start, start)
+
+
+async def pieces_at(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:
+    """The same bytes in pieces."""
+    for at in range(start, stop, PIECE):
+        yield await read_at(descriptor, at, min(at + PIECE, stop))
+
+
+def _cached(descriptor: int, start: int, stop: int) -> bytes | None:
+    """The bytes when they are in the page cache, as they mostly are: a thread would cost more than the copy."""
+    buffer = bytearray(stop - start)
+    try:
+        count = os.preadv(descriptor, [buffer], start, os.RWF_NOWAIT)
+    except OSError:  # they are on disk only, or this file system cannot say
+        return None
+    return bytes(buffer) if count == len(buffer) else None

@@ -1,0 +1,180 @@
+"""The bytes of images, redirected or relayed: whole, in parts, to many, to slow ones."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+import pytest
+from msgspec import Struct
+
+from swell.testing.images import Layer
+from swell_embedded.child import Child
+from swell_embedded.stack import Stack
+from tests.e2e.busybox import archive, push
+from tests.e2e.client import Swell, as_data, client_of
+from tests.e2e.conftest import OpenStack
+from tests.e2e.engines import Engine
+from tests.e2e.environment import gateway_beside
+from tests.e2e.upstreams import Upstreams, running
+
+TOOL = archive({"opt/tool": b"#!/bin/sh\necho relayed\n"})
+BIG = 192 << 20  # bytes
+SLOW_READERS = 16
+
+
+class Relaying(Struct, frozen=True):
+    """A gateway that relays, beside the stack's own, which redirects."""
+
+    swell: Swell
+    process: Child
+
+
+@pytest.fixture(scope="module")
+async def relaying(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Relaying]:
+    url, program = gateway_beside(stack, "relaying", BLOB_DELIVERY="relay")
+    async with running(program, tmp_path_factory.mktemp("relaying")) as process, client_of(url) as client:
+        yield Relaying(client, process)
+
+
+@pytest.fixture(scope="module")
+async def big(upstreams: Upstreams) -> str:
+    """An image with one layer of `BIG` bytes."""
+    content = sha256(b"big").digest() * (BIG // 32)
+    return await push(f"{upstreams.open}/library/big:1", Layer(content, content))
+
+
+class Blobs(Struct, frozen=True):
+    """The blobs of an image as one of the gateways gives them, by their names in the manifest."""
+
+    config: str
+    layer: str
+    digest: str
+
+
+async def submitted(swell: Swell, **request: object) -> Blobs:
+    answer = await swell.submit(**request)
+    name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+    manifest = json.loads(await swell.bytes(f"/v2/{name}/manifests/{tag}"))
+    blobs = f"{swell.url}/v2/{name}/blobs"
+    layer = manifest["layers"][-1]["digest"]
+    return Blobs(f"{blobs}/{manifest['config']['digest']}", f"{blobs}/{layer}", layer)
+
+
+async def ask(
+    url: str, method: str = "GET", *, follow: bool = True, **headers: str
+) -> tuple[int, Mapping[str, str], bytes]:
+    """The answer to one request on a connection of its own."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.request(method, url, allow_redirects=follow, headers=named) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_a_relayed_image_is_pulled_and_runs(relaying: Relaying, upstreams: Upstreams, engine: Engine) -> None:
+    """Its base from a registry, its layer from S3, its config from memory: all by one address."""
+    config = {"entrypoint": ["/opt/tool"], "layers": [as_data(TOOL)]}
+    answer = await relaying.swell.submit(containerImage=upstreams.image(), containerConfig=config)
+
+    assert (await engine.run(answer["targetImage"])).strip() == "relayed"
+
+
+async def test_a_relay_never_sends_elsewhere(relaying: Relaying, upstreams: Upstreams) -> None:
+    """Its clients reach nothing else."""
+    blobs = await submitted(relaying.swell, containerImage=upstreams.image(), containerConfig={"env": ["A=b"]})
+
+    for url in (blobs.config, blobs.layer):
+        status, headers, body = await ask(url, follow=False)
+        assert (status, headers["Content-Length"]) == (200, str(len(body)))
+        assert f"sha256:{sha256(body).hexdigest()}" == url.rpartition("/")[2] == headers["Docker-Content-Digest"]
+
+
+@pytest.mark.parametrize("delivery", ["redirect", "relay"])
+async def test_heads_parts_and_conditions_are_answered_in_both_ways(
+    swell: Swell, relaying: Relaying, upstreams: Upstreams, delivery: str
+) -> None:
+    """What the relay passes on is what the data port says."""
+    blobs = await submitted(swell if delivery == "redirect" else relaying.swell, containerImage=upstreams.image())
+    _, _, whole = await ask(blobs.layer)
+
+    status, headers, body = await ask(blobs.layer, "HEAD")
+    assert (status, headers["Content-Length"], body) == (200, str(len(whole)), b"")
+    status, headers, body = await ask(blobs.layer, Range="bytes=5-14")
+    assert (status, headers["Content-Range"], body) == (206, f"bytes 5-14/{len(whole)}", whole[5:15])
+    assert (await ask(blobs.layer, If_None_Match=f'"{blobs.digest}"'))[0] == 304
+    status, headers, body = await ask(blobs.layer, Range=f"bytes={len(whole)}-")
+    assert (status, headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+    assert json.loads(body)["errors"][0]["code"] == "RANGE_INVALID"
+
+
+@pytest.mark.parametrize("delivery", ["redirect", "relay"])
+async def test_a_transfer_that_was_cut_goes_on_with_a_range(
+    swell: Swell, relaying: Relaying, big: str, delivery: str
+) -> None:
+    """As containerd does at once, and Docker after some seconds: `bytes=N-` for what they do not have yet."""
+    blobs = await submitted(swell if delivery == "redirect" else relaying.swell, containerImage=big)
+    held = sha256()
+    async with aiohttp.ClientSession() as client, client.get(blobs.layer) as answer:
+        held.update(await answer.content.readexactly(BIG // 3))
+        answer.close()
+
+    status, headers, rest = await ask(blobs.layer, Range=f"bytes={BIG // 3}-")
+
+    held.update(rest)
+    assert (status, headers["Content-Range"]) == (206, f"bytes {BIG // 3}-{BIG - 1}/{BIG}")
+    assert f"sha256:{held.hexdigest()}" == blobs.digest
+
+
+async def test_slow_readers_cost_no_memory(stack: Stack, relaying: Relaying, big: str) -> None:
+    """Sixteen hold a blob of 192 MiB each and read little of it: neither the relay nor the data port reads ahead."""
+    blobs = await submitted(relaying.swell, containerImage=big)
+    await ask(blobs.layer)
+    processes = [relaying.process.pid, stack.pid("registry-proxy")]
+    before = [resident(process) for process in processes]
+
+    async with aiohttp.ClientSession(read_bufsize=1 << 16) as client:
+        answers = [await client.get(blobs.layer) for _ in range(SLOW_READERS)]
+        for _ in range(8):
+            for answer in answers:
+                await answer.content.readexactly(1 << 18)
+            await asyncio.sleep(0.1)  # they are slow
+        grown = [resident(process) - size for process, size in zip(processes, before, strict=True)]
+        for answer in answers:
+            answer.close()
+
+    assert max(grown) < SLOW_READERS * (6 << 20), grown
+
+
+@pytest.mark.parametrize("delivery", ["redirect", "relay"])
+async def test_a_registry_proxy_that_is_killed_costs_a_range(
+    new_stack: OpenStack, big: str, tmp_path: Path, delivery: str
+) -> None:
+    """The client has what it has got, asks for the rest, and nothing of the broken transfer was kept or left."""
+    async with new_stack(tmp_path, BLOB_DELIVERY=delivery) as stack, client_of(stack.url) as swell:
+        blobs = await submitted(swell, containerImage=big)
+        held = bytearray()
+        async with aiohttp.ClientSession(read_bufsize=1 << 16) as client, client.get(blobs.layer) as answer:
+            held += await answer.content.readexactly(1 << 20)
+            stack.kill("registry-proxy")
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await read_into(held, answer)
+        await stack.restart("registry-proxy")
+        assert len(list((tmp_path / "spool").iterdir())) == 1
+
+        status, _, rest = await ask(blobs.layer, Range=f"bytes={len(held)}-")
+
+        assert (status, f"sha256:{sha256(bytes(held) + rest).hexdigest()}") == (206, blobs.digest)
+
+
+async def read_into(held: bytearray, answer: aiohttp.ClientResponse) -> None:
+    while piece := await answer.content.readany():
+        held += piece
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that *process* holds."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024

@@ -1,0 +1,188 @@
+"""The relay before a data port that says what a test tells it to, byte by byte."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.adapters import data_port
+from gateway.adapters.data_port import BUFFER, RemoteDataPort
+from gateway.handlers.relay import Relay
+from swell.errors import Unavailable
+from swell.http import listening
+from swell.serve import Address
+from swell_embedded.ports import Ports
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: x/y\r\nETag: "e"\r\nServer: secret\r\n\r\n'
+CONTENT = bytes(range(256)) * (1 << 13)  # 2 MiB, several buffers
+
+NewRelay = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def new_relay() -> NewRelay:
+    """Opens a relay in front of *answers*, given in turn, one a connection; *asked* gets the requests."""
+
+    @asynccontextmanager
+    async def make(*answers: bytes, asked: list[bytes] | None = None, spool: Path | None = None) -> AsyncIterator[str]:
+        left = list(answers)
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            request = await reader.readuntil(b"\r\n\r\n")
+            if asked is not None:
+                asked.append(request)
+            writer.write(left.pop(0) if len(left) > 1 else left[0])
+            if not left[0].endswith(b"..."):
+                await writer.drain()
+                writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/blobs/x.y"
+        relay, where = Relay(RemoteDataPort(spool)), Address("127.0.0.1", Ports.free().gateway)
+
+        async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+            if scope["type"] == "http":
+                await relay(url, scope, receive, send)
+
+        async with server, listening(app, where, grace=1):
+            yield f"http://127.0.0.1:{where.port}/"
+
+    return make
+
+
+async def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str], bytes]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.request(method, url, headers=named) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_bytes_and_what_is_said_of_them_pass(new_relay: NewRelay) -> None:
+    """What a client needs, and nothing that is only ours to know."""
+    async with new_relay(OK % len(CONTENT) + CONTENT) as url:
+        status, headers, body = await ask(url)
+
+    assert (status, body) == (200, CONTENT)
+    assert headers["ETag"] == '"e"' and headers["Content-Type"] == "x/y"
+    assert "secret" not in str(headers)
+
+
+async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> None:
+    """A client's credentials and cookies stay here."""
+    asked: list[bytes] = []
+    async with new_relay(OK % 1 + b"x", asked=asked) as url:
+        await ask(url, Range="bytes=0-0", If_Range='"e"', Authorization="Basic secret", Cookie="secret")
+
+    assert b"\r\nrange: bytes=0-0\r\n" in asked[0] and b'\r\nif-range: "e"\r\n' in asked[0]
+    assert b"secret" not in asked[0]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_answers_without_a_body_end_at_once(new_relay: NewRelay, method: str) -> None:
+    """A HEAD tells a length that never comes, and 304 has none."""
+    answer = OK % 1000 if method == "HEAD" else b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n'
+    async with new_relay(answer) as url:
+        status, headers, body = await ask(url, method)
+
+    assert (status, body) == (200 if method == "HEAD" else 304, b"")
+    assert headers["ETag"] == '"e"'
+
+
+async def test_a_data_port_that_breaks_off_breaks_the_answer_off(new_relay: NewRelay) -> None:
+    """Short of its length: the client sees an error, and resumes."""
+    async with new_relay(OK % len(CONTENT) + CONTENT[: BUFFER + 7]) as url:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * (2 * BUFFER),
+    ],
+)
+async def test_a_data_port_that_makes_no_sense_is_unavailable(
+    new_relay: NewRelay, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """Somebody else may listen there while ours is restarted."""
+    monkeypatch.setattr(data_port, "SILENCE_SECONDS", 1)
+    async with new_relay(answer) as url:
+        status, headers, body = await ask(url)
+
+    assert (status, int(headers["Retry-After"]) > 0, b"data port" in body) == (503, True, True)
+
+
+async def test_a_data_port_that_falls_silent_is_given_up(new_relay: NewRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection and the client's are for others."""
+    monkeypatch.setattr(data_port, "SILENCE_SECONDS", 0.3)
+    async with new_relay(OK % 9 + b"...") as url:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(url)
+
+
+async def test_a_data_port_that_is_away_is_unavailable(new_relay: NewRelay) -> None:
+    """The client is told when to come again."""
+    relay, where = Relay(RemoteDataPort()), Address("127.0.0.1", Ports.free().gateway)
+
+    async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        if scope["type"] == "http":
+            await relay("http://127.0.0.1:9/blobs/x.y", scope, receive, send)
+
+    async with listening(app, where, grace=1):
+        status, headers, body = await ask(f"http://127.0.0.1:{where.port}/")
+    assert (status, int(headers["Retry-After"]) > 0, b"data port" in body) == (503, True, True)
+
+
+async def test_a_file_that_is_named_is_read_here(new_relay: NewRelay, tmp_path: Path) -> None:
+    """Its bytes pass one process instead of two."""
+    (tmp_path / "file").write_bytes(CONTENT)
+    named = b"HTTP/1.1 206 x\r\nContent-Length: 0\r\nX-Sendfile: file\r\nX-Sendfile-Span: 5-999999\r\n\r\n"
+    async with new_relay(named, spool=tmp_path) as url:
+        status, headers, body = await ask(url)
+
+    assert (status, body) == (206, CONTENT[5:999999])
+    assert "sendfile" not in str(headers).lower()
+
+
+async def test_a_file_that_is_gone_is_asked_for_as_bytes(new_relay: NewRelay, tmp_path: Path) -> None:
+    """Its room was needed meanwhile, or the two do not share a disk after all."""
+    named = b"HTTP/1.1 200 x\r\nContent-Length: 0\r\nX-Sendfile: file\r\nX-Sendfile-Span: 0-1\r\n\r\n"
+    asked: list[bytes] = []
+    async with new_relay(named, OK % 1 + b"x", asked=asked, spool=tmp_path) as url:
+        assert (await ask(url))[2] == b"x"
+
+    assert [b"x-sendfile" in request.lower() for request in asked] == [True, False]
+
+
+async def test_a_data_port_behind_tls_must_show_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its certificate is checked like anybody's, and its bytes come as they were sent."""
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate))
+    await asyncio.to_thread(subprocess.run, ["openssl", *made, *names], check=True, capture_output=True)
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(certificate, key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK % len(CONTENT) + CONTENT)
+        await writer.drain()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=shown) as server:
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}/blobs/x.y"
+        with pytest.raises(Unavailable, match="certificate"):
+            async with RemoteDataPort().open("GET", url, {}):
+                pass
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with RemoteDataPort().open("GET", url, {}) as part:
+            assert b"".join([piece async for piece in part.pieces]) == CONTENT

@@ -1,0 +1,90 @@
+"""The blob cache is a help, no condition: what it needs may be away, slow, or asked by many replicas at once."""
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from registry_proxy.adapters import cache as module
+from registry_proxy.adapters.cache import BlobCache
+from swell.errors import Unavailable
+from swell.oci.digest import Digest, digest_of
+from swell.store.blobs import Blobs
+from swell.store.objects import MemoryObjects
+from tests.integration.registry_proxy.support import eventually
+
+DIGEST = digest_of(b"content")
+
+
+class Trouble(MemoryObjects):
+    """A store that is asked in vain: it refuses, or does not answer."""
+
+    def __init__(self, *, answers: bool) -> None:
+        super().__init__()
+        self.answers = answers
+        self.asked = 0
+
+    async def size(self, key: str) -> int | None:
+        self.asked += 1
+        await asyncio.sleep(0 if self.answers else 3600)
+        raise Unavailable
+
+    async def put_file(self, key: str, path: Path, media_type: str = "") -> None:
+        raise Unavailable
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_store_in_trouble_is_passed_by_for_a_while(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """One pull finds out; the others do not wait for the same answer."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    objects = Trouble(answers=answers)
+    cache = BlobCache(Blobs(objects), redis, days=30)
+
+    assert [await cache.size(DIGEST) for _ in range(5)] == [None] * 5
+    assert objects.asked == 1
+
+
+async def test_what_cannot_be_kept_is_served_all_the_same(redis: Redis, tmp_path: Path) -> None:
+    """The transfer has gone well, whatever becomes of its copy."""
+    await BlobCache(Blobs(Trouble(answers=True)), redis, days=30).keep(DIGEST, tmp_path / "file")
+
+
+async def test_one_replica_at_a_time_may_keep_a_blob(redis: Redis) -> None:
+    """Until it is done, and for longer than one lease."""
+    first, second = (BlobCache(Blobs(MemoryObjects()), redis, days=30) for _ in range(2))
+
+    ours = await first.claim(DIGEST)
+    assert ours
+    async with ours:
+        assert await second.claim(DIGEST) is None
+        assert await second.claim(Digest(DIGEST[:-1] + "0")) is not None
+    again = await second.claim(DIGEST)
+    assert again
+
+
+async def test_a_claim_lives_on_while_its_work_does(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of many gigabytes takes longer than a lease; one whose replica has died is free soon."""
+    monkeypatch.setattr(module, "LEASE", module.LEASE / 100)
+    cache = BlobCache(Blobs(MemoryObjects()), redis, days=30)
+    renewed = []
+
+    ours = await cache.claim(DIGEST)
+    assert ours
+    async with ours:
+
+        async def has_been_renewed() -> bool:
+            renewed.append(await redis.pttl(f"swell:blob:{DIGEST}"))
+            return any(later > earlier for earlier, later in pairwise(renewed))
+
+        await eventually(has_been_renewed)
+    dead = await cache.claim(DIGEST)
+    assert dead
+
+    async def is_free() -> bool:
+        return await cache.claim(DIGEST) is not None
+
+    await eventually(is_free)

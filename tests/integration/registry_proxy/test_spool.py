@@ -1,0 +1,108 @@
+"""The disk is a bounded place, and nothing of a dead process stays there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry_proxy.adapters.spool import Spool, SpoolFile, open_spool
+from registry_proxy.domain.ranges import Span
+from swell.oci.digest import digest_of
+
+CONTENT = b"0123456789"
+
+
+def written(spool: Spool, content: bytes = CONTENT) -> SpoolFile:
+    """*content* as a whole file of *spool*."""
+    file = spool.new(digest_of(content), len(content))
+    assert file
+    with file.held():
+        file.write(content)
+    file.keep()
+    return file
+
+
+def taken(folder: Path) -> int:
+    """The bytes of blobs below *folder*."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.name.isdigit())
+
+
+async def test_what_was_written_can_be_read_in_parts(tmp_path: Path) -> None:
+    with open_spool(tmp_path, 100) as spool:
+        file = written(spool)
+        with file.held():
+            assert await file.read(Span(2, 5)) == b"234"
+        assert spool.find(digest_of(CONTENT)) is file
+
+
+def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
+    """There is room for two: using one keeps it."""
+    with open_spool(tmp_path, 25) as spool:
+        contents = [CONTENT, CONTENT[::-1], CONTENT.upper() + b"!"]
+        written(spool, contents[0])
+        written(spool, contents[1])
+        spool.find(digest_of(contents[0]))
+        written(spool, contents[2])
+
+        found = [spool.find(digest_of(content)) is not None for content in contents]
+
+        assert found == [True, False, True]
+        assert taken(tmp_path) <= 25
+
+
+def test_a_file_that_is_read_keeps_its_room(tmp_path: Path) -> None:
+    """Else a slow reader's bytes would take room that nobody counts."""
+    with open_spool(tmp_path, 15) as spool:
+        with written(spool).held():
+            assert spool.new(digest_of(b"another"), 7) is None
+        assert spool.new(digest_of(b"another"), 7)
+
+
+def test_what_can_never_fit_is_refused_and_costs_nothing(tmp_path: Path) -> None:
+    """A manifest may claim any size."""
+    with open_spool(tmp_path, 15) as spool:
+        written(spool)
+
+        assert spool.new(digest_of(b"huge"), 1 << 50) is None
+        assert spool.find(digest_of(CONTENT))
+
+
+def test_what_failed_leaves_nothing(tmp_path: Path) -> None:
+    with open_spool(tmp_path, 15) as spool:
+        file = spool.new(digest_of(CONTENT), 10)
+        assert file
+        with file.held():
+            file.write(b"012")
+            file.drop()
+
+        assert taken(tmp_path) == 0
+        assert spool.new(digest_of(CONTENT), 15)
+
+
+def test_a_spool_ends_with_its_process(tmp_path: Path) -> None:
+    with open_spool(tmp_path, 100) as spool:
+        written(spool)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_only_what_the_dead_left_is_removed(tmp_path: Path, lives: bool) -> None:
+    """Two replicas of one machine share the folder; a killed one cannot tidy up."""
+    program = (
+        "import sys, time; from pathlib import Path; from registry_proxy.adapters.spool import open_spool\n"
+        "from swell.oci.digest import digest_of\n"
+        f"with open_spool(Path({str(tmp_path)!r}), 100) as spool:\n"
+        "    file = spool.new(digest_of(b'x'), 1)\n"
+        "    with file.held(): file.write(b'x')\n"
+        "    print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ) as other:
+        assert other.stdout and other.stdout.readline() == b"ready\n"
+        if not lives:
+            other.kill()
+            other.wait()
+        with open_spool(tmp_path, 100):
+            assert taken(tmp_path) == int(lives)
+        other.kill()
