@@ -95,7 +95,7 @@ python-venv:
 	$(call apt,python3-venv)
 
 system:
-	$(call apt,buildah runc skopeo slirp4netns uidmap util-linux docker-registry busybox-static)
+	$(call apt,buildah runc skopeo slirp4netns uidmap util-linux docker-registry busybox-static squashfs-tools)
 
 system-test: system
-	$(call apt,podman docker.io wrk)
+	$(call apt,podman docker.io wrk curl siftool qemu-user-static)
