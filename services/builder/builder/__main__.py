@@ -1,11 +1,10 @@
 """Opens what the builder needs, and builds."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-
-from aiohttp import ClientSession
 
 from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
@@ -14,20 +13,17 @@ from builder.adapters.ends import BuildEnds
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs, read_secrets
 from builder.adapters.news import StreamNews
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import RegistryPush, pusher
 from builder.adapters.sif import Sifs
 from builder.adapters.wishes import BuildWishes
 from builder.assemble import Assembling
-from builder.build import Building, Engines
+from builder.build import Building, Engine, Engines
 from builder.handlers.solver import SolverHandler
-from builder.settings import Settings
+from builder.settings import Settings, Where
 from swell.jobs import streams
 from swell.jobs.consume import consume, hear
 from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
 from swell.outbound import Policy, open_session
-from swell.registry.aws import AwsLogins
-from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run
@@ -51,7 +47,7 @@ async def main(settings: Settings) -> None:
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         registry = RegistryPush(pusher(session, settings))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        containers = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
+        containers = await opened.enter_async_context(open_containers(settings, sifs))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session))
         builds = RedisBuilds(state, settings.record_ttl)
         ends = BuildEnds(builds)
@@ -80,12 +76,21 @@ async def main(settings: Settings) -> None:
             tasks.create_task(take("builder", BuildJob, building.build, slots=settings.build_concurrency, drain=DRAIN))
 
 
-def pusher(session: ClientSession, settings: Settings) -> RegistryClient:
-    """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
-    file = settings.push_auth_file
-    keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
-    insecure, aws = frozenset(settings.insecure_registries), AwsLogins(session, settings)
-    return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)
+@asynccontextmanager
+async def open_containers(settings: Settings, sifs: Sifs) -> AsyncIterator[Engine]:
+    """The engine for container files: here, or in a cluster."""
+    if settings.build_where is Where.HERE:
+        async with BuildahEngine.open(settings, sifs) as engine:
+            yield engine
+        return
+    from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
+
+    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    async with (
+        objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
+        KubernetesEngine.open(settings, Blobs(layers).link) as engine,
+    ):
+        yield engine
 
 
 if __name__ == "__main__":

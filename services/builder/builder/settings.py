@@ -69,7 +69,34 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     solve_timeout: timedelta = timedelta(seconds=45)
 
 
-class Settings(CondaSettings, frozen=True, kw_only=True):
+class KubernetesSettings(CondaSettings, frozen=True, kw_only=True):
+    """What the kubernetes engine must know besides: a build is a Job in a cluster, its image `kubernetes_image`.
+
+    The cluster is that of `kubernetes_config_file` (a kubeconfig), else the one that the builder itself runs in. Pods
+    run on machines of their platform; `kubernetes_node_selector` (`label=value`) narrows that down. A pod that has not
+    begun within `kubernetes_patience` is given up.
+    """
+
+    kubernetes_image: str = ""
+    kubernetes_config_file: Path | None = None
+    kubernetes_namespace: str = "swell"
+    kubernetes_service_account: str = "default"
+    kubernetes_node_selector: tuple[str, ...] = ()
+    kubernetes_cpu: str = ""
+    kubernetes_privileged: bool = True
+    kubernetes_patience: timedelta = timedelta(minutes=5)
+
+
+class Where(StrEnum):
+    """Where container files are built."""
+
+    HERE = "here"
+    """By buildah, on the builder's own machine."""
+    KUBERNETES = "kubernetes"
+    """By buildah in a pod of its own, a Job for each build."""
+
+
+class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """`job_lease` is how long a job stays with a builder that gives no sign of life; `log_limit` is in bytes."""
 
     redis_url: str
@@ -84,4 +111,5 @@ class Settings(CondaSettings, frozen=True, kw_only=True):
     index_patience: timedelta = timedelta(hours=6)
     """How long an image of several platforms waits for the builds of these, from its submission."""
     log_limit: int = 64 << 20
+    build_where: Where = Where.HERE
     log_level: str = "INFO"

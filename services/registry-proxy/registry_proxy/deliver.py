@@ -14,13 +14,13 @@ from typing import Protocol, Self
 from registry_proxy import transfer
 from registry_proxy.domain.link import Link, Origin
 from registry_proxy.domain.ranges import Span
-from registry_proxy.domain.verifier import Verifier
 from registry_proxy.transfer import Body, Place, Redirect, Transfer, opened
 from swell.errors import BlobUnknown, SwellError, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
+from swell.registry.verifier import Verifier
 
 AHEAD = 16 << 20  # bytes; a part that begins further on is fetched by itself, not waited for
 FORSAKEN = timedelta(seconds=30)  # a transfer that nobody reads goes on so long: clients come back where they were cut

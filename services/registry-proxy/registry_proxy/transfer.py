@@ -8,10 +8,10 @@ from typing import Protocol
 from msgspec import Struct
 
 from registry_proxy.domain.ranges import Span
-from registry_proxy.domain.verifier import Verifier
 from swell.disk import PIECE, in_thread
 from swell.errors import SwellError, Unavailable, UpstreamFailed
 from swell.log import log
+from swell.registry.verifier import Verifier
 
 HELD_BACK = 64 << 10  # bytes at the end that nobody gets before all were verified
 AT_ONCE = 64 << 10  # bytes that are hashed sooner than a thread is woken: the first ones are few

@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from builder.domain.failure import BuildFailure
+from builder.settings import EngineSettings
 from swell.errors import ManifestUnknown, SwellError, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document, detect
@@ -19,7 +20,9 @@ from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference, parse_reference
 from swell.outbound import PIECE, Data, follow, read, redirect_of, send
 from swell.registry.answers import failure
+from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.credentials import Keyring, parse_auth_file
 from swell.store.records import Reason
 
 MANIFEST_BYTES = 4 << 20
@@ -166,3 +169,11 @@ def _pushing(what: str) -> Iterator[None]:
         yield
     except SwellError as error:
         raise BuildFailure(Reason.PUSH, f"The registry did not take {what}: {error}.") from error
+
+
+def pusher(session: aiohttp.ClientSession, settings: EngineSettings) -> RegistryClient:
+    """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
+    file = settings.push_auth_file
+    keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
+    insecure, aws = frozenset(settings.insecure_registries), AwsLogins(session, settings)
+    return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from registry_proxy.domain.ranges import Span, parse_content_range
-from registry_proxy.domain.verifier import verified
 from registry_proxy.transfer import Body, Redirect
 from swell.errors import (
     BlobUnknown,
@@ -32,6 +31,7 @@ from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
 from swell.registry.credentials import Keyring
+from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20

@@ -1,0 +1,263 @@
+"""The kubernetes engine: a Job for each build, in whose one pod `builder.once` builds with buildah.
+
+A builder that dies leaves its Jobs to whoever is given their builds next: a Job is found again by its name.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self, TypeVar
+
+import httpx2
+import msgspec
+from lightkube import AsyncClient
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod, Secret
+from lightkube.types import CascadeType
+
+from builder.adapters.manifests import CONTAINER, job, job_name, secret
+from builder.build import Recipe, Tell
+from builder.domain import pods
+from builder.domain.errand import Errand, Source
+from builder.domain.failure import BuildFailure
+from builder.domain.stamps import Stamp, parse_stamp
+from builder.settings import KubernetesSettings
+from swell.errors import Unavailable
+from swell.log import log
+from swell.oci.digest import Digest
+from swell.store.records import Reason
+
+POLL_SECONDS = 0.5
+ANSWER_SECONDS = 30
+GONE_WITHIN = timedelta(seconds=30)
+_NO_CREDENTIALS = b'{"auths": {}}'
+
+Made = TypeVar("Made", Job, Secret)
+Link = Callable[[Digest], str | None]
+
+
+class KubernetesEngine:
+    """Builds in a cluster; *link* gives the address from which a pod may fetch a stored blob for some minutes."""
+
+    def __init__(self, client: AsyncClient, settings: KubernetesSettings, link: Link) -> None:
+        self._client = client
+        self._settings = settings
+        self._link = link
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: KubernetesSettings, link: Link) -> AsyncIterator[Self]:
+        """Reach the cluster, and see that we may ask it for Jobs.
+
+        Raises:
+            Unavailable: we do not, or may not.
+        """
+        async with _client(settings) as client:
+            try:
+                with _asking():
+                    [_ async for _ in client.list(Job, labels={"app.kubernetes.io/name": "swell-build"})]
+            except BuildFailure as error:
+                raise Unavailable(f"builds cannot run in the cluster: {error}") from error
+            yield cls(client, settings, link)
+
+    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        """Build and push *recipe*; see `Engine.build`.
+
+        Raises:
+            Unavailable: the cluster does not answer; the Job goes on, and is found again.
+        """
+        name = job_name(recipe.build_id)
+        try:
+            digest = await self._within_limits(recipe, tell)
+        except Unavailable:
+            raise
+        except BaseException:
+            await self._remove(name)
+            raise
+        await self._remove(name)
+        return digest
+
+    async def _within_limits(self, recipe: Recipe, tell: Tell) -> Digest:
+        longest = self._settings.build_timeout + self._settings.kubernetes_patience
+        limit = asyncio.timeout(longest.total_seconds())
+        try:
+            async with limit:
+                return await self._run(recipe, tell)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise BuildFailure(Reason.TIMED_OUT, f"The build took longer than {longest} h in the cluster.") from error
+
+    async def _run(self, recipe: Recipe, tell: Tell) -> Digest:
+        files = await self._files(recipe)
+        with _asking():
+            await self._begin(recipe, files)
+        pod = await self._begun(job_name(recipe.build_id))
+        await self._follow(pod, tell)
+        return pods.result(await self._pod(pod))
+
+    async def _files(self, recipe: Recipe) -> dict[str, bytes]:
+        """What the pod finds in its folder: the errand, and the credentials as they are now."""
+        errand = Errand(
+            build_id=recipe.build_id,
+            target_image=recipe.target_image,
+            containerfile=recipe.containerfile,
+            platform=recipe.platform,
+            context=await self._source(recipe.context) if recipe.context else None,
+            environment=recipe.environment,
+            files={name: await self._source(path) for name, path in recipe.files.items()},
+            cache_repository=recipe.cache_repository,
+            compression=recipe.compression,
+            sif=recipe.sif,
+        )
+        return {
+            "errand.json": msgspec.json.encode(errand),
+            "pull.json": _credentials(self._settings.pull_auth_file),
+            "push.json": _credentials(self._settings.push_auth_file),
+        }
+
+    async def _source(self, path: Path) -> Source:
+        digest = await asyncio.to_thread(_digest_of, path)
+        if (url := self._link(digest)) is None:
+            raise BuildFailure(Reason.ENGINE, "Pods have no way to what builds are made of.")
+        return Source(url, digest)
+
+    async def _begin(self, recipe: Recipe, files: dict[str, bytes]) -> None:
+        """Have the Job of *recipe* and its Secret: new ones, or those that a builder has left behind."""
+        owner = await self._unless_there(job(recipe.build_id, recipe.platform, self._settings))
+        if owner is None:
+            log.info("job found again", build_id=recipe.build_id)
+            owner = await self._client.get(Job, job_name(recipe.build_id))
+        await self._unless_there(secret(owner, files))
+
+    async def _unless_there(self, wanted: Made) -> Made | None:
+        """Make *wanted*; None when there is one of its name."""
+        try:
+            return await self._client.create(wanted)
+        except ApiError as error:
+            if error.status.code == 409:
+                return None
+            raise
+
+    async def _begun(self, name: str) -> str:
+        """The name of the Job's pod, once its container runs or has run.
+
+        Raises:
+            BuildFailure: it cannot, or not within the patience that there is.
+        """
+        why, give_up = "it has not made a pod", datetime.now(UTC) + self._settings.kubernetes_patience
+        while datetime.now(UTC) < give_up:
+            with _asking():
+                found = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
+            for pod in found:
+                if pods.has_begun(pod):
+                    return pods.name_of(pod)
+                why = pods.waiting_for(pod)
+            await asyncio.sleep(POLL_SECONDS)
+        raise BuildFailure(Reason.ENGINE, f"The cluster has not begun the build: {why}.")
+
+    async def _follow(self, name: str, tell: Tell) -> None:
+        """Tell every line of the pod once, until it has ended, however often the stream of lines breaks."""
+        last: Stamp | None = None
+        while True:
+            ended = pods.has_ended(await self._pod(name))
+            try:
+                async with _client(self._settings) as client:  # of its own: leaving a stream early closes it only so
+                    async for line in _lines(client, name, last):
+                        stamp, _, text = line.partition(" ")
+                        if last is None or parse_stamp(stamp) > last:
+                            last = parse_stamp(stamp)
+                            await tell(text.encode())
+            except (ApiError, httpx2.HTTPError) as error:
+                log.warning("log of a pod broken off", pod=name, error=repr(error))
+                ended = False
+            if ended:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _pod(self, name: str) -> Pod:
+        with _asking():
+            return await self._client.get(Pod, name)
+
+    async def _remove(self, name: str) -> None:
+        """Remove the Job with all that belongs to it; to the end, even when we are cancelled meanwhile."""
+        removing = asyncio.ensure_future(self._delete(name))
+        try:
+            await asyncio.shield(removing)
+        except asyncio.CancelledError:
+            await asyncio.wait([removing])
+            raise
+
+    async def _delete(self, name: str) -> None:
+        try:
+            with _asking():
+                async with asyncio.timeout(GONE_WITHIN.total_seconds()):
+                    while await self._is_there(name):  # noqa: ASYNC110 (it is there in a cluster)
+                        await asyncio.sleep(POLL_SECONDS)
+        except (BuildFailure, Unavailable) as error:
+            log.warning("job not removed from the cluster", name=name, error=str(error))
+
+    async def _is_there(self, name: str) -> bool:
+        """Whether the Job is there still, when asked to go with all its pods."""
+        try:
+            await self._client.delete(Job, name, grace_period=5, cascade=CascadeType.FOREGROUND)
+        except ApiError as error:
+            if error.status.code == 404:
+                return False
+            raise
+        return True
+
+
+@asynccontextmanager
+async def _client(settings: KubernetesSettings) -> AsyncIterator[AsyncClient]:
+    timeout = httpx2.Timeout(ANSWER_SECONDS)
+    try:
+        client = AsyncClient(_cluster(settings), settings.kubernetes_namespace, timeout, trust_env=False)
+    except (ConfigError, OSError) as error:
+        raise Unavailable(f"the cluster is not known: {error}") from error
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def _lines(client: AsyncClient, pod: str, last: Stamp | None) -> AsyncIterable[str]:
+    """The lines of *pod* as they come, each with its timestamp; not many of those that came before *last*."""
+    since = last.seconds_ago(datetime.now(UTC)) + 1 if last else None
+    return client.log(pod, container=CONTAINER, follow=True, timestamps=True, since=since, newlines=False)
+
+
+def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
+    if settings.kubernetes_config_file:
+        return KubeConfig.from_file(settings.kubernetes_config_file)
+    return KubeConfig.from_service_account()
+
+
+def _credentials(file: Path | None) -> bytes:
+    try:
+        return file.read_bytes() if file else _NO_CREDENTIALS
+    except OSError as error:
+        raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error
+
+
+def _digest_of(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Turn what goes wrong between us and the cluster's API into whose turn it is."""
+    try:
+        yield
+    except ApiError as error:
+        if (error.status.code or 500) >= 500 or error.status.code == 429:
+            raise Unavailable(f"the cluster does not serve us just now: {error.status.message}") from error
+        raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
+    except (httpx2.HTTPError, TimeoutError) as error:
+        raise Unavailable(f"the cluster does not answer: {error!r}") from error

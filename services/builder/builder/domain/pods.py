@@ -1,0 +1,75 @@
+"""Reading pods: whether one has begun, what it waits for, how it ended.
+
+Source: Kubernetes API reference, PodStatus and ContainerState.
+"""
+
+from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, Pod, PodStatus
+
+from builder.domain.errand import parse_outcome
+from builder.domain.failure import BuildFailure
+from swell.oci.digest import Digest
+from swell.store.records import Reason
+
+_NEVER = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"})
+_ENDED = frozenset({"Succeeded", "Failed"})
+
+
+def name_of(pod: Pod) -> str:
+    return (pod.metadata and pod.metadata.name) or ""
+
+
+def has_ended(pod: Pod) -> bool:
+    return _status(pod).phase in _ENDED
+
+
+def has_begun(pod: Pod) -> bool:
+    """Whether its container runs, or has run.
+
+    Raises:
+        BuildFailure: it never will.
+    """
+    waiting = _state(pod).waiting
+    if waiting and waiting.reason in _NEVER:
+        raise BuildFailure(Reason.ENGINE, f"The cluster cannot begin the build: {waiting_for(pod)}.")
+    return has_ended(pod) or _state(pod).running is not None or _state(pod).terminated is not None
+
+
+def waiting_for(pod: Pod) -> str:
+    """Why it has not begun, in the cluster's words."""
+    if waiting := _state(pod).waiting:
+        return f"{waiting.reason}: {waiting.message}" if waiting.message else str(waiting.reason)
+    blocked = [each for each in _status(pod).conditions or () if each.status == "False" and each.message]
+    return str(blocked[0].message) if blocked else f"its pod is {_status(pod).phase}"
+
+
+def result(pod: Pod) -> Digest:
+    """The digest of what the build in *pod*, which has ended, has pushed.
+
+    Raises:
+        BuildFailure: it has pushed nothing; says why, as far as the cluster knows.
+    """
+    terminated = _state(pod).terminated or ContainerStateTerminated(exitCode=-1)
+    if outcome := parse_outcome(terminated.message or ""):
+        return outcome.result()
+    raise _failure(_status(pod), terminated)
+
+
+def _failure(status: PodStatus, terminated: ContainerStateTerminated) -> BuildFailure:
+    told = status.message or terminated.message or terminated.reason or status.reason or ""
+    if terminated.reason == "OOMKilled":
+        return BuildFailure(Reason.MEMORY, "The build used more memory than its pod may.", terminated.exitCode)
+    if status.reason == "DeadlineExceeded":
+        return BuildFailure(Reason.TIMED_OUT, "The build took longer than the cluster allows.", terminated.exitCode)
+    if status.reason == "Evicted" and "ephemeral" in told:
+        return BuildFailure(Reason.DISK, f"The build used more disk than its pod may: {told[:300]}.")
+    message = f"The cluster ended the build with exit status {terminated.exitCode}: {told[:300]}."
+    return BuildFailure(Reason.ENGINE, message, terminated.exitCode)
+
+
+def _status(pod: Pod) -> PodStatus:
+    return pod.status or PodStatus()
+
+
+def _state(pod: Pod) -> ContainerState:
+    containers = _status(pod).containerStatuses or ()
+    return next((each.state for each in containers if each.state), ContainerState())

@@ -1,0 +1,97 @@
+"""`python -m builder.once`: build one errand, say its lines, leave its outcome, end. What runs in a pod of its own."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+from yarl import URL
+
+from builder.adapters.engine import BuildahEngine
+from builder.adapters.registry import RegistryPush, pusher
+from builder.adapters.sif import Sifs
+from builder.build import Recipe
+from builder.domain.errand import Errand, Outcome, Source
+from builder.domain.failure import BuildFailure
+from builder.settings import EngineSettings
+from swell.errors import SwellError
+from swell.oci.digest import Digest
+from swell.outbound import Policy, follow, open_session, pieces
+from swell.registry.verifier import Verifier
+from swell.serve import run
+from swell.store.records import Reason
+
+
+class Settings(EngineSettings, frozen=True, kw_only=True):
+    """`errand` is the file that says what to build; `outcome` is where a cluster looks for last words."""
+
+    errand: Path = Path("/swell/errand.json")
+    outcome: Path = Path("/dev/termination-log")
+    log_level: str = "ERROR"  # our own lines would stand among those of the build
+
+
+async def main(settings: Settings) -> None:
+    try:
+        outcome = Outcome(digest=await build(settings))
+    except BuildFailure as failure:
+        outcome = Outcome.of(failure)
+    except SwellError as error:
+        outcome = Outcome.of(BuildFailure(Reason.ENGINE, str(error)))
+    settings.outcome.write_bytes(msgspec.json.encode(outcome))
+
+
+async def build(settings: Settings) -> Digest:
+    """Fetch what the errand needs, build and push it."""
+    errand = msgspec.json.decode(settings.errand.read_bytes(), type=Errand)
+    async with AsyncExitStack() as opened:
+        folder = Path(opened.enter_context(TemporaryDirectory(dir=settings.workspace)))
+        recipe = Recipe(
+            build_id=errand.build_id,
+            target_image=errand.target_image,
+            containerfile=errand.containerfile,
+            platform=errand.platform,
+            context=await _fetch(errand.context, folder) if errand.context else None,
+            environment=errand.environment,
+            files={name: await _fetch(source, folder) for name, source in errand.files.items()},
+            cache_repository=errand.cache_repository,
+            compression=errand.compression,
+            sif=errand.sif,
+        )
+        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+        sifs = Sifs(RegistryPush(pusher(session, settings)), limit=settings.sif_limit, memory=settings.build_memory)
+        engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
+        return await engine.build(recipe, _say)
+
+
+async def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+async def _fetch(source: Source, folder: Path) -> Path:
+    """The file that *source* names, which has its digest."""
+    path, verifier = folder / source.digest.replace(":", "-"), Verifier(source.digest)
+    async with _opened(URL(source.url, encoded=True)) as body:
+        with path.open("wb") as file:
+            async for piece in body:
+                verifier.update(piece)
+                file.write(piece)
+    verifier.finish()
+    return path
+
+
+@asynccontextmanager
+async def _opened(url: URL) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The bytes at *url*, an address that the builder has signed: the one host that this process may fetch from."""
+    policy = Policy(frozenset({url.authority}))
+    async with open_session(policy) as session, await follow(session, "GET", url, {}) as response:
+        if response.status != 200:
+            message = f"The build context or a layer cannot be fetched: the store answers {response.status}."
+            raise BuildFailure(Reason.CONTEXT, message)
+        yield pieces(response)
+
+
+if __name__ == "__main__":
+    run("build", Settings, main)

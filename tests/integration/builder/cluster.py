@@ -1,0 +1,263 @@
+"""A stand-in for a Kubernetes cluster: its API over real HTTP, and a machine that runs a pod's command as a process.
+
+It knows no more of Kubernetes than a build needs: Jobs, their Secrets and pods, logs, garbage collection. Whatever is
+sent to it is held against the OpenAPI schemas of Kubernetes. It can be told to misbehave.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+from aiohttp import web
+
+KUBERNETES = "1.30"
+Fields = dict[str, Any]
+
+
+class Cluster:
+    """*folder* holds the pods' files; what is in *broken* misbehaves.
+
+    `cut`: streams of log lines break off, each after some more than the one before. `stuck`: pods wait for an image.
+    `killed`: pods end as if the machine's memory was gone. `away`: the API answers 503.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broken: set[str] = set()
+        self.jobs: dict[str, Fields] = {}
+        self.secrets: dict[str, Fields] = {}
+        self.pods: dict[str, Fields] = {}
+        self.seen: list[Fields] = []
+        self._streams = 0
+        self._lines: dict[str, list[tuple[str, str]]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._misbehave])
+        batch, core = "/apis/batch/v1/namespaces/swell/jobs", "/api/v1/namespaces/swell"
+        app.router.add_post(batch, self._create_job)
+        app.router.add_get(batch, self._list_jobs)
+        app.router.add_get(batch + "/{name}", self._get_job)
+        app.router.add_delete(batch + "/{name}", self._delete_job)
+        app.router.add_post(core + "/secrets", self._create_secret)
+        app.router.add_get(core + "/pods", self._list_pods)
+        app.router.add_get(core + "/pods/{name}", self._get_pod)
+        app.router.add_get(core + "/pods/{name}/log", self._log)
+        return app
+
+    async def close(self) -> None:
+        for name in list(self.jobs):
+            await self._remove(name)
+
+    @web.middleware
+    async def _misbehave(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if "away" in self.broken:
+            return _status(503, "the server is currently unable to handle the request")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _create_job(self, request: web.Request) -> web.Response:
+        made = await self._accepted(request)
+        name = made["metadata"]["name"]
+        if name in self.jobs:
+            return _status(409, f'jobs.batch "{name}" already exists')
+        made["metadata"]["uid"] = f"uid-of-{name}"
+        self.jobs[name] = made
+        self.seen.append(made)
+        self.pods[f"{name}-pod"] = _pod(name, {"waiting": {"reason": "ContainerCreating"}}, "Pending")
+        if "stuck" in self.broken:
+            waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+            self.pods[f"{name}-pod"] = _pod(name, {"waiting": waiting}, "Pending")
+        else:
+            self._running[name] = asyncio.create_task(self._run(name))
+        return _json(made, 201)
+
+    async def _create_secret(self, request: web.Request) -> web.Response:
+        made = await self._accepted(request)
+        name = made["metadata"]["name"]
+        if name in self.secrets:
+            return _status(409, f'secrets "{name}" already exists')
+        assert made["metadata"]["ownerReferences"][0]["uid"] == self.jobs[name]["metadata"]["uid"]
+        self.secrets[name] = made
+        self.seen.append(made)
+        return _json(made, 201)
+
+    async def _accepted(self, request: web.Request) -> Fields:
+        made: Fields = await request.json()
+        kubernetes_validate.validate(made, KUBERNETES, strict=True)
+        return made
+
+    async def _list_jobs(self, request: web.Request) -> web.Response:
+        return _json({"kind": "JobList", "apiVersion": "batch/v1", "metadata": {}, "items": []})
+
+    async def _get_job(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return _json(self.jobs[name]) if name in self.jobs else _status(404, "not found")
+
+    async def _delete_job(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.jobs:
+            return _status(404, f'jobs.batch "{name}" not found')
+        await self._remove(name)
+        return _status(200, "")
+
+    async def _list_pods(self, request: web.Request) -> web.Response:
+        name = request.query["labelSelector"].partition("=")[2]
+        items = [pod for key, pod in self.pods.items() if key == f"{name}-pod"]
+        return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+
+    async def _get_pod(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return _json(self.pods[name]) if name in self.pods else _status(404, "not found")
+
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        at, since = 0, int(request.query.get("sinceSeconds", 0))
+        lines = self._lines.setdefault(name, [])
+        if since:
+            after = datetime.now(UTC).timestamp() - since
+            at = next((n for n, (stamp, _) in enumerate(lines) if _seconds(stamp) >= after), len(lines))
+        self._streams += 1
+        end = at + 7 * self._streams if "cut" in self.broken else None
+        while name in self.pods and (end is None or at < end):
+            for stamp, line in lines[at:end]:
+                await response.write(f"{stamp} {line}\n".encode())
+                at += 1
+            if at == end and request.transport:
+                request.transport.abort()
+                break
+            if self.pods[name]["status"]["phase"] != "Running" and at >= len(lines):
+                break
+            await asyncio.sleep(0.02)
+        with suppress(ConnectionError):
+            await response.write_eof()
+        return response
+
+    async def _run(self, name: str) -> None:
+        """What the machine does: wait for the Secret, run the command, keep its lines, tell how it ended."""
+        while name not in self.secrets:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        place, pod = self.folder / name, f"{name}-pod"
+        told = place / "swell"
+        told.mkdir(parents=True)
+        for file, content in self.secrets[name]["data"].items():
+            (told / file).write_bytes(base64.b64decode(content))
+        (place / "workspace").mkdir()
+        container = self.jobs[name]["spec"]["template"]["spec"]["containers"][0]
+        moved = {"/workspace": str(place / "workspace"), "/swell": str(told)}
+        environment = {
+            each["name"]: _moved(each.get("value") or "", moved) for each in container["env"] if each.get("value")
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *container["command"][1:],
+            env={"PATH": os.environ["PATH"], **environment, "SWELL_OUTCOME": str(place / "outcome")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=1 << 20,
+        )
+        self._processes[name] = process
+        self.pods[pod] = _pod(name, {"running": {"startedAt": _now()}}, "Running")
+        assert process.stdout
+        async for line in process.stdout:
+            if "killed" in self.broken:
+                process.send_signal(signal.SIGTERM)
+            self._lines.setdefault(pod, []).append((_now(), line.rstrip(b"\n").decode(errors="replace")))
+        status = await process.wait()
+        said = place / "outcome"
+        ended = {"exitCode": status, "reason": "Completed", "message": said.read_text() if said.exists() else ""}
+        if "killed" in self.broken:
+            ended = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
+        self.pods[pod] = _pod(name, {"terminated": ended}, "Failed" if ended["exitCode"] else "Succeeded")
+
+    async def _remove(self, name: str) -> None:
+        """The Job goes, and with it what it owns; its pod is given some seconds."""
+        running, process = self._running.pop(name, None), self._processes.pop(name, None)
+        if process and process.returncode is None:
+            process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 10)
+            if process.returncode is None:
+                process.kill()
+        if running:
+            running.cancel()
+            await asyncio.wait([running])
+        for kept in (self.jobs, self.secrets):
+            kept.pop(name, None)
+        self.pods.pop(f"{name}-pod", None)
+        await asyncio.to_thread(shutil.rmtree, self.folder / name, ignore_errors=True)
+
+
+@asynccontextmanager
+async def serving(cluster: Cluster) -> AsyncIterator[Path]:
+    """Answer for *cluster* on loopback; gives the kubeconfig for it."""
+    runner = web.AppRunner(cluster.app(), shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    config = cluster.folder / "kubeconfig.json"
+    config.write_text(json.dumps(_kubeconfig(f"http://127.0.0.1:{port}")))
+    try:
+        yield config
+    finally:
+        await cluster.close()
+        await runner.cleanup()
+
+
+def _kubeconfig(url: str) -> Fields:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "swell"}}],
+        "users": [{"name": "u", "user": {"token": "x"}}],
+        "current-context": "c",
+    }
+
+
+def _pod(job: str, state: Fields, phase: str) -> Fields:
+    container = {"name": "build", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{job}-pod", "namespace": "swell"},
+        "status": {"phase": phase, "containerStatuses": [container]},
+    }
+
+
+def _status(code: int, message: str) -> web.Response:
+    told = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code, "message": message}
+    return _json(told, code)
+
+
+def _json(content: Fields, code: int = 200) -> web.Response:
+    """As an API server says it: without a charset."""
+    return web.Response(body=json.dumps(content).encode(), status=code, headers={"Content-Type": "application/json"})
+
+
+def _moved(text: str, folders: dict[str, str]) -> str:
+    for here, there in folders.items():
+        text = there + text.removeprefix(here) if text == here or text.startswith(here + "/") else text
+    return text
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()

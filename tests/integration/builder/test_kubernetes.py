@@ -1,0 +1,205 @@
+"""The kubernetes engine keeps the contract too, in a stand-in for a cluster: no real one can be had here."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from msgspec import structs
+
+from builder.adapters.kubernetes import KubernetesEngine
+from builder.build import Engine, Recipe
+from builder.domain.failure import BuildFailure
+from builder.settings import Isolation, KubernetesSettings
+from swell.errors import Unavailable
+from swell.oci.digest import Digest
+from swell.store.records import Reason
+
+from .cluster import Cluster, serving
+from .conftest import OpenEngine, Output, Registry, gzipped_tar
+from .contract import EngineContract, Subject, asleep, assert_nothing_left, failure_of, sleepers, until
+from .test_buildah import Buildah
+
+__all__ = ["asleep"]
+
+
+class Kubernetes(Buildah):
+    """The recipes are buildah's: it is buildah that runs in the pods."""
+
+    def __init__(
+        self, registry: Registry, open_engine: OpenEngine, base: str, cluster: Cluster, files: "Files"
+    ) -> None:
+        super().__init__(registry, open_engine, base, Isolation.OCI)
+        self.cluster = cluster
+        self.files = files
+
+    def good(self, said: str, made: str = "made:1") -> Recipe:
+        """With an id of its own: Jobs are found by it."""
+        return structs.replace(super().good(said, made), build_id=f"bd-{made.replace(':', '-')}_1")
+
+    def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[Engine]:  # type: ignore[override]
+        return self._opened(**settings)
+
+    @asynccontextmanager
+    async def _opened(self, **settings: Any) -> AsyncIterator[Engine]:
+        known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
+        hosts = {"allowed_hosts": frozenset({self.registry.address}), "workspace": Path("/nowhere")}
+        async with serving(self.cluster) as config:
+            told = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
+            limit = {"build_timeout": timedelta(seconds=60)}
+            kubernetes = KubernetesSettings(**(known | hosts | told | limit | settings))
+            async with KubernetesEngine.open(kubernetes, self.files.link) as engine:
+                yield engine
+
+
+class Files:
+    """A store in which pods find what builds are made of."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url = url
+        self.folder = folder
+
+    def link(self, digest: Digest) -> str:
+        return f"{self._url}/{digest.partition(':')[2]}"
+
+
+@pytest.fixture
+async def files(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Files]:
+    folder = tmp_path_factory.mktemp("files")
+    app = web.Application()
+    app.router.add_static("/", folder)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    yield Files(f"http://127.0.0.1:{port}", folder)
+    await runner.cleanup()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    return Cluster(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture
+def subject(registry: Registry, open_engine: OpenEngine, base: str, cluster: Cluster, files: Files) -> Kubernetes:
+    return Kubernetes(registry, open_engine, base, cluster, files)
+
+
+class TestKubernetes(EngineContract):
+    async def test_builds_die_with_a_killed_builder(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+        """Here they do not: a builder that died has left a Job, and whoever is given the build finds it."""
+        assert isinstance(subject, Kubernetes)
+        recipe, first, second = subject.good("said once"), Output(), Output()
+        async with subject.open(tmp_path) as engine:
+            building = asyncio.create_task(engine.build(recipe, first))
+            await until(lambda: subject.cluster.secrets, "the Job of the first builder")
+            subject.cluster.broken.add("away")  # it cannot take its Job along
+            with pytest.raises(Unavailable):
+                await building
+            subject.cluster.broken.clear()
+
+            digest = await engine.build(recipe, second)
+
+        assert subject.registry.fetch("made/manifests/1")[1] == digest
+        assert b"said once" in second
+        assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
+
+
+async def test_every_line_comes_once_though_the_stream_breaks(subject: Kubernetes, tmp_path: Path) -> None:
+    """An API server ends long streams whenever it likes."""
+    subject.cluster.broken.add("cut")
+    output = Output()
+    recipe = subject._recipe("RUN for n in $(seq 1 40); do echo line $n; done\n")
+    async with subject.open(tmp_path) as engine:
+        await engine.build(recipe, output)
+    assert [line for line in output if line.startswith(b"line ")] == [b"line %d" % n for n in range(1, 41)]
+
+
+async def test_a_pod_that_does_not_begin_is_given_up(subject: Kubernetes, tmp_path: Path) -> None:
+    """With the cluster's own words, for the operator."""
+    subject.cluster.broken.add("stuck")
+    async with subject.open(tmp_path, kubernetes_patience=timedelta(seconds=2)) as engine:
+        failure = await failure_of(engine, subject.good("never"))
+        assert subject.cluster.jobs == {}
+    assert failure.reason is Reason.ENGINE
+    assert "ImagePullBackOff: Back-off pulling image" in str(failure)
+
+
+async def test_a_pod_that_the_kernel_killed_is_told(subject: Kubernetes, tmp_path: Path) -> None:
+    """It had no time for last words; the cluster knows."""
+    subject.cluster.broken.add("killed")
+    async with subject.open(tmp_path) as engine:
+        failure = await failure_of(engine, subject.good("nothing"))
+    assert failure.reason is Reason.MEMORY
+
+
+async def test_a_context_goes_by_a_link(subject: Kubernetes, tmp_path: Path) -> None:
+    """Contexts are larger than what a cluster keeps; the pod sees that it is the right one."""
+    context = gzipped_tar(tmp_path / "context.tar.gz", {"greeting": b"hello from a context"})
+    recipe = Recipe(
+        build_id="bd-context_1",
+        target_image=f"{subject.registry.address}/made:1",
+        containerfile=f"FROM {subject._base}\nCOPY greeting /\nRUN cat /greeting; echo\n",
+        context=context,
+    )
+    async with subject.open(tmp_path) as engine:
+        with pytest.raises(BuildFailure) as missing:
+            await engine.build(recipe, Output())
+        (subject.files.folder / _hex(context)).write_bytes(context.read_bytes())
+        output = Output()
+        await engine.build(recipe, output)
+        (subject.files.folder / _hex(context)).write_bytes(b"something else")
+        with pytest.raises(BuildFailure) as wrong:
+            await engine.build(recipe, Output())
+    assert missing.value.reason is Reason.CONTEXT
+    assert b"hello from a context" in output
+    assert "another digest" in str(wrong.value)
+
+
+async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path: Path) -> None:
+    """Its limits, its machine, and that it is never begun again; secrets are in a Secret that goes with it."""
+    async with subject.open(
+        tmp_path, kubernetes_node_selector=("pool=builds",), kubernetes_cpu="2", build_memory=1 << 30
+    ) as engine:
+        await engine.build(subject.good("told"), Output())
+    job, secret = subject.cluster.seen
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert job["metadata"]["name"] == secret["metadata"]["name"] == "bd-made-1-1"
+    assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
+    assert job["spec"]["activeDeadlineSeconds"] > 60
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pool": "builds"}
+    assert container["resources"]["limits"] == {"memory": str((1 << 30) + (512 << 20)), "cpu": "2"}
+    assert pod["automountServiceAccountToken"] is False
+    assert "secret" not in str(job).replace("secretName", "").replace("'secret'", "")
+    assert subject.cluster.secrets == subject.cluster.jobs == {}
+
+
+async def test_a_cancelled_build_takes_its_job_along(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+    recipe = subject.endless(asleep)
+    async with subject.open(tmp_path) as engine:
+        building = asyncio.create_task(engine.build(recipe, Output()))
+        await until(lambda: sleepers(asleep), "the build's processes")
+        building.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await building
+        assert subject.cluster.jobs == {}
+        assert_nothing_left(tmp_path, recipe.build_id, asleep)
+
+
+async def test_a_cluster_that_is_away_is_no_place_to_start(subject: Kubernetes, tmp_path: Path) -> None:
+    subject.cluster.broken.add("away")
+    with pytest.raises(Unavailable, match="unable to handle"):
+        async with subject.open(tmp_path):
+            pytest.fail("opened")
+
+
+def _hex(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
