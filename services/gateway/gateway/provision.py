@@ -174,7 +174,7 @@ class Provisioning:
         submission = self._submission(wanted, caller)
         image = _image(submission)
         latest = await self._builds.latest(submission.target_image)
-        running = latest is not None and latest.result is None and not latest.is_cancelled
+        running = latest is not None and latest.is_wanted
         if wanted.dry_run:
             exists = await self._is_in_registry(image)
             return _Found(image=image, build_id=f"{submission.container_id}_0", cached=exists, succeeded=True)
@@ -194,7 +194,7 @@ class Provisioning:
         """See that the image of one platform is there, or is built; it stands beside its *parent*."""
         submission = self._submission(part, caller, beside=parent)
         latest = await self._builds.latest(submission.target_image)
-        if latest and latest.result is None:
+        if latest and latest.is_wanted:
             return _Started(submission=submission, build_id=latest.id)
         if await self._is_in_registry(_image(submission)):
             return _Started(submission=submission)
@@ -209,7 +209,7 @@ class Provisioning:
             await self._limits.take_build(*who)
         except TooManyRequests:
             latest = await self._builds.latest(submission.target_image)
-            if latest is None or latest.result is not None or latest.is_cancelled:
+            if latest is None or not latest.is_wanted:
                 raise
             return _Started(submission=submission, build_id=latest.id)  # somebody took the last one for this build
         try:

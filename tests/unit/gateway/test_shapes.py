@@ -259,6 +259,24 @@ async def test_asking_twice_is_one_build(provisioning: Provisioning, queue: Memo
     assert (len(queue.jobs), len(queue.indexes)) == (2, 1)
 
 
+async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
+    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+) -> None:
+    """Whoever waited for that build would wait for its end, and get nothing."""
+    first = await provisioning.submit(both(), SOMEBODY)
+    ending = queue.jobs[0]
+    await builds.begin(ending.id)
+    await builds.cancel(ending.id, ended(succeeded=False), request_id="", user="", everybody=True)
+    await builds.finish(first.build_id or "", ended(succeeded=False))
+
+    await provisioning.submit(both(), SOMEBODY)
+
+    assert [job.id for job in queue.jobs if job.target_image == ending.target_image] == [
+        ending.id,
+        ending.id.replace("_1", "_2"),
+    ]
+
+
 async def test_what_one_platform_has_already_is_not_built_again(
     provisioning: Provisioning, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
 ) -> None:
