@@ -13,7 +13,7 @@ from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from swell_embedded.stack import Stack, open_stack
 from tests.e2e.client import Swell, client_of
-from tests.e2e.engines import PULLERS, Containers, Docker, Engine, run
+from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
 
@@ -92,11 +92,37 @@ def images(upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{upstreams.basic}/acme/images"
 
 
-@pytest.fixture(params=[*PULLERS, "docker"])
+@pytest.fixture(scope="session")
+async def containerd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containerd]:
+    """A containerd of our own, where this machine can run one."""
+    home = tmp_path_factory.mktemp("containerd")
+    environment = of_this_machine()
+    for tool in ("containerd", "ctr"):
+        if not shutil.which(tool, path=environment["PATH"]):
+            pytest.skip(f"there is no {tool} on this machine")
+    (home / "config.toml").write_text(
+        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{home}/sock"\n[ttrpc]\naddress = "{home}/ttrpc"\n'
+    )
+
+    async def ready() -> None:
+        if (await run("ctr", f"--address={home}/sock", "version")).status:
+            raise ConnectionError
+
+    command = ("containerd", "--config", f"{home}/config.toml")
+    try:
+        async with running(Program(name="containerd", command=command, environment=environment, ready=ready), home):
+            yield Containerd(home)
+    except ChildDied as error:
+        pytest.skip(f"no containerd can be started here: {error}")
+
+
+@pytest.fixture(params=[*PULLERS, "docker", "containerd"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each of the four that people pull with; what it has pulled before does not count."""
-    if request.param == "docker":
-        yield request.getfixturevalue("docker")
+    """Each of the five that people pull with; what it has pulled before does not count."""
+    if request.param not in PULLERS:
+        yield request.getfixturevalue(request.param)
         return
     with TemporaryDirectory(prefix="e2e-") as folder:  # podman wants a short name
         yield Containers(request.param, Path(folder))

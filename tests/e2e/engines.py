@@ -1,6 +1,7 @@
 """What people pull and run images with, each with a store of its own."""
 
 import asyncio
+import uuid
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -69,6 +70,17 @@ class Containers:
         await succeed(*ALONE, *(part.format(image=image, store=store, **where) for part in self._puller))
         podman = ("podman", *where.values(), "run", "--rm", "--pull=never")
         return await succeed(*ALONE, *podman, "--runtime=runc", "--network=none", "--ulimit=host", image)
+
+
+class Containerd:
+    """Pulls and runs with the containerd whose state is in *home*, as kubelets and nerdctl do."""
+
+    def __init__(self, home: Path) -> None:
+        self._ctr = ("ctr", f"--address={home}/sock")
+
+    async def run(self, image: str) -> str:
+        await succeed(*self._ctr, "images", "pull", "--plain-http", image)
+        return await succeed(*self._ctr, "run", "--rm", "--runc-binary=runc", image, f"run-{uuid.uuid4().hex}")
 
 
 class Docker:
