@@ -52,3 +52,33 @@ async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
     work.go.set()
 
     assert await flights.join("a", work) == 1
+
+
+async def test_work_that_nobody_waits_for_is_ended_when_it_is_not_kept() -> None:
+    """And is over when the last caller knows; who comes then has it begun anew."""
+    flights, work = Flights[str, int](kept=False), Work()
+    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
+    await asyncio.sleep(0)
+    (task,) = asyncio.all_tasks() - {first, second, asyncio.current_task()}
+
+    first.cancel()
+    await asyncio.wait([first])
+    assert not task.done()
+    second.cancel()
+    await asyncio.wait([second])
+    assert task.cancelled()
+
+    work.go.set()
+    assert await flights.join("a", work) == 2
+
+
+async def test_work_that_is_kept_goes_on_without_callers() -> None:
+    flights, work = Flights[str, int](), Work()
+    caller = asyncio.create_task(flights.join("a", work))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait([caller])
+    work.go.set()
+
+    assert await flights.join("a", work) == 1
+    assert work.started == 1

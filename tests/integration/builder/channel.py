@@ -5,6 +5,8 @@ import contextlib
 import hashlib
 import io
 import json
+import select
+import socket
 import tarfile
 import threading
 import zipfile
@@ -19,6 +21,9 @@ import zstandard
 
 PLACEHOLDER = "/build/" + "placehold_" * 20
 """The prefix that packages are made with; long, so that every other is shorter."""
+
+ENDLESS = "endless"
+_HELD_FOR = 60.0  # seconds
 
 
 @dataclass
@@ -112,13 +117,17 @@ def _tar(files: Mapping[str, File]) -> bytes:
 
 
 class Channel:
-    """A channel in a folder, at `url` while it is served; `asked` are the paths that were, `statuses` the answers."""
+    """A channel in a folder, at `url` while it is served; `asked` are the paths that were, `statuses` the answers.
+
+    The answer for a path with `ENDLESS` in it never ends; `held` are the connections of those who wait for more of it.
+    """
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.url = url
         self.asked: list[str] = []
         self.statuses: list[int] = []
+        self.held: dict[str, socket.socket] = {}
         self._records: dict[str, dict[str, Any]] = {"linux-64": {}, "linux-aarch64": {}, "noarch": {}}
         self.write()
 
@@ -130,6 +139,10 @@ class Channel:
             known = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
             self._records[made.subdir][made.file_name] = made.index | known | record
         self.write()
+
+    def waiting(self, text: str) -> int:
+        """How many still wait for a path with *text* in it."""
+        return sum(text in path and _is_open(connection) for path, connection in list(self.held.items()))
 
     def write(self) -> None:
         """Write the lists: packed for one platform, plain for the others."""
@@ -145,13 +158,25 @@ class Channel:
                 (folder / "repodata.json").write_bytes(content)
 
 
+def _is_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 class _Quiet(SimpleHTTPRequestHandler):
-    def __init__(self, *parts: Any, asked: list[str], statuses: list[int], **named: Any) -> None:
-        self._asked, self._statuses, self._etag = asked, statuses, ""
+    def __init__(self, *parts: Any, channel: Channel, **named: Any) -> None:
+        self._channel, self._etag = channel, ""
         super().__init__(*parts, **named)
 
     def do_GET(self) -> None:
-        self._asked.append(self.path)
+        self._channel.asked.append(self.path)
+        if ENDLESS in self.path:
+            self._hold()
+            return
         path = Path(self.translate_path(self.path))
         self._etag = f'"{hashlib.sha256(path.read_bytes()).hexdigest()}"' if path.is_file() else ""
         if self._etag and self.headers.get("If-None-Match") == self._etag:
@@ -160,13 +185,21 @@ class _Quiet(SimpleHTTPRequestHandler):
         else:
             super().do_GET()
 
+    def _hold(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 20))
+        self.end_headers()
+        self.wfile.write(b"begun")
+        self._channel.held[self.path] = self.connection
+        select.select([self.connection], [], [], _HELD_FOR)
+
     def end_headers(self) -> None:
         if self._etag:
             self.send_header("ETag", self._etag)
         super().end_headers()
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        self._statuses.append(code)
+        self._channel.statuses.append(code)
         super().send_response(code, message)
 
     def log_message(self, *parts: Any) -> None:
@@ -177,7 +210,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 def serving(folder: Path) -> Iterator[Channel]:
     """An empty channel in *folder*."""
     channel = Channel(folder, "")
-    handler = partial(_Quiet, directory=str(folder), asked=channel.asked, statuses=channel.statuses)
+    handler = partial(_Quiet, directory=str(folder), channel=channel)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         channel.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -13,8 +13,8 @@ from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from builder.settings import Isolation
 
-from .conftest import OpenEngine, Registry
-from .contract import DISK, MEMORY, EngineContract, Subject, asleep
+from .conftest import OpenEngine, Output, Registry
+from .contract import DISK, MEMORY, EngineContract, Subject, asleep, sleepers
 
 __all__ = ["asleep"]
 
@@ -59,6 +59,9 @@ class Buildah:
     def good(self, said: str, made: str = "made:1") -> Recipe:
         return self._recipe(f"RUN echo {said} | tee /said; echo\n", made=made)
 
+    def has_said(self, said: str, output: Output) -> bool:
+        return said.encode() in output
+
     def bad(self) -> Recipe:
         return self._recipe("RUN exit 7\n")
 
@@ -74,6 +77,9 @@ class Buildah:
     def endless(self, seconds: int) -> Recipe:
         escape = f"(sleep {seconds} &); setsid sleep {seconds} >/dev/null 2>&1 & sleep {seconds}"
         return self._recipe(f"RUN echo begun; {escape}\n", build_id=f"bd-{seconds}_1")
+
+    def running(self, seconds: int) -> int:
+        return len(sleepers(seconds))
 
     def nosy(self) -> Recipe:
         return self._recipe(LOOK)

@@ -497,12 +497,6 @@ async def failure_of(kitchen: Kitchen, **wanted: Any) -> Reason:
     return failed.value.reason
 
 
-async def test_a_push_that_is_refused_is_not_the_users(opened: OpenKitchen, tmp_path: Path) -> None:
-    """The packages were fine; the operator's credentials were not."""
-    async with opened(tmp_path / "refused", push_auth_file=None) as kitchen:
-        assert await failure_of(kitchen, base="scratch") is Reason.PUSH
-
-
 async def test_credentials_are_those_of_now(opened: OpenKitchen, registry: Registry, tmp_path: Path) -> None:
     """An operator takes them away, and the next build has them no more, although the last one had the same image."""
     auth = tmp_path / "auth.json"
@@ -515,22 +509,10 @@ async def test_credentials_are_those_of_now(opened: OpenKitchen, registry: Regis
         assert await failure_of(kitchen) is Reason.ENGINE
 
 
-async def test_a_base_image_that_is_not_there_is_told(kitchen: Kitchen) -> None:
-    """Before anything is fetched for it."""
-    assert await failure_of(kitchen, base=kitchen.image("absent:1")) is Reason.BASE_IMAGE
-
-
 @pytest.mark.parametrize("lock", ["no lock", "@EXPLICIT\nhttps://x.example.org/noarch/a-1-0.conda#md5"])
 async def test_a_lock_that_is_none_is_the_recipes_fault(kitchen: Kitchen, lock: str) -> None:
     """A job is a message; whoever wrote it may have been another version of us."""
     assert await failure_of(kitchen, lock=lock) is Reason.RECIPE
-
-
-async def test_a_build_that_takes_too_long_is_ended(opened: OpenKitchen, tmp_path: Path) -> None:
-    """And leaves nothing behind."""
-    async with opened(tmp_path / "late", build_timeout=timedelta(milliseconds=1)) as kitchen:
-        assert await failure_of(kitchen) is Reason.TIMED_OUT
-    assert list((tmp_path / "late/conda/builds").iterdir()) == []
 
 
 async def test_builds_at_once_do_not_meet(kitchen: Kitchen) -> None:

@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Self
 
 from aiohttp import ClientSession
-from rattler import Channel
 
 from builder.adapters.base_image import BaseImage
 from builder.adapters.conda_build import PackageBuild, Tools
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_made import MadeLayers
 from builder.adapters.conda_packages import Packages
-from builder.adapters.conda_repodata import Repodata
 from builder.adapters.conda_room import in_thread, room
-from builder.adapters.conda_solver import RattlerSolver
+from builder.adapters.conda_solving import LateSolving
 from builder.adapters.conda_sources import Sources
+from builder.adapters.disk import bounded
 from builder.adapters.registry import RegistryPush
 from builder.build import Recipe, Tell
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
-from builder.solve import Solving
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -40,7 +38,12 @@ class CondaEngine:
     """Builds recipes that have `packages`; `solving` says beforehand which ones those are."""
 
     def __init__(
-        self, settings: CondaSettings, session: ClientSession, packages: Packages, made: MadeLayers, solving: Solving
+        self,
+        settings: CondaSettings,
+        session: ClientSession,
+        packages: Packages,
+        made: MadeLayers,
+        solving: LateSolving,
     ) -> None:
         self._settings = settings
         self._session = session
@@ -65,10 +68,7 @@ class CondaEngine:
         packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
         made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
         lists = Folder(home / "repodata", settings.conda_repodata_cache)
-        repodata = Repodata(sources, lists, home / "scratch", settings.conda_repodata_age)
-        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
-        solving = Solving(solver, settings.conda_channels_url or _usual_channels(), settings.solve_timeout)
-        yield cls(settings, session, packages, made, solving)
+        yield cls(settings, session, packages, made, LateSolving(settings, sources, lists, home / "scratch"))
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
@@ -76,7 +76,8 @@ class CondaEngine:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
         limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
         try:
-            async with limit, room(self._rooms, recipe.build_id) as folder:
+            own = room(self._rooms, recipe.build_id)
+            async with limit, own as folder, bounded(folder, self._settings.build_disk):
                 return await PackageBuild(self._tools(), recipe, recipe.packages, folder, tell).run()
         except TimeoutError as error:
             if not limit.expired():
@@ -98,9 +99,3 @@ class CondaEngine:
             raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
         insecure, aws = frozenset(self._settings.insecure_registries), AwsLogins(self._session, self._settings)
         return RegistryClient(self._session, keyring, insecure, actions=actions, aws=aws)
-
-
-def _usual_channels() -> str:
-    """Below which address rattler, and so everybody else, finds the channels that are named."""
-    name = "any"
-    return (Channel(name).base_url or "").rstrip("/").removesuffix(f"/{name}")

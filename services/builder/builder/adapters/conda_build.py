@@ -10,7 +10,6 @@ from msgspec import Struct
 from builder.adapters.base_image import BaseImage
 from builder.adapters.conda_archive import Contents, contents, describe
 from builder.adapters.conda_layers import Layer, writing
-from builder.adapters.conda_locks import pixi_lock
 from builder.adapters.conda_made import MadeLayers, key_of
 from builder.adapters.conda_packages import Packages
 from builder.adapters.conda_room import explained, in_thread, together
@@ -25,6 +24,7 @@ from builder.domain.conda_package import Link, Package, environment_python
 from builder.domain.conda_prefix import with_prefix
 from builder.domain.failure import BuildFailure
 from builder.domain.lock import END, START
+from builder.domain.output import pieces
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers
@@ -108,15 +108,16 @@ class PackageBuild:
             written = await self._layers(plan, base)
             frozen = [await self._frozen(layer) for layer in (self._config.layers or ())]
         for line in (START, *self._wanted.lock.encode().splitlines(), END):
-            await self._tell(line)
+            await self._say(line)
         return await self._push(base, plan, written, frozen)
 
     @property
     def _config(self) -> ContainerConfig:
         return self._wanted.config or ContainerConfig()
 
-    async def _say(self, text: str) -> None:
-        await self._tell(text.encode())
+    async def _say(self, line: str | bytes) -> None:
+        for piece in pieces(line if isinstance(line, bytes) else line.encode()):
+            await self._tell(piece)
 
     async def _base(self) -> Image:
         if self._wanted.base_image == SCRATCH:
@@ -214,8 +215,10 @@ class PackageBuild:
         return layer, variables
 
     def _write(self, path: Path, names: Sequence[str], plan: _Plan, *, is_last: bool = True) -> _Made:
+        from builder.adapters.conda_locks import pixi_lock  # noqa: PLC0415 (rattler: 9 MB that an idle builder lacks)
+
         variables: dict[str, str] = {}
-        with writing(path) as writer:
+        with writing(path, memory=self._tools.settings.build_memory // _AT_ONCE) as writer:
             for name in names:
                 archive, links = plan.archives[name], plan.files[name]
                 scratch = path.with_name(f"{path.name}.tar")

@@ -21,13 +21,15 @@ from builder.adapters.conda_archive import Contents
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.conda_package import Link, Malformed, Package, PackagePath
 from builder.domain.conda_prefix import PREFIX, with_prefix
+from builder.domain.failure import BuildFailure
 from swell.oci.digest import Digest
+from swell.store.records import Reason
 
 LEVEL = 5  # on programs half as slow again as 6, and 1 % larger
 _GZIP = 16 + zlib.MAX_WBITS  # with a header that has no name and no time
 _PIECE = 1 << 20
 _LATEST = 0o77777777777
-_LARGEST_CHANGED = 1 << 30  # bytes of a file that has the prefix in it; it is held in memory
+_COPIES = 4  # of a file that has the prefix in it, which are held in memory while it is changed
 
 
 class Layer(Struct, frozen=True, kw_only=True):
@@ -42,8 +44,9 @@ class Layer(Struct, frozen=True, kw_only=True):
 class LayerWriter:
     """Writes into one layer; `layer` is there when its block has ended."""
 
-    def __init__(self, tar: tarfile.TarFile) -> None:
+    def __init__(self, tar: tarfile.TarFile, memory: int) -> None:
         self._tar = tar
+        self._memory = memory
         self._folders: set[str] = set()
         self.layer: Layer | None = None
 
@@ -61,6 +64,7 @@ class LayerWriter:
 
         Raises:
             Malformed: a file is not in the archive, or is not what the package says it is.
+        BuildFailure: a file that must be changed is too large for the memory.
         """
         described = []
         originals: dict[int, str] = {}
@@ -100,8 +104,9 @@ class LayerWriter:
         return told
 
     def _changed(self, target: str, path: PackagePath, found: tarfile.TarInfo, contents: Contents) -> dict[str, Any]:
-        if found.size > _LARGEST_CHANGED:
-            raise Malformed(f"{path.path[:200]!r} has the prefix in it and is too large to be changed")
+        if found.size * _COPIES > self._memory:
+            message = f"{path.path[:200]!r} has the prefix in it, and to change it takes more memory than a build has."
+            raise BuildFailure(Reason.MEMORY, message)
         mode, placeholder = path.file_mode or "text", path.prefix_placeholder or ""
         try:
             content = with_prefix(b"".join(contents.pieces(found)), placeholder, mode)
@@ -130,13 +135,13 @@ class LayerWriter:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[LayerWriter]:
-    """A layer that is written to *path*."""
+def writing(path: Path, *, memory: int) -> Iterator[LayerWriter]:
+    """A layer that is written to *path*, in at most *memory* bytes beside what does not grow with the packages."""
     with path.open("xb") as file:
         sink = _Sink(file)
         with tarfile.open(fileobj=cast(Any, sink), mode="w", format=tarfile.PAX_FORMAT) as tar:
             cast(Any, tar).copybufsize = _PIECE  # an option that the types of `open` do not know
-            writer = LayerWriter(tar)
+            writer = LayerWriter(tar, memory)
             yield writer
         writer.layer = sink.end(path)
 

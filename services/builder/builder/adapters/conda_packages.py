@@ -29,7 +29,7 @@ class Packages:
         self._folder = folder
         self._limit = limit
         self._patience = patience.total_seconds()
-        self._fetching: Flights[LockedPackage, bool] = Flights()
+        self._fetching: Flights[LockedPackage, bool] = Flights(kept=False)
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, package: LockedPackage, to: Path) -> bool:
@@ -75,5 +75,5 @@ class Packages:
                     raise BuildFailure(Reason.PACKAGE, message)
                 with suppress(FileNotFoundError):  # whoever began has left
                     to.hardlink_to(file.name)
-                await asyncio.to_thread(self._folder.put, package.sha256, Path(file.name))
+                await in_thread(partial(self._folder.put, package.sha256, Path(file.name)))
         return True

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from rattler import (
     BuildString,
+    Channel,
     GenericVirtualPackage,
     MatchSpec,
     PackageName,
@@ -81,3 +82,9 @@ def _locked(record: RepoDataRecord) -> LockedPackage:
 def _unsolvable(error: SolverError) -> BadRequest:
     told = str(error).strip().removeprefix("Cannot solve the request because of: ")
     return BadRequest(f"the packages cannot be installed together: {told[:_LONGEST]}{'…' * (len(told) > _LONGEST)}")
+
+
+def usual_channels() -> str:
+    """Below which address rattler, and so everybody else, finds the channels that are named."""
+    name = "any"
+    return (Channel(name).base_url or "").rstrip("/").removesuffix(f"/{name}")

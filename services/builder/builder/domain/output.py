@@ -21,13 +21,14 @@ class Lines:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that *chunk* completes, without their newlines, and the full pieces of the one it leaves open."""
         *whole, rest = (self._rest + chunk).split(b"\n")
-        *full, self._rest = _pieces(rest)
-        return [piece for line in whole for piece in _pieces(line)] + full
+        *full, self._rest = pieces(rest)
+        return [piece for line in whole for piece in pieces(line)] + full
 
     def end(self) -> list[bytes]:
         """What the output ended with, if not with a newline."""
         return [self._rest] if self._rest else []
 
 
-def _pieces(line: bytes) -> list[bytes]:
+def pieces(line: bytes) -> list[bytes]:
+    """*line*, cut where it is longer than `LONGEST_PIECE`."""
     return [line[start : start + LONGEST_PIECE] for start in range(0, len(line) or 1, LONGEST_PIECE)]

@@ -1,12 +1,18 @@
 """`swell.rpc.v1.Solver`: the gateway's questions about packages, before it promises an image of them."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
-from builder.solve import Solving
-from swell.oci.platform import parse_platform
+from swell.oci.platform import Platform, parse_platform
 from swell.rpc.server import Context, answer
 from swell.rpc.v1 import solver_pb2 as pb
 from swell.rpc.v1.solver_pb2_grpc import SolverServicer
+
+
+class Solving(Protocol):
+    async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
+        """See `builder.solve.Solving`."""
 
 
 class SolverHandler(SolverServicer):

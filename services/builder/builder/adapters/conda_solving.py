@@ -1,0 +1,39 @@
+"""Solving with rattler, which is loaded when somebody first asks: 9 MB that an idle builder does not hold."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.adapters.conda_cache import Folder
+from builder.adapters.conda_room import in_thread
+from builder.adapters.conda_sources import Sources
+from builder.settings import CondaSettings
+from builder.solve import Solving
+from swell.oci.platform import Platform
+
+
+class LateSolving:
+    def __init__(self, settings: CondaSettings, sources: Sources, lists: Folder, scratch: Path) -> None:
+        """What channels have is kept in *lists*; *scratch* is a folder for a moment's files."""
+        self._settings = settings
+        self._sources = sources
+        self._lists = lists
+        self._scratch = scratch
+        self._opening = asyncio.Lock()
+        self._opened: Solving | None = None
+
+    async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
+        """See `Solving.solve`."""
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await in_thread(self._open)
+        return await self._opened.solve(specs, channels, lock, platform)
+
+    def _open(self) -> Solving:
+        from builder.adapters.conda_repodata import Repodata  # noqa: PLC0415 (rattler, as above)
+        from builder.adapters.conda_solver import RattlerSolver, usual_channels  # noqa: PLC0415
+
+        told = self._settings
+        repodata = Repodata(self._sources, self._lists, self._scratch, told.conda_repodata_age)
+        solver = RattlerSolver(repodata, told.conda_glibc, told.solve_timeout)
+        return Solving(solver, told.conda_channels_url or usual_channels(), told.solve_timeout)
