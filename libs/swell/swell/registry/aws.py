@@ -13,9 +13,6 @@ from xml.etree import ElementTree as ET
 
 import aiohttp
 import msgspec
-from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]
 from cachetools import TLRUCache
 from msgspec import Struct
 from yarl import URL
@@ -171,6 +168,11 @@ _TARGETS = {
 
 
 def _signed(url: URL, headers: dict[str, str], body: bytes, keys: _Keys, service: str, region: str) -> dict[str, str]:
+    # 5 MB that only those need who ask AWS.
+    from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # noqa: PLC0415
+    from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # noqa: PLC0415
+    from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]  # noqa: PLC0415
+
     request = AWSRequest("POST", str(url), headers=headers, data=body)
     credentials = ReadOnlyCredentials(keys.key_id, keys.secret, keys.session)
     SigV4Auth(credentials, service, region).add_auth(request)
