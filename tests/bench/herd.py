@@ -1,19 +1,23 @@
 """Two hundred clients on one cold image, through three replicas: what that costs its upstream."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 
 import aiohttp
 
+from swell.testing.images import Layer
 from tests.bench.bar import Bar, Result, Round, judge
-from tests.bench.place import ACCEPT, BASE, Place
+from tests.bench.place import ACCEPT, Place
 from tests.bench.process import CannotMeasure
+from tests.e2e.busybox import push
 from tests.e2e.environment import gateway_beside, proxy_beside
 from tests.e2e.upstreams import Counted, open_counted, running
 
 ROUNDS = 3
 CLIENTS = 200
 REPLICAS = 3
+COLD = "library/herd"
 
 FETCHES = Bar(
     name=f"{CLIENTS} clients at {REPLICAS} replicas, upstream fetches of each document",
@@ -24,13 +28,16 @@ FETCHES = Bar(
 
 
 async def herd(place: Place) -> list[Result]:
-    """Something is added to the image, so that its config is read as well; what was counted is a door's word."""
+    """Something is added to the image, so that its config is read as well; what was counted is a door's word.
+
+    Each round has an image that nobody has seen: what was read of another is kept for all replicas.
+    """
     async with AsyncExitStack() as opened:
         counted = await opened.enter_async_context(open_counted(place.stack.registry.address, place.login))
         gateways = [await _replica(opened, place, counted, number) for number in range(REPLICAS)]
         connector = aiohttp.TCPConnector(limit=0)
         session = await opened.enter_async_context(aiohttp.ClientSession(connector=connector, raise_for_status=True))
-        return [judge(FETCHES, [await _round(place, session, gateways, counted) for _ in range(ROUNDS)])]
+        return [judge(FETCHES, [await _round(place, session, gateways, counted, number) for number in range(ROUNDS)])]
 
 
 async def _replica(opened: AsyncExitStack, place: Place, counted: Counted, number: int) -> str:
@@ -42,12 +49,16 @@ async def _replica(opened: AsyncExitStack, place: Place, counted: Counted, numbe
     return url
 
 
-async def _round(place: Place, session: aiohttp.ClientSession, gateways: list[str], counted: Counted) -> Round:
-    request = {"containerImage": f"{counted.authority}/{BASE}:latest", "containerConfig": {"env": ["COLD=yes"]}}
+async def _round(
+    place: Place, session: aiohttp.ClientSession, gateways: list[str], counted: Counted, number: int
+) -> Round:
+    repository, content = f"{COLD}{number}", os.urandom(1 << 10)
+    await push(place.image(repository), Layer(content, content), authorization=place.login["Authorization"])
+    request = {"containerImage": f"{counted.authority}/{repository}:latest", "containerConfig": {"env": ["COLD=yes"]}}
     async with session.post(f"{gateways[0]}/v1alpha2/container", json=request) as answer:
         token = (await answer.json())["containerToken"]
     counted.asked.clear()
-    urls = [place.path(gateway, "manifests", f"wt/{token}/{BASE}") for gateway in gateways]
+    urls = [place.path(gateway, "manifests", f"wt/{token}/{repository}") for gateway in gateways]
     answers = await asyncio.gather(*(_get(session, urls[number % REPLICAS]) for number in range(CLIENTS)))
     if len(set(answers)) != 1 or len(counted.asked) != 2:
         raise CannotMeasure(f"{len(set(answers))} different manifests, and asked for {sorted(counted.asked)}")
