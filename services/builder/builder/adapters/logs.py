@@ -2,19 +2,25 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 from nats.js import JetStreamContext
 
 from builder.adapters.lines import LineSender
 from builder.domain.secrets import Masker, is_piece, may_go_on, secrets_of
+from swell.errors import Unavailable
+from swell.log import log
 from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
 
 LIMIT = 64 << 20  # bytes of a log that are kept
 END = 256 << 10  # bytes of the end of one that is longer
+PATIENCE = timedelta(minutes=2)  # while the store is away; what a build has said cannot be had again
+PAUSES = (0.5, 15.0)  # seconds before it is tried again: at first, doubled each time, and at most
 HELD = 1.0  # seconds; how long a line is held back that may go on in the next one
 
 _TEXT = "text/plain; charset=utf-8"
@@ -31,6 +37,21 @@ def read_secrets(*auth_files: Path | None) -> Masker:
         if path and path.exists():
             found |= secrets_of(path.read_bytes())
     return Masker(found)
+
+
+async def patiently(put: Callable[[], Awaitable[None]]) -> None:
+    """Do *put* as soon as the store takes it; raises `Unavailable` when it has been away for `PATIENCE`."""
+    give_up = monotonic() + PATIENCE.total_seconds()
+    pause, longest = PAUSES
+    while True:
+        try:
+            return await put()
+        except Unavailable as error:
+            if monotonic() + pause > give_up:
+                raise
+            log.warning("the store takes no log for now", error=str(error))
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, longest)
 
 
 class BuildLogs:
@@ -58,7 +79,7 @@ class BuildLogs:
         return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), self._masker(), self._limit)
 
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
-        await self._objects.put(lock_key(build_id), lock, _TEXT)
+        await patiently(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
 
 
 class BuildLog:
@@ -96,7 +117,7 @@ class BuildLog:
             if error is None:
                 await self._tell_end()
                 self._file.close()
-                await self._objects.put_file(log_key(self._build_id), self._path, _TEXT)
+                await patiently(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
         except BaseException:
             await self._sender.close(complete=False)
             raise
