@@ -4,14 +4,13 @@ import asyncio
 import hashlib
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_room import in_thread
 from builder.adapters.conda_sources import Sources
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.failure import BuildFailure
+from swell.disk import in_thread
 from swell.errors import SwellError
 from swell.flights import Flights
 from swell.store.records import Reason
@@ -40,7 +39,7 @@ class Packages:
             OSError: the disk does not take it.
         """
         for _ in range(_TRIES):
-            if await in_thread(partial(self._take, package.sha256, to)):
+            if await in_thread(self._take, package.sha256, to):
                 return False
             fetched = await self._fetching.join(package, lambda: self._fetch(package, to))
             if to.exists():
@@ -60,7 +59,7 @@ class Packages:
     async def _fetch(self, package: LockedPackage, to: Path) -> bool:
         """Fetch *package* for all who wait, and for the first of them to where it is wanted, before it can go again."""
         async with self._places:
-            if await in_thread(partial(self._take, package.sha256, to)):
+            if await in_thread(self._take, package.sha256, to):
                 return False  # somebody else's has just come
             with self._folder.begin() as file:
                 try:
