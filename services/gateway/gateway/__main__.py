@@ -1,7 +1,7 @@
 """Opens what the gateway needs, and serves."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from gateway.adapters.accounts import read_accounts
@@ -37,6 +37,7 @@ from gateway.pull import Pulls
 from gateway.revoke import Revoking
 from gateway.settings import BlobDelivery, Settings
 from gateway.watch import Watching
+from swell.bells import within
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
@@ -155,9 +156,7 @@ async def releasing(provisioning: Provisioning, some_ended: asyncio.Event) -> No
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
             log.warning("cannot look for builds that wait", error=str(error))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REAP_EVERY.total_seconds()):
-                await some_ended.wait()
+        await within(REAP_EVERY.total_seconds(), some_ended)
         some_ended.clear()
 
 
