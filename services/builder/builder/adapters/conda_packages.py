@@ -1,7 +1,6 @@
 """Fetching packages: from this disk or from their channels, and either way verified before anything reads them."""
 
 import asyncio
-import hashlib
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_sources import Sources
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.failure import BuildFailure
-from swell.disk import in_thread
+from swell.disk import digest_of_file, in_thread
 from swell.errors import SwellError
 from swell.flights import Flights
 from swell.store.records import Reason
@@ -49,9 +48,8 @@ class Packages:
     def _take(self, sha256: str, to: Path) -> bool:
         if not self._folder.link(sha256, to):
             return False
-        with to.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
-                return True
+        if digest_of_file(to) == f"sha256:{sha256}":
+            return True
         to.unlink()
         self._folder.drop(sha256)
         return False
