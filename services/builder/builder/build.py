@@ -17,6 +17,7 @@ from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
+from swell.patience import patiently
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
 
@@ -167,7 +168,8 @@ class Building:
         return known.result if known else None
 
     async def _begin(self, job: BuildJob | IndexJob) -> BuildResult:
-        result = await self._builds.finish(job.id, await self._result(job))
+        ended = await self._result(job)
+        result = await patiently(lambda: self._builds.finish(job.id, ended))  # another attempt would replace the log
         seconds = round(result.duration.total_seconds(), 3)
         log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
         return result

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import pytest
 
-from builder.adapters import logs
 from builder.adapters.lines import _PATIENCE
-from builder.adapters.logs import END, read_secrets
+from builder.adapters.logs import END, BuildLogs, read_secrets
 from builder.domain.output import Lines
 from builder.domain.secrets import MASK, Masker
+from swell import patience
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, lock_key, log_key, log_subject
@@ -100,9 +100,9 @@ async def test_a_log_outlives_an_outage_of_its_store(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The build has ended and its lines are nowhere else; so has its lock file."""
-    monkeypatch.setattr(logs, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=3)
-    house = logs.BuildLogs(nats.stream, objects, tmp_path)
+    house = BuildLogs(nats.stream, objects, tmp_path)
     async with house.open(BUILD) as log:
         await log.tell(b"said")
     objects.refusals = 3
@@ -116,11 +116,11 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job goes back to the queue then."""
-    monkeypatch.setattr(logs, "PATIENCE", timedelta(seconds=0.1))
-    monkeypatch.setattr(logs, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(patience, "PATIENCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=1000)
     with pytest.raises(Unavailable):
-        async with logs.BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:
+        async with BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:
             await log.tell(b"said")
 
     assert 3 < 1000 - objects.refusals < 20

@@ -2,25 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from types import TracebackType
 
 from nats.js import JetStreamContext
 
 from builder.adapters.lines import LineSender
 from builder.domain.secrets import Masker, is_piece, may_go_on, secrets_of
-from swell.errors import Unavailable
-from swell.log import log
+from swell.patience import patiently
 from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
 
 LIMIT = 64 << 20  # bytes of a log that are kept
 END = 256 << 10  # bytes of the end of one that is longer
-PATIENCE = timedelta(minutes=2)  # while the store is away; what a build has said cannot be had again
-PAUSES = (0.5, 15.0)  # seconds before it is tried again: at first, doubled each time, and at most
 HELD = 1.0  # seconds; how long a line is held back that may go on in the next one
 
 _TEXT = "text/plain; charset=utf-8"
@@ -37,21 +32,6 @@ def read_secrets(*auth_files: Path | None) -> Masker:
         if path and path.exists():
             found |= secrets_of(path.read_bytes())
     return Masker(found)
-
-
-async def patiently(put: Callable[[], Awaitable[None]]) -> None:
-    """Do *put* as soon as the store takes it; raises `Unavailable` when it has been away for `PATIENCE`."""
-    give_up = monotonic() + PATIENCE.total_seconds()
-    pause, longest = PAUSES
-    while True:
-        try:
-            return await put()
-        except Unavailable as error:
-            if monotonic() + pause > give_up:
-                raise
-            log.warning("the store takes no log for now", error=str(error))
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, longest)
 
 
 class BuildLogs:
