@@ -11,7 +11,7 @@ import pytest
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell_embedded.stack import Stack
-from tests.e2e.client import Fields, Swell, client_of, until
+from tests.e2e.client import Fields, Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
@@ -54,7 +54,8 @@ async def test_a_build_under_way_outlives_an_outage(
 ) -> None:
     """It waits, or fails for the reason that there was; what was pulled before is pulled meanwhile; then all is well.
 
-    Who asks for a build meanwhile is told to come again, or is served: no answer is our fault.
+    Its log has what its steps said. Who asks for a build meanwhile is told to come again, or is served: no answer is
+    our fault.
     """
     served = await swell.submit(containerImage=upstreams.image(), containerConfig={"env": [f"GONE={backend}"]})
     assert (await pull(served["targetImage"], tmp_path / "before")).status == 0
@@ -69,6 +70,8 @@ async def test_a_build_under_way_outlives_an_outage(
 
     status, refusal = await swell.post(containerImage=upstreams.image(), containerConfig={"env": ["A=meanwhile"]})
     assert status in {200, 503}, refusal
+    if backend == "registry":
+        assert await refused(swell, f"FROM {upstreams.image()}\nRUN echo meanwhile\n")
     assert await manifest(fragile, served["targetImage"]) == 200
     await asyncio.sleep(gone_until - asyncio.get_running_loop().time())
     await fragile.restart(backend)
@@ -79,6 +82,7 @@ async def test_a_build_under_way_outlives_an_outage(
     else:
         assert backend == "registry", record
         assert "The registry did not take the image" in await swell.log(answer["buildId"])
+    assert f"\n{backend}\n" in await swell.log(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nRUN echo after {backend}\n")
     assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
 
@@ -112,6 +116,15 @@ async def test_a_builder_that_dies_twenty_times_ends_every_build_once(
         ran = await pull(answer["targetImage"], tmp_path / answer["buildId"])
         assert ran.status == 0, ran.output
     assert await ends(fragile) == told + len(answers)
+
+
+async def refused(swell: Swell, containerfile: str) -> bool:
+    """Whether a build is refused because of a backend of ours that is away, and its client told when to come again."""
+    request = {"containerFile": encoded(containerfile)}
+    async with aiohttp.request("POST", f"{swell.url}/v1alpha2/container", json=request) as response:
+        refusal = await response.json()
+        is_ours = (response.status, refusal["side"]) == (503, "server") and "does not answer" in refusal["message"]
+        return is_ours and int(response.headers["Retry-After"]) > 0
 
 
 async def manifest(stack: Stack, image: str) -> int:

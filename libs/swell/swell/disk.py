@@ -1,9 +1,13 @@
 """Files on this machine's disk, read without stopping the event loop."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from swell.oci.digest import Digest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +23,12 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+def digest_of_file(path: Path) -> Digest:
+    """The sha256 digest of the bytes at *path*; to be called in a thread."""
+    with path.open("rb") as file:
+        return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
 async def read_at(descriptor: int, start: int, stop: int) -> bytes:

@@ -9,7 +9,6 @@ from functools import partial
 from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
-from builder.adapters.ends import BuildEnds
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.logs import BuildLogs, read_secrets
 from builder.adapters.news import StreamNews
@@ -31,6 +30,7 @@ from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
+from swell.store.ends import BuildEnds
 from swell.store.logs import BUCKET as LOGS
 
 INDEXES = 200  # at a time; they do nothing but wait for builds

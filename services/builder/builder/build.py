@@ -17,8 +17,9 @@ from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
+from swell.patience import patiently
 from swell.store.builds import Builds
-from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
+from swell.store.records import BuildResult, Reason, Submission
 
 ATTEMPTS = 5  # a job that has outlived so many builders is given up
 CANCELLED = "The build was cancelled."
@@ -156,20 +157,7 @@ class Building:
         """
         async with self._claims.hold(job.id):
             result = await self._ended(job.id) or await self._begin(job)
-        await self._tell(job.id, job, result)
-
-    async def _tell(self, build_id: str, what: BuildJob | IndexJob | Submission, result: BuildResult) -> None:
-        await self._news.tell(
-            BuildDone(
-                id=build_id,
-                target_image=what.target_image,
-                platform=what.platform,
-                organisation=what.organisation,
-                succeeded=result.succeeded,
-                finished=result.finished,
-                begun=result.attempt != NO_ATTEMPT,
-            )
-        )
+        await self._news.tell(BuildDone.of(job.id, job, result))
 
     async def _ended(self, build_id: str) -> BuildResult | None:
         """How the build ended if it did; being given up is no end for whoever is asked again."""
@@ -180,7 +168,8 @@ class Building:
         return known.result if known else None
 
     async def _begin(self, job: BuildJob | IndexJob) -> BuildResult:
-        result = await self._builds.finish(job.id, await self._result(job))
+        ended = await self._result(job)
+        result = await patiently(lambda: self._builds.finish(job.id, ended))  # another attempt would replace the log
         seconds = round(result.duration.total_seconds(), 3)
         log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
         return result
@@ -202,7 +191,8 @@ class Building:
             reason=Reason.GIVEN_UP,
             message=f"No builder could do this job: it {why}.",
         )
-        await self._tell(build_id, build.submission, await self._builds.finish(build_id, result))
+        result = await self._builds.finish(build_id, result)
+        await self._news.tell(BuildDone.of(build_id, build.submission, result))
 
     async def _result(self, job: BuildJob | IndexJob) -> BuildResult:
         """How *job* ends. What it needs is fetched first: while the store is away, that is no attempt."""

@@ -1,8 +1,13 @@
 """Opens what the gateway needs, and serves."""
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import NamedTuple
+
+from grpc.aio import Channel
+from redis.asyncio import Redis
 
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
@@ -37,11 +42,13 @@ from gateway.pull import Pulls
 from gateway.revoke import Revoking
 from gateway.settings import BlobDelivery, Settings
 from gateway.watch import Watching
+from swell.bells import within
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
 from swell.jobs.consume import hear
 from swell.jobs.messages import BuildDone, TokenRevoked
+from swell.jobs.streams import Nats
 from swell.log import log
 from swell.rpc.channel import connect
 from swell.serve import address, run
@@ -50,25 +57,46 @@ from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.logs import BUCKET as LOGS
+from swell.store.objects import S3Objects
 
 REAP_EVERY = timedelta(seconds=5)
 
 
+class Neighbours(NamedTuple):
+    """What the gateway talks to while it runs."""
+
+    state: Redis
+    nats: Nats
+    layers: S3Objects
+    logs: S3Objects
+    registry_proxy: Channel
+    metrics: Channel
+    builder: Channel
+
+
+@asynccontextmanager
+async def open_neighbours(settings: Settings) -> AsyncIterator[Neighbours]:
+    """Connect to all; what has state must answer, the other services may come later."""
+    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    async with (
+        redis.connect(settings.redis_url) as state,
+        streams.connect(settings.nats_url, "gateway") as nats,
+        objects.connect(*s3, LAYERS) as layers,
+        objects.connect(*s3, LOGS) as logs,
+        connect(settings.registry_proxy) as registry_proxy,
+        connect(settings.metrics) as metrics,
+        connect(settings.builder) as builder,
+    ):
+        yield Neighbours(state, nats, layers, logs, registry_proxy, metrics, builder)
+
+
 async def main(settings: Settings) -> None:
-    async with AsyncExitStack() as opened:
-        state = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, "gateway"))
-        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-        layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
-        logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
-        channel = await opened.enter_async_context(connect(settings.registry_proxy))
-        counters = RemoteCounters(await opened.enter_async_context(connect(settings.metrics)))
-        accounts = read_accounts(settings.accounts_file)
+    async with open_neighbours(settings) as (state, nats, layers, logs, registry_proxy, metrics, builder):
         builds = RedisBuilds(state, settings.record_ttl, settings.builds_waiting)
         grants = CachedGrants(RedisGrants(state, settings.record_ttl))
         is_relayed = settings.blob_delivery is BlobDelivery.RELAY
         relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
-        remote = RemoteImages(channel, relayed=is_relayed)
+        remote = RemoteImages(registry_proxy, relayed=is_relayed)
         images = CachedImages(remote, settings.cache_size)
         ends = BuildEnds(builds, settings.pull_wait)
         some_ended = asyncio.Event()
@@ -78,35 +106,26 @@ async def main(settings: Settings) -> None:
         tally = PullTally(nats.stream)
         plan = promises(settings)
         build_logs = BuildLogs(logs, nats.stream)
-        following = Following(grants, remote, builds, build_logs, plan.server_url)
         feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
-        opened.callback(feeds.close)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        solver = RemoteSolver(await opened.enter_async_context(connect(settings.builder)))
-        blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
+        blobs, preparing, solver = BlobStore(Blobs(layers)), Preparing(inspections), RemoteSolver(builder)
         provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), blobs, preparing, limits, solver)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        registry = RegistryHandler(
-            Pulls(grants, ends, images, limits, plan.server_url), tally.pulled, client_address, relay
-        )
-        revoking = Revoking(grants, RevocationNews(nats))
-        inspecting = Inspecting(inspections, RemoteLogins(channel))
-        callers = Callers(
-            Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access), client_address
-        )
+        pulls = Pulls(grants, ends, images, limits, plan.server_url)
+        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
         app = create_app(
             provisioning,
-            following,
+            Following(grants, remote, builds, build_logs, plan.server_url),
             Watching(builds, feeds, build_logs),
             Cancelling(builds, BuildNews(nats)),
             Downloads(builds, images),
-            revoking,
-            inspecting,
-            accounts,
-            counters,
-            registry,
-            callers,
+            Revoking(grants, RevocationNews(nats)),
+            Inspecting(inspections, RemoteLogins(registry_proxy)),
+            read_accounts(settings.accounts_file),
+            RemoteCounters(metrics),
+            RegistryHandler(pulls, tally.pulled, client_address, relay),
+            Callers(admission, client_address),
             Backends(state, nats),
             tls=settings.server_url.startswith("https://"),
             commit=settings.commit,
@@ -155,9 +174,7 @@ async def releasing(provisioning: Provisioning, some_ended: asyncio.Event) -> No
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
             log.warning("cannot look for builds that wait", error=str(error))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REAP_EVERY.total_seconds()):
-                await some_ended.wait()
+        await within(REAP_EVERY.total_seconds(), some_ended)
         some_ended.clear()
 
 

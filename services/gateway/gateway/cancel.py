@@ -76,15 +76,4 @@ class Cancelling:
 
     async def _tell_end(self, build_id: str, result: BuildResult) -> None:
         if build := await self._builds.get(build_id):
-            submission = build.submission
-            await self._news.ended(
-                BuildDone(
-                    id=build_id,
-                    target_image=submission.target_image,
-                    platform=submission.platform,
-                    organisation=submission.organisation,
-                    succeeded=False,
-                    finished=result.finished,
-                    begun=False,
-                )
-            )
+            await self._news.ended(BuildDone.of(build_id, build.submission, result))

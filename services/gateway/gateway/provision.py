@@ -21,7 +21,7 @@ from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest, NameStrategy
 from swell.api.package_layers import PackageLayers
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, TooManyRequests, Unavailable
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, TooManyRequests, Unavailable, UpstreamFailed
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.platform import Platform
@@ -31,6 +31,7 @@ from swell.store.records import Build, Child, Submission
 
 REAP_AFTER = timedelta(seconds=5)  # whoever releases a build publishes its job within this time, or its gateway is gone
 LOST_AFTER = timedelta(minutes=1)  # a build released so long ago that has not ended must be in the queue
+PUSH_RETRY = 5  # seconds after which to come again, when our own registry is away and does not say
 
 
 class Limits(Protocol):
@@ -275,6 +276,11 @@ class Provisioning:
             await self._registry.resolve(image)
         except ManifestUnknown:
             return False
+        except UpstreamFailed as error:
+            if self._plan.places.is_custom(image.name):
+                raise
+            message = f"the registry that builds are pushed to does not answer: {error}"
+            raise Unavailable(message, retry_after=error.retry_after or PUSH_RETRY) from error
         return True
 
     def _grant(self, wanted: Wanted, found: "_Found", caller: Caller) -> Grant:

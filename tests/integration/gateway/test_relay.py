@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from gateway.adapters import data_port
 from gateway.adapters.data_port import BUFFER, RemoteDataPort
 from gateway.handlers.relay import Relay
-from swell.errors import Unavailable
+from swell.errors import SwellError, Unavailable
 from swell.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
@@ -79,6 +80,37 @@ async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> 
 
     assert b"\r\nrange: bytes=0-0\r\n" in asked[0] and b'\r\nif-range: "e"\r\n' in asked[0]
     assert b"secret" not in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "message"),
+    [
+        (b'{"errors":[{"code":"RANGE_INVALID","message":"too far"}]}', "UNKNOWN", "too far"),
+        (b'{"errors":[{"code":"UPSTREAM_FAILED","message":"no answer"}]}', "UNKNOWN", "no answer"),
+        (b'{"errors":[{"code":"ADDRESS_FORBIDDEN","message":"private"}]}', "DENIED", "private"),
+        (b'{"errors":[{"code":"BLOB_UNKNOWN","message":"gone"}]}', "BLOB_UNKNOWN", "gone"),
+        (b'{"errors":[]}', "UNKNOWN", str(SwellError())),
+        (b"<html>" + b"x" * (1 << 20), "UNKNOWN", str(SwellError())),
+    ],
+)
+async def test_an_error_is_told_in_the_codes_of_the_specification(
+    new_relay: NewRelay, told: bytes, code: str, message: str
+) -> None:
+    """Clients of registries know no others; what else they were told, such as when to come again, they are told."""
+    fields = b"Content-Length: %d\r\nContent-Range: bytes */7\r\nRetry-After: 3\r\n\r\n" % len(told)
+    async with new_relay(b"HTTP/1.1 416 x\r\n" + fields + told) as url:
+        status, headers, body = await ask(url)
+
+    assert (status, headers["Content-Range"], headers["Retry-After"]) == (416, "bytes */7", "3")
+    assert headers["Content-Type"] == "application/json"
+    assert msgspec.json.decode(body) == {"errors": [{"code": code, "message": message}]}
+
+
+async def test_an_error_that_answers_head_has_no_body(new_relay: NewRelay) -> None:
+    async with new_relay(b"HTTP/1.1 404 x\r\nContent-Length: 60\r\n\r\n") as url:
+        status, _, body = await ask(url, "HEAD")
+
+    assert (status, body) == (404, b"")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])

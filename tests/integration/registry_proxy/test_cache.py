@@ -1,7 +1,6 @@
 """The blob cache is a help, no condition: what it needs may be away, slow, or asked by many replicas at once."""
 
 import asyncio
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from swell.errors import Unavailable
 from swell.oci.digest import Digest, digest_of
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
-from tests.integration.registry_proxy.support import eventually
 
 DIGEST = digest_of(b"content")
 
@@ -54,7 +52,7 @@ async def test_what_cannot_be_kept_is_served_all_the_same(redis: Redis, tmp_path
 
 
 async def test_one_replica_at_a_time_may_keep_a_blob(redis: Redis) -> None:
-    """Until it is done, and for longer than one lease."""
+    """Until it is done."""
     first, second = (BlobCache(Blobs(MemoryObjects()), redis, days=30) for _ in range(2))
 
     ours = await first.claim(DIGEST)
@@ -64,27 +62,3 @@ async def test_one_replica_at_a_time_may_keep_a_blob(redis: Redis) -> None:
         assert await second.claim(Digest(DIGEST[:-1] + "0")) is not None
     again = await second.claim(DIGEST)
     assert again
-
-
-async def test_a_claim_lives_on_while_its_work_does(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layer of many gigabytes takes longer than a lease; one whose replica has died is free soon."""
-    monkeypatch.setattr(module, "LEASE", module.LEASE / 100)
-    cache = BlobCache(Blobs(MemoryObjects()), redis, days=30)
-    renewed = []
-
-    ours = await cache.claim(DIGEST)
-    assert ours
-    async with ours:
-
-        async def has_been_renewed() -> bool:
-            renewed.append(await redis.pttl(f"swell:blob:{DIGEST}"))
-            return any(later > earlier for earlier, later in pairwise(renewed))
-
-        await eventually(has_been_renewed)
-    dead = await cache.claim(DIGEST)
-    assert dead
-
-    async def is_free() -> bool:
-        return await cache.claim(DIGEST) is not None
-
-    await eventually(is_free)

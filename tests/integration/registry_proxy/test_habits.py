@@ -44,74 +44,61 @@ class Habit(Struct, frozen=True):
 
 
 ME = Credentials("me", "secret")
+SERVICE_ACCOUNT = Credentials("_json_key", '{"type": "service_account"}')
+PACKED_ACCOUNT = Credentials("_json_key_base64", "eyJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCJ9")
+
+
+def usual(
+    registry: str,
+    repository: str,
+    credentials: Credentials | None,
+    gives: dict[str, Any],
+    redirects: int,
+    service: str | None = None,
+) -> Habit:
+    """One that asks for its service, mostly called as itself, and for the scope that is needed."""
+    asks = {"service": service or registry, "scope": f"repository:{repository}:pull"}
+    challenge = ",".join(['Bearer realm="{url}/token"', *(f'{name}="{value}"' for name, value in asks.items())])
+    return Habit(registry, repository, credentials, challenge, gives, asks, redirects)
+
+
+DOCKER_HUB = {"token": "abc", "access_token": "abc", "expires_in": 300, "issued_at": "2026-01-01T00:00:00Z"}
 HABITS = [
+    usual("docker.io", "library/ubuntu", None, DOCKER_HUB, 307, "registry.docker.io"),
+    usual("quay.io", "biocontainers/samtools", ME, {"token": "abc"}, 302),
+    usual("ghcr.io", "team/tool", ME, {"token": "YWJj"}, 307),
+    usual("team.azurecr.io", "tool", ME, {"access_token": "eyJ0eXAiOiJKV1Qi"}, 307),
     Habit(
-        registry="docker.io",
-        repository="library/ubuntu",
-        credentials=None,
-        challenge='Bearer realm="{url}/token",service="registry.docker.io",scope="repository:library/ubuntu:pull"',
-        gives={"token": "abc", "access_token": "abc", "expires_in": 300, "issued_at": "2026-01-01T00:00:00Z"},
-        asks={"service": "registry.docker.io", "scope": "repository:library/ubuntu:pull"},
-        redirects=307,
-    ),
-    Habit(
-        registry="quay.io",
-        repository="biocontainers/samtools",
-        credentials=ME,
-        challenge='Bearer realm="{url}/token",service="quay.io",scope="repository:biocontainers/samtools:pull"',
-        gives={"token": "abc"},
-        asks={"service": "quay.io", "scope": "repository:biocontainers/samtools:pull"},
-        redirects=302,
-    ),
-    Habit(
-        registry="ghcr.io",
-        repository="team/tool",
-        credentials=ME,
-        challenge='Bearer realm="{url}/token",service="ghcr.io",scope="repository:team/tool:pull"',
-        gives={"token": "YWJj"},
-        asks={"service": "ghcr.io", "scope": "repository:team/tool:pull"},
-        redirects=307,
-    ),
-    Habit(
-        registry="gcr.io",
-        repository="project/tool",
-        credentials=Credentials("_json_key", '{"type": "service_account"}'),
-        challenge='Bearer realm="{url}/token",service="gcr.io"',
+        "gcr.io",
+        "project/tool",
+        SERVICE_ACCOUNT,
+        'Bearer realm="{url}/token",service="gcr.io"',
         gives={"expires_in": 43200, "token": "ya29.abc-_~+/="},
         asks={"service": "gcr.io", "scope": "repository:project/tool:pull"},
         redirects=302,
     ),
     Habit(
-        registry="europe-docker.pkg.dev",
-        repository="project/repository/tool",
-        credentials=Credentials("_json_key_base64", "eyJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCJ9"),
-        challenge='Bearer realm="{url}/token",service=""',
+        "europe-docker.pkg.dev",
+        "project/repository/tool",
+        PACKED_ACCOUNT,
+        'Bearer realm="{url}/token",service=""',
         gives={"expires_in": 3600, "token": "abc"},
         asks={"scope": "repository:project/repository/tool:pull"},
         redirects=302,
     ),
     Habit(
-        registry="team.azurecr.io",
-        repository="tool",
-        credentials=ME,
-        challenge='Bearer realm="{url}/token",service="team.azurecr.io",scope="repository:tool:pull"',
-        gives={"access_token": "eyJ0eXAiOiJKV1Qi"},
-        asks={"service": "team.azurecr.io", "scope": "repository:tool:pull"},
-        redirects=307,
-    ),
-    Habit(
-        registry="gitea.example",
-        repository="team/tool",
-        credentials=ME,
-        challenge='Bearer realm="{url}/token",service="container_registry",scope="*"',
+        "gitea.example",
+        "team/tool",
+        ME,
+        'Bearer realm="{url}/token",service="container_registry",scope="*"',
         gives={"token": "abc"},
         asks={"service": "container_registry", "scope": "repository:team/tool:pull"},
     ),
     Habit(
-        registry="gitlab.example",
-        repository="team/tool",
-        credentials=ME,
-        challenge='Bearer realm="{url}/token?client=x",service="container_registry",error="invalid_token"',
+        "gitlab.example",
+        "team/tool",
+        ME,
+        'Bearer realm="{url}/token?client=x",service="container_registry",error="invalid_token"',
         gives={"token": "abc"},
         asks={"client": "x", "service": "container_registry", "scope": "repository:team/tool:pull"},
     ),

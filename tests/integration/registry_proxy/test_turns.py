@@ -1,7 +1,6 @@
-"""Turns in Redis: one replica works, the others wait, and nobody waits for the dead."""
+"""Turns among replicas: one works, the others wait, and nobody waits for ever."""
 
 import asyncio
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,9 +10,6 @@ from redis.backoff import NoBackoff
 
 from registry_proxy.adapters.turns import RedisTurns
 from swell.errors import Unavailable
-from swell.store.redis import text
-
-LEASE = timedelta(milliseconds=300)
 
 
 async def test_one_works_at_a_time(redis: Redis) -> None:
@@ -31,38 +27,6 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
     await asyncio.gather(*(work(RedisTurns(redis)) for _ in range(5)))
 
     assert most == 1
-    assert await redis.keys() == []
-
-
-async def test_other_work_does_not_wait(redis: Redis) -> None:
-    turns = RedisTurns(redis)
-
-    async with asyncio.timeout(2), turns.take("a"), turns.take("b"):
-        assert {text(key) for key in await redis.keys()} == {"swell:turn:a", "swell:turn:b"}
-
-
-async def test_a_turn_lasts_as_long_as_its_work(redis: Redis) -> None:
-    """However much longer than the lease that is: it is renewed."""
-    turns = RedisTurns(redis, LEASE)
-    async with turns.take("a"):
-        await asyncio.sleep(3 * LEASE.total_seconds())
-
-        assert await redis.exists("swell:turn:a")
-
-
-async def test_the_turn_of_a_dead_holder_ends(redis: Redis) -> None:
-    """Nobody renews its lease any more."""
-    await redis.set("swell:turn:a", "somebody who was killed", px=LEASE)
-    started = time.monotonic()
-    async with RedisTurns(redis, LEASE).take("a"):
-        assert LEASE.total_seconds() * 0.5 < time.monotonic() - started < 2
-
-
-async def test_a_turn_ends_when_its_work_fails(redis: Redis) -> None:
-    with pytest.raises(KeyError):
-        async with RedisTurns(redis).take("a"):
-            raise KeyError
-
     assert await redis.keys() == []
 
 

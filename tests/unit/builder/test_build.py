@@ -11,8 +11,9 @@ from msgspec import structs
 
 from builder.build import Building, Engines, News, Recipe, Tell
 from builder.domain.failure import BuildFailure
+from swell import patience
 from swell.api.package_layers import PackageLayers
-from swell.errors import BlobUnknown
+from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds import MemoryBuilds
@@ -227,6 +228,29 @@ async def test_a_finished_push_is_not_repeated() -> None:
     assert build
     assert build.result
     assert (build.result.digest, engine.recipes) == (MADE, [])
+
+
+async def test_an_end_is_recorded_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is not begun again for that: nothing of its log would be left."""
+
+    class Away(MemoryBuilds):
+        refusals = 3
+
+        async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
+            if self.refusals:
+                self.refusals -= 1
+                raise Unavailable
+            return await super().finish(build_id, result)
+
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
+    builds, engine = Away(), SayingEngine()
+    build_id, _ = await builds.submit(SUBMISSION)
+    await house_of(engine, builds).build(structs.replace(JOB, id=build_id), 1)
+
+    build = await builds.get(build_id)
+    assert build
+    assert build.result
+    assert (build.result.attempt, len(engine.recipes)) == (1, 1)
 
 
 async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:

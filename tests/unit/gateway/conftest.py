@@ -17,7 +17,7 @@ from gateway.provision import Plan, Provisioning
 from gateway.pull import Location
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
-from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
+from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -52,16 +52,19 @@ class MemoryGrants:
 
 
 class MemoryRegistry:
-    """Knows the digests of the images that it has."""
+    """Knows the digests of the images that it has, unless it is in *trouble*."""
 
     def __init__(self) -> None:
         self.images: dict[str, Digest] = {}
+        self.trouble: SwellError | None = None
         self.layers: list[ContainerLayer] = []
 
     def push(self, image: str) -> None:
         self.images[image] = digest_of(image.encode())
 
     async def resolve(self, image: Reference) -> Digest:
+        if self.trouble:
+            raise self.trouble
         if str(image) not in self.images:
             raise ManifestUnknown(f"{image} is not there")
         return self.images[str(image)]

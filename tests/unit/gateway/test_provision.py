@@ -8,14 +8,24 @@ import tarfile
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from gateway.domain.identity import Caller, Identity
 from gateway.domain.wanted import Places
 from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
+from gateway.provision import PUSH_RETRY, Plan, Provisioning
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
-from swell.errors import BadRequest, DigestInvalid, SwellError, TooManyRequests
+from swell.errors import (
+    BadRequest,
+    DigestInvalid,
+    SwellError,
+    TooManyRequests,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamDown,
+    UpstreamFailed,
+)
 from swell.oci.digest import digest_of
 from swell.store.builds import Left, MemoryBuilds
 from swell.testing.images import make_layer
@@ -116,6 +126,32 @@ async def test_what_is_built_already_is_not_built_again(
 
     assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", True, True)
     assert len(queue.jobs) == 1
+
+
+async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
+    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """It is a part of this server: the client can do nothing but wait."""
+    registry.trouble = UpstreamBroken("registry.example.com closed the connection")
+    with pytest.raises(Unavailable, match=r"pushed to does not answer: registry\.example\.com closed") as caught:
+        await provisioning.submit(RECIPE, SOMEBODY)
+    assert caught.value.retry_after == PUSH_RETRY
+
+    registry.trouble = UpstreamDown(retry_after=17)
+    with pytest.raises(Unavailable) as caught:
+        await provisioning.submit(RECIPE, SOMEBODY)
+    assert caught.value.retry_after == 17
+    assert queue.jobs == []
+
+
+async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
+    provisioning: Provisioning, registry: MemoryRegistry
+) -> None:
+    """Also one beside ours, and one whose name begins like ours."""
+    registry.trouble = UpstreamBroken("no answer")
+    for repository in ("quay.io/acme/mine", "registry.example.com/team/builds-of-mine"):
+        with pytest.raises(UpstreamFailed, match="no answer"):
+            await provisioning.submit(structs.replace(RECIPE, build_repository=repository), SOMEBODY)
 
 
 async def test_an_image_without_a_record_is_served_without_a_build_id(

@@ -1,13 +1,14 @@
 """What is said over NATS: jobs that one worker takes, and events that everybody may hear. Plain values."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from msgspec import Struct
 
 from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
+from swell.store.records import NO_ATTEMPT, BuildResult, Submission
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -124,6 +125,19 @@ class BuildDone(Message, frozen=True, kw_only=True):
     finished: datetime
     organisation: str = ""
     begun: bool = True
+
+    @classmethod
+    def of(cls, build_id: str, what: "BuildJob | IndexJob | Submission", result: BuildResult) -> Self:
+        """The end of the build that was to make *what*."""
+        return cls(
+            id=build_id,
+            target_image=what.target_image,
+            platform=what.platform,
+            organisation=what.organisation,
+            succeeded=result.succeeded,
+            finished=result.finished,
+            begun=result.attempt != NO_ATTEMPT,
+        )
 
 
 class BuildUnwanted(Message, frozen=True, kw_only=True):

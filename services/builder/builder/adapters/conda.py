@@ -7,7 +7,6 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +17,7 @@ from builder.adapters.conda_build import PackageBuild, Tools
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_made import MadeLayers
 from builder.adapters.conda_packages import Packages
-from builder.adapters.conda_room import in_thread, room
+from builder.adapters.conda_room import room
 from builder.adapters.conda_solving import LateSolving
 from builder.adapters.conda_sources import Sources
 from builder.adapters.disk import bounded
@@ -26,6 +25,7 @@ from builder.adapters.registry import RegistryPush
 from builder.build import Recipe, Tell
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
+from swell.disk import in_thread
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -61,7 +61,7 @@ class CondaEngine:
         """
         home = settings.workspace / "conda"
         for name in ("builds", "scratch"):
-            await in_thread(partial(shutil.rmtree, home / name, ignore_errors=True))
+            await in_thread(shutil.rmtree, home / name, ignore_errors=True)
             (home / name).mkdir(parents=True, mode=0o700)
         sources = Sources(session, settings.conda_local_channels)
         kept = Folder(home / "packages", settings.conda_package_cache)

@@ -12,7 +12,7 @@ from builder.adapters.conda_archive import Contents, contents, describe
 from builder.adapters.conda_layers import Layer, writing
 from builder.adapters.conda_made import MadeLayers, key_of
 from builder.adapters.conda_packages import Packages
-from builder.adapters.conda_room import explained, in_thread, together
+from builder.adapters.conda_room import explained, together
 from builder.adapters.registry import RegistryPush
 from builder.build import Recipe, Tell
 from builder.domain.conda_activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
@@ -28,6 +28,7 @@ from builder.domain.output import pieces
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers
+from swell.disk import in_thread
 from swell.errors import SwellError
 from swell.layers import LayerMeter
 from swell.oci.descriptor import Descriptor
@@ -135,7 +136,7 @@ class PackageBuild:
         if fetched:
             await self._say(f"fetched {source.file} ({_megabytes(size)}) from {source.channel}")
         with explained(source.file):
-            package = await in_thread(partial(describe, path, limit=self._limit))
+            package = await in_thread(describe, path, limit=self._limit)
         return Archive(source=source, path=path, size=size, package=package)
 
     async def _plan(self, found: Sequence[Archive]) -> _Plan:
@@ -239,7 +240,7 @@ class PackageBuild:
         digest = parse_digest(layer.gzip_digest or "")
         path = self._files[f"layer-{hex_of(digest)}.tar.gz"]
         try:
-            measured = await in_thread(partial(_measured, path, layer, self._limit))
+            measured = await in_thread(_measured, path, layer, self._limit)
         except SwellError as error:
             raise BuildFailure(Reason.CONTEXT, f"A layer cannot be added: {error}.") from error
         await self._tools.push.blob(self._target, digest, path)

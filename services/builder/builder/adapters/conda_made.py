@@ -13,6 +13,7 @@ from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_layers import LEVEL, Layer
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.conda_package import Link
+from swell.disk import digest_of_file
 from swell.oci.digest import Digest
 
 _FORMAT = 1  # to be raised when layers are written otherwise
@@ -37,9 +38,7 @@ class MadeLayers:
             if not (self._folder.link(f"{key}.told", note) and self._folder.link(key, to)):
                 return None
             told = _read(note.read_bytes())
-            with to.open("rb") as file:
-                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            if told and told.digest == digest:
+            if told and told.digest == digest_of_file(to):
                 size = to.stat().st_size
                 return Layer(path=to, digest=told.digest, diff_id=told.diff_id, size=size), told.variables
         finally:

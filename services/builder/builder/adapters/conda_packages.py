@@ -1,17 +1,16 @@
 """Fetching packages: from this disk or from their channels, and either way verified before anything reads them."""
 
 import asyncio
-import hashlib
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_room import in_thread
 from builder.adapters.conda_sources import Sources
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.failure import BuildFailure
+from swell.disk import digest_of_file, in_thread
 from swell.errors import SwellError
 from swell.flights import Flights
 from swell.store.records import Reason
@@ -40,7 +39,7 @@ class Packages:
             OSError: the disk does not take it.
         """
         for _ in range(_TRIES):
-            if await in_thread(partial(self._take, package.sha256, to)):
+            if await in_thread(self._take, package.sha256, to):
                 return False
             fetched = await self._fetching.join(package, lambda: self._fetch(package, to))
             if to.exists():
@@ -50,9 +49,8 @@ class Packages:
     def _take(self, sha256: str, to: Path) -> bool:
         if not self._folder.link(sha256, to):
             return False
-        with to.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
-                return True
+        if digest_of_file(to) == f"sha256:{sha256}":
+            return True
         to.unlink()
         self._folder.drop(sha256)
         return False
@@ -60,7 +58,7 @@ class Packages:
     async def _fetch(self, package: LockedPackage, to: Path) -> bool:
         """Fetch *package* for all who wait, and for the first of them to where it is wanted, before it can go again."""
         async with self._places:
-            if await in_thread(partial(self._take, package.sha256, to)):
+            if await in_thread(self._take, package.sha256, to):
                 return False  # somebody else's has just come
             with self._folder.begin() as file:
                 try:

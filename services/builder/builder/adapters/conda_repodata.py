@@ -21,6 +21,7 @@ from rattler import Channel, SparseRepoData
 
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_sources import Fetched, Sources
+from swell.disk import digest_of_file
 from swell.errors import BadRequest, NotFound, UpstreamFailed
 from swell.flights import Flights
 from swell.log import log
@@ -136,9 +137,8 @@ class Repodata:
             if not (self._folder.link(_told_name(url), note) and self._folder.link(_name(url), data)):
                 return None
             told = msgspec.json.decode(note.read_bytes(), type=_Told)
-            with data.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != told.sha256:
-                    return None
+            if digest_of_file(data) != f"sha256:{told.sha256}":
+                return None
             return _Open(SparseRepoData(Channel(channel), subdir, data), told, time.monotonic())
         except (msgspec.MsgspecError, ValueError, OSError):
             return None

@@ -1,30 +1,20 @@
-"""A build's own folder, and work in threads that must not outlive it."""
+"""A build's own folder, and work that is done at once in it."""
 
 import asyncio
-import errno
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from builder.adapters.workspace import disk_trouble
 from builder.domain.conda_package import Malformed
 from builder.domain.failure import BuildFailure
+from swell.disk import in_thread
 from swell.store.records import Reason
 
 T = TypeVar("T")
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Do *work* in a thread to its end, even when we are cancelled meanwhile: nobody else may touch its files."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 @asynccontextmanager
@@ -34,20 +24,18 @@ async def room(parent: Path, name: str) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
-        await in_thread(partial(shutil.rmtree, path, ignore_errors=True))
+        await in_thread(shutil.rmtree, path, ignore_errors=True)
 
 
 @contextmanager
 def explained(package: str = "") -> Iterator[None]:
     """Turn trouble with *package*, or with our own disk, into a build's failure."""
     try:
-        yield
+        with disk_trouble():
+            yield
     except Malformed as error:
         what = f"The package {package} cannot be put" if package else "The packages cannot be put"
         raise BuildFailure(Reason.PACKAGE, f"{what} into an image: {error}.") from error
-    except OSError as error:
-        reason = Reason.DISK if error.errno in {errno.ENOSPC, errno.EDQUOT} else Reason.ENGINE
-        raise BuildFailure(reason, f"The builder cannot write its files: {error.strerror}.") from error
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_room import in_thread
 from builder.adapters.conda_sources import Sources
 from builder.settings import CondaSettings
 from builder.solve import Solving
+from swell.disk import in_thread
 from swell.oci.platform import Platform
 
 

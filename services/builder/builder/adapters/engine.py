@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -23,13 +22,14 @@ from builder.adapters.network import open_network, resolv_conf
 from builder.adapters.process import Tail
 from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
-from builder.adapters.workspace import can_limit, clean, disk_trouble, finish, group_prefix, leave, only_one
+from builder.adapters.workspace import can_limit, clean, disk_trouble, group_prefix, leave, only_one
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.emulation import runs_steps
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries
 from builder.settings import EngineSettings, Isolation
+from swell.disk import in_thread
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
@@ -62,7 +62,7 @@ class BuildahEngine:
         for name in ("builds", "bases"):
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with only_one(workspace):
-            await finish(partial(clean, workspace))
+            await in_thread(clean, workspace)
             engine = cls(settings, BaseImages(settings), limited=can_limit(workspace), sifs=sifs)
             await engine._prove()
             yield engine
@@ -107,11 +107,11 @@ class BuildahEngine:
                         made = cgroups.make(group, memory=settings.build_memory, pids=settings.build_pids)
                     room = structs.replace(room, groups=made)
                 with disk_trouble():
-                    await finish(partial(room.furnish, self._configuration()))
+                    await in_thread(room.furnish, self._configuration())
                 async with self._network(room, registries) as network:
                     yield structs.replace(room, network=network)
             finally:
-                await finish(partial(leave, path, group))
+                await in_thread(leave, path, group)
 
     def _configuration(self) -> dict[str, str]:
         files = buildah.configuration(self._settings.insecure_registries)

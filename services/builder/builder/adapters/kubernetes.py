@@ -4,7 +4,6 @@ A builder that dies leaves its Jobs to whoever is given their builds next: a Job
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from builder.domain.errand import Errand, Source
 from builder.domain.failure import BuildFailure
 from builder.domain.stamps import Stamp, parse_stamp
 from builder.settings import KubernetesSettings
+from swell.disk import digest_of_file
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
@@ -122,7 +122,7 @@ class KubernetesEngine:
         }
 
     async def _source(self, path: Path) -> Source:
-        digest = await asyncio.to_thread(_digest_of, path)
+        digest = await asyncio.to_thread(digest_of_file, path)
         if (url := self._link(digest)) is None:
             raise BuildFailure(Reason.ENGINE, "Pods have no way to what builds are made of.")
         return Source(url, digest)
@@ -243,11 +243,6 @@ def _credentials(file: Path | None) -> bytes:
         return file.read_bytes() if file else _NO_CREDENTIALS
     except OSError as error:
         raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error
-
-
-def _digest_of(path: Path) -> Digest:
-    with path.open("rb") as file:
-        return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
 @contextmanager

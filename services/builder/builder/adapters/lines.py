@@ -9,6 +9,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
+from swell.bells import within
 from swell.log import log
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_subject
 
@@ -47,9 +48,7 @@ class LineSender:
         """Send *lines*, of which each has its line feed; waits while a queue that is there has enough to do."""
         if self._size >= WAITING and not self._away:
             self._room.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
-                    await self._room.wait()
+            await within(_PATIENCE, self._room)
         self.append(lines)
 
     def append(self, lines: bytes) -> None:
@@ -79,13 +78,8 @@ class LineSender:
                 await self._arrived.wait()
                 continue
             if (early := self._sent + TOGETHER - time.monotonic()) > 0 and self._size < MESSAGE:
-                await self._within(early)
+                await within(early, self._closing)
             await self._send_some()
-
-    async def _within(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
 
     async def _send_some(self) -> None:
         taken: list[bytes] = []
@@ -99,7 +93,7 @@ class LineSender:
         self._room.set()
         self._sent = time.monotonic()
         while not await self._is_sent(lines, first):
-            await self._within(_TRY_AGAIN)
+            await within(_TRY_AGAIN, self._closing)
 
     async def _is_sent(self, lines: bytes, first: int) -> bool:
         try:

@@ -15,7 +15,7 @@ from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
 from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
-from builder.adapters.workspace import disk_trouble, finish
+from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.domain.compression import Compression, choose
 from builder.domain.containerfile import base_images
@@ -23,6 +23,7 @@ from builder.domain.credentials import with_repository
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
+from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
 from swell.store.records import Reason
@@ -41,7 +42,7 @@ class Making(Struct, frozen=True, kw_only=True):
 
     async def image(self, bases: BaseImages) -> Digest:
         """Build and push the recipe with what *bases* has already; the digest of the manifest."""
-        await finish(self._prepare)
+        await in_thread(self._prepare)
         for image in base_images(self.recipe.containerfile):
             await bases.fetch(self.room.bases, (image, self.recipe.platform), partial(self._pull, image))
         await self._build()
@@ -126,7 +127,7 @@ class Making(Struct, frozen=True, kw_only=True):
         return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
 
     async def _forget_blobs(self) -> None:
-        await finish(partial(shutil.rmtree, self.room.path / buildah.BLOB_CACHE, ignore_errors=True))
+        await in_thread(shutil.rmtree, self.room.path / buildah.BLOB_CACHE, ignore_errors=True)
 
     @property
     def _pull_credentials(self) -> bytes:

@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import sys
-from hashlib import file_digest
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from builder.adapters.squash import Order
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure, diagnose_sif
 from builder.domain.sif import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
+from swell.disk import digest_of_file
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -90,7 +90,7 @@ class Sifs:
         return ("sh", "-c", _ENTER, "sh", *limits, *program)
 
     async def _push(self, image: Reference, path: Path) -> Digest:
-        digest = await asyncio.to_thread(_digest_of, path)
+        digest = await asyncio.to_thread(digest_of_file, path)
         config = digest_of(_CONFIG)
         await self._registry.blob(image, config, _CONFIG)
         await self._registry.blob(image, digest, path)
@@ -112,8 +112,3 @@ class Sifs:
 def _environment(room: Room) -> dict[str, str]:
     groups = " ".join(str(group / "cgroup.procs") for group in room.groups)
     return {"PATH": os.environ.get("PATH", os.defpath), "CGROUPS": groups, "PYTHONUTF8": "1"}
-
-
-def _digest_of(path: Path) -> Digest:
-    with path.open("rb") as file:
-        return Digest(f"sha256:{file_digest(file, 'sha256').hexdigest()}")

@@ -1,12 +1,11 @@
 """A builder's workspace: one builder's alone, with nothing in it of a former life."""
 
-import asyncio
 import errno
 import fcntl
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +16,6 @@ from swell.log import log
 from swell.store.records import Reason
 
 _CLEAN_WITHIN = 10.0
-
-
-async def finish(work: Callable[[], None]) -> None:
-    """Do *work* in a thread to its end, even when we are cancelled meanwhile: nobody else may touch its files."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 @contextmanager

@@ -8,7 +8,7 @@ place, for what it has not seen yet is in a bounded cache or fetched again.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from gateway.domain.events import Lines, Position
+from swell.bells import LOOK_AGAIN, within
 from swell.errors import BuildFailed, Unavailable
 from swell.flights import Flights
 from swell.jobs.streams import Nats
@@ -29,7 +30,6 @@ from swell.store.records import BuildResult
 
 HEARTBEAT = 15.0  # seconds without a line
 CACHE = 32 << 20  # bytes of lines of all builds
-LOOK_AGAIN = 2.0  # seconds; a bell may be missed while the connection is down
 _TRY_AGAIN = 0.5
 _STORING = 1.0  # seconds; how long a message that was heard may take to be in the stream
 _AWAY = (NatsError, JetStreamError, TimeoutError)
@@ -205,7 +205,7 @@ class Feed:
         elif had_ended:
             self._finish()
         else:
-            await _within(LOOK_AGAIN, self._rung)
+            await within(LOOK_AGAIN, self._rung)
 
     async def _wait_for_end(self) -> None:
         while not self._has_ended:
@@ -275,9 +275,3 @@ class Watcher:
             return None
         self._next += 1
         return lines
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

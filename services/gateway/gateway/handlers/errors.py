@@ -64,6 +64,17 @@ class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
     trace_id: str = ""
 
 
+class _Error(Struct, frozen=True):
+    code: str = SwellError.code
+    message: str = ""
+
+
+class _Told(Struct, frozen=True):
+    """The body of an error. Source: distribution-spec, "Error Codes"."""
+
+    errors: tuple[_Error, ...] = ()
+
+
 def described(error: Exception) -> SwellError:
     """*error* itself if we foresaw it; else UNKNOWN, and the whole story goes to the log."""
     if isinstance(error, SwellError):
@@ -74,8 +85,21 @@ def described(error: Exception) -> SwellError:
 
 def oci_body(error: SwellError) -> bytes:
     """Clients of registries know the specification's codes only, and UNKNOWN for what it has no word for."""
-    code = _OCI.get(error.code, error.code if error.code in _OCI_CODES else SwellError.code)
-    return msgspec.json.encode({"errors": [{"code": code, "message": str(error)}]})
+    return _oci_body(error.code, str(error))
+
+
+def passed_on(body: bytes) -> bytes:
+    """*body*, by which another of our services tells clients of registries an error, as `oci_body` would tell it."""
+    try:
+        told = msgspec.json.decode(body, type=_Told).errors[0]
+    except (msgspec.DecodeError, IndexError):
+        return oci_body(SwellError())
+    return _oci_body(told.code, told.message)
+
+
+def _oci_body(code: str, message: str) -> bytes:
+    known = _OCI.get(code, code if code in _OCI_CODES else SwellError.code)
+    return msgspec.json.encode({"errors": [{"code": known, "message": message}]})
 
 
 def headers_of(error: SwellError) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from litestar.types import Scope
 from msgspec import Struct
 
-from gateway.handlers.errors import described, headers_of, oci_body
+from gateway.handlers.errors import described, headers_of, oci_body, passed_on
 from swell.asgi import Answer, ClientGone, Receive, Send, fields_of, until_gone
 from swell.errors import SwellError
 from swell.log import log
@@ -23,6 +23,8 @@ _TOLD = (
     "location",
     "retry-after",
 )
+_VERSION = {"docker-distribution-api-version": "registry/2.0"}
+_LONGEST_ERROR = 64 << 10  # bytes
 
 
 class Part(Struct, frozen=True):
@@ -51,8 +53,11 @@ class Relay:
         wished = {name: asked[name] for name in _ASKED if name in asked}
         try:
             async with until_gone(receive), self._data_port.open(str(scope.get("method")), url, wished) as part:
-                told = {name: part.headers[name] for name in _TOLD if name in part.headers}
-                await answer.start(part.status, told | {"docker-distribution-api-version": "registry/2.0"})
+                told = {name: part.headers[name] for name in _TOLD if name in part.headers} | _VERSION
+                if part.status >= 400 and scope.get("method") != "HEAD":
+                    await _pass_on(answer, part, told)
+                    return
+                await answer.start(part.status, told)
                 async for piece in part.pieces:
                     await answer.go_on(piece)
                 await answer.end()
@@ -62,6 +67,19 @@ class Relay:
             await _fail(answer, error)
         except Exception as error:  # noqa: BLE001  the edge: what nobody foresaw is told as UNKNOWN
             await _fail(answer, described(error))
+
+
+async def _pass_on(answer: Answer, part: Part, told: Mapping[str, str]) -> None:
+    """Tell the data port's error in the words that clients of registries know."""
+    body = b""
+    async for piece in part.pieces:
+        body += piece
+        if len(body) > _LONGEST_ERROR:
+            break
+    body = passed_on(body)
+    await answer.whole(
+        part.status, {**told, "content-type": "application/json", "content-length": str(len(body))}, body
+    )
 
 
 async def _fail(answer: Answer, error: SwellError) -> None:

@@ -1,9 +1,8 @@
 """Blobs of registries in S3, kept while somebody wants them; one replica at a time brings a blob there."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -15,15 +14,12 @@ from swell.errors import SwellError, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.store.blobs import Blobs
-from swell.store.redis import translated
+from swell.store.leases import Leases
 
 ANSWER_SECONDS = 2.0
 AWAY_SECONDS = 10.0  # for which a store that did not answer is not asked again
 LEASE = timedelta(seconds=30)
 UPLOADS = 4
-
-_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end"
-_RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end"
 
 
 class BlobCache:
@@ -34,7 +30,7 @@ class BlobCache:
 
     def __init__(self, blobs: Blobs, redis: Redis, days: int) -> None:
         self._blobs = blobs
-        self._redis = redis
+        self._leases = Leases(redis, LEASE)
         self._days = days
         self._away_until = 0.0
         self._slots = asyncio.Semaphore(UPLOADS)
@@ -71,29 +67,10 @@ class BlobCache:
             log.info("blob kept", digest=digest)
 
     async def claim(self, digest: Digest) -> AbstractAsyncContextManager[None] | None:
-        mine, key = secrets.token_hex(8), f"swell:blob:{digest}"
         try:
-            with translated():
-                taken = await self._redis.set(key, mine, nx=True, px=LEASE)
+            return await self._leases.take(f"swell:blob:{digest}")
         except Unavailable:
             return nullcontext()  # bringing it twice does no harm
-        return self._held(key, mine) if taken else None
-
-    @asynccontextmanager
-    async def _held(self, key: str, mine: str) -> AsyncIterator[None]:
-        renewing = asyncio.create_task(self._renew_lease(key, mine))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            with suppress(Unavailable), translated():
-                await self._redis.eval(_RELEASE, 1, key, mine)
-
-    async def _renew_lease(self, key: str, mine: str) -> None:
-        while True:
-            await asyncio.sleep(LEASE.total_seconds() / 3)
-            with suppress(Unavailable), translated():
-                await self._redis.eval(_RENEW, 1, key, mine, str(int(LEASE.total_seconds() * 1000)))
 
     def _renew(self, digest: Digest) -> None:
         if digest in self._used:

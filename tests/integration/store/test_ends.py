@@ -1,0 +1,74 @@
+"""How builds end: whoever waits is woken at once, and finds the end also when the news were missed."""
+
+import asyncio
+import time
+
+import pytest
+
+from swell.bells import LOOK_AGAIN
+from swell.store.ends import BuildEnds
+from tests.integration.watched import Watched, done
+from tests.unit.gateway.conftest import ended
+
+OK = ended(succeeded=True)
+
+
+@pytest.fixture
+def builds() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def ends(builds: Watched) -> BuildEnds:
+    return BuildEnds(builds)
+
+
+@pytest.fixture
+async def build_id(builds: Watched) -> str:
+    return await builds.running()
+
+
+async def test_the_news_wake_whoever_waits_at_once(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+    """All of them; one who has gone does not stop the others."""
+    gone, *waiters = [await builds.waiter(ends.result(build_id)) for _ in range(3)]
+    gone.cancel()
+    await builds.finish(build_id, OK)
+    started = time.monotonic()
+    ends.heard(done(build_id))
+
+    assert await asyncio.gather(*waiters) == [OK, OK]
+    assert time.monotonic() - started < LOOK_AGAIN / 2
+
+
+async def test_an_end_whose_news_were_missed_is_found(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+    """The connection to NATS was away, or the builder died between the record and the event."""
+    waiter = await builds.waiter(ends.result(build_id))
+    await builds.finish(build_id, OK)
+
+    assert await asyncio.wait_for(waiter, 3 * LOOK_AGAIN) == OK
+
+
+async def test_news_without_a_record_are_looked_into_once(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+    """A state store that lags behind is asked again after a while, not as fast as it can answer."""
+    waiter = await builds.waiter(ends.result(build_id))
+    ends.heard(done(build_id))
+    await builds.next_look()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    looks = builds.looks
+    await builds.finish(build_id, OK)
+    ends.heard(done(build_id))
+
+    assert await waiter == OK
+    assert looks == 2
+
+
+async def test_nobody_waits_for_a_build_that_is_unknown(ends: BuildEnds) -> None:
+    """Its record has expired, and with it the hope that it ends."""
+    assert await ends.result("bd-0_1") is None
+
+
+async def test_news_of_builds_that_nobody_waits_for_cost_nothing(ends: BuildEnds, builds: Watched) -> None:
+    ends.heard(done("bd-0_1"))
+
+    assert builds.looks == 0
