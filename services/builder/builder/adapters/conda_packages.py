@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from builder.adapters.conda_cache import Folder
@@ -73,5 +72,5 @@ class Packages:
                     raise BuildFailure(Reason.PACKAGE, message)
                 with suppress(FileNotFoundError):  # whoever began has left
                     to.hardlink_to(file.name)
-                await in_thread(partial(self._folder.put, package.sha256, Path(file.name)))
+                await in_thread(self._folder.put, package.sha256, Path(file.name))
         return True
