@@ -9,10 +9,10 @@ from tests.conformance.clients.nf_wave import NfWave
 from tests.conformance.clients.wave_cli import WaveCli
 from tests.conformance.clients.wire import Clock
 from tests.e2e.client import Swell
-from tests.e2e.conftest import docker, engine
+from tests.e2e.conftest import containerd, docker, engine
 from tests.e2e.raw import operated_beside
 
-__all__ = ["docker", "engine"]
+__all__ = ["containerd", "docker", "engine"]
 
 PACE = 0.02  # what a minute of a client's waiting takes of ours: little more than a second
 
