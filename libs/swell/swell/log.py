@@ -4,8 +4,8 @@ The trace id follows W3C Trace Context, so that a proxy in front or a collector 
 """
 
 import logging
+import random
 import re
-import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 
+_CHANCE = random.Random()  # noqa: S311  ids tell lines apart, and are no secrets; the kernel's costs as much as a pull
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -46,11 +47,16 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
+def new_id() -> str:
+    """An id for a request or a trace: 32 hexadecimal digits, unlike any other."""
+    return f"{_CHANCE.getrandbits(128):032x}"
+
+
 @contextmanager
 def tracing(request_id: str, traceparent: str | None = None) -> Iterator[None]:
     """Mark all that is logged, called and published inside with *request_id* and the caller's trace, or a new one."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
-    with bound_contextvars(request_id=request_id, trace_id=found[1] if found else secrets.token_hex(16)):
+    with bound_contextvars(request_id=request_id, trace_id=found[1] if found else new_id()):
         yield
 
 
@@ -61,5 +67,5 @@ def trace_headers() -> dict[str, str]:
         return {}
     return {
         "x-request-id": context["request_id"],
-        "traceparent": f"00-{context['trace_id']}-{secrets.token_hex(8)}-01",
+        "traceparent": f"00-{context['trace_id']}-{new_id()[:16]}-01",
     }

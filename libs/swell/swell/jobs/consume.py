@@ -6,7 +6,6 @@ buried: it goes to the stream of dead letters, from where the operator may let i
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -24,7 +23,7 @@ from swell.errors import Unavailable
 from swell.jobs.dead import bury
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats
-from swell.log import log, tracing
+from swell.log import log, new_id, tracing
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M, int], Awaitable[None]]
@@ -126,7 +125,7 @@ async def _handle(
     give_up: GiveUp | None,
 ) -> None:
     headers = message.headers or {}
-    with tracing(headers.get("x-request-id") or uuid.uuid4().hex, headers.get("traceparent")):
+    with tracing(headers.get("x-request-id") or new_id(), headers.get("traceparent")):
         heart = asyncio.create_task(_beat(message, lease))
         attempt = message.metadata.num_delivered
         try:

@@ -1,7 +1,6 @@
 """The answering side of gRPC: a server with health; its servicers raise our errors and log under the caller's trace."""
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from swell.errors import SwellError, Unavailable
-from swell.log import log, tracing
+from swell.log import log, new_id, tracing
 from swell.rpc.channel import MAX_MESSAGE
 from swell.rpc.errors import abort
 from swell.serve import Address
@@ -56,7 +55,7 @@ async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]
     """Do one call's *work* under the caller's trace; one log line; our errors leave as statuses."""
     sent: dict[str, Any] = dict(context.invocation_metadata() or ())
     started = time.perf_counter()
-    with tracing(str(sent.get("x-request-id") or uuid.uuid4().hex), str(sent.get("traceparent", ""))):
+    with tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))):
         try:
             result = await work()
         except Exception as error:

@@ -4,6 +4,7 @@ Source: OWASP, "HTTP Security Response Headers"; the crawlers are those that Wav
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -49,7 +50,12 @@ class Secured:
 
 
 def _is_crawler(headers: Any) -> bool:
-    return any(name == b"user-agent" and _CRAWLERS.search(value) for name, value in headers)
+    return any(name == b"user-agent" and _names_a_crawler(value) for name, value in headers)
+
+
+@lru_cache(256)
+def _names_a_crawler(user_agent: bytes) -> bool:
+    return _CRAWLERS.search(user_agent) is not None
 
 
 async def _refuse(send: Any) -> None:

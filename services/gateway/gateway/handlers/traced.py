@@ -1,13 +1,12 @@
 """Every request gets an id and a trace; one log line tells how it went."""
 
 import time
-import uuid
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from swell.log import log, tracing
+from swell.log import log, new_id, tracing
 
 _QUIET = ("/v2", "/health")  # what is asked thousands of times a second is told at level debug
 
@@ -22,7 +21,7 @@ class Traced:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        request_id, traceparent = uuid.uuid4().hex, None
+        request_id, traceparent = new_id(), None
         for name, value in scope["headers"]:
             if name == b"traceparent":
                 traceparent = value.decode("ascii", "replace")
