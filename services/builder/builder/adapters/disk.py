@@ -46,11 +46,13 @@ async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
 
 
 async def _until_above(directory: Path, limit: int) -> None:
+    took = 0.0
     while True:
+        await asyncio.sleep(max(_EVERY, _REST * took))  # at first, too: most builds end before anybody need look
         began = time.monotonic()
         if await used(directory) > limit:
             return
-        await asyncio.sleep(max(_EVERY, _REST * (time.monotonic() - began)))
+        took = time.monotonic() - began
 
 
 async def used(directory: Path) -> int:
