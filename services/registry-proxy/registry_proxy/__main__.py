@@ -39,6 +39,7 @@ from swell.serve import address, run
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET, CACHED, Blobs
 from swell.store.objects import S3Objects
+from swell.telemetry import exposed
 
 NAME = "registry-proxy"
 DRAIN = timedelta(seconds=5)  # for the images being looked at when the service is stopped; the others look elsewhere
@@ -46,6 +47,7 @@ DRAIN = timedelta(seconds=5)  # for the images being looked at when the service 
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
+        opened.enter_context(exposed(settings.prometheus_listen))
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
         s3_keys = settings.s3_access_key, settings.s3_secret_key

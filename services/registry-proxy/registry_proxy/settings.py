@@ -20,7 +20,8 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     `registry_auth_file` holds the operator's credentials for registries, in the format of containers-auth.json.
     `allowed_hosts` (host or host:port) may be connected to although their addresses are private;
     `insecure_registries` (the same forms) are spoken to over http. `stale_age` is how old an image may be that is
-    served because its registry is in trouble; PT0S for none.
+    served because its registry is in trouble; PT0S for none. `prometheus_listen` is where figures are for the operator,
+    if anywhere: keep it from everybody else.
     """
 
     redis_url: str
@@ -41,4 +42,5 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     allowed_hosts: frozenset[str] = frozenset()
     insecure_registries: frozenset[str] = frozenset()
     stale_age: timedelta = timedelta(days=1)
+    prometheus_listen: str = ""
     log_level: str = "INFO"

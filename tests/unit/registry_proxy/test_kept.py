@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from prometheus_client import REGISTRY
 
 from registry_proxy.adapters import kept as module
 from registry_proxy.adapters.kept import SHOWN_SECONDS, TAG_SECONDS, KeptImages
@@ -17,6 +18,11 @@ from swell.registry.credentials import Credentials, Keyring
 DAY = 24 * 3600
 TAG = parse_reference("quay.io/team/tool:1")
 OTHER = parse_reference("quay.io/team/other:1")
+
+
+def served_stale() -> float:
+    """The operator's counter."""
+    return REGISTRY.get_sample_value("swell_stale_served_total", {"what": "tag"}) or 0.0
 
 
 class Registry:
@@ -183,10 +189,12 @@ async def test_a_registry_in_trouble_is_stood_in_for(
     await kept.fetch_manifest(TAG)
     clock.now += DAY - 1
     registry.trouble = trouble
+    before = served_stale()
 
     stale = await kept.fetch_manifest(TAG)
 
     assert (stale.content, stale.stale) == (document.content, True)
+    assert served_stale() == before + 1
     assert await kept.head_manifest(TAG) == document.digest
     assert not (await kept.fetch_manifest(TAG.at(document.digest))).stale
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from cachetools import LRUCache
 from msgspec import Struct, field, structs
+from prometheus_client import Counter
 
 from swell.errors import Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
 from swell.flights import Flights
@@ -29,6 +30,8 @@ TAGS = 256  # of one repository
 TAG_SECONDS = 5  # the gateway keeps what it was told for some seconds more
 SHOWN_SECONDS = 300
 WAIT_SECONDS = 10  # for a registry, where there is something to serve in its stead
+
+STALE = Counter("swell_stale_served", "What was served from memory, its registry being in trouble.", ["what"])
 
 A = TypeVar("A")
 _Place = tuple[str, Credentials | None]
@@ -132,6 +135,7 @@ class KeptImages:
             if tag is None:
                 raise
             age = round(self._now() - tag.seen)
+            STALE.labels("tag").inc()
             log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
             return tag.digest, True
 
@@ -173,6 +177,7 @@ class KeptImages:
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if spare is None:
                 raise
+            STALE.labels("document").inc()
             log.warning("kept document served", reference=str(reference.at(digest)), error=str(error))
             return spare
 
