@@ -39,8 +39,10 @@ from gateway.limits import Limits
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
+from gateway.release import Releasing
 from gateway.revoke import Revoking
 from gateway.settings import BlobDelivery, Settings
+from gateway.start import Starting
 from gateway.watch import Watching
 from swell.bells import within
 from swell.errors import Unavailable
@@ -56,10 +58,12 @@ from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
+from swell.store.leases import Leases
 from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
 
 REAP_EVERY = timedelta(seconds=5)
+START_LEASE = timedelta(seconds=10)  # others may start what a gateway started that is gone since
 
 
 class Neighbours(NamedTuple):
@@ -109,8 +113,10 @@ async def main(settings: Settings) -> None:
         feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        blobs, preparing, solver = BlobStore(Blobs(layers)), Preparing(inspections), RemoteSolver(builder)
-        provisioning = Provisioning(plan, grants, images, builds, JobQueue(nats), blobs, preparing, limits, solver)
+        starting = Starting(plan.places, images, builds, limits, RemoteSolver(builder), Leases(state, START_LEASE))
+        releasing = Releasing(builds, JobQueue(nats), settings.builds_at_once)
+        blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
+        provisioning = Provisioning(plan, grants, images, builds, blobs, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         pulls = Pulls(grants, ends, images, limits, plan.server_url)
         admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
@@ -132,7 +138,7 @@ async def main(settings: Settings) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
-            tasks.create_task(releasing(provisioning, some_ended))
+            tasks.create_task(keep_releasing(releasing, some_ended))
             async with listening(app, address(settings.listen)):  # closed first, so that its last pulls are told
                 try:
                     await asyncio.Event().wait()
@@ -151,7 +157,6 @@ def promises(settings: Settings) -> Plan:
         server_url=settings.server_url.rstrip("/"),
         places=places,
         token_ttl=settings.token_ttl,
-        builds_at_once=settings.builds_at_once,
     )
 
 
@@ -164,13 +169,13 @@ def quotas(settings: Settings) -> Quotas:
     )
 
 
-async def releasing(provisioning: Provisioning, some_ended: asyncio.Event) -> None:
+async def keep_releasing(releasing: Releasing, some_ended: asyncio.Event) -> None:
     """Release builds that wait, whenever *some_ended*, and now and then look for what was forgotten, for ever."""
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
         try:
-            await provisioning.release()
-            if not some_ended.is_set() and (count := await provisioning.reap()):
+            await releasing.release()
+            if not some_ended.is_set() and (count := await releasing.reap()):
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
             log.warning("cannot look for builds that wait", error=str(error))

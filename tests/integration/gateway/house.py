@@ -25,7 +25,9 @@ from gateway.inspect import Inspecting
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
+from gateway.release import Releasing
 from gateway.revoke import Revoking
+from gateway.start import Starting
 from gateway.usage import Question, Usage
 from gateway.watch import Watching
 from swell.errors import Unauthorized, Unavailable
@@ -43,6 +45,7 @@ from tests.unit.gateway.conftest import (
     MemoryFeeds,
     MemoryGrants,
     MemoryImages,
+    MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
 )
@@ -118,16 +121,16 @@ class House:
             places=Places(build="registry.example.com/team/builds"),
             token_ttl=timedelta(hours=1),
         )
+        starting = Starting(plan.places, self.registry, self.builds, CountedBuilds(), KnownSolver(), MemoryLeases())
         provisioning = Provisioning(
             plan,
             self.grants,
             self.registry,
             self.builds,
-            MemoryQueue(),
             MemoryBlobs(),
             Preparing(KnownInspections()),
-            CountedBuilds(),
-            KnownSolver(),
+            starting,
+            Releasing(self.builds, MemoryQueue(), at_once=8),
         )
         following = Following(self.grants, self.images, self.builds, self.logs, server_url)
         watching = Watching(self.builds, self.feeds, self.logs)

@@ -1,7 +1,9 @@
 """The gateway's neighbours, in memory."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +17,8 @@ from gateway.follow import Resolved
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Location
+from gateway.release import Releasing
+from gateway.start import Starting
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests
@@ -177,6 +181,16 @@ class CountedBuilds:
         self.taken -= 1
 
 
+class MemoryLeases:
+    """Leases that nobody loses."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def take(self, key: str, patience: timedelta) -> AbstractAsyncContextManager[None] | None:
+        return self._locks[key]
+
+
 class MemoryFeeds:
     """What running builds tell, by their ids; *result* is how they end then."""
 
@@ -272,21 +286,36 @@ def solver() -> KnownSolver:
 
 
 @pytest.fixture
-def provisioning(
-    grants: MemoryGrants,
-    registry: MemoryRegistry,
-    builds: MemoryBuilds,
-    queue: MemoryQueue,
-    blobs: MemoryBlobs,
-    inspections: KnownInspections,
-    limits: CountedBuilds,
-    solver: KnownSolver,
-) -> Provisioning:
-    plan = Plan(
+def plan() -> Plan:
+    return Plan(
         server_url="https://wave.example.org",
         places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
     )
-    return Provisioning(
-        plan, grants, registry, builds, queue, blobs, Preparing(inspections), limits, solver, now=lambda: NOON
-    )
+
+
+@pytest.fixture
+def starting(
+    plan: Plan, registry: MemoryRegistry, builds: MemoryBuilds, limits: CountedBuilds, solver: KnownSolver
+) -> Starting:
+    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), now=lambda: NOON)
+
+
+@pytest.fixture
+def releasing(builds: MemoryBuilds, queue: MemoryQueue) -> Releasing:
+    return Releasing(builds, queue, at_once=8)
+
+
+@pytest.fixture
+def provisioning(
+    plan: Plan,
+    grants: MemoryGrants,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    blobs: MemoryBlobs,
+    inspections: KnownInspections,
+    starting: Starting,
+    releasing: Releasing,
+) -> Provisioning:
+    preparing = Preparing(inspections)
+    return Provisioning(plan, grants, registry, builds, blobs, preparing, starting, releasing, now=lambda: NOON)

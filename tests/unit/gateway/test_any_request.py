@@ -15,6 +15,8 @@ from gateway.domain.wanted import Places
 from gateway.inspect import registry_of
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
+from gateway.release import Releasing
+from gateway.start import Starting
 from swell.api.containers import ContainerRequest
 from swell.api.inspect import CredentialsRequest, InspectRequest, LegacyCredentialsRequest
 from swell.api.lenient import decode
@@ -28,6 +30,7 @@ from tests.unit.gateway.conftest import (
     KnownSolver,
     MemoryBlobs,
     MemoryGrants,
+    MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
 )
@@ -126,7 +129,10 @@ def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
         places=Places(build="registry.example.com/team/builds", public="public.example.com"),
         token_ttl=timedelta(hours=36),
     )
-    neighbours = MemoryBuilds(), MemoryQueue(), MemoryBlobs(), Preparing(inspections), CountedBuilds(), KnownSolver()
+    builds = MemoryBuilds()
+    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases())
+    releasing = Releasing(builds, MemoryQueue(), at_once=8)
+    neighbours = builds, MemoryBlobs(), Preparing(inspections), starting, releasing
     return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants
 
 

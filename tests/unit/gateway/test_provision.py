@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from gateway.domain.identity import Caller, Identity
 from gateway.domain.wanted import Places
 from gateway.prepare import Preparing
-from gateway.provision import PUSH_RETRY, Plan, Provisioning
+from gateway.provision import Plan, Provisioning
+from gateway.release import Releasing
+from gateway.start import PUSH_RETRY, Starting
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
 from swell.errors import (
@@ -34,7 +35,6 @@ from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
     KnownInspections,
-    KnownSolver,
     MemoryBlobs,
     MemoryGrants,
     MemoryQueue,
@@ -179,55 +179,6 @@ async def test_a_build_without_an_image_is_built_again(
     assert (answer.build_id, answer.cached) == ("bd-c44968632f89dd6c_2", False)
 
 
-async def test_a_build_whose_job_was_not_published_is_reaped(
-    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
-) -> None:
-    """A gateway may die between storing a build and publishing its job; another one publishes it."""
-    await provisioning.submit(RECIPE, SOMEBODY)
-    build = await builds.get("bd-c44968632f89dd6c_1")
-    assert build
-    orphan, _ = await builds.submit(build.submission, instead_of=build.id)
-    assert await builds.release(build.submission.client, 8) == [orphan]
-    builds.submitted_at(orphan, ago=timedelta(minutes=1))
-
-    assert await provisioning.reap() == 1
-    assert await provisioning.reap() == 0
-    assert [job.id for job in queue.jobs] == ["bd-c44968632f89dd6c_1", orphan]
-
-
-async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
-    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
-) -> None:
-    """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
-    await provisioning.submit(RECIPE, SOMEBODY)
-    builds.submitted_at("bd-c44968632f89dd6c_1", ago=timedelta(minutes=10))
-    assert await provisioning.reap() == 0
-
-    lost = queue.jobs.pop()
-
-    assert await provisioning.reap() == 1
-    assert queue.jobs == [lost]
-
-
-async def test_a_client_with_its_share_under_way_waits(
-    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
-) -> None:
-    """The queue hears of the next build when one has ended; a client that comes by then does not wait for it."""
-    for number in range(9):
-        await provisioning.submit(recipe(number), SOMEBODY)
-    await provisioning.submit(recipe(9), Caller(Identity(user="ada"), SOMEBODY.address))
-    ninth = queue.jobs[-1].id
-    assert len(queue.jobs) == 8 + 1
-
-    await provisioning.release()
-    assert len(queue.jobs) == 9
-    await builds.finish(queue.jobs[0].id, ended(succeeded=True))
-    await provisioning.release()
-
-    assert len({job.id for job in queue.jobs}) == 10
-    assert ninth != queue.jobs[-1].id
-
-
 async def test_a_build_that_the_line_has_no_room_for_does_not_count(
     provisioning: Provisioning, builds: MemoryBuilds, limits: CountedBuilds
 ) -> None:
@@ -332,7 +283,11 @@ async def test_what_clients_always_send_is_taken(provisioning: Provisioning, reg
 
 
 async def test_a_server_below_a_path_is_named_by_its_host_alone(
-    grants: MemoryGrants, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
+    grants: MemoryGrants,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    starting: Starting,
+    releasing: Releasing,
 ) -> None:
     """Names of images have no path before theirs; links keep it (T3)."""
     registry.push("docker.io/library/a:latest")
@@ -341,8 +296,9 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
         places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=1),
     )
-    neighbours = builds, queue, MemoryBlobs(), Preparing(KnownInspections()), CountedBuilds(), KnownSolver()
-    provisioning = Provisioning(plan, grants, registry, *neighbours)
+    provisioning = Provisioning(
+        plan, grants, registry, builds, MemoryBlobs(), Preparing(KnownInspections()), starting, releasing
+    )
 
     answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)
 

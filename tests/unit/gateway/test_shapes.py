@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.provision import Provisioning
+from gateway.release import Releasing
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest, BuildFailed, NotFound, TooManyRequests, Unavailable
@@ -342,7 +343,7 @@ async def test_included_images_of_several_platforms_must_be_frozen(provisioning:
 
 
 async def test_orphans_of_both_kinds_are_published(
-    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+    provisioning: Provisioning, releasing: Releasing, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """A gateway may die between storing and publishing: images and index, all are found by the next one."""
     await provisioning.submit(both(), SOMEBODY)
@@ -352,7 +353,7 @@ async def test_orphans_of_both_kinds_are_published(
     for build_id in stored:
         builds.submitted_at(build_id, ago=timedelta(minutes=2))
 
-    assert await provisioning.reap() == 3
+    assert await releasing.reap() == 3
     assert [job.id for job in (*queue.jobs, *queue.indexes)] == stored
 
 

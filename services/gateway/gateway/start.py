@@ -1,0 +1,188 @@
+"""Starting builds: one for an image, however many ask for it at once."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.domain.direct import Direct
+from gateway.domain.identity import Caller
+from gateway.domain.submission import image_of, submission
+from gateway.domain.wanted import Places, Wanted
+from swell.api.package_layers import PackageLayers
+from swell.errors import ManifestUnknown, Unavailable, UpstreamFailed
+from swell.flights import Flights
+from swell.oci.digest import Digest
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference
+from swell.store.builds import Builds
+from swell.store.records import Child, Submission
+
+PUSH_RETRY = 5  # seconds after which to come again, when our own registry is away and does not say
+PATIENCE = timedelta(minutes=1)  # for others who start the same build; longer than packages are solved
+
+
+class Registry(Protocol):
+    async def resolve(self, image: Reference) -> Digest: ...
+
+
+class Limits(Protocol):
+    async def take_build(self, user: str, address: str) -> None:
+        """Count a build; raises `TooManyRequests`."""
+
+    async def return_build(self, user: str, address: str) -> None:
+        """Give back what was counted: no build was started."""
+
+
+class Solver(Protocol):
+    async def solve(self, wanted: Direct, platform: Platform) -> str:
+        """The lock file for *wanted*; raises `BadRequest` with an explanation when no packages fulfil it."""
+
+
+class Leases(Protocol):
+    async def take(self, key: str, patience: timedelta) -> AbstractAsyncContextManager[None] | None:
+        """Have *key* alone in the block of what is answered; None when others have it after *patience* still."""
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What answers a request: an image that is there, or a build on its way.
+
+    In the lines of *clients* there is something new.
+    """
+
+    image: Reference
+    build_id: str | None = None
+    cached: bool | None = None
+    succeeded: bool | None = None
+    clients: tuple[str, ...] = ()
+
+
+class Starting:
+    def __init__(
+        self,
+        places: Places,
+        registry: Registry,
+        builds: Builds,
+        limits: Limits,
+        solver: Solver,
+        leases: Leases,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._places = places
+        self._registry = registry
+        self._builds = builds
+        self._limits = limits
+        self._solver = solver
+        self._leases = leases
+        self._under_way: Flights[tuple[str, str, str], _Started] = Flights(kept=False)
+        self._now = now
+
+    async def start(self, wanted: Wanted, parts: Sequence[Wanted], caller: Caller) -> Found:
+        """See that the image of *wanted*, of one platform or of all its *parts*, is there, or is built.
+
+        Raises:
+            BadRequest: it cannot be built; nothing was started.
+            TooManyRequests: a build is needed, and this caller has had too many.
+            Unavailable: the registry of builds does not answer.
+        """
+        submitted = submission(wanted, caller, self._now())
+        image = image_of(submitted)
+        latest = await self._builds.latest(submitted.target_image)
+        running = latest is not None and latest.is_wanted
+        if wanted.dry_run:
+            exists = await self._is_in_registry(image)
+            return Found(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
+        if not running and await self._is_in_registry(image):
+            known = latest.id if latest and latest.result and latest.result.succeeded else None
+            return Found(image=image, build_id=known, cached=True, succeeded=True)
+        if running and latest:
+            return Found(image=image, build_id=latest.id, cached=False)
+        instead_of = latest.id if latest else None
+        if not parts:
+            return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
+        children = [await self._child(part, submitted, caller) for part in parts]
+        submitted = replace(submitted, children=tuple(_as_child(child) for child in children))
+        return _found(image, [*children, await self._register(submitted, instead_of)])
+
+    async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
+        """See that the image of one platform is there, or is built; it stands beside its *parent*."""
+        submitted = submission(part, caller, self._now(), beside=parent)
+        latest = await self._builds.latest(submitted.target_image)
+        if latest and latest.is_wanted:
+            return _Started(submission=submitted, build_id=latest.id)
+        if await self._is_in_registry(image_of(submitted)):
+            return _Started(submission=submitted)
+        return await self._start(part, submitted, latest.id if latest else None, caller)
+
+    async def _start(self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller) -> "_Started":
+        """Register a build; a client that asks for it several times at once has one answer, good or bad."""
+        key = submitted.target_image, caller.identity.user, caller.address
+        return await self._under_way.join(key, lambda: self._start_alone(wanted, submitted, instead_of, caller))
+
+    async def _start_alone(
+        self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller
+    ) -> "_Started":
+        """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
+        held = await self._leases.take(f"swell:starting:{submitted.target_image}", PATIENCE)
+        if held is None:
+            raise Unavailable(f"others start the build of {submitted.target_image}, and do not end; ask again")
+        async with held:
+            latest = await self._builds.latest(submitted.target_image)
+            if latest and latest.id != instead_of:
+                return _Started(submission=submitted, build_id=latest.id)
+            who, is_new = (caller.identity.user, caller.address), False
+            await self._limits.take_build(*who)
+            try:
+                started = await self._register(await self._solved(submitted, wanted), instead_of)
+                is_new = started.is_new
+            finally:
+                if not is_new:
+                    await self._limits.return_build(*who)
+            return started
+
+    async def _register(self, submitted: Submission, instead_of: str | None) -> "_Started":
+        build_id, new = await self._builds.submit(submitted, instead_of=instead_of)
+        return _Started(submission=submitted, build_id=build_id, is_new=new)
+
+    async def _solved(self, submitted: Submission, wanted: Wanted) -> Submission:
+        """*submitted* with exactly the packages that it gets, so that its build finds the same as we did."""
+        if wanted.direct is None:
+            return submitted
+        lock = await self._solver.solve(wanted.direct, wanted.platform)
+        config = wanted.container_config if wanted.freeze else None
+        layers = PackageLayers(base_image=wanted.direct.base_image, lock=lock, config=config)
+        return replace(submitted, packages=layers)
+
+    async def _is_in_registry(self, image: Reference) -> bool:
+        try:
+            await self._registry.resolve(image)
+        except ManifestUnknown:
+            return False
+        except UpstreamFailed as error:
+            if self._places.is_custom(image.name):
+                raise
+            message = f"the registry that builds are pushed to does not answer: {error}"
+            raise Unavailable(message, retry_after=error.retry_after or PUSH_RETRY) from error
+        return True
+
+
+class _Started(Struct, frozen=True, kw_only=True):
+    """A build that is under way, new or not; without an id its image is there already."""
+
+    submission: Submission
+    build_id: str | None = None
+    is_new: bool = False
+
+
+def _as_child(started: _Started) -> Child:
+    submission = started.submission
+    return Child(platform=submission.platform, target_image=submission.target_image, build_id=started.build_id)
+
+
+def _found(image: Reference, started: Sequence[_Started]) -> Found:
+    """The last of *started* makes *image*."""
+    clients = tuple(dict.fromkeys(each.submission.client for each in started if each.is_new))
+    return Found(image=image, build_id=started[-1].build_id, cached=False, clients=clients)
