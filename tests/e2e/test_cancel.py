@@ -15,6 +15,7 @@ from gateway.keys import entry_of
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell_embedded.stack import Stack
+from tests.e2e.busybox import FORMS
 from tests.e2e.client import Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
@@ -44,9 +45,9 @@ async def swell(stack: Stack) -> AsyncIterator[Swell]:
         yield client
 
 
-def sleeping(upstreams: Upstreams, name: str) -> str:
+def sleeping(upstreams: Upstreams, name: str, base: str = FORMS[0]) -> str:
     """A container file of its own; its step says that it runs."""
-    return f'FROM {upstreams.image()}\nRUN echo "{name} $((20 + 1))" && sleep 300\n'
+    return f'FROM {upstreams.image(base)}\nRUN echo "{name} $((20 + 1))" && sleep 300\n'
 
 
 async def cancel(swell: Swell, build_id: str, body: Any = None, **headers: str) -> Answer:
@@ -131,6 +132,53 @@ async def test_a_build_of_several_is_cancelled_by_the_last_one(swell: Swell, ups
     assert last.json == {"id": build_id, "cancelled": True, "others": 0}
     await swell.ended(build_id)
     assert (await cancel(swell, stranger["buildId"], {"requestId": stranger["requestId"]})).status == 200
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_the_builds_of_each_platform_go_with_that_of_all(
+    stack: Stack, swell: Swell, upstreams: Upstreams, shared: bool
+) -> None:
+    """The one that runs ends with its processes, the one that waits never begins; one that is wanted alone goes on."""
+    recipe = sleeping(upstreams, f"both-{shared}", "oci-index")
+    whole = await swell.build(recipe, containerPlatform="linux/amd64,linux/arm64")
+    children = await children_of(swell, whole["buildId"])
+    alone = await swell.build(recipe) if shared else None
+    async with watching(swell, children["linux/amd64"]) as watcher:
+        await watcher.sees(f"both-{shared} 21")
+        step = await until(lambda: sleepers(stack))
+
+        answer = await cancel(swell, whole["buildId"], {"requestId": whole["requestId"]})
+
+        assert answer.json == {"id": whole["buildId"], "cancelled": True, "others": 0}
+        assert (await swell.ended(whole["buildId"]))["reason"] == "cancelled"
+        assert (await swell.ended(children["linux/arm64"]))["reason"] == "cancelled"
+        if alone:
+            assert alone["buildId"] == children["linux/amd64"]
+            assert (await swell.build_status(alone["buildId"]))["status"] == "PENDING"
+            assert await sleepers(stack) == step
+            assert (await cancel(swell, alone["buildId"], {"requestId": alone["requestId"]})).json["cancelled"]
+        await watcher.end(20)
+    assert (await swell.ended(children["linux/amd64"]))["reason"] == "cancelled"
+    assert not await gone(step)
+
+
+async def sleepers(stack: Stack) -> set[int]:
+    """The processes of steps that sleep."""
+    family = descendants(stack.pid("builder"))
+    return {pid for pid in family if command_of(pid) == b"sleep\x00300\x00"}
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended in this moment
+        return b""
+
+
+async def children_of(swell: Swell, build_id: str) -> dict[str, str]:
+    """The builds that *build_id* is made of, by platform."""
+    _, record = await swell.get(f"/v1alpha1/builds/{build_id}")
+    return {each["value"]: each["id"] for each in record["buildChildIds"]["refs"]}
 
 
 async def test_the_operator_cancels_whatever_runs(swell: Swell, upstreams: Upstreams) -> None:

@@ -37,7 +37,8 @@ class Cancelling:
         self._now = now
 
     async def cancel(self, build_id: str, wish: Wish) -> Cancellation:
-        """Leave *build_id* to the others who want it; when there are none, it is cancelled.
+        """Leave *build_id* to the others who want it; when there are none, it is cancelled, together with the builds of
+        its platforms that nobody else wants.
 
         Raises:
             NotFound: there is no such build.
@@ -45,7 +46,7 @@ class Cancelling:
             NotYours: whoever wishes it has no part in the build.
         """
         result = self._taken_out()
-        left, others = await self._builds.cancel(
+        left, others, children = await self._builds.cancel(
             build_id, result, request_id=wish.request_id, user=wish.user, everybody=wish.everybody
         )
         match left:
@@ -55,12 +56,16 @@ class Cancelling:
                 raise BuildEnded(f"the build {build_id} has ended already")
             case Left.REFUSED:
                 raise NotYours(f"the build {build_id} was not asked for by this requestId, or by you")
-            case Left.ENDING:
-                await self._news.unwanted(build_id)
-            case Left.TAKEN_OUT:
-                await self._tell_end(build_id, result)
-        log.info("build left", build_id=build_id, left=left, others=others)
+        for each, how in ((build_id, left), *children):
+            log.info("build left", build_id=each, left=how, others=others)
+            await self._tell(each, how, result)
         return Cancellation(id=build_id, cancelled=left is not Left.LEFT, others=others)
+
+    async def _tell(self, build_id: str, left: Left, result: BuildResult) -> None:
+        if left is Left.ENDING:
+            await self._news.unwanted(build_id)
+        elif left is Left.TAKEN_OUT and (build := await self._builds.get(build_id)):
+            await self._news.ended(BuildDone.of(build_id, build.submission, result))
 
     def _taken_out(self) -> BuildResult:
         now = self._now()
@@ -73,7 +78,3 @@ class Cancelling:
             message="The build was cancelled before it began.",
             attempt=NO_ATTEMPT,
         )
-
-    async def _tell_end(self, build_id: str, result: BuildResult) -> None:
-        if build := await self._builds.get(build_id):
-            await self._news.ended(BuildDone.of(build_id, build.submission, result))

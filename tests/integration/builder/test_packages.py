@@ -25,7 +25,7 @@ from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiO
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.store.blobs import Blobs
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import Submission
 

@@ -33,7 +33,7 @@ from gateway.watch import Watching
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import Build
 from tests.unit.gateway.conftest import (
     CountedBuilds,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from swell.store.builds import Builds, MemoryBuilds, RedisBuilds
+from swell.store.builds import Builds, RedisBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

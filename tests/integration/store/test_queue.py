@@ -7,7 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from swell.errors import TooManyRequests
-from swell.store.builds import Builds, Leaving, Left, MemoryBuilds, RedisBuilds
+from swell.store.builds import Builds, Left, RedisBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -41,8 +42,9 @@ async def submit(builds: Builds, count: int, client: str = "ada", first: int = 0
 
 async def leave(
     builds: Builds, build_id: str, request_id: str = "", user: str = "", everybody: bool = False
-) -> Leaving:
-    return await builds.cancel(build_id, CANCELLED, request_id=request_id, user=user, everybody=everybody)
+) -> tuple[Left, int]:
+    done = await builds.cancel(build_id, CANCELLED, request_id=request_id, user=user, everybody=everybody)
+    return done.left, done.others
 
 
 async def test_a_client_has_its_share_under_way_and_no_more(builds: Builds) -> None:

@@ -14,7 +14,7 @@ from gateway.adapters.logs import BuildLogs as KeptLogs
 from gateway.domain.events import Position
 from gateway.watch import Watching
 from swell.jobs.streams import Nats
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.conftest import NOON

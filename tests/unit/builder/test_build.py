@@ -16,7 +16,7 @@ from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

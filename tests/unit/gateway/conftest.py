@@ -28,7 +28,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import BuildResult
 
 SOMEBODY = Caller(ANONYMOUS, "203.0.113.9")

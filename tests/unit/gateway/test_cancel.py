@@ -1,16 +1,25 @@
 """Cancelling: who may, what becomes of the build, and who is told."""
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.cancel import Cancelling, Wish
 from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
-from swell.store.builds import MemoryBuilds
-from swell.store.records import NO_ATTEMPT, Reason, Submission
+from swell.store.memory import MemoryBuilds
+from swell.store.records import NO_ATTEMPT, Child, Reason, Submission
 from tests.unit.gateway.conftest import NOON, ended
 
 BUILD = "bd-c44968632f89dd6c_1"
 MINE = Wish(request_id="r1")
+RECIPE = Submission(
+    container_id="c44968632f89dd6c",
+    target_image="registry.example.com/team/builds:c44968632f89dd6c",
+    containerfile="FROM alpine\n",
+    platform="linux/amd64",
+    organisation="lab.example",
+    created=NOON,
+)
 
 
 class HeardNews:
@@ -32,15 +41,7 @@ def news() -> HeardNews:
 @pytest.fixture
 async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancelling:
     """One build waits; one request wants it."""
-    submission = Submission(
-        container_id="c44968632f89dd6c",
-        target_image="registry.example.com/team/builds:c44968632f89dd6c",
-        containerfile="FROM alpine\n",
-        platform="linux/amd64",
-        organisation="lab.example",
-        created=NOON,
-    )
-    await builds.submit(submission)
+    await builds.submit(RECIPE)
     await builds.want(BUILD, "r1", "ada")
     return Cancelling(builds, news, now=lambda: NOON)
 
@@ -78,6 +79,26 @@ async def test_a_build_that_others_want_goes_on(cancelling: Cancelling, builds: 
 
     assert (done.cancelled, done.others) == (False, 1)
     assert news.heard == []
+
+
+async def test_the_builds_of_its_platforms_go_with_a_build(
+    cancelling: Cancelling, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    """The builder of each is told, or everybody is; what somebody else wants goes on."""
+    waiting, begun, shared = [await builds.submit(replace(RECIPE, target_image=f"r.io/x:{n}")) for n in range(3)]
+    children = tuple(
+        Child(platform="linux/arm64", target_image="", build_id=each) for each, _ in (waiting, begun, shared)
+    )
+    await builds.begin(begun[0])
+    await builds.want(shared[0], "r2", "bob")
+    whole, _ = await builds.submit(replace(RECIPE, target_image="r.io/x:all", children=children))
+    await builds.want(whole, "r1", "ada")
+
+    done = await cancelling.cancel(whole, MINE)
+
+    assert (done.id, done.cancelled, done.others) == (whole, True, 0)
+    assert [each if isinstance(each, str) else each.id for each in news.heard] == [whole, waiting[0], begun[0]]
+    assert begun[0] in news.heard
 
 
 async def test_a_build_that_has_ended_stays_ended(cancelling: Cancelling, builds: MemoryBuilds) -> None:

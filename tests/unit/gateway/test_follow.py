@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.grant import Grant
 from gateway.follow import Following
 from swell.errors import NotFound
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.conftest import NOON, MemoryGrants, MemoryImages, ended
 

@@ -28,7 +28,8 @@ from swell.errors import (
     UpstreamFailed,
 )
 from swell.oci.digest import digest_of
-from swell.store.builds import Left, MemoryBuilds
+from swell.store.builds import Leaving, Left
+from swell.store.memory import MemoryBuilds
 from swell.testing.images import make_layer
 from tests.unit.gateway.conftest import (
     NOON,
@@ -201,7 +202,7 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
     left = await builds.cancel(
         first.build_id, ended(succeeded=False), request_id=first.request_id, user="", everybody=False
     )
-    assert left == (Left.ENDING, 0)
+    assert left == Leaving(Left.ENDING)
 
     second = await provisioning.submit(RECIPE, SOMEBODY)
 

@@ -20,7 +20,7 @@ from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.conftest import (
     NOON,

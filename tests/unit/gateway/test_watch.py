@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.events import HEARTBEAT, Lines, Position
 from gateway.watch import Watching
 from swell.errors import NotFound
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.conftest import NOON, MemoryFeeds, ended
 from tests.unit.gateway.eventsource import Event, parse

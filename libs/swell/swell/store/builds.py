@@ -1,16 +1,14 @@
 """The builds: one at a time for each target image, numbered, each in the line of its client, and none forgotten."""
 
 import time
-from collections import Counter, defaultdict
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
-from msgspec import structs
 from redis.asyncio import Redis
 
-from swell.errors import TooManyRequests
+from swell.errors import TooManyRequests, Unavailable
 from swell.store import scripts
 from swell.store.records import Build, BuildResult, Submission
 from swell.store.redis import text, translated
@@ -37,10 +35,12 @@ class Left(StrEnum):
 
 
 class Leaving(NamedTuple):
-    """*others* is how many requests want the build still."""
+    """*others* is how many requests, and builds of several platforms, want the build still. The *children* are those
+    builds that nobody wants either now: each is `ENDING` or `TAKEN_OUT`."""
 
     left: Left
     others: int = 0
+    children: tuple[tuple[str, Left], ...] = ()
 
 
 class Builds(Protocol):
@@ -50,10 +50,11 @@ class Builds(Protocol):
         """Register a build unless its target image has one already; answers the build id, and whether it is new.
 
         *instead_of* names a build, ended or cancelled, that the new one may replace. A new one waits in its client's
-        line.
+        line. It wants the builds of its children for as long as it is wanted itself.
 
         Raises:
             TooManyRequests: the line is full.
+            Unavailable: a child is being cancelled.
         """
 
     async def release(self, client: str, share: int) -> list[str]:
@@ -103,7 +104,8 @@ class Builds(Protocol):
     ) -> Leaving:
         """One request, all of *user*'s or everybody's want *build_id* no longer.
 
-        When nobody does it is cancelled, and when no builder has begun it, it has ended with *result*.
+        When nobody does it is cancelled, and when no builder has begun it, it has ended with *result*. The same goes
+        for those of its children that nothing else wants.
         """
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
@@ -134,11 +136,14 @@ class RedisBuilds:
             instead_of or "",
             submission.client,
             self._room,
+            *child_ids(submission),
         ]
         with translated():
             build_id, new = await self._submit([_index(submission.target_image)], told)
-        if new < 0:
+        if new == scripts.FULL:
             raise line_is_full(self._room)
+        if new == scripts.UNWANTED:
+            raise is_being_cancelled(text(build_id))
         return text(build_id), bool(new)
 
     async def release(self, client: str, share: int) -> list[str]:
@@ -236,8 +241,9 @@ class RedisBuilds:
             self._life,
         ]
         with translated():
-            left, others = await self._cancel([], told)
-        return Leaving(Left(text(left)), int(others))
+            left, others, *children = await self._cancel([], told)
+        ids, ends = map(text, children[::2]), (Left(text(each)) for each in children[1::2])
+        return Leaving(Left(text(left)), int(others), tuple(zip(ids, ends, strict=True)))
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
         with translated():
@@ -247,6 +253,15 @@ class RedisBuilds:
 
 def line_is_full(room: int) -> TooManyRequests:
     return TooManyRequests(f"{room} builds of yours wait already; let some begin, or cancel them", retry_after=30)
+
+
+def is_being_cancelled(build_id: str) -> Unavailable:
+    return Unavailable(f"the build {build_id} is being cancelled in this moment; ask again")
+
+
+def child_ids(submission: Submission) -> list[str]:
+    """The builds that *submission* waits for; those of its children that are there already have none."""
+    return [child.build_id for child in submission.children if child.build_id]
 
 
 def ids_of(container_id: str, newest: int, before: int | None, most: int) -> list[str]:
@@ -261,139 +276,3 @@ def _index(target_image: str) -> str:
 
 def _key(build_id: str, part: str) -> str:
     return f"swell:build:{build_id}:{part}"
-
-
-class MemoryBuilds:
-    """The twin of RedisBuilds for unit tests."""
-
-    def __init__(self, room: int = 100) -> None:
-        self._room = room
-        self._builds: dict[str, Build] = {}
-        self._latest: dict[str, str] = {}
-        self._counters: Counter[str] = Counter()
-        self._lines: defaultdict[str, list[str]] = defaultdict(list)
-        self._running: defaultdict[str, list[str]] = defaultdict(list)
-        self._ready: list[str] = []
-        self._attempts: Counter[str] = Counter()
-        self._unpublished: dict[str, float] = {}
-        self._open: dict[str, float] = {}
-        self._wanted: defaultdict[str, dict[str, tuple[str, bool]]] = defaultdict(dict)
-
-    async def submit(self, submission: Submission, *, instead_of: str | None = None) -> tuple[str, bool]:
-        current = self._latest.get(submission.target_image)
-        if current and current != instead_of:
-            return current, False
-        if len(self._lines[submission.client]) >= self._room:
-            raise line_is_full(self._room)
-        self._counters[submission.container_id] += 1
-        build_id = f"bd-{submission.container_id}_{self._counters[submission.container_id]}"
-        self._builds[build_id] = Build(id=build_id, submission=submission)
-        self._latest[submission.target_image] = build_id
-        self._lines[submission.client].append(build_id)
-        return build_id, True
-
-    async def release(self, client: str, share: int) -> list[str]:
-        free = max(share - len(self._running[client]), 0)
-        released, self._lines[client] = self._lines[client][:free], self._lines[client][free:]
-        self._running[client] += released
-        self._ready += released
-        self._unpublished |= dict.fromkeys(released, time.time())
-        self._open |= dict.fromkeys(released, time.time())
-        return released
-
-    async def waiting(self) -> list[str]:
-        return [client for client, line in self._lines.items() if line]
-
-    def submitted_at(self, build_id: str, *, ago: timedelta) -> None:
-        """Let a build be older than it is."""
-        for waiting in (self._unpublished, self._open):
-            if build_id in waiting:
-                waiting[build_id] = time.time() - ago.total_seconds()
-
-    async def published(self, build_id: str) -> None:
-        self._unpublished.pop(build_id, None)
-
-    async def unpublished(self, age: timedelta) -> list[str]:
-        return _since(self._unpublished, age)
-
-    async def open(self, age: timedelta) -> list[str]:
-        return _since(self._open, age)
-
-    async def forget(self, build_id: str) -> None:
-        self._unpublished.pop(build_id, None)
-        self._open.pop(build_id, None)
-
-    async def latest(self, target_image: str) -> Build | None:
-        build_id = self._latest.get(target_image)
-        return await self.get(build_id) if build_id else None
-
-    async def get(self, build_id: str) -> Build | None:
-        return self._builds.get(build_id)
-
-    async def of(self, container_id: str, *, before: int | None, most: int) -> list[Build]:
-        ids = ids_of(container_id, self._counters[container_id], before, most)
-        return [self._builds[each] for each in ids if each in self._builds]
-
-    async def position(self, build_id: str) -> int | None:
-        if build_id in self._ready:
-            return self._ready.index(build_id) + 1
-        build = self._builds.get(build_id)
-        line = self._lines[build.submission.client] if build else []
-        return len(self._ready) + line.index(build_id) + 1 if build_id in line else None
-
-    async def begin(self, build_id: str) -> int:
-        self._ready = [each for each in self._ready if each != build_id]
-        self._attempts[build_id] += 1
-        return self._attempts[build_id]
-
-    async def reopen(self, build_id: str) -> None:
-        self._builds[build_id] = structs.replace(self._builds[build_id], result=None)
-        self._attempts.pop(build_id, None)
-        self._open[build_id] = time.time()
-
-    async def want(self, build_id: str, request_id: str, user: str) -> bool:
-        build = self._builds.get(build_id)
-        if build and build.is_cancelled:
-            return False
-        if build is None or build.result is None:
-            self._wanted[build_id][request_id] = user, True
-        return True
-
-    async def cancel(
-        self, build_id: str, result: BuildResult, *, request_id: str, user: str, everybody: bool
-    ) -> Leaving:
-        if (build := self._builds.get(build_id)) is None:
-            return Leaving(Left.UNKNOWN)
-        if build.result:
-            return Leaving(Left.ENDED)
-        wanted = self._wanted[build_id]
-        mine = [each for each, (who, _) in wanted.items() if everybody or each == request_id or (user and who == user)]
-        wanted |= {each: (wanted[each][0], False) for each in mine}
-        others = sum(wants for _, wants in wanted.values())
-        if not mine and not everybody:
-            return Leaving(Left.REFUSED, others)
-        if others:
-            return Leaving(Left.LEFT, others)
-        self._builds[build_id] = structs.replace(build, is_cancelled=True)
-        if build_id in self._attempts:
-            return Leaving(Left.ENDING)
-        await self.finish(build_id, result)
-        await self.forget(build_id)
-        return Leaving(Left.TAKEN_OUT)
-
-    async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
-        if (build := self._builds.get(build_id)) is None:
-            return result
-        for line in (self._lines, self._running):
-            line[build.submission.client] = [each for each in line[build.submission.client] if each != build_id]
-        self._ready = [each for each in self._ready if each != build_id]
-        self._wanted.pop(build_id, None)
-        self._open.pop(build_id, None)
-        if build.result is None:
-            self._builds[build_id] = structs.replace(build, result=result)
-        return self._builds[build_id].result or result
-
-
-def _since(waiting: dict[str, float], age: timedelta) -> list[str]:
-    before = time.time() - age.total_seconds()
-    return [build_id for build_id, since in waiting.items() if since <= before][:100]

@@ -4,21 +4,35 @@ A build waits in the line of its client, `swell:queue:waiting:<client>`, until o
 under way, `swell:queue:running:<client>`, is free. Then it is `ready`: its job is in the message queue, or about to be,
 until a builder begins it. `clients` has whoever has a line, `freed` whoever has a place again that nobody has looked
 after, `client-of` the client of each build that has not ended.
+
+Who wants a build is in its `wanted`, a hash of '+<user>' by request and '-<user>' of those who have left; a build of
+several platforms that waits for it is in its `parents`, and counts for as long as it is under way and wanted itself.
 """
 
-# The number, the record, the index and the place in the line; {'', -1} when the line is full.
-SUBMIT = """
+FULL, UNWANTED = -1, -2  # why there is no new build
+
+# The number, the record, the index, the place in the line, and the wish for children (ARGV[7] and on). Instead of a
+# build, what it fails for: the line is FULL, or a child is UNWANTED, that is, being cancelled.
+SUBMIT = f"""
 local current = redis.call('GET', KEYS[1])
-if current and current ~= ARGV[4] then return {current, 0} end
+if current and current ~= ARGV[4] then return {{current, 0}} end
 local waiting = 'swell:queue:waiting:' .. ARGV[5]
-if redis.call('ZCARD', waiting) >= tonumber(ARGV[6]) then return {'', -1} end
+if redis.call('ZCARD', waiting) >= tonumber(ARGV[6]) then return {{'', {FULL}}} end
+for at = 7, #ARGV do
+    if redis.call('EXISTS', 'swell:build:' .. ARGV[at] .. ':cancelled') == 1 then return {{ARGV[at], {UNWANTED}}} end
+end
 local id = 'bd-' .. ARGV[1] .. '_' .. redis.call('HINCRBY', 'swell:build-counters', ARGV[1], 1)
 redis.call('SET', 'swell:build:' .. id .. ':submission', ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', waiting, redis.call('INCR', 'swell:queue:order'), id)
 redis.call('SADD', 'swell:queue:clients', ARGV[5])
 redis.call('HSET', 'swell:queue:client-of', id, ARGV[5])
-return {id, 1}
+for at = 7, #ARGV do
+    local parents = 'swell:build:' .. ARGV[at] .. ':parents'
+    redis.call('SADD', parents, id)
+    redis.call('EXPIRE', parents, ARGV[3])
+end
+return {{id, 1}}
 """
 
 # The builds of a client that its share lets go; a place that nobody gave back within a day is free again.
@@ -54,7 +68,7 @@ local function leave(id)
     end
     redis.call('ZREM', 'swell:queue:ready', id)
     redis.call('ZREM', 'swell:builds:open', id)
-    redis.call('DEL', 'swell:build:' .. id .. ':wanted')
+    redis.call('DEL', 'swell:build:' .. id .. ':wanted', 'swell:build:' .. id .. ':parents')
 end
 """
 
@@ -84,31 +98,62 @@ redis.call('EXPIRE', build .. ':wanted', ARGV[4])
 return 1
 """
 
-# Who wants a build is a hash of '+<user>' by request, '-<user>' of those who have left.
-CANCEL = f"""{_LEAVE}
-local id, request, user, all = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
+_WISHES = """
+local function is_under_way(id)
+    local build = 'swell:build:' .. id
+    return redis.call('EXISTS', build .. ':submission') == 1
+        and redis.call('EXISTS', build .. ':result', build .. ':cancelled') == 0
+end
+
+local function wishes(id)
+    local count = 0
+    for _, wish in ipairs(redis.call('HVALS', 'swell:build:' .. id .. ':wanted')) do
+        if string.sub(wish, 1, 1) == '+' then count = count + 1 end
+    end
+    for _, parent in ipairs(redis.call('SMEMBERS', 'swell:build:' .. id .. ':parents')) do
+        if is_under_way(parent) then count = count + 1 end
+    end
+    return count
+end
+"""
+
+# What became of the wish, how many others there are, and, by twos, the children that go as well with how they do.
+CANCEL = f"""{_LEAVE}{_WISHES}
+local id, request, user, all, result, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1', ARGV[5], ARGV[6]
+
+local function cancelled(id)
+    local build = 'swell:build:' .. id
+    redis.call('SET', build .. ':cancelled', 1, 'EX', life)
+    if redis.call('EXISTS', build .. ':attempts') == 1 then return 'ending' end
+    leave(id)
+    redis.call('ZREM', 'swell:builds:unpublished', id)
+    redis.call('SET', build .. ':result', result, 'EX', life)
+    return 'taken-out'
+end
+
 local build = 'swell:build:' .. id
-if redis.call('EXISTS', build .. ':submission') == 0 then return {{'unknown', 0}} end
+local submission = redis.call('GET', build .. ':submission')
+if not submission then return {{'unknown', 0}} end
 if redis.call('EXISTS', build .. ':result') == 1 then return {{'ended', 0}} end
-local wanted = redis.call('HGETALL', build .. ':wanted')
-local mine, others = 0, 0
+local wanted, mine = redis.call('HGETALL', build .. ':wanted'), 0
 for at = 1, #wanted, 2 do
     local name = string.sub(wanted[at + 1], 2)
     if all or wanted[at] == request or (user ~= '' and name == user) then
         mine = mine + 1
         redis.call('HSET', build .. ':wanted', wanted[at], '-' .. name)
-    elseif string.sub(wanted[at + 1], 1, 1) == '+' then
-        others = others + 1
     end
 end
+local others = all and 0 or wishes(id)
 if mine == 0 and not all then return {{'refused', others}} end
 if others > 0 then return {{'left', others}} end
-redis.call('SET', build .. ':cancelled', 1, 'EX', ARGV[6])
-if redis.call('EXISTS', build .. ':attempts') == 1 then return {{'ending', 0}} end
-leave(id)
-redis.call('ZREM', 'swell:builds:unpublished', id)
-redis.call('SET', build .. ':result', ARGV[5], 'EX', ARGV[6])
-return {{'taken-out', 0}}
+local answer = {{cancelled(id), 0}}
+for _, child in ipairs(cjson.decode(submission).children or {{}}) do
+    if child.build_id and is_under_way(child.build_id) and wishes(child.build_id) == 0 then
+        answer[#answer + 1] = child.build_id
+        answer[#answer + 1] = cancelled(child.build_id)
+    end
+end
+return answer
 """
 
 # How many builds go before this one, itself counted; 0 when it does not wait.

@@ -1,0 +1,176 @@
+"""Builds that others are made of, and who wants them: one suite for the store in memory and the one in Redis."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from swell.errors import Unavailable
+from swell.store.builds import Builds, Leaving, Left, RedisBuilds
+from swell.store.memory import MemoryBuilds
+from swell.store.records import NO_ATTEMPT, BuildResult, Child, Reason, Submission
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PLATFORMS = ("linux/amd64", "linux/arm64")
+CANCELLED = BuildResult(
+    succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
+)
+OK = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON + timedelta(seconds=2))
+WISH: dict[str, Any] = {"request_id": "", "user": "", "everybody": False}
+
+
+@pytest.fixture(params=["memory", "redis"])
+def builds(request: pytest.FixtureRequest, redis: Redis) -> Builds:
+    return MemoryBuilds() if request.param == "memory" else RedisBuilds(redis)
+
+
+def recipe(number: int, platform: str, children: tuple[Child, ...] = ()) -> Submission:
+    return Submission(
+        container_id=f"{number:016x}",
+        target_image=f"registry.example.com/team/builds:{number}",
+        containerfile="FROM alpine\n",
+        platform=platform,
+        created=NOON,
+        client="ada",
+        children=children,
+    )
+
+
+async def of_one(builds: Builds, number: int, platform: str = "linux/amd64") -> str:
+    """A build for one platform that nobody wants yet."""
+    return (await builds.submit(recipe(number, platform)))[0]
+
+
+async def of_several(builds: Builds, number: int, *children: str | None, request: str = "r1") -> str:
+    """A build that *request* wants, made of *children*; one that is None was there already."""
+    told = tuple(
+        Child(platform=platform, target_image=f"registry.example.com/team/builds:{child}", build_id=child)
+        for platform, child in zip(PLATFORMS, children, strict=True)
+    )
+    build_id, _ = await builds.submit(recipe(number, ",".join(PLATFORMS), told))
+    assert await builds.want(build_id, request, "")
+    return build_id
+
+
+async def leave(builds: Builds, build_id: str, **wish: Any) -> Leaving:
+    return await builds.cancel(build_id, CANCELLED, **WISH | wish)
+
+
+async def is_wanted(builds: Builds, build_id: str) -> bool:
+    build = await builds.get(build_id)
+    assert build
+    return build.is_wanted
+
+
+async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds) -> None:
+    """Not before; one that has begun is for its builder to end, the other has ended in the same moment."""
+    amd64, arm64 = await of_one(builds, 1), await of_one(builds, 2)
+    whole = await of_several(builds, 3, amd64, arm64)
+    await builds.want(whole, "r2", "")
+    await builds.begin(amd64)
+
+    assert await leave(builds, whole, request_id="r1") == Leaving(Left.LEFT, 1)
+    assert await is_wanted(builds, amd64) and await is_wanted(builds, arm64)
+    gone = await leave(builds, whole, request_id="r2")
+
+    assert gone == Leaving(Left.TAKEN_OUT, 0, ((amd64, Left.ENDING), (arm64, Left.TAKEN_OUT)))
+    begun, waited = await builds.get(amd64), await builds.get(arm64)
+    assert begun and begun.is_cancelled and begun.result is None
+    assert waited and waited.is_cancelled and waited.result == CANCELLED
+    assert await builds.position(arm64) is None
+
+
+async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
+    """Be it asked for alone, or for another whole that is under way."""
+    alone, shared = await of_one(builds, 1), await of_one(builds, 2)
+    await builds.want(alone, "r9", "ada")
+    whole = await of_several(builds, 3, alone, shared)
+    other = await of_several(builds, 4, None, shared, request="r2")
+
+    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT)
+
+    assert await is_wanted(builds, alone) and await is_wanted(builds, shared)
+    assert await leave(builds, other, request_id="r2") == Leaving(Left.TAKEN_OUT, 0, ((shared, Left.TAKEN_OUT),))
+    assert await leave(builds, alone, user="ada") == Leaving(Left.TAKEN_OUT)
+
+
+async def test_whoever_asked_for_a_child_alone_does_not_take_it_from_the_whole(builds: Builds) -> None:
+    child = await of_one(builds, 1)
+    await builds.want(child, "r9", "ada")
+    whole = await of_several(builds, 3, child, None)
+
+    assert await leave(builds, child, request_id="r9") == Leaving(Left.LEFT, 1)
+
+    assert await is_wanted(builds, child)
+    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT, 0, ((child, Left.TAKEN_OUT),))
+
+
+@pytest.mark.parametrize("name", ["request_id", "user"])
+async def test_nobody_leaves_a_child_in_the_name_of_the_whole(builds: Builds, name: str) -> None:
+    """The id of a build is no secret, as that of a request is."""
+    child = await of_one(builds, 1)
+    whole = await of_several(builds, 3, child, None)
+
+    assert await leave(builds, child, **{name: whole}) == Leaving(Left.REFUSED, 1)
+    assert await is_wanted(builds, child)
+
+
+async def test_the_operator_takes_out_a_whole_and_what_it_alone_needs(builds: Builds) -> None:
+    """What others want of it stays theirs."""
+    alone, shared = await of_one(builds, 1), await of_one(builds, 2)
+    await builds.want(shared, "r9", "")
+    whole = await of_several(builds, 3, alone, shared)
+
+    gone = await leave(builds, whole, everybody=True)
+
+    assert gone == Leaving(Left.TAKEN_OUT, 0, ((alone, Left.TAKEN_OUT),))
+    assert await is_wanted(builds, shared)
+
+
+async def test_a_whole_that_has_ended_wants_nothing(builds: Builds) -> None:
+    """When one platform has failed, the other is its requester's alone."""
+    child = await of_one(builds, 1)
+    await builds.want(child, "r9", "")
+    whole = await of_several(builds, 3, child, None)
+    await builds.finish(whole, CANCELLED)
+
+    assert await leave(builds, child, request_id="r9") == Leaving(Left.TAKEN_OUT)
+
+
+async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
+    child, late = await of_one(builds, 1), await of_one(builds, 2)
+    whole = await of_several(builds, 3, child, late)
+    await builds.finish(child, OK)
+
+    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT, 0, ((late, Left.TAKEN_OUT),))
+    build = await builds.get(child)
+    assert build and build.result == OK and not build.is_cancelled
+
+
+async def test_nothing_begins_that_needs_what_is_being_cancelled(builds: Builds) -> None:
+    """It would fail; whoever asks again gets a child that is built."""
+    child = await of_one(builds, 1)
+    whole = await of_several(builds, 3, child, None)
+    await builds.begin(child)
+    await leave(builds, whole, request_id="r1")
+
+    with pytest.raises(Unavailable, match=child):
+        await of_several(builds, 4, child, None)
+    assert await builds.latest(recipe(4, "").target_image) is None
+
+
+async def test_adopting_a_child_and_leaving_it_at_once_end_in_one_of_both(builds: Builds) -> None:
+    """Never in a whole that waits for a child that is cancelled."""
+    for number in range(0, 50, 5):
+        child = await of_one(builds, number)
+        first = await of_several(builds, number + 1, child, None)
+        adopted, gone = await asyncio.gather(
+            of_several(builds, number + 2, child, None, request="r2"),
+            leave(builds, first, request_id="r1"),
+            return_exceptions=True,
+        )
+
+        assert isinstance(gone, Leaving)
+        assert await is_wanted(builds, child) is isinstance(adopted, str)
