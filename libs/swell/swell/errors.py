@@ -73,6 +73,15 @@ class NotSupported(SwellError):
     advice = "Leave that part out of the request, or ask the operator to switch it on."
 
 
+class PlatformUnsupported(NotSupported):
+    """No builder of this server can run the steps of a build for that platform."""
+
+    advice = (
+        "Ask for another platform, or ask the operator to add what is lacking. "
+        "A Dockerfile without RUN needs none of it, nor do packages with the template conda/direct:v1."
+    )
+
+
 class ImageUnsupported(SwellError):
     """Nothing can be done with an image of that kind."""
 

@@ -4,8 +4,13 @@ import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from swell.registry.settings import RegistrySettings
+
+BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
 
 
 class Isolation(StrEnum):
@@ -22,6 +27,9 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
 
     workspace: Path
     isolation: Isolation = Isolation.OCI
+    build_platforms: tuple[BuildPlatform, ...] = ()
+    """What steps are run for (`linux/amd64`): else whatever this machine runs, by emulation, too, and in a cluster
+    whatever is asked for."""
     build_timeout: timedelta = timedelta(minutes=15)
     build_memory: int = 4 << 30
     build_pids: int = 4096

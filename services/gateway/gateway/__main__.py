@@ -21,6 +21,7 @@ from gateway.adapters.jobs import Backends, BuildNews, JobQueue, RevocationNews
 from gateway.adapters.keys import ApiKeys
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.logs import BuildLogs
+from gateway.adapters.machines import CachedMachines
 from gateway.adapters.pulls import PullTally
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
@@ -60,6 +61,7 @@ from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.logs import BUCKET as LOGS
+from swell.store.machines import Machines
 from swell.store.objects import S3Objects
 
 REAP_EVERY = timedelta(seconds=5)
@@ -113,7 +115,8 @@ async def main(settings: Settings) -> None:
         feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        starting = Starting(plan.places, images, builds, limits, RemoteSolver(builder), Leases(state, START_LEASE))
+        solver, leases, machines = RemoteSolver(builder), Leases(state, START_LEASE), CachedMachines(Machines(state))
+        starting = Starting(plan.places, images, builds, limits, solver, leases, machines)
         releasing = Releasing(builds, JobQueue(nats), settings.builds_at_once)
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
         provisioning = Provisioning(plan, grants, images, builds, blobs, preparing, starting, releasing)

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from gateway.domain.direct import Direct
 from gateway.domain.identity import Caller
-from gateway.domain.submission import image_of, submission
+from gateway.domain.submission import has_steps, image_of, submission
 from gateway.domain.wanted import Places, Wanted
 from swell.api.package_layers import PackageLayers
-from swell.errors import ManifestUnknown, Unavailable, UpstreamFailed
+from swell.errors import ManifestUnknown, PlatformUnsupported, Unavailable, UpstreamFailed
 from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
@@ -47,6 +47,12 @@ class Leases(Protocol):
         """Have *key* alone in the block of what is answered; None when others have it after *patience* still."""
 
 
+class Machines(Protocol):
+    async def lacking(self, platform: Platform) -> Sequence[str]:
+        """What each builder's machine would need to run steps for *platform*, in words; nothing when one of them does
+        run them, or when no builder is known just now."""
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """What answers a request: an image that is there, or a build on its way.
 
@@ -69,6 +75,7 @@ class Starting:
         limits: Limits,
         solver: Solver,
         leases: Leases,
+        machines: Machines,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._places = places
@@ -77,6 +84,7 @@ class Starting:
         self._limits = limits
         self._solver = solver
         self._leases = leases
+        self._machines = machines
         self._under_way: Flights[tuple[str, str, str], _Started] = Flights(kept=False)
         self._now = now
 
@@ -85,6 +93,7 @@ class Starting:
 
         Raises:
             BadRequest: it cannot be built; nothing was started.
+            PlatformUnsupported: no builder runs its steps; nothing was started.
             TooManyRequests: a build is needed, and this caller has had too many.
             Unavailable: the registry of builds does not answer.
         """
@@ -94,18 +103,30 @@ class Starting:
         running = latest is not None and latest.is_wanted
         if wanted.dry_run:
             exists = await self._is_in_registry(image)
+            if not (exists or running):
+                await self._check_platforms(wanted)
             return Found(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
         if not running and await self._is_in_registry(image):
             known = latest.id if latest and latest.result and latest.result.succeeded else None
             return Found(image=image, build_id=known, cached=True, succeeded=True)
         if running and latest:
             return Found(image=image, build_id=latest.id, cached=False)
+        await self._check_platforms(wanted)
         instead_of = latest.id if latest else None
         if not parts:
             return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
         children = [await self._child(part, submitted, caller) for part in parts]
         submitted = replace(submitted, children=tuple(_as_child(child) for child in children))
         return _found(image, [*children, await self._register(submitted, instead_of)])
+
+    async def _check_platforms(self, wanted: Wanted) -> None:
+        """See that somebody can build *wanted* for each of its platforms, as far as we know."""
+        for platform in wanted.platforms if has_steps(wanted) else ():
+            if lacking := await self._machines.lacking(platform):
+                message = (
+                    f"no builder of this server can run steps for {platform}; what it lacks: {'; or '.join(lacking)}"
+                )
+                raise PlatformUnsupported(message)
 
     async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
         """See that the image of one platform is there, or is built; it stands beside its *parent*."""

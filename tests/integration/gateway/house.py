@@ -40,6 +40,7 @@ from tests.unit.gateway.conftest import (
     FreePulls,
     KnownEnds,
     KnownInspections,
+    KnownMachines,
     KnownSolver,
     MemoryBlobs,
     MemoryFeeds,
@@ -121,7 +122,9 @@ class House:
             places=Places(build="registry.example.com/team/builds"),
             token_ttl=timedelta(hours=1),
         )
-        starting = Starting(plan.places, self.registry, self.builds, CountedBuilds(), KnownSolver(), MemoryLeases())
+        starting = Starting(
+            plan.places, self.registry, self.builds, CountedBuilds(), KnownSolver(), MemoryLeases(), KnownMachines()
+        )
         provisioning = Provisioning(
             plan,
             self.grants,

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.__main__ import START_LEASE
 from gateway.adapters.limits import RedisBuckets
+from gateway.adapters.machines import CachedMachines
 from gateway.domain.direct import Direct
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.wanted import Places, read
@@ -17,6 +18,7 @@ from swell.errors import TooManyRequests
 from swell.oci.platform import Platform
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
+from swell.store.machines import Machines
 from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry
 from tests.unit.gateway.test_direct import request
 from tests.unit.gateway.test_provision import RECIPE, recipe
@@ -38,7 +40,8 @@ class Gateway:
     def __init__(self, redis: Redis, solver: KnownSolver) -> None:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
         leases = Leases(redis, START_LEASE)
-        self._starting = Starting(PLACES, MemoryRegistry(), RedisBuilds(redis), limits, solver, leases)
+        machines = CachedMachines(Machines(redis))
+        self._starting = Starting(PLACES, MemoryRegistry(), RedisBuilds(redis), limits, solver, leases, machines)
 
     async def start(self, wanted: ContainerRequest) -> Found:
         return await self._starting.start(read(wanted, PLACES), [], SOMEBODY)

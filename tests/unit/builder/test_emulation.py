@@ -7,7 +7,9 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.emulation import Emulators
-from builder.domain.emulation import emulator_of, runs_steps
+from builder.domain.emulation import emulator_of, left_out_of
+from swell.oci.platform import ARCHITECTURES
+from swell.steps import runs_steps
 
 REGISTERED = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\n"
 
@@ -93,3 +95,31 @@ def test_what_is_missing_is_named(emulators: Emulators) -> None:
     """`exec format error` tells nobody what to install."""
     assert "qemu-aarch64-static" in emulators.lacking("linux/arm64")
     assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).lacking("linux/arm64")
+
+
+def test_what_a_machine_lacks_is_told_for_each_architecture(emulators: Emulators) -> None:
+    """Its own lacks nothing; an emulator that is installed meanwhile counts at once."""
+    lacks = emulators.lacks()
+    assert set(lacks) == {"arm64", "arm"}
+    assert "qemu-arm-static" in lacks["arm"]
+
+    (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
+
+    assert set(emulators.lacks()) == {"arm"}
+
+
+def test_the_operator_decides_what_a_machine_is_there_for(emulators: Emulators) -> None:
+    """Emulation is slow, and may not be worth it; who is refused is told where that was decided."""
+    (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
+    narrowed = structs.replace(emulators, only=("linux/amd64",))
+
+    assert narrowed.registration("linux/arm64") is None
+    assert narrowed.registration("linux/amd64") == ""
+    assert narrowed.lacks()["arm64"] == "linux/arm64 in SWELL_BUILD_PLATFORMS"
+
+
+def test_of_a_cluster_only_what_the_operator_says_is_known() -> None:
+    """Its machines run what is theirs; unless told, none is ruled out."""
+    assert left_out_of(()) == {}
+    assert set(left_out_of(("linux/amd64", "linux/arm64"))) == {"arm"}
+    assert set(left_out_of(("linux/arm",))) == set(ARCHITECTURES) - {"arm"}

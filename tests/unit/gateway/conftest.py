@@ -153,6 +153,19 @@ class KnownSolver:
         return self.LOCK
 
 
+class KnownMachines:
+    """What is *missing* to run steps, by architecture; nothing, unless a test says so. *asked* is for what."""
+
+    def __init__(self) -> None:
+        self.missing: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    async def lacking(self, platform: Platform) -> tuple[str, ...]:
+        self.asked.append(str(platform))
+        found = self.missing.get(platform.architecture)
+        return (found,) if found else ()
+
+
 class KnownInspections:
     """Images that were looked at beforehand, by their names."""
 
@@ -295,10 +308,20 @@ def plan() -> Plan:
 
 
 @pytest.fixture
+def machines() -> KnownMachines:
+    return KnownMachines()
+
+
+@pytest.fixture
 def starting(
-    plan: Plan, registry: MemoryRegistry, builds: MemoryBuilds, limits: CountedBuilds, solver: KnownSolver
+    plan: Plan,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    limits: CountedBuilds,
+    solver: KnownSolver,
+    machines: KnownMachines,
 ) -> Starting:
-    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), now=lambda: NOON)
+    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), machines, now=lambda: NOON)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
     KnownInspections,
+    KnownMachines,
     KnownSolver,
     MemoryBlobs,
     MemoryGrants,
@@ -130,7 +131,7 @@ def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
         token_ttl=timedelta(hours=36),
     )
     builds = MemoryBuilds()
-    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases())
+    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), KnownMachines())
     releasing = Releasing(builds, MemoryQueue(), at_once=8)
     neighbours = builds, MemoryBlobs(), Preparing(inspections), starting, releasing
     return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants

@@ -5,7 +5,7 @@ from datetime import timedelta
 from gateway.domain.identity import Caller, Identity
 from gateway.provision import Provisioning
 from gateway.release import Releasing
-from swell.store.builds import MemoryBuilds
+from swell.store.memory import MemoryBuilds
 from tests.unit.gateway.conftest import SOMEBODY, MemoryQueue, ended
 from tests.unit.gateway.test_provision import RECIPE, recipe
 

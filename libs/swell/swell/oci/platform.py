@@ -11,8 +11,10 @@ from msgspec import Struct
 
 from swell.errors import BadRequest
 
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
-_SUPPORTED = ("amd64", "arm64", "arm")
+ARCHITECTURES = ("amd64", "arm64", "arm")
+"""Those that images are made for here."""
+
+_SPELLINGS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -43,7 +45,7 @@ class Platform(Struct, frozen=True):
 
 def canonical_architecture(name: str) -> str:
     """`amd64` for `x86_64`, `arm64` for `aarch64`; others as they are."""
-    return _ARCHITECTURES.get(name, name)
+    return _SPELLINGS.get(name, name)
 
 
 def _canonical_variant(architecture: str, variant: str | None) -> str | None:
@@ -69,6 +71,6 @@ def parse_platform(text: str) -> Platform:
     if len(parts) > 3 or not all(_WORD.fullmatch(part) for part in parts):
         raise BadRequest(f"'{text[:80]}' is no platform: expected [os/]architecture[/variant], as in linux/amd64")
     platform = Platform.of(*parts)
-    if platform.architecture not in _SUPPORTED:
-        raise BadRequest(f"Architecture '{parts[1][:80]}' is not supported: choose one of {', '.join(_SUPPORTED)}")
+    if platform.architecture not in ARCHITECTURES:
+        raise BadRequest(f"Architecture '{parts[1][:80]}' is not supported: choose one of {', '.join(ARCHITECTURES)}")
     return platform

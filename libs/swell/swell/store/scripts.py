@@ -1,4 +1,5 @@
-"""What Redis does with builds in one step, whoever else does something to the same build at the time.
+"""What Redis does in one step: with builds, whoever else does something to the same build at the time, and by its own
+clock.
 
 A build waits in the line of its client, `swell:queue:waiting:<client>`, until one of the client's places among those
 under way, `swell:queue:running:<client>`, is free. Then it is `ready`: its job is in the message queue, or about to be,
@@ -163,4 +164,16 @@ if rank then return rank + 1 end
 local client = redis.call('HGET', 'swell:queue:client-of', ARGV[1])
 rank = client and redis.call('ZRANK', 'swell:queue:waiting:' .. client, ARGV[1])
 return rank and redis.call('ZCARD', 'swell:queue:ready') + rank + 1 or 0
+"""
+
+# A sorted set, each member with the moment until which it is believed.
+TELL_MACHINE = """
+local now = redis.call('TIME')[1]
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('EXPIRE', KEYS[1], math.ceil(ARGV[2]))
+"""
+
+TOLD_MACHINES = """
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. redis.call('TIME')[1], '+inf', 'LIMIT', 0, 100)
 """

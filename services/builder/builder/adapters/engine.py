@@ -25,7 +25,6 @@ from builder.adapters.sif import Sifs
 from builder.adapters.workspace import can_limit, clean, disk_trouble, group_prefix, leave, only_one
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
-from builder.domain.emulation import runs_steps
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries
 from builder.settings import EngineSettings, Isolation
@@ -33,6 +32,7 @@ from swell.disk import in_thread
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.steps import runs_steps
 from swell.store.records import Reason
 
 
@@ -44,7 +44,7 @@ class BuildahEngine:
         self._sifs = sifs
         self._bases = bases
         self._limited = limited
-        self._emulators = Emulators()
+        self._emulators = Emulators(only=settings.build_platforms)
         self._has_networks = not _missing_for_networks()
         if not self._has_networks:  # which chroot isolation can do without
             log.warning("builds are on this machine's network", missing=_missing_for_networks())

@@ -1,12 +1,12 @@
 """Platforms that a machine can run: its own, and those that the kernel hands to an emulator."""
 
-import re
+from swell.oci.platform import ARCHITECTURES
+
+PLATFORMS = {architecture: f"linux/{architecture}" for architecture in ARCHITECTURES}
+"""Those that images are made for here, by architecture."""
 
 _NATIVE = {"x86_64": {"amd64", "386"}, "aarch64": {"arm64"}, "ppc64le": {"ppc64le"}, "s390x": {"s390x"}}
 _EMULATORS = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}
-
-_FROM = re.compile(r"^[ \t]*FROM[ \t]+(--platform=)?", re.IGNORECASE)
-_RUN = re.compile(r"^[ \t]*RUN[ \t]", re.IGNORECASE)
 
 
 def emulator_of(platform: str, machine: str) -> str | None:
@@ -17,12 +17,16 @@ def emulator_of(platform: str, machine: str) -> str | None:
     return f"qemu-{_EMULATORS.get(architecture, architecture)}"
 
 
-def runs_steps(containerfile: str) -> bool:
-    """Whether a stage of the target's platform has steps: a stage whose FROM names another may cross-compile."""
-    elsewhere = False
-    for line in containerfile.splitlines():
-        if begins := _FROM.match(line):
-            elsewhere = begins[1] is not None
-        elif _RUN.match(line) and not elsewhere:
-            return True
-    return False
+def is_left_out(platform: str, only: tuple[str, ...]) -> bool:
+    """Whether the operator names platforms, and none of the architecture of *platform*."""
+    return bool(only) and platform.split("/")[1] not in {each.split("/")[1] for each in only}
+
+
+def left_out(platform: str) -> str:
+    """In words, what lacks then."""
+    return f"{platform} in SWELL_BUILD_PLATFORMS"
+
+
+def left_out_of(only: tuple[str, ...]) -> dict[str, str]:
+    """The same for each architecture that is left out."""
+    return {name: left_out(each) for name, each in PLATFORMS.items() if is_left_out(each, only)}

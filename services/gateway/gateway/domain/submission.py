@@ -11,6 +11,7 @@ from gateway.domain.wanted import Wanted
 from swell.api.containers import ContainerLayer, NameStrategy
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
+from swell.steps import runs_steps
 from swell.store.records import Submission
 
 
@@ -54,6 +55,13 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         client=line_of(caller),
         created=created,
     )
+
+
+def has_steps(wanted: Wanted) -> bool:
+    """Whether building *wanted* runs anything on a machine of its platform: files can be put together anywhere."""
+    if wanted.direct or not wanted.containerfile:
+        return False
+    return runs_steps(translate(wanted.containerfile).containerfile if wanted.sif else wanted.containerfile)
 
 
 def image_of(made: Submission) -> Reference:

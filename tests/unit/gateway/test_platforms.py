@@ -1,0 +1,127 @@
+"""Platforms that no builder runs are refused before anything waits in vain."""
+
+import pytest
+
+from gateway.provision import Provisioning
+from swell.api.containers import ContainerConfig, ContainerRequest
+from swell.api.packages import Packages, PackageType
+from swell.errors import PlatformUnsupported
+from swell.store.memory import MemoryBuilds
+from tests.unit.gateway.conftest import (
+    SOMEBODY,
+    CountedBuilds,
+    KnownMachines,
+    MemoryGrants,
+    MemoryQueue,
+    MemoryRegistry,
+    ended,
+)
+from tests.unit.gateway.test_shapes import BOTH, DEFINITION, MINE, encoded
+
+LACKING = "qemu-aarch64-static (Debian's qemu-user-static)"
+STEPS = encoded("FROM debian:12\nRUN true\n")
+FILES = encoded("FROM debian:12\nCOPY a /\n")
+ENTERED = encoded('FROM debian:12\nENTRYPOINT ["a"]\n')
+CONFIG = ContainerConfig(env=("A=1",))
+SAMTOOLS = Packages(type=PackageType.CONDA, entries=("samtools=1.17",))
+
+
+@pytest.fixture
+def machines() -> KnownMachines:
+    """None for arm64."""
+    machines = KnownMachines()
+    machines.missing["arm64"] = LACKING
+    return machines
+
+
+def asked(platform: str = "linux/arm64", **fields: object) -> ContainerRequest:
+    return ContainerRequest(container_platform=platform, **fields)  # type: ignore[arg-type]
+
+
+def kept(*, dry_run: bool = False) -> ContainerRequest:
+    """A request whose answer tells where the image is kept."""
+    return asked(container_file=STEPS, freeze=True, build_repository=MINE, dry_run=dry_run)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        asked(container_file=STEPS),
+        asked("arm64", container_file=STEPS, dry_run=True),
+        asked(BOTH, container_file=STEPS),
+        asked(BOTH, container_file=STEPS, dry_run=True),
+        asked(packages=SAMTOOLS),
+        asked(packages=SAMTOOLS, build_template="conda/pixi:v1"),
+        asked(container_file=encoded(DEFINITION), format="sif", freeze=True, build_repository=MINE),
+    ],
+    ids=["file", "dry", "both", "both-dry", "packages", "template", "definition"],
+)
+async def test_steps_that_nobody_runs_are_refused_at_once(
+    provisioning: Provisioning,
+    builds: MemoryBuilds,
+    queue: MemoryQueue,
+    grants: MemoryGrants,
+    limits: CountedBuilds,
+    request_of: ContainerRequest,
+) -> None:
+    """What lacks is named; nothing waits, nothing counts, and of several platforms none is built."""
+    with pytest.raises(PlatformUnsupported) as caught:
+        await provisioning.submit(request_of, SOMEBODY)
+
+    assert "linux/arm64" in str(caught.value) and LACKING in str(caught.value)
+    assert caught.value.status == 501
+    assert (queue.jobs, queue.indexes, grants.kept, limits.taken) == ([], [], {}, 0)
+    assert await builds.waiting() == []
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        asked("linux/amd64", container_file=STEPS),
+        asked(container_file=FILES),
+        asked(BOTH, container_file=FILES),
+        asked(packages=SAMTOOLS, build_template="conda/direct:v1"),
+        asked(BOTH, packages=SAMTOOLS, build_template="conda/direct:v1"),
+        asked(container_file=ENTERED, container_config=CONFIG, freeze=True, build_repository=MINE),
+    ],
+    ids=["native", "files", "files-both", "direct", "direct-both", "frozen"],
+)
+async def test_what_runs_nothing_is_built_for_any_platform(
+    provisioning: Provisioning, queue: MemoryQueue, request_of: ContainerRequest
+) -> None:
+    """Files can be put together by any machine, and Conda packages are only unpacked."""
+    await provisioning.submit(request_of, SOMEBODY)
+
+    assert queue.jobs
+
+
+async def test_an_image_that_is_there_needs_nobody_to_build_it(
+    provisioning: Provisioning, registry: MemoryRegistry, machines: KnownMachines, queue: MemoryQueue
+) -> None:
+    """The builder that made it may be gone."""
+    lacking, machines.missing = machines.missing, {}
+    dry = await provisioning.submit(kept(dry_run=True), SOMEBODY)
+    machines.missing = lacking
+    registry.push(dry.container_image or "")
+
+    answer = await provisioning.submit(kept(), SOMEBODY)
+    told = await provisioning.submit(kept(dry_run=True), SOMEBODY)
+
+    assert answer.succeeded and told.cached
+    assert queue.jobs == []
+
+
+async def test_a_build_that_is_under_way_is_shared(
+    provisioning: Provisioning, machines: KnownMachines, queue: MemoryQueue, builds: MemoryBuilds
+) -> None:
+    """Somebody may have begun it who does not answer just now; when it has failed, another one is refused."""
+    lacking, machines.missing = machines.missing, {}
+    first = await provisioning.submit(kept(), SOMEBODY)
+    machines.missing = lacking
+
+    assert (await provisioning.submit(kept(), SOMEBODY)).build_id == first.build_id
+    assert (await provisioning.submit(kept(dry_run=True), SOMEBODY)).cached is False
+    await builds.finish(first.build_id or "", ended(succeeded=False))
+    with pytest.raises(PlatformUnsupported):
+        await provisioning.submit(kept(), SOMEBODY)
+    assert len(queue.jobs) == 1
