@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from builder.adapters.buildah import is_about_platform
 from builder.adapters.emulation import Emulators
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
@@ -54,6 +55,27 @@ async def test_files_alone_need_no_emulator(engine: BuildahEngine, registry: Reg
     """A frozen image for another platform, or one that was compiled elsewhere."""
     await engine.build(recipe(registry, tmp_path, 'CMD ["/hello"]\n'), Output())
     assert registry.config("arm", "1")["architecture"] == "arm64"
+
+
+@pytest.mark.parametrize("step", ["", "ARG TARGETARCH\nENV FOR=$TARGETARCH\n"])
+@pytest.mark.parametrize("name", ["linux/amd64", "linux/arm/v7"])
+async def test_a_log_says_nothing_of_arguments_that_nobody_gave(
+    engine: BuildahEngine, registry: Registry, tmp_path: Path, name: str, step: str
+) -> None:
+    """Buildah gives some for the platform, and warns when a container file has no use for them."""
+    output = Output()
+    await engine.build(structs.replace(recipe(registry, tmp_path, step), platform=name), output)
+    assert "COMMIT" in output.text
+    assert "not consumed" not in output.text
+
+
+@pytest.mark.parametrize("said", ["TARGETARCH TARGETOS TARGETPLATFORM TARGETVARIANT", "TARGETOS"])
+def test_a_warning_about_the_platform_alone_is_left_out(said: str) -> None:
+    """One that names what a container file knows stays."""
+    warning = "[Warning] one or more build args were not consumed: [{}]"
+    assert is_about_platform(warning.format(said).encode())
+    assert not is_about_platform(warning.format(f"MODE {said}").encode())
+    assert not is_about_platform(f"echo {warning.format(said)}".encode())
 
 
 async def test_steps_run_by_emulation(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> None:

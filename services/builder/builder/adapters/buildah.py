@@ -1,6 +1,7 @@
 """Buildah's command lines, in a room, and its configuration files (buildah 1.28 or later)."""
 
 import json
+import re
 import resource
 from collections.abc import Iterable
 
@@ -18,6 +19,10 @@ _POLICY = {"default": [{"type": "reject"}], "transports": {"docker": {"": [{"typ
 DOCKER_ONLY = "docker only: "
 BLOB_CACHE = "work/.local/share/containers/cache"
 """What registries are known to have: layers by what they are unpacked. Without it, all layers are compressed anew."""
+
+_ABOUT_PLATFORM = re.compile(
+    rb"\[Warning\] one or more build args were not consumed: \[TARGET[A-Z]+(?: TARGET[A-Z]+)*\]"
+)
 
 _POLICY_FLAG = f"--signature-policy={HERE}/policy.json"
 _AUTH_FLAG = f"--authfile={AUTH_FILE}"
@@ -88,6 +93,14 @@ def docker_only(image_id: str) -> list[str]:
 def is_zstd_trouble(said: Iterable[bytes]) -> bool:
     """Whether a push failed because the registry has a layer as zstd, which the docker format cannot name."""
     return any(b"zstd compression is not supported for type" in line for line in said)
+
+
+def is_about_platform(line: bytes) -> bool:
+    """Whether buildah says no more than that nothing makes use of the arguments that `--platform` implies.
+
+    Source: buildah's issue 4485.
+    """
+    return _ABOUT_PLATFORM.fullmatch(line) is not None
 
 
 def export(image_id: str) -> list[str]:

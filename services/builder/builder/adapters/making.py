@@ -89,7 +89,11 @@ class Making(Struct, frozen=True, kw_only=True):
         credentials = self._pull_credentials
         if cache:
             credentials = _with_cache(credentials, self._push_credentials, cache)
-        return await execute(self.room, command, credentials, self.tell)
+        return await execute(self.room, command, credentials, self._tell_of_build)
+
+    async def _tell_of_build(self, line: bytes) -> None:
+        if not buildah.is_about_platform(line):
+            await self.tell(line)
 
     async def _push(self, image_id: Digest) -> None:
         compression, why = choose(self.recipe.compression, await self._docker_only(image_id))
