@@ -1,16 +1,23 @@
 """Builds for machines that the builder's is not."""
 
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from builder.adapters.emulation import Emulators
+from swell_embedded.ports import Ports
+from swell_embedded.probes import grpc_health
+from swell_embedded.program import Program
+from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
 from tests.e2e.client import Fields, Swell, as_data, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
+from tests.e2e.environment import of_this_machine
 from tests.e2e.test_requests import SAMTOOLS
 from tests.e2e.test_shapes import BOTH
-from tests.e2e.upstreams import Upstreams
+from tests.e2e.upstreams import Upstreams, running
 from tests.integration.builder.test_platforms import SAID, arm64_program
 
 ARM64 = "linux/arm64"
@@ -18,12 +25,16 @@ RECIPE = {"containerFile": encoded("FROM debian\nRUN true\n")}
 
 
 @pytest.fixture(scope="module")
-async def narrow(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Swell]:
-    """A client of a server whose builder is there for amd64 alone, who comes when it has told so."""
-    async with (
-        new_stack(tmp_path_factory.mktemp("narrow"), BUILD_PLATFORMS="linux/amd64") as stack,
-        client_of(stack.url) as client,
-    ):
+async def narrow_stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """Its builder is there for amd64 alone."""
+    async with new_stack(tmp_path_factory.mktemp("narrow"), BUILD_PLATFORMS="linux/amd64") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def narrow(narrow_stack: Stack) -> AsyncIterator[Swell]:
+    """A client of it, who comes when the builder has told so."""
+    async with client_of(narrow_stack.url) as client:
 
         async def is_told() -> bool:
             status, answer = await client.post(**RECIPE, containerPlatform=ARM64, dryRun=True)
@@ -67,14 +78,49 @@ async def test_conda_packages_become_layers_for_any_platform(narrow: Swell, temp
     assert (await narrow.post(**wish))[0] == status
 
 
-async def test_steps_run_where_the_builder_has_an_emulator(swell: Swell) -> None:
-    """Nobody has to say which ones it has: the builder looks for itself."""
+@pytest.fixture
+def said_on_arm64() -> Fields:
+    """A build with a step for arm64, where this machine can run it."""
     if "arm64" in (lacks := Emulators().lacks()):
         pytest.skip(f"this machine lacks {lacks['arm64']}")
-    context = as_data(archive({"hello": arm64_program()}))
     containerfile = 'FROM scratch\nCOPY --chmod=755 hello /hello\nRUN ["/hello"]\n'
+    context = as_data(archive({"hello": arm64_program()}))
+    return {"containerFile": encoded(containerfile), "buildContext": context, "containerPlatform": ARM64}
 
-    answer: Fields = await swell.build(containerfile, buildContext=context, containerPlatform=ARM64)
+
+async def test_steps_run_where_the_builder_has_an_emulator(swell: Swell, said_on_arm64: Fields) -> None:
+    """Nobody has to say which ones it has: the builder looks for itself."""
+    answer = await swell.submit(**said_on_arm64)
 
     assert (await swell.ended(answer["buildId"]))["succeeded"], await swell.log(answer["buildId"])
     assert SAID.decode() in await swell.log(answer["buildId"])
+
+
+async def test_of_several_builders_the_one_that_can_builds(
+    narrow: Swell, narrow_stack: Stack, said_on_arm64: Fields, tmp_path: Path
+) -> None:
+    """Whoever is given the job first. Builders come while the server runs, and what was refused is then possible."""
+    assert (await narrow.post(**RECIPE, containerPlatform=ARM64, dryRun=True))[0] == 501
+    port = Ports.free().builder
+    told = {"LISTEN": f"127.0.0.1:{port}", "WORKSPACE": str(tmp_path / "second"), "BUILD_PLATFORMS": ARM64}
+    environment = narrow_stack.env | {f"SWELL_{name}": value for name, value in told.items()}
+    second = Program(
+        name="second",
+        command=(sys.executable, "-m", "builder"),
+        environment=of_this_machine() | environment,
+        ready=grpc_health(port),
+    )
+
+    async def answer() -> Fields | None:
+        status, answer = await narrow.post(**said_on_arm64)
+        return answer if status == 200 else None
+
+    async with running(second, tmp_path):
+        build_id = (await until(answer))["buildId"]
+
+        async def end() -> Fields | None:
+            status = await narrow.build_status(build_id)
+            return status if status["status"] == "COMPLETED" else None
+
+        # It is put back for some seconds each time that the wrong one takes it.
+        assert (await until(end, seconds=300))["succeeded"], await narrow.log(build_id)

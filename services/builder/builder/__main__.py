@@ -1,7 +1,7 @@
 """Opens what the builder needs, and builds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -9,8 +9,8 @@ from functools import partial
 from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
-from builder.adapters.emulation import Emulators
 from builder.adapters.engine import BuildahEngine
+from builder.adapters.fleet import Fleet, lacks
 from builder.adapters.logs import BuildLogs, read_secrets
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush, pusher
@@ -18,14 +18,11 @@ from builder.adapters.sif import Sifs
 from builder.adapters.wishes import BuildWishes
 from builder.assemble import Assembling
 from builder.build import Building, Engine, Engines
-from builder.domain.emulation import left_out_of
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings, Where
-from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import consume, hear
 from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
-from swell.log import log
 from swell.outbound import Policy, open_session
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
@@ -39,7 +36,6 @@ from swell.store.logs import BUCKET as LOGS
 from swell.store.machines import Machines
 
 INDEXES = 200  # at a time; they do nothing but wait for builds
-TELL_EVERY = timedelta(seconds=20)  # much less than what is told is believed
 DRAIN = timedelta(seconds=5)  # for the builds under way when the service is stopped; the others begin again elsewhere
 
 
@@ -72,15 +68,17 @@ async def main(settings: Settings) -> None:
             Assembling(ends, registry, settings.index_patience),
             wishes,
         )
+        fleet = Fleet(Machines(state), partial(lacks, settings))
+        build = partial(fleet.take, building.build)
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(
             answering(address(settings.listen), lambda server: add_SolverServicer_to_server(solver, server))
         )
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=building.give_up)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(telling(Machines(state), partial(lacks, settings)))
+            tasks.create_task(fleet.telling())
             tasks.create_task(take("builder-index", IndexJob, building.build, slots=INDEXES))
-            tasks.create_task(take("builder", BuildJob, building.build, slots=settings.build_concurrency, drain=DRAIN))
+            tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
 
 
 @asynccontextmanager
@@ -98,24 +96,6 @@ async def open_containers(settings: Settings, sifs: Sifs) -> AsyncIterator[Engin
         KubernetesEngine.open(settings, Blobs(layers).link) as engine,
     ):
         yield engine
-
-
-def lacks(settings: Settings) -> dict[str, str]:
-    """What the machines that build for us lack to run steps, by architecture; of a cluster we know what we are told."""
-    if settings.build_where is Where.KUBERNETES:
-        return left_out_of(settings.build_platforms)
-    return Emulators(only=settings.build_platforms).lacks()
-
-
-async def telling(machines: Machines, lacking: Callable[[], Mapping[str, str]]) -> None:
-    """Tell what our machines lack, now and then, for ever: emulators come and go."""
-    task = asyncio.current_task()
-    while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
-        try:
-            await machines.tell(lacking())
-        except Unavailable as error:
-            log.warning("cannot tell which platforms we run", error=str(error))
-        await asyncio.sleep(TELL_EVERY.total_seconds())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""Builders that differ, and whose a build is, as they tell each other in a real Redis."""
+
+import asyncio
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from builder.adapters.fleet import Fleet
+from swell.api.package_layers import PackageLayers
+from swell.errors import Unavailable
+from swell.jobs.messages import BuildJob
+from swell.store.machines import Machines
+from tests.e2e.client import until
+
+LACKING = {"arm64": "qemu-aarch64-static"}
+STEPS = "FROM alpine\nRUN true\n"
+
+
+class Builder:
+    """A builder of the fleet; *done* is what it was given to do."""
+
+    def __init__(self, redis: Redis, lacking: dict[str, str]) -> None:
+        self.fleet = Fleet(Machines(redis), lambda: lacking)
+        self.done: list[str] = []
+        self.take = partial(self.fleet.take, self._handle)
+
+    async def _handle(self, job: BuildJob, _delivery: int) -> None:
+        self.done.append(job.id)
+
+
+def job(platform: str = "linux/arm64", containerfile: str = STEPS, packages: PackageLayers | None = None) -> BuildJob:
+    return BuildJob(
+        id="bd-1_1", target_image="r.io/a:1", containerfile=containerfile, platform=platform, packages=packages
+    )
+
+
+async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> None:
+    """The job goes back into the queue until one of those takes it."""
+    native, foreign = Builder(redis, LACKING), Builder(redis, {"amd64": "qemu-x86_64-static"})
+    telling = [asyncio.create_task(each.fleet.telling()) for each in (native, foreign)]
+
+    async def all_are_told() -> bool:
+        return len(await Machines(redis).told()) == 2
+
+    await until(all_are_told)
+    for task in telling:
+        task.cancel()
+    await asyncio.wait(telling, timeout=5)
+
+    with pytest.raises(Unavailable, match="linux/arm64"):
+        await native.take(job(), 1)
+    await foreign.take(job(), 2)
+
+    assert (native.done, foreign.done) == ([], ["bd-1_1"])
+    assert all(task.cancelled() for task in telling)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        job("linux/amd64"),
+        job(containerfile="FROM alpine\nCOPY a /\n"),
+        job(packages=PackageLayers(base_image="alpine", lock="")),
+    ],
+    ids=["native", "files", "packages"],
+)
+async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob) -> None:
+    await Machines(redis).tell({})
+    builder = Builder(redis, LACKING)
+
+    await builder.take(work, 1)
+
+    assert builder.done == [work.id]
+
+
+async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) -> None:
+    """It fails there, and says why: going round for ever would tell nobody anything."""
+    await Machines(redis).tell(LACKING)
+    builder = Builder(redis, LACKING)
+
+    await builder.take(job(), 1)
+
+    assert builder.done == ["bd-1_1"]
