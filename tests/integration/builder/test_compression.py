@@ -45,11 +45,13 @@ async def test_gzip_in_the_docker_format_is_the_default(engine: BuildahEngine, b
 async def test_zstd_is_for_what_the_build_makes(
     open_engine: OpenEngine, base: str, registry: Registry, tmp_path: Path, force: bool, bases: str
 ) -> None:
-    """Layers of the base image stay as the registry has them, unless it is forced."""
+    """Layers of the base image stay as the registry has them, unless it is forced; also when another build has
+    fetched them."""
     async with open_engine(tmp_path) as engine:
-        wanted = BuildCompression(mode=ZSTD, force=force)
-        await build(engine, base, f"FROM {base}\nRUN echo {force} > /file\n", wanted)
-    assert layers(registry) == [bases, OCI_ZSTD]
+        for number in range(2):
+            wanted = BuildCompression(mode=ZSTD, force=force)
+            await build(engine, base, f"FROM {base}\nRUN echo {force} {number} > /file\n", wanted)
+            assert layers(registry) == [bases, OCI_ZSTD]
 
 
 @pytest.mark.parametrize("puller", ["skopeo", "podman"])

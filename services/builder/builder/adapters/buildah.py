@@ -17,8 +17,9 @@ _FILES_AT_ONCE = 65536
 _POLICY = {"default": [{"type": "reject"}], "transports": {"docker": {"": [{"type": "insecureAcceptAnything"}]}}}
 
 DOCKER_ONLY = "docker only: "
-BLOB_CACHE = "work/.local/share/containers/cache"
-"""What registries are known to have: layers by what they are unpacked. Without it, all layers are compressed anew."""
+BLOB_CACHE = "containers/cache/blob-info-cache-v1.boltdb"
+"""What registries are known to have, below `XDG_DATA_HOME`: layers by what they are unpacked, which has been verified.
+Without it, all layers are compressed anew."""
 
 _ABOUT_PLATFORM = re.compile(
     rb"\[Warning\] one or more build args were not consumed: \[TARGET[A-Z]+(?: TARGET[A-Z]+)*\]"

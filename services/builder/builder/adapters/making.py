@@ -1,7 +1,8 @@
 """What buildah does for one recipe in its room: fetch base images, build, push."""
 
-import shutil
+import fcntl
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -45,6 +46,7 @@ class Making(Struct, frozen=True, kw_only=True):
         await in_thread(self._prepare)
         for image in base_images(self.recipe.containerfile):
             await bases.fetch(self.room.bases, (image, self.recipe.platform), partial(self._pull, image))
+        await in_thread(self._learn_blobs)
         await self._build()
         self.tell.lines.clear()
         if self.recipe.sif:
@@ -71,6 +73,13 @@ class Making(Struct, frozen=True, kw_only=True):
         # Whatever goes wrong here goes wrong again in the build, which says so in the log.
         command = buildah.pull(image, self.recipe.platform)
         return await execute(self.room, command, self._pull_credentials, say_nothing, bases_mode="rw") == 0
+
+    def _learn_blobs(self) -> None:
+        """Copy what pulls have found out, which no step has ever been near; what the build finds out is its own."""
+        known, ours = self.room.bases / buildah.BLOB_CACHE, self.room.path / buildah.BLOB_CACHE
+        with disk_trouble(), suppress(FileNotFoundError), known.open("rb") as source:
+            fcntl.flock(source, fcntl.LOCK_SH)  # as buildah does; another build's pull may write just now
+            add(ours, source, owner=self.room.user_id)
 
     async def _build(self) -> None:
         cache = self.recipe.cache_repository
@@ -131,7 +140,7 @@ class Making(Struct, frozen=True, kw_only=True):
         return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
 
     async def _forget_blobs(self) -> None:
-        await in_thread(shutil.rmtree, self.room.path / buildah.BLOB_CACHE, ignore_errors=True)
+        await in_thread((self.room.path / buildah.BLOB_CACHE).unlink, missing_ok=True)
 
     @property
     def _pull_credentials(self) -> bytes:

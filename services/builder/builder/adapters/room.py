@@ -67,9 +67,9 @@ AUTH_FILE = "/proc/self/fd/3"
 class Room(Struct, frozen=True, kw_only=True):
     """One build's directory, `path`.
 
-    Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
-    they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own,
-    `emulator` what they register with binfmt_misc.
+    Commands may write below `work` alone, and what buildah remembers of registries. `bases` is the store of base images
+    that builds share, `user_id` the user they are to the machine, `groups` the control groups they enter, `network` the
+    namespace of a network of their own, `emulator` what they register with binfmt_misc.
     """
 
     path: Path
@@ -86,12 +86,16 @@ class Room(Struct, frozen=True, kw_only=True):
         return self.path / "work"
 
     def environment(self, *, bases_mode: str = "ro") -> dict[str, str]:
-        """The environment that a command in the room begins with; nothing of ours but the way out."""
+        """The environment that a command in the room begins with; nothing of ours but the way out.
+
+        A command that writes to `bases` keeps its data there too, for all builds.
+        """
         return {
             "PATH": f"{HERE}/bin:{os.environ.get('PATH', os.defpath)}",
             "HOME": f"{HERE}/work",
             "TMPDIR": f"{HERE}/work",
             "XDG_RUNTIME_DIR": f"{HERE}/work",
+            "XDG_DATA_HOME": f"{HERE}/bases" if bases_mode == "rw" else HERE,
             "WORKSPACE": str(self.workspace.resolve()),
             "BASES": str(self.bases.resolve()),
             "BASES_MODE": bases_mode,
@@ -110,9 +114,10 @@ class Room(Struct, frozen=True, kw_only=True):
         # Buildah's chroot isolation begins with next to no environment, and looks for its user's home and such places.
         passwd = f"root:x:0:0::{HERE}/work:/bin/sh\nbuilds:x:{self.user_id}:{self.user_id}::{HERE}/work:/bin/sh\n"
         (self.path / "passwd").write_text(passwd)
-        theirs = ("work", "work/context", *(f"{name}-{self.user_id}" for name in ("podman-run", "containers-user")))
+        users = (f"{name}-{self.user_id}" for name in ("podman-run", "containers-user"))
+        theirs = ("work", "work/context", "containers/cache", *users)
         for name in ("bases", "no-aliases", "bin", *theirs):
-            (self.path / name).mkdir()
+            (self.path / name).mkdir(parents=True)
         os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
         (self.path / "tun").chmod(0o666)
         (self.path / "subids").write_text(f"root:{self.user_id}:{USER_IDS}\n")
