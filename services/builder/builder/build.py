@@ -54,7 +54,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
 class Engine(Protocol):
     """Makes and pushes images, within the limits of time, memory and disk that its settings tell.
 
-    However a build ends, nothing of it is left: no process, be it one that tried to escape, no file, no credentials.
+    However a build ends, nothing of it is left: no process goes on, be it one that tried to escape; no file and no
+    credentials are there any more soon after, for which nobody has to wait.
     """
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:

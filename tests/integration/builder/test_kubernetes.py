@@ -191,7 +191,7 @@ async def test_a_cancelled_build_takes_its_job_along(subject: Kubernetes, tmp_pa
         with pytest.raises(asyncio.CancelledError):
             await building
         assert subject.cluster.jobs == {}
-        assert_nothing_left(subject, tmp_path, recipe.build_id, asleep)
+        await assert_nothing_left(subject, tmp_path, recipe.build_id, asleep)
 
 
 async def test_a_cluster_that_is_away_is_no_place_to_start(subject: Kubernetes, tmp_path: Path) -> None:

@@ -1,20 +1,29 @@
 """What a build reaches: the world, the registries that the operator allows, and nothing else of this machine."""
 
+import asyncio
 import http.server
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from builder.adapters.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from builder.settings import Isolation
 from swell.errors import Unavailable
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
+from .contract import asleep, sleepers, until
+from .test_buildah import Buildah
 from .test_engine import failure_of, recipe
+
+__all__ = ["asleep"]
 
 
 class Backend:
@@ -157,3 +166,55 @@ async def test_a_network_that_is_none_stops_the_builder(open_engine: OpenEngine,
     with pytest.raises(Unavailable, match="10.0.0.1/8"):
         async with open_engine(tmp_path, denied_networks=("10.0.0.1/8",)):
             pytest.fail("it has started")
+
+
+async def test_one_network_waits_for_the_next_build_and_goes_with_the_builder(
+    open_engine: OpenEngine, base: str, tmp_path: Path
+) -> None:
+    """Those of builds that have ended are closed; nothing waits for nobody."""
+    async with open_engine(tmp_path) as engine:
+        for _ in range(2):
+            await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
+        await until(lambda: len(ways_out(tmp_path)) == len(list((tmp_path / "networks").iterdir())) == 1, "one network")
+    assert ways_out(tmp_path) == []
+    assert list((tmp_path / "networks").iterdir()) == []
+
+
+async def test_a_network_that_has_died_is_not_given_to_a_build(
+    open_engine: OpenEngine, base: str, tmp_path: Path
+) -> None:
+    """It waits for long, perhaps, and the kernel ends processes where memory is short."""
+    async with open_engine(tmp_path) as engine:
+        await until(lambda: len(ways_out(tmp_path)) == 1, "a network that waits")
+        (slirp,) = ways_out(tmp_path)
+        os.kill(slirp, signal.SIGKILL)
+        await until(lambda: slirp not in ways_out(tmp_path), "its end")
+        await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
+
+
+async def test_networks_end_with_a_killed_builder(
+    registry: Registry, open_engine: OpenEngine, base: str, tmp_path: Path, asleep: int
+) -> None:
+    """The kernel ends the way out as it ends the build; the next life removes what is left of both."""
+    subject = Buildah(registry, open_engine, base, Isolation.OCI)
+    service = await asyncio.create_subprocess_exec(*subject.builder(tmp_path, subject.endless(asleep)))
+    try:
+        await until(lambda: sleepers(asleep) and ways_out(tmp_path), "a build and its network")
+    finally:
+        service.kill()
+        await service.wait()
+    await until(lambda: ways_out(tmp_path) == [], "their end")
+    async with subject.open(tmp_path):
+        pass
+    assert list((tmp_path / "networks").iterdir()) == []
+
+
+def ways_out(workspace: Path) -> list[int]:
+    """The slirp4netns processes of networks in *workspace*."""
+    folder = str(workspace / "networks").encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"slirp4netns" in (process / "cmdline").read_bytes() and folder in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found

@@ -1,5 +1,6 @@
 """Control groups: what the processes of one build may use together; versions 1 and 2, and both at once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -15,6 +16,11 @@ def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
         return (_limited(_ROOT / name, {"memory.max": memory, "pids.max": pids}),)
     memory_group = _limited(_ROOT / "memory" / name, {"memory.limit_in_bytes": memory})
     return memory_group, _limited(_ROOT / "pids" / name, {"pids.max": pids})
+
+
+def entrances(groups: Iterable[Path]) -> str:
+    """The files, for a shell to go through, by which a process enters *groups*."""
+    return " ".join(str(group / "cgroup.procs") for group in groups)
 
 
 def has_killed(groups: tuple[Path, ...]) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -15,10 +16,12 @@ from msgspec import structs
 
 from builder.adapters import buildah, cgroups
 from builder.adapters.bases import BaseImages
+from builder.adapters.closing import Closing
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
 from builder.adapters.making import Making, execute, say_nothing
-from builder.adapters.network import open_network, resolv_conf
+from builder.adapters.network import open_network, reaching, resolv_conf
+from builder.adapters.networks import Networks
 from builder.adapters.process import Tail
 from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
@@ -39,15 +42,23 @@ from swell.store.records import Reason
 class BuildahEngine:
     """Builds with this machine's buildah, runc and slirp4netns; we are root, builds are not."""
 
-    def __init__(self, settings: EngineSettings, bases: BaseImages, *, limited: bool, sifs: Sifs | None = None) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        bases: BaseImages,
+        networks: Networks | None,
+        closing: Closing,
+        *,
+        limited: bool,
+        sifs: Sifs | None = None,
+    ) -> None:
         self._settings = settings
         self._sifs = sifs
         self._bases = bases
+        self._networks = networks
+        self._closing = closing
         self._limited = limited
         self._emulators = Emulators(only=settings.build_platforms)
-        self._has_networks = not _missing_for_networks()
-        if not self._has_networks:  # which chroot isolation can do without
-            log.warning("builds are on this machine's network", missing=_missing_for_networks())
 
     @classmethod
     @asynccontextmanager
@@ -59,20 +70,22 @@ class BuildahEngine:
             Unavailable: another builder has the workspace, or the machine lacks something.
         """
         workspace = settings.workspace
-        for name in ("builds", "bases"):
+        for name in ("builds", "bases", "networks"):
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with only_one(workspace):
             await in_thread(clean, workspace)
-            engine = cls(settings, BaseImages(settings), limited=can_limit(workspace), sifs=sifs)
-            await engine._prove()
-            yield engine
+            limited = can_limit(workspace)
+            async with _open_networks(settings, limited=limited) as networks, Closing.open() as closing:
+                engine = cls(settings, BaseImages(settings), networks, closing, limited=limited, sifs=sifs)
+                await engine._prove()
+                yield engine
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         emulator = self._emulator(recipe)
         names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
         registries = allowed_registries(self._settings.allowed_hosts, names)
-        async with self._room(recipe.build_id, registries) as room:
+        async with self._closing.later(self._room(recipe.build_id, registries)) as room:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
             entered = structs.replace(room, emulator=emulator)
             making = Making(settings=self._settings, room=entered, recipe=recipe, tell=Tail(tell), sifs=self._sifs)
@@ -108,34 +121,47 @@ class BuildahEngine:
                     room = structs.replace(room, groups=made)
                 with disk_trouble():
                     await in_thread(room.furnish, self._configuration())
-                async with self._network(room, registries) as network:
+                async with self._network(registries) as network:
                     yield structs.replace(room, network=network)
             finally:
                 await in_thread(leave, path, group)
 
     def _configuration(self) -> dict[str, str]:
         files = buildah.configuration(self._settings.insecure_registries)
-        return files | {"resolv.conf": resolv_conf()} if self._has_networks else files
+        return files | {"resolv.conf": resolv_conf()} if self._networks else files
 
     @asynccontextmanager
-    async def _network(self, room: Room, registries: Sequence[Address]) -> AsyncIterator[Path | None]:
-        if not self._has_networks:
+    async def _network(self, registries: Sequence[Address]) -> AsyncIterator[Path | None]:
+        if self._networks is None:
             yield None
             return
-        async with open_network(room, registries, self._settings.denied_networks) as network:
-            yield network
+        async with self._networks.take() as network, reaching(network, registries) as namespace:
+            yield namespace
 
     async def _prove(self) -> None:
         if missing := _missing(self._settings.isolation):
             raise Unavailable(f"builds cannot run here: there is no {' and no '.join(missing)}")
         said = Tail(say_nothing)
         try:
-            async with self._room("trial") as room:
+            async with self._closing.later(self._room("trial")) as room:
                 status = await execute(room, buildah.images(), b"{}", said)
         except (OSError, BuildFailure) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error
         if status:
             raise Unavailable(f"builds cannot run here: {b' '.join(said.lines).decode(errors='replace')}")
+
+
+@asynccontextmanager
+async def _open_networks(settings: EngineSettings, *, limited: bool) -> AsyncIterator[Networks | None]:
+    if missing := _missing_for_networks():  # which chroot isolation can do without
+        log.warning("builds are on this machine's network", missing=missing)
+        yield None
+        return
+    opening = partial(
+        open_network, settings.workspace, settings.first_user_id, settings.denied_networks, limited=limited
+    )
+    async with Networks.open(opening) as networks:
+        yield networks
 
 
 def _missing(isolation: Isolation) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from builder.adapters import cgroups
 from builder.domain.failure import BuildFailure
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest, parse_digest
@@ -101,7 +102,7 @@ class Room(Struct, frozen=True, kw_only=True):
             "BASES_MODE": bases_mode,
             "EMULATOR": self.emulator,
             "REGISTER": _REGISTER,
-            "CGROUPS": " ".join(str(group / "cgroup.procs") for group in self.groups),
+            "CGROUPS": cgroups.entrances(self.groups),
             "_CONTAINERS_USERNS_CONFIGURED": "done",
             "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
             "_CONTAINERS_ROOTLESS_GID": str(self.user_id),
@@ -118,12 +119,8 @@ class Room(Struct, frozen=True, kw_only=True):
         theirs = ("work", "work/context", "containers/cache", *users)
         for name in ("bases", "no-aliases", "bin", *theirs):
             (self.path / name).mkdir(parents=True)
-        os.mknod(self.path / "tun", stat.S_IFCHR, _TUN)
-        (self.path / "tun").chmod(0o666)
-        (self.path / "subids").write_text(f"root:{self.user_id}:{USER_IDS}\n")
-        for name in ("netns", "network.log"):
-            (self.path / name).touch()
-            os.chown(self.path / name, self.user_id, self.user_id)
+        lay_tun(self.path)
+        lay_ids(self.path, self.user_id)
         _write_program(self.path / "bin/slirp4netns", _SLIRP)
         for name, content in files.items():
             (self.path / name).write_text(content)
@@ -149,6 +146,17 @@ class Room(Struct, frozen=True, kw_only=True):
                 return parse_digest(opened.read(_LONGEST_DIGEST))
         except (OSError, UnicodeDecodeError, DigestInvalid) as error:
             raise BuildFailure(Reason.ENGINE, f"The engine left no {name}.") from error
+
+
+def lay_tun(directory: Path) -> None:
+    """Have in *directory* what slirp4netns looks for as `/dev/net/tun`, for every user."""
+    os.mknod(directory / "tun", stat.S_IFCHR, _TUN)
+    (directory / "tun").chmod(0o666)
+
+
+def lay_ids(directory: Path, user_id: int) -> None:
+    """Have in *directory* what newuidmap and newgidmap look for as `/etc/subuid` and `/etc/subgid`."""
+    (directory / "subids").write_text(f"root:{user_id}:{USER_IDS}\n")
 
 
 # Buildah 1.28 lets steps reach the machine's loopback through their gateway, and has no option against it.

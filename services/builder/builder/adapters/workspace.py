@@ -77,7 +77,7 @@ def leave(room: Path, group: str) -> None:
 
 
 def _is_clean(workspace: Path) -> bool:
-    rooms = [_is_removed(room) for room in (workspace / "builds").iterdir()]
+    rooms = [_is_removed(room) for name in ("builds", "networks") for room in (workspace / name).iterdir()]
     return cgroups.remove(group_prefix(workspace) + "*") and all(rooms)
 
 

@@ -1,0 +1,60 @@
+"""Registries on this machine's loopback, in the network of a build: bytes are passed on between the two."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from builder.domain.loopback import Address
+
+_CONNECT_WITHIN = 10.0
+_MOST_CONNECTIONS = 64
+_CHUNK = 256 * 1024
+
+
+@asynccontextmanager
+async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterator[None]:
+    """Take connections inside, and make them to the same address outside; all end with the block."""
+    tasks = set[asyncio.Task[None]]()
+
+    def connected(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(tasks) >= _MOST_CONNECTIONS:
+            writer.close()
+            return
+        task = asyncio.create_task(_forward(address, reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async with AsyncExitStack() as opened:
+        for address, sock in listening.items():
+            server = await asyncio.start_server(partial(connected, address), sock=sock, limit=_CHUNK)
+            await opened.enter_async_context(server)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _forward(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT_WITHIN):
+            there, back = await asyncio.open_connection(address.host, address.port, limit=_CHUNK)
+        try:
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        finally:
+            back.close()
+    except OSError:
+        pass  # whoever asked sees a connection that ends
+    finally:
+        writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK):
+        writer.write(chunk)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

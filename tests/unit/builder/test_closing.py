@@ -1,0 +1,76 @@
+"""What is done with is closed in the background: rooms of builds, and their networks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from builder.adapters.closing import Closing
+
+WITHIN = 10.0
+
+
+class Doors:
+    """Doors that take as long to close as the test wants."""
+
+    def __init__(self) -> None:
+        self.closed: list[str] = []
+        self.may_close = asyncio.Event()
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[str]:
+        try:
+            yield name
+        finally:
+            await self.may_close.wait()
+            self.closed.append(name)
+
+
+async def test_nobody_waits_for_a_door_to_close_but_the_end_does() -> None:
+    """A build's result is told before its files are removed; a service that has stopped has removed them."""
+    doors = Doors()
+    async with Closing.open() as closing:
+        async with closing.later(doors.open("a")) as name:
+            assert name == "a"
+        assert doors.closed == []
+        doors.may_close.set()
+    assert doors.closed == ["a"]
+
+
+async def test_what_fails_in_the_block_is_told_and_what_fails_behind_it_is_not() -> None:
+    """The result of a build does not depend on what is cleaned up after it."""
+
+    @asynccontextmanager
+    async def stuck() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            raise OSError("cannot be removed")
+
+    async with Closing.open() as closing:
+        async with closing.later(stuck()):
+            pass
+        with pytest.raises(ValueError, match="of the block"):
+            async with closing.later(stuck()):
+                raise ValueError("of the block")
+
+
+async def test_who_would_open_more_waits_while_too_much_is_being_closed() -> None:
+    """Files that are being removed are on the disk still."""
+    doors = Doors()
+    async with Closing.open() as closing:
+        for name in "abcd":
+            async with closing.later(doors.open(name)):
+                pass
+
+        async def one_more() -> None:
+            async with closing.later(doors.open("e")):
+                assert doors.closed != []
+
+        waiting = asyncio.create_task(one_more())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        doors.may_close.set()
+        await asyncio.wait_for(waiting, WITHIN)
+    assert sorted(doors.closed) == list("abcde")
