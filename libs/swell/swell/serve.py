@@ -34,8 +34,17 @@ def address(text: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-def run(service: str, kind: type[T], main: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-    """Run *main* with its settings read from the environment; exits 2 when they are wrong, 1 when it cannot go on."""
+def run(
+    service: str,
+    kind: type[T],
+    main: Callable[[T], Coroutine[Any, Any, None]],
+    *,
+    in_loop: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run,
+) -> None:
+    """Run *main* with its settings read from the environment; exits 2 when they are wrong, 1 when it cannot go on.
+
+    uvloop is the faster loop for connections, asyncio's own for starting processes: it does not copy our page tables.
+    """
     try:
         told = settings.read(kind)
     except settings.SettingsInvalid as error:
@@ -43,7 +52,7 @@ def run(service: str, kind: type[T], main: Callable[[T], Coroutine[Any, Any, Non
         sys.exit(2)
     log.configure(service, getattr(told, "log_level", "INFO"))
     try:
-        uvloop.run(_until_stopped(main(told)))
+        in_loop(_until_stopped(main(told)))
     except* SwellError as group:
         log.log.error("service cannot go on", error="; ".join(map(str, group.exceptions)))
         sys.exit(1)

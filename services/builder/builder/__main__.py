@@ -99,4 +99,4 @@ async def open_containers(settings: Settings, sifs: Sifs) -> AsyncIterator[Engin
 
 
 if __name__ == "__main__":
-    run("builder", Settings, main)
+    run("builder", Settings, main, in_loop=asyncio.run)
