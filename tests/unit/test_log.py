@@ -66,6 +66,20 @@ def test_an_exception_stays_in_its_line(lines: Lines) -> None:
     assert "KeyError: 'lost'" in line["exception"]
 
 
+def test_a_full_disk_behind_the_log_stops_nobody(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is answered all the same; and the next line may be written again."""
+
+    def full(_text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lines, "write", full)
+        structlog.get_logger().info("lost")
+    structlog.get_logger().info("there is room again")
+
+    assert [line["event"] for line in lines.read_all()] == ["there is room again"]
+
+
 def test_below_its_level_nothing_is_said(lines: Lines) -> None:
     structlog.get_logger().debug("detail")
     logging.getLogger("some.library").debug("detail")
