@@ -10,7 +10,7 @@ from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.builds import BuildsController, builds
 from gateway.handlers.caller import Callers
-from gateway.handlers.containers import ContainersController, TokensController
+from gateway.handlers.containers import ContainersController, Submissions, TokensController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
 from gateway.handlers.head import HeadAsGet
@@ -48,7 +48,7 @@ def create_app(
 ) -> ASGIApp:
     """*tls* says whether clients reach us by https; *commit* is the revision that we tell."""
     ready = {
-        "provisioning": provisioning,
+        "submissions": Submissions(provisioning, callers),
         "following": following,
         "watching": watching,
         "cancelling": cancelling,

@@ -8,7 +8,6 @@ from litestar.params import FromPath
 
 from gateway.accounts import Accounts
 from gateway.domain.answers import description
-from gateway.domain.identity import Caller
 from gateway.follow import Following
 from gateway.handlers.bodies import read
 from gateway.handlers.caller import Callers
@@ -18,18 +17,28 @@ from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 
 
+class Submissions:
+    """Takes container requests as they come over HTTP. A handler gets this alone: Litestar would fetch two parts in
+    tasks of their own, which is slow."""
+
+    def __init__(self, provisioning: Provisioning, callers: Callers) -> None:
+        self._provisioning = provisioning
+        self._callers = callers
+
+    async def take(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
+        wanted = await read(request, ContainerRequest)
+        caller = await self._callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
+        return await self._provisioning.submit(wanted, caller, legacy=legacy)
+
+
 class ContainersController(Controller):
     path = "/v1alpha2/container"
 
     @post(status_code=200, request_max_body_size=None)  # `read` minds it
     async def submit(
-        self,
-        request: Request[Any, Any, Any],
-        provisioning: NamedDependency[Provisioning],
-        callers: NamedDependency[Callers],
+        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> ContainerAnswer:
-        wanted = await read(request, ContainerRequest)
-        return await provisioning.submit(wanted, await caller_of(request, wanted, callers))
+        return await submissions.take(request)
 
     @get("/{request_id:str}")
     async def record(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerRecord:
@@ -47,13 +56,9 @@ class TokensController(Controller):
 
     @post(status_code=200, request_max_body_size=None)
     async def submit(
-        self,
-        request: Request[Any, Any, Any],
-        provisioning: NamedDependency[Provisioning],
-        callers: NamedDependency[Callers],
+        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> ContainerAnswer:
-        wanted = await read(request, ContainerRequest)
-        return await provisioning.submit(wanted, await caller_of(request, wanted, callers), legacy=True)
+        return await submissions.take(request, legacy=True)
 
     @get("/{token:str}")
     async def describe(self, token: FromPath[str], following: NamedDependency[Following]) -> TokenDescription:
@@ -71,8 +76,3 @@ class TokensController(Controller):
         await accounts.admit(request.headers.get("authorization"))
         await revoking.revoke(token)
         return Response("", media_type="text/plain")
-
-
-async def caller_of(request: Request[Any, Any, Any], wanted: ContainerRequest, callers: Callers) -> Caller:
-    """Who sent *request*, by the key that its body brings."""
-    return await callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
