@@ -14,7 +14,7 @@ from swell.errors import Unavailable
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.program import Program
 
-PATIENCE = 30.0  # seconds until a program must be ready
+PATIENCE = 60.0  # seconds until a program must be ready
 _LOOK = 0.02  # seconds between two looks whether it is ready
 _LOG_BYTES = 10 << 20  # of one log file; one older file is kept beside it
 _LINE_BYTES = 1 << 20

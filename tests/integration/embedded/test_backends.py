@@ -42,7 +42,7 @@ def password_of(stack: Stack) -> str:
 def objects(stack: Stack, secret_key: str | None = None) -> minio.Minio:
     endpoint = stack.env["SWELL_S3_ENDPOINT"].removeprefix("http://")
     keys = stack.env["SWELL_S3_ACCESS_KEY"], secret_key or stack.env["SWELL_S3_SECRET_KEY"]
-    pool = urllib3.PoolManager(retries=False, timeout=10)
+    pool = urllib3.PoolManager(retries=False, timeout=30)
     return minio.Minio(endpoint, *keys, secure=False, region="us-east-1", http_client=pool)
 
 

@@ -293,8 +293,8 @@ async def running(*command: str, log: Path, environment: dict[str, str] | None =
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait at most 20 s until what is asked for holds."""
-    async with asyncio.timeout(20):
+    """Wait at most a minute until what is asked for holds."""
+    async with asyncio.timeout(60):
         while True:
             if await holds():
                 return
@@ -302,8 +302,8 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def accepting(url: str, status: int) -> None:
-    """Wait at most 30 s until *url* answers with *status*."""
-    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+    """Wait at most a minute until *url* answers with *status*."""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:
             try:
                 async with session.get(url) as response:
