@@ -82,13 +82,16 @@ async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: U
 async def test_a_gateway_that_stops_lets_its_watchers_go_at_once(fragile: Stack, upstreams: Upstreams) -> None:
     """It does not wait for builds to end, which may take long."""
     async with client_of(fragile.url) as swell:
-        build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 20\n"))["buildId"]
+        told = await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 300\n")
+        build_id = told["buildId"]
         async with watching(swell, build_id) as watcher:
             await watcher.sees("63")
             fragile.kill("gateway", signal.SIGTERM)
-            events = await watcher.end(15)
+            events = await watcher.end()
         await fragile.restart("gateway")
         assert events[-1].name == "message"
+        assert (await swell.build_status(build_id))["status"] == "PENDING"
+        await swell.post(f"/v1alpha1/builds/{build_id}/cancel", requestId=told["requestId"])
         await swell.ended(build_id)
 
 

@@ -99,12 +99,14 @@ class Child:
         await self._end()
 
     async def _end(self) -> None:
-        """Kill what is left of the process group, and write its last lines."""
+        """Kill what is left of the process group, remove what it leaves, and write its last lines."""
         if not self._ended:  # only once: afterwards the number may be someone else's
             self._ended = True
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
+        for path in self._program.leaves:
+            path.unlink(missing_ok=True)
         with suppress(TimeoutError):  # someone outside the group may hold the pipe
             await asyncio.wait_for(self._copying, 1)
 

@@ -49,6 +49,8 @@ class Buildah:
         self._open_engine = open_engine
         self._base = base
         self._isolation = isolation
+        # Buildah's chroot isolation ends a step without waiting for what it still has to hand on of its words.
+        self._moment = "sleep 1" if isolation is Isolation.CHROOT else "true"
 
     def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
         return self._open_engine(workspace, isolation=self._isolation, **settings)
@@ -58,7 +60,7 @@ class Buildah:
         return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
 
     def good(self, said: str, made: str = "made:1") -> Recipe:
-        return self._recipe(f"RUN echo {said} | tee /said; echo\n", made=made)
+        return self._recipe(f"RUN echo {said} | tee /said; {self._moment}; echo\n", made=made)
 
     def has_said(self, said: str, output: Output) -> bool:
         return said.encode() in output
