@@ -143,6 +143,6 @@ async def ends(stack: Stack) -> int:
         async def no_jobs() -> bool:
             return (await nats.stream.stream_info("JOBS")).state.messages == 0
 
-        await until(no_jobs, seconds=60)
+        await until(no_jobs, seconds=120)
         told = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
         return (told.state.subjects or {}).get(BuildDone.subject, 0)

@@ -10,6 +10,7 @@ import aiohttp
 import bcrypt
 import pytest
 
+from gateway.adapters.grants import CachedGrants
 from swell.oci.digest import digest_of
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive, document_of, push, root
@@ -337,7 +338,7 @@ async def test_a_token_that_was_taken_away_opens_nothing_at_any_gateway(
     assert await gateways[0].delete(token, LOGIN) == (200, "")
 
     assert (await gateways[0].read(path))[0] == 404
-    await until(lambda: _is_closed(gateways[1], path), seconds=1)
+    await until(lambda: _is_closed(gateways[1], path), seconds=CachedGrants.FRESH - 1)  # before it would look again
     assert await gateways[0].delete(token, LOGIN) == (404, "")
     assert (await gateways[0].read(token))[0] == 200
 
@@ -376,7 +377,7 @@ async def _states(swell: Swell, request_id: str) -> list[Fields]:
         states.append(await _status(swell, request_id))
         return bool(states[-1]["status"] == "DONE")
 
-    await until(is_done, seconds=60)
+    await until(is_done, seconds=120)
     return states
 
 

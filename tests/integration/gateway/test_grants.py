@@ -106,7 +106,7 @@ async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
 
 async def test_a_grant_that_is_remembered_expires_all_the_same(stored: Asked) -> None:
     grants = CachedGrants(stored)
-    await stored.put(*asked(life=timedelta(seconds=2)))
+    await stored.put(*asked(life=timedelta(seconds=4)))
     async with asyncio.timeout(30):
         assert await grants.get(TOKEN)
         while await grants.get(TOKEN):  # noqa: ASYNC110  it is the clock that is waited for

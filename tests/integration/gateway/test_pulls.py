@@ -29,7 +29,7 @@ GRANT = Grant(
     image="docker.io/library/ubuntu:22.04",
     platform="linux/amd64",
     created=NOW,
-    expires=NOW + timedelta(hours=1),
+    expires=NOW + timedelta(days=1),
 )
 
 

@@ -137,7 +137,7 @@ async def test_work_that_nobody_waits_for_any_more_ends(where: Address, channel:
 
     async with serving(where, work):
         with pytest.raises(Unavailable):
-            await ask(channel, seconds=0.3)
+            await ask(channel, seconds=2)
         async with asyncio.timeout(30):
             await ended.wait()
 
