@@ -1,6 +1,7 @@
 """What holds for every test."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("swell", deadline=None)  # a loaded machine is no failure
+# A loaded machine is no failure.
+settings.register_profile("swell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("swell")

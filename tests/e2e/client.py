@@ -65,13 +65,13 @@ class Swell:
         return (await self.get(f"/v1alpha1/builds/{build_id}/status"))[1]
 
     async def ended(self, build_id: str) -> Fields:
-        """The status of a build when it has ended, at most a minute from now."""
+        """The status of a build when it has ended, at most two minutes from now."""
 
         async def look() -> Fields | None:
             status = await self.build_status(build_id)
             return status if status["status"] == "COMPLETED" else None
 
-        return await until(look, seconds=60)
+        return await until(look, seconds=120)
 
 
 def encoded(text: str) -> str:
@@ -85,13 +85,13 @@ def log_path(build_id: str) -> str:
 
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[Swell]:
-    timeout = aiohttp.ClientTimeout(total=60)
+    timeout = aiohttp.ClientTimeout(total=120)
     connector = aiohttp.TCPConnector(limit=0)  # a hundred at once are meant to be at once
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         yield Swell(url, session)
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 30) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
     """What *look* gives as soon as it gives something; it is asked every 50 ms, at most *seconds* long."""
     try:
         async with asyncio.timeout(seconds):

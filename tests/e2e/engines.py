@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 PULLERS = {
     "skopeo": ("skopeo", "copy", "--src-tls-verify=false", "docker://{image}", "containers-storage:[{store}]{image}"),

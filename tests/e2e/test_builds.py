@@ -8,14 +8,14 @@ from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 
 # Steps are quoted in the log, so what they print is worked out: only a step that has run can have said it.
-SLOW = 'RUN echo "first $((20 + 1))" && sleep 3 && echo "last $((20 + 2))"'
+SLOW = 'RUN echo "first $((20 + 1))" && sleep 6 && echo "last $((20 + 2))"'
 
 
 async def test_a_pull_that_begins_before_the_build_has_ended_waits_for_it(
     swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
     """The name is given out at once, and good at once: no client has to ask when."""
-    answer = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 3\n")
+    answer = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 5\n")
     assert (answer["cached"], answer.get("succeeded")) == (False, None)
     assert (await swell.build_status(answer["buildId"]))["status"] == "PENDING"
 

@@ -60,7 +60,7 @@ async def swell(stack: Stack) -> AsyncIterator[Swell]:
 
 @pytest.fixture
 async def operator(stack: Stack) -> AsyncIterator[Operator]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session:
         yield Operator(stack.url, session)
 
 

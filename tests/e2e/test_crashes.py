@@ -27,8 +27,8 @@ from tests.integration.embedded.processes import descendants, gone
 
 @pytest.fixture(scope="module")
 async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack to be hurt; a job whose builder is gone goes to another after two seconds."""
-    async with new_stack(tmp_path_factory.mktemp("fragile"), JOB_LEASE="PT2S") as opened:
+    """A stack to be hurt; a job whose builder is gone goes to another after five seconds."""
+    async with new_stack(tmp_path_factory.mktemp("fragile"), JOB_LEASE="PT5S") as opened:
         yield opened
 
 
@@ -43,7 +43,7 @@ async def test_a_build_outlives_its_builder_and_has_one_end(
 ) -> None:
     """The next builder does it again from the start, and the log says so; nothing of the first attempt goes on."""
     before = await builds_told(fragile)
-    answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "begun $((20 + 1))" && sleep 2\n')
+    answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "begun $((20 + 1))" && sleep 5\n')
     build_id = answer["buildId"]
 
     async def begun() -> bool:

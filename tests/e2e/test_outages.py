@@ -47,7 +47,7 @@ async def ended(swell: Swell, build_id: str) -> Fields:
     return await until(look, seconds=120)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_build_under_way_outlives_an_outage(
     backend: str, fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
@@ -87,7 +87,7 @@ async def test_a_build_under_way_outlives_an_outage(
     assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_builder_that_dies_twenty_times_ends_every_build_once(
     fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
@@ -143,6 +143,6 @@ async def ends(stack: Stack) -> int:
         async def no_jobs() -> bool:
             return (await nats.stream.stream_info("JOBS")).state.messages == 0
 
-        await until(no_jobs, seconds=60)
+        await until(no_jobs, seconds=120)
         told = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
         return (told.state.subjects or {}).get(BuildDone.subject, 0)

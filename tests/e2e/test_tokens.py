@@ -74,7 +74,7 @@ async def test_what_was_kept_for_a_token_goes_when_it_is_taken_away(
         async def is_gone() -> bool:
             return not await state.exists(f"swell:image:{token}")
 
-        await until(is_gone, seconds=5)
+        await until(is_gone)
 
 
 async def test_a_revocation_that_nobody_heard_holds_all_the_same(
@@ -99,7 +99,7 @@ async def test_a_revocation_that_nobody_heard_holds_all_the_same(
             async def is_closed() -> bool:
                 return (await ask(two, "GET", path)).status == 404
 
-            await until(is_closed, seconds=CachedGrants.STALE + 3)
+            await until(is_closed, seconds=CachedGrants.STALE + 20)  # a loaded machine
             assert (await revoking).status == 200
             assert (await ask(one, "GET", path)).status == 404
         finally:
@@ -113,7 +113,7 @@ async def test_a_revocation_that_nobody_heard_holds_all_the_same(
         path = path_of(again)
         assert (await ask(two, "GET", path)).status == 200
         assert (await ask(one, "DELETE", f"/container-token/{again['containerToken']}", None, **LOGIN)).status == 200
-        await until(is_closed, seconds=1)
+        await until(is_closed, seconds=CachedGrants.FRESH - 1)  # before it would look again
 
 
 async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstreams: Upstreams) -> None:
@@ -137,7 +137,7 @@ async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstre
         async def is_open() -> bool:
             return (await ask(swell, "GET", path_of(cold))).status == 200
 
-        await until(is_open, seconds=10)
+        await until(is_open)
 
 
 async def test_pulls_of_what_is_known_do_not_wait_for_a_redis_that_hangs(fragile: Stack, upstreams: Upstreams) -> None:
@@ -156,7 +156,7 @@ async def test_pulls_of_what_is_known_do_not_wait_for_a_redis_that_hangs(fragile
         finally:
             fragile.kill("redis", signal.SIGCONT)
 
-    assert max(taken) < CachedGrants.PATIENCE + 2  # a loaded machine
+    assert max(taken) < CachedGrants.PATIENCE + 4  # a loaded machine; Redis itself would be waited for longer
     assert median(taken) < CachedGrants.PATIENCE
 
 
@@ -203,7 +203,7 @@ async def test_a_replica_that_dies_while_it_pulls_leaves_the_pull_to_the_next(
         assert not done
         proxy.send(signal.SIGKILL)
 
-        assert (await asyncio.wait_for(waiting, 10)).status == 200
+        assert (await asyncio.wait_for(waiting, 60)).status == 200
         lost.cancel()
         await asyncio.wait([lost])
 

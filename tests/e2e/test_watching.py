@@ -15,7 +15,7 @@ from tests.e2e.upstreams import Upstreams
 from tests.e2e.watching import watching
 
 
-def talking(upstreams: Upstreams, lines: int, pause: float = 0.2) -> str:
+def talking(upstreams: Upstreams, lines: int, pause: float) -> str:
     """A container file whose step says numbered lines slowly; what it prints stands nowhere in the file."""
     step = f'for n in $(seq {lines}); do echo "told $((n + 1000))"; sleep {pause}; done'
     return f"FROM {upstreams.image()}\nRUN {step}\n"
@@ -23,7 +23,7 @@ def talking(upstreams: Upstreams, lines: int, pause: float = 0.2) -> str:
 
 async def test_a_build_is_watched_to_its_end_and_no_further(swell: Swell, upstreams: Upstreams) -> None:
     """Lines come while it runs, the last event says how it ended, and who has had that one is told that it was it."""
-    build_id = (await swell.build(talking(upstreams, 5)))["buildId"]
+    build_id = (await swell.build(talking(upstreams, 5, 1)))["buildId"]
     async with watching(swell, build_id) as watcher:
         await watcher.sees("told 1001")
         assert (await swell.build_status(build_id))["status"] == "PENDING"
@@ -50,7 +50,7 @@ async def test_the_reason_of_a_failure_is_in_the_end(swell: Swell, upstreams: Up
 
 @pytest.fixture(scope="module")
 async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with new_stack(tmp_path_factory.mktemp("watched"), JOB_LEASE="PT2S") as opened:
+    async with new_stack(tmp_path_factory.mktemp("watched"), JOB_LEASE="PT5S") as opened:
         yield opened
 
 
@@ -61,7 +61,7 @@ async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: U
     try:
         await other.ready()
         async with client_of(fragile.url) as swell, client_of(url) as elsewhere:
-            build_id = (await swell.build(talking(upstreams, 20)))["buildId"]
+            build_id = (await swell.build(talking(upstreams, 20, 0.4)))["buildId"]
             async with watching(swell, build_id) as first:
                 await first.sees("told 1003")
                 fragile.kill("gateway")
@@ -82,20 +82,23 @@ async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: U
 async def test_a_gateway_that_stops_lets_its_watchers_go_at_once(fragile: Stack, upstreams: Upstreams) -> None:
     """It does not wait for builds to end, which may take long."""
     async with client_of(fragile.url) as swell:
-        build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 20\n"))["buildId"]
+        told = await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 300\n")
+        build_id = told["buildId"]
         async with watching(swell, build_id) as watcher:
             await watcher.sees("63")
             fragile.kill("gateway", signal.SIGTERM)
-            events = await watcher.end(5)
+            events = await watcher.end()
         await fragile.restart("gateway")
         assert events[-1].name == "message"
+        assert (await swell.build_status(build_id))["status"] == "PENDING"
+        await swell.post(f"/v1alpha1/builds/{build_id}/cancel", requestId=told["requestId"])
         await swell.ended(build_id)
 
 
 async def test_a_builder_that_dies_is_told_as_a_restart(fragile: Stack, upstreams: Upstreams) -> None:
     """The lines of the next attempt count from one; what is kept is that attempt's."""
     async with client_of(fragile.url) as swell:
-        build_id = (await swell.build(talking(upstreams, 10)))["buildId"]
+        build_id = (await swell.build(talking(upstreams, 10, 0.5)))["buildId"]
         async with watching(swell, build_id) as watcher:
             await watcher.sees("told 1002")
             fragile.kill("builder")

@@ -46,11 +46,11 @@ class Watcher:
     def last_id(self) -> str:
         return self.events[-1].id if self.events else self._last_id
 
-    async def sees(self, text: str, seconds: float = 30) -> None:
+    async def sees(self, text: str, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: text in self.text)
 
-    async def end(self, seconds: float = 60) -> list[Event]:
+    async def end(self, seconds: float = 120) -> list[Event]:
         """All events of the stream, when it has closed."""
         async with asyncio.timeout(seconds):
             await self._reading

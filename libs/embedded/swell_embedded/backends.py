@@ -5,7 +5,7 @@ What each flag is for was measured; the data survive kill -9 of any of them.
 
 import sysconfig
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -100,7 +100,14 @@ def s3(site: Site) -> Program:
         ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
         grace=3,  # its admin server may wait for itself longer; what is stored survives even kill -9
         ports=site.ports.s3_ports,
+        leaves=_sockets(site.ports.s3_ports),
     )
+
+
+def _sockets(ports: Iterable[int]) -> tuple[Path, ...]:
+    """Where SeaweedFS's servers hear each other, beside their ports."""
+    kinds = [f"{name}{grpc}" for name in ("s3", "master", "volume", "filer", "admin") for grpc in ("", "-grpc")]
+    return tuple(Path("/tmp", f"seaweedfs-{kind}-{port}.sock") for kind in kinds for port in ports)  # noqa: S108
 
 
 def registry(site: Site) -> Program:

@@ -14,7 +14,7 @@ from swell.errors import Unavailable
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.program import Program
 
-PATIENCE = 30.0  # seconds until a program must be ready
+PATIENCE = 60.0  # seconds until a program must be ready
 _LOOK = 0.02  # seconds between two looks whether it is ready
 _LOG_BYTES = 10 << 20  # of one log file; one older file is kept beside it
 _LINE_BYTES = 1 << 20
@@ -99,12 +99,14 @@ class Child:
         await self._end()
 
     async def _end(self) -> None:
-        """Kill what is left of the process group, and write its last lines."""
+        """Kill what is left of the process group, remove what it leaves, and write its last lines."""
         if not self._ended:  # only once: afterwards the number may be someone else's
             self._ended = True
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
+        for path in self._program.leaves:
+            path.unlink(missing_ok=True)
         with suppress(TimeoutError):  # someone outside the group may hold the pipe
             await asyncio.wait_for(self._copying, 1)
 

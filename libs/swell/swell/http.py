@@ -5,6 +5,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 from granian.constants import Interfaces
@@ -13,6 +14,10 @@ from granian.server.embed import Server
 from swell.errors import Unavailable
 from swell.log import log
 from swell.serve import Address
+
+BEGIN_WITHIN = (
+    20.0  # seconds; the threads of the server are started meanwhile, perhaps with all of a machine's services
+)
 
 
 @asynccontextmanager
@@ -58,7 +63,8 @@ def _must_be_free(where: Address) -> None:
 
 
 async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
-    for _ in range(200):
+    give_up = monotonic() + BEGIN_WITHIN
+    while monotonic() < give_up:
         if serving.done():
             raise Unavailable(f"cannot listen on {where.host}:{where.port}: {serving.exception()}")
         try:
@@ -68,4 +74,4 @@ async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
         else:
             writer.close()
             return
-    raise Unavailable(f"nothing accepts on {where.host}:{where.port} after two seconds")
+    raise Unavailable(f"nothing accepts on {where.host}:{where.port} after {BEGIN_WITHIN:.0f} s")

@@ -74,7 +74,7 @@ class NfWave:
             raise TaskFailed(" ".join(filter(None, (status.get("reason"), status.get("detailsUri")))))
         return True
 
-    async def ready(self, container: Container, polls: int = 600) -> Container:
+    async def ready(self, container: Container, polls: int = 6000) -> Container:
         """*container* when a task can start with it, within so many *polls* of a second each."""
         for _ in range(polls):
             if container.is_ready or not container.request_id or await self.is_ready(container.request_id):

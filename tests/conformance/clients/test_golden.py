@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.busybox import REPOSITORY, make_base
-from tests.e2e.client import Fields, Swell, encoded
+from tests.e2e.client import Fields, Swell, encoded, until
 from tests.e2e.raw import LOGIN, SUBMIT, ask, submit
 from tests.e2e.upstreams import PASSWORD, USER, Upstreams
 
@@ -63,9 +63,14 @@ async def test_the_first_version_answers_with_less_e2(swell: Swell, upstreams: U
 @pytest.mark.row("R3", "R4", "S5", "S17", "S19")
 async def test_a_build_is_new_and_then_cached_e3_e4_e11_e15(swell: Swell, upstreams: Upstreams) -> None:
     """And its records tell what it was, without a word about who asked."""
-    text = f"FROM {upstreams.image()}\nENV GOLDEN=yes\n"
+    text = f"FROM {upstreams.image()}\nENV GOLDEN=yes\nRUN sleep 5\n"
     new = (await submit(swell, containerFile=encoded(text))).json
-    running = (await ask(swell, "GET", f"{SUBMIT}/{new['requestId']}/status")).json
+
+    async def begun() -> Fields | None:
+        told = (await ask(swell, "GET", f"{SUBMIT}/{new['requestId']}/status")).json
+        return None if "queuePosition" in told else dict(told)
+
+    running = await until(begun)
     await swell.ended(new["buildId"])
     again = (await submit(swell, containerFile=encoded(text))).json
     done = (await ask(swell, "GET", f"{SUBMIT}/{new['requestId']}/status")).json

@@ -58,7 +58,7 @@ async def test_retry_after_is_waited_for(swell: Swell, upstreams: Upstreams, sta
 @pytest.mark.row("T10")
 async def test_our_own_limit_is_waited_out(stack: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
     """Retry-After is long enough for the next attempt to pass; the command line shows what the limit is."""
-    url, gateway = gateway_beside(stack, "limited", ANONYMOUS_BUILD_LIMIT="1/3s")
+    url, gateway = gateway_beside(stack, "limited", ANONYMOUS_BUILD_LIMIT="1/10s")
     async with running(gateway, tmp_path):
         nf_wave, cli = NfWave(url, Clock(pace=1)), WaveCli(url)
         files = [{"containerFile": encoded(f"FROM {upstreams.image()}\nENV LIMITED={number}\n")} for number in range(3)]
@@ -67,7 +67,7 @@ async def test_our_own_limit_is_waited_out(stack: Stack, upstreams: Upstreams, t
         await nf_wave.submit(files[2])
 
     assert (refused.code, refused.stderr[:5]) == (1, "[429]")
-    assert "the build limit of 1/3s" in refused.stderr
+    assert "the build limit of 1/10s" in refused.stderr
     assert len(nf_wave.wire.clock.slept) == 1
 
 

@@ -22,7 +22,7 @@ from tests.e2e.raw import submit
 from tests.e2e.upstreams import Upstreams, running
 
 ALWAYS = {"dryRun": False, "freeze": False, "mirror": False, "timestamp": "2026-11-24T18:18:56.434114140+05:30"}
-LONG = timedelta(minutes=15)
+LONG = timedelta(hours=2)  # two minutes and a half of ours
 SUBMITTED = "POST /v1alpha2/container"
 
 

@@ -189,7 +189,7 @@ class Cluster:
         if process and process.returncode is None:
             process.terminate()
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), 10)
+                await asyncio.wait_for(process.wait(), 60)
             if process.returncode is None:
                 process.kill()
         if running:

@@ -27,7 +27,7 @@ from builder.build import Recipe
 from builder.settings import EngineSettings
 
 NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")
-READY_WITHIN = 10.0
+READY_WITHIN = 60.0
 
 OpenEngine = Callable[..., AbstractAsyncContextManager[BuildahEngine]]
 
@@ -45,7 +45,7 @@ class Registry:
         accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
         headers = {"Authorization": self.authorization, "Accept": accept}
         request = urllib.request.Request(f"http://{self.address}/v2/{path}", headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.read(), answer.headers.get("Docker-Content-Digest", "")
 
     def manifest(self, repository: str, reference: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def registry(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Registry(address, directory / "auth.json", f"Basic {auth}")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _registry_configuration(directory: Path, address: str) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def open_engine(registry: Registry) -> OpenEngine:
         workspace: Path, *, sifs: Sifs | None = None, **settings: Any
     ) -> AbstractAsyncContextManager[BuildahEngine]:
         known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
-        known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=60)}
+        known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=120)}
         return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)), sifs)
 
     return opened

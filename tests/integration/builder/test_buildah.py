@@ -1,5 +1,6 @@
 """The buildah engine keeps the contract, in each of its isolations."""
 
+import os
 import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,7 +15,7 @@ from builder.build import Recipe
 from builder.settings import Isolation
 
 from .conftest import OpenEngine, Output, Registry
-from .contract import DISK, MEMORY, EngineContract, Subject, asleep, sleepers
+from .contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers
 
 __all__ = ["asleep"]
 
@@ -48,6 +49,8 @@ class Buildah:
         self._open_engine = open_engine
         self._base = base
         self._isolation = isolation
+        # Buildah's chroot isolation ends a step without waiting for what it still has to hand on of its words.
+        self._moment = "sleep 1" if isolation is Isolation.CHROOT else "true"
 
     def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[BuildahEngine]:
         return self._open_engine(workspace, isolation=self._isolation, **settings)
@@ -57,7 +60,7 @@ class Buildah:
         return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
 
     def good(self, said: str, made: str = "made:1") -> Recipe:
-        return self._recipe(f"RUN echo {said} | tee /said; echo\n", made=made)
+        return self._recipe(f"RUN echo {said} | tee /said; {self._moment}; echo\n", made=made)
 
     def has_said(self, said: str, output: Output) -> bool:
         return said.encode() in output
@@ -91,16 +94,18 @@ class Buildah:
         step = f"dd if=/dev/zero of=/large bs=1M count={(DISK >> 20) + 8}; sleep {seconds}"
         return self._recipe(f"RUN {step}\n", build_id=f"bd-{seconds}_1")
 
-    def _recipe(self, step: str, *, base: str = "", made: str = "made:1", build_id: str = "bd-contract_1") -> Recipe:
+    def _recipe(self, step: str, *, base: str = "", made: str = "made:1", build_id: str = "") -> Recipe:
         target_image = f"{self.registry.address}/{made}"
-        return Recipe(build_id=build_id, target_image=target_image, containerfile=f"FROM {base or self._base}\n{step}")
+        containerfile = f"FROM {base or self._base}\n{step}"
+        return Recipe(build_id=build_id or new_build_id(), target_image=target_image, containerfile=containerfile)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def limits(machine: None) -> None:
     """Control groups can be made here; without them nothing holds a build to its memory."""
-    cgroups.make("swell-trial", memory=1 << 20, pids=1)
-    cgroups.remove("swell-trial")
+    trial = f"swell-trial-{os.getpid()}"
+    cgroups.make(trial, memory=1 << 20, pids=1)
+    cgroups.remove(trial)
 
 
 class TestContainers(EngineContract):

@@ -68,7 +68,7 @@ async def test_zstd_can_be_pulled(engine: BuildahEngine, base: str, registry: Re
             "podman": (*store, "pull", "--tls-verify=false", auth, image),
         }
         ran = await asyncio.create_subprocess_exec(puller, *commands[puller], stderr=asyncio.subprocess.PIPE)
-        _, said = await asyncio.wait_for(ran.communicate(), 60)
+        _, said = await asyncio.wait_for(ran.communicate(), 110)
     assert ran.returncode == 0, said.decode()
 
 

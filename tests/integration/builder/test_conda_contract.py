@@ -19,7 +19,7 @@ from swell.outbound import Policy, open_session
 
 from .channel import ENDLESS, PLACEHOLDER, Channel, File, Made, serving
 from .conftest import Output, Registry
-from .contract import DISK, MEMORY, SLEEPERS, EngineContract, Subject, asleep
+from .contract import DISK, MEMORY, SLEEPERS, EngineContract, Subject, asleep, new_build_id
 
 __all__ = ["asleep"]
 
@@ -112,10 +112,15 @@ class Direct:
         content = (self._channel.folder / made.subdir / made.file_name).read_bytes()
         return f"{self._channel.url}/linux-64/{made.file_name}#sha256:{_sha256(content)}"
 
-    def _recipe(self, *lock: str, base: str = "", made: str = "made:1", build_id: str = "bd-contract_1") -> Recipe:
+    def _recipe(self, *lock: str, base: str = "", made: str = "made:1", build_id: str = "") -> Recipe:
         packages = PackageLayers(base_image=base or self._base, lock="\n".join((*lock, "@EXPLICIT")))
         target_image = f"{self.registry.address}/{made}"
-        return Recipe(build_id=build_id, target_image=target_image, containerfile="FROM scratch", packages=packages)
+        return Recipe(
+            build_id=build_id or new_build_id(),
+            target_image=target_image,
+            containerfile="FROM scratch",
+            packages=packages,
+        )
 
 
 def _sha256(content: bytes) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from msgspec import structs
 
 from builder.adapters.kubernetes import KubernetesEngine
 from builder.build import Engine, Recipe
@@ -38,10 +37,6 @@ class Kubernetes(Buildah):
         self.cluster = cluster
         self.files = files
 
-    def good(self, said: str, made: str = "made:1") -> Recipe:
-        """With an id of its own: Jobs are found by it."""
-        return structs.replace(super().good(said, made), build_id=f"bd-{made.replace(':', '-')}_1")
-
     def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[Engine]:  # type: ignore[override]
         return self._opened(**settings)
 
@@ -51,7 +46,7 @@ class Kubernetes(Buildah):
         hosts = {"allowed_hosts": frozenset({self.registry.address}), "workspace": Path("/nowhere")}
         async with serving(self.cluster) as config:
             told = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
-            limit = {"build_timeout": timedelta(seconds=60)}
+            limit = {"build_timeout": timedelta(seconds=120)}
             kubernetes = KubernetesSettings(**(known | hosts | told | limit | settings))
             async with KubernetesEngine.open(kubernetes, self.files.link) as engine:
                 yield engine

@@ -98,14 +98,14 @@ def unpacked(sif: Path) -> Path:
     (offset,) = [at for at in range(4096, sif.stat().st_size, 4096) if sif.read_bytes()[at : at + 4] == b"hsqs"][:1]
     folder = sif.parent / "unpacked"
     command = ["unsquashfs", "-no-progress", "-o", str(offset), "-d", str(folder), str(sif)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=110)
     return folder
 
 
 def in_chroot(root: Path, *command: str, **environment: str) -> str:
     chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
     ran = subprocess.run(
-        [str(chroot), root, *command], check=False, capture_output=True, text=True, env=environment, timeout=30
+        [str(chroot), root, *command], check=False, capture_output=True, text=True, env=environment, timeout=110
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
@@ -136,7 +136,7 @@ async def test_siftool_reads_it(
     sif = await built(sif_engine, recipe(base, "ENV A=1\n"), registry, tmp_path)
 
     def told(*command: str) -> str:
-        return subprocess.run([siftool, *command, sif], check=True, capture_output=True, timeout=30).stdout.decode()
+        return subprocess.run([siftool, *command, sif], check=True, capture_output=True, timeout=110).stdout.decode()
 
     assert re.search(r"Primary Architecture: amd64\n", told("header"))
     assert "run-singularity" in told("header")

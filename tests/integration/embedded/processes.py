@@ -28,7 +28,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-async def gone(pids: set[int], seconds: float = 5) -> set[int]:
+async def gone(pids: set[int], seconds: float = 30) -> set[int]:
     """Those of *pids* that are still alive when all ended or *seconds* are over."""
     deadline = asyncio.get_running_loop().time() + seconds
     while (left := pids & parents().keys()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - no child of ours

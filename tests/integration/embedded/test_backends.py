@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from signal import Signals
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ def password_of(stack: Stack) -> str:
 def objects(stack: Stack, secret_key: str | None = None) -> minio.Minio:
     endpoint = stack.env["SWELL_S3_ENDPOINT"].removeprefix("http://")
     keys = stack.env["SWELL_S3_ACCESS_KEY"], secret_key or stack.env["SWELL_S3_SECRET_KEY"]
-    pool = urllib3.PoolManager(retries=False, timeout=10)
+    pool = urllib3.PoolManager(retries=False, timeout=30)
     return minio.Minio(endpoint, *keys, secure=False, region="us-east-1", http_client=pool)
 
 
@@ -144,6 +144,19 @@ async def _expect_stored(stack: Stack) -> None:
     found = await asyncio.to_thread(objects(stack).get_object, "swell-logs", "kept")
     assert found.read() == b"in s3"
     found.release_conn()
+
+
+async def test_a_stack_that_has_ended_has_left_nothing_beside_its_home(tmp_path: Path) -> None:
+    """SeaweedFS makes sockets that only its ports tell from others'; they go with it, also when it was killed."""
+    async with open_backends(tmp_path, ["s3"], environment={}) as stack:
+        ports = stack.ports.s3_ports
+        assert sockets(ports)
+        stack.kill("s3")
+    assert not sockets(ports)
+
+
+def sockets(ports: Iterable[int]) -> list[Path]:
+    return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
 
 
 async def test_two_stacks_live_side_by_side(tmp_path: Path) -> None:

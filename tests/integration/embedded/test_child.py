@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from swell_embedded.child import Child
 from swell_embedded.errors import ChildDied
@@ -31,6 +32,16 @@ async def test_whoever_will_not_end_is_ended_with_all_it_started(tmp_path: Path)
     await child.stop()
 
     assert not await gone(family)
+
+
+async def test_what_a_program_forgets_is_removed(tmp_path: Path) -> None:
+    """A machine on which many stacks begin and end has no more files then than before."""
+    forgotten = tmp_path / "socket"
+    child = await Child.start(structs.replace(shell(f"echo > {forgotten}"), leaves=(forgotten,)), tmp_path)
+    with pytest.raises(ChildDied):
+        await child.died()
+
+    assert not forgotten.exists()
 
 
 async def test_an_early_end_is_told_with_its_code_and_last_words(tmp_path: Path) -> None:

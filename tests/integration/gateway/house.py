@@ -89,7 +89,7 @@ class Logs:
 
     async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         for line in ("STEP 1: größe\n", "STEP 2\n"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self.more.acquire()
             yield line.encode()
 

@@ -34,7 +34,7 @@ async def client(house: House) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
         listening(house.app(url), where),
     ):
         yield Client(session, url)

@@ -153,7 +153,7 @@ async def test_a_redis_that_says_nothing_is_not_waited_for() -> None:
         with pytest.raises(Unavailable):
             await Limits(buckets, Quotas(pull=DAILY), fail_open=False).take_pull("ada", "")
 
-    assert DEADLINE * 0.9 < waited < DEADLINE + 2
+    assert DEADLINE * 0.9 < waited < DEADLINE + 10  # the server would be silent for ever
 
 
 async def test_a_redis_that_has_forgotten_the_script_is_told_again(redis: Redis) -> None:

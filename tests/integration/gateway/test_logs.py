@@ -35,7 +35,7 @@ async def tell(nats: Nats, line: str, build_id: str = BUILD) -> None:
 
 
 async def read(log: AsyncIterator[bytes]) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return b"".join([piece async for piece in log])
 
 
@@ -68,7 +68,7 @@ async def test_a_reader_that_leaves_early_leaves_nothing_behind(nats: Nats, line
     await anext(log)
     await log.aclose()  # type: ignore[attr-defined]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await nats.stream.stream_info("LOGS")).state.consumer_count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -156,7 +156,7 @@ async def test_a_data_port_that_makes_no_sense_is_unavailable(
 
 async def test_a_data_port_that_falls_silent_is_given_up(new_relay: NewRelay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection and the client's are for others."""
-    monkeypatch.setattr(data_port, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(data_port, "SILENCE_SECONDS", 1.5)
     async with new_relay(OK % 9 + b"...") as url:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(url)
@@ -165,10 +165,11 @@ async def test_a_data_port_that_falls_silent_is_given_up(new_relay: NewRelay, mo
 async def test_a_data_port_that_is_away_is_unavailable(new_relay: NewRelay) -> None:
     """The client is told when to come again."""
     relay, where = Relay(RemoteDataPort()), Address("127.0.0.1", Ports.free().gateway)
+    nobody = Ports.free().data
 
     async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         if scope["type"] == "http":
-            await relay("http://127.0.0.1:9/blobs/x.y", scope, receive, send)
+            await relay(f"http://127.0.0.1:{nobody}/blobs/x.y", scope, receive, send)
 
     async with listening(app, where, grace=1):
         status, headers, body = await ask(f"http://127.0.0.1:{where.port}/")

@@ -68,7 +68,7 @@ async def test_a_state_store_that_is_away_is_told(nats: Nats) -> None:
 
 async def test_a_queue_that_is_away_is_told(backends: Stack, redis: Redis) -> None:
     url = backends.env["SWELL_NATS_URL"]
-    async with asyncio.timeout(30), streams.connect(url, "gateway") as nats, away(backends, nats):
+    async with asyncio.timeout(60), streams.connect(url, "gateway") as nats, away(backends, nats):
         with pytest.raises(Unavailable, match="the message queue does not answer"):
             await Backends(redis, nats).check()
         with pytest.raises(Unavailable, match="the message queue does not answer"):
@@ -77,7 +77,7 @@ async def test_a_queue_that_is_away_is_told(backends: Stack, redis: Redis) -> No
 
 async def test_a_service_stops_well_without_its_queue(backends: Stack) -> None:
     """There is nothing to wait for: the connection is given up, and what waits to be sent."""
-    async with asyncio.timeout(30), AsyncExitStack() as outer:
+    async with asyncio.timeout(60), AsyncExitStack() as outer:
         async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as nats:
             await outer.enter_async_context(away(backends, nats))
             await nats.client.publish("nobody.hears", b"x" * 1000)

@@ -95,7 +95,7 @@ async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
         where = Address("127.0.0.1", Ports.free().gateway)
         app = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
         await stack.enter_async_context(listening(app, where))
-        asking = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)))
+        asking = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)))
         yield Door(Client(asking, f"http://{where.host}:{where.port}"), grants)
 
 

@@ -31,7 +31,7 @@ async def client(house: House) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
         listening(house.app(url), where, grace=1),
     ):
         yield Client(session, url)
@@ -136,7 +136,7 @@ async def test_a_watcher_that_takes_nothing_is_sent_away(
     build_id = (await building(client))["buildId"]
     reader, writer = await connected(client, build_id)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await endless.left.wait()
         told = endless.told
         while await reader.read(1 << 20):
@@ -151,7 +151,7 @@ async def test_a_watcher_that_leaves_is_forgotten_at_once(endless: EndlessFeeds,
     _, writer = await connected(client, build_id)
     writer.transport.abort()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await endless.left.wait()
 
 

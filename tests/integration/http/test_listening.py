@@ -35,7 +35,7 @@ def where() -> Address:
 
 
 async def ask(where: Address, path: str = "/") -> str:
-    timeout = aiohttp.ClientTimeout(20)
+    timeout = aiohttp.ClientTimeout(60)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
         session.get(f"http://{where[0]}:{where[1]}{path}") as answer,
@@ -81,7 +81,7 @@ async def test_a_request_that_never_ends_does_not_hold_up_the_stop(where: Addres
     app.go.set()
     await asyncio.wait([asking])
 
-    assert stopped < 5
+    assert stopped < 20  # else it would wait as long as its client, 60 s
 
 
 async def test_a_port_that_is_taken_stops_the_service_soon(where: Address) -> None:
@@ -92,5 +92,5 @@ async def test_a_port_that_is_taken_stops_the_service_soon(where: Address) -> No
             async with listening(App(), where):
                 pass
 
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         assert await ask(where, "/still") == "/still"

@@ -53,7 +53,7 @@ async def service(**told: str) -> AsyncIterator[Process]:
         sys.executable, "-c", SERVICE, env=environment, stdout=PIPE, stderr=PIPE
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield process
     finally:
         if process.returncode is None:

@@ -43,7 +43,7 @@ async def running(backends: Stack) -> AsyncIterator[grpc.aio.Channel]:
             yield channel
     finally:
         process.terminate()
-        status = await asyncio.wait_for(process.wait(), 20)
+        status = await asyncio.wait_for(process.wait(), 60)
     assert status == 0
 
 
@@ -56,7 +56,7 @@ async def service(backends: Stack, redis: Redis, nats: Nats) -> AsyncIterator[gr
 
 async def ask(service: grpc.aio.Channel, metric: str, **question: str) -> pb.GetCountResponse:
     stub = CountersStub(service)
-    return await call("metrics service", stub.GetCount, pb.GetCountRequest(metric=metric, **question), seconds=20)
+    return await call("metrics service", stub.GetCount, pb.GetCountRequest(metric=metric, **question), seconds=60)
 
 
 async def count(service: grpc.aio.Channel, metric: str, day: str = "") -> int:
@@ -65,7 +65,7 @@ async def count(service: grpc.aio.Channel, metric: str, day: str = "") -> int:
 
 async def counted(service: grpc.aio.Channel, metric: str, wanted: int) -> None:
     """Wait until *metric* is *wanted*."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await count(service, metric) < wanted:  # noqa: ASYNC110  there is nothing else to wait for
             await asyncio.sleep(0.02)
 

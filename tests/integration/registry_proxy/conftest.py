@@ -78,16 +78,18 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
 
     @asynccontextmanager
     async def make(
-        public: str | None = None, room: int = 1 << 30, upstream: RegistryUpstream = upstream
+        public: str | None = None,
+        room: int = 1 << 30,
+        upstream: RegistryUpstream = upstream,
+        forsaken: timedelta = timedelta(minutes=1),
     ) -> AsyncIterator[Port]:
         where = Address("127.0.0.1", Ports.free().data)
         home = tmp_path / uuid.uuid4().hex
         async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers", public) as objects:
             layers, cache = Blobs(objects), BlobCache(Blobs(objects, prefix), redis, days=30)
             with open_spool(home, room) as spool:
-                patience = timedelta(seconds=1)
                 async with (
-                    Deliveries(Configs(), layers, cache, upstream, spool, forsaken=patience) as deliveries,
+                    Deliveries(Configs(), layers, cache, upstream, spool, forsaken=forsaken) as deliveries,
                     listening(BlobsApp(deliveries, KEY), where, grace=1),
                 ):
                     yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)

@@ -97,7 +97,7 @@ def stalls(content: bytes = b"") -> Say:
     async def say(writer: asyncio.StreamWriter) -> None:
         writer.write(content)
         await writer.drain()
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
 
     return say
 

@@ -263,7 +263,8 @@ class S3(Struct, frozen=True):
 @asynccontextmanager
 async def weed_mini(home: Path) -> AsyncIterator[S3]:
     """A real S3 server with its data in *home* and one bucket, `swell-layers`."""
-    http = Ports.free().s3_ports[:5]
+    taken = Ports.free().s3_ports
+    http = taken[:5]
     s3 = S3(f"http://127.0.0.1:{http[0]}")
     ports = zip(("s3", "master", "volume", "filer", "admin"), http, strict=True)
     told = [f"-{name}.port={port}" for name, port in ports]
@@ -271,10 +272,14 @@ async def weed_mini(home: Path) -> AsyncIterator[S3]:
     fixed += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     environment = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key, "GOMEMLIMIT": "400MiB"}
     command = ["weed", "mini", f"-dir={home}", *fixed, *told]
-    async with running(*command, log=home / "log", environment=environment):
-        await accepting(f"{s3.endpoint}/", 403)
-        await asyncio.to_thread(s3.make_bucket, "swell-layers")
-        yield s3
+    try:
+        async with running(*command, log=home / "log", environment=environment):
+            await accepting(f"{s3.endpoint}/", 403)
+            await asyncio.to_thread(s3.make_bucket, "swell-layers")
+            yield s3
+    finally:
+        for socket in (path for port in taken for path in Path("/tmp").glob(f"seaweedfs-*{port}.sock")):
+            socket.unlink()
 
 
 @asynccontextmanager
@@ -293,8 +298,8 @@ async def running(*command: str, log: Path, environment: dict[str, str] | None =
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait at most 20 s until what is asked for holds."""
-    async with asyncio.timeout(20):
+    """Wait at most a minute until what is asked for holds."""
+    async with asyncio.timeout(60):
         while True:
             if await holds():
                 return
@@ -302,8 +307,8 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def accepting(url: str, status: int) -> None:
-    """Wait at most 30 s until *url* answers with *status*."""
-    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+    """Wait at most a minute until *url* answers with *status*."""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:
             try:
                 async with session.get(url) as response:

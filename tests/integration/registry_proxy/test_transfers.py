@@ -103,7 +103,7 @@ async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypa
 
         await eventually(is_let_go)
         with contextlib.suppress(ConnectionError):
-            while piece := await asyncio.wait_for(reader.read(1 << 20), 10):
+            while piece := await asyncio.wait_for(reader.read(1 << 20), 30):
                 taken += len(piece)
         writer.close()
     assert taken < len(content)
@@ -227,22 +227,23 @@ async def test_a_client_that_goes_away_leaves_the_others_theirs(port: Port, clie
 
 
 async def test_a_transfer_that_nobody_reads_is_given_up_after_a_while(
-    port: Port, client: aiohttp.ClientSession
+    new_port: NewPort, client: aiohttp.ClientSession
 ) -> None:
     """Of a client that has gone there may be nobody left who wants it; its fragment goes."""
-    link, gate = port.link(), Gate(CONTENT)
-    port.script.on(port.path_upstream(link), gate, said(body=CONTENT))
-    async with client.get(port.url_of(link)) as response:
-        await response.content.read(1)
-        response.close()
+    async with new_port(forsaken=timedelta(seconds=0.5)) as port:
+        link, gate = port.link(), Gate(CONTENT)
+        port.script.on(port.path_upstream(link), gate, said(body=CONTENT))
+        async with client.get(port.url_of(link)) as response:
+            await response.content.read(1)
+            response.close()
 
-    async def is_gone() -> bool:
-        return not [path for path in port.spool.rglob("*") if path.name.isdigit()]
+        async def is_gone() -> bool:
+            return not [path for path in port.spool.rglob("*") if path.name.isdigit()]
 
-    await eventually(is_gone)
-    gate.open()
-    async with client.get(port.url_of(link)) as response:
-        assert await response.read() == CONTENT
+        await eventually(is_gone)
+        gate.open()
+        async with client.get(port.url_of(link)) as response:
+            assert await response.read() == CONTENT
 
 
 async def test_a_client_that_was_cut_goes_on_where_it_was(port: Port, client: aiohttp.ClientSession) -> None:

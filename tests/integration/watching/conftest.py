@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.adapters import lines
 from builder.adapters.logs import BuildLogs
 from builder.domain.secrets import Masker
 from gateway.adapters.feeds import Feeds
@@ -121,11 +122,11 @@ class Screen:
     def lines(self) -> list[str]:
         return [event.data for event in self.events if event.name == "message"]
 
-    async def sees(self, text: bytes, seconds: float = 20) -> None:
+    async def sees(self, text: bytes, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds), self._news:
             await self._news.wait_for(lambda: text in self.stream)
 
-    async def end(self, seconds: float = 30) -> list[Event]:
+    async def end(self, seconds: float = 60) -> list[Event]:
         """All events, when there are no more."""
         async with asyncio.timeout(seconds):
             await self._reading
@@ -137,5 +138,7 @@ class Screen:
 
 
 @pytest.fixture
-def house(nats: Nats, tmp_path: Path) -> House:
+def house(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """One whose queue is there, and may take its time: what a builder does not wait for is lost to watchers."""
+    monkeypatch.setattr(lines, "_PATIENCE", 30.0)
     return House(nats, tmp_path)

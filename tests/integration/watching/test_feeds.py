@@ -120,7 +120,7 @@ async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
         assert gateway.feeds._cache.currsize <= 100_000
 
         got = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"data: 99 w" not in got:
                 got += await anext(stuck)
         assert got.count(b"data: ") >= 100
@@ -162,7 +162,7 @@ async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, 
         await log.tell(b"one")
         await screen.sees(b"1-1\n")
         first.feeds.close()
-        events = await screen.end(5)
+        events = await screen.end()
         assert [event.name for event in events] == ["message"]
         with pytest.raises(Unavailable):
             await _first(first.watching, build_id)

@@ -35,7 +35,7 @@ async def streamed(nats: Nats, build_id: str = BUILD) -> list[tuple[int, int, by
     source = await nats.stream.subscribe(log_subject(build_id), ordered_consumer=True)
     told: list[tuple[int, int, bytes]] = []
     while (await nats.stream.stream_info(STREAM)).state.messages > len(told):
-        message = await source.next_msg(timeout=5)
+        message = await source.next_msg(timeout=30)
         headers = message.headers or {}
         assert (COMPLETE in headers) == (not message.data)
         told.append((int(headers[ATTEMPT]), int(headers.get(FIRST_LINE, 0)), message.data))
@@ -116,14 +116,14 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job goes back to the queue then."""
-    monkeypatch.setattr(patience, "PATIENCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(patience, "PATIENCE", timedelta(seconds=1))
     monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=1000)
     with pytest.raises(Unavailable):
         async with BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:
             await log.tell(b"said")
 
-    assert 3 < 1000 - objects.refusals < 20
+    assert 3 < 1000 - objects.refusals < 200
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,7 +184,7 @@ async def test_a_line_that_may_go_on_is_shown_after_a_moment(house: House) -> No
     async with house.gateway() as gateway, house.logs.open(build_id) as log:
         screen = await gateway.watch(build_id)
         await log.tell(address)
-        await screen.sees(address, 5)
+        await screen.sees(address)
         await screen.leave()
 
     assert await kept(house, build_id) == address + b"\n"
@@ -212,7 +212,7 @@ async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(
             started = time.monotonic()
             for _ in range(LIMIT // 50_000):
                 await log.tell(b"- " * 25_000)
-            assert time.monotonic() - started < 2 * _PATIENCE
+            assert time.monotonic() - started < 5 * _PATIENCE  # and not once for each of twenty
             await stack.restart("nats")
             await log.tell(b"after")
 
@@ -224,6 +224,6 @@ async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(
 
 
 async def until_streamed(nats: Nats) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (await nats.stream.stream_info(STREAM)).state.messages:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

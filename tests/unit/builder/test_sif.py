@@ -57,7 +57,7 @@ words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def run_by(script: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
     command = ["sh", "-c", script, "sh", *arguments]
     return subprocess.run(
-        command, check=True, capture_output=True, timeout=10, env={"PATH": "/usr/bin:/bin"} | (environment or {})
+        command, check=True, capture_output=True, timeout=60, env={"PATH": "/usr/bin:/bin"} | (environment or {})
     ).stdout.decode()
 
 

@@ -104,10 +104,10 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
     accounts = Accounts({b"anna": hashed(ANNA, rounds=9)})
 
     async def seconds(name: str) -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # of our own threads: what else this machine does makes no difference
         with pytest.raises(AccountRequired):
             await accounts.admit(basic(name, b"wrong"))
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("anna", "zoe")]
     assert unknown > known / 3
@@ -115,7 +115,7 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
 
 async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     """One core works on them, the rest wait or are sent away; other requests are answered meanwhile."""
-    accounts = Accounts({b"anna": hashed(ANNA, rounds=6)})
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=8)})
     guesses = [asyncio.create_task(accounts.admit(basic("anna", b"%d" % guess))) for guess in range(100)]
     turns = 0
     while not all(guess.done() for guess in guesses):
@@ -140,6 +140,7 @@ async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
         b"anna:" + hashed(ANNA)[:-1],
         b"anna:" + hashed(ANNA).replace(b"$04$", b"$31$"),
     ],
+    ids=["no hash", "an empty hash", "no name", "plain", "SHA", "MD5", "cut off", "takes days"],
 )
 def test_a_line_that_is_no_account_stops_the_start(line: bytes) -> None:
     """Weaker hashes are refused, and one that would take hours; the message tells where, and not what is in there."""

@@ -132,7 +132,7 @@ def test_the_last_entrypoint_of_the_last_stage_counts(containerfile: str, entryp
     assert entrypoint_of(containerfile) == entrypoint
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "line", ["FROM " + " " * 130_000 + "x y z", "FROM " + "${a-" * 32_000, "\\ " * 65_000, "#" * 130_000]
 )
