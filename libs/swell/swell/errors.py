@@ -103,6 +103,13 @@ class TooLarge(SwellError):
     advice = "Send less, or give a URL instead of the data itself."
 
 
+class MediaTypeUnsupported(SwellError):
+    """The request's body is not said to be JSON."""
+
+    code, status, side = "UNSUPPORTED", 415, Side.CLIENT
+    advice = "Send JSON, with the header Content-Type: application/json."
+
+
 class NameUnknown(SwellError):
     """The token is unknown or has expired."""
 

@@ -14,6 +14,7 @@ from tests.e2e.upstreams import Upstreams, image_of, running
 
 FILE = encoded("FROM a\n")
 PACKAGES = {"type": "CONDA", "entries": ["jq"]}
+LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha256:" + "0" * 64}
 
 
 @pytest.mark.row("T6", "B7", "B15", "B17", "B18", "B24", "B29", "B33", "B34", "B35", "B36")
@@ -139,6 +140,47 @@ async def test_what_cannot_be_read_is_the_clients_mistake_e28(swell: Swell, path
     answer = await ask(swell, "POST", path, body)
 
     assert (answer.status, bool(answer.json["message"])) == (400, True)
+
+
+@pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/v1alpha2/validate-creds"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_what_is_not_said_to_be_json_is_not_read(swell: Swell, path: str, kind: str) -> None:
+    """Any page on the web can have a browser send such bodies; JSON it may not send here."""
+    answer = await ask(swell, "POST", path, {"containerImage": "a"}, **{"Content-Type": kind})
+
+    assert (answer.status, answer.headers["Content-Type"]) == (415, "application/json")
+    assert (answer.json["code"], "application/json" in answer.json["message"]) == ("UNSUPPORTED", True)
+
+
+@pytest.mark.parametrize("kind", ["", "application/json", "Application/JSON ; charset=utf-8"])
+async def test_json_is_read_in_any_spelling_of_its_name(swell: Swell, kind: str) -> None:
+    answer = await ask(swell, "POST", SUBMIT, {}, **{"Content-Type": kind})
+
+    assert (answer.status, "containerImage" in answer.json["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("query", ["limit=", "limit=many"])
+async def test_a_parameter_that_cannot_be_read_is_named(swell: Swell, query: str) -> None:
+    answer = await ask(swell, "GET", f"/v1alpha1/builds?image=a&{query}")
+
+    assert (answer.status, answer.json["message"].startswith("limit: ")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"containerImage": "a" * 64 + ".io/b"},
+        {"containerImage": "xn--a.io/b"},
+        {"containerFile": FILE, "buildContext": {**LINKED, "location": "http://[::1/x"}},
+        {"containerFile": FILE, "buildContext": {**LINKED, "location": f"http://{'a' * 64}.io/x"}},
+    ],
+)
+async def test_no_client_can_make_us_fail(swell: Swell, body: dict[str, Any]) -> None:
+    """A place that nobody can be at is the client's mistake, or nobody's: never an error of this server."""
+    answer = await submit(swell, **body)
+
+    assert answer.status in {400, 502}, answer.json
+    assert answer.json["code"] != "UNKNOWN"
 
 
 async def test_crawlers_are_turned_away_e29(swell: Swell) -> None:

@@ -3,8 +3,6 @@
 Source: Wave's public API; the rules stand here in the order in which Wave applies them.
 """
 
-import base64
-import binascii
 import re
 
 import msgspec
@@ -15,6 +13,8 @@ from gateway.domain.definition import is_definition
 from gateway.domain.direct import NAME, Direct
 from gateway.domain.naming import build_repository, effective_strategy, is_within
 from gateway.domain.packages import recipe
+from gateway.domain.texts import decoded, naming, text_of
+from swell.addresses import parse_url
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
@@ -152,7 +152,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         direct=texts.direct,
         container_config=_config(request.container_config, blobs),
         context=_layer("buildContext", request.build_context, blobs) if request.build_context else None,
-        includes=tuple(parse_reference(name) for name in request.container_includes or ()),
+        includes=tuple(_include(name) for name in request.container_includes or ()),
         repository=_repository(request, places),
         cache_repository=_cache_repository(request, places),
         strategy=effective_strategy(request.name_strategy, _chosen(request, places), places.public),
@@ -162,6 +162,11 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         dry_run=request.dry_run,
         blobs=blobs,
     )
+
+
+def _include(name: str) -> Reference:
+    with naming("containerIncludes"):
+        return parse_reference(name)
 
 
 def _check_sizes(request: ContainerRequest) -> None:
@@ -205,10 +210,8 @@ def _check_repository(member: str, repository: str) -> None:
         raise BadRequest(f"{member} {repository!r} needs a path after the registry")
     if ":" in repository.rpartition("/")[2]:
         raise BadRequest(f"{member} {repository!r} must not have a tag")
-    try:
+    with naming(member):
         parse_reference(repository)
-    except BadRequest as error:
-        raise BadRequest(f"{member}: {error}") from error
 
 
 def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
@@ -262,7 +265,7 @@ def _texts(request: ContainerRequest) -> _Texts:
     containerfile = _text("containerFile", request.container_file, MAX_FILE)
     environment = _text("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
     if environment:
-        from_file(environment, ())  # refuses what cannot be read, or not in reasonable time
+        from_file(environment, (), member="condaFile")  # refuses what cannot be read, or not in reasonable time
     return _Texts(containerfile, environment, request.build_template)
 
 
@@ -332,24 +335,23 @@ def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
 
 
 def _text(name: str, encoded: str, limit: int) -> str:
-    content = _decoded(name, encoded)
-    if len(content) > limit:
-        raise TooLarge(f"{name} has {len(content)} bytes; at most {limit} are taken")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
+    if size > limit:
+        raise TooLarge(f"{name} has {size} bytes; at most {limit} are taken")
+    return text_of(name, encoded)
 
 
 def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
     if config is None or config.is_empty:
         return None
     texts = (*(config.entrypoint or ()), *(config.cmd or ()), *(config.env or ()), config.working_dir or "")
-    if sum(map(len, texts)) > MAX_CONFIG:
+    if sum(map(len, texts)) + len(texts) > MAX_CONFIG:  # each ends in a NUL where a program starts
         raise TooLarge(f"containerConfig has more than {MAX_CONFIG} characters")
+    if text := next((text for text in texts if "\0" in text), None):
+        raise BadRequest(f"containerConfig has {text[:80]!r}; no program can be given a NUL character")
     for entry in config.env or ():
         if entry.find("=") < 1:
-            raise BadRequest(f"containerConfig.env has {entry!r}; write it as NAME=value")
+            raise BadRequest(f"containerConfig.env has {entry[:80]!r}; write it as NAME=value")
     if len(layers := config.layers or ()) > MAX_LAYERS:
         raise BadRequest(f"containerConfig has {len(layers)} layers; at most {MAX_LAYERS} can be added")
     read_layers = tuple(_layer(f"containerConfig.layers[{at}]", layer, blobs) for at, layer in enumerate(layers))
@@ -363,16 +365,17 @@ def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> Contain
             f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
         )
     if layer.location.startswith(DATA):
-        content = _decoded(f"{name}.location", layer.location[len(DATA) :])
-        verified = verify_layer(content, layer)
+        content = decoded(f"{name}.location", layer.location[len(DATA) :])
+        with naming(name):
+            verified = verify_layer(content, layer)
         blobs[str(verified.gzip_digest)] = content
         return msgspec.structs.replace(verified, location="")
-    if layer.location.startswith(BLOB_SCHEME):
-        parse_blob_location(layer.location)
-    elif not layer.location.startswith(_WEB):
-        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
     if len(layer.location) > MAX_URL:
         raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
+    if not layer.location.startswith((BLOB_SCHEME, *_WEB)):
+        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
+    with naming(f"{name}.location"):
+        (parse_blob_location if layer.location.startswith(BLOB_SCHEME) else parse_url)(layer.location)
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
     _check_claims(name, layer)
@@ -386,10 +389,3 @@ def _check_claims(name: str, layer: ContainerLayer) -> None:
             raise DigestInvalid(f"{name}.{member} is {digest!r}; expected sha256:<64 hex>")
     if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
         raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
-
-
-def _decoded(name: str, encoded: str) -> bytes:
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"{name} is not valid base64 (standard alphabet, padded, no line breaks): {error}") from error

@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.types import Receive
 
 from swell.api.lenient import decode
-from swell.errors import TooLarge
+from swell.errors import MediaTypeUnsupported, TooLarge
 
 T = TypeVar("T")
 
@@ -22,9 +22,20 @@ async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
 
     Raises:
         BadRequest: it is no JSON, or a member cannot be read; the message names the place.
+        MediaTypeUnsupported: it is said to be something else.
         TooLarge: it has more than `MAX_BODY` bytes.
     """
     return decode(await read_body(request), kind)
+
+
+def _check_type(told: str) -> None:
+    """See that a body is said to be JSON, or that nothing is said of it.
+
+    A page of anybody's may have a browser send texts and forms to us, but JSON only if we said that it may.
+    """
+    kind = told.partition(";")[0].strip().lower()
+    if kind not in {"", "application/json"}:
+        raise MediaTypeUnsupported(f"the request body is said to be {kind[:80]!r}; application/json is taken")
 
 
 async def read_body(request: Request[Any, Any, Any]) -> bytes:
@@ -32,6 +43,7 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     read any answer, and a connection that is closed before says nothing to them.
 
     Raises:
+        MediaTypeUnsupported: it is said not to be JSON.
         TooLarge: it is larger.
     """
     size, pieces = 0, []
@@ -43,6 +55,7 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
             break
     if size > MAX_BODY:
         raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
+    _check_type(request.headers.get("content-type", ""))
     return b"".join(pieces)
 
 
