@@ -104,10 +104,10 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
     accounts = Accounts({b"anna": hashed(ANNA, rounds=9)})
 
     async def seconds(name: str) -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # of this process alone: others may keep the machine busy
         with pytest.raises(AccountRequired):
             await accounts.admit(basic(name, b"wrong"))
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("anna", "zoe")]
     assert unknown > known / 3

@@ -15,6 +15,8 @@ from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
 
+ENDLESS = base64.b64encode(b"a: 1" + b":1" * 10_000).decode()
+"""A number to the base of 60, as YAML 1.1 has them."""
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
 
 
@@ -249,6 +251,7 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         ({"containerImage": "a", "containerConfig": {"env": ["A=" + "x" * 2**20]}}, TooLarge, "containerConfig"),
         ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
         ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
+        ({"packages": {"type": "CONDA", "environment": ENDLESS}}, BadRequest, "packages.environment.*too long"),
         ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
         ({"mirror": True}, BadRequest, "containerImage"),
         ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),

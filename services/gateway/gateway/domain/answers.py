@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from gateway.domain.added import DATA
 from gateway.domain.grant import Grant, image_name
 from gateway.domain.naming import ORAS
-from gateway.domain.wanted import DATA, Wanted
+from gateway.domain.wanted import Wanted
 from swell.api.containers import (
     BuildPart,
     ContainerAnswer,

@@ -152,3 +152,5 @@ def _dump(fields: Mapping[str, object]) -> str:
         return yaml.safe_dump(fields, default_flow_style=False, sort_keys=False)
     except RecursionError as error:
         raise BadRequest("it is nested too deeply") from error
+    except ValueError as error:  # YAML 1.1 has numbers that are longer than Python writes any
+        raise BadRequest("it has a number that is too long") from error

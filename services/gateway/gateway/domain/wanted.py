@@ -8,13 +8,13 @@ import re
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.added import Data, config_of, layer_of
 from gateway.domain.conda import from_file
 from gateway.domain.definition import is_definition
 from gateway.domain.direct import NAME, Direct
-from gateway.domain.naming import build_repository, effective_strategy, is_within
+from gateway.domain.naming import Tool, build_repository, effective_strategy, is_within, tools_of
 from gateway.domain.packages import recipe
-from gateway.domain.texts import decoded, naming, text_of
-from swell.addresses import parse_url
+from gateway.domain.texts import naming, text_of
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
@@ -25,25 +25,16 @@ from swell.api.containers import (
     NameStrategy,
     ScanMode,
 )
-from swell.errors import BadRequest, DigestInvalid, NotSupported, TooLarge
-from swell.layers import verify_layer
-from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
+from swell.errors import BadRequest, NotSupported, TooLarge
 from swell.oci.platform import Platform, canonical_architecture, parse_platform
-from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
+from swell.oci.reference import Reference, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
 MAX_CONDA_FILE = 50_000  # characters of base64
-MAX_LAYERS = 100
-MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
-MAX_SIZE = 1 << 50  # bytes of a layer
-LARGE = 64 << 10  # characters of data
-MAX_URL = 8192  # characters of the address of a layer; signed ones are long
+LARGE = 4 << 10  # characters; what they can say is read in some milliseconds
 MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
 
-DATA = "data:"
-_WEB = ("http://", "https://")
-_MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
 _MULTI = "linux/amd64,linux/arm64"
 _SHORT = {
     field.name: field.encode_name
@@ -74,6 +65,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     image: Reference | None = None
     containerfile: str | None = None
     environment: str | None = None
+    tools: tuple[Tool, ...] = ()
     template: str | None = None
     direct: Direct | None = None
     container_config: ContainerConfig | None = None
@@ -142,16 +134,17 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
     texts = _texts(request)
     platforms = _platforms(request)
     _check_combinations(request, image, texts)
-    blobs: dict[str, bytes] = {}
+    data = Data()
     return Wanted(
         platforms=platforms,
         image=image,
         containerfile=texts.containerfile,
         environment=texts.environment,
+        tools=tools_of(texts.environment) if texts.environment else (),
         template=texts.template,
         direct=texts.direct,
-        container_config=_config(request.container_config, blobs),
-        context=_layer("buildContext", request.build_context, blobs) if request.build_context else None,
+        container_config=config_of(request.container_config, data),
+        context=layer_of("buildContext", request.build_context, data) if request.build_context else None,
         includes=tuple(_include(name) for name in request.container_includes or ()),
         repository=_repository(request, places),
         cache_repository=_cache_repository(request, places),
@@ -160,7 +153,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         sif=request.format == "sif",
         freeze=request.freeze,
         dry_run=request.dry_run,
-        blobs=blobs,
+        blobs=data.blobs,
     )
 
 
@@ -179,10 +172,14 @@ def _check_sizes(request: ContainerRequest) -> None:
 
 
 def carries_data(request: ContainerRequest) -> bool:
-    """Whether so much came along that it takes a while to look through it."""
-    config = request.container_config
+    """Whether so much came along that it takes a while to look through it: a second for the largest of environments."""
+    config, packages = request.container_config, request.packages
     layers = (*((config.layers or ()) if config else ()), request.build_context)
-    return any(len(layer.location) > LARGE for layer in layers if layer)
+    texts = [layer.location for layer in layers if layer]
+    texts += [request.container_file or "", request.conda_file or ""]
+    if packages:
+        texts += [packages.environment or "", *(packages.entries or ())]
+    return sum(map(len, texts)) > LARGE
 
 
 class _Texts(Struct, frozen=True):
@@ -339,53 +336,3 @@ def _text(name: str, encoded: str, limit: int) -> str:
     if size > limit:
         raise TooLarge(f"{name} has {size} bytes; at most {limit} are taken")
     return text_of(name, encoded)
-
-
-def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
-    if config is None or config.is_empty:
-        return None
-    texts = (*(config.entrypoint or ()), *(config.cmd or ()), *(config.env or ()), config.working_dir or "")
-    if sum(map(len, texts)) + len(texts) > MAX_CONFIG:  # each ends in a NUL where a program starts
-        raise TooLarge(f"containerConfig has more than {MAX_CONFIG} characters")
-    if text := next((text for text in texts if "\0" in text), None):
-        raise BadRequest(f"containerConfig has {text[:80]!r}; no program can be given a NUL character")
-    for entry in config.env or ():
-        if entry.find("=") < 1:
-            raise BadRequest(f"containerConfig.env has {entry[:80]!r}; write it as NAME=value")
-    if len(layers := config.layers or ()) > MAX_LAYERS:
-        raise BadRequest(f"containerConfig has {len(layers)} layers; at most {MAX_LAYERS} can be added")
-    read_layers = tuple(_layer(f"containerConfig.layers[{at}]", layer, blobs) for at, layer in enumerate(layers))
-    return msgspec.structs.replace(config, layers=read_layers or None)
-
-
-def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> ContainerLayer:
-    """The layer with its digests checked; data that came along moves to *blobs*, leaving an empty location."""
-    if layer.media_type and not (layer.media_type in _MEDIA_TYPES and layer.location.startswith(BLOB_SCHEME)):
-        raise BadRequest(
-            f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
-        )
-    if layer.location.startswith(DATA):
-        content = decoded(f"{name}.location", layer.location[len(DATA) :])
-        with naming(name):
-            verified = verify_layer(content, layer)
-        blobs[str(verified.gzip_digest)] = content
-        return msgspec.structs.replace(verified, location="")
-    if len(layer.location) > MAX_URL:
-        raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
-    if not layer.location.startswith((BLOB_SCHEME, *_WEB)):
-        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
-    with naming(f"{name}.location"):
-        (parse_blob_location if layer.location.startswith(BLOB_SCHEME) else parse_url)(layer.location)
-    if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
-        raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
-    _check_claims(name, layer)
-    return layer
-
-
-def _check_claims(name: str, layer: ContainerLayer) -> None:
-    """See that a layer that is not here yet is described; whether that is true is found out when it is fetched."""
-    for member, digest in (("gzipDigest", layer.gzip_digest), ("tarDigest", layer.tar_digest)):
-        if not (digest or "").startswith("sha256:"):
-            raise DigestInvalid(f"{name}.{member} is {digest!r}; expected sha256:<64 hex>")
-    if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
-        raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
