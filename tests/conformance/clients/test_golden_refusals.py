@@ -207,7 +207,14 @@ async def test_browsers_are_told_to_be_careful(swell: Swell, path: str) -> None:
 @pytest.mark.row("T12")
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
-    [("GET", "/nope", 404, ""), ("PUT", "/service-info", 405, "GET"), ("GET", "/container-token", 405, "POST")],
+    [
+        ("GET", "/nope", 404, ""),
+        ("PUT", "/service-info", 405, "GET"),
+        ("GET", "/container-token", 405, "POST"),
+        ("GET", "/openapi/assets/%00", 404, ""),
+        ("GET", "/openapi/assets/" + "x" * 3000, 404, ""),
+        ("GET", "/openapi/assets/..%2f..%2fLICENSE", 404, ""),
+    ],
 )
 async def test_what_is_not_there_is_told_in_json_e29(
     swell: Swell, method: str, path: str, status: int, allow: str
