@@ -1,8 +1,10 @@
 """Wave's golden examples of what is refused, by their numbers, and how it is told."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -181,6 +183,20 @@ async def test_no_client_can_make_us_fail(swell: Swell, body: dict[str, Any]) ->
 
     assert answer.status in {400, 502}, answer.json
     assert answer.json["code"] != "UNKNOWN"
+
+
+async def test_a_request_that_is_no_http_is_the_clients_mistake(swell: Swell) -> None:
+    """A chunk of a body must tell its size."""
+    url = urlsplit(swell.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(
+        f"POST {SUBMIT} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nno size\r\n".encode()
+    )
+    answer = await reader.readuntil(b"\r\n")
+    writer.close()
+
+    assert answer == b"HTTP/1.1 400 Bad Request\r\n"
 
 
 async def test_crawlers_are_turned_away_e29(swell: Swell) -> None:
