@@ -1,8 +1,11 @@
 """What cannot be had is refused at once, in words, and by the status that clients know."""
 
+import asyncio
 import base64
+import gzip
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.e2e.busybox import REPOSITORY, archive
 from tests.e2e.client import Swell, as_link, client_of, until
 from tests.e2e.engines import pull
 from tests.e2e.environment import of_this_machine
+from tests.e2e.raw import SUBMIT, ask
 from tests.e2e.upstreams import Upstreams, Web, image_of, running
 
 FILE = base64.b64encode(b"FROM a\n").decode()
@@ -50,6 +54,32 @@ async def test_an_image_that_does_not_exist_is_refused_before_a_token_is_given(
 
     assert status == 400
     assert f"{image} does not exist or cannot be accessed" in answer["message"]
+
+
+ZEROS = base64.b64encode(gzip.compress(bytes(40 << 20), 9)).decode()
+NESTED = base64.b64encode(("[" + ",".join(["[" * 90 + "]" * 90] * 200) + "]").encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"containerImage": "a", "containerConfig": {"layers": [{"location": f"data:{ZEROS}"}] * 100}},
+        {"packages": {"type": "CONDA", "environment": NESTED}},
+        {"containerImage": "a", "containerConfig": {"cmd": [""] * 2_000_000}},
+    ],
+    ids=["layers", "environment", "items"],
+)
+async def test_nobody_waits_for_somebody_elses_request_to_be_read(swell: Swell, request_: dict[str, object]) -> None:
+    """A few kilobytes may take seconds to look through; in between, others are answered as ever."""
+    body = json.dumps(request_).encode()
+    asking, longest, started = asyncio.create_task(ask(swell, "POST", SUBMIT, body)), 0.0, time.monotonic()
+    while not asking.done():
+        asked = time.monotonic()
+        assert (await swell.get("/service-info"))[0] == 200
+        longest = max(longest, time.monotonic() - asked)
+
+    assert (await asking).status in {400, 413}
+    assert longest < (time.monotonic() - started) / 2
 
 
 @pytest.mark.row("L5")

@@ -15,7 +15,15 @@ OCI_CODES = {
     *("DENIED", "UNSUPPORTED", "TOOMANYREQUESTS", "UNKNOWN"),
 }
 OUR_CODES = {
-    *("BAD_REQUEST", "NOT_FOUND", "ADDRESS_FORBIDDEN", "ENDPOINT_UNPAIRED", "UPSTREAM_FAILED", "UNAVAILABLE"),
+    *(
+        "BAD_REQUEST",
+        "NOT_FOUND",
+        "ADDRESS_FORBIDDEN",
+        "ENDPOINT_UNPAIRED",
+        "UPSTREAM_FAILED",
+        "TIMEOUT",
+        "UNAVAILABLE",
+    ),
     *("CONFLICT", "FORBIDDEN", "RANGE_INVALID"),
 }
 CLASSES = [cls for cls in every_class() if cls.__module__ == errors.__name__]

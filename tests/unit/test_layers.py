@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, SwellError, TooLarge
-from swell.layers import LayerMeter, verify_layer
+from swell.layers import LayerMeter, measure, verify_layer
 
 LAYER = ContainerLayer(location="data:")
 
@@ -31,6 +31,10 @@ def sha256(content: bytes) -> str:
 
 
 TAR = tar_of("hello.txt", b"hello\n")
+
+
+def test_a_meter_tells_how_large_the_tar_is() -> None:
+    assert measure(gzip.compress(TAR), len(TAR)).tar_size == len(TAR)
 
 
 def test_what_a_layer_does_not_claim_is_filled_in() -> None:

@@ -13,7 +13,7 @@ from msgspec import structs
 from yarl import URL
 
 from swell.addresses import is_public, looks_public
-from swell.errors import AddressForbidden
+from swell.errors import AddressForbidden, UpstreamBroken
 from swell.outbound import Policy, Reach, open_session, send
 from swell.settings import SettingsInvalid
 
@@ -265,6 +265,13 @@ async def test_no_spelling_of_this_machine_gets_through(host: str) -> None:
     async with open_session(Policy()) as session:
         with pytest.raises(AddressForbidden):
             await send(session, "GET", URL(f"http://{host}/"), {})
+
+
+async def test_a_name_that_cannot_be_spelt_is_no_host() -> None:
+    """No part of a name has more than 63 letters; a registry may send us to such a place, and a client may name one."""
+    async with open_session(Policy()) as session:
+        with pytest.raises(UpstreamBroken, match="there is no host"):
+            await send(session, "GET", URL(f"http://{'a' * 64}.org/"), {})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9", "169.254.169.254", "0.0.0.0:9"])

@@ -3,7 +3,12 @@
 Source: IANA's special-purpose address registries; RFC 6761, 6762, 8375 for names.
 """
 
+import re
 from ipaddress import IPv4Address, ip_address, ip_network
+
+from yarl import URL
+
+from swell.errors import BadRequest
 
 # IANA's special-purpose registries, and the two clouds whose metadata service has an address that looks public.
 _REFUSED = [
@@ -43,6 +48,25 @@ _LOCAL_NAMES = (
     ".home",
     ".intranet",
 )
+
+
+_WEB = frozenset({"http", "https"})
+_BLANK = re.compile(r"[\s\0-\x1f\x7f]")
+
+
+def parse_url(text: str) -> URL:
+    """Read an http(s) address.
+
+    Raises:
+        BadRequest: it is none, or names no host.
+    """
+    try:
+        url = URL(text)
+        if url.scheme in _WEB and url.host and not _BLANK.search(text):
+            return url
+    except ValueError:
+        pass
+    raise BadRequest(f"{text[:200]!r} is no http(s) address with a host")
 
 
 def is_public(address: str) -> bool:

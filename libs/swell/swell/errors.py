@@ -103,6 +103,20 @@ class TooLarge(SwellError):
     advice = "Send less, or give a URL instead of the data itself."
 
 
+class RequestSlow(SwellError):
+    """The request did not come to its end in time."""
+
+    code, status, side = "TIMEOUT", 408, Side.CLIENT
+    advice = "Send the request again."
+
+
+class MediaTypeUnsupported(SwellError):
+    """The request's body is not said to be JSON."""
+
+    code, status, side = "UNSUPPORTED", 415, Side.CLIENT
+    advice = "Send JSON, with the header Content-Type: application/json."
+
+
 class NameUnknown(SwellError):
     """The token is unknown or has expired."""
 

@@ -29,6 +29,11 @@ class LayerMeter:
         self._head = b""
         self._inflate = zlib.decompressobj(_GZIP)
 
+    @property
+    def tar_size(self) -> int:
+        """Bytes of the tar so far."""
+        return self._tar_size
+
     def update(self, piece: bytes) -> None:
         """Take the next *piece* of the gzip; its cost is that of inflating it, some ms a MiB of tar.
 
@@ -96,7 +101,16 @@ def verify_layer(content: bytes, layer: ContainerLayer, limit: int = 1 << 30) ->
         DigestInvalid: *layer* claims something else.
         TooLarge: the tar has more than *limit* bytes.
     """
+    return measure(content, limit).finish(layer)
+
+
+def measure(content: bytes, limit: int) -> LayerMeter:
+    """A meter that has seen all of *content*.
+
+    Raises:
+        BadRequest, TooLarge: as its `update` does.
+    """
     meter = LayerMeter(limit)
     for start in range(0, len(content), _PIECE):
         meter.update(content[start : start + _PIECE])
-    return meter.finish(layer)
+    return meter

@@ -234,7 +234,7 @@ def translated(url: URL) -> Iterator[None]:
         yield
     except aiohttp.InvalidURL as error:
         raise AddressForbidden(f"{url.authority} is no address that this server connects to") from error
-    except aiohttp.ClientConnectorDNSError as error:
+    except (aiohttp.ClientConnectorDNSError, UnicodeError) as error:  # no name is spelt so
         raise UpstreamBroken(f"there is no host {url.host}") from error
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         raise UpstreamFailed(f"{url.authority} has no certificate that we trust") from error

@@ -16,7 +16,7 @@ from gateway.handlers.errors import on_error
 from gateway.handlers.head import HeadAsGet
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
-from gateway.handlers.openapi import OpenApiController, assets
+from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.secured import Secured
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
@@ -77,7 +77,6 @@ def create_app(
             health,
             liveness,
             OpenApiController,
-            assets,
         ],
         dependencies={name: Provide(_always(part), use_cache=True) for name, part in ready.items()},
         exception_handlers={Exception: on_error, AccountRequired: challenge},

@@ -3,9 +3,12 @@
 from typing import Protocol
 
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
-from swell.errors import BadRequest
+from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference, parse_registry
+
+MAX_ADDRESS = 2048  # characters
+MAX_CREDENTIAL = 64 << 10  # characters; keys of clouds are files
 
 
 class Inspections(Protocol):
@@ -23,7 +26,7 @@ class Inspecting:
 
     async def image(self, request: InspectRequest, platform: str | None) -> Inspection:
         """What the registry has under the image's name: an index, or one image, for *platform* where that is given."""
-        image = _said("containerImage", request.container_image)
+        image = _said("containerImage", request.container_image, longest=MAX_ADDRESS)
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
         return await self._inspections.inspect(parse_reference(image), parse_platform(platform) if platform else None)
@@ -32,7 +35,7 @@ class Inspecting:
         """Whether the registry takes the name and the password; false as well when it cannot be asked."""
         user_name = _said("userName", request.user_name)
         password = _said("password", request.password)
-        registry = registry_of(_said("registry", request.registry))
+        registry = registry_of(_said("registry", request.registry, longest=MAX_ADDRESS))
         return await self._logins.accepts(registry, user_name, password)
 
 
@@ -46,7 +49,9 @@ def registry_of(text: str) -> str:
     return parse_registry(rest.partition("/")[0].lower())
 
 
-def _said(name: str, value: str | None) -> str:
+def _said(name: str, value: str | None, *, longest: int = MAX_CREDENTIAL) -> str:
     if value is None or not value.strip():
         raise BadRequest(f"{name} is required")
+    if len(value) > longest:
+        raise TooLarge(f"{name} has more than {longest} characters")
     return value

@@ -116,7 +116,7 @@ class Pulls:
         result = await self._ends.result(build_id)
         if not result.succeeded:
             page = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
-            raise BuildFailed(f"the build {build_id} failed: {result.message}; its log is at {page}")
+            raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {page}")
 
 
 @lru_cache(4096)

@@ -18,7 +18,7 @@ from swell.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {"Hostname": "hostName", "Domainname": "domainName"}  # those that are not Docker's with a small first letter
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -142,10 +142,12 @@ def _camel(name: str) -> str:
 
 
 def _instant(text: str) -> str:
-    """*text* if it is an instant in UTC, else the instant that it means; empty when it means none."""
-    if _INSTANT.fullmatch(text):
-        return text
+    """The instant that *text* means, in UTC, with all its digits; empty when it means none."""
+    if not (found := _INSTANT.fullmatch(text)):
+        return ""
+    seconds, fraction, zone = found.groups()
     try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        moment = datetime.fromisoformat(seconds + zone).astimezone(UTC)
     except (ValueError, OverflowError):
         return ""
+    return f"{moment.replace(tzinfo=None).isoformat()}{fraction}Z"

@@ -1,8 +1,10 @@
 """Wave's golden examples of what is refused, by their numbers, and how it is told."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.e2e.upstreams import Upstreams, image_of, running
 
 FILE = encoded("FROM a\n")
 PACKAGES = {"type": "CONDA", "entries": ["jq"]}
+LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha256:" + "0" * 64}
 
 
 @pytest.mark.row("T6", "B7", "B15", "B17", "B18", "B24", "B29", "B33", "B34", "B35", "B36")
@@ -141,6 +144,61 @@ async def test_what_cannot_be_read_is_the_clients_mistake_e28(swell: Swell, path
     assert (answer.status, bool(answer.json["message"])) == (400, True)
 
 
+@pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/v1alpha2/validate-creds"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_what_is_not_said_to_be_json_is_not_read(swell: Swell, path: str, kind: str) -> None:
+    """Any page on the web can have a browser send such bodies; JSON it may not send here."""
+    answer = await ask(swell, "POST", path, {"containerImage": "a"}, **{"Content-Type": kind})
+
+    assert (answer.status, answer.headers["Content-Type"]) == (415, "application/json")
+    assert (answer.json["code"], "application/json" in answer.json["message"]) == ("UNSUPPORTED", True)
+
+
+@pytest.mark.parametrize("kind", ["", "application/json", "Application/JSON ; charset=utf-8"])
+async def test_json_is_read_in_any_spelling_of_its_name(swell: Swell, kind: str) -> None:
+    answer = await ask(swell, "POST", SUBMIT, {}, **{"Content-Type": kind})
+
+    assert (answer.status, "containerImage" in answer.json["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("query", ["limit=", "limit=many"])
+async def test_a_parameter_that_cannot_be_read_is_named(swell: Swell, query: str) -> None:
+    answer = await ask(swell, "GET", f"/v1alpha1/builds?image=a&{query}")
+
+    assert (answer.status, answer.json["message"].startswith("limit: ")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"containerImage": "a" * 64 + ".io/b"},
+        {"containerImage": "xn--a.io/b"},
+        {"containerFile": FILE, "buildContext": {**LINKED, "location": "http://[::1/x"}},
+        {"containerFile": FILE, "buildContext": {**LINKED, "location": f"http://{'a' * 64}.io/x"}},
+    ],
+)
+async def test_no_client_can_make_us_fail(swell: Swell, body: dict[str, Any]) -> None:
+    """A place that nobody can be at is the client's mistake, or nobody's: never an error of this server."""
+    answer = await submit(swell, **body)
+
+    assert answer.status in {400, 502}, answer.json
+    assert answer.json["code"] != "UNKNOWN"
+
+
+async def test_a_request_that_is_no_http_is_the_clients_mistake(swell: Swell) -> None:
+    """A chunk of a body must tell its size."""
+    url = urlsplit(swell.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(
+        f"POST {SUBMIT} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nno size\r\n".encode()
+    )
+    answer = await reader.readuntil(b"\r\n")
+    writer.close()
+
+    assert answer == b"HTTP/1.1 400 Bad Request\r\n"
+
+
 async def test_crawlers_are_turned_away_e29(swell: Swell) -> None:
     """But for the page that tells them to stay away."""
     bot = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}
@@ -165,16 +223,30 @@ async def test_browsers_are_told_to_be_careful(swell: Swell, path: str) -> None:
 @pytest.mark.row("T12")
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
-    [("GET", "/nope", 404, ""), ("PUT", "/service-info", 405, "GET"), ("GET", "/container-token", 405, "POST")],
+    [
+        ("GET", "/nope", 404, None),
+        ("PUT", "/service-info", 405, "GET, HEAD"),
+        ("GET", "/container-token", 405, "POST"),
+        ("HEAD", "/container-token", 405, "POST"),
+        ("PUT", "/container-token/x", 405, "DELETE, GET, HEAD"),
+        ("OPTIONS", "/container-token/x", 405, "DELETE, GET, HEAD"),
+        ("OPTIONS", SUBMIT, 405, "POST"),
+        ("OPTIONS", "/nope", 404, None),
+        ("GET", "/openapi/assets/%00", 404, None),
+        ("GET", "/openapi/assets/" + "x" * 3000, 404, None),
+        ("GET", "/openapi/assets/..%2f..%2fLICENSE", 404, None),
+    ],
 )
 async def test_what_is_not_there_is_told_in_json_e29(
-    swell: Swell, method: str, path: str, status: int, allow: str
+    swell: Swell, method: str, path: str, status: int, allow: str | None
 ) -> None:
-    answer = await ask(swell, method, path)
+    """OPTIONS is a method like others: what a browser asks for a page of another origin, it is told that it may not."""
+    answer = await ask(swell, method, path, Origin="https://elsewhere.example.org")
 
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
-    assert answer.json["message"]
-    assert allow in answer.headers.get("Allow", "")
+    assert method == "HEAD" or answer.json["message"]
+    assert answer.headers.get("Allow") == allow
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swell.api.containers import CompressionMode, ContainerRequest
+from swell.api.containers import CompressionMode, ContainerRequest, NameStrategy, Severity
 from swell.api.lenient import decode
 from swell.errors import BadRequest
 
@@ -49,6 +49,9 @@ def test_what_nobody_knows_is_ignored() -> None:
         ({"freeze": "true"}, "freeze", True),
         ({"freeze": 1}, "freeze", True),
         ({"freeze": None}, "freeze", False),
+        ({"nameStrategy": 1}, "name_strategy", NameStrategy.TAG_PREFIX),
+        ({"nameStrategy": [2]}, "name_strategy", NameStrategy.IMAGE_SUFFIX),
+        ({"scanLevels": [0, "HIGH"]}, "scan_levels", (Severity.LOW, Severity.HIGH)),
     ],
 )
 def test_values_are_read_as_they_are_meant(fields: dict[str, object], member: str, expected: object) -> None:
@@ -75,7 +78,10 @@ def test_compression_may_tell_its_mode_only() -> None:
 @pytest.mark.parametrize(
     ("body", "place"),
     [
-        (b'{"packages":{"type":"conda"}}', r"\$\.packages\.type"),
+        (b'{"packages":{"type":"conda"}}', r"\$\.packages\.type`; choose one of CONDA, CRAN$"),
+        (b'{"packages":{"type":2}}', r"\$\.packages\.type`; choose one of CONDA, CRAN$"),
+        (b'{"scanLevels":["LOW","low"]}', r"\$\.scanLevels\[1\]`; choose one of LOW, MEDIUM, HIGH, CRITICAL$"),
+        (b'{"towerWorkspaceId":9223372036854775808}', r"\$\.towerWorkspaceId"),
         (b'{"containerConfig":{"env":[{}]}}', r"\$\.containerConfig\.env"),
         (b'{"containerConfig":{"layers":[{"gzipSize":1}]}}', r"location.*\$\.containerConfig\.layers"),
         (b'{"freeze":"perhaps"}', r"\$\.freeze"),
@@ -88,6 +94,17 @@ def test_compression_may_tell_its_mode_only() -> None:
 def test_what_cannot_be_read_is_told_with_its_place(body: bytes, place: str) -> None:
     with pytest.raises(BadRequest, match=place):
         decode(body, ContainerRequest)
+
+
+@pytest.mark.parametrize("value", ["x" * 1_000_000, "'\"" * 1000, "` - at `$.packages.type`\n" * 1000])
+def test_a_long_value_is_not_repeated(value: str) -> None:
+    """Whoever sends megabytes gets no megabytes back, nor are they in the log."""
+    with pytest.raises(
+        BadRequest, match=r"- at `\$\.nameStrategy`; choose one of none, tagPrefix, imageSuffix$"
+    ) as told:
+        read(nameStrategy=value)
+
+    assert len(str(told.value)) < 400
 
 
 @given(st.dictionaries(st.sampled_from(members), json_values))

@@ -68,6 +68,24 @@ def test_a_file_without_a_config_stays_as_it_is(entrypoint: tuple[str, ...] | No
     assert frozen_file("FROM a\n", ContainerConfig(), entrypoint, False) == "FROM a\n"
 
 
+@pytest.mark.parametrize("end", ["\\", "\\\n", "\\  \n\n", "\\\n# a word\n", "\\\r\n  # a word \\\n\n"])
+def test_a_file_that_ends_within_an_instruction_swallows_nothing(end: str) -> None:
+    """A backslash at the end would make the config's lines a part of the last instruction."""
+    made = frozen_file(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
+
+    last = re.sub(r"(?m)^\s*#.*\n", "", made).replace("\\\n", "").splitlines()[-2:]
+    assert [line.strip() for line in last] == ["RUN b", 'ENV A="b"']
+
+
+@given(st.lists(st.sampled_from(["FROM a", "RUN b \\", "# c \\", "# d", "", "  ", "RUN e"])))
+def test_whatever_a_file_ends_in_the_config_stands_alone(texts: list[str]) -> None:
+    made = frozen_file("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
+
+    kept = [line for line in made.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert kept[-1] == 'CMD ["x"]'
+    assert not "".join(kept[-2:-1]).endswith("\\")
+
+
 @given(st.dictionaries(st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), one_line, min_size=1))
 def test_values_of_the_environment_are_kept_to_the_letter(values: dict[str, str]) -> None:
     """Quotes, dollars, backslashes and blanks; at Wave they become something else, or another instruction."""

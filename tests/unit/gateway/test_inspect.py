@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inspect import Inspecting, registry_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
-from swell.errors import BadRequest
+from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 
@@ -90,6 +90,18 @@ async def test_all_three_must_be_said(inspecting: Inspecting, asked: Asked, name
         await inspecting.credentials(CredentialsRequest(**fields))
 
     assert asked.registries == []
+
+
+@pytest.mark.parametrize("name", ["user_name", "password", "registry"])
+async def test_nothing_is_asked_for_megabytes(inspecting: Inspecting, asked: Asked, name: str) -> None:
+    fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: "x" * 2**20}
+
+    with pytest.raises(TooLarge, match=f"{name.replace('user_name', 'userName')} has more than"):
+        await inspecting.credentials(CredentialsRequest(**fields))
+    with pytest.raises(TooLarge, match="containerImage has more than"):
+        await inspecting.image(InspectRequest("x" * 2**20), None)
+
+    assert (asked.registries, asked.images) == ([], [])
 
 
 @pytest.mark.parametrize(

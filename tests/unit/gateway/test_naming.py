@@ -49,7 +49,7 @@ def name(
         ID,
         strategy=effective_strategy(strategy, repository, public),
         sif=sif,
-        environment=environment,
+        tools=tools_of(environment) if environment else (),
     )
 
 

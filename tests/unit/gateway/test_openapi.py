@@ -87,3 +87,10 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
     assert links
     assert not [link for link in links if "//" in link or link.startswith("/")]
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=name_of)
+def test_every_body_must_be_said_to_be_json(operation: Operation) -> None:
+    told = make_document()["paths"][operation.path]["post"]
+
+    assert (told["requestBody"]["content"].keys(), "415" in told["responses"]) == ({"application/json"}, True)

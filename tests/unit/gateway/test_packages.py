@@ -184,6 +184,8 @@ def test_a_sif_file_takes_the_context_from_wherever_it_is_built(template: Templa
         Packages(type=CRAN, entries=("dplyr",), channels=("conda-forge",)),
         Packages(type=CRAN, entries=("dplyr); system('id'",)),
         Packages(type=CRAN, entries=("bioc::",)),
+        Packages(type=CRAN, entries=("dplyr",), channels=('https://r.example.org/"',)),
+        Packages(type=CRAN, entries=("dplyr",), channels=("https://r.example.org/\\",)),
         Packages(type=CRAN, entries=("dplyr",), cran_opts=CranOpts(r_image="no image")),
         Packages(type=CRAN, entries=("dplyr",), cran_opts=CranOpts(base_packages="-o Dir::Etc=x")),
         Packages(

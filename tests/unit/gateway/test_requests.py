@@ -15,6 +15,8 @@ from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
 
+ENDLESS = base64.b64encode(b"a: 1" + b":1" * 10_000).decode()
+"""A number to the base of 60, as YAML 1.1 has them."""
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
 
 
@@ -154,6 +156,9 @@ async def test_what_was_asked_is_kept_without_what_is_private(
         ("2026-03-01T10:30:00+05:30", datetime(2026, 3, 1, 5, 0, tzinfo=UTC), "+05:30"),
         ("2026-03-01T10:30Z", datetime(2026, 3, 1, 10, 30, tzinfo=UTC), "Z"),
         ("2026-03-01T10:30:00", NOON, "Z"),
+        ("2026-03-01T10:30:00+01:02:03", datetime(2026, 3, 1, 9, 27, 57, tzinfo=UTC), "+01:02:03"),
+        ("0001-01-01T00:00:00+10:00", NOON, "Z"),
+        ("9999-12-31T23:59:59-10:00", NOON, "Z"),
         ("yesterday", NOON, "Z"),
         (None, NOON, "Z"),
     ],
@@ -237,9 +242,16 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         (adding(location="data:AAAA", mediaType=ZSTD), BadRequest, r"layers\[0\].mediaType"),
         (adding(**LINKED | {"location": BLOB, "mediaType": "text/html"}), BadRequest, r"layers\[0\].mediaType"),
         (adding(*[LINKED] * 101), BadRequest, "at most 100"),
+        (adding(location="data:AAAA"), BadRequest, r"layers\[0\]: .*gzipped tar"),
+        (adding(**LINKED | {"location": "docker://a/v2/b/blobs/c"}), DigestInvalid, r"layers\[0\].location: "),
+        ({"containerImage": "a", "containerIncludes": ["b c"]}, BadRequest, "containerIncludes: 'b c'"),
+        ({"containerImage": "a", "containerConfig": {"cmd": ["x\0y"]}}, BadRequest, "containerConfig.*NUL"),
+        ({"containerImage": "a", "containerConfig": {"env": ["A=\0"]}}, BadRequest, "containerConfig.*NUL"),
+        ({"containerImage": "a", "containerConfig": {"cmd": [""] * 2**20}}, TooLarge, "containerConfig"),
         ({"containerImage": "a", "containerConfig": {"env": ["A=" + "x" * 2**20]}}, TooLarge, "containerConfig"),
         ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
         ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
+        ({"packages": {"type": "CONDA", "environment": ENDLESS}}, BadRequest, "packages.environment.*too long"),
         ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
         ({"mirror": True}, BadRequest, "containerImage"),
         ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),
@@ -261,6 +273,46 @@ async def test_what_does_not_go_together_is_refused(
 
     with pytest.raises(error, match=says):
         await provisioning.submit(request(**fields), SOMEBODY)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://",
+        "http:///layer.tar.gz",
+        "http://[::1/layer.tar.gz",
+        "http://files.example.org:99999/layer.tar.gz",
+        "http://127.0.0.1\\@files.example.org/layer.tar.gz",
+        "http://files.exam ple.org/layer.tar.gz",
+        "http://files.exam\nple.org/layer.tar.gz",
+    ],
+)
+async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
+    provisioning: Provisioning, registry: MemoryRegistry, location: str
+) -> None:
+    """It is the client's mistake, and no failure of ours."""
+    registry.push("docker.io/library/a:latest")
+
+    with pytest.raises(BadRequest, match=r"layers\[0\].location: .* is no http\(s\) address"):
+        await provisioning.submit(request(**adding(**LINKED | {"location": location})), SOMEBODY)
+
+
+@pytest.mark.parametrize("encoded", ["QR==", "AAAA====", "QQ", "QQ==\n", "Q Q="])
+@pytest.mark.parametrize("member", ["containerFile", "packages.environment"])
+async def test_there_is_one_base64_of_a_text(provisioning: Provisioning, member: str, encoded: str) -> None:
+    """What encodes to another text than was sent is read differently by different readers."""
+    packages = {"packages": {"type": "CONDA", "environment": encoded}}
+
+    with pytest.raises(BadRequest, match=f"{member} is not valid base64"):
+        await provisioning.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
+
+
+async def test_the_first_versions_environment_is_told_by_its_own_name(provisioning: Provisioning) -> None:
+    """Who sends `condaFile` has never heard of packages."""
+    broken = base64.b64encode(b"a: [").decode()
+
+    with pytest.raises(BadRequest, match="^condaFile: it is no YAML"):
+        await provisioning.submit(request(containerFile=FILE, condaFile=broken), SOMEBODY, legacy=True)
 
 
 @pytest.mark.parametrize(

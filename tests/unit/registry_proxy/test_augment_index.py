@@ -53,6 +53,16 @@ def test_a_missing_platform_is_told_with_those_that_are_there() -> None:
         choose(golden_index(), [parse_platform("windows/amd64")])
 
 
+@pytest.mark.parametrize("platform", [AMD64, ARM64])
+def test_one_manifest_may_be_for_several_platforms(platform: str) -> None:
+    """What has no programs in it runs everywhere, and is listed for each platform; once is enough to augment it."""
+    manifest = golden_image().manifest
+    index = make_index(*(entry(manifest, os="linux", architecture=name) for name in ("amd64", "arm64", "unknown")))
+
+    assert [chosen.digest for chosen in choose(index, [parse_platform(platform)])] == [manifest.digest]
+    assert len(choose(index, [parse_platform(AMD64), parse_platform(ARM64)])) == 1
+
+
 def test_entries_are_chosen_from_either_family_and_without_a_type() -> None:
     """Registries hold indexes that mix Docker's manifests with the OCI's, or leave the entry's type out."""
     docker, oci = golden_image(docker=True).manifest, golden_image().manifest

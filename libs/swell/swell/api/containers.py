@@ -6,10 +6,13 @@ ignored, absent and null mean the same.
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from swell.api.packages import Packages
+
+WorkspaceId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ContainerLayer(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -46,6 +49,15 @@ class ScanMode(StrEnum):
     REQUIRED = "required"
 
 
+class Severity(StrEnum):
+    """How bad a vulnerability is that a scan may find."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
 class NameStrategy(StrEnum):
     """Where the tools of an image go in its name."""
 
@@ -77,7 +89,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     tower_access_token: str | None = None
     tower_refresh_token: str | None = None
     tower_endpoint: str | None = None
-    tower_workspace_id: int | None = None
+    tower_workspace_id: WorkspaceId | None = None
     workflow_id: str | None = None
     container_image: str | None = None
     container_file: str | None = None
@@ -97,7 +109,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     dry_run: bool = False
     name_strategy: NameStrategy | None = None
     scan_mode: ScanMode | None = None
-    scan_levels: tuple[str, ...] | None = None
+    scan_levels: tuple[Severity, ...] | None = None
     timestamp: str | None = None
     fingerprint: str | None = None
 

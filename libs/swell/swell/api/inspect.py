@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from swell.api.containers import WorkspaceId
 from swell.oci.digest import Digest
 
 Annotations = dict[str, str] | None
@@ -19,7 +20,7 @@ class InspectRequest(Struct, frozen=True, rename="camel"):
     container_image: str | None = None
     tower_access_token: str | None = None
     tower_endpoint: str | None = None
-    tower_workspace_id: int | None = None
+    tower_workspace_id: WorkspaceId | None = None
 
 
 class CredentialsRequest(Struct, frozen=True, rename="camel"):

@@ -2,7 +2,9 @@
 where a value is, numbers for texts and texts for numbers. What cannot be understood even so is an error with its place.
 """
 
+import re
 from collections.abc import Callable, Hashable
+from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
@@ -25,7 +27,35 @@ def decode(body: bytes, kind: type[T]) -> T:
         plain = _coercion(kind)(msgspec.json.decode(body or b"null"))  # type: ignore[arg-type]  # types can be hashed
         return msgspec.convert(plain, kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the request body cannot be read: {error}") from error
+        raise BadRequest(f"the request body cannot be read: {_told(error, kind)}") from error
+
+
+def _told(error: Exception, kind: type) -> str:
+    """What is wrong: of a long value only the beginning, and, where there is a choice, what can be chosen."""
+    text = re.sub(r"(['\"])(.{80}).*\1", r"\1\2…\1", str(error), flags=re.DOTALL)
+    place = re.fullmatch(r"Invalid enum value .* - at `\$((?:\.\w+|\[\d+\])+)`", text, re.DOTALL)
+    return f"{text}; choose one of {', '.join(_choices(kind, place[1]))}" if place else text
+
+
+def _choices(kind: type, place: str) -> list[str]:
+    """The values that can stand at *place*, such as `.packages.type`, in a *kind*."""
+    info = inspect.type_info(kind)
+    for name in re.findall(r"\w+", place):
+        info = _bare(info)
+        match info:
+            case inspect.StructType(fields=fields):
+                info = next(field.type for field in fields if field.encode_name == name)
+            case inspect.VarTupleType(item_type=item):
+                info = item
+    info = _bare(info)
+    return [str(each.value) for each in info.cls] if isinstance(info, inspect.EnumType) else []
+
+
+def _bare(info: inspect.Type) -> inspect.Type:
+    """*info* without the null that may stand in its place."""
+    if not isinstance(info, inspect.UnionType):
+        return info
+    return next(each for each in info.types if not isinstance(each, inspect.NoneType))
 
 
 @cache
@@ -43,7 +73,9 @@ def _for(info: inspect.Type) -> Coerce:
             return _members({field.encode_name: _or_null(field, _for(field.type)) for field in fields})
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
             return _items(_for(item))
-        case inspect.StrType() | inspect.EnumType():
+        case inspect.EnumType(cls=choices):
+            return _choice(choices)
+        case inspect.StrType():
             return _text
         case inspect.IntType():
             return _integer
@@ -93,6 +125,17 @@ def _single(value: Any) -> Any:
 def _text(value: Any) -> Any:
     value = _single(value)
     return msgspec.json.encode(value).decode() if isinstance(value, int | float) else value
+
+
+def _choice(choices: type[Enum]) -> Coerce:
+    """A choice by its name, or by its place among all, counted from 0."""
+    names = [each.value for each in choices]
+
+    def choice(value: Any) -> Any:
+        value = _single(value)
+        return names[value] if type(value) is int and 0 <= value < len(names) else _text(value)
+
+    return choice
 
 
 def _integer(value: Any) -> Any:

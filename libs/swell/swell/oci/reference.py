@@ -16,7 +16,7 @@ BLOB_SCHEME = "docker://"
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::([0-9]{{1,5}}))?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -111,10 +111,18 @@ def parse_registry(host: str) -> str:
     Raises:
         BadRequest: it is no registry.
     """
-    found = _REGISTRY.fullmatch(host)
-    if not found or not 0 < int(found[1] or "443") < 65536:
+    found = _REGISTRY.fullmatch(host) if len(host) <= _LONGEST_NAME else None
+    if not found or not 0 < int(found[1] or "443") < 65536 or not _is_spelt(host):
         raise BadRequest(f"'{host[:160]}' is no registry: expected host[:port]")
     return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
+
+
+def _is_spelt(host: str) -> bool:
+    """Whether *host* can be read, should it have letters that are not ASCII's (RFC 5890: `xn--`)."""
+    try:
+        return "xn--" not in host or bool(host.encode().decode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _parse_digest(text: str) -> Digest:

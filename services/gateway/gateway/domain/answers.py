@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from gateway.domain.added import DATA
 from gateway.domain.grant import Grant, image_name
 from gateway.domain.naming import ORAS
-from gateway.domain.wanted import DATA, Wanted
+from gateway.domain.wanted import Wanted
 from swell.api.containers import (
     BuildPart,
     ContainerAnswer,
@@ -130,12 +131,11 @@ def moment(text: str | None, now: datetime) -> tuple[datetime, str]:
     """When a client says it asked, in UTC, and its offset (`Z`, `+01:00`); *now* when it says nothing readable."""
     try:
         told = datetime.fromisoformat(_to_microseconds(text or ""))
-    except ValueError:
+        if told.tzinfo is None:
+            return now, "Z"
+        return told.astimezone(UTC), str(told.tzinfo).removeprefix("UTC") or "Z"
+    except (ValueError, OverflowError):  # a first or last day of the calendar is another one in UTC
         return now, "Z"
-    offset = told.strftime("%z") if told.tzinfo else ""
-    if told.tzinfo is None:
-        return now, "Z"
-    return told.astimezone(UTC), "Z" if offset in {"+0000", ""} else f"{offset[:3]}:{offset[3:5]}"
 
 
 def _to_microseconds(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from gateway.domain.texts import naming
 from swell.errors import BadRequest
 
 _EXPLICIT = re.compile(r"^@EXPLICIT\s*$", re.MULTILINE)
@@ -65,8 +66,9 @@ def from_entries(entries: Iterable[str], channels: tuple[str, ...]) -> Environme
     return Environment(text=_dump(_fields(specs, channels)))
 
 
-def from_file(text: str, channels: tuple[str, ...]) -> Environment:
-    """The environment that *text* describes, with *channels* behind its own; an explicit list needs none.
+def from_file(text: str, channels: tuple[str, ...], *, member: str = "packages.environment") -> Environment:
+    """The environment that *text*, a request's *member*, describes, with *channels* behind its own; an explicit list
+    needs none.
 
     Raises:
         BadRequest: it is neither an explicit list nor the YAML of an environment.
@@ -74,7 +76,8 @@ def from_file(text: str, channels: tuple[str, ...]) -> Environment:
     environment = Environment(text=text)
     if environment.is_explicit:
         return environment
-    return Environment(text=_dump(_with_channels(load(text), channels)))
+    with naming(member):
+        return Environment(text=_dump(_with_channels(load(text), channels)))
 
 
 def _fields(specs: list[str], channels: tuple[str, ...]) -> dict[str, object]:
@@ -109,7 +112,7 @@ def _unquoted(spec: str) -> str:
 def _with_channels(fields: Mapping[str, Any], channels: tuple[str, ...]) -> Mapping[str, Any]:
     known = fields.get("channels") or []
     if not isinstance(known, list):
-        raise BadRequest("packages.environment has channels that are no list")
+        raise BadRequest("the channels are no list")
     more = [channel for channel in channels if channel not in known]
     return {**fields, "channels": [*known, *more]} if more else fields
 
@@ -128,15 +131,15 @@ def load(text: str) -> Mapping[str, Any]:
         BadRequest: it is none.
     """
     if max(accumulate((letter in "[{") - (letter in "]}") for letter in text), default=0) > _DEEPEST:
-        raise BadRequest("packages.environment is nested too deeply")
+        raise BadRequest("it is nested too deeply")
     try:
         fields = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe one)
     except yaml.MarkedYAMLError as error:
-        raise BadRequest(f"packages.environment is no YAML: {error.problem}{_place(error)}") from error
+        raise BadRequest(f"it is no YAML: {error.problem}{_place(error)}") from error
     except _UNREADABLE as error:
-        raise BadRequest("packages.environment cannot be read as YAML") from error
+        raise BadRequest("it cannot be read as YAML") from error
     if not isinstance(fields, dict):
-        raise BadRequest("packages.environment must be a Conda environment in YAML, or an explicit list (@EXPLICIT)")
+        raise BadRequest("it must be a Conda environment in YAML, or an explicit list (@EXPLICIT)")
     return fields
 
 
@@ -148,4 +151,6 @@ def _dump(fields: Mapping[str, object]) -> str:
     try:
         return yaml.safe_dump(fields, default_flow_style=False, sort_keys=False)
     except RecursionError as error:
-        raise BadRequest("packages.environment is nested too deeply") from error
+        raise BadRequest("it is nested too deeply") from error
+    except ValueError as error:  # YAML 1.1 has numbers that are longer than Python writes any
+        raise BadRequest("it has a number that is too long") from error

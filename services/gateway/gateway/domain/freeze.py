@@ -70,7 +70,16 @@ def frozen_file(containerfile: str, config: ContainerConfig, entrypoint: tuple[s
         return containerfile
     if _OTHER_ESCAPE.search(containerfile):
         raise BadRequest("freeze cannot add to a container file that chooses another escape character; use \\")
-    return lines(containerfile, _MARK, *_added(config, entrypoint, sif))
+    return lines(containerfile if sif else _ended(containerfile), _MARK, *_added(config, entrypoint, sif))
+
+
+def _ended(containerfile: str) -> str:
+    """*containerfile*, whose last instruction goes on no further: what comes behind would be taken for a part of it."""
+    texts = containerfile.splitlines(keepends=True)
+    last = next((at for at in reversed(range(len(texts))) if texts[at].strip() and not _COMMENT.match(texts[at])), 0)
+    if not containerfile or not texts[last].rstrip().endswith("\\"):
+        return containerfile
+    return "".join((*texts[:last], texts[last].rstrip()[:-1], "\n", *texts[last + 1 :])).rstrip("\n")
 
 
 def _added(config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> Iterator[str]:

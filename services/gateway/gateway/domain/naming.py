@@ -80,14 +80,12 @@ def image_name(
     *,
     strategy: NameStrategy | None,
     sif: bool,
-    environment: str | None,
+    tools: tuple[Tool, ...],
 ) -> str:
     """The image that *container_id* is built into; `oras://` before it when it is a SIF file.
 
-    *repository* is as `build_repository` made it, *strategy* as `effective_strategy`; *environment* is the text of a
-    `conda.yml`. One that we cannot read gives no tools and no error: to build it is to find out.
+    *repository* is as `build_repository` made it, *strategy* as `effective_strategy`.
     """
-    tools = tools_of(environment) if environment else ()
     scheme = ORAS if sif else ""
     if strategy is NameStrategy.NONE:
         return f"{scheme}{repository}:{container_id}"
@@ -98,7 +96,10 @@ def image_name(
 
 
 def tools_of(environment: str) -> tuple[Tool, ...]:
-    """What the text of a `conda.yml` names: its `name`, else its dependencies, those of pip among them."""
+    """What the text of a `conda.yml` names: its `name`, else its dependencies, those of pip among them.
+
+    One that we cannot read gives no tools and no error: to build it is to find out.
+    """
     try:
         # The base loader makes nothing but text, lists and maps. The C loaders overflow their stack on nested lists.
         fields = yaml.load(environment, Loader=yaml.BaseLoader)  # noqa: S506

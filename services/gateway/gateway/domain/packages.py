@@ -3,8 +3,6 @@
 Source: Wave's public API, "buildTemplate" and "packages".
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,6 +13,7 @@ from gateway.domain.conda import CondaImage, Environment, from_entries, from_fil
 from gateway.domain.direct import Direct, direct_of
 from gateway.domain.templates import direct, installr, micromamba, pixi
 from gateway.domain.templates.installr import RImage
+from gateway.domain.texts import naming, text_of
 from swell.api.packages import (
     BASE_IMAGE,
     MAMBA_IMAGE,
@@ -176,10 +175,8 @@ def _r_image(packages: Packages) -> RImage:
 
 
 def _image(name: str, text: str) -> str:
-    try:
+    with naming(name):
         parse_reference(text)
-    except BadRequest as error:
-        raise BadRequest(f"{name}: {error}") from error
     return text
 
 
@@ -214,7 +211,4 @@ def _bounded(name: str, texts: Sequence[str] | None) -> Sequence[str]:
 def _decoded(encoded: str) -> str:
     if len(encoded) > MAX_TEXT:
         raise TooLarge(f"packages.environment has more than {MAX_TEXT} characters")
-    try:
-        return base64.b64decode(encoded, validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest("packages.environment is not base64 (padded, without line breaks) of UTF-8 text") from error
+    return text_of("packages.environment", encoded)

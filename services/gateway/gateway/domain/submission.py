@@ -37,7 +37,7 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         name,
         strategy=NameStrategy.TAG_PREFIX if beside else wanted.strategy,
         sif=wanted.sif,
-        environment=wanted.environment,
+        tools=wanted.tools,
     )
     return Submission(
         container_id=name,

@@ -3,18 +3,18 @@
 Source: Wave's public API; the rules stand here in the order in which Wave applies them.
 """
 
-import base64
-import binascii
 import re
 
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.added import Data, config_of, layer_of
 from gateway.domain.conda import from_file
 from gateway.domain.definition import is_definition
 from gateway.domain.direct import NAME, Direct
-from gateway.domain.naming import build_repository, effective_strategy, is_within
+from gateway.domain.naming import Tool, build_repository, effective_strategy, is_within, tools_of
 from gateway.domain.packages import recipe
+from gateway.domain.texts import naming, text_of
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
@@ -25,25 +25,16 @@ from swell.api.containers import (
     NameStrategy,
     ScanMode,
 )
-from swell.errors import BadRequest, DigestInvalid, NotSupported, TooLarge
-from swell.layers import verify_layer
-from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
+from swell.errors import BadRequest, NotSupported, TooLarge
 from swell.oci.platform import Platform, canonical_architecture, parse_platform
-from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location, parse_reference
+from swell.oci.reference import Reference, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
 MAX_CONDA_FILE = 50_000  # characters of base64
-MAX_LAYERS = 100
-MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no program starts with more around it
-MAX_SIZE = 1 << 50  # bytes of a layer
-LARGE = 64 << 10  # characters of data
-MAX_URL = 8192  # characters of the address of a layer; signed ones are long
+LARGE = 4 << 10  # characters; what they can say is read in some milliseconds
 MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
 
-DATA = "data:"
-_WEB = ("http://", "https://")
-_MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
 _MULTI = "linux/amd64,linux/arm64"
 _SHORT = {
     field.name: field.encode_name
@@ -74,6 +65,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     image: Reference | None = None
     containerfile: str | None = None
     environment: str | None = None
+    tools: tuple[Tool, ...] = ()
     template: str | None = None
     direct: Direct | None = None
     container_config: ContainerConfig | None = None
@@ -142,17 +134,18 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
     texts = _texts(request)
     platforms = _platforms(request)
     _check_combinations(request, image, texts)
-    blobs: dict[str, bytes] = {}
+    data = Data()
     return Wanted(
         platforms=platforms,
         image=image,
         containerfile=texts.containerfile,
         environment=texts.environment,
+        tools=tools_of(texts.environment) if texts.environment else (),
         template=texts.template,
         direct=texts.direct,
-        container_config=_config(request.container_config, blobs),
-        context=_layer("buildContext", request.build_context, blobs) if request.build_context else None,
-        includes=tuple(parse_reference(name) for name in request.container_includes or ()),
+        container_config=config_of(request.container_config, data),
+        context=layer_of("buildContext", request.build_context, data) if request.build_context else None,
+        includes=tuple(_include(name) for name in request.container_includes or ()),
         repository=_repository(request, places),
         cache_repository=_cache_repository(request, places),
         strategy=effective_strategy(request.name_strategy, _chosen(request, places), places.public),
@@ -160,8 +153,13 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         sif=request.format == "sif",
         freeze=request.freeze,
         dry_run=request.dry_run,
-        blobs=blobs,
+        blobs=data.blobs,
     )
+
+
+def _include(name: str) -> Reference:
+    with naming("containerIncludes"):
+        return parse_reference(name)
 
 
 def _check_sizes(request: ContainerRequest) -> None:
@@ -174,10 +172,14 @@ def _check_sizes(request: ContainerRequest) -> None:
 
 
 def carries_data(request: ContainerRequest) -> bool:
-    """Whether so much came along that it takes a while to look through it."""
-    config = request.container_config
+    """Whether so much came along that it takes a while to look through it: a second for the largest of environments."""
+    config, packages = request.container_config, request.packages
     layers = (*((config.layers or ()) if config else ()), request.build_context)
-    return any(len(layer.location) > LARGE for layer in layers if layer)
+    texts = [layer.location for layer in layers if layer]
+    texts += [request.container_file or "", request.conda_file or ""]
+    if packages:
+        texts += [packages.environment or "", *(packages.entries or ())]
+    return sum(map(len, texts)) > LARGE
 
 
 class _Texts(Struct, frozen=True):
@@ -205,10 +207,8 @@ def _check_repository(member: str, repository: str) -> None:
         raise BadRequest(f"{member} {repository!r} needs a path after the registry")
     if ":" in repository.rpartition("/")[2]:
         raise BadRequest(f"{member} {repository!r} must not have a tag")
-    try:
+    with naming(member):
         parse_reference(repository)
-    except BadRequest as error:
-        raise BadRequest(f"{member}: {error}") from error
 
 
 def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
@@ -262,7 +262,7 @@ def _texts(request: ContainerRequest) -> _Texts:
     containerfile = _text("containerFile", request.container_file, MAX_FILE)
     environment = _text("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
     if environment:
-        from_file(environment, ())  # refuses what cannot be read, or not in reasonable time
+        from_file(environment, (), member="condaFile")  # refuses what cannot be read, or not in reasonable time
     return _Texts(containerfile, environment, request.build_template)
 
 
@@ -332,64 +332,7 @@ def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
 
 
 def _text(name: str, encoded: str, limit: int) -> str:
-    content = _decoded(name, encoded)
-    if len(content) > limit:
-        raise TooLarge(f"{name} has {len(content)} bytes; at most {limit} are taken")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-
-
-def _config(config: ContainerConfig | None, blobs: dict[str, bytes]) -> ContainerConfig | None:
-    if config is None or config.is_empty:
-        return None
-    texts = (*(config.entrypoint or ()), *(config.cmd or ()), *(config.env or ()), config.working_dir or "")
-    if sum(map(len, texts)) > MAX_CONFIG:
-        raise TooLarge(f"containerConfig has more than {MAX_CONFIG} characters")
-    for entry in config.env or ():
-        if entry.find("=") < 1:
-            raise BadRequest(f"containerConfig.env has {entry!r}; write it as NAME=value")
-    if len(layers := config.layers or ()) > MAX_LAYERS:
-        raise BadRequest(f"containerConfig has {len(layers)} layers; at most {MAX_LAYERS} can be added")
-    read_layers = tuple(_layer(f"containerConfig.layers[{at}]", layer, blobs) for at, layer in enumerate(layers))
-    return msgspec.structs.replace(config, layers=read_layers or None)
-
-
-def _layer(name: str, layer: ContainerLayer, blobs: dict[str, bytes]) -> ContainerLayer:
-    """The layer with its digests checked; data that came along moves to *blobs*, leaving an empty location."""
-    if layer.media_type and not (layer.media_type in _MEDIA_TYPES and layer.location.startswith(BLOB_SCHEME)):
-        raise BadRequest(
-            f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
-        )
-    if layer.location.startswith(DATA):
-        content = _decoded(f"{name}.location", layer.location[len(DATA) :])
-        verified = verify_layer(content, layer)
-        blobs[str(verified.gzip_digest)] = content
-        return msgspec.structs.replace(verified, location="")
-    if layer.location.startswith(BLOB_SCHEME):
-        parse_blob_location(layer.location)
-    elif not layer.location.startswith(_WEB):
-        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
-    if len(layer.location) > MAX_URL:
-        raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
-    if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
-        raise BadRequest(f"{name} is fetched from a URL, so it needs gzipDigest, gzipSize and tarDigest")
-    _check_claims(name, layer)
-    return layer
-
-
-def _check_claims(name: str, layer: ContainerLayer) -> None:
-    """See that a layer that is not here yet is described; whether that is true is found out when it is fetched."""
-    for member, digest in (("gzipDigest", layer.gzip_digest), ("tarDigest", layer.tar_digest)):
-        if not (digest or "").startswith("sha256:"):
-            raise DigestInvalid(f"{name}.{member} is {digest!r}; expected sha256:<64 hex>")
-    if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
-        raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
-
-
-def _decoded(name: str, encoded: str) -> bytes:
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"{name} is not valid base64 (standard alphabet, padded, no line breaks): {error}") from error
+    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
+    if size > limit:
+        raise TooLarge(f"{name} has {size} bytes; at most {limit} are taken")
+    return text_of(name, encoded)

@@ -8,11 +8,13 @@ from litestar import Request
 from litestar.types import Receive
 
 from swell.api.lenient import decode
-from swell.errors import TooLarge
+from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
 
 T = TypeVar("T")
 
 MAX_BODY = 10 << 20  # bytes of a request
+LARGE = 64 << 10  # bytes; they are read in some milliseconds, whatever they say
+SILENCE = 30  # seconds
 _DRAINED = 5 * MAX_BODY
 _DRAINED_SECONDS = 30
 
@@ -22,9 +24,22 @@ async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
 
     Raises:
         BadRequest: it is no JSON, or a member cannot be read; the message names the place.
-        TooLarge: it has more than `MAX_BODY` bytes.
+        MediaTypeUnsupported, RequestSlow, TooLarge: as in `read_body`.
     """
-    return decode(await read_body(request), kind)
+    body = await read_body(request)
+    if len(body) > LARGE:
+        return await asyncio.to_thread(decode, body, kind)  # others are answered meanwhile
+    return decode(body, kind)
+
+
+def _check_type(told: str) -> None:
+    """See that a body is said to be JSON, or that nothing is said of it.
+
+    A page of anybody's may have a browser send texts and forms to us, but JSON only if we said that it may.
+    """
+    kind = told.partition(";")[0].strip().lower()
+    if kind not in {"", "application/json"}:
+        raise MediaTypeUnsupported(f"the request body is said to be {kind[:80]!r}; application/json is taken")
 
 
 async def read_body(request: Request[Any, Any, Any]) -> bytes:
@@ -32,18 +47,33 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     read any answer, and a connection that is closed before says nothing to them.
 
     Raises:
+        BadRequest: it breaks off.
+        MediaTypeUnsupported: it is said not to be JSON.
+        RequestSlow: nothing of it comes for half a minute.
         TooLarge: it is larger.
     """
-    size, pieces = 0, []
-    async for piece in request.stream():
+    size, pieces, more = 0, list[bytes](), True
+    while more and size <= _DRAINED:
+        piece, more = await _next(request.receive)
         size += len(piece)
         if size <= MAX_BODY:
             pieces.append(piece)
-        elif size > _DRAINED:
-            break
     if size > MAX_BODY:
         raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
+    _check_type(request.headers.get("content-type", ""))
     return b"".join(pieces)
+
+
+async def _next(receive: Receive) -> tuple[bytes, bool]:
+    """The next piece of a body, and whether there are more."""
+    try:
+        async with asyncio.timeout(SILENCE):
+            message = await receive()
+    except TimeoutError as error:
+        raise RequestSlow(f"nothing of the request's body came for {SILENCE} s") from error
+    if message["type"] != "http.request":
+        raise BadRequest("the request breaks off before its end")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def drain(receive: Receive) -> None:

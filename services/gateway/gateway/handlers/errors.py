@@ -117,9 +117,24 @@ def on_error(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]
     """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
     if isinstance(error, HTTPException) and error.status_code < 500:
         code, advice = _FRAMEWORK.get(error.status_code, (BadRequest.code, BadRequest.advice))
-        return _answer(error.status_code, error.detail, code, Side.CLIENT, advice, dict(error.headers or {}))
+        return _answer(error.status_code, _complaint(error), code, Side.CLIENT, advice, _headers(error))
     known = described(error)
     return _answer(known.status, str(known), known.code, known.side, known.advice, headers_of(known))
+
+
+def _headers(error: HTTPException) -> dict[str, str]:
+    """Litestar's own, but for `Allow`: of all methods that it knows we answer all but OPTIONS, and HEAD beside GET."""
+    headers = dict(error.headers or {})
+    if "allow" in headers:
+        methods = set(headers["allow"].split(", ")) - {"OPTIONS"}
+        headers["allow"] = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+    return headers
+
+
+def _complaint(error: HTTPException) -> str:
+    """What Litestar has to complain of: of each parameter, where it says so."""
+    told = [f"{each['key']}: {each['message']}" for each in error.extra or () if isinstance(each, dict)]
+    return "; ".join(told) or error.detail
 
 
 def _answer(

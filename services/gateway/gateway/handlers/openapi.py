@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import yaml
 from litestar import Controller, Request, Response, get
-from litestar.response import Redirect
-from litestar.static_files import create_static_files_router
+from litestar.params import FromPath
+from litestar.response import File, Redirect
 
 from gateway.openapi.document import make_document
+from swell.errors import NotFound
 
 PAGE = """\
 <!doctype html>
@@ -31,6 +32,13 @@ PAGE = """\
 SCRIPT = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});\n'
 _ONLY_OURS = {  # the images are icons inside the style sheet
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+}
+
+
+_SWAGGER_UI = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
+_ASSETS = {
+    "swagger-ui.css": (_SWAGGER_UI / "stylesheets/swagger-ui.css", "text/css"),
+    "swagger-ui-bundle.js": (_SWAGGER_UI / "javascripts/swagger-ui-bundle.js", "text/javascript"),
 }
 
 
@@ -56,10 +64,13 @@ class OpenApiController(Controller):
     async def yaml(self) -> bytes:
         return document_as_yaml()
 
-
-_SWAGGER_UI = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
-assets = create_static_files_router("/openapi/assets", [_SWAGGER_UI / "stylesheets", _SWAGGER_UI / "javascripts"])
-"""Swagger UI, as a package ships it."""
+    @get("/assets/{name:str}")
+    async def asset(self, name: FromPath[str]) -> File:
+        """A part of Swagger UI, as a package ships it; no other file is ever looked for."""
+        if name not in _ASSETS:
+            raise NotFound("the page has no such part")
+        path, media_type = _ASSETS[name]
+        return File(path, media_type=media_type, content_disposition_type="inline")
 
 
 @cache

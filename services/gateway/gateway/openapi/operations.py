@@ -11,7 +11,7 @@ from gateway.openapi import examples
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
-from swell.errors import BuildEnded, NotYours, SwellError
+from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
 
 Examples = Mapping[str, Mapping[str, Any]]
 
@@ -52,7 +52,10 @@ def _get(path: str, summary: str, tag: str, answer: Any, **more: Any) -> Operati
 
 
 def _post(path: str, summary: str, tag: str, answer: Any, body: Any, **more: Any) -> Operation:
-    return Operation(method="post", path=path, summary=summary, tag=tag, answer=answer, body=body, **more)
+    errors = (*more.pop("errors"), RequestSlow, MediaTypeUnsupported)
+    return Operation(
+        method="post", path=path, summary=summary, tag=tag, answer=answer, body=body, errors=errors, **more
+    )
 
 
 def _metric(version: str, name: str) -> Operation:

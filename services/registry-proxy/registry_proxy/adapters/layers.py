@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import aiohttp
-from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
+from swell.addresses import parse_url
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge
 from swell.flights import Flights
@@ -84,7 +84,7 @@ class Layers:
             async with self._upstream.read_blob(parse_blob_location(layer.location)) as body:
                 yield body
             return
-        url = URL(layer.location)
+        url = parse_url(layer.location)
         with translated(url):
             async with await follow(self._session, "GET", url, {"Accept": "*/*"}) as response:
                 if response.status != 200:

@@ -77,16 +77,15 @@ def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, 
     Raises:
         ManifestUnknown: nothing in the index is for any of *platforms*; the message says what is.
     """
-    entries = {entry.digest: entry for entry in index.manifests}.values()
-    manifests = [entry for entry in entries if entry.media_type in MANIFESTS or not entry.media_type]
+    manifests = [entry for entry in index.manifests if entry.media_type in MANIFESTS or not entry.media_type]
     wanted = tuple(platforms)
     found = [entry for entry in manifests if any(_is_for(entry, platform) for platform in wanted)]
     if not all(any(_is_for(entry, platform) for entry in found) for platform in wanted):
-        found += [entry for entry in entries if entry.media_type in INDEXES]
+        found += [entry for entry in index.manifests if entry.media_type in INDEXES]
     if not found:
         names = " and ".join(map(str, wanted))
         raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
-    return tuple(found)
+    return tuple({entry.digest: entry for entry in found}.values())  # one manifest may be for several platforms
 
 
 def deeper(depth: int) -> int:

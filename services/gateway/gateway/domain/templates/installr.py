@@ -25,7 +25,7 @@ _KINDS = {
     "name": re.compile(_NAME),
     "bioc": re.compile(rf"bioc::{_NAME}"),
     "github": re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+(?:[@#][\w./-]+)?", re.ASCII),
-    "url": re.compile(r"https?://[!-~]+"),
+    "url": re.compile(r"https?://[!#-\[\]-~]+"),  # without quotes and backslashes, of which R's shell makes others
 }
 
 _NEED = 'if (!requireNamespace("{0}", quietly = TRUE)) install.packages("{0}")'
