@@ -67,6 +67,11 @@ class Reach(Struct, frozen=True, kw_only=True):
     answer_timeout: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta = timedelta(seconds=60)
 
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(filter(None, (self.http_proxy, self.https_proxy)))
+
     def proxy_for(self, url: URL) -> URL | None:
         """The one to ask for *url*; None to go there directly, as to this machine always."""
         if is_loopback(url.host or ""):
@@ -308,7 +313,7 @@ def _forbidden(url: URL) -> AddressForbidden:
 
 
 def _check(reach: Reach) -> None:
-    for proxy in filter(None, (reach.http_proxy, reach.https_proxy)):
+    for proxy in reach.proxies:
         if URL(proxy).scheme != "http" or not URL(proxy).host:
             raise SettingsInvalid("SWELL_HTTP_PROXY and SWELL_HTTPS_PROXY are of the form http://host:port")
     for name in ("connect_timeout", "answer_timeout", "idle_timeout"):

@@ -27,7 +27,12 @@ class Credentials(Struct, frozen=True):
     @property
     def basic(self) -> str:
         """The value of an `Authorization` header."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        return f"Basic {self.encoded}"
+
+    @property
+    def encoded(self) -> str:
+        """What `parse_basic` reads."""
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 class Keyring(Struct, frozen=True):
@@ -61,11 +66,11 @@ def parse_auth_file(content: bytes) -> Keyring:
         file = msgspec.json.decode(content, type=_AuthFile)
     except msgspec.MsgspecError as error:
         raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
-    return Keyring({_path(key): _credentials(key, entry.auth) for key, entry in file.auths.items() if entry.auth})
+    return Keyring({path_of(key): _credentials(key, entry.auth) for key, entry in file.auths.items() if entry.auth})
 
 
-def _path(key: str) -> str:
-    """The path that *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
+def path_of(key: str) -> str:
+    """The path that an auth file's *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
     scheme, _, rest = key.rpartition("://")
     host, slash, path = rest.strip("/").partition("/")
     host = DOCKER_HUB if host in _HUB_NAMES else host.lower()

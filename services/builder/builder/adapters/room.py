@@ -69,7 +69,7 @@ class Room(Struct, frozen=True, kw_only=True):
 
     Commands may write below `work` alone. `bases` is the store of base images that builds share, `user_id` the user
     they are to the machine, `groups` the control groups they enter, `network` the namespace of a network of their own,
-    `emulator` what they register with binfmt_misc.
+    `emulator` what they register with binfmt_misc, `outward` the variables by which they find the way out.
     """
 
     path: Path
@@ -79,6 +79,7 @@ class Room(Struct, frozen=True, kw_only=True):
     groups: tuple[Path, ...] = ()
     network: Path | None = None
     emulator: str = ""
+    outward: Mapping[str, str] = {}
 
     @property
     def work(self) -> Path:
@@ -101,7 +102,7 @@ class Room(Struct, frozen=True, kw_only=True):
             "_CONTAINERS_USERNS_CONFIGURED": "done",
             "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
             "_CONTAINERS_ROOTLESS_GID": str(self.user_id),
-            **_proxies(os.environ),
+            **self.outward,
         }
 
     def furnish(self, files: Mapping[str, str]) -> None:
@@ -156,8 +157,3 @@ exec {shutil.which("slirp4netns") or "slirp4netns-is-missing"} --disable-host-lo
 def _write_program(path: Path, content: str) -> None:
     path.write_text(content)
     path.chmod(0o755)
-
-
-def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    names = ("http_proxy", "https_proxy", "no_proxy")
-    return {name: value for name, value in environment.items() if name.lower() in names}
