@@ -23,7 +23,7 @@ from .test_network import outer_address
 NAME = "registry.example"
 """A registry that nobody but the proxy knows the way to, as are Amazon's."""
 
-USER, PASSWORD = "ada", "pr0xy-pässword"
+USER, PASSWORD = "ada", "pr0xy@password"
 WITHIN = 30.0
 
 
@@ -41,7 +41,7 @@ class Outside:
         self._transfers: set[asyncio.Task[None]] = set()
 
     def proxy(self, host: str | None = None) -> str:
-        return f"http://{USER}:{PASSWORD.replace('ä', '%C3%A4')}@{host or outer_address()}:{self.port}"
+        return f"http://{USER}:{PASSWORD.replace('@', '%40')}@{host or outer_address()}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

@@ -4,6 +4,7 @@ Source: containers-auth.json(5), which is also Docker's `config.json`.
 """
 
 import base64
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -12,6 +13,8 @@ from msgspec import Struct, field
 from swell.oci.reference import DOCKER_HUB, Reference
 from swell.settings import SettingsInvalid
 
+_ROLE = r"arn:aws[a-z-]*:iam::"
+_LOGIN = re.compile(rf"(?P<user>{_ROLE}\d*:role/[^:]*|(?!{_ROLE})[^:]*):(?P<password>.*)", re.DOTALL)
 _HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 
@@ -87,12 +90,12 @@ def _credentials(key: str, auth: str) -> Credentials:
 
 
 def parse_basic(text: str) -> Credentials:
-    """Read base64 of `user:password`.
+    """Read base64 of `user:password`. Of all users, only an AWS role's ARN has colons.
 
     Raises:
         ValueError: it is not.
     """
-    user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    if not colon:
+    found = _LOGIN.fullmatch(base64.b64decode(text, validate=True).decode())
+    if not found:
         raise ValueError("there is no colon")
-    return Credentials(user, password.rstrip("\0"))
+    return Credentials(found["user"], found["password"].rstrip("\0"))
