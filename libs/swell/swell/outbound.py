@@ -53,7 +53,7 @@ class Reach(Struct, frozen=True, kw_only=True):
 
     `ca_file` holds certificates (PEM) that are trusted beside the system's. `http_proxy` and `https_proxy` are asked
     for addresses of those schemes, unless `no_proxy` names the host or a domain above it. The environment's own
-    variables of these names do not count.
+    variables of these names do not count. Other people's programs that we run are told the same.
 
     The timeouts are for a connection, for an answer's headers with all redirects and repetitions before them, and for
     a silence within a body.

@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -110,6 +111,24 @@ async def test_a_login_is_given_up_before_it_ends(aws: Aws, session: aiohttp.Cli
     await short.login(ECR, KEYS)
 
     assert len(aws.signers) == 3
+
+
+async def test_a_login_that_ends_too_soon_is_not_given_to_who_needs_it_for_long(
+    aws: Aws, session: aiohttp.ClientSession
+) -> None:
+    """A build shows it from its first base image to its push. If AWS gives none that lasts, the newest must do."""
+    logins, hour = AwsLogins(session, aws.settings), timedelta(hours=1)
+    aws.seconds = 1200
+    await logins.login(ECR, KEYS)
+    aws.seconds, aws.login = 7200, "AWS:second"
+
+    assert (await logins.login(ECR, KEYS, timedelta(minutes=10))).password == "first"
+    assert (await logins.login(ECR, KEYS, hour)).password == "second"
+    assert (await logins.login(ECR, KEYS, hour)).password == "second"
+    assert len(aws.signers) == 2
+
+    aws.login = "AWS:third"
+    assert (await logins.login(ECR, KEYS, 3 * hour)).password == "third"
 
 
 async def test_logins_are_not_shared_between_keys(aws: Aws, session: aiohttp.ClientSession) -> None:

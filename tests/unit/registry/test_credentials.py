@@ -64,6 +64,13 @@ def test_a_roles_name_has_colons(password: str) -> None:
     assert found == Credentials(role, password)
 
 
+def test_an_identity_token_comes_with_the_entry_that_holds_it() -> None:
+    """`az acr login` writes a user without a password beside it."""
+    entry = {"auth": Credentials("nobody", "").encoded, "identitytoken": "refresh me"}
+    keys = parse_auth_file(json.dumps({"auths": {"a.azurecr.io": entry}}).encode())
+    assert keys.find(parse_reference("a.azurecr.io/tool")) == Credentials("nobody", "", "refresh me")
+
+
 def test_a_roles_name_alone_is_no_login() -> None:
     """It would be taken for a user `arn`."""
     with pytest.raises(SettingsInvalid):

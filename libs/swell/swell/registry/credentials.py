@@ -19,10 +19,11 @@ _HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 
 class Credentials(Struct, frozen=True):
-    """A user name and its password, for HTTP Basic."""
+    """A user name and its password, for HTTP Basic; or an identity token, which token services take in their place."""
 
     user: str
     password: str
+    identity_token: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ...)"
@@ -53,6 +54,7 @@ class Keyring(Struct, frozen=True):
 
 class _Entry(Struct):
     auth: str | None = None
+    identitytoken: str = ""
 
 
 class _AuthFile(Struct):
@@ -60,7 +62,7 @@ class _AuthFile(Struct):
 
 
 def parse_auth_file(content: bytes) -> Keyring:
-    """Read an auth file; entries without an `auth` of their own (credential helpers, identity tokens) are left out.
+    """Read an auth file; entries without an `auth` of their own (credential helpers) are left out.
 
     Raises:
         SettingsInvalid: it is no auth file. The message tells nothing of its secrets.
@@ -69,7 +71,7 @@ def parse_auth_file(content: bytes) -> Keyring:
         file = msgspec.json.decode(content, type=_AuthFile)
     except msgspec.MsgspecError as error:
         raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
-    return Keyring({path_of(key): _credentials(key, entry.auth) for key, entry in file.auths.items() if entry.auth})
+    return Keyring({path_of(key): _credentials(key, entry) for key, entry in file.auths.items() if entry.auth})
 
 
 def path_of(key: str) -> str:
@@ -80,9 +82,10 @@ def path_of(key: str) -> str:
     return host if not slash or scheme or path in {"v1", "v2"} else f"{host}/{path}"
 
 
-def _credentials(key: str, auth: str) -> Credentials:
+def _credentials(key: str, entry: _Entry) -> Credentials:
     try:
-        return parse_basic(auth)
+        found = parse_basic(entry.auth or "")
+        return Credentials(found.user, found.password, entry.identitytoken)
     except ValueError as error:
         raise SettingsInvalid(
             f"the registry auth file's entry for {key} does not hold base64 of user:password"
