@@ -17,7 +17,7 @@ import trustme
 from tests.integration.registry_proxy.amazon import ECR, PUBLIC
 from tests.integration.registry_proxy.support import running
 
-from .conftest import Registry, _free_port
+from .conftest import Registry, free_port
 from .test_network import outer_address
 
 NAME = "registry.example"
@@ -38,7 +38,6 @@ class Outside:
         self.strangers: list[str] = []
         self.port = 0
         self._registry = port
-        self._transfers: set[asyncio.Task[None]] = set()
 
     def proxy(self, host: str | None = None) -> str:
         return f"http://{USER}:{PASSWORD.replace('@', '%40')}@{host or outer_address()}:{self.port}"
@@ -79,7 +78,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def outside(registry: Registry, folder: Path, *, login: str) -> AsyncIterator[Outside]:
     """*login* (`user:password`) opens the registry, beside the plain one's own."""
-    world = Outside(folder, _free_port())
+    world = Outside(folder, free_port())
     user, _, password = login.partition(":")
     hashed = b"%b:%b\n" % (user.encode(), bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)))
     known = (registry.auth_file.parent / "htpasswd").read_bytes()

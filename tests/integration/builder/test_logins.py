@@ -28,7 +28,7 @@ from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials, parse_auth_file
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
 
-from .conftest import OpenEngine, Output, Registry, _free_port
+from .conftest import OpenEngine, Output, Registry, free_port
 
 JSON_KEY = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx:y\n-----END\n"}, indent=2)
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -104,7 +104,7 @@ async def closed(registry: Registry, base: str, tmp_path: Path) -> AsyncIterator
     async with serving() as script:
         logins = {Credentials("_json_key", JSON_KEY).basic, Credentials(NOBODY, REFRESH).basic}
         service = TokenService(script, logins, tmp_path)
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         token = {
             "realm": service.realm,
             "service": SERVICE,
