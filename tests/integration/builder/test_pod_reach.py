@@ -144,6 +144,18 @@ async def test_a_pod_opens_a_cache_at_amazon(site: Site) -> None:
     assert site.lent("push.json") == {NAME: "swell", ECR: "AWS"}
 
 
+async def test_a_pod_does_without_a_cache_that_it_has_no_login_to(site: Site) -> None:
+    """A cache never fails a build, and wrong keys are shown to nobody there either."""
+    auth = Credentials(*b64decode(site.amazon.registry.authorization.removeprefix("Basic ")).decode().split(":"))
+    site.amazon.hold({NAME: auth, ECR: Credentials(KEYS.user, "wrong")})
+    recipe, output = from_and_to(NAME, NAME, "without:1", cache_repository=f"{ECR}/pods"), Output()
+    async with site.engine() as engine:
+        assert await engine.build(recipe, output) == made(site, recipe)
+
+    assert f"the cache {ECR}/pods cannot be used" in output.text
+    assert site.lent("push.json") == {NAME: "swell"}
+
+
 async def test_keys_that_aws_does_not_take_make_no_job(site: Site) -> None:
     """What the builder knows to fail needs no pod."""
     site.amazon.hold({ECR: Credentials(KEYS.user, "wrong")})
