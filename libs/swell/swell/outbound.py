@@ -53,7 +53,7 @@ class Reach(Struct, frozen=True, kw_only=True):
 
     `ca_file` holds certificates (PEM) that are trusted beside the system's. `http_proxy` and `https_proxy` are asked
     for addresses of those schemes, unless `no_proxy` names the host or a domain above it. The environment's own
-    variables of these names do not count.
+    variables of these names do not count. Other people's programs that we run are told the same.
 
     The timeouts are for a connection, for an answer's headers with all redirects and repetitions before them, and for
     a silence within a body.
@@ -66,6 +66,11 @@ class Reach(Struct, frozen=True, kw_only=True):
     connect_timeout: timedelta = timedelta(seconds=10)
     answer_timeout: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta = timedelta(seconds=60)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(filter(None, (self.http_proxy, self.https_proxy)))
 
     def proxy_for(self, url: URL) -> URL | None:
         """The one to ask for *url*; None to go there directly, as to this machine always."""
@@ -308,7 +313,7 @@ def _forbidden(url: URL) -> AddressForbidden:
 
 
 def _check(reach: Reach) -> None:
-    for proxy in filter(None, (reach.http_proxy, reach.https_proxy)):
+    for proxy in reach.proxies:
         if URL(proxy).scheme != "http" or not URL(proxy).host:
             raise SettingsInvalid("SWELL_HTTP_PROXY and SWELL_HTTPS_PROXY are of the form http://host:port")
     for name in ("connect_timeout", "answer_timeout", "idle_timeout"):

@@ -11,7 +11,8 @@ from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.fleet import Fleet, lacks
-from builder.adapters.logs import BuildLogs, read_secrets
+from builder.adapters.logs import BuildLogs
+from builder.adapters.masking import read_secrets
 from builder.adapters.news import StreamNews
 from builder.adapters.registry import RegistryPush, pusher
 from builder.adapters.sif import Sifs
@@ -24,6 +25,7 @@ from swell.jobs import streams
 from swell.jobs.consume import consume, hear
 from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
 from swell.outbound import Policy, open_session
+from swell.registry.aws import AwsLogins
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run
@@ -47,16 +49,17 @@ async def main(settings: Settings) -> None:
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        registry = RegistryPush(pusher(session, settings))
+        aws = AwsLogins(session, settings)
+        registry = RegistryPush(pusher(session, settings, aws))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        containers = await opened.enter_async_context(open_containers(settings, sifs))
-        packages = await opened.enter_async_context(CondaEngine.open(settings, session))
+        containers = await opened.enter_async_context(open_containers(settings, sifs, aws))
+        packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
         ends = BuildEnds(builds)
         await hear(nats, BuildDone, ends.heard)
         wishes = BuildWishes(builds)
         await hear(nats, BuildUnwanted, wishes.heard)
-        secrets = partial(read_secrets, settings.pull_auth_file, settings.push_auth_file)
+        secrets = partial(read_secrets, settings)
         building = Building(
             Engines(containers, packages),
             builds,
@@ -82,10 +85,10 @@ async def main(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_containers(settings: Settings, sifs: Sifs) -> AsyncIterator[Engine]:
+async def open_containers(settings: Settings, sifs: Sifs, aws: AwsLogins) -> AsyncIterator[Engine]:
     """The engine for container files: here, or in a cluster."""
     if settings.build_where is Where.HERE:
-        async with BuildahEngine.open(settings, sifs) as engine:
+        async with BuildahEngine.open(settings, sifs, aws) as engine:
             yield engine
         return
     from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
@@ -93,7 +96,7 @@ async def open_containers(settings: Settings, sifs: Sifs) -> AsyncIterator[Engin
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
     async with (
         objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
-        KubernetesEngine.open(settings, Blobs(layers).link) as engine,
+        KubernetesEngine.open(settings, Blobs(layers).link, aws) as engine,
     ):
         yield engine
 

@@ -10,6 +10,7 @@ import msgspec
 from yarl import URL
 
 from builder.adapters.engine import BuildahEngine
+from builder.adapters.masking import read_secrets
 from builder.adapters.registry import RegistryPush, pusher
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
@@ -19,6 +20,7 @@ from builder.settings import EngineSettings
 from swell.errors import SwellError
 from swell.oci.digest import Digest
 from swell.outbound import Policy, follow, open_session, pieces
+from swell.registry.aws import AwsLogins
 from swell.registry.verifier import Verifier
 from swell.serve import run
 from swell.store.records import Reason
@@ -60,14 +62,16 @@ async def build(settings: Settings) -> Digest:
             sif=errand.sif,
         )
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        sifs = Sifs(RegistryPush(pusher(session, settings)), limit=settings.sif_limit, memory=settings.build_memory)
+        registry = RegistryPush(pusher(session, settings, AwsLogins(session, settings)))
+        sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
-        return await engine.build(recipe, _say)
+        masker = read_secrets(settings)
 
+        async def say(line: bytes) -> None:
+            sys.stdout.buffer.write(masker.mask(line) + b"\n")
+            sys.stdout.buffer.flush()
 
-async def _say(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+        return await engine.build(recipe, say)
 
 
 async def _fetch(source: Source, folder: Path) -> Path:

@@ -43,6 +43,8 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     allowed_hosts: frozenset[str] = frozenset()
     """Registries, channels and the like that may be connected to although their address is private (`host` or
     `host:port`). Steps reach none of them on this machine's loopback, and the engine none but the registries."""
+    proxy_for_steps: bool = False
+    """Whether steps are told `http_proxy` and its like, with the password in them; else only the engine asks them."""
     denied_networks: tuple[str, ...] = ("169.254.0.0/16",)
     """IPv4 networks that builds do not reach; link-local addresses are where clouds give credentials to machines."""
     base_cache_age: timedelta = timedelta(minutes=10)

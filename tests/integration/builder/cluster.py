@@ -25,7 +25,7 @@ Fields = dict[str, Any]
 
 
 class Cluster:
-    """*folder* holds the pods' files; what is in *broken* misbehaves.
+    """*folder* holds the pods' files, `said` is what they wrote; what is in *broken* misbehaves.
 
     `cut`: streams of log lines break off, each after some more than the one before. `stuck`: pods wait for an image.
     `killed`: pods end as if the machine's memory was gone. `away`: the API answers 503.
@@ -38,6 +38,7 @@ class Cluster:
         self.secrets: dict[str, Fields] = {}
         self.pods: dict[str, Fields] = {}
         self.seen: list[Fields] = []
+        self.said: list[str] = []
         self._streams = 0
         self._lines: dict[str, list[tuple[str, str]]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -153,14 +154,13 @@ class Cluster:
         place, pod = self.folder / name, f"{name}-pod"
         told = place / "swell"
         told.mkdir(parents=True)
-        for file, content in self.secrets[name]["data"].items():
-            (told / file).write_bytes(base64.b64decode(content))
+        kept = {file: base64.b64decode(content) for file, content in self.secrets[name]["data"].items()}
+        for file, content in kept.items():
+            (told / file).write_bytes(content)
         (place / "workspace").mkdir()
         container = self.jobs[name]["spec"]["template"]["spec"]["containers"][0]
         moved = {"/workspace": str(place / "workspace"), "/swell": str(told)}
-        environment = {
-            each["name"]: _moved(each.get("value") or "", moved) for each in container["env"] if each.get("value")
-        }
+        environment = {each["name"]: _moved(_value(each, kept), moved) for each in container["env"]}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *container["command"][1:],
@@ -175,7 +175,8 @@ class Cluster:
         async for line in process.stdout:
             if "killed" in self.broken:
                 process.send_signal(signal.SIGTERM)
-            self._lines.setdefault(pod, []).append((_now(), line.rstrip(b"\n").decode(errors="replace")))
+            self.said.append(line.rstrip(b"\n").decode(errors="replace"))
+            self._lines.setdefault(pod, []).append((_now(), self.said[-1]))
         status = await process.wait()
         said = place / "outcome"
         ended = {"exitCode": status, "reason": "Completed", "message": said.read_text() if said.exists() else ""}
@@ -197,7 +198,8 @@ class Cluster:
             await asyncio.wait([running])
         for kept in (self.jobs, self.secrets):
             kept.pop(name, None)
-        self.pods.pop(f"{name}-pod", None)
+        for of_pod in (self.pods, self._lines):
+            of_pod.pop(f"{name}-pod", None)
         await asyncio.to_thread(shutil.rmtree, self.folder / name, ignore_errors=True)
 
 
@@ -247,6 +249,13 @@ def _status(code: int, message: str) -> web.Response:
 def _json(content: Fields, code: int = 200) -> web.Response:
     """As an API server says it: without a charset."""
     return web.Response(body=json.dumps(content).encode(), status=code, headers={"Content-Type": "application/json"})
+
+
+def _value(variable: Fields, kept: dict[str, bytes]) -> str:
+    """What a variable is: told by the Job, or kept in its Secret, which is the only one there is."""
+    if source := variable.get("valueFrom"):
+        return kept[source["secretKeyRef"]["key"]].decode()
+    return str(variable.get("value") or "")
 
 
 def _moved(text: str, folders: dict[str, str]) -> str:

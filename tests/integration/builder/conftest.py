@@ -97,7 +97,7 @@ def machine() -> None:
 @pytest.fixture(scope="session")
 def registry(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     directory = tmp_path_factory.mktemp("registry")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     (directory / "htpasswd").write_bytes(b"swell:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
     auth = base64.b64encode(b"swell:secret").decode()
     (directory / "auth.json").write_text(json.dumps({"auths": {address: {"auth": auth}}}))
@@ -122,7 +122,7 @@ def _registry_configuration(directory: Path, address: str) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

@@ -1,11 +1,9 @@
 """Amazon's registries: keys and roles are exchanged for logins at a scripted AWS that checks every signature."""
 
 import asyncio
-import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from urllib.parse import parse_qs
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -20,79 +18,12 @@ from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins, place_of
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.settings import RegistrySettings
-from tests.integration.registry_proxy.sigv4 import signature, signer
+from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
+from tests.integration.registry_proxy.sigv4 import signature
 from tests.integration.registry_proxy.support import Answer, Names, Script, make_image, said
 
 IMAGE = make_image()
-ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
-PUBLIC = "public.ecr.aws"
-KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-ROLE = Credentials("arn:aws:iam::123456789012:role/puller", "an external id")
-SESSION = ("ASIAIOSFODNN7SESSION", "session-secret", "session-token")
-
 good = said(body=IMAGE.manifest, content_type=OCI_MANIFEST)
-
-
-class Aws:
-    """Plays ECR, public ECR and STS on one port; `signers` are who signed what was answered, `forms` what STS got."""
-
-    def __init__(self, script: Script) -> None:
-        self.secrets = {KEYS.user: KEYS.password, SESSION[0]: SESSION[1]}
-        self.signers: list[tuple[str, str, str]] = []
-        self.forms: list[dict[str, list[str]]] = []
-        self.login = "AWS:first"
-        self.seconds = 12 * 3600.0
-        self.settings = RegistrySettings(
-            aws_access_key_id=KEYS.user,
-            aws_secret_access_key=KEYS.password,
-            aws_ecr_endpoint=f"{script.url}/ecr",
-            aws_ecr_public_endpoint=f"{script.url}/public",
-            aws_sts_endpoint=f"{script.url}/sts",
-        )
-        script.on("/ecr", self._private)
-        script.on("/public", self._public)
-        script.on("/sts", self._sts)
-
-    async def _private(self, request: web.Request) -> web.Response:
-        assert request.headers["X-Amz-Target"] == "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
-        return await self._given(request, [self._data()])
-
-    async def _public(self, request: web.Request) -> web.Response:
-        assert request.headers["X-Amz-Target"] == "SpencerFrontendService.GetAuthorizationToken"
-        return await self._given(request, self._data())
-
-    def _data(self) -> dict[str, object]:
-        token = b64encode(self.login.encode()).decode()
-        return {"authorizationToken": token, "expiresAt": time.time() + self.seconds, "proxyEndpoint": "x"}
-
-    async def _given(self, request: web.Request, data: object) -> web.Response:
-        if not await self._signed(request):
-            return web.json_response({"__type": "InvalidSignatureException", "message": "secret"}, status=400)
-        return web.json_response({"authorizationData": data})
-
-    async def _sts(self, request: web.Request) -> web.Response:
-        if not await self._signed(request):
-            return web.Response(
-                status=403, text="<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
-            )
-        self.forms.append(parse_qs(await request.text()))
-        key_id, secret, token = SESSION
-        until = datetime.fromtimestamp(int(time.time() + 3600), UTC).isoformat().replace("+00:00", "Z")
-        return web.Response(
-            text='<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
-            f"<AccessKeyId>{key_id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>"
-            f"<SessionToken>{token}</SessionToken><Expiration>{until}</Expiration>"
-            "</Credentials></AssumeRoleResult></AssumeRoleResponse>",
-            content_type="text/xml",
-        )
-
-    async def _signed(self, request: web.Request) -> bool:
-        found = signer(request.method, request.path, request.headers, await request.read(), self.secrets)
-        token = SESSION[2] if found and found[0] == SESSION[0] else None
-        if not found or request.headers.get("X-Amz-Security-Token") != token:
-            return False
-        self.signers.append(found)
-        return True
 
 
 @pytest.fixture
@@ -180,6 +111,24 @@ async def test_a_login_is_given_up_before_it_ends(aws: Aws, session: aiohttp.Cli
     await short.login(ECR, KEYS)
 
     assert len(aws.signers) == 3
+
+
+async def test_a_login_that_ends_too_soon_is_not_given_to_who_needs_it_for_long(
+    aws: Aws, session: aiohttp.ClientSession
+) -> None:
+    """A build shows it from its first base image to its push. If AWS gives none that lasts, the newest must do."""
+    logins, hour = AwsLogins(session, aws.settings), timedelta(hours=1)
+    aws.seconds = 1200
+    await logins.login(ECR, KEYS)
+    aws.seconds, aws.login = 7200, "AWS:second"
+
+    assert (await logins.login(ECR, KEYS, timedelta(minutes=10))).password == "first"
+    assert (await logins.login(ECR, KEYS, hour)).password == "second"
+    assert (await logins.login(ECR, KEYS, hour)).password == "second"
+    assert len(aws.signers) == 2
+
+    aws.login = "AWS:third"
+    assert (await logins.login(ECR, KEYS, 3 * hour)).password == "third"
 
 
 async def test_logins_are_not_shared_between_keys(aws: Aws, session: aiohttp.ClientSession) -> None:

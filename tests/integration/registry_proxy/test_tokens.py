@@ -86,6 +86,30 @@ async def test_credentials_go_to_the_realm_and_not_to_the_registry(
     assert script.asked(PATH) == [None, "Bearer abc"]
 
 
+async def test_an_identity_token_is_sent_to_the_realm_and_nowhere_else(
+    script: Script, other: Script, session: aiohttp.ClientSession
+) -> None:
+    """It stands in the body of a request, with which no redirect is followed."""
+    asked: list[dict[str, object]] = []
+
+    async def exchange(request: web.Request) -> web.Response:
+        asked.append(dict(await request.post()))
+        return web.json_response({"access_token": "abc"})
+
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", exchange, said(307, Location=f"{other.url}/token"))
+    keys = Keyring({script.authority: Credentials("nobody", "", "refresh me")})
+
+    await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+    with pytest.raises(SwellError):
+        await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+
+    told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": "refresh me"}
+    assert asked == [{"service": "reg", "scope": "repository:team/tool:pull"} | told]
+    assert script.asked("/token") == [None, None]
+    assert not other.seen
+
+
 async def test_a_token_that_is_refused_is_fetched_anew_once(script: Script, upstream: RegistryUpstream) -> None:
     """It may have been revoked before its time; a registry that refuses the new one as well means it."""
     script.on(PATH, guarded(script, "first"))

@@ -13,9 +13,11 @@ from typing import TypeVar
 import pytest
 
 from builder.adapters.lines import _PATIENCE
-from builder.adapters.logs import END, BuildLogs, read_secrets
+from builder.adapters.logs import END, BuildLogs
+from builder.adapters.masking import read_secrets
 from builder.domain.output import Lines
 from builder.domain.secrets import MASK, Masker
+from builder.settings import EngineSettings
 from swell import patience
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
@@ -193,10 +195,23 @@ async def test_a_line_that_may_go_on_is_shown_after_a_moment(house: House) -> No
 async def test_the_secrets_are_those_of_the_auth_files_as_they_are_now(tmp_path: Path) -> None:
     """The operator changes a password; the next build knows."""
     path = tmp_path / "auth.json"
-    assert read_secrets(None, path).mask(b"s3cret") == b"s3cret"
+    settings = EngineSettings(workspace=tmp_path, push_auth_file=path)
+    assert read_secrets(settings).mask(b"s3cret") == b"s3cret"
     path.write_text(json.dumps({"auths": {"quay.io": {"auth": b64encode(b"ada:s3cret").decode()}}}))
 
-    assert read_secrets(None, path).mask(b"it is s3cret") == b"it is " + MASK
+    assert read_secrets(settings).mask(b"it is s3cret") == b"it is " + MASK
+
+
+async def test_what_the_settings_tell_is_a_secret_too(tmp_path: Path) -> None:
+    """A proxy's password, which steps may be told, and AWS's key; as they are written and as they are meant."""
+    settings = EngineSettings(
+        workspace=tmp_path, https_proxy="http://ada:p%40ssword@proxy:3128", aws_secret_access_key="wJalrXUtnFEMI"
+    )
+    mask = read_secrets(settings).mask
+
+    for secret in (b"p%40ssword", b"p@ssword", b64encode(b"ada:p@ssword"), b"wJalrXUtnFEMI"):
+        assert secret not in mask(b"+ " + secret + b" +")
+    assert mask(b"http_proxy=http://proxy:3128") == b"http_proxy=http://proxy:3128"
 
 
 async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(tmp_path: Path) -> None:

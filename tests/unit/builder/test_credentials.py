@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from builder.domain.credentials import with_repository
+from builder.domain.credentials import entries_of, may_be_named, only_named, with_entries, with_repository
+from swell.registry.credentials import Credentials
 
 PULLS = {"localhost:9500/library": {"auth": "reader"}}
 
@@ -38,3 +39,59 @@ def test_what_else_an_auth_file_has_stays() -> None:
     pulls = {"auths": {}, "credHelpers": {"gcr.io": "gcloud"}}
     made = with_repository(json.dumps(pulls).encode(), b'{"auths": {"quay.io": {"auth": "x"}}}', "quay.io/c/d")
     assert json.loads(made) == pulls | {"auths": {"quay.io/c/d": {"auth": "x"}}}
+
+
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "may_be"),
+    [
+        (f"FROM {ECR}/tool:1", True),
+        (f"FROM ubuntu\nCOPY --from={ECR}/tool:1 / /", True),
+        ("ARG ACCOUNT=123456789012\nFROM ${ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/tool", True),
+        (f"FROM {ECR.replace('eu-west-1', 'us-east-2')}/tool:1", False),
+        (f"FROM {ECR.replace('123456789012', '210987654321')}/tool:1", False),
+        ("FROM quay.io/team/tool", False),
+    ],
+)
+def test_a_registry_may_be_named_in_parts(text: str, may_be: bool) -> None:
+    """Variables join them; only buildah knows how, and a login must be there before."""
+    assert may_be_named(ECR, text) is may_be
+
+
+def test_entries_that_are_changed_lose_what_they_held() -> None:
+    """And those that become None go; helpers and other entries stay."""
+    keys = Credentials("AKIAIOSFODNN7EXAMPLE", "the secret key")
+    auths = {ECR: {"auth": keys.encoded, "email": "me"}, "b.example": {"auth": keys.encoded}, "quay.io": {"auth": "x"}}
+    content = json.dumps({"auths": auths, "credHelpers": {"gcr.io": "gcloud"}}).encode()
+
+    made = json.loads(with_entries(content, {ECR: Credentials("AWS", "a login"), "b.example": None}))
+
+    login = {"auth": Credentials("AWS", "a login").encoded}
+    assert made == {"auths": {"quay.io": {"auth": "x"}, ECR: login}, "credHelpers": {"gcr.io": "gcloud"}}
+
+
+def test_entries_are_read_with_their_registries() -> None:
+    """Docker writes some as URLs, a path may follow; what holds no user and password is no business of ours."""
+    me = Credentials("me", "pass:word")
+    auths = {
+        f"https://{ECR}": {"auth": me.encoded},
+        f"{ECR}/team": {"auth": me.encoded},
+        "azure.example": {"identitytoken": "x"},
+        "broken.example": {"auth": "???"},
+    }
+    found = entries_of(json.dumps({"auths": auths}).encode())
+    assert found == {f"https://{ECR}": (ECR, me), f"{ECR}/team": (ECR, me)}
+
+
+def test_what_is_lent_opens_only_registries_that_are_meant() -> None:
+    """A pod need not know how the operator opens others. Docker Hub is meant where none is named."""
+    auths = {
+        name: {"auth": "x"} for name in ("https://index.docker.io/v1/", "quay.io/team", "ghcr.io", "a.example:5000")
+    }
+    content = json.dumps({"auths": auths, "credHelpers": {"gcr.io": "gcloud"}}).encode()
+
+    lent = only_named(content, "FROM quay.io/team/tool AS a\nFROM ubuntu\n")
+
+    assert json.loads(lent) == {"auths": {name: {"auth": "x"} for name in list(auths)[:2]}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.domain.loopback import Address, allowed_registries
+from builder.domain.loopback import Address, allowed_registries, proxies
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_the_operator_allows_and_nobody_else(
     """An image name alone opens nothing; a host that is allowed with all its ports is open at those that are named."""
     expected = [Address("127.0.0.1", each) if isinstance(each, int) else Address(*each) for each in reached]
     assert allowed_registries(allowed, images) == expected
+
+
+def test_proxies_on_loopback_are_reached_without_being_allowed() -> None:
+    """The operator has told their addresses; all others are reached like any machine."""
+    urls = ["http://ada:secret@localhost:3128", "http://127.0.0.1", "http://[::1]:8080", "http://proxy.example:3128"]
+    assert proxies(urls) == [Address("127.0.0.1", 3128), Address("127.0.0.1", 80), Address("::1", 8080)]

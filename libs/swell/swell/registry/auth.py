@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 from functools import partial
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -19,7 +20,7 @@ from swell.errors import SwellError, UpstreamFailed
 from swell.flights import Flights
 from swell.log import log
 from swell.oci.reference import Reference
-from swell.outbound import follow, reach_of, read, translated
+from swell.outbound import follow, reach_of, read, send, translated
 from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.challenge import Challenge, choose, parse_challenges
@@ -136,16 +137,28 @@ class Authorizer:
             query["service"] = service
         url = URL(challenge.parameters["realm"]).extend_query(query)
         credentials = await self._login(reference)
-        headers = {"Authorization": credentials.basic} if credentials else {}
         with translated(url):
             async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
-                response = await self._patience.ask(url, partial(follow, self._session, "GET", url, headers))
+                response = await self._patience.ask(url, partial(self._show, url, credentials))
                 async with response:
                     if response.status != 200:
                         raise failure(
                             response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed
                         )
                     return _token(await read(response, TOKEN_BYTES), reference)
+
+    async def _show(self, url: URL, credentials: Credentials | None) -> aiohttp.ClientResponse:
+        """Ask *url* for a token. An identity token goes in a body, so no redirect is followed with it.
+
+        Source: distribution's "Docker Registry v2 authentication using OAuth2".
+        """
+        if credentials and credentials.identity_token:
+            told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": credentials.identity_token}
+            form = urlencode(dict(url.query) | told).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            return await send(self._session, "POST", url.with_query(None), headers, form)
+        headers = {"Authorization": credentials.basic} if credentials else {}
+        return await follow(self._session, "GET", url, headers)
 
     def _drop(self, key: bytes, refused: str | None) -> None:
         """Forget the token if it is the one that was *refused*; another task may have fetched a new one already."""
@@ -156,7 +169,7 @@ class Authorizer:
     def _key(self, challenge: Challenge, reference: Reference) -> bytes:
         who = self._keyring.find(reference)
         parts = challenge.parameters["realm"], challenge.parameters.get("service"), self._scope(reference)
-        return self._fingerprints.of(*parts, who.basic if who else None)
+        return self._fingerprints.of(*parts, *((who.basic, who.identity_token) if who else (None, None)))
 
     def _scope(self, reference: Reference) -> str:
         return f"repository:{reference.repository}:{self._actions}"

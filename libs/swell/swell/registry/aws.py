@@ -6,7 +6,7 @@ own library and sent through the session that all others go through.
 
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
@@ -57,6 +57,12 @@ def place_of(registry: str) -> Place | None:
     return Place("ecr", found[1], found[2]) if found else None
 
 
+def is_exchanged(registry: str, credentials: Credentials) -> bool:
+    """Whether *credentials* are to be exchanged before *registry* sees anything of them."""
+    named = _KEY_ID.fullmatch(credentials.user) or _ROLE.fullmatch(credentials.user)
+    return named is not None and place_of(registry) is not None
+
+
 class _Keys(NamedTuple):
     key_id: str
     secret: str
@@ -90,18 +96,21 @@ class AwsLogins:
         self._kept: TLRUCache[bytes, _Login] = TLRUCache(KEPT, _expiry, time.time)
         self._asking: Flights[bytes, _Login] = Flights()
 
-    async def login(self, registry: str, credentials: Credentials) -> Credentials:
+    async def login(self, registry: str, credentials: Credentials, lasting: timedelta = timedelta()) -> Credentials:
         """What to show *registry*: *credentials* themselves, unless it is Amazon's and they are AWS's.
+
+        A login that was kept is good for *lasting* at least; a new one is as good as AWS makes it.
 
         Raises:
             Denied: AWS does not take them.
             TooManyRequests, UpstreamFailed, AddressForbidden: it has had enough, or is not to be had.
         """
         place = place_of(registry)
-        if place is None or not (_KEY_ID.fullmatch(credentials.user) or _ROLE.fullmatch(credentials.user)):
+        if place is None or not is_exchanged(registry, credentials):
             return credentials
         key = self._fingerprints.of(*place, credentials.user, credentials.password)
-        if (known := self._kept.get(key)) is None:
+        known = self._kept.get(key)
+        if known is None or known.until < time.time() + lasting.total_seconds():
             known = await self._asking.join(key, lambda: self._exchange(place, credentials))
             self._kept[key] = known
         return known.credentials

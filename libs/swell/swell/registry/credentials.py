@@ -4,6 +4,7 @@ Source: containers-auth.json(5), which is also Docker's `config.json`.
 """
 
 import base64
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -12,14 +13,17 @@ from msgspec import Struct, field
 from swell.oci.reference import DOCKER_HUB, Reference
 from swell.settings import SettingsInvalid
 
+_ROLE = r"arn:aws[a-z-]*:iam::"
+_LOGIN = re.compile(rf"(?P<user>{_ROLE}\d*:role/[^:]*|(?!{_ROLE})[^:]*):(?P<password>.*)", re.DOTALL)
 _HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 
 class Credentials(Struct, frozen=True):
-    """A user name and its password, for HTTP Basic."""
+    """A user name and its password, for HTTP Basic; or an identity token, which token services take in their place."""
 
     user: str
     password: str
+    identity_token: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ...)"
@@ -27,7 +31,12 @@ class Credentials(Struct, frozen=True):
     @property
     def basic(self) -> str:
         """The value of an `Authorization` header."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        return f"Basic {self.encoded}"
+
+    @property
+    def encoded(self) -> str:
+        """What `parse_basic` reads."""
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 class Keyring(Struct, frozen=True):
@@ -45,6 +54,7 @@ class Keyring(Struct, frozen=True):
 
 class _Entry(Struct):
     auth: str | None = None
+    identitytoken: str = ""
 
 
 class _AuthFile(Struct):
@@ -52,7 +62,7 @@ class _AuthFile(Struct):
 
 
 def parse_auth_file(content: bytes) -> Keyring:
-    """Read an auth file; entries without an `auth` of their own (credential helpers, identity tokens) are left out.
+    """Read an auth file; entries without an `auth` of their own (credential helpers) are left out.
 
     Raises:
         SettingsInvalid: it is no auth file. The message tells nothing of its secrets.
@@ -61,20 +71,21 @@ def parse_auth_file(content: bytes) -> Keyring:
         file = msgspec.json.decode(content, type=_AuthFile)
     except msgspec.MsgspecError as error:
         raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
-    return Keyring({_path(key): _credentials(key, entry.auth) for key, entry in file.auths.items() if entry.auth})
+    return Keyring({path_of(key): _credentials(key, entry) for key, entry in file.auths.items() if entry.auth})
 
 
-def _path(key: str) -> str:
-    """The path that *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
+def path_of(key: str) -> str:
+    """The path that an auth file's *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
     scheme, _, rest = key.rpartition("://")
     host, slash, path = rest.strip("/").partition("/")
     host = DOCKER_HUB if host in _HUB_NAMES else host.lower()
     return host if not slash or scheme or path in {"v1", "v2"} else f"{host}/{path}"
 
 
-def _credentials(key: str, auth: str) -> Credentials:
+def _credentials(key: str, entry: _Entry) -> Credentials:
     try:
-        return parse_basic(auth)
+        found = parse_basic(entry.auth or "")
+        return Credentials(found.user, found.password, entry.identitytoken)
     except ValueError as error:
         raise SettingsInvalid(
             f"the registry auth file's entry for {key} does not hold base64 of user:password"
@@ -82,12 +93,12 @@ def _credentials(key: str, auth: str) -> Credentials:
 
 
 def parse_basic(text: str) -> Credentials:
-    """Read base64 of `user:password`.
+    """Read base64 of `user:password`. Of all users, only an AWS role's ARN has colons.
 
     Raises:
         ValueError: it is not.
     """
-    user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-    if not colon:
+    found = _LOGIN.fullmatch(base64.b64decode(text, validate=True).decode())
+    if not found:
         raise ValueError("there is no colon")
-    return Credentials(user, password.rstrip("\0"))
+    return Credentials(found["user"], found["password"].rstrip("\0"))

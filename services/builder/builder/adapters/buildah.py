@@ -56,18 +56,20 @@ def _registries(insecure: tuple[str, ...]) -> str:
     return head + "".join(f"[[registry]]\nlocation = {json.dumps(host)}\ninsecure = true\n" for host in insecure)
 
 
-def build(platform: str, isolation: Isolation, *, cache: str | None = None, again: bool = False) -> list[str]:
+def build(
+    platform: str, isolation: Isolation, *, cache: str | None = None, again: bool = False, proxies: bool = False
+) -> list[str]:
     """Build `Containerfile` with `work/context`; the image's id is then in `work/image-id`.
 
     `--pull-always` asks the registry for every image, so that nobody is given what another may see. The docker format
     keeps SHELL and HEALTHCHECK, which the OCI format has no place for. Steps are taken from and kept in the repository
-    *cache*; *again* goes on where a build with a cache has ended, without one.
+    *cache*; *again* goes on where a build with a cache has ended, without one. *proxies* are told to the steps as well.
     """
     command = ["build", "--pull-always", "--format=docker", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]
     files = [f"--file={HERE}/Containerfile", f"--iidfile={HERE}/work/image-id", f"{HERE}/work/context"]
     layers = ["--layers"] if cache or again else []
     caching = [f"--cache-from={cache}", f"--cache-to={cache}", "--retry=1"] if cache else []
-    command += ["--http-proxy=false", *layers, *caching, *_isolation(isolation)]
+    command += [f"--http-proxy={str(proxies).lower()}", *layers, *caching, *_isolation(isolation)]
     return [*_BUILDAH, *_OWN_STORE, *command, *files]
 
 

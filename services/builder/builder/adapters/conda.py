@@ -41,12 +41,14 @@ class CondaEngine:
         self,
         settings: CondaSettings,
         session: ClientSession,
+        aws: AwsLogins,
         packages: Packages,
         made: MadeLayers,
         solving: LateSolving,
     ) -> None:
         self._settings = settings
         self._session = session
+        self._aws = aws
         self._packages = packages
         self._made = made
         self._rooms = settings.workspace / "conda" / "builds"
@@ -54,7 +56,9 @@ class CondaEngine:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: CondaSettings, session: ClientSession) -> AsyncIterator[Self]:
+    async def open(
+        cls, settings: CondaSettings, session: ClientSession, aws: AwsLogins | None = None
+    ) -> AsyncIterator[Self]:
         """Clean up what a former life left in the workspace, which is this process's alone.
 
         Channels, base images and the registries that are pushed to are all asked through *session*.
@@ -68,7 +72,8 @@ class CondaEngine:
         packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
         made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
         lists = Folder(home / "repodata", settings.conda_repodata_cache)
-        yield cls(settings, session, packages, made, LateSolving(settings, sources, lists, home / "scratch"))
+        solving = LateSolving(settings, sources, lists, home / "scratch")
+        yield cls(settings, session, aws or AwsLogins(session, settings), packages, made, solving)
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
@@ -97,5 +102,5 @@ class CondaEngine:
             keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
         except (OSError, SettingsInvalid) as error:
             raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
-        insecure, aws = frozenset(self._settings.insecure_registries), AwsLogins(self._session, self._settings)
-        return RegistryClient(self._session, keyring, insecure, actions=actions, aws=aws)
+        insecure = frozenset(self._settings.insecure_registries)
+        return RegistryClient(self._session, keyring, insecure, actions=actions, aws=self._aws)

@@ -6,7 +6,7 @@ However a build ends, there is nothing to repair. Builds share only base images 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Self
 
 from msgspec import structs
 
-from builder.adapters import buildah, cgroups
+from builder.adapters import buildah, cgroups, outward
+from builder.adapters.auth_files import AuthFiles
 from builder.adapters.bases import BaseImages
 from builder.adapters.closing import Closing
 from builder.adapters.disk import bounded
@@ -29,12 +30,13 @@ from builder.adapters.workspace import can_limit, clean, disk_trouble, group_pre
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.failure import BuildFailure
-from builder.domain.loopback import Address, allowed_registries
+from builder.domain.loopback import Address, allowed_registries, proxies
 from builder.settings import EngineSettings, Isolation
 from swell.disk import in_thread
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.registry.aws import AwsLogins
 from swell.steps import runs_steps
 from swell.store.records import Reason
 
@@ -46,6 +48,7 @@ class BuildahEngine:
         self,
         settings: EngineSettings,
         bases: BaseImages,
+        credentials: AuthFiles,
         networks: Networks | None,
         closing: Closing,
         *,
@@ -53,6 +56,7 @@ class BuildahEngine:
         sifs: Sifs | None = None,
     ) -> None:
         self._settings = settings
+        self._credentials = credentials
         self._sifs = sifs
         self._bases = bases
         self._networks = networks
@@ -62,9 +66,12 @@ class BuildahEngine:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: EngineSettings, sifs: Sifs | None = None) -> AsyncIterator[Self]:
-        """Take the workspace, clean up what a former life left there, and prove that builds can run; *sifs* makes SIF
-        files of what was built.
+    async def open(
+        cls, settings: EngineSettings, sifs: Sifs | None = None, aws: AwsLogins | None = None
+    ) -> AsyncIterator[Self]:
+        """Take the workspace, clean up what a former life left there, and prove that builds can run.
+
+        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -74,9 +81,10 @@ class BuildahEngine:
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with only_one(workspace):
             await in_thread(clean, workspace)
-            limited = can_limit(workspace)
+            credentials, limited = AuthFiles(settings, aws), can_limit(workspace)
             async with _open_networks(settings, limited=limited) as networks, Closing.open() as closing:
-                engine = cls(settings, BaseImages(settings), networks, closing, limited=limited, sifs=sifs)
+                bases = BaseImages(settings)
+                engine = cls(settings, bases, credentials, networks, closing, limited=limited, sifs=sifs)
                 await engine._prove()
                 yield engine
 
@@ -84,11 +92,17 @@ class BuildahEngine:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         emulator = self._emulator(recipe)
         names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
-        registries = allowed_registries(self._settings.allowed_hosts, names)
+        registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
         async with self._closing.later(self._room(recipe.build_id, registries)) as room:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
-            entered = structs.replace(room, emulator=emulator)
-            making = Making(settings=self._settings, room=entered, recipe=recipe, tell=Tail(tell), sifs=self._sifs)
+            making = Making(
+                settings=self._settings,
+                room=structs.replace(room, emulator=emulator),
+                recipe=recipe,
+                tell=Tail(tell),
+                credentials=self._credentials,
+                sifs=self._sifs,
+            )
             try:
                 async with limit, bounded(room.path, self._settings.build_disk):
                     return await making.image(self._bases)
@@ -107,12 +121,18 @@ class BuildahEngine:
         return registration or ""
 
     @asynccontextmanager
-    async def _room(self, build_id: str, registries: Sequence[Address] = ()) -> AsyncIterator[Room]:
+    async def _room(self, build_id: str, registries: Collection[Address] = ()) -> AsyncIterator[Room]:
         settings = self._settings
         async with self._bases.lease() as bases:
             with disk_trouble():
                 path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=settings.workspace / "builds"))
-            room = Room(path=path, workspace=settings.workspace, bases=bases, user_id=settings.first_user_id)
+            room = Room(
+                path=path,
+                workspace=settings.workspace,
+                bases=bases,
+                user_id=settings.first_user_id,
+                outward=outward.variables(settings),
+            )
             group = group_prefix(settings.workspace) + path.name
             try:
                 if self._limited:
@@ -127,11 +147,11 @@ class BuildahEngine:
                 await in_thread(leave, path, group)
 
     def _configuration(self) -> dict[str, str]:
-        files = buildah.configuration(self._settings.insecure_registries)
+        files = buildah.configuration(self._settings.insecure_registries) | outward.files(self._settings)
         return files | {"resolv.conf": resolv_conf()} if self._networks else files
 
     @asynccontextmanager
-    async def _network(self, registries: Sequence[Address]) -> AsyncIterator[Path | None]:
+    async def _network(self, registries: Collection[Address]) -> AsyncIterator[Path | None]:
         if self._networks is None:
             yield None
             return

@@ -19,7 +19,8 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
-from builder.adapters.manifests import CONTAINER, job, job_name, secret
+from builder.adapters.auth_files import AuthFiles
+from builder.adapters.manifests import CONTAINER, job, job_name, secret, way_out
 from builder.build import Recipe, Tell
 from builder.domain import pods
 from builder.domain.errand import Errand, Source
@@ -30,12 +31,12 @@ from swell.disk import digest_of_file
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.registry.aws import AwsLogins
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 30
 GONE_WITHIN = timedelta(seconds=30)
-_NO_CREDENTIALS = b'{"auths": {}}'
 
 Made = TypeVar("Made", Job, Secret)
 Link = Callable[[Digest], str | None]
@@ -44,15 +45,18 @@ Link = Callable[[Digest], str | None]
 class KubernetesEngine:
     """Builds in a cluster; *link* gives the address from which a pod may fetch a stored blob for some minutes."""
 
-    def __init__(self, client: AsyncClient, settings: KubernetesSettings, link: Link) -> None:
+    def __init__(
+        self, client: AsyncClient, settings: KubernetesSettings, link: Link, aws: AwsLogins | None = None
+    ) -> None:
         self._client = client
         self._settings = settings
+        self._credentials = AuthFiles(settings, aws, settings.kubernetes_patience + settings.build_timeout)
         self._link = link
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: KubernetesSettings, link: Link) -> AsyncIterator[Self]:
-        """Reach the cluster, and see that we may ask it for Jobs.
+    async def open(cls, settings: KubernetesSettings, link: Link, aws: AwsLogins | None = None) -> AsyncIterator[Self]:
+        """Reach the cluster, and see that we may ask it for Jobs. Without *aws*, AWS keys open no registry.
 
         Raises:
             Unavailable: we do not, or may not.
@@ -63,7 +67,7 @@ class KubernetesEngine:
                     [_ async for _ in client.list(Job, labels={"app.kubernetes.io/name": "swell-build"})]
             except BuildFailure as error:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
-            yield cls(client, settings, link)
+            yield cls(client, settings, link, aws)
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe*; see `Engine.build`.
@@ -102,7 +106,10 @@ class KubernetesEngine:
         return pods.result(await self._pod(pod))
 
     async def _files(self, recipe: Recipe) -> dict[str, bytes]:
-        """What the pod finds in its folder: the errand, and the credentials as they are now."""
+        """What the pod finds in its folder: the errand, and what it must have to reach registries, as it is now.
+
+        AWS keys stay here: pods are given the logins that we get for them.
+        """
         errand = Errand(
             build_id=recipe.build_id,
             target_image=recipe.target_image,
@@ -115,11 +122,9 @@ class KubernetesEngine:
             compression=recipe.compression,
             sif=recipe.sif,
         )
-        return {
-            "errand.json": msgspec.json.encode(errand),
-            "pull.json": _credentials(self._settings.pull_auth_file),
-            "push.json": _credentials(self._settings.push_auth_file),
-        }
+        pulls, pushes = await self._credentials.lent(recipe)
+        told = {"errand.json": msgspec.json.encode(errand), "pull.json": pulls, "push.json": pushes}
+        return told | _way_out(self._settings)
 
     async def _source(self, path: Path) -> Source:
         digest = await asyncio.to_thread(digest_of_file, path)
@@ -238,11 +243,11 @@ def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
     return KubeConfig.from_service_account()
 
 
-def _credentials(file: Path | None) -> bytes:
+def _way_out(settings: KubernetesSettings) -> dict[str, bytes]:
     try:
-        return file.read_bytes() if file else _NO_CREDENTIALS
+        return way_out(settings)
     except OSError as error:
-        raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error
+        raise BuildFailure(Reason.ENGINE, f"The certificates of SWELL_CA_FILE cannot be read: {error}.") from error
 
 
 @contextmanager

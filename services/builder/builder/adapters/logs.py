@@ -9,7 +9,7 @@ from types import TracebackType
 from nats.js import JetStreamContext
 
 from builder.adapters.lines import LineSender
-from builder.domain.secrets import Masker, is_piece, may_go_on, secrets_of
+from builder.domain.secrets import Masker, is_piece, may_go_on
 from swell.patience import patiently
 from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
@@ -19,19 +19,6 @@ END = 256 << 10  # bytes of the end of one that is longer
 HELD = 1.0  # seconds; how long a line is held back that may go on in the next one
 
 _TEXT = "text/plain; charset=utf-8"
-
-
-def read_secrets(*auth_files: Path | None) -> Masker:
-    """Masks what is in *auth_files* now; one that is not there has no secrets.
-
-    Raises:
-        OSError: one cannot be read, and then nothing may be told.
-    """
-    found: set[bytes] = set()
-    for path in auth_files:
-        if path and path.exists():
-            found |= secrets_of(path.read_bytes())
-    return Masker(found)
 
 
 class BuildLogs:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from builder.adapters import buildah, cgroups
+from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
 from builder.adapters.bases import BaseImages
 from builder.adapters.context import add, unpack
 from builder.adapters.process import Tail, run
@@ -20,7 +19,6 @@ from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.domain.compression import Compression, choose
 from builder.domain.containerfile import base_images
-from builder.domain.credentials import with_repository
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
@@ -28,8 +26,6 @@ from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
 from swell.store.records import Reason
-
-_NO_CREDENTIALS = b'{"auths": {}}'
 
 
 class Making(Struct, frozen=True, kw_only=True):
@@ -39,6 +35,7 @@ class Making(Struct, frozen=True, kw_only=True):
     room: Room
     recipe: Recipe
     tell: Tail
+    credentials: AuthFiles
     sifs: Sifs | None = None
 
     async def image(self, bases: BaseImages) -> Digest:
@@ -71,8 +68,8 @@ class Making(Struct, frozen=True, kw_only=True):
 
     async def _pull(self, image: str) -> bool:
         # Whatever goes wrong here goes wrong again in the build, which says so in the log.
-        command = buildah.pull(image, self.recipe.platform)
-        return await execute(self.room, command, self._pull_credentials, say_nothing, bases_mode="rw") == 0
+        command, credentials = buildah.pull(image, self.recipe.platform), await self.credentials.pulls(self.recipe)
+        return await execute(self.room, command, credentials, say_nothing, bases_mode="rw") == 0
 
     def _learn_blobs(self) -> None:
         """Copy what pulls have found out, which no step has ever been near; what the build finds out is its own."""
@@ -82,22 +79,37 @@ class Making(Struct, frozen=True, kw_only=True):
             add(ours, source, owner=self.room.user_id)
 
     async def _build(self) -> None:
-        cache = self.recipe.cache_repository
-        status = await self._build_with(cache)
-        if status and cache and (trouble := cache_trouble(self.tell.lines)):
-            why = f"(the cache {cache} cannot be used: {trouble.value}; going on without it)"
-            await self.tell(why.encode())
+        pulls, cache = await self.credentials.pulls(self.recipe), self.recipe.cache_repository
+        opened = await self._with_cache(pulls, cache) if cache else None
+        status = await self._build_with(opened or pulls, cache if opened else None)
+        if status and opened and (trouble := cache_trouble(self.tell.lines)):
+            await self._say_cache(trouble.value)
             self.tell.lines.clear()
             # Steps that have run are not run again, unless it is them that cannot be told apart.
-            status = await self._build_with(None, again=trouble is CacheTrouble.REFUSED)
+            status = await self._build_with(pulls, again=trouble is CacheTrouble.REFUSED)
         if status:
             raise diagnose_build(status, self.tell.lines, no_memory=cgroups.has_killed(self.room.groups))
 
-    async def _build_with(self, cache: str | None, *, again: bool = False) -> int:
-        command = buildah.build(self.recipe.platform, self.settings.isolation, cache=cache, again=again)
-        credentials = self._pull_credentials
-        if cache:
-            credentials = _with_cache(credentials, self._push_credentials, cache)
+    async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:
+        """*pulls* and what opens *cache*; None when that is not to be had."""
+        try:
+            return await self.credentials.with_cache(pulls, cache)
+        except BuildFailure as failure:
+            if failure.reason is not Reason.PUSH:
+                raise
+            await self._say_cache(str(failure).rstrip("."))
+            return None
+
+    async def _say_cache(self, why: str) -> None:
+        await self.tell(
+            f"(the cache {self.recipe.cache_repository} cannot be used: {why}; going on without it)".encode()
+        )
+
+    async def _build_with(self, credentials: bytes, cache: str | None = None, *, again: bool = False) -> int:
+        settings = self.settings
+        command = buildah.build(
+            self.recipe.platform, settings.isolation, cache=cache, again=again, proxies=settings.proxy_for_steps
+        )
         return await execute(self.room, command, credentials, self._tell_of_build)
 
     async def _tell_of_build(self, line: bytes) -> None:
@@ -120,13 +132,13 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:
             raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
-        if status := await execute(self.room, buildah.export(image_id), _NO_CREDENTIALS, self.tell):
+        if status := await execute(self.room, buildah.export(image_id), NO_CREDENTIALS, self.tell):
             raise diagnose_push(status, self.tell.lines)
         return await self.sifs.push(self.room, self.room.work / "image", self.recipe, self.tell)
 
     async def _push_with(self, image_id: Digest, compression: Compression) -> int:
         command = buildah.push(image_id, self.recipe.target_image, compression)
-        return await execute(self.room, command, self._push_credentials, self.tell)
+        return await execute(self.room, command, await self.credentials.pushes(self.recipe), self.tell)
 
     async def _docker_only(self, image_id: Digest) -> str:
         """Which instructions would be lost in the OCI format; asked only where that matters."""
@@ -134,21 +146,13 @@ class Making(Struct, frozen=True, kw_only=True):
         if wanted is None or wanted.mode is not CompressionMode.ZSTD:
             return ""
         said = Tail(say_nothing)
-        if status := await execute(self.room, buildah.docker_only(image_id), _NO_CREDENTIALS, said):
+        if status := await execute(self.room, buildah.docker_only(image_id), NO_CREDENTIALS, said):
             raise diagnose_push(status, said.lines)
         mark = buildah.DOCKER_ONLY.encode()
         return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
 
     async def _forget_blobs(self) -> None:
         await in_thread((self.room.path / buildah.BLOB_CACHE).unlink, missing_ok=True)
-
-    @property
-    def _pull_credentials(self) -> bytes:
-        return _read(self.settings.pull_auth_file)
-
-    @property
-    def _push_credentials(self) -> bytes:
-        return _read(self.settings.push_auth_file)
 
 
 async def execute(room: Room, command: Sequence[str], credentials: bytes, tell: Tell, bases_mode: str = "ro") -> int:
@@ -161,17 +165,3 @@ async def execute(room: Room, command: Sequence[str], credentials: bytes, tell: 
 
 async def say_nothing(line: bytes) -> None:
     """Tell nobody."""
-
-
-def _with_cache(pulls: bytes, pushes: bytes, cache: str) -> bytes:
-    try:
-        return with_repository(pulls, pushes, cache)
-    except msgspec.MsgspecError as error:
-        raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
-
-
-def _read(auth_file: Path | None) -> bytes:
-    try:
-        return auth_file.read_bytes() if auth_file else _NO_CREDENTIALS
-    except OSError as error:
-        raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error

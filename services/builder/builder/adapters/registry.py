@@ -171,9 +171,9 @@ def _pushing(what: str) -> Iterator[None]:
         raise BuildFailure(Reason.PUSH, f"The registry did not take {what}: {error}.") from error
 
 
-def pusher(session: aiohttp.ClientSession, settings: EngineSettings) -> RegistryClient:
+def pusher(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:
     """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
     file = settings.push_auth_file
     keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
-    insecure, aws = frozenset(settings.insecure_registries), AwsLogins(session, settings)
+    insecure = frozenset(settings.insecure_registries)
     return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)

@@ -70,7 +70,8 @@ class Room(Struct, frozen=True, kw_only=True):
 
     Commands may write below `work` alone, and what buildah remembers of registries. `bases` is the store of base images
     that builds share, `user_id` the user they are to the machine, `groups` the control groups they enter, `network` the
-    namespace of a network of their own, `emulator` what they register with binfmt_misc.
+    namespace of a network of their own, `emulator` what they register with binfmt_misc, `outward` the variables by
+    which they find the way out.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Room(Struct, frozen=True, kw_only=True):
     groups: tuple[Path, ...] = ()
     network: Path | None = None
     emulator: str = ""
+    outward: Mapping[str, str] = {}
 
     @property
     def work(self) -> Path:
@@ -106,7 +108,7 @@ class Room(Struct, frozen=True, kw_only=True):
             "_CONTAINERS_USERNS_CONFIGURED": "done",
             "_CONTAINERS_ROOTLESS_UID": str(self.user_id),
             "_CONTAINERS_ROOTLESS_GID": str(self.user_id),
-            **_proxies(os.environ),
+            **self.outward,
         }
 
     def furnish(self, files: Mapping[str, str]) -> None:
@@ -169,8 +171,3 @@ exec {shutil.which("slirp4netns") or "slirp4netns-is-missing"} --disable-host-lo
 def _write_program(path: Path, content: str) -> None:
     path.write_text(content)
     path.chmod(0o755)
-
-
-def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    names = ("http_proxy", "https_proxy", "no_proxy")
-    return {name: value for name, value in environment.items() if name.lower() in names}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from msgspec import Struct
+from yarl import URL
 
 NAMES = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "[::1]": "::1"}
 """What such hosts are called in image names, and where they listen."""
@@ -22,6 +23,12 @@ def allowed_registries(allowed: Iterable[str], images: Iterable[str]) -> list[Ad
     lent = {host for host in hosts if _split(host)[0] in names}
     found = {_address(name) for name in names | lent}
     return sorted(address for address in found if address)
+
+
+def proxies(urls: Iterable[str]) -> list[Address]:
+    """Where those of the proxies *urls* listen that are on loopback."""
+    found = (_address(f"{url.host_subcomponent}:{url.port}") for url in map(URL, urls))
+    return [address for address in found if address]
 
 
 def _address(name: str) -> Address | None:

@@ -2,7 +2,7 @@
 
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -37,6 +37,15 @@ def secrets_of(auth_file: bytes) -> set[bytes]:
         return set()
     told = {text.encode() for each in logins for text in (each.auth, each.identitytoken, each.registrytoken) if text}
     return told | {password for each in logins if (password := _password(each.auth))}
+
+
+def secrets_of_url(url: str) -> set[bytes]:
+    """The password in *url*, as it is written there and as it is meant, and what HTTP Basic makes of it."""
+    parsed = urlsplit(url)
+    if not parsed.password:
+        return set()
+    user, password = unquote(parsed.username or ""), unquote(parsed.password)
+    return {parsed.password.encode(), password.encode(), b64encode(f"{user}:{password}".encode())}
 
 
 def _password(auth: str) -> bytes:

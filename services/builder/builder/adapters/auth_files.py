@@ -1,0 +1,99 @@
+"""The operator's auth files as an engine may be given them: other people's programs know no AWS keys, so these are
+exchanged for logins before."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from builder.build import Recipe
+from builder.domain.credentials import entries_of, may_be_named, only_named, with_entries, with_repository
+from builder.domain.failure import BuildFailure
+from builder.settings import EngineSettings
+from swell.errors import SwellError
+from swell.registry.aws import AwsLogins, is_exchanged
+from swell.registry.credentials import Credentials
+from swell.store.records import Reason
+
+NO_CREDENTIALS = b'{"auths": {}}'
+
+
+class AuthFiles:
+    """Read anew each time: the operator may change them at any time.
+
+    AWS keys for registries that a recipe cannot mean are left out. Without *aws*, keys stay what they are. All methods
+    raise `BuildFailure` when a file is of no use, or AWS gives no login to a registry that the recipe means.
+    """
+
+    def __init__(
+        self, settings: EngineSettings, aws: AwsLogins | None = None, lasting: timedelta | None = None
+    ) -> None:
+        """Logins are good for *lasting*, else for the longest build, if AWS makes them so."""
+        self._settings = settings
+        self._aws = aws
+        self._lasting = lasting or settings.build_timeout
+
+    async def pulls(self, recipe: Recipe) -> bytes:
+        """What opens the base images of *recipe*."""
+        return await self._exchanged(_read(self._settings.pull_auth_file), recipe.containerfile, Reason.BASE_IMAGE)
+
+    async def pushes(self, recipe: Recipe) -> bytes:
+        """What takes the image of *recipe*."""
+        return await self._exchanged(_read(self._settings.push_auth_file), recipe.target_image, Reason.PUSH)
+
+    async def lent(self, recipe: Recipe) -> tuple[bytes, bytes]:
+        """The files for pulls and for pushes, to be given to whoever builds *recipe* elsewhere: no more than it needs.
+
+        A cache is not worth a failure: if AWS gives no login to its registry, it is not opened.
+        """
+        target, cache = recipe.target_image, recipe.cache_repository or ""
+        pulls, pushes = await self.pulls(recipe), _read(self._settings.push_auth_file)
+        with suppress(BuildFailure):
+            pushes = await self._exchanged(pushes, f"{target} {cache}", Reason.PUSH)
+        pushes = await self._exchanged(pushes, target, Reason.PUSH)
+        with _understood():
+            return only_named(pulls, recipe.containerfile), only_named(pushes, f"{target} {cache}")
+
+    async def with_cache(self, pulls: bytes, cache: str) -> bytes:
+        """*pulls*, and what opens the repository *cache*, for that alone."""
+        with _understood():
+            lent = with_repository(pulls, _read(self._settings.push_auth_file), cache)
+        return await self._exchanged(lent, cache, Reason.PUSH)
+
+    async def _exchanged(self, content: bytes, text: str, reason: Reason) -> bytes:
+        if self._aws is None:
+            return content
+        with _understood():
+            entries = entries_of(content)
+        logins = {
+            key: await self._login(self._aws, registry, keys, reason) if may_be_named(registry, text) else None
+            for key, (registry, keys) in entries.items()
+            if is_exchanged(registry, keys)
+        }
+        return with_entries(content, logins) if logins else content
+
+    async def _login(self, aws: AwsLogins, registry: str, keys: Credentials, reason: Reason) -> Credentials:
+        try:
+            async with asyncio.timeout(self._settings.answer_timeout.total_seconds()):
+                return await aws.login(registry, keys, self._lasting)
+        except (TimeoutError, SwellError) as error:
+            why = str(error) or "AWS does not answer in time"
+            raise BuildFailure(reason, f"The builder's credentials for {registry} give no login: {why}.") from error
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
+
+
+def _read(auth_file: Path | None) -> bytes:
+    try:
+        return auth_file.read_bytes() if auth_file else NO_CREDENTIALS
+    except OSError as error:
+        raise BuildFailure(Reason.ENGINE, f"The builder's credentials cannot be read: {error.strerror}.") from error
