@@ -163,11 +163,12 @@ async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path
     async with subject.open(
         tmp_path, kubernetes_node_selector=("pool=builds",), kubernetes_cpu="2", build_memory=1 << 30
     ) as engine:
-        await engine.build(subject.good("told"), Output())
+        recipe = subject.good("told")
+        await engine.build(recipe, Output())
     job, secret = subject.cluster.seen
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert job["metadata"]["name"] == secret["metadata"]["name"] == "bd-made-1-1"
+    assert job["metadata"]["name"] == secret["metadata"]["name"] == recipe.build_id.replace("_", "-")
     assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
     assert job["spec"]["activeDeadlineSeconds"] > 60
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pool": "builds"}
