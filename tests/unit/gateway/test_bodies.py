@@ -67,6 +67,11 @@ async def test_what_is_not_said_to_be_json_is_not_read(kind: str) -> None:
         await read_body(request([piece(b"{}")], content_type=kind))
 
 
+async def test_nothing_at_all_has_no_type() -> None:
+    """Many a client says that its empty body is a stream of octets: who cancels a build by a token sends none."""
+    assert await read_body(request([piece(b"")], content_type="application/octet-stream")) == b""
+
+
 @pytest.mark.parametrize("size", [1, 1 << 20])
 async def test_a_large_body_says_the_same_as_a_small_one(size: int) -> None:
     body = b'{"containerImage": "' + b"a" * size + b'"}'

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from builder.domain.failure import BuildFailure
@@ -69,7 +69,8 @@ async def used(directory: Path) -> int:
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        process.kill()
+        with suppress(ProcessLookupError):  # it may have ended by itself in this moment
+            process.kill()
         await process.wait()
         raise
     return int(output.split()[0]) if output else 0
