@@ -271,7 +271,7 @@ async def weed_mini(home: Path) -> AsyncIterator[S3]:
     fixed = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false"]
     fixed += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     environment = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key, "GOMEMLIMIT": "400MiB"}
-    command = ["weed", "mini", f"-dir={home}", *fixed, *told]
+    command = ["weed", "-logtostderr=true", "mini", f"-dir={home}", *fixed, *told]
     try:
         async with running(*command, log=home / "log", environment=environment):
             await accepting(f"{s3.endpoint}/", 403)
