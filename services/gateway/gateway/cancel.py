@@ -11,7 +11,7 @@ from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
 from swell.log import log
 from swell.store.builds import Builds, Left
-from swell.store.records import NO_ATTEMPT, BuildResult, Reason
+from swell.store.records import BuildResult
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Cancelling:
             BuildEnded: too late.
             NotYours: whoever wishes it has no part in the build.
         """
-        result = self._taken_out()
+        result = BuildResult.never_begun(self._now())
         left, others, children = await self._builds.cancel(
             build_id, result, request_id=wish.request_id, user=wish.user, everybody=wish.everybody
         )
@@ -66,15 +66,3 @@ class Cancelling:
             await self._news.unwanted(build_id)
         elif left is Left.TAKEN_OUT and (build := await self._builds.get(build_id)):
             await self._news.ended(BuildDone.of(build_id, build.submission, result))
-
-    def _taken_out(self) -> BuildResult:
-        now = self._now()
-        return BuildResult(
-            succeeded=False,
-            exit_status=-1,
-            started=now,
-            finished=now,
-            reason=Reason.CANCELLED,
-            message="The build was cancelled before it began.",
-            attempt=NO_ATTEMPT,
-        )

@@ -17,7 +17,7 @@ from gateway.prepare import Preparing
 from gateway.release import Releasing
 from gateway.start import Found, Starting
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
 from swell.store.builds import Builds
@@ -132,6 +132,9 @@ class Provisioning:
             await self._registry.resolve(image)
         except (ManifestUnknown, Denied) as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
+        except UpstreamFailed as error:
+            message = f"container image {image} cannot be looked at: {error}"
+            raise type(error)(message, retry_after=error.retry_after) from error
         return Found(image=image, succeeded=True)
 
     def _grant(self, wanted: Wanted, found: Found, caller: Caller) -> Grant:

@@ -11,15 +11,16 @@ from msgspec.structs import replace
 from gateway.domain.direct import Direct
 from gateway.domain.identity import Caller
 from gateway.domain.submission import has_steps, image_of, submission
+from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted
 from swell.api.package_layers import PackageLayers
-from swell.errors import ManifestUnknown, PlatformUnsupported, Unavailable, UpstreamFailed
+from swell.errors import ManifestUnknown, PlatformUnsupported, SwellError, Unavailable, UpstreamFailed
 from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.store.builds import Builds
-from swell.store.records import Child, Submission
+from swell.store.builds import Builds, Left
+from swell.store.records import BuildResult, Child, Submission
 
 PUSH_RETRY = 5  # seconds after which to come again, when our own registry is away and does not say
 PATIENCE = timedelta(minutes=1)  # for others who start the same build; longer than packages are solved
@@ -113,11 +114,9 @@ class Starting:
             return Found(image=image, build_id=latest.id, cached=False)
         await self._check_platforms(wanted)
         instead_of = latest.id if latest else None
-        if not parts:
-            return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
-        children = [await self._child(part, submitted, caller) for part in parts]
-        submitted = replace(submitted, children=tuple(_as_child(child) for child in children))
-        return _found(image, [*children, await self._register(submitted, instead_of)])
+        if parts:
+            return _found(image, await self._start_all(parts, submitted, instead_of, caller))
+        return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
 
     async def _check_platforms(self, wanted: Wanted) -> None:
         """See that somebody can build *wanted* for each of its platforms, as far as we know."""
@@ -127,6 +126,29 @@ class Starting:
                     f"no builder of this server can run steps for {platform}; what it lacks: {'; or '.join(lacking)}"
                 )
                 raise PlatformUnsupported(message)
+
+    async def _start_all(
+        self, parts: Sequence[Wanted], submitted: Submission, instead_of: str | None, caller: Caller
+    ) -> "list[_Started]":
+        """Start what builds each of *parts*, and last what makes one image of them; or nothing, if one cannot be."""
+        children = list[_Started]()
+        try:
+            for part in parts:
+                children.append(await self._child(part, submitted, caller))
+            whole = replace(submitted, children=tuple(_as_child(child) for child in children))
+            return [*children, await self._register(whole, instead_of)]
+        except SwellError:
+            for build_id in (child.build_id for child in children if child.is_new and child.build_id):
+                await self._call_off(build_id, caller)
+            raise
+
+    async def _call_off(self, build_id: str, caller: Caller) -> None:
+        """Take back a build that was started just now, unless somebody else wants it by now."""
+        wish, result = new_token(), BuildResult.never_begun(self._now())
+        await self._builds.want(build_id, wish, caller.identity.user)
+        leaving = await self._builds.cancel(build_id, result, request_id=wish, user="", everybody=False)
+        if leaving.left is Left.TAKEN_OUT:
+            await self._limits.return_build(caller.identity.user, caller.address)
 
     async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
         """See that the image of one platform is there, or is built; it stands beside its *parent*."""

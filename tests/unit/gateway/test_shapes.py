@@ -313,6 +313,19 @@ async def test_each_platform_counts_as_a_build(
     assert len(queue.indexes) == 1
 
 
+async def test_what_is_refused_for_one_platform_is_built_for_none(
+    provisioning: Provisioning, releasing: Releasing, limits: CountedBuilds, queue: MemoryQueue
+) -> None:
+    """Nobody would pull what was built, and it would count."""
+    limits.most = 1
+    with pytest.raises(TooManyRequests):
+        await provisioning.submit(both(), SOMEBODY)
+    await releasing.release()
+
+    assert limits.taken == 0
+    assert queue.jobs == []
+
+
 async def test_each_platform_is_given_its_own_layers(provisioning: Provisioning, queue: MemoryQueue) -> None:
     """A layer of Fusion tells in its address what it is for; the container file of a platform adds no other."""
 

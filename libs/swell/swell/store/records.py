@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 from msgspec import Struct
 
@@ -90,6 +91,19 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def duration(self) -> timedelta:
         return self.finished - self.started
+
+    @classmethod
+    def never_begun(cls, now: datetime) -> Self:
+        """How a build ends that is called off while it waits."""
+        return cls(
+            succeeded=False,
+            exit_status=-1,
+            started=now,
+            finished=now,
+            reason=Reason.CANCELLED,
+            message="The build was cancelled before it began.",
+            attempt=NO_ATTEMPT,
+        )
 
 
 class Build(Struct, frozen=True, kw_only=True):
