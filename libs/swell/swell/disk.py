@@ -33,8 +33,8 @@ def digest_of_file(path: Path) -> Digest:
 
 async def read_at(descriptor: int, start: int, stop: int) -> bytes:
     """The bytes of a file from *start* to before *stop*, which is not beyond its end."""
-    if (found := _cached(descriptor, start, stop)) is not None:
-        return found
+    if _is_cached(descriptor, start) and _is_cached(descriptor, stop - 1):
+        return os.pread(descriptor, stop - start, start)
     return await in_thread(os.pread, descriptor, stop - start, start)
 
 
@@ -44,11 +44,9 @@ async def pieces_at(descriptor: int, start: int, stop: int) -> AsyncIterator[byt
         yield await read_at(descriptor, at, min(at + PIECE, stop))
 
 
-def _cached(descriptor: int, start: int, stop: int) -> bytes | None:
-    """The bytes when they are in the page cache, as they mostly are: a thread would cost more than the copy."""
-    buffer = bytearray(stop - start)
+def _is_cached(descriptor: int, at: int) -> bool:
+    """Whether the byte there is in the page cache, as it mostly is: a thread would cost more than the copy."""
     try:
-        count = os.preadv(descriptor, [buffer], start, os.RWF_NOWAIT)
-    except OSError:  # they are on disk only, or this file system cannot say
-        return None
-    return bytes(buffer) if count == len(buffer) else None
+        return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except OSError:  # it is on disk only, or this file system cannot say
+        return False
