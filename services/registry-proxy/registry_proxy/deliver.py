@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from registry_proxy import transfer
 from registry_proxy.domain.link import Link, Origin
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Body, Place, Redirect, Transfer, opened
+from registry_proxy.transfer import Body, Held, Place, Redirect, Transfer, opened
 from swell.errors import BlobUnknown, SwellError, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.oci.digest import Digest
@@ -28,6 +28,8 @@ CLAIMS, CLAIM_PAUSE = (
     10,
     0.1,
 )  # how often, and after how many seconds, we look again for a blob that another replica fetches
+
+T = TypeVar("T")
 
 
 class Documents(Protocol):
@@ -128,7 +130,7 @@ class Deliveries:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
-    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body]:
+    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body | Held]:
         """The bytes of *link*, or a *part* of them, to be read inside the block.
 
         The last bytes of a whole body come after size and digest have been found right; when they are not,
@@ -145,7 +147,7 @@ class Deliveries:
             elif file := self._spool.find(link.digest):
                 _agree(link, file.size)
                 block.enter_context(file.held())
-                yield Body(transfer.read(file, span), span.length)
+                yield Held(_once(file.extent(span)))
             else:
                 yield await self._brought(link, span, block)
 
@@ -160,7 +162,7 @@ class Deliveries:
             raise BlobUnknown(f"{link.digest} is not kept here any more")
         return document.content
 
-    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body:
+    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body | Held:
         """*span* with everybody else who wants the blob, or by itself where that does not fit."""
         first, running = self._shared(link, span) or (link, None)
         if running:
@@ -322,5 +324,5 @@ def _agree(link: Link, size: int) -> None:
         raise UpstreamFailed(f"{link.digest} has {size} bytes, not {link.size} as the manifest says")
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def _once(whole: T) -> AsyncIterator[T]:
+    yield whole
