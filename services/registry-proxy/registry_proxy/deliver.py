@@ -239,16 +239,24 @@ class Deliveries:
 
     async def _kept_or_claimed(self, link: Link, claim: AsyncExitStack) -> tuple[Redirect | Place | None, bool]:
         """Where the blob is kept, or whether we are to keep it; a replica that is at it gets a second to finish."""
-        kept = await self._kept(link)
+        if link.origin is Origin.LAYER:
+            return await self._kept(link), False
         for _ in range(CLAIMS):
-            if kept:
-                return kept, False
-            if ours := await self._cache.claim(link.digest):
-                await claim.enter_async_context(ours)
-                return None, True
+            claiming = asyncio.ensure_future(self._claimed(link, claim))  # Redis and S3 are asked at the same time
+            try:
+                kept = await self._kept(link)
+            finally:
+                is_ours = await claiming
+            if kept or is_ours:
+                return kept, kept is None
             await asyncio.sleep(CLAIM_PAUSE)
-            kept = await self._kept(link)
-        return kept, False
+        return await self._kept(link), False
+
+    async def _claimed(self, link: Link, claim: AsyncExitStack) -> bool:
+        ours = await self._cache.claim(link.digest)
+        if ours:
+            await claim.enter_async_context(ours)
+        return ours is not None
 
     async def _in_store(self, link: Link) -> str | None:
         """Where in S3 the client itself finds the blob, if it reaches that and the blob is there."""

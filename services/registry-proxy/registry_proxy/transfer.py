@@ -87,12 +87,9 @@ class Transfer:
             Unavailable: the disk takes no more.
         """
         async for piece in pieces:
-            if len(piece) <= AT_ONCE:
-                self._write(piece, verifier)
-            else:
-                await in_thread(self._write, piece, verifier)
-            self.arrived += len(piece)
-            self._tell()
+            few = 0 if self.arrived else AT_ONCE  # clients get the first bytes before the many behind them are hashed
+            for part in filter(None, (piece[:few], piece[few:])):
+                await self._arrive(part, verifier)
         verifier.finish()
         self.is_whole = True
         self._tell()
@@ -135,6 +132,14 @@ class Transfer:
                 at = stop
             else:
                 await self._change()
+
+    async def _arrive(self, piece: bytes, verifier: Verifier) -> None:
+        if len(piece) <= AT_ONCE:
+            self._write(piece, verifier)
+        else:
+            await in_thread(self._write, piece, verifier)
+        self.arrived += len(piece)
+        self._tell()
 
     def _write(self, piece: bytes, verifier: Verifier) -> None:
         verifier.update(piece)
