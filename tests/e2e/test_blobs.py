@@ -18,7 +18,7 @@ from tests.e2e.busybox import archive, push
 from tests.e2e.client import Swell, as_data, client_of
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import Engine
-from tests.e2e.environment import gateway_beside
+from tests.e2e.environment import gateway_beside, proxy_beside
 from tests.e2e.upstreams import Upstreams, running
 
 TOOL = archive({"opt/tool": b"#!/bin/sh\necho relayed\n"})
@@ -89,6 +89,50 @@ async def test_a_relay_never_sends_elsewhere(relaying: Relaying, upstreams: Upst
         status, headers, body = await ask(url, follow=False)
         assert (status, headers["Content-Length"]) == (200, str(len(body)))
         assert f"sha256:{sha256(body).hexdigest()}" == url.rpartition("/")[2] == headers["Docker-Content-Digest"]
+
+
+@pytest.fixture
+async def sending(stack: Stack, tmp_path: Path) -> AsyncIterator[Swell]:
+    """A gateway and a registry-proxy beside the stack's own, whose clients reach the object store."""
+    where, proxy = proxy_beside(stack, "proxy-sending", S3_PUBLIC_ENDPOINT=stack.env["SWELL_S3_ENDPOINT"])
+    url, gateway = gateway_beside(stack, "gateway-sending", REGISTRY_PROXY=where)
+    async with running(proxy, tmp_path), running(gateway, tmp_path), client_of(url) as client:
+        yield client
+
+
+async def location(blob: str) -> str:
+    return (await ask(blob, follow=False))[1]["Location"]
+
+
+async def test_clients_who_reach_the_store_are_sent_there_at_once(
+    stack: Stack, sending: Swell, upstreams: Upstreams, engine: Engine
+) -> None:
+    """What was added is there from the start; the config that we made is not, and comes from the data port."""
+    config = {"entrypoint": ["/opt/tool"], "layers": [as_data(TOOL)]}
+    blobs = await submitted(sending, containerImage=upstreams.image(), containerConfig=config)
+
+    assert (await location(blobs.layer)).startswith(stack.env["SWELL_S3_ENDPOINT"])
+    assert not (await location(blobs.config)).startswith(stack.env["SWELL_S3_ENDPOINT"])
+    _, _, whole = await ask(blobs.layer)
+    status, _, body = await ask(blobs.layer, Range="bytes=5-14")
+    assert (status, body) == (206, whole[5:15])
+    answer = await sending.submit(containerImage=upstreams.image(), containerConfig=config)
+    assert (await engine.run(answer["targetImage"])).strip() == "relayed"
+
+
+async def test_what_a_registry_has_is_in_the_store_once_it_was_pulled(
+    stack: Stack, sending: Swell, upstreams: Upstreams
+) -> None:
+    """It is brought there behind the first client's answer; the next are sent there."""
+    await ask((await submitted(sending, containerImage=upstreams.image())).layer)
+
+    async with asyncio.timeout(60):
+        while True:
+            blobs = await submitted(sending, containerImage=upstreams.image())
+            if (await location(blobs.layer)).startswith(stack.env["SWELL_S3_ENDPOINT"]):
+                break
+            await asyncio.sleep(0.1)
+    assert f"sha256:{sha256((await ask(blobs.layer))[2]).hexdigest()}" == blobs.digest
 
 
 @pytest.mark.parametrize("delivery", ["redirect", "relay"])

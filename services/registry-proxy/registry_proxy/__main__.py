@@ -62,13 +62,13 @@ async def main(settings: Settings) -> None:
         kept_images = KeptImages(upstream, keys, settings.stale_age)
         documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
         pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs), RedisTurns(state))
-        images = ImagesHandler(pulls, settings.data_url.rstrip("/"), key)
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )
         inspecting = InspectJobs(Inspecting(kept_images), nats)
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
+        images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
         await opened.enter_async_context(sending(BlobsHandler(deliveries, key), address(settings.data_listen)))
         await opened.enter_async_context(
             answering(

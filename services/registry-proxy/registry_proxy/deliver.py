@@ -142,7 +142,7 @@ class Deliveries:
                 content = await self._document(link)
                 _agree(link, len(content))
                 yield Body(_once(content[span.start : span.stop]), span.length)
-            elif url := await self._in_store(link):
+            elif url := await self.in_store(link):
                 yield Redirect(url)
             elif file := self._spool.find(link.digest):
                 _agree(link, file.size)
@@ -155,6 +155,18 @@ class Deliveries:
         """The name of the file that has the whole blob, until its room is needed; None when there is none."""
         file = self._spool.find(link.digest)
         return file.name if file and file.size == link.size else None
+
+    async def in_store(self, link: Link) -> str | None:
+        """Where in S3 the client itself finds the blob, if it reaches that and the blob is there.
+
+        Raises:
+            BlobUnknown: a layer that was added is not kept any more.
+            UpstreamFailed: what is kept has another size.
+        """
+        if link.relayed or link.origin is Origin.DOCUMENT or not self._store(link).link(link.digest):
+            return None
+        kept = await self._kept(link)
+        return kept.url if isinstance(kept, Redirect) else None
 
     async def _document(self, link: Link) -> bytes:
         document = await self._documents.config(link.digest)
@@ -257,13 +269,6 @@ class Deliveries:
         if ours:
             await claim.enter_async_context(ours)
         return ours is not None
-
-    async def _in_store(self, link: Link) -> str | None:
-        """Where in S3 the client itself finds the blob, if it reaches that and the blob is there."""
-        if link.relayed or not self._store(link).link(link.digest):
-            return None
-        kept = await self._kept(link)
-        return kept.url if isinstance(kept, Redirect) else None
 
     def _store(self, link: Link) -> Store:
         return self._layers if link.origin is Origin.LAYER else self._cache
