@@ -89,7 +89,7 @@ class Sending:
 def _sent(connection: socket.socket, descriptor: int, at: int, most: int) -> int:
     try:
         count = os.sendfile(connection.fileno(), descriptor, at, most)
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError) as error:
         raise ClientGone from error
     if not count:
         raise Unavailable("a file of this server's disk has become shorter")
