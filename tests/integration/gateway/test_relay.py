@@ -20,7 +20,7 @@ from swell.serve import Address
 from swell_embedded.ports import Ports
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: x/y\r\nETag: "e"\r\nServer: secret\r\n\r\n'
-CONTENT = bytes(range(256)) * (1 << 13)  # 2 MiB, several buffers
+CONTENT = bytes(range(256)) * (3 << 13)  # 6 MiB, several pieces
 
 NewRelay = Callable[..., AbstractAsyncContextManager[str]]
 

@@ -22,7 +22,7 @@ from gateway.handlers.relay import Part
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 
-PIECE = 1 << 20  # bytes; a slow client costs about two of them
+PIECE = 2 << 20  # bytes, of which a slow client costs two or three; each piece costs time, however big it is
 HEAD_BYTES = 64 << 10
 HEAD_END = b"\r\n\r\n"
 CONNECT_SECONDS = 5
