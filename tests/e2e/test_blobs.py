@@ -172,11 +172,23 @@ async def test_a_transfer_that_was_cut_goes_on_with_a_range(
     assert f"sha256:{held.hexdigest()}" == blobs.digest
 
 
-async def test_slow_readers_cost_no_memory(stack: Stack, relaying: Relaying, big: str) -> None:
-    """Sixteen hold a blob of 192 MiB each and read little of it: neither the relay nor the data port reads ahead."""
-    blobs = await submitted(relaying.swell, containerImage=big)
+@pytest.fixture(scope="module")
+async def afar(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Relaying]:
+    """One that does not share the registry-proxy's disk."""
+    url, program = gateway_beside(stack, "relaying-afar", BLOB_DELIVERY="relay", SPOOL="")
+    async with running(program, tmp_path_factory.mktemp("afar")) as process, client_of(url) as client:
+        yield Relaying(client, process)
+
+
+@pytest.mark.parametrize("where", ["beside", "afar"])
+async def test_slow_readers_cost_no_memory(
+    stack: Stack, relaying: Relaying, afar: Relaying, big: str, where: str
+) -> None:
+    """Sixteen hold a blob of 192 MiB each and read little of it: neither a relay nor the data port reads ahead."""
+    relay = relaying if where == "beside" else afar
+    blobs = await submitted(relay.swell, containerImage=big)
     await ask(blobs.layer)
-    processes = [relaying.process.pid, stack.pid("registry-proxy")]
+    processes = [relay.process.pid, stack.pid("registry-proxy")]
     before = [resident(process) for process in processes]
 
     async with aiohttp.ClientSession(read_bufsize=1 << 16) as client:

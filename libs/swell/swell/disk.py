@@ -12,7 +12,7 @@ from swell.oci.digest import Digest
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PIECE = 1 << 20  # bytes; a slow client holds some of them in memory
+PIECE = 512 << 10  # bytes; a slow client holds some of them in memory
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

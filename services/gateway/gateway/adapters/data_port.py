@@ -22,7 +22,8 @@ from gateway.handlers.relay import Part
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 
-PIECE = 2 << 20  # bytes, of which a slow client costs two or three; each piece costs time, however big it is
+FEW = 256 << 10  # bytes in a piece at first: a slow client costs some of them
+PIECE = 2 << 20  # bytes in one for a client that has taken many already: each costs time, however big it is
 HEAD_BYTES = 64 << 10
 HEAD_END = b"\r\n\r\n"
 CONNECT_SECONDS = 5
@@ -208,12 +209,13 @@ def _read(part: Part, descriptor: int) -> Part:
 
 
 async def _pieces(stream: _Stream, begun: bytes, length: int) -> AsyncIterator[bytes]:
-    """The body, which has *begun* already: at first as it comes, soon in big pieces where it comes fast."""
-    enough, piece = 1, begun
-    while length:
-        piece = piece or await _more(stream, min(enough, length), min(PIECE, length))
-        length -= len(piece)
-        enough = min(2 * len(piece), PIECE)
+    """The body, which has *begun* already: at first as it comes, then in pieces that grow with what a client takes."""
+    passed, enough, piece = 0, 1, begun
+    while passed < length:
+        most = min(max(FEW, passed // 32), PIECE, length - passed)
+        piece = piece or await _more(stream, min(enough, most), most)
+        passed += len(piece)
+        enough = 2 * len(piece)
         yield piece
         piece = b""
 
