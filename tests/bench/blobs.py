@@ -41,10 +41,14 @@ FIRST_BYTE = Bar(
     compared=Compared.DIFFERENCE,
     peer="its upstream, asked directly",
 )
-
-
-GROWTH = Bar(name="gateway and data port growing while 4 GiB are relayed", unit="MB", must=50, aim=50)
 COLD_FETCHES = Bar(name=f"upstream fetches for {COLD_CLIENTS} cold clients of a blob", unit="fetches", must=1, aim=1)
+
+
+RELAYED_ALONE = "relayed without a shared disk"
+
+
+def _growing(how: str) -> Bar:
+    return Bar(name=f"gateway and data port growing, 4 GiB {how}", unit="MB", must=50, aim=50)
 
 
 def _sent(how: str, clients: str) -> Bar:
@@ -80,23 +84,33 @@ async def first_byte(place: Place) -> list[Result]:
 
 
 async def blob_relay(place: Place) -> list[Result]:
-    """A blob that compression cannot make smaller, to one client and to four, behind a redirect to the data port and
-    from a gateway that relays; the peer sends it from a file."""
+    """A blob that compression cannot make smaller, to one client and to four: behind a redirect to the data port, and
+    from gateways that relay, with the registry-proxy's disk and without; the peer sends it from a file."""
     await _push_big(place, BIG, BIG_SIZE)
     digest, token = await _layer(place, BIG), await place.token(BIG)
     results = []
-    async with open_registry(place) as registry, relaying(place) as relay:
+    async with (
+        open_registry(place) as registry,
+        relaying(place) as beside,
+        relaying(place, shared=False) as afar,
+    ):
         peer = place.path(registry, "blobs", BIG, digest)
-        for how, url in (("from the data port", place.gateway), ("relayed", relay.url)):
-            ours = place.path(url, "blobs", f"wt/{token}/{BIG}", digest)
-            await _rate(ours)
-            if how == "relayed":
-                results.append(judge(GROWTH, [Round(await _growth(place, relay, ours))]))
-            for clients, at_once in (("1 client", False), (f"{FETCHES} clients", True)):
-                rates = [
-                    (await _rate(peer, at_once=at_once), await _rate(ours, at_once=at_once)) for _ in range(ROUNDS)
-                ]
-                results.append(judge(_sent(how, clients), [Round(ours, peer) for peer, ours in rates]))
+        direct = place.path(place.gateway, "blobs", f"wt/{token}/{BIG}", digest)
+        results += await _sent_by(peer, direct, "from the data port")
+        for how, relay in (("relayed", beside), (RELAYED_ALONE, afar)):
+            ours = place.path(relay.url, "blobs", f"wt/{token}/{BIG}", digest)
+            results.append(judge(_growing(how), [Round(await _growth(place, relay, ours))]))
+            results += await _sent_by(peer, ours, how)
+    return results
+
+
+async def _sent_by(peer: str, ours: str, how: str) -> list[Result]:
+    """The URL *ours* beside *peer*, by turns, after a first fetch that may be cold."""
+    await _rate(ours)
+    results = []
+    for clients, at_once in (("1 client", False), (f"{FETCHES} clients", True)):
+        rates = [(await _rate(peer, at_once=at_once), await _rate(ours, at_once=at_once)) for _ in range(ROUNDS)]
+        results.append(judge(_sent(how, clients), [Round(ours, peer) for peer, ours in rates]))
     return results
 
 

@@ -18,8 +18,11 @@ class Relaying(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def relaying(place: Place) -> AsyncIterator[Relaying]:
-    url, program = gateway_beside(place.stack, "relaying", BLOB_DELIVERY="relay")
+async def relaying(place: Place, *, shared: bool = True) -> AsyncIterator[Relaying]:
+    """Unless its disk is *shared* with the registry-proxy, the bytes come to it over a connection."""
+    told = {} if shared else {"SPOOL": ""}
+    name = "relaying" if shared else "relaying-afar"
+    url, program = gateway_beside(place.stack, name, BLOB_DELIVERY="relay", **told)
     child = await Child.start(program, place.home)
     try:
         await child.ready()

@@ -18,7 +18,7 @@ from tests.e2e.busybox import archive, push
 from tests.e2e.client import Swell, as_data, client_of
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import Engine
-from tests.e2e.environment import gateway_beside
+from tests.e2e.environment import gateway_beside, proxy_beside
 from tests.e2e.upstreams import Upstreams, running
 
 TOOL = archive({"opt/tool": b"#!/bin/sh\necho relayed\n"})
@@ -91,6 +91,50 @@ async def test_a_relay_never_sends_elsewhere(relaying: Relaying, upstreams: Upst
         assert f"sha256:{sha256(body).hexdigest()}" == url.rpartition("/")[2] == headers["Docker-Content-Digest"]
 
 
+@pytest.fixture
+async def sending(stack: Stack, tmp_path: Path) -> AsyncIterator[Swell]:
+    """A gateway and a registry-proxy beside the stack's own, whose clients reach the object store."""
+    where, proxy = proxy_beside(stack, "proxy-sending", S3_PUBLIC_ENDPOINT=stack.env["SWELL_S3_ENDPOINT"])
+    url, gateway = gateway_beside(stack, "gateway-sending", REGISTRY_PROXY=where)
+    async with running(proxy, tmp_path), running(gateway, tmp_path), client_of(url) as client:
+        yield client
+
+
+async def location(blob: str) -> str:
+    return (await ask(blob, follow=False))[1]["Location"]
+
+
+async def test_clients_who_reach_the_store_are_sent_there_at_once(
+    stack: Stack, sending: Swell, upstreams: Upstreams, engine: Engine
+) -> None:
+    """What was added is there from the start; the config that we made is not, and comes from the data port."""
+    config = {"entrypoint": ["/opt/tool"], "layers": [as_data(TOOL)]}
+    blobs = await submitted(sending, containerImage=upstreams.image(), containerConfig=config)
+
+    assert (await location(blobs.layer)).startswith(stack.env["SWELL_S3_ENDPOINT"])
+    assert not (await location(blobs.config)).startswith(stack.env["SWELL_S3_ENDPOINT"])
+    _, _, whole = await ask(blobs.layer)
+    status, _, body = await ask(blobs.layer, Range="bytes=5-14")
+    assert (status, body) == (206, whole[5:15])
+    answer = await sending.submit(containerImage=upstreams.image(), containerConfig=config)
+    assert (await engine.run(answer["targetImage"])).strip() == "relayed"
+
+
+async def test_what_a_registry_has_is_in_the_store_once_it_was_pulled(
+    stack: Stack, sending: Swell, upstreams: Upstreams
+) -> None:
+    """It is brought there behind the first client's answer; the next are sent there."""
+    await ask((await submitted(sending, containerImage=upstreams.image())).layer)
+
+    async with asyncio.timeout(60):
+        while True:
+            blobs = await submitted(sending, containerImage=upstreams.image())
+            if (await location(blobs.layer)).startswith(stack.env["SWELL_S3_ENDPOINT"]):
+                break
+            await asyncio.sleep(0.1)
+    assert f"sha256:{sha256((await ask(blobs.layer))[2]).hexdigest()}" == blobs.digest
+
+
 @pytest.mark.parametrize("delivery", ["redirect", "relay"])
 async def test_heads_parts_and_conditions_are_answered_in_both_ways(
     swell: Swell, relaying: Relaying, upstreams: Upstreams, delivery: str
@@ -128,11 +172,23 @@ async def test_a_transfer_that_was_cut_goes_on_with_a_range(
     assert f"sha256:{held.hexdigest()}" == blobs.digest
 
 
-async def test_slow_readers_cost_no_memory(stack: Stack, relaying: Relaying, big: str) -> None:
-    """Sixteen hold a blob of 192 MiB each and read little of it: neither the relay nor the data port reads ahead."""
-    blobs = await submitted(relaying.swell, containerImage=big)
+@pytest.fixture(scope="module")
+async def afar(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Relaying]:
+    """One that does not share the registry-proxy's disk."""
+    url, program = gateway_beside(stack, "relaying-afar", BLOB_DELIVERY="relay", SPOOL="")
+    async with running(program, tmp_path_factory.mktemp("afar")) as process, client_of(url) as client:
+        yield Relaying(client, process)
+
+
+@pytest.mark.parametrize("where", ["beside", "afar"])
+async def test_slow_readers_cost_no_memory(
+    stack: Stack, relaying: Relaying, afar: Relaying, big: str, where: str
+) -> None:
+    """Sixteen hold a blob of 192 MiB each and read little of it: neither a relay nor the data port reads ahead."""
+    relay = relaying if where == "beside" else afar
+    blobs = await submitted(relay.swell, containerImage=big)
     await ask(blobs.layer)
-    processes = [relaying.process.pid, stack.pid("registry-proxy")]
+    processes = [relay.process.pid, stack.pid("registry-proxy")]
     before = [resident(process) for process in processes]
 
     async with aiohttp.ClientSession(read_bufsize=1 << 16) as client:

@@ -12,7 +12,7 @@ from swell.oci.digest import Digest
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PIECE = 256 << 10  # bytes; a slow client holds some of them in memory
+PIECE = 512 << 10  # bytes; a slow client holds some of them in memory
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,24 +31,26 @@ def digest_of_file(path: Path) -> Digest:
         return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
-async def read_at(descriptor: int, start: int, stop: int) -> bytes:
-    """The bytes of a file from *start* to before *stop*, which is not beyond its end."""
-    if (found := _cached(descriptor, start, stop)) is not None:
-        return found
-    return await in_thread(os.pread, descriptor, stop - start, start)
+async def cached(descriptor: int, start: int, stop: int) -> None:
+    """See that a file's bytes from *start* to before *stop*, at least one and all there, are in the page cache.
+
+    They mostly are; a thread waits for the disk if not.
+    """
+    if not (_is_cached(descriptor, start) and _is_cached(descriptor, stop - 1)):
+        await in_thread(os.pread, descriptor, stop - start, start)
 
 
 async def pieces_at(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:
-    """The same bytes in pieces."""
+    """A file's bytes from *start* to before *stop*, which is not beyond its end, in pieces."""
     for at in range(start, stop, PIECE):
-        yield await read_at(descriptor, at, min(at + PIECE, stop))
+        end = min(at + PIECE, stop)
+        await cached(descriptor, at, end)
+        yield os.pread(descriptor, end - at, at)
 
 
-def _cached(descriptor: int, start: int, stop: int) -> bytes | None:
-    """The bytes when they are in the page cache, as they mostly are: a thread would cost more than the copy."""
-    buffer = bytearray(stop - start)
+def _is_cached(descriptor: int, at: int) -> bool:
+    """Whether the byte there can be had without waiting for the disk."""
     try:
-        count = os.preadv(descriptor, [buffer], start, os.RWF_NOWAIT)
-    except OSError:  # they are on disk only, or this file system cannot say
-        return None
-    return bytes(buffer) if count == len(buffer) else None
+        return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except OSError:  # it is on disk only, or this file system cannot say
+        return False

@@ -15,16 +15,16 @@ from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
-from registry_proxy.handlers.blobs import BlobsApp
+from registry_proxy.handlers.blobs import BlobsHandler
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.news import RevokedTokens
 from registry_proxy.handlers.registries import RegistriesHandler
+from registry_proxy.handlers.sending import sending
 from registry_proxy.inspect import Inspecting
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
 from swell.errors import Unavailable
-from swell.http import listening
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob, TokenRevoked
@@ -62,14 +62,14 @@ async def main(settings: Settings) -> None:
         kept_images = KeptImages(upstream, keys, settings.stale_age)
         documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
         pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs), RedisTurns(state))
-        images = ImagesHandler(pulls, settings.data_url.rstrip("/"), key)
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )
         inspecting = InspectJobs(Inspecting(kept_images), nats)
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
-        await opened.enter_async_context(listening(BlobsApp(deliveries, key), address(settings.data_listen)))
+        images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
+        await opened.enter_async_context(sending(BlobsHandler(deliveries, key), address(settings.data_listen)))
         await opened.enter_async_context(
             answering(
                 address(settings.listen),

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from registry_proxy import transfer
 from registry_proxy.domain.link import Link, Origin
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Body, Place, Redirect, Transfer, opened
+from registry_proxy.transfer import Body, Held, Place, Redirect, Transfer, opened
 from swell.errors import BlobUnknown, SwellError, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.oci.digest import Digest
@@ -28,6 +28,8 @@ CLAIMS, CLAIM_PAUSE = (
     10,
     0.1,
 )  # how often, and after how many seconds, we look again for a blob that another replica fetches
+
+T = TypeVar("T")
 
 
 class Documents(Protocol):
@@ -128,7 +130,7 @@ class Deliveries:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
-    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body]:
+    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body | Held]:
         """The bytes of *link*, or a *part* of them, to be read inside the block.
 
         The last bytes of a whole body come after size and digest have been found right; when they are not,
@@ -140,12 +142,12 @@ class Deliveries:
                 content = await self._document(link)
                 _agree(link, len(content))
                 yield Body(_once(content[span.start : span.stop]), span.length)
-            elif url := await self._in_store(link):
+            elif url := await self.in_store(link):
                 yield Redirect(url)
             elif file := self._spool.find(link.digest):
                 _agree(link, file.size)
                 block.enter_context(file.held())
-                yield Body(transfer.read(file, span), span.length)
+                yield Held(_once(file.extent(span)))
             else:
                 yield await self._brought(link, span, block)
 
@@ -154,13 +156,25 @@ class Deliveries:
         file = self._spool.find(link.digest)
         return file.name if file and file.size == link.size else None
 
+    async def in_store(self, link: Link) -> str | None:
+        """Where in S3 the client itself finds the blob, if it reaches that and the blob is there.
+
+        Raises:
+            BlobUnknown: a layer that was added is not kept any more.
+            UpstreamFailed: what is kept has another size.
+        """
+        if link.relayed or link.origin is Origin.DOCUMENT or not self._store(link).link(link.digest):
+            return None
+        kept = await self._kept(link)
+        return kept.url if isinstance(kept, Redirect) else None
+
     async def _document(self, link: Link) -> bytes:
         document = await self._documents.config(link.digest)
         if document is None:
             raise BlobUnknown(f"{link.digest} is not kept here any more")
         return document.content
 
-    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body:
+    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body | Held:
         """*span* with everybody else who wants the blob, or by itself where that does not fit."""
         first, running = self._shared(link, span) or (link, None)
         if running:
@@ -237,23 +251,24 @@ class Deliveries:
 
     async def _kept_or_claimed(self, link: Link, claim: AsyncExitStack) -> tuple[Redirect | Place | None, bool]:
         """Where the blob is kept, or whether we are to keep it; a replica that is at it gets a second to finish."""
-        kept = await self._kept(link)
+        if link.origin is Origin.LAYER:
+            return await self._kept(link), False
         for _ in range(CLAIMS):
-            if kept:
-                return kept, False
-            if ours := await self._cache.claim(link.digest):
-                await claim.enter_async_context(ours)
-                return None, True
+            claiming = asyncio.ensure_future(self._claimed(link, claim))  # Redis and S3 are asked at the same time
+            try:
+                kept = await self._kept(link)
+            finally:
+                is_ours = await claiming
+            if kept or is_ours:
+                return kept, kept is None
             await asyncio.sleep(CLAIM_PAUSE)
-            kept = await self._kept(link)
-        return kept, False
+        return await self._kept(link), False
 
-    async def _in_store(self, link: Link) -> str | None:
-        """Where in S3 the client itself finds the blob, if it reaches that and the blob is there."""
-        if link.relayed or not self._store(link).link(link.digest):
-            return None
-        kept = await self._kept(link)
-        return kept.url if isinstance(kept, Redirect) else None
+    async def _claimed(self, link: Link, claim: AsyncExitStack) -> bool:
+        ours = await self._cache.claim(link.digest)
+        if ours:
+            await claim.enter_async_context(ours)
+        return ours is not None
 
     def _store(self, link: Link) -> Store:
         return self._layers if link.origin is Origin.LAYER else self._cache
@@ -322,5 +337,5 @@ def _agree(link: Link, size: int) -> None:
         raise UpstreamFailed(f"{link.digest} has {size} bytes, not {link.size} as the manifest says")
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def _once(whole: T) -> AsyncIterator[T]:
+    yield whole

@@ -188,7 +188,7 @@ class Pulls:
                 if layer.location.startswith(BLOB_SCHEME):
                     return Located(Origin.UPSTREAM, descriptor, parse_blob_location(layer.location))
                 return Located(Origin.LAYER, descriptor, pull.image)
-        if await self._documents.made_config(pull.token, descriptor.digest):
+        if not _is_unchanged(pull) and await self._documents.made_config(pull.token, descriptor.digest):
             return Located(Origin.DOCUMENT, descriptor, pull.image)
         return Located(Origin.UPSTREAM, descriptor, pull.image)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from registry_proxy.domain.ranges import Span
-from swell.disk import PIECE, in_thread
+from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.registry.verifier import Verifier
@@ -31,6 +31,20 @@ class Body(Struct, frozen=True):
     size: int | None = None
 
 
+class Extent(Struct, frozen=True):
+    """Bytes of an open file, from `start` to before `stop`."""
+
+    descriptor: int
+    start: int
+    stop: int
+
+
+class Held(Struct, frozen=True):
+    """The bytes as they are on this machine's disk, or arrive there."""
+
+    extents: AsyncIterator[Extent]
+
+
 class Place(Protocol):
     """Where one blob can be had."""
 
@@ -45,8 +59,8 @@ class File(Protocol):
     def write(self, piece: bytes) -> None:
         """Append *piece*; blocks. Raises `Unavailable` when the disk takes no more."""
 
-    async def read(self, span: Span) -> bytes:
-        """The bytes of *span*, which must have been written."""
+    def extent(self, span: Span) -> Extent:
+        """Where *span* is, while the file is held; it must have been written."""
 
 
 class Transfer:
@@ -73,12 +87,9 @@ class Transfer:
             Unavailable: the disk takes no more.
         """
         async for piece in pieces:
-            if len(piece) <= AT_ONCE:
-                self._write(piece, verifier)
-            else:
-                await in_thread(self._write, piece, verifier)
-            self.arrived += len(piece)
-            self._tell()
+            few = 0 if self.arrived else AT_ONCE  # clients get the first bytes before the many behind them are hashed
+            for part in filter(None, (piece[:few], piece[few:])):
+                await self._arrive(part, verifier)
         verifier.finish()
         self.is_whole = True
         self._tell()
@@ -89,7 +100,7 @@ class Transfer:
         self._tell()
 
     @asynccontextmanager
-    async def joined(self, span: Span) -> AsyncIterator[Redirect | Body]:
+    async def joined(self, span: Span) -> AsyncIterator[Redirect | Held]:
         """The bytes of *span* as they arrive, entered when the first of them is here; read inside the block.
 
         Raises:
@@ -103,7 +114,7 @@ class Transfer:
                 if isinstance(self._outcome, Redirect):
                     yield self._outcome
                 else:
-                    yield Body(self._read(span), span.length)
+                    yield Held(self._extents(span))
         finally:
             self.readers -= 1
             if not (self.readers or self.is_whole or self._outcome):
@@ -113,15 +124,22 @@ class Transfer:
     def _readable(self) -> int:
         return self._size if self.is_whole else min(self.arrived, self._size - HELD_BACK)
 
-    async def _read(self, span: Span) -> AsyncIterator[bytes]:
+    async def _extents(self, span: Span) -> AsyncIterator[Extent]:
         at = span.start
         while at < span.stop:
-            stop = min(self._readable, span.stop, at + PIECE)
-            if stop > at:
-                yield await self._file.read(Span(at, stop))
+            if (stop := min(self._readable, span.stop)) > at:
+                yield self._file.extent(Span(at, stop))
                 at = stop
             else:
                 await self._change()
+
+    async def _arrive(self, piece: bytes, verifier: Verifier) -> None:
+        if len(piece) <= AT_ONCE:
+            self._write(piece, verifier)
+        else:
+            await in_thread(self._write, piece, verifier)
+        self.arrived += len(piece)
+        self._tell()
 
     def _write(self, piece: bytes, verifier: Verifier) -> None:
         verifier.update(piece)
@@ -177,12 +195,6 @@ async def _rest(place: Place, span: Span, connection: AsyncExitStack) -> AsyncIt
         raise UpstreamFailed("the blob has moved while it was read")
     async for piece in found.pieces:
         yield piece
-
-
-async def read(file: File, span: Span) -> AsyncIterator[bytes]:
-    """The bytes of *span* in *file*, which is whole and held."""
-    for at in range(span.start, span.stop, PIECE):
-        yield await file.read(Span(at, min(at + PIECE, span.stop)))
 
 
 async def checked(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.adapters import data_port
-from gateway.adapters.data_port import BUFFER, RemoteDataPort
+from gateway.adapters.data_port import PIECE, RemoteDataPort
 from gateway.handlers.relay import Relay
 from swell.errors import SwellError, Unavailable
 from swell.http import listening
@@ -20,7 +20,7 @@ from swell.serve import Address
 from swell_embedded.ports import Ports
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: x/y\r\nETag: "e"\r\nServer: secret\r\n\r\n'
-CONTENT = bytes(range(256)) * (1 << 13)  # 2 MiB, several buffers
+CONTENT = bytes(range(256)) * (3 << 13)  # 6 MiB, several pieces
 
 NewRelay = Callable[..., AbstractAsyncContextManager[str]]
 
@@ -126,7 +126,7 @@ async def test_answers_without_a_body_end_at_once(new_relay: NewRelay, method: s
 
 async def test_a_data_port_that_breaks_off_breaks_the_answer_off(new_relay: NewRelay) -> None:
     """Short of its length: the client sees an error, and resumes."""
-    async with new_relay(OK % len(CONTENT) + CONTENT[: BUFFER + 7]) as url:
+    async with new_relay(OK % len(CONTENT) + CONTENT[: PIECE + 7]) as url:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(url)
 
@@ -140,7 +140,7 @@ async def test_a_data_port_that_breaks_off_breaks_the_answer_off(new_relay: NewR
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"y" * (2 * BUFFER),
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * (2 * PIECE),
     ],
 )
 async def test_a_data_port_that_makes_no_sense_is_unavailable(
@@ -160,6 +160,29 @@ async def test_a_data_port_that_falls_silent_is_given_up(new_relay: NewRelay, mo
     async with new_relay(OK % 9 + b"...") as url:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(url)
+
+
+async def test_what_comes_slowly_is_not_held_back() -> None:
+    """Big pieces are waited for a moment only: a client that hears nothing for long hangs up."""
+    begun, seen = CONTENT[:-10], asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK % len(CONTENT) + begun)
+        await seen.wait()
+        writer.write(CONTENT[len(begun) :])
+        await writer.drain()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/blobs/x.y"
+        async with asyncio.timeout(30), RemoteDataPort().open("GET", url, {}) as part:
+            read = b""
+            async for piece in part.pieces:
+                read += piece
+                if len(read) == len(begun):
+                    seen.set()
+
+    assert read == CONTENT
 
 
 async def test_a_data_port_that_is_away_is_unavailable(new_relay: NewRelay) -> None:

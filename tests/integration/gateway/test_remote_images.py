@@ -10,7 +10,7 @@ from yarl import URL
 
 from gateway.adapters.images import RemoteImages
 from registry_proxy.domain.link import Origin, verify
-from registry_proxy.handlers.images import LINK_LIFE, ImagesHandler, from_proto
+from registry_proxy.handlers.images import LINK_LIFE, STORE_LIFE, ImagesHandler, from_proto
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
@@ -28,7 +28,7 @@ from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
 from tests.integration.gateway.conftest import make_grant
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns, PublicStore
 
 KEY = b"link key"
 DATA = "https://data.example.org/swell"
@@ -47,8 +47,13 @@ def layers() -> MemoryLayers:
 
 
 @pytest.fixture
-async def images(registry: FakeRegistry, layers: MemoryLayers) -> AsyncIterator[RemoteImages]:
-    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryTurns()), DATA, KEY)
+def store() -> PublicStore:
+    return PublicStore()
+
+
+@pytest.fixture
+async def images(registry: FakeRegistry, layers: MemoryLayers, store: PublicStore) -> AsyncIterator[RemoteImages]:
+    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryTurns()), store, DATA, KEY)
     where = Address("127.0.0.1", Ports.free().registry_proxy)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),
@@ -120,6 +125,19 @@ async def test_a_location_does_not_outlive_its_token(registry: FakeRegistry, ima
 
     assert location.expires == int(grant.expires.timestamp())
     assert verify(URL(location.url).path.removeprefix("/swell"), KEY, time.time()).expires == location.expires
+
+
+async def test_what_clients_find_in_the_store_is_located_there(
+    registry: FakeRegistry, images: RemoteImages, store: PublicStore
+) -> None:
+    """A hop less; the store is asked again soon, for it may go away or forget."""
+    layer = registry.push(UBUNTU).manifest.layers[0]
+    store.kept[layer.digest] = "https://s3.example.org/layers/x?signature"
+
+    location = await images.locate(make_grant(), layer.digest)
+
+    assert (location.url, location.size) == (store.kept[layer.digest], layer.size)
+    assert 60 < location.expires - time.time() <= STORE_LIFE
 
 
 async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, images: RemoteImages) -> None:

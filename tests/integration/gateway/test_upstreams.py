@@ -37,7 +37,7 @@ from tests.integration.registry_proxy.faults import DIGEST, FAULTS, MANIFEST, SE
 from tests.integration.registry_proxy.support import Answer as Upstream
 from tests.integration.registry_proxy.support import Script, said, serving
 from tests.unit.gateway.conftest import FreePulls, KnownEnds, MemoryGrants
-from tests.unit.registry_proxy.memory import MemoryLayers
+from tests.unit.registry_proxy.memory import MemoryLayers, PublicStore
 
 PATH = "/v2/team/tool/manifests/1"
 OURS = {"content-type", "content-length", "docker-distribution-api-version", "server", "date"}
@@ -86,7 +86,7 @@ async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
         session = await stack.enter_async_context(open_session(Policy(frozenset({"127.0.0.1"})), reach))
         images = KeptImages(RegistryUpstream(session, Keyring()), Keyring())
         proxied = pull.Pulls(images, RedisDocuments(redis), MemoryLayers(), RedisTurns(redis))
-        handler = ImagesHandler(proxied, "http://data.test", b"key")
+        handler = ImagesHandler(proxied, PublicStore(), "http://data.test", b"key")
         proxy = Address("127.0.0.1", Ports.free().registry_proxy)
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
         channel = await stack.enter_async_context(connect(f"{proxy.host}:{proxy.port}"))

@@ -15,8 +15,8 @@ from registry_proxy.adapters.cache import BlobCache
 from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
-from registry_proxy.handlers.blobs import BlobsApp
-from swell.http import listening
+from registry_proxy.handlers.blobs import BlobsHandler
+from registry_proxy.handlers.sending import sending
 from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from swell.serve import Address
@@ -90,7 +90,7 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
             with open_spool(home, room) as spool:
                 async with (
                     Deliveries(Configs(), layers, cache, upstream, spool, forsaken=forsaken) as deliveries,
-                    listening(BlobsApp(deliveries, KEY), where, grace=1),
+                    sending(BlobsHandler(deliveries, KEY), where, grace=1),
                 ):
                     yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)
 

@@ -13,6 +13,7 @@ from yarl import URL
 
 from registry_proxy.domain.link import Link, Origin, sign
 from registry_proxy.domain.ranges import parse_range
+from registry_proxy.handlers import sending
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
 from tests.integration.registry_proxy.port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
@@ -194,6 +195,26 @@ async def test_a_head_without_an_end_is_cut_off(port: Port) -> None:
 
     async with aiohttp.request("HEAD", port.url_of(port.link())) as response:
         assert response.status == 200
+
+
+async def test_whoever_says_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor whoever never comes to the end of a request: connections cost memory."""
+    monkeypatch.setattr(sending, "HEAD_SECONDS", 0.3)
+    async with new_port() as port:
+        for said in (b"", b"GET /blobs/x.y HTTP/1.1\r\nHost: x\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port.url.port)
+            writer.write(said)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
+
+
+async def test_what_is_no_http_is_answered_shortly(port: Port) -> None:
+    """Strangers try everything; it is not even a line of the log."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.url.port)
+    writer.write(b"\x16\x03\x01 TLS? SSH-2.0\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.0 400 ")
+    writer.close()
 
 
 async def test_an_unforeseen_error_is_not_told(

@@ -13,7 +13,7 @@ from registry_proxy import transfer
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Origin
 from registry_proxy.domain.ranges import parse_range
-from swell import asgi
+from registry_proxy.handlers import sending
 from swell.oci.digest import digest_of
 from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Keyring
@@ -88,7 +88,7 @@ async def test_an_upstream_that_falls_silent_is_asked_again(new_port: NewPort, c
 
 async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its piece of memory and its file are for others; the rest of what it was promised never comes."""
-    monkeypatch.setattr(asgi, "STALLED_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "STALLED_SECONDS", 0.3)
     content = bytes(32 << 20)
     async with new_port() as port:
         link = port.link(content, Origin.LAYER)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+from registry_proxy.domain.link import Link
 from registry_proxy.pull import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
@@ -112,3 +113,13 @@ class MemoryCache(Blobs):
         self.claimed.add(digest)
         yield
         self.claimed.remove(digest)
+
+
+class PublicStore:
+    """The object store as clients reach it: has what is in `kept`."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Digest, str] = {}
+
+    async def in_store(self, link: Link) -> str | None:
+        return self.kept.get(link.digest)

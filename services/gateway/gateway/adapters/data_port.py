@@ -1,29 +1,34 @@
 """The registry-proxy's data port, read by us instead of by the clients.
 
-It is read by hand: bytes go from the socket into one buffer of the answer's own, so a big piece is copied once and a
-slow client costs one buffer. A general client gathers such a piece from many small ones, at more than the time and
-twice the memory.
+It is read by hand: the kernel gathers bytes until a big piece of them is there, which is then copied once. A general
+client gathers such a piece from many small ones, at more than the time and twice the memory.
 """
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.client import HTTPException, parse_headers
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from gateway.handlers.relay import Part
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 
-BUFFER = 512 << 10  # bytes
+FEW = 256 << 10  # bytes in a piece at first: a slow client costs some of them
+PIECE = 2 << 20  # bytes in one for a client that has taken many already: each costs time, however big it is
+HEAD_BYTES = 64 << 10
 HEAD_END = b"\r\n\r\n"
 CONNECT_SECONDS = 5
+NEXT_ADDRESS_SECONDS = 0.25  # after which another of the host's addresses is tried as well
+GATHER_SECONDS = 0.1  # a piece that has not filled by then goes on as it is
 SILENCE_SECONDS = 90  # more than the data port waits for a registry
 BODILESS = frozenset({204, 304})
 
@@ -59,93 +64,87 @@ class RemoteDataPort:
         target = URL(url, encoded=True)
         stream = await self._connect(target)
         try:
-            stream.write(_request(method, target, headers))
-            head = await _head(stream)
+            await _send(stream, _request(method, target, headers))
+            head, begun = await _head(stream)
             length = 0 if method == "HEAD" or head.status in BODILESS else _length(head)
-            yield Part(head.status, head.fields, _pieces(stream, length))
+            yield Part(head.status, head.fields, _pieces(stream, begun[:length], length))
         finally:
             stream.close()
 
     async def _connect(self, target: URL) -> "_Stream":
-        tls = self._tls if target.scheme == "https" else None
+        host, loop = str(target.host), asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                loop = asyncio.get_running_loop()
-                _, stream = await loop.create_connection(_Stream, str(target.host), target.port or 0, ssl=tls)
+                found = await loop.getaddrinfo(host, target.port or 0, type=socket.SOCK_STREAM)
+                connection = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+                if target.scheme != "https":
+                    return _Plain(connection)
+                return _Secured(*await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=host))
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"the data port does not answer: {error or 'no connection in time'}") from error
-        return stream
 
 
-class _Stream(asyncio.BufferedProtocol):
-    """A connection whose bytes wait in one buffer; while it is full, nothing more is read."""
+class _Stream(Protocol):
+    """A connection to the data port; its methods raise OSError when it breaks."""
 
-    def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(BUFFER))
-        self._filled = 0
-        self._is_paused = False
-        self._has_ended = False
-        self._transport: asyncio.Transport | None = None
-        self._news = asyncio.Event()
+    async def write(self, request: bytes) -> None: ...
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # asyncio says less than it gives
+    async def read(self, enough: int, most: int) -> bytes:
+        """The next bytes, at most *most*: waits a moment for *enough* of them, and as long as it takes for one.
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
-        return self._buffer[self._filled :]
+        Empty at the end.
+        """
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self._filled += nbytes
-        if self._filled == BUFFER and self._transport:
-            self._transport.pause_reading()
-            self._is_paused = True
-        self._news.set()
+    def close(self) -> None: ...
 
-    def eof_received(self) -> None:
-        self._has_ended = True
-        self._news.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        self._has_ended = True
-        self._news.set()
+class _Plain:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
 
-    def write(self, request: bytes) -> None:
-        if self._transport:
-            self._transport.write(request)
+    async def write(self, request: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._connection, request)
+
+    async def read(self, enough: int, most: int) -> bytes:
+        if enough > 1:
+            self._wake_at(enough)
+            with suppress(TimeoutError, BlockingIOError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._readable()
+                    return self._connection.recv(most)
+            self._wake_at(1)
+        return await asyncio.get_running_loop().sock_recv(self._connection, most)
+
+    def _wake_at(self, count: int) -> None:
+        """Let the connection count as readable when *count* bytes are here, or all that will come."""
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+    async def _readable(self) -> None:
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._connection, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._connection)
 
     def close(self) -> None:
-        if self._transport:
-            self._transport.abort()
+        self._connection.close()
 
-    def peek(self) -> bytes:
-        return bytes(self._buffer[: self._filled])
 
-    def take(self, count: int) -> bytes:
-        """The next bytes, at most *count*; makes room for as many."""
-        count = min(count, self._filled)
-        taken = bytes(self._buffer[:count])
-        self._buffer[: self._filled - count] = self._buffer[count : self._filled]
-        self._filled -= count
-        if self._is_paused and count and self._transport:
-            self._is_paused = False
-            self._transport.resume_reading()
-        return taken
+class _Secured:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
 
-    async def wait(self, count: int) -> None:
-        """Wait until *count* bytes are here, at most as many as the buffer holds.
+    async def write(self, request: bytes) -> None:
+        self._writer.write(request)
+        await self._writer.drain()
 
-        Raises:
-            Unavailable: fewer will come, or nothing comes for 90 s.
-        """
-        while self._filled < count:
-            if self._has_ended:
-                raise Unavailable("the data port broke off its answer")
-            self._news.clear()
-            try:
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    await self._news.wait()
-            except TimeoutError as error:
-                raise Unavailable("the data port fell silent") from error
+    async def read(self, enough: int, most: int) -> bytes:  # noqa: ARG002  what comes is in records of 16 KiB
+        return await self._reader.read(most)
+
+    def close(self) -> None:
+        self._writer.transport.abort()
 
 
 class _Head(NamedTuple):
@@ -159,22 +158,32 @@ def _request(method: str, target: URL, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-async def _head(stream: _Stream) -> _Head:
-    """Read the status line and the fields.
+async def _send(stream: _Stream, request: bytes) -> None:
+    try:
+        await stream.write(request)
+    except OSError as error:
+        raise Unavailable("the data port hung up") from error
+
+
+async def _head(stream: _Stream) -> tuple[_Head, bytes]:
+    """Read the status line and the fields; what has come behind them is answered as well.
 
     Source: RFC 9112, sections 4 and 5.
     """
-    known = 0
-    while (end := stream.peek().find(HEAD_END)) < 0:
-        known = len(stream.peek())
-        await stream.wait(known + 1)
-    version, _, rest = stream.take(end + len(HEAD_END)).partition(b" ")
+    read, end = b"", -1
+    while end < 0:
+        if len(read) > HEAD_BYTES:
+            raise Unavailable("the data port does not speak HTTP: its answer does not begin")
+        read += await _more(stream, 1, HEAD_BYTES)
+        end = read.find(HEAD_END)
+    version, _, rest = read[: end + len(HEAD_END)].partition(b" ")
     line, _, fields = rest.partition(b"\r\n")
     try:
         told = parse_headers(BytesIO(fields))
-        return _Head(int(line[:3]), {name.lower(): value for name, value in told.items()})
+        head = _Head(int(line[:3]), {name.lower(): value for name, value in told.items()})
     except (ValueError, HTTPException) as error:
         raise Unavailable(f"the data port does not speak HTTP: {version[:20]!r}") from error
+    return head, read[end + len(HEAD_END) :]
 
 
 def _length(head: _Head) -> int:
@@ -199,12 +208,31 @@ def _read(part: Part, descriptor: int) -> Part:
     return Part(part.status, {**part.headers, "content-length": length}, pieces_at(descriptor, int(start), int(stop)))
 
 
-async def _pieces(stream: _Stream, length: int) -> AsyncIterator[bytes]:
-    """The body, at first as it comes, soon in pieces of half a MiB."""
-    enough = 1
-    while length:
-        await stream.wait(min(enough, length))
-        piece = stream.take(min(BUFFER, length))
-        length -= len(piece)
-        enough = min(2 * len(piece), BUFFER)
+async def _pieces(stream: _Stream, begun: bytes, length: int) -> AsyncIterator[bytes]:
+    """The body, which has *begun* already: at first as it comes, then in pieces that grow with what a client takes."""
+    passed, enough, piece = 0, 1, begun
+    while passed < length:
+        most = min(max(FEW, passed // 32), PIECE, length - passed)
+        piece = piece or await _more(stream, min(enough, most), most)
+        passed += len(piece)
+        enough = 2 * len(piece)
         yield piece
+        piece = b""
+
+
+async def _more(stream: _Stream, enough: int, most: int) -> bytes:
+    """At least one byte.
+
+    Raises:
+        Unavailable: the data port has ended its answer, or says nothing for 90 s.
+    """
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            piece = await stream.read(enough, most)
+    except TimeoutError as error:
+        raise Unavailable("the data port fell silent") from error
+    except OSError as error:
+        raise Unavailable("the data port broke off its answer") from error
+    if not piece:
+        raise Unavailable("the data port broke off its answer")
+    return piece

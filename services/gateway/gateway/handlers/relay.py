@@ -7,8 +7,8 @@ from typing import Protocol
 from litestar.types import Scope
 from msgspec import Struct
 
+from gateway.handlers.asgi import Answer, ClientGone, Receive, Send, fields_of, until_gone
 from gateway.handlers.errors import described, headers_of, oci_body, passed_on
-from swell.asgi import Answer, ClientGone, Receive, Send, fields_of, until_gone
 from swell.errors import SwellError
 from swell.log import log
 

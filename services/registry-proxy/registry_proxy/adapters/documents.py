@@ -12,6 +12,10 @@ from swell.store.redis import text, translated
 
 _ROOT = b"root"
 _SOURCE = b"source"
+_READ_ROOT = """
+local digest = redis.call('HGET', KEYS[1], ARGV[1])
+return digest and redis.call('HGET', KEYS[1], digest)
+"""
 
 
 class RedisDocuments:
@@ -19,11 +23,11 @@ class RedisDocuments:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._read_root = redis.register_script(_READ_ROOT)
 
     async def root(self, token: str) -> Document | None:
         with translated():
-            digest = await self._redis.hget(_image(token), _ROOT)
-        return await self.get(token, Digest(text(digest))) if digest else None
+            return _decoded(await self._read_root(keys=[_image(token)], args=[_ROOT]))
 
     async def get(self, token: str, digest: Digest) -> Document | None:
         with translated():

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry_proxy.domain.ranges import Span
-from swell.disk import read_at
+from registry_proxy.transfer import Extent
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
@@ -53,8 +53,8 @@ class SpoolFile:
         except OSError as error:
             raise Unavailable(f"this server's disk takes no more: {error.strerror}") from error
 
-    async def read(self, span: Span) -> bytes:
-        return await read_at(self._descriptor, span.start, span.stop)
+    def extent(self, span: Span) -> Extent:
+        return Extent(self._descriptor, span.start, span.stop)
 
     def keep(self) -> None:
         self._spool.keep(self)

@@ -1,7 +1,8 @@
 """Whose turn it is, among replicas: a lease in Redis that ends soon after its holder does."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from redis.asyncio import Redis
@@ -21,6 +22,7 @@ class RedisTurns:
     ) -> None:
         self._leases = Leases(redis, lease)
         self._patience = patience
+        self._giving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
@@ -31,5 +33,14 @@ class RedisTurns:
         """
         if (turn := await self._leases.take(f"swell:turn:{key}", self._patience)) is None:
             log.warning("went ahead out of turn", key=key)
-        async with turn or nullcontext():
+        async with AsyncExitStack() as held:
+            if turn:
+                await held.enter_async_context(turn)
             yield
+            self._give_back(held.pop_all())
+
+    def _give_back(self, held: AsyncExitStack) -> None:
+        """Whoever has got what the turn was for need not wait for that."""
+        giving = asyncio.create_task(held.aclose())
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -17,14 +18,24 @@ from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
+STORE_LIFE = 120  # seconds in which clients are sent to the object store before it is asked again
 LINK_LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
 
 
-class ImagesHandler(ImagesServicer):
-    """*data_url* is how clients reach the data port, *link_key* what its links are signed with."""
+class Stores(Protocol):
+    async def in_store(self, link: Link) -> str | None:
+        """Where clients find what *link* names without us; None when they do not."""
 
-    def __init__(self, pulls: Pulls, data_url: str, link_key: bytes) -> None:
+
+class ImagesHandler(ImagesServicer):
+    """*data_url* is how clients reach the data port, *link_key* what its links are signed with.
+
+    Clients who reach one of *stores* are sent there at once.
+    """
+
+    def __init__(self, pulls: Pulls, stores: Stores, data_url: str, link_key: bytes) -> None:
         self._pulls = pulls
+        self._stores = stores
         self._data_url = data_url
         self._link_key = link_key
 
@@ -82,11 +93,12 @@ class ImagesHandler(ImagesServicer):
             expires=min(int(time.time()) + LINK_LIFE, int(pull.expires.timestamp())),
             relayed=request.relayed,
         )
+        in_store = await self._stores.in_store(link)
         return pb.LocateBlobResponse(
-            url=self._data_url + sign(link, self._link_key),
+            url=in_store or self._data_url + sign(link, self._link_key),
             size=link.size,
             media_type=link.media_type,
-            expires=link.expires,
+            expires=min(link.expires, int(time.time()) + STORE_LIFE) if in_store else link.expires,
         )
 
     async def _referrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
