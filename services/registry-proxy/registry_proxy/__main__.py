@@ -18,7 +18,7 @@ from registry_proxy.deliver import Deliveries
 from registry_proxy.handlers.blobs import BlobsApp
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
-from registry_proxy.handlers.news import RevokedTokens
+from registry_proxy.handlers.news import RevokedLinks, RevokedTokens
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.inspect import Inspecting
 from registry_proxy.pull import Pulls
@@ -26,7 +26,7 @@ from registry_proxy.settings import Settings
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.jobs import streams
-from swell.jobs.consume import consume
+from swell.jobs.consume import consume, hear
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.log import log
 from swell.outbound import Policy, open_session
@@ -69,7 +69,9 @@ async def main(settings: Settings) -> None:
         inspecting = InspectJobs(Inspecting(kept_images), nats)
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
-        await opened.enter_async_context(listening(BlobsApp(deliveries, key), address(settings.data_listen)))
+        revoked = RevokedLinks(key)
+        await hear(nats, TokenRevoked, revoked.heard)
+        await opened.enter_async_context(listening(BlobsApp(deliveries, key, revoked), address(settings.data_listen)))
         await opened.enter_async_context(
             answering(
                 address(settings.listen),

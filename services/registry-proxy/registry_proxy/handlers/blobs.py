@@ -1,7 +1,7 @@
 """The data port: GET and HEAD of a signed link, as a bare ASGI application; nothing but bytes passes here."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import msgspec
 
@@ -10,16 +10,26 @@ from registry_proxy.domain.link import PREFIX, Link, verify
 from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.transfer import Body, Redirect
 from swell.asgi import Answer, ClientGone, Message, Receive, Send, fields_of, until_gone
-from swell.errors import NameInvalid, NotSupported, RangeInvalid, SwellError
+from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, SwellError
 from swell.log import log
 
 
 class BlobsApp:
-    """Answers `/blobs/<payload>.<signature>`; *key* is the one that the links were signed with."""
+    """Answers `/blobs/<payload>.<signature>`; *key* is the one that the links were signed with.
 
-    def __init__(self, deliveries: Deliveries, key: bytes, now: Callable[[], float] = time.time) -> None:
+    Links whose marks are *revoked* open nothing any more.
+    """
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        key: bytes,
+        revoked: Container[str] = frozenset(),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._deliveries = deliveries
         self._key = key
+        self._revoked = revoked
         self._now = now
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -49,7 +59,10 @@ class BlobsApp:
             raise NameInvalid("there is nothing but blobs here")
         if method not in {"GET", "HEAD"}:
             raise NotSupported("blobs can only be read here")
-        return verify(path, self._key, self._now())
+        link = verify(path, self._key, self._now())
+        if link.mark in self._revoked:
+            raise Denied("this link opens nothing any more: its token was taken away")
+        return link
 
     async def _deliver(self, link: Link, part: Span | None, answer: Answer, receive: Receive) -> None:
         started = time.monotonic()

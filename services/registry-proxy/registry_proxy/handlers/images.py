@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from registry_proxy.domain.link import Link, sign
+from registry_proxy.domain.link import LIFE, Link, mark_of, sign
 from registry_proxy.pull import Pull, Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
@@ -16,8 +16,6 @@ from swell.oci.reference import parse_reference
 from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
-
-LINK_LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
 
 
 class ImagesHandler(ImagesServicer):
@@ -79,8 +77,9 @@ class ImagesHandler(ImagesServicer):
             digest=found.descriptor.digest,
             size=found.descriptor.size,
             media_type=served_as(found.descriptor.media_type),
-            expires=min(int(time.time()) + LINK_LIFE, int(pull.expires.timestamp())),
+            expires=min(int(time.time()) + LIFE, int(pull.expires.timestamp())),
             relayed=request.relayed,
+            mark=mark_of(pull.token, self._link_key),
         )
         return pb.LocateBlobResponse(
             url=self._data_url + sign(link, self._link_key),
