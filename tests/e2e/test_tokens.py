@@ -279,7 +279,7 @@ async def manifest_of(swell: Swell, answer: dict[str, Any]) -> Document:
 async def link_to(swell: Swell, answer: dict[str, Any], digest: str) -> str:
     """The path at the data port that a blob of *answer*'s image is redirected to."""
     found = await ask(swell, "GET", f"{path_of(answer).rpartition('/manifests/')[0]}/blobs/{digest}")
-    return urlsplit(found.headers["Location"]).path
+    return urlsplit(str(found.headers["Location"])).path
 
 
 async def statuses(urls: list[str]) -> list[int]:
