@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose, deeper
+from registry_proxy.domain.augment import augment, augment_index, check_manifest, check_platform, choose, deeper
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
@@ -21,7 +21,7 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import INDEXES, OCI_INDEX
+from swell.oci.media_types import CONFIGS, INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 
@@ -236,12 +236,20 @@ class Pulls:
         for entry in choose(index, pull.platforms):
             child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
             try:
+                if not (entry.platform or child.is_index):
+                    await self._check_platform(pull, child)
                 replaced[entry.digest] = await self._augmented(pull, child, depth)
             except ManifestUnknown as error:
                 missing = error
         if missing and not replaced:
             raise missing
         return replaced
+
+    async def _check_platform(self, pull: Pull, manifest: Document) -> None:
+        """See that *manifest*, of whose platform its index tells nothing, is an image for one that was asked for."""
+        if manifest.config.media_type not in CONFIGS:
+            raise ManifestUnknown(f"{manifest.digest} is no container image")
+        check_platform(await self._upstream.fetch_config(pull.image, manifest.config), pull.platforms)
 
     async def _child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the upstream's, kept for the next time."""
