@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Container, Mapping
 
-import msgspec
-
 from registry_proxy.deliver import Deliveries
 from registry_proxy.domain.link import PREFIX, Link, verify
 from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.transfer import Body, Redirect
 from swell.asgi import Answer, ClientGone, Message, Receive, Send, fields_of, until_gone
-from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, SwellError
+from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
 from swell.log import log
+from swell.oci.error_codes import error_body
 
 
 class BlobsApp:
@@ -58,7 +57,7 @@ class BlobsApp:
         if not path.startswith(PREFIX):
             raise NameInvalid("there is nothing but blobs here")
         if method not in {"GET", "HEAD"}:
-            raise NotSupported("blobs can only be read here")
+            raise _ReadOnly
         link = verify(path, self._key, self._now())
         if link.mark in self._revoked:
             raise Denied("this link opens nothing any more: its token was taken away")
@@ -112,6 +111,14 @@ class _Asked:
             raise _NoSuchPart(link.size) from error
 
 
+class _ReadOnly(NotSupported):
+    """Blobs can only be read here."""
+
+    status = 405
+    side = Side.CLIENT
+    advice = "Ask with GET or HEAD."
+
+
 class _NoSuchPart(RangeInvalid):
     """The blob ends before the range that was asked for."""
 
@@ -125,10 +132,12 @@ async def _fail(answer: Answer, error: SwellError) -> None:
     if answer.is_started:
         log.warning("blob broken off", error=str(error))
         return
-    body = msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
+    body = error_body(error.code, str(error))
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     if isinstance(error, _NoSuchPart):
         headers["Content-Range"] = content_range(None, error.size)
+    if isinstance(error, _ReadOnly):
+        headers["Allow"] = "GET, HEAD"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     await answer.whole(error.status, headers, body)
