@@ -6,7 +6,8 @@ from msgspec import structs
 from registry_proxy.domain.link import Origin
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import ManifestUnknown
+from swell.errors import BlobUnknown, ManifestUnknown
+from swell.oci.digest import digest_of
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from tests.unit.registry_proxy.asking import ADDED, UBUNTU, WANTED, pull_of
@@ -123,3 +124,24 @@ async def test_where_the_index_tells_no_platform_the_config_does(registry: FakeR
     only_arm = registry.push_index("ubuntu:arm", untold[0])
     with pytest.raises(ManifestUnknown, match="not made for linux/amd64"):
         await pulls.manifest(pull_of(only_arm, WANTED, token="t2"), "arm")
+
+
+async def test_what_an_index_names_and_its_registry_lacks_hinders_nobody(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Mirrors copy the platforms that they need, and leave the index as it was."""
+    lost = registry.push("ubuntu:lost", platform="linux/arm64")
+    lost_index = registry.push_index("ubuntu:nested", lost)
+    amd64 = registry.push("ubuntu:amd64")
+    inner = registry.push_index("ubuntu:inner", amd64)
+    pull = pull_of(registry.push_index(UBUNTU, lost, lost_index, inner))
+    registry.lose(lost)
+    registry.lose(lost_index)
+
+    layer = amd64.manifest.layers[0].digest
+    assert (await pulls.locate(pull, layer)).descriptor.digest == layer
+    assert await pulls.manifest(pull, amd64.digest) == amd64.manifest
+    with pytest.raises(BlobUnknown):
+        await pulls.locate(pull, digest_of(b"unknown"))
+    with pytest.raises(ManifestUnknown, match="no part of"):
+        await pulls.manifest(pull, digest_of(b"unknown"))
+    with pytest.raises(ManifestUnknown, match="was not pushed"):
+        await pulls.manifest(pull, lost.digest)

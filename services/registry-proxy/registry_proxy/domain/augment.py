@@ -147,7 +147,7 @@ def check_manifest(document: Document) -> None:
     Raises:
         ImageUnsupported: it is of another kind.
     """
-    if document.kind in SCHEMA_1:
+    if document.kind in SCHEMA_1 or document.fields.get("schemaVersion") == 1:
         raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is in Docker's old format, schema 1")
     if not document.is_manifest:
         raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is no container image")
