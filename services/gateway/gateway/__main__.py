@@ -123,8 +123,9 @@ async def main(settings: Settings) -> None:
         provisioning = Provisioning(plan, grants, images, builds, blobs, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         guesses = Guesses(parse_quota(settings.guess_limit))
-        pulls = Pulls(grants, ends, images, limits, plan.server_url, guesses)
-        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
+        is_open = settings.anonymous_access
+        pulls = Pulls(grants, ends, images, limits, plan.server_url, guesses, anonymous_access=is_open)
+        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
         app = create_app(
             provisioning,
             Following(grants, remote, builds, build_logs, plan.server_url),

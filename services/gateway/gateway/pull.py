@@ -62,7 +62,8 @@ class Limits(Protocol):
 class Pulls:
     """The questions of a pull. A token opens one image of one name, nothing else.
 
-    Each is asked from an address; who asks for too many unknown tokens there has `TooManyRequests` raised.
+    Each is asked from an address; who asks for too many unknown tokens there has `TooManyRequests` raised. Without
+    *anonymous_access* the tokens that were given to nobody in particular open nothing, those of before included.
     """
 
     def __init__(
@@ -73,8 +74,11 @@ class Pulls:
         limits: Limits,
         server_url: str,
         guesses: Guesses | None = None,
+        *,
+        anonymous_access: bool = True,
     ) -> None:
         self._guesses = guesses or Guesses()
+        self._anonymous_access = anonymous_access
         self._grants = grants
         self._ends = ends
         self._images = images
@@ -126,6 +130,8 @@ class Pulls:
         grant = await self._known(token, address)
         if image_of(grant.image).repository != name:
             raise NameUnknown("the token was given for another image")
+        if not (grant.user or self._anonymous_access):
+            raise NameUnknown("the token was given to nobody in particular, and this server serves only whom it knows")
         if grant.is_durable:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
         if grant.is_dry:

@@ -126,7 +126,8 @@ def identity(digest: str) -> Headers:
 def blob_headers(location: Location, digest: str) -> Headers:
     """What stands above a blob's bytes, where `location` leads to."""
     size = str(location.size).encode()
-    return [(b"content-type", location.media_type.encode()), (b"content-length", size), *identity(digest), _VERSION]
+    told = [(b"content-type", location.media_type.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
+    return [*told, *identity(digest), _VERSION]
 
 
 def whole(body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
