@@ -82,7 +82,7 @@ async def main(settings: Settings) -> None:
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspecting.take, slots=slots, drain=DRAIN))
-            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls).take, slots=16))
+            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).take, slots=16))
 
 
 def without_keys(settings: Settings) -> Settings:

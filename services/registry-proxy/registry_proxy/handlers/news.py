@@ -7,16 +7,6 @@ from registry_proxy.pull import Pulls
 from swell.jobs.messages import TokenRevoked
 
 
-class RevokedTokens:
-    """Tokens that were taken away: what was kept for them goes."""
-
-    def __init__(self, pulls: Pulls) -> None:
-        self._pulls = pulls
-
-    async def take(self, news: TokenRevoked, _attempt: int) -> None:
-        await self._pulls.forget(news.id)
-
-
 class RevokedLinks:
     """The marks of links whose tokens were taken away, as long as such links may live; *key* is the links'."""
 
@@ -30,3 +20,15 @@ class RevokedLinks:
 
     def __contains__(self, mark: object) -> bool:
         return mark in self._marks
+
+
+class RevokedTokens:
+    """Tokens that were taken away: what was kept for them goes. This news waits for who was away, and may come late."""
+
+    def __init__(self, pulls: Pulls, links: RevokedLinks) -> None:
+        self._pulls = pulls
+        self._links = links
+
+    async def take(self, news: TokenRevoked, _attempt: int) -> None:
+        self._links.heard(news)
+        await self._pulls.forget(news.id)
