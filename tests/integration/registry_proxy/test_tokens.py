@@ -197,7 +197,17 @@ async def test_tokens_are_not_shared_between_credentials(script: Script, session
 
 
 @pytest.mark.parametrize(
-    "realm", ["ftp://x/token", "/token", "http://", "http://[", "http://me:pw@127.0.0.1/token", "file:///etc/passwd"]
+    "realm",
+    [
+        "ftp://x/token",
+        "/token",
+        "http://",
+        "http://[",
+        "http://me:pw@127.0.0.1/token",
+        "file:///etc/passwd",
+        "http://xn--a/t",
+        "http://a..b/t",
+    ],
 )
 async def test_a_realm_that_makes_no_sense_gets_no_credentials(
     script: Script, session: aiohttp.ClientSession, realm: str
