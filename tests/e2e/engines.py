@@ -77,10 +77,15 @@ class Containerd:
 
     def __init__(self, home: Path) -> None:
         self._ctr = ("ctr", f"--address={home}/sock")
+        self._home = home
 
     async def run(self, image: str) -> str:
+        """The output is written by containerd's shim: ctr itself may leave before it has read all of it."""
         await succeed(*self._ctr, "images", "pull", "--plain-http", image)
-        return await succeed(*self._ctr, "run", "--rm", "--runc-binary=runc", image, f"run-{uuid.uuid4().hex}")
+        name = f"run-{uuid.uuid4().hex}"
+        output = self._home / name
+        await succeed(*self._ctr, "run", "--rm", "--runc-binary=runc", f"--log-uri=file://{output}", image, name)
+        return output.read_text()
 
 
 class Docker:

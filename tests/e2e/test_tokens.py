@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 import bcrypt
 import pytest
 
@@ -17,6 +19,7 @@ from gateway.adapters.grants import CachedGrants
 from swell.oci.document import Document
 from swell.store import redis
 from swell_embedded.child import Child
+from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY, archive, make_base, push
 from tests.e2e.client import Swell, client_of, until
@@ -75,6 +78,29 @@ async def test_what_was_kept_for_a_token_goes_when_it_is_taken_away(
             return not await state.exists(f"swell:image:{token}")
 
         await until(is_gone)
+
+
+async def test_the_links_of_a_token_that_was_taken_away_open_nothing(
+    fragile: Stack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """At no replica, though a link asks nobody; another token's link to the same blob goes on."""
+    async with AsyncExitStack() as opened:
+        (swell,) = await operated(opened, fragile, tmp_path, "one")
+        data = f"http://127.0.0.1:{Ports.free().data}"
+        _, second = proxy_beside(fragile, "second", DATA_LISTEN=data.removeprefix("http://"))
+        await opened.enter_async_context(running(second, tmp_path))
+        mine, others = [await swell.submit(containerImage=upstreams.image()) for _ in range(2)]
+        layer = (await manifest_of(swell, mine)).layers[0].digest
+        links = [await link_to(swell, answer, layer) for answer in (mine, others)]
+        everywhere = [base + link for base in (fragile.env["SWELL_DATA_URL"], data) for link in links]
+        assert await statuses(everywhere) == [200] * 4
+
+        assert (await ask(swell, "DELETE", f"/container-token/{mine['containerToken']}", None, **LOGIN)).status == 200
+
+        async def are_closed() -> bool:
+            return await statuses(everywhere) == [403, 200, 403, 200]
+
+        await until(are_closed, seconds=5)
 
 
 async def test_a_revocation_that_nobody_heard_holds_all_the_same(
@@ -248,6 +274,17 @@ def path_of(answer: dict[str, Any]) -> str:
 
 async def manifest_of(swell: Swell, answer: dict[str, Any]) -> Document:
     return Document("", await swell.bytes(path_of(answer)))
+
+
+async def link_to(swell: Swell, answer: dict[str, Any], digest: str) -> str:
+    """The path at the data port that a blob of *answer*'s image is redirected to."""
+    found = await ask(swell, "GET", f"{path_of(answer).rpartition('/manifests/')[0]}/blobs/{digest}")
+    return urlsplit(str(found.headers["Location"])).path
+
+
+async def statuses(urls: list[str]) -> list[int]:
+    async with aiohttp.ClientSession() as client:
+        return [(await client.head(url)).status for url in urls]
 
 
 def refused_for_now(answer: Answer) -> None:

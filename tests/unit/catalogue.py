@@ -22,9 +22,9 @@ Every failure is told in the same words wherever it is met: in the answer to a r
 | `requestId` | finds the request in the logs; the header `X-Request-Id` has it too |
 | `traceId` | finds all that the request caused, in all services; it is the `traceparent`'s when the client sent one |
 
-Under `/v2` the body is the OCI distribution specification's `{"errors": [{"code", "message"}]}`, with one of its codes,
-or `UNKNOWN` where it has none. Where waiting helps, `Retry-After` tells how many seconds. Who comes without an account
-where one is needed is answered 401 without a body.
+Under `/v2`, and where blobs are read, the body is the OCI distribution specification's
+`{"errors": [{"code", "message"}]}`, with one of its codes, or `UNKNOWN` where it has none. Where waiting helps,
+`Retry-After` tells how many seconds. Who comes without an account where one is needed is answered 401 without a body.
 
 This table is made from the code, by `python -m tests.unit.catalogue > docs/errors.md`.
 

@@ -47,6 +47,7 @@ _LOCAL_NAMES = (
     ".corp",
     ".home",
     ".intranet",
+    ".svc",  # Kubernetes'
 )
 
 
@@ -93,7 +94,7 @@ def looks_public(host: str) -> bool:
     All that can be said without resolving it: literals count as their addresses, and names that only a local network
     knows, or that resolvers read as numbers (`0x7f.1`, `2130706433`), count as private.
     """
-    name = host.lower().removesuffix(".")
+    name = host.lower().rstrip(".")
     try:
         return is_public(name)
     except ValueError:

@@ -171,13 +171,26 @@ def redirect_of(response: aiohttp.ClientResponse) -> URL | None:
         response.release()
         raise UpstreamFailed(f"{response.url.authority} redirects without saying where")
     try:
-        target = response.url.join(URL(location, encoded=True)).with_user(None).with_fragment(None)
+        joined = str(response.url.join(URL(location, encoded=True)).with_user(None).with_fragment(None))
     except ValueError:
-        target = URL()
-    if not target.host or target.scheme not in {"https", response.url.scheme}:
+        joined = ""
+    target = reachable(joined, encoded=True)
+    if target is None or target.scheme not in {"https", response.url.scheme}:
         response.release()
         raise UpstreamFailed(f"{response.url.authority} redirects to where we do not follow")
     return target
+
+
+def reachable(text: str, *, encoded: bool = False) -> URL | None:
+    """*text* as an address whose host can be asked for; None when it is none. *encoded* is kept as it was written."""
+    try:
+        url = URL(text, encoded=encoded)
+        has_host, _ = bool(url.host), url.authority  # both read more than the constructor did
+    except ValueError:
+        return None
+    return (
+        url if has_host and all(0 < len(label) < 64 for label in (url.raw_host or "").rstrip(".").split(".")) else None
+    )
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -31,6 +31,7 @@ from gateway.domain.quota import Quotas, parse_quota
 from gateway.domain.wanted import Places
 from gateway.download import Downloads
 from gateway.follow import Following
+from gateway.guesses import Guesses
 from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.relay import Relay
@@ -121,8 +122,10 @@ async def main(settings: Settings) -> None:
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
         provisioning = Provisioning(plan, grants, images, builds, blobs, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        pulls = Pulls(grants, ends, images, limits, plan.server_url)
-        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
+        guesses = Guesses(parse_quota(settings.guess_limit))
+        is_open = settings.anonymous_access
+        pulls = Pulls(grants, ends, images, limits, plan.server_url, guesses, anonymous_access=is_open)
+        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
         app = create_app(
             provisioning,
             Following(grants, remote, builds, build_logs, plan.server_url),

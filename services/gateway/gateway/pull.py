@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from gateway.domain.grant import Grant
 from gateway.domain.token import is_token
+from gateway.guesses import Guesses
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
@@ -25,6 +26,9 @@ class Location(Struct, frozen=True):
 
 class Grants(Protocol):
     async def get(self, token: str) -> Grant | None: ...
+
+    def remembers(self, token: str) -> bool:
+        """Whether *token* opened something a while ago, as far as this process knows."""
 
 
 class Ends(Protocol):
@@ -56,9 +60,25 @@ class Limits(Protocol):
 
 
 class Pulls:
-    """The questions of a pull. A token opens one image of one name, nothing else."""
+    """The questions of a pull. A token opens one image of one name, nothing else.
 
-    def __init__(self, grants: Grants, ends: Ends, images: Images, limits: Limits, server_url: str) -> None:
+    Each is asked from an address; who asks for too many unknown tokens there has `TooManyRequests` raised. Without
+    *anonymous_access* the tokens that were given to nobody in particular open nothing, those of before included.
+    """
+
+    def __init__(
+        self,
+        grants: Grants,
+        ends: Ends,
+        images: Images,
+        limits: Limits,
+        server_url: str,
+        guesses: Guesses | None = None,
+        *,
+        anonymous_access: bool = True,
+    ) -> None:
+        self._guesses = guesses or Guesses()
+        self._anonymous_access = anonymous_access
         self._grants = grants
         self._ends = ends
         self._images = images
@@ -66,42 +86,52 @@ class Pulls:
         self._server_url = server_url
 
     async def manifest(
-        self, token: str, name: str, reference: str, *, address: str | None = None
+        self, token: str, name: str, reference: str, address: str, *, counted: bool
     ) -> tuple[Grant, Document]:
         """The manifest or index under *reference*, the granted tag or digest or a digest that it leads to; and by which
-        grant it was given. With the *address* of who pulls, it counts against a limit.
+        grant it was given. If *counted*, it counts against a limit, of the user's or of the *address* that pulls.
 
         Raises:
             DigestInvalid, ManifestUnknown: *reference* is no digest, or nothing that the token leads to.
         """
-        grant = await self._opened(token, name)
+        grant = await self._opened(token, name, address)
         if ":" in reference:
             parse_digest(reference)
         elif reference != (image := image_of(grant.image)).tag:
             raise ManifestUnknown(f"the token opens {image}, not the tag {reference[:128]}")
-        if address is not None:
+        if counted:
             await self._limits.take_pull(grant.user, address)
         return grant, await self._images.manifest(grant, reference)
 
-    async def blob(self, token: str, name: str, digest: Digest) -> Location:
+    async def blob(self, token: str, name: str, digest: Digest, address: str) -> Location:
         """Where *digest*, a config or layer of the granted image, can be had."""
-        return await self._images.locate(await self._opened(token, name), digest)
+        return await self._images.locate(await self._opened(token, name, address), digest)
 
-    async def tags(self, token: str, name: str) -> list[str]:
+    async def tags(self, token: str, name: str, address: str) -> list[str]:
         """The granted tag, and none where a digest was granted."""
-        image = image_of((await self._opened(token, name)).image)
+        image = image_of((await self._opened(token, name, address)).image)
         return [] if image.tag is None else [image.tag]
 
-    async def referrers(self, token: str, name: str, digest: Digest) -> bytes:
+    async def referrers(self, token: str, name: str, digest: Digest, address: str) -> bytes:
         """The image index of what refers to *digest* and can be pulled through the token."""
-        return await self._images.referrers(await self._opened(token, name), digest)
+        return await self._images.referrers(await self._opened(token, name, address), digest)
 
-    async def _opened(self, token: str, name: str) -> Grant:
-        grant = await self._grants.get(token) if is_token(token) else None
-        if grant is None:
+    async def _known(self, token: str, address: str) -> Grant:
+        if not is_token(token):
             raise NameUnknown
+        if not self._grants.remembers(token):
+            self._guesses.check(address)
+        if (grant := await self._grants.get(token)) is None:
+            self._guesses.missed(address, token)
+            raise NameUnknown
+        return grant
+
+    async def _opened(self, token: str, name: str, address: str) -> Grant:
+        grant = await self._known(token, address)
         if image_of(grant.image).repository != name:
             raise NameUnknown("the token was given for another image")
+        if not (grant.user or self._anonymous_access):
+            raise NameUnknown("the token was given to nobody in particular, and this server serves only whom it knows")
         if grant.is_durable:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
         if grant.is_dry:

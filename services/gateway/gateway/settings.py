@@ -30,8 +30,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     `accounts_file`, made by `htpasswd -B`, names those who may read metrics and revoke tokens; without it nobody may.
     `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
-    they cannot be counted, `limits_fail_open` says whether all may pass or none. Behind a proxy whose network is one of
-    `trusted_proxies`, a client's address is read from `client_address_header`.
+    they cannot be counted, `limits_fail_open` says whether all may pass or none. `guess_limit` is of the tokens
+    that do not exist, each counted once, which an address may ask one gateway for. Behind a proxy whose network is one
+    of `trusted_proxies`, a client's address is read from `client_address_header`.
 
     A client, that is a user or an address, has at most `builds_at_once` builds under way and `builds_waiting` behind
     them. A gateway lets `watchers` follow logs as they come, and `watchers_of_build` of them the same one.
@@ -65,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     pull_limit: Limit = "2000/1m"
     anonymous_build_limit: Limit = "25/1d"
     anonymous_pull_limit: Limit = "100/1h"
+    guess_limit: Limit = "300/1m"
     limits_fail_open: bool = True
     builds_at_once: Annotated[int, Meta(ge=1)] = 8
     builds_waiting: Annotated[int, Meta(ge=1)] = 100

@@ -18,7 +18,7 @@ from registry_proxy.deliver import Deliveries
 from registry_proxy.handlers.blobs import BlobsHandler
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
-from registry_proxy.handlers.news import RevokedTokens
+from registry_proxy.handlers.news import RevokedLinks, RevokedTokens
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.handlers.sending import sending
 from registry_proxy.inspect import Inspecting
@@ -26,7 +26,7 @@ from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
 from swell.errors import Unavailable
 from swell.jobs import streams
-from swell.jobs.consume import consume
+from swell.jobs.consume import consume, hear
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.log import log
 from swell.outbound import Policy, open_session
@@ -69,7 +69,10 @@ async def main(settings: Settings) -> None:
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
         images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
-        await opened.enter_async_context(sending(BlobsHandler(deliveries, key), address(settings.data_listen)))
+        revoked = RevokedLinks(key)
+        await hear(nats, TokenRevoked, revoked.heard)
+        handler = BlobsHandler(deliveries, key, revoked)
+        await opened.enter_async_context(sending(handler, address(settings.data_listen)))
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
@@ -80,7 +83,7 @@ async def main(settings: Settings) -> None:
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspecting.take, slots=slots, drain=DRAIN))
-            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls).take, slots=16))
+            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).take, slots=16))
 
 
 def without_keys(settings: Settings) -> Settings:

@@ -14,7 +14,7 @@ from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, Manifest
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, OCI_MANIFEST
+from swell.oci.media_types import CONFIGS, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 
@@ -62,6 +62,8 @@ class Inspecting:
         missing = BadRequest(f"'{image}' has nothing for {platform}")
         for entry in _entries(document, platform):
             child = await self._upstream.fetch_manifest(image.at(entry.digest))
+            if not (entry.platform or child.is_index or platform.matches((await self._config(image, child)).fields)):
+                continue  # of whose platform the index tells nothing
             try:
                 return await self._for(platform, image, child, depth)
             except BadRequest as error:
@@ -70,7 +72,7 @@ class Inspecting:
 
     async def _config(self, image: Reference, manifest: Document) -> Document:
         """The config of *manifest*; of charts and other artifacts, which do not run, an empty one."""
-        if manifest.config.media_type in {DOCKER_CONFIG, OCI_CONFIG}:
+        if manifest.config.media_type in CONFIGS:
             return await self._upstream.fetch_config(image, manifest.config)
         return Document(manifest.config.media_type, b"{}")
 
@@ -107,12 +109,17 @@ def container_info(asked: Reference, host_name: str, image: Image) -> ContainerI
     )
 
 
+class _RootFs(Struct):
+    type: str | None = None
+    diff_ids: tuple[str, ...] | None = None  # Go writes an empty list as null or not at all
+
+
 class _Config(Struct):
     architecture: str | None = None
     config: dict[str, Any] | None = None
     container: str | None = None
     created: str | None = None
-    rootfs: RootFsInfo | None = None
+    rootfs: _RootFs | None = None
 
 
 def config_info(config: Document) -> ConfigInfo:
@@ -122,7 +129,7 @@ def config_info(config: Document) -> ConfigInfo:
         config=_run_info(told.config) if told.config is not None else None,
         container=told.container or "",
         created=_instant(told.created or ""),
-        rootfs=told.rootfs,
+        rootfs=RootFsInfo(told.rootfs.type or "", told.rootfs.diff_ids or ()) if told.rootfs else None,
     )
 
 

@@ -12,16 +12,16 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import augment, augment_index, check_manifest, choose, deeper
+from registry_proxy.domain.augment import augment, augment_index, check_manifest, check_platform, choose, deeper
 from registry_proxy.domain.link import Origin
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
+from swell.errors import BlobUnknown, DigestInvalid, ImageUnsupported, ManifestUnknown
 from swell.flights import Flights
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.media_types import INDEXES, OCI_INDEX
+from swell.oci.media_types import CONFIGS, INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 
@@ -169,15 +169,18 @@ class Pulls:
 
         Raises:
             BlobUnknown: no manifest that the token leads to names it.
+            ImageUnsupported: the image is in a format of long ago, whose manifest is passed on and no more.
         """
         root = await self._root(pull)
+        if not (root.is_index or root.is_manifest):
+            raise ImageUnsupported(f"the blobs of {root.digest} are not served: it is no image of a current format")
         async for manifest in self._manifests(pull, root):
-            for descriptor in (manifest.config, *manifest.layers):
+            for descriptor in _blobs(manifest):
                 if descriptor.digest == digest:
                     return await self._located(pull, descriptor)
         for entry in await self._referring(pull, root):
             told = await self._documents.get(pull.token, entry.digest)
-            for descriptor in (told.config, *told.layers) if told and told.is_manifest else ():
+            for descriptor in _blobs(told) if told else ():
                 if descriptor.digest == digest:
                     return Located(Origin.UPSTREAM, descriptor, pull.image)
         raise BlobUnknown(f"{digest} is no part of {pull.image}")
@@ -236,12 +239,20 @@ class Pulls:
         for entry in choose(index, pull.platforms):
             child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
             try:
+                if not (entry.platform or child.is_index):
+                    await self._check_platform(pull, child)
                 replaced[entry.digest] = await self._augmented(pull, child, depth)
             except ManifestUnknown as error:
                 missing = error
         if missing and not replaced:
             raise missing
         return replaced
+
+    async def _check_platform(self, pull: Pull, manifest: Document) -> None:
+        """See that *manifest*, of whose platform its index tells nothing, is an image for one that was asked for."""
+        if manifest.config.media_type not in CONFIGS:
+            raise ManifestUnknown(f"{manifest.digest} is no container image")
+        check_platform(await self._upstream.fetch_config(pull.image, manifest.config), pull.platforms)
 
     async def _child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the upstream's, kept for the next time."""
@@ -250,6 +261,13 @@ class Pulls:
             lambda: self._documents.get(pull.token, digest),
             lambda: self._fetched(pull, digest),
         )
+
+    async def _child_or_none(self, pull: Pull, digest: Digest) -> Document | None:
+        """As `_child`; None where the registry does not have it, as mirrors of some platforms do not."""
+        try:
+            return await self._child(pull, digest)
+        except ManifestUnknown:
+            return None
 
     async def _fetched(self, pull: Pull, digest: Digest) -> Document:
         child = await self._upstream.fetch_manifest(pull.image.at(digest))
@@ -275,8 +293,8 @@ class Pulls:
             depth = deeper(depth)
             yield document
             for entry in document.manifests:
-                if entry.media_type in INDEXES:
-                    async for nested in self._indexes(pull, await self._child(pull, entry.digest), depth):
+                if entry.media_type in INDEXES and (child := await self._child_or_none(pull, entry.digest)):
+                    async for nested in self._indexes(pull, child, depth):
                         yield nested
 
     async def _manifests(self, pull: Pull, document: Document, depth: int = 0) -> AsyncIterator[Document]:
@@ -291,10 +309,15 @@ class Pulls:
                 async for manifest in self._manifests(pull, child, depth):
                     yield manifest
         for entry, child in seen:
-            if child is None:
-                async for manifest in self._manifests(pull, await self._child(pull, entry.digest), depth):
+            if child is None and (found := await self._child_or_none(pull, entry.digest)):
+                async for manifest in self._manifests(pull, found, depth):
                     yield manifest
 
 
 def _is_unchanged(pull: Pull) -> bool:
     return pull.container_config.is_empty
+
+
+def _blobs(document: Document) -> tuple[Descriptor, ...]:
+    """The config and the layers of a manifest; nothing of what is none."""
+    return (document.config, *document.layers) if document.is_manifest else ()

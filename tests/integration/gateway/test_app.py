@@ -22,6 +22,7 @@ from tests.unit.gateway.conftest import ended
 
 UBUNTU = "docker.io/library/ubuntu:22.04"
 FILE = base64.b64encode(b"FROM alpine:3.20\n").decode()
+TOKEN = "w5bgtyvxnpli57dtojtubvohem"
 
 
 @pytest.fixture
@@ -316,6 +317,27 @@ async def test_a_request_is_logged_with_its_whole_path(client: Client) -> None:
 
     (line,) = (line for line in lines if line["event"] == "request answered")
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v2/library/ubuntu/manifests/22.04", 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (f"/v2/wt/{TOKEN}/library/ubuntu/manifests/22.05", "/v2/wt/w5bg…/library/ubuntu/manifests/22.05"),
+        (f"//v2/wt/{TOKEN}/ubuntu/tags/list", "//v2/wt/w5bg…/ubuntu/tags/list"),
+        (f"/v2/wt/{TOKEN}", "/v2/wt/…"),
+        (f"/container-token/{TOKEN}", "/container-token/w5bg…"),
+        (f"/v1alpha2/container/{TOKEN}", "/v1alpha2/container/w5bg…"),
+        ("/v1alpha1/builds/bd-c44968632f89dd6c_1/logs", "/v1alpha1/builds/bd-c44968632f89dd6c_1/logs"),
+    ],
+)
+async def test_no_token_is_logged(client: Client, path: str, shown: str) -> None:
+    """It is all that a pull needs, and more people read logs than may pull."""
+    with capture_logs() as lines:
+        await client.get(path)
+
+    (line,) = (line for line in lines if line["event"] == "request answered")
+    assert line["path"] == shown
+    assert TOKEN not in str(lines)
 
 
 async def test_whatever_can_be_read_can_be_asked_for_its_head(client: Client) -> None:

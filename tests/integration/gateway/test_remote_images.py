@@ -9,8 +9,8 @@ from msgspec import structs
 from yarl import URL
 
 from gateway.adapters.images import RemoteImages
-from registry_proxy.domain.link import Origin, verify
-from registry_proxy.handlers.images import LINK_LIFE, STORE_LIFE, ImagesHandler, from_proto
+from registry_proxy.domain.link import LIFE, Origin, mark_of, verify
+from registry_proxy.handlers.images import STORE_LIFE, ImagesHandler, from_proto
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
@@ -105,16 +105,16 @@ def test_a_gateway_that_tells_one_platform_is_understood() -> None:
 
 async def test_a_location_leads_to_the_data_port(registry: FakeRegistry, images: RemoteImages) -> None:
     """Signed, and it says all that its answer needs: that costs no question."""
-    layer = registry.push(UBUNTU).manifest.layers[0]
+    layer, grant = registry.push(UBUNTU).manifest.layers[0], make_grant()
 
-    location = await images.locate(make_grant(), layer.digest)
+    location = await images.locate(grant, layer.digest)
 
     assert location.url.startswith(f"{DATA}/blobs/")
     link = verify(URL(location.url).path.removeprefix("/swell"), KEY, time.time())
     assert (link.origin, link.digest, link.size) == (Origin.UPSTREAM, layer.digest, layer.size)
-    assert (link.registry, link.repository) == ("docker.io", "library/ubuntu")
+    assert (link.registry, link.repository, link.mark) == ("docker.io", "library/ubuntu", mark_of(grant.token, KEY))
     assert (location.size, location.media_type) == (layer.size, layer.media_type)
-    assert 0 < location.expires - time.time() <= LINK_LIFE
+    assert 0 < location.expires - time.time() <= LIFE
 
 
 async def test_a_location_does_not_outlive_its_token(registry: FakeRegistry, images: RemoteImages) -> None:

@@ -106,7 +106,18 @@ async def test_credentials_stay_with_their_origin(
 
 
 @pytest.mark.parametrize(
-    "location", ["", "http://", "ftp://example.org/x", "file:///etc/passwd", "http://[", "http://exa mple/", "//"]
+    "location",
+    [
+        "",
+        "http://",
+        "ftp://example.org/x",
+        "file:///etc/passwd",
+        "http://[",
+        "http://exa mple/",
+        "//",
+        "http://xn--a/",
+        "http://a..b/",
+    ],
 )
 async def test_a_redirect_to_nowhere_is_the_upstreams_failure(
     script: Script, session: aiohttp.ClientSession, location: str

@@ -11,8 +11,10 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
+from swell.outbound import Policy, open_session
 from swell.registry import auth
 from swell.registry.credentials import Credentials, Keyring
+from tests.integration.registry_proxy.faults import raw
 from tests.integration.registry_proxy.support import Answer, Script, make_image, said
 
 PATH = "/v2/team/tool/manifests/1"
@@ -196,8 +198,32 @@ async def test_tokens_are_not_shared_between_credentials(script: Script, session
     ]
 
 
+async def test_a_challenge_that_is_no_text_is_answered_all_the_same() -> None:
+    """A header holds whatever bytes a registry sends; those that are no UTF-8 reach us all the same."""
+    challenge = b'WWW-Authenticate: Bearer realm="http://%b/token",service="\xff\xfe"\r\nContent-Length: 0\r\n\r\n'
+
+    async def say(writer: asyncio.StreamWriter) -> None:
+        where = "{}:{}".format(*writer.get_extra_info("sockname")[:2]).encode()
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\n" + challenge % where)
+        await writer.drain()
+
+    async with raw(say) as authority, open_session(Policy(frozenset({"127.0.0.1"}))) as session:
+        with pytest.raises(Denied):
+            await RegistryUpstream(session, Keyring()).fetch_manifest(parse_reference(f"{authority}/team/tool:1"))
+
+
 @pytest.mark.parametrize(
-    "realm", ["ftp://x/token", "/token", "http://", "http://[", "http://me:pw@127.0.0.1/token", "file:///etc/passwd"]
+    "realm",
+    [
+        "ftp://x/token",
+        "/token",
+        "http://",
+        "http://[",
+        "http://me:pw@127.0.0.1/token",
+        "file:///etc/passwd",
+        "http://xn--a/t",
+        "http://a..b/t",
+    ],
 )
 async def test_a_realm_that_makes_no_sense_gets_no_credentials(
     script: Script, session: aiohttp.ClientSession, realm: str

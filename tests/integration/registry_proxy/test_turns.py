@@ -7,9 +7,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from structlog.testing import capture_logs
 
 from registry_proxy.adapters.turns import RedisTurns
 from swell.errors import Unavailable
+
+KEY = "w5bgtyvxnpli57dtojtubvohem:sha256:0"
 
 
 async def test_one_works_at_a_time(redis: Redis) -> None:
@@ -32,12 +35,25 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
 
 async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
     """Turns save work; a pull is worth more. The turn of the other one is left alone."""
-    await redis.set("swell:turn:a", "somebody slow")
+    async with RedisTurns(redis).take("a"):
+        (turn,) = await redis.keys()
+        holder = await redis.get(turn)
 
-    async with RedisTurns(redis, patience=timedelta(milliseconds=120)).take("a"):
-        pass
+        async with RedisTurns(redis, patience=timedelta(milliseconds=120)).take("a"):
+            pass
 
-    assert await redis.get("swell:turn:a") == b"somebody slow"
+        assert await redis.get(turn) == holder
+
+
+async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> None:
+    """Its name is logged when something takes long."""
+    with capture_logs() as lines:
+        impatient = RedisTurns(redis, patience=timedelta(milliseconds=60))
+        async with RedisTurns(redis).take(KEY), impatient.take(KEY):
+            pass
+
+    assert [line["event"] for line in lines] == ["went ahead out of turn"]
+    assert KEY.partition(":")[0] not in str(lines)
 
 
 async def test_without_redis_there_are_no_turns() -> None:

@@ -51,6 +51,9 @@ class MemoryGrants:
     async def revoke(self, token: str) -> bool:
         return self.kept.pop(token, None) is not None
 
+    def remembers(self, token: str) -> bool:
+        return False
+
     async def get(self, token: str) -> Grant | None:
         return self.kept.get(token)
 

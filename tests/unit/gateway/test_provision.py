@@ -5,6 +5,7 @@ import base64
 import gzip
 import io
 import tarfile
+import zlib
 from datetime import timedelta
 
 import pytest
@@ -225,6 +226,25 @@ async def test_a_layer_sent_along_is_kept_by_its_digest(
     assert kept and kept.layers
     assert kept.layers[0].location == ""
     assert kept.layers[0].tar_digest == digest_of(gzip.decompress(content))
+
+
+async def test_a_layer_may_come_deflated_once_more(
+    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+) -> None:
+    """As `gzip:`, which older clients of Wave send; what it claims is of the gzip inside."""
+    registry.push("docker.io/library/debian:12")
+    content = tar_gz("opt/tool.sh", b"echo tool\n")
+    sent = ContainerLayer(
+        "gzip:" + base64.b64encode(zlib.compress(content)).decode(), digest_of(content), len(content), None
+    )
+    config = ContainerConfig(layers=(sent,))
+
+    answer = await provisioning.submit(ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY)
+
+    kept = grants.kept[answer.request_id].container_config
+    assert blobs.kept == {digest_of(content): content}
+    assert kept and kept.layers
+    assert (kept.layers[0].location, kept.layers[0].gzip_size) == ("", len(content))
 
 
 async def test_a_layer_that_is_not_what_it_claims_is_refused(

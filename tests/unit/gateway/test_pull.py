@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.domain.grant import Grant
 from gateway.handlers.caller import ClientAddress
@@ -125,8 +126,24 @@ async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
     assert (answer.status, answer.headers["location"]) == (307, f"http://data.test/blobs/{DIGEST}")
     assert answer.headers["content-length"] == "0"
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "3")
+    assert head.headers["accept-ranges"] == "bytes"
     assert head.headers["docker-content-digest"] == answer.headers["docker-content-digest"] == DIGEST
     assert head.headers["content-type"] == "application/octet-stream"
+
+
+async def test_a_server_that_is_closed_to_strangers_serves_them_no_more(
+    grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally
+) -> None:
+    """Tokens that were given before live on for a day and a half; those of users go on."""
+    pulls = Pulls(grants, ends, images, FreePulls(), "https://wave.example.org", anonymous_access=False)
+    client = Client(RegistryHandler(pulls, tally, ClientAddress()))
+    for path in (f"{UBUNTU}/manifests/22.04", f"{UBUNTU}/blobs/{DIGEST}", f"{UBUNTU}/tags/list"):
+        await grants.put(granted())
+        refused = await client.ask(path)
+        await grants.put(structs.replace(granted(), user="ada"))
+
+        assert (refused.status, refused.error["code"]) == (404, "NAME_UNKNOWN")
+        assert (await client.ask(path)).status < 400
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

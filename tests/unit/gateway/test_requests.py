@@ -2,6 +2,7 @@
 
 import base64
 import json
+import zlib
 from datetime import UTC, datetime
 
 import msgspec
@@ -205,6 +206,11 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
     return {"containerImage": "a", "containerConfig": {"layers": layers or [layer]}}
 
 
+def deflated(content: bytes) -> str:
+    """The location of *content* that comes deflated once more."""
+    return "gzip:" + base64.b64encode(zlib.compress(content)).decode()
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "says"),
     [
@@ -240,6 +246,11 @@ def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
         (adding(**LINKED | {"gzipSize": 2**62}), BadRequest, r"layers\[0\].gzipSize"),
         (adding(**LINKED | {"mediaType": ZSTD}), BadRequest, r"layers\[0\].mediaType"),
         (adding(location="data:AAAA", mediaType=ZSTD), BadRequest, r"layers\[0\].mediaType"),
+        (adding(location="gzip:!"), BadRequest, r"layers\[0\].location is not valid base64"),
+        (adding(location="gzip:AAAA"), BadRequest, r"layers\[0\].location .* no zlib stream"),
+        (adding(location=deflated(b"x" * 9)[:-4]), BadRequest, r"layers\[0\].location holds no whole zlib stream"),
+        (adding(location=deflated(bytes(32 << 20))), TooLarge, r"layers\[0\].location inflates"),
+        (adding(location=deflated(b"x")), BadRequest, "not a gzipped tar"),
         (adding(**LINKED | {"location": BLOB, "mediaType": "text/html"}), BadRequest, r"layers\[0\].mediaType"),
         (adding(*[LINKED] * 101), BadRequest, "at most 100"),
         (adding(location="data:AAAA"), BadRequest, r"layers\[0\]: .*gzipped tar"),

@@ -65,6 +65,8 @@ def test_short_names_are_completed_as_docker_does(text: str, full: str) -> None:
         "host:0/app",
         "host:65536/app",
         "-host.io/app",
+        "[1::2::3]:5000/app",
+        "[1.2]/app",
         "quay.io/",
         "a" * 256,
         "name\n",

@@ -324,6 +324,17 @@ def test_a_malformed_config_is_the_images_fault(changes: dict[str, Any]) -> None
         augment(make_image(GOLDEN_CONFIG | changes), WANTED)
 
 
+@pytest.mark.parametrize("rootfs", [{"type": "layers"}, {"type": "layers", "diff_ids": None}])
+@pytest.mark.parametrize("wanted", [WANTED, ContainerConfig(env=("A=1",))], ids=["layers", "env"])
+def test_an_image_of_no_layers_can_be_added_to(rootfs: dict[str, Any], wanted: ContainerConfig) -> None:
+    """Made of scratch; its config says so in one of the two ways in which Go writes an empty list."""
+    made = augment(make_image({"architecture": None, "rootfs": rootfs}, layers=[]), wanted)
+
+    added = [layer.tar_digest for layer in wanted.layers or ()]
+    assert made.config.fields["rootfs"] == {"type": "layers", "diff_ids": added}
+    assert [layer.digest for layer in made.manifest.layers] == [layer.gzip_digest for layer in wanted.layers or ()]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | texts | st.just(BASE_TAR),
     lambda inner: (

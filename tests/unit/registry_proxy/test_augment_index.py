@@ -89,6 +89,35 @@ def test_nested_indexes_are_chosen_when_no_manifest_is() -> None:
     assert [chosen.digest for chosen in choose(index, [parse_platform(ARM64)])] == [manifest.digest]
 
 
+def test_manifests_without_a_platform_are_chosen_when_no_other_is() -> None:
+    """The specification allows them; an attestation is about another image."""
+    told, untold = golden_image("arm64").manifest, golden_image().manifest
+    attestation = entry(golden_image(docker=True).manifest) | {
+        "annotations": {"vnd.docker.reference.digest": told.digest}
+    }
+    index = make_index(entry(told, os="linux", architecture="arm64"), entry(untold), attestation)
+
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [untold.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(ARM64)])] == [told.digest]
+
+
+def test_one_image_may_be_for_several_platforms() -> None:
+    """Data has no architecture; which of its entries comes last says nothing."""
+    data = golden_image().manifest
+    index = make_index(*(entry(data, os="linux", architecture=name) for name in ("amd64", "arm64")))
+
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [data.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64), parse_platform(ARM64)])] == [data.digest]
+
+
+def test_an_index_may_be_empty() -> None:
+    """Go writes an empty list as null."""
+    index = golden_index().changed(manifests=None)
+
+    assert index.manifests == ()
+    assert augment_index(index, {}).manifests == ()
+
+
 def test_every_entry_of_a_replaced_manifest_is_repointed() -> None:
     """An index may name one manifest twice; embedded copies of the old one go."""
     old, new = golden_image().manifest, augment(golden_image(), WANTED).manifest

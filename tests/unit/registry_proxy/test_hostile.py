@@ -156,7 +156,7 @@ def manifest_with(config: bytes) -> Hostile:
     return registry
 
 
-@pytest.mark.parametrize("media_type", sorted(SCHEMA_1))
+@pytest.mark.parametrize("media_type", [*sorted(SCHEMA_1), "application/json"])
 async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_type: str) -> None:
     """Nobody pushes them any more, but they can be pulled; that they take nothing is told as the client's turn."""
     registry = Hostile()
@@ -168,6 +168,9 @@ async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_ty
     assert (made.media_type, made.content) == registry.root
     assert isinstance(refused, ImageUnsupported)
     assert (refused.status, "schema 1" in str(refused)) == (400, True)
+    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns())
+    with pytest.raises(ImageUnsupported, match="no image of a current format"):
+        await pulls.locate(pull_of(ContainerConfig()), digest_of(b"layer"))
 
 
 async def test_an_artifact_is_passed_on_and_takes_no_additions() -> None:

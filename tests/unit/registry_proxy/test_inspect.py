@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from registry_proxy.inspect import Inspecting, config_info, container_info, index_info
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
@@ -121,6 +122,18 @@ async def test_a_platform_is_found_in_an_index_of_indexes(registry: Registry, in
     assert container and container.digest == arm.digest
 
 
+async def test_where_the_index_tells_no_platform_the_config_does(registry: Registry, inspecting: Inspecting) -> None:
+    """`platform` is optional in an index."""
+    amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
+    index = registry.push_index(TOOL, *(structs.replace(each, platform=None) for each in (amd, arm)))
+
+    container = (await inspecting.inspect(index.reference, ARM)).container
+
+    assert container and container.digest == arm.digest
+    with pytest.raises(BadRequest, match="nothing for linux/arm/v7"):
+        await inspecting.inspect(index.reference, parse_platform("arm"))
+
+
 async def test_a_platform_that_the_index_lacks_is_the_clients_mistake(
     registry: Registry, inspecting: Inspecting
 ) -> None:
@@ -217,6 +230,12 @@ def test_a_command_that_is_text_is_a_list_of_one() -> None:
 @pytest.mark.parametrize("config", [{}, {"config": None, "rootfs": None, "created": None, "architecture": None}])
 def test_a_config_that_says_nothing_is_empty(config: dict[str, object]) -> None:
     assert config_of(**config) == {}
+
+
+@pytest.mark.parametrize("rootfs", [{"type": "layers"}, {"type": "layers", "diff_ids": None}])
+def test_an_image_of_no_layers_has_no_diff_ids(rootfs: dict[str, object]) -> None:
+    """Go writes an empty list as null or not at all."""
+    assert config_of(rootfs=rootfs) == {"rootfs": {"type": "layers"}}
 
 
 @pytest.mark.parametrize(

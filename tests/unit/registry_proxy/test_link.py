@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.domain.link import PREFIX, Link, Origin, sign, verify
+from registry_proxy.domain.link import PREFIX, Link, Origin, mark_of, sign, verify
 from swell.errors import Denied
 from swell.oci.digest import digest_of
 
@@ -31,6 +31,14 @@ def test_a_link_fits_into_a_location_header() -> None:
     """Clients and proxies must not have to quote anything."""
     assert SIGNED.startswith(PREFIX)
     assert SIGNED.removeprefix(PREFIX).replace("_", "").replace("-", "").replace(".", "").isalnum()
+
+
+def test_a_link_is_told_to_be_of_a_token_without_telling_it() -> None:
+    """Links stand in logs and in other people's caches; tokens must not."""
+    token = "w5bgtyvxnpli57dtojtubvohem"
+
+    assert token not in mark_of(token, KEY)
+    assert mark_of(token, KEY) == mark_of(token, KEY) != mark_of(token[::-1], KEY)
 
 
 def test_an_expired_link_is_refused() -> None:

@@ -1,11 +1,13 @@
 """Pulling an index: what is added reaches the platforms that were asked for, and no others."""
 
 import pytest
+from msgspec import structs
 
 from registry_proxy.domain.link import Origin
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import ManifestUnknown
+from swell.errors import BlobUnknown, ManifestUnknown
+from swell.oci.digest import digest_of
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from tests.unit.registry_proxy.asking import ADDED, UBUNTU, WANTED, pull_of
@@ -106,3 +108,40 @@ async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegist
     for index in (registry.push_index("ubuntu:flat", arm64), registry.push_index("ubuntu:deep", nested)):
         with pytest.raises(ManifestUnknown, match=r"not made for linux/amd64, but for linux/arm64"):
             await pulls.manifest(pull_of(index, WANTED, token=str(index.reference)), str(index.reference.tag))
+
+
+async def test_where_the_index_tells_no_platform_the_config_does(registry: FakeRegistry, pulls: Pulls) -> None:
+    """`platform` is optional in an index; what is added reaches the image that is meant, and no other."""
+    amd64 = registry.push("ubuntu:amd64")
+    arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
+    untold = [structs.replace(each, platform=None) for each in (arm64, amd64)]
+    pull = pull_of(registry.push_index(UBUNTU, *untold), WANTED)
+
+    unchanged, changed = (await pulls.manifest(pull, "22.04")).manifests
+
+    assert unchanged.digest == arm64.digest
+    assert changed.digest != amd64.digest
+    only_arm = registry.push_index("ubuntu:arm", untold[0])
+    with pytest.raises(ManifestUnknown, match="not made for linux/amd64"):
+        await pulls.manifest(pull_of(only_arm, WANTED, token="t2"), "arm")
+
+
+async def test_what_an_index_names_and_its_registry_lacks_hinders_nobody(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Mirrors copy the platforms that they need, and leave the index as it was."""
+    lost = registry.push("ubuntu:lost", platform="linux/arm64")
+    lost_index = registry.push_index("ubuntu:nested", lost)
+    amd64 = registry.push("ubuntu:amd64")
+    inner = registry.push_index("ubuntu:inner", amd64)
+    pull = pull_of(registry.push_index(UBUNTU, lost, lost_index, inner))
+    registry.lose(lost)
+    registry.lose(lost_index)
+
+    layer = amd64.manifest.layers[0].digest
+    assert (await pulls.locate(pull, layer)).descriptor.digest == layer
+    assert await pulls.manifest(pull, amd64.digest) == amd64.manifest
+    with pytest.raises(BlobUnknown):
+        await pulls.locate(pull, digest_of(b"unknown"))
+    with pytest.raises(ManifestUnknown, match="no part of"):
+        await pulls.manifest(pull, digest_of(b"unknown"))
+    with pytest.raises(ManifestUnknown, match="was not pushed"):
+        await pulls.manifest(pull, lost.digest)

@@ -19,12 +19,12 @@ View = TypeVar("View", bound=Struct)
 
 
 class _Index(Struct):
-    manifests: tuple[Descriptor, ...]
+    manifests: tuple[Descriptor, ...] | None  # Go writes an empty list as null
 
 
 class _Manifest(Struct):
     config: Descriptor
-    layers: tuple[Descriptor, ...] | None  # Go writes an empty list as null
+    layers: tuple[Descriptor, ...] | None
 
 
 class Document(Struct, frozen=True, dict=True):
@@ -99,7 +99,7 @@ class Document(Struct, frozen=True, dict=True):
     @property
     def manifests(self) -> tuple[Descriptor, ...]:
         """The entries of an index."""
-        return self.read_as(_Index).manifests
+        return self.read_as(_Index).manifests or ()
 
     @property
     def config(self) -> Descriptor:

@@ -28,6 +28,7 @@ SCHEMA_1 = frozenset(
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 """What we ask upstream registries for, whatever our client accepts: one answer serves all clients."""

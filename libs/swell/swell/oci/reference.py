@@ -5,6 +5,7 @@ Source: OCI distribution-spec, "Pulling manifests"; Docker's short names (`ubunt
 """
 
 import re
+from ipaddress import IPv6Address
 from typing import Self
 
 from msgspec import Struct, structs
@@ -17,7 +18,7 @@ DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::([0-9]{{1,5}}))?")
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[([0-9a-f:]+)\])(?::([0-9]{{1,5}}))?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -112,7 +113,7 @@ def parse_registry(host: str) -> str:
         BadRequest: it is no registry.
     """
     found = _REGISTRY.fullmatch(host) if len(host) <= _LONGEST_NAME else None
-    if not found or not 0 < int(found[1] or "443") < 65536 or not _is_spelt(host):
+    if not found or not 0 < int(found[2] or "443") < 65536 or not (_is_spelt(host) and _is_address(found[1])):
         raise BadRequest(f"'{host[:160]}' is no registry: expected host[:port]")
     return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
 
@@ -122,6 +123,14 @@ def _is_spelt(host: str) -> bool:
     try:
         return "xn--" not in host or bool(host.encode().decode("idna"))
     except UnicodeError:
+        return False
+
+
+def _is_address(text: str | None) -> bool:
+    """Whether what stands in brackets is an IPv6 address; nothing is as good."""
+    try:
+        return text is None or bool(IPv6Address(text))
+    except ValueError:
         return False
 
 

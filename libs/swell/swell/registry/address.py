@@ -3,13 +3,21 @@
 from yarl import URL
 
 from swell.addresses import is_loopback
+from swell.errors import BadRequest
 from swell.oci.reference import DOCKER_HUB
+from swell.outbound import reachable
 
 
 def endpoint(registry: str, insecure: frozenset[str] = frozenset()) -> URL:
-    """Where *registry* answers: by https, or by plain http when it is on this machine or *insecure* names it."""
+    """Where *registry* answers: by https, or by plain http when it is on this machine or *insecure* names it.
+
+    Raises:
+        BadRequest: there can be no host of that name.
+    """
     if registry == DOCKER_HUB:
         return URL("https://registry-1.docker.io")
-    secure = URL(f"https://{registry}")
+    secure = reachable(f"https://{registry}")
+    if secure is None:
+        raise BadRequest(f"'{registry}' is no registry: there can be no host of that name")
     plain = is_loopback(secure.host or "") or not insecure.isdisjoint({registry, secure.host})
     return URL(f"http://{registry}") if plain else secure

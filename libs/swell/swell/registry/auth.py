@@ -20,7 +20,7 @@ from swell.errors import SwellError, UpstreamFailed
 from swell.flights import Flights
 from swell.log import log
 from swell.oci.reference import Reference
-from swell.outbound import follow, reach_of, read, send, translated
+from swell.outbound import follow, reach_of, reachable, read, send, translated
 from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.challenge import Challenge, choose, parse_challenges
@@ -177,11 +177,8 @@ class Authorizer:
 
 def check_realm(challenge: Challenge, endpoint: URL) -> None:
     """Credentials go to the realm that the registry names, but never less protected than to the registry itself."""
-    try:
-        realm = URL(challenge.parameters["realm"])
-    except ValueError:
-        realm = URL()
-    if not realm.host or realm.user or realm.scheme not in {"https", endpoint.scheme}:
+    realm = reachable(challenge.parameters["realm"])
+    if realm is None or realm.user or realm.scheme not in {"https", endpoint.scheme}:
         raise UpstreamFailed(f"{endpoint.authority} asks for a token from a place that we do not trust")
 
 

@@ -66,6 +66,11 @@ class FakeRegistry:
         self._keep(reference, index)
         return Pushed(reference, index)
 
+    def lose(self, pushed: Pushed) -> None:
+        """Have *pushed* no longer, under no name."""
+        for name in [name for name, manifest in self._manifests.items() if manifest is pushed.manifest]:
+            del self._manifests[name]
+
     def _keep(self, reference: Reference, document: Document) -> None:
         self._manifests[str(reference)] = self._manifests[str(reference.at(document.digest))] = document
 

@@ -99,6 +99,10 @@ class CachedGrants:
         """Another gateway has taken this grant away."""
         self._forget(news.id)
 
+    def remembers(self, token: str) -> bool:
+        """Whether *token* was good when it was asked for last."""
+        return token in self._known
+
     async def get(self, token: str) -> Grant | None:
         if known := self._known.get(token):
             grant = await self._believed(known)

@@ -5,7 +5,8 @@ To unpack data takes time, which few bytes can make a thousand times as long: wh
 
 import msgspec
 
-from gateway.domain.texts import decoded, naming
+from gateway.domain.inline import carried
+from gateway.domain.texts import naming
 from swell.addresses import parse_url
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
@@ -19,7 +20,6 @@ MAX_SIZE = 1 << 50  # bytes of a layer
 MAX_TAR = 1 << 30  # bytes of all tars that come along, unpacked
 MAX_URL = 8192  # characters of the address of a layer; signed ones are long
 
-DATA = "data:"
 _WEB = ("http://", "https://")
 _MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
 
@@ -72,14 +72,13 @@ def layer_of(name: str, layer: ContainerLayer, data: Data) -> ContainerLayer:
         raise BadRequest(
             f"{name}.mediaType is for layers of other images, and one of {', '.join(sorted(_MEDIA_TYPES))}"
         )
-    if layer.location.startswith(DATA):
-        content = decoded(f"{name}.location", layer.location[len(DATA) :])
+    if (content := carried(f"{name}.location", layer.location)) is not None:
         with naming(name):
             return msgspec.structs.replace(data.take(content, layer), location="")
     if len(layer.location) > MAX_URL:
         raise TooLarge(f"{name}.location has more than {MAX_URL} characters")
     if not layer.location.startswith((BLOB_SCHEME, *_WEB)):
-        raise BadRequest(f"{name}.location must begin with data:, docker://, https:// or http://")
+        raise BadRequest(f"{name}.location must begin with data:, gzip:, docker://, https:// or http://")
     with naming(f"{name}.location"):
         (parse_blob_location if layer.location.startswith(BLOB_SCHEME) else parse_url)(layer.location)
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):

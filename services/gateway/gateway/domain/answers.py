@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.domain.added import DATA
 from gateway.domain.grant import Grant, image_name
+from gateway.domain.inline import DATA
 from gateway.domain.naming import ORAS
 from gateway.domain.wanted import Wanted
 from swell.api.containers import (

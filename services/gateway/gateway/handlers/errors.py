@@ -9,45 +9,15 @@ from msgspec import Struct
 from structlog.contextvars import get_contextvars
 
 from gateway.limits import LimitExceeded
-from swell.errors import (
-    AddressForbidden,
-    BadRequest,
-    Denied,
-    NameUnknown,
-    NotFound,
-    NotSupported,
-    Side,
-    SwellError,
-    TooLarge,
-    Unauthorized,
-)
+from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge, Unauthorized
 from swell.log import log
+from swell.oci.error_codes import error_body
 
 _FRAMEWORK = {
     404: (NotFound.code, "Check the path; /openapi/ lists all there are."),
     405: (NotSupported.code, "Use a method that the Allow header names."),
     413: (TooLarge.code, TooLarge.advice),
 }
-# Source: distribution-spec, "Error Codes".
-_OCI_CODES = frozenset(
-    {
-        "BLOB_UNKNOWN",
-        "BLOB_UPLOAD_INVALID",
-        "BLOB_UPLOAD_UNKNOWN",
-        "DENIED",
-        "DIGEST_INVALID",
-        "MANIFEST_BLOB_UNKNOWN",
-        "MANIFEST_INVALID",
-        "MANIFEST_UNKNOWN",
-        "NAME_INVALID",
-        "NAME_UNKNOWN",
-        "SIZE_INVALID",
-        "TOOMANYREQUESTS",
-        "UNAUTHORIZED",
-        "UNSUPPORTED",
-    }
-)
-_OCI = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.code}
 
 
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -85,7 +55,7 @@ def described(error: Exception) -> SwellError:
 
 def oci_body(error: SwellError) -> bytes:
     """Clients of registries know the specification's codes only, and UNKNOWN for what it has no word for."""
-    return _oci_body(error.code, str(error))
+    return error_body(error.code, str(error))
 
 
 def passed_on(body: bytes) -> bytes:
@@ -94,12 +64,7 @@ def passed_on(body: bytes) -> bytes:
         told = msgspec.json.decode(body, type=_Told).errors[0]
     except (msgspec.DecodeError, IndexError):
         return oci_body(SwellError())
-    return _oci_body(told.code, told.message)
-
-
-def _oci_body(code: str, message: str) -> bytes:
-    known = _OCI.get(code, code if code in _OCI_CODES else SwellError.code)
-    return msgspec.json.encode({"errors": [{"code": known, "message": message}]})
+    return error_body(told.code, told.message)
 
 
 def headers_of(error: SwellError) -> dict[str, str]:

@@ -69,42 +69,42 @@ class RegistryHandler:
         raw_path = scope["raw_path"].decode("ascii", "replace")
         if raw_path.rstrip("/") == "/v2":
             return whole(b"{}", _JSON)
-        path = parse_path(raw_path)
+        path, address = parse_path(raw_path), self._address(scope)
         match path.kind:
             case "manifests":
-                return await self._manifest(path, scope, method)
+                return await self._manifest(path, address, scope, method)
             case "blobs":
-                return await self._blob(path, method)
+                return await self._blob(path, address, method)
             case "tags":
-                return await self._tags(path, scope)
+                return await self._tags(path, address, scope)
             case _:
-                return await self._referrers(path, scope)
+                return await self._referrers(path, address, scope)
 
-    async def _manifest(self, path: Path, scope: Scope, method: str) -> Answer:
+    async def _manifest(self, path: Path, address: str, scope: Scope, method: str) -> Answer:
         """The document; 304 to whoever has it, which counts against a limit as others do and is no pull."""
-        address = self._address(scope) if method == "GET" else None
-        grant, document = await self._pulls.manifest(path.token, path.name, path.reference, address=address)
+        is_pull = method == "GET"
+        grant, document = await self._pulls.manifest(path.token, path.name, path.reference, address, counted=is_pull)
         digest = path.reference if ":" in path.reference else document.digest
         condition = header(scope, b"if-none-match")
         if condition is not None and has_it(condition, digest):
             return 304, [*identity(digest), _VERSION], b""
-        if address is not None:
+        if is_pull:
             self._pulled(grant, document)
         stale = [_STALE] if document.stale else []
         return whole(document.content, (b"content-type", document.media_type.encode()), *identity(digest), *stale)
 
-    async def _blob(self, path: Path, method: str) -> Answer:
+    async def _blob(self, path: Path, address: str, method: str) -> Answer:
         digest = parse_digest(path.reference)
-        location = await self._pulls.blob(path.token, path.name, digest)
+        location = await self._pulls.blob(path.token, path.name, digest, address)
         return redirect(location.url, digest) if method == "GET" else (200, blob_headers(location, digest), b"")
 
-    async def _tags(self, path: Path, scope: Scope) -> Answer:
-        tags = await self._pulls.tags(path.token, path.name)
+    async def _tags(self, path: Path, address: str, scope: Scope) -> Answer:
+        tags = await self._pulls.tags(path.token, path.name, address)
         listed = page(tags, parse_query(scope["query_string"]))
         return whole(msgspec.json.encode({"name": path.repository, "tags": listed}), _JSON)
 
-    async def _referrers(self, path: Path, scope: Scope) -> Answer:
-        content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference))
+    async def _referrers(self, path: Path, address: str, scope: Scope) -> Answer:
+        content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference), address)
         headers: Headers = [(b"content-type", OCI_INDEX.encode())]
         if artifact_type := parse_query(scope["query_string"]).get("artifactType"):
             content = of_type(content, artifact_type)
@@ -126,7 +126,8 @@ def identity(digest: str) -> Headers:
 def blob_headers(location: Location, digest: str) -> Headers:
     """What stands above a blob's bytes, where `location` leads to."""
     size = str(location.size).encode()
-    return [(b"content-type", location.media_type.encode()), (b"content-length", size), *identity(digest), _VERSION]
+    told = [(b"content-type", location.media_type.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
+    return [*told, *identity(digest), _VERSION]
 
 
 def whole(body: bytes, *headers: tuple[bytes, bytes]) -> Answer:

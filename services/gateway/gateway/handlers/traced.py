@@ -1,5 +1,6 @@
 """Every request gets an id and a trace; one log line tells how it went."""
 
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,8 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from swell.log import log, new_id, tracing
 
 _QUIET = ("/v2", "/health")  # what is asked thousands of times a second is told at level debug
+_PULLS = "/v2/wt/"
+_TOKEN = re.compile(r"(/(?:wt|container|container-token)/[^/]{0,4})[^/]*")
 
 
 class Traced:
@@ -43,4 +46,12 @@ class Traced:
         await self._app(scope, receive, sending)
         tell = log.debug if path.startswith(_QUIET) and status < 400 else log.info
         seconds = round(time.perf_counter() - started, 4)
-        tell("request answered", method=scope["method"], path=path, status=status, seconds=seconds)
+        tell("request answered", method=scope["method"], path=shown(path), status=status, seconds=seconds)
+
+
+def shown(path: str) -> str:
+    """*path* with no more of a token than tells it from others: who reads the log must not be able to pull."""
+    if path.startswith(_PULLS):  # the short way, for the many
+        start = len(_PULLS)
+        return f"{path[: start + 4]}…{path[slash:]}" if (slash := path.find("/", start + 4)) > 0 else f"{_PULLS}…"
+    return _TOKEN.sub(r"\1…", path)

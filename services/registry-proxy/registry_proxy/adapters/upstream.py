@@ -35,7 +35,8 @@ from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
-NOT_KNOWN = frozenset({400, 404, 405, 501})  # what registries say to a question that is newer than they are
+NO_METHOD = frozenset({400, 405, 501})  # what registries say to a method that they do not know
+NOT_KNOWN = NO_METHOD | {404}  # and to a question that is newer than they are
 
 
 class RegistryUpstream:
@@ -72,8 +73,9 @@ class RegistryUpstream:
             ManifestUnknown: the registry has nothing under that tag or digest.
             ManifestInvalid: what it has is no JSON object.
         """
-        response, content = await self._read(lambda: self._manifest("GET", reference), MANIFEST_BYTES)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        response, content = await self._read(lambda: self._manifest(reference), MANIFEST_BYTES)
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity" and not content.lstrip().startswith(b"{"):  # some say so of what is none
             raise UpstreamFailed(f"{reference.registry} sends manifests in an encoding that nobody asked for")
         for digest in filter(None, (reference.digest, _told_digest(response))):
             verified(content, digest)
@@ -85,8 +87,7 @@ class RegistryUpstream:
         Raises:
             ManifestUnknown: the registry has nothing under that tag or digest.
         """
-        async with await self._manifest("HEAD", reference) as response:
-            digest = _told_digest(response)
+        digest = await self._told(reference)
         if digest is None or (reference.digest and _algorithm(reference.digest) != _algorithm(digest)):
             found = await self.fetch_manifest(reference)
             return reference.digest or found.digest
@@ -154,10 +155,26 @@ class RegistryUpstream:
         async with await self._blob(follow, blob, blob.digest) as response:
             yield pieces(response)
 
-    async def _manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
-        path, subject = f"manifests/{reference.reference}", f"repository '{reference}'"
-        response = await self._client.ask(follow, method, reference, path, {"Accept": ACCEPT})
-        return _accepted(response, subject, ManifestUnknown)
+    async def _told(self, reference: Reference) -> Digest | None:
+        """The registry's word for what *reference* names, without its bytes; None when it gives none.
+
+        Some do not know HEAD, or send it on to a place that is signed for GET alone.
+        """
+        response = await self._ask_manifest("HEAD", reference)
+        is_elsewhere = response.url.origin() != self._client.base(reference.registry).origin()
+        if response.status in NO_METHOD or (is_elsewhere and response.status >= 400):
+            response.release()
+            return None
+        async with _accepted(response, f"repository '{reference}'", ManifestUnknown):
+            return _told_digest(response)
+
+    async def _manifest(self, reference: Reference) -> aiohttp.ClientResponse:
+        response = await self._ask_manifest("GET", reference)
+        return _accepted(response, f"repository '{reference}'", ManifestUnknown)
+
+    async def _ask_manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
+        path = f"manifests/{reference.reference}"
+        return await self._client.ask(follow, method, reference, path, {"Accept": ACCEPT})
 
     async def _blob(
         self, sender: Sender, reference: Reference, digest: Digest, part: Span | None = None

@@ -41,12 +41,12 @@ class _History(Struct):
 
 
 class _RootFs(Struct):
-    diff_ids: list[str]
+    diff_ids: list[str] | None = None  # Go writes an empty list as null or not at all
 
 
 class _Config(Struct):
     rootfs: _RootFs
-    architecture: str = ""
+    architecture: str | None = None
     config: _Run | None = None
     history: list[_History] | None = None
 
@@ -72,7 +72,7 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
 
 def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
     """The entries of *index* to augment: each manifest for one of *platforms* once and, when there is none for some of
-    them, the nested indexes, to be looked into in turn.
+    them, what may be: nested indexes, to be looked into in turn, and manifests of which only the config tells.
 
     Raises:
         ManifestUnknown: nothing in the index is for any of *platforms*; the message says what is.
@@ -82,6 +82,7 @@ def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, 
     found = [entry for entry in manifests if any(_is_for(entry, platform) for platform in wanted)]
     if not all(any(_is_for(entry, platform) for entry in found) for platform in wanted):
         found += [entry for entry in index.manifests if entry.media_type in INDEXES]
+        found += [entry for entry in manifests if not (entry.platform or _subject(entry))]
     if not found:
         names = " and ".join(map(str, wanted))
         raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
@@ -105,7 +106,7 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
     Attestations about a replaced image go, for they would be about another one; other entries stay as they are.
     """
     changed = {digest: document for digest, document in replaced.items() if document.digest != digest}
-    entries = zip(index.manifests, index.fields["manifests"], strict=True)
+    entries = zip(index.manifests, index.fields["manifests"] or (), strict=True)
     return index.changed(
         manifests=[
             _repointed(fields, changed[entry.digest]) if entry.digest in changed else fields
@@ -117,6 +118,17 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
 
 def _is_for(entry: Descriptor, platform: Platform) -> bool:
     return entry.platform is not None and platform.matches(entry.platform)
+
+
+def check_platform(config: Document, platforms: Iterable[Platform]) -> None:
+    """See that the image of *config* is for one of *platforms*.
+
+    Raises:
+        ManifestUnknown: it is not.
+    """
+    wanted = tuple(platforms)
+    if not any(platform.matches(config.fields) for platform in wanted):
+        raise ManifestUnknown(f"The image is not made for {' and '.join(map(str, wanted))}")
 
 
 def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
@@ -135,7 +147,7 @@ def check_manifest(document: Document) -> None:
     Raises:
         ImageUnsupported: it is of another kind.
     """
-    if document.kind in SCHEMA_1:
+    if document.kind in SCHEMA_1 or document.fields.get("schemaVersion") == 1:
         raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is in Docker's old format, schema 1")
     if not document.is_manifest:
         raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is no container image")
@@ -145,7 +157,7 @@ def _architecture(image: Image) -> str:
     check_manifest(image.manifest)
     if "rootfs" not in image.config.fields:
         raise ImageUnsupported(f"Nothing can be added to {image.manifest.digest}: it is no container image")
-    return canonical_architecture(image.config.read_as(_Config).architecture)
+    return canonical_architecture(image.config.read_as(_Config).architecture or "")
 
 
 def _augment_manifest(manifest: Document, config: Document, layers: tuple[ContainerLayer, ...]) -> Document:
@@ -178,8 +190,8 @@ def _augment_config(image: Image, wanted: ContainerConfig) -> Document:
     """The config of *image* as *wanted*, with a history that accounts for every layer, as converters demand."""
     config, layers = image.config, wanted.layers or ()
     before, base_layers = config.read_as(_Config), image.manifest.layers
-    diff_ids = [*before.rootfs.diff_ids, *(layer.tar_digest for layer in layers)]
-    _check_counts(len(base_layers), len(before.rootfs.diff_ids), len(layers))
+    base_diff_ids = before.rootfs.diff_ids or []
+    _check_counts(len(base_layers), len(base_diff_ids), len(layers))
     run = _run_fields(config.fields.get("config") or {}, before.config or _Run(), wanted)
     history = _complete_history(config, before, base_layers)
     history += [_history_entry(f"layer {layer.gzip_digest}") for layer in layers]
@@ -188,7 +200,7 @@ def _augment_config(image: Image, wanted: ContainerConfig) -> Document:
     return Document(image.manifest.config.media_type, config.content).changed(
         config=run,
         history=history,
-        rootfs=config.fields["rootfs"] | {"diff_ids": diff_ids},
+        rootfs=config.fields["rootfs"] | {"diff_ids": [*base_diff_ids, *(layer.tar_digest for layer in layers)]},
     )
 
 

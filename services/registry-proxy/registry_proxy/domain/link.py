@@ -18,6 +18,7 @@ from swell.oci.digest import Digest
 from swell.oci.reference import Reference
 
 PREFIX = "/blobs/"
+LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
 
 
 class Origin(StrEnum):
@@ -31,7 +32,8 @@ class Origin(StrEnum):
 class Link(Struct, frozen=True, array_like=True):
     """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch.
 
-    What is `relayed` comes from the data port itself: whoever follows the link can reach nothing else.
+    What is `relayed` comes from the data port itself: whoever follows the link can reach nothing else. `mark` stands
+    for the token that the link was given for.
     """
 
     origin: Origin
@@ -42,10 +44,16 @@ class Link(Struct, frozen=True, array_like=True):
     media_type: str
     expires: int
     relayed: bool = False
+    mark: str = ""
 
     @property
     def reference(self) -> Reference:
         return Reference(self.registry, self.repository, digest=self.digest)
+
+
+def mark_of(token: str, key: bytes) -> str:
+    """What stands for *token* in its links: it opens nothing."""
+    return _encode(hmac.digest(key, f"swell token {token}".encode(), hashlib.sha256)[:12])
 
 
 def sign(link: Link, key: bytes) -> str:

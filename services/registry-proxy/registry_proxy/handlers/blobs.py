@@ -1,9 +1,8 @@
 """The data port: GET and HEAD of a signed link; nothing but bytes passes here."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
-import msgspec
 from aiohttp import web
 
 from registry_proxy.deliver import Deliveries
@@ -11,16 +10,27 @@ from registry_proxy.domain.link import PREFIX, Link, verify
 from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.handlers.sending import ClientGone, Sending
 from registry_proxy.transfer import Body, Held, Redirect
-from swell.errors import NameInvalid, NotSupported, RangeInvalid, SwellError
+from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
 from swell.log import log
+from swell.oci.error_codes import error_body
 
 
 class BlobsHandler:
-    """Answers `/blobs/<payload>.<signature>`; *key* is the one that the links were signed with."""
+    """Answers `/blobs/<payload>.<signature>`; *key* is the one that the links were signed with.
 
-    def __init__(self, deliveries: Deliveries, key: bytes, now: Callable[[], float] = time.time) -> None:
+    Links whose marks are *revoked* open nothing any more.
+    """
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        key: bytes,
+        revoked: Container[str] = frozenset(),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._deliveries = deliveries
         self._key = key
+        self._revoked = revoked
         self._now = now
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -45,8 +55,11 @@ class BlobsHandler:
         if not path.startswith(PREFIX):
             raise NameInvalid("there is nothing but blobs here")
         if method not in {"GET", "HEAD"}:
-            raise NotSupported("blobs can only be read here")
-        return verify(path, self._key, self._now())
+            raise _ReadOnly
+        link = verify(path, self._key, self._now())
+        if link.mark in self._revoked:
+            raise Denied("this link opens nothing any more: its token was taken away")
+        return link
 
     async def _deliver(self, link: Link, part: Span | None, request: web.BaseRequest) -> web.StreamResponse:
         started = time.monotonic()
@@ -115,6 +128,14 @@ class _Asked:
             raise _NoSuchPart(link.size) from error
 
 
+class _ReadOnly(NotSupported):
+    """Blobs can only be read here."""
+
+    status = 405
+    side = Side.CLIENT
+    advice = "Ask with GET or HEAD."
+
+
 class _NoSuchPart(RangeInvalid):
     """The blob ends before the range that was asked for."""
 
@@ -128,10 +149,12 @@ def _whole(status: int, headers: Mapping[str, str], body: bytes = b"") -> web.Re
 
 
 def _failure(error: SwellError) -> web.Response:
-    body = msgspec.json.encode({"errors": [{"code": error.code, "message": str(error)}]})
+    body = error_body(error.code, str(error))
     headers = {"Content-Type": "application/json"}
     if isinstance(error, _NoSuchPart):
         headers["Content-Range"] = content_range(None, error.size)
+    if isinstance(error, _ReadOnly):
+        headers["Allow"] = "GET, HEAD"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return _whole(error.status, headers, body)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from registry_proxy.domain.link import Link, sign
+from registry_proxy.domain.link import LIFE, Link, mark_of, sign
 from registry_proxy.pull import Pull, Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
@@ -19,7 +19,6 @@ from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
 STORE_LIFE = 120  # seconds in which clients are sent to the object store before it is asked again
-LINK_LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
 
 
 class Stores(Protocol):
@@ -90,8 +89,9 @@ class ImagesHandler(ImagesServicer):
             digest=found.descriptor.digest,
             size=found.descriptor.size,
             media_type=served_as(found.descriptor.media_type),
-            expires=min(int(time.time()) + LINK_LIFE, int(pull.expires.timestamp())),
+            expires=min(int(time.time()) + LIFE, int(pull.expires.timestamp())),
             relayed=request.relayed,
+            mark=mark_of(pull.token, self._link_key),
         )
         in_store = await self._stores.in_store(link)
         return pb.LocateBlobResponse(

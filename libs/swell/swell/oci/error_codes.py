@@ -1,0 +1,34 @@
+"""How clients of registries are told errors.
+
+Source: distribution-spec, "Error Codes".
+"""
+
+import msgspec
+
+from swell.errors import AddressForbidden, Denied, NameUnknown, NotFound, SwellError
+
+CODES = frozenset(
+    {
+        "BLOB_UNKNOWN",
+        "BLOB_UPLOAD_INVALID",
+        "BLOB_UPLOAD_UNKNOWN",
+        "DENIED",
+        "DIGEST_INVALID",
+        "MANIFEST_BLOB_UNKNOWN",
+        "MANIFEST_INVALID",
+        "MANIFEST_UNKNOWN",
+        "NAME_INVALID",
+        "NAME_UNKNOWN",
+        "SIZE_INVALID",
+        "TOOMANYREQUESTS",
+        "UNAUTHORIZED",
+        "UNSUPPORTED",
+    }
+)
+_OTHER_WORDS = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.code}
+
+
+def error_body(code: str, message: str) -> bytes:
+    """The body that tells an error of *code*, in the specification's word for it, or as UNKNOWN where it has none."""
+    known = _OTHER_WORDS.get(code, code if code in CODES else SwellError.code)
+    return msgspec.json.encode({"errors": [{"code": known, "message": message}]})

@@ -1,0 +1,25 @@
+"""What the registry-proxy does when a token was taken away."""
+
+from registry_proxy.domain.link import mark_of
+from registry_proxy.handlers.news import RevokedLinks, RevokedTokens
+from registry_proxy.pull import Pulls
+from swell.jobs.messages import TokenRevoked
+from swell.testing.registry import FakeRegistry
+from tests.unit.registry_proxy.asking import UBUNTU, WANTED, pull_of
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+
+KEY = b"k" * 32
+
+
+async def test_late_news_closes_the_links_as_well(registry: FakeRegistry) -> None:
+    """A replica that had lost its connection hears nothing at once; what waits in the queue reaches one of them."""
+    documents, links = MemoryDocuments(), RevokedLinks(KEY)
+    pulls = Pulls(registry, documents, MemoryLayers(), MemoryTurns())
+    await pulls.manifest(pull_of(registry.push(UBUNTU), WANTED), "22.04")
+
+    await RevokedTokens(pulls, links).take(TokenRevoked(id="t1"), 1)
+
+    assert await documents.root("t1") is None
+    assert mark_of("t1", KEY) in links
+    assert mark_of("t2", KEY) not in links
+    assert "" not in links
