@@ -8,6 +8,9 @@ from swell.store.records import Reason
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '
 
 
+UNKNOWN = b'Error: building at STEP "FOO ": Build error: Unknown instruction: "FOO" &imagebuilder.Step{Env:[]string{}}'
+
+
 @pytest.mark.parametrize(
     ("status", "tail", "reason", "words"),
     [
@@ -21,6 +24,8 @@ STEP = b'Error: building at STEP "RUN make": while running runtime: exit status 
         (125, [b'Error: building at STEP "COPY x /": no such file'], Reason.RECIPE, "COPY x"),
         (125, [b"Error: creating build container: reading manifest: denied"], Reason.BASE_IMAGE, "denied"),
         (125, [b"Error: creating build container: mounting: invalid argument"], Reason.ENGINE, "mounting"),
+        (125, [b"Error: building: no stages to build"], Reason.RECIPE, "no stages to build"),
+        (125, [UNKNOWN], Reason.RECIPE, 'Build error: Unknown instruction: "FOO".'),
         (-9, [], Reason.ENGINE, "exit status -9"),
         (125, [b"Error: \xff\x00"], Reason.ENGINE, "\x00"),
     ],

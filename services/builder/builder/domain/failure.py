@@ -34,9 +34,12 @@ class CacheTrouble(Enum):
 _ERROR = re.compile(r"^Error: (.*)$")
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
+_DUMP = re.compile(r" &imagebuilder\.Step\{.*\}$")  # what buildah says to its programmers
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
 _NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
-_USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
+_USERS = re.compile(
+    r"building at STEP|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM|dockerfile|argument"
+)
 
 
 def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = False) -> BuildFailure:
@@ -102,7 +105,7 @@ def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
 
 
 def _last_error(lines: list[str]) -> str:
-    return next((found[1] for line in reversed(lines) if (found := _ERROR.match(line))), "")
+    return next((_DUMP.sub("", found[1]) for line in reversed(lines) if (found := _ERROR.match(line))), "")
 
 
 def _says(lines: list[str], words: str) -> bool:
