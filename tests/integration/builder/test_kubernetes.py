@@ -89,7 +89,7 @@ def subject(registry: Registry, open_engine: OpenEngine, base: str, cluster: Clu
 
 
 class TestKubernetes(EngineContract):
-    async def test_builds_die_with_a_killed_builder(
+    async def test_builds_die_with_a_killed_builder(  # type: ignore[override]  # it takes one fixture more
         self, subject: Subject, tmp_path: Path, asleep: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Here they do not: a builder that died has left a Job, and whoever is given the build finds it."""
