@@ -37,6 +37,17 @@ def test_a_build_failure_has_a_reason(status: int, tail: list[bytes], reason: Re
     assert words in str(failure)
 
 
+@pytest.mark.parametrize(
+    "said", [UNKNOWN, b'Error: building at STEP "COPY <<EOF /a": copier: stat: "/<<EOF": no such file']
+)
+def test_heredocs_that_the_engine_does_not_know_are_named(said: bytes) -> None:
+    """What buildah says of their lines tells nobody what is wrong."""
+    failure = diagnose_build(125, [said], heredoc=True)
+    assert failure.reason is Reason.RECIPE
+    assert "here-document" in str(failure)
+    assert "here-document" not in str(diagnose_build(125, [b'Error: building at STEP "COPY x /": no x'], heredoc=True))
+
+
 def test_what_a_step_prints_is_not_taken_for_buildahs_words() -> None:
     """The last error line is buildah's own."""
     failure = diagnose_build(3, [b"Error: creating build container: a lie", STEP + b"3"])

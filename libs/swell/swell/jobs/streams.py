@@ -71,7 +71,7 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
                 await _ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
         await client.close()
-        raise Unavailable(f"NATS does not answer: {error or 'it is not there'}") from error
+        raise Unavailable(f"NATS does not answer: {str(error) or 'it is not there'}") from error
     try:
         yield Nats(client, stream)
     finally:
