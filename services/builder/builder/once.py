@@ -1,5 +1,7 @@
 """`python -m builder.once`: build one errand, say its lines, leave its outcome, end. What runs in a pod of its own."""
 
+import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +27,9 @@ from swell.registry.verifier import Verifier
 from swell.serve import run
 from swell.store.records import Reason
 
+STOPPED = 128 + signal.SIGTERM
+"""Our exit status when the cluster stops us: a pod that ends well is done, and never replaced."""
+
 
 class Settings(EngineSettings, frozen=True, kw_only=True):
     """`errand` is the file that says what to build; `outcome` is where a cluster looks for last words."""
@@ -39,6 +44,8 @@ async def main(settings: Settings) -> None:
         outcome = Outcome(digest=await build(settings))
     except BuildFailure as failure:
         outcome = Outcome.of(failure)
+    except asyncio.CancelledError:
+        sys.exit(STOPPED)
     except SwellError as error:
         outcome = Outcome.of(BuildFailure(Reason.ENGINE, str(error)))
     settings.outcome.write_bytes(msgspec.json.encode(outcome))

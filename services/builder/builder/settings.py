@@ -45,8 +45,9 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     `host:port`). Steps reach none of them on this machine's loopback, and the engine none but the registries."""
     proxy_for_steps: bool = False
     """Whether steps are told `http_proxy` and its like, with the password in them; else only the engine asks them."""
-    denied_networks: tuple[str, ...] = ("169.254.0.0/16",)
-    """IPv4 networks that builds do not reach; link-local addresses are where clouds give credentials to machines."""
+    denied_networks: tuple[str, ...] = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
+    """IPv4 networks that builds do not reach: by default, where clouds give credentials to machines; most do so at
+    link-local addresses, Alibaba's, Azure's and Oracle's at these."""
     base_cache_age: timedelta = timedelta(minutes=10)
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30

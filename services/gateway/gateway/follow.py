@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.grant import Grant
+from gateway.domain.naming import ORAS
 from swell.api.builds import (
     BuildPage,
     BuildRecord,
@@ -108,6 +109,8 @@ class Following:
     async def builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
         """The builds of *image*, a target image or a container id, newest first: at most *limit* behind *cursor*.
 
+        A SIF file's name may be told with `oras://` before it or without.
+
         Raises:
             BadRequest: one of them cannot be read.
         """
@@ -116,10 +119,10 @@ class Following:
             raise BadRequest(f"limit can be 1 to {LARGEST_PAGE}")
         container_id, target = image, None
         if not _CONTAINER_ID.fullmatch(image):
-            target = str(parse_reference(image.removeprefix("oras://")))
-            if (latest := await self._builds.latest(target)) is None:
+            name = str(parse_reference(image.removeprefix(ORAS)))
+            if (latest := await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")) is None:
                 return BuildPage(builds=())
-            container_id = latest.submission.container_id
+            container_id, target = latest.submission.container_id, latest.submission.target_image
         found = await self._builds.of(container_id, before=_number(cursor), most=most)
         following = _number_of(found[-1].id) if len(found) == most else 1
         return BuildPage(

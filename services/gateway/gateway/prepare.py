@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.domain.freeze import base_image_of, entrypoint_of, frozen_file, frozen_image
+from gateway.domain.freeze import base_image_of, entrypoint_of, for_sif, frozen_file, frozen_image
 from gateway.domain.wanted import Wanted
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
@@ -47,7 +47,12 @@ class Preparing:
                 layers += await self._layers(image, wanted.platform)
             await self._check_media_types(wanted, layers)
             wanted = replace(wanted, container_config=replace(config, layers=tuple(layers)), includes=())
-        return await self._frozen(wanted) if wanted.freeze else wanted
+        if not wanted.freeze:
+            return wanted
+        frozen = await self._frozen(wanted)
+        if not wanted.sif or wanted.writes_definition:
+            return frozen
+        return replace(frozen, containerfile=for_sif(frozen.containerfile or ""))
 
     async def _frozen(self, wanted: Wanted) -> Wanted:
         config = wanted.container_config or _NOTHING

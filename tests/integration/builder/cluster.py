@@ -27,8 +27,11 @@ Fields = dict[str, Any]
 class Cluster:
     """*folder* holds the pods' files, `said` is what they wrote; what is in *broken* misbehaves.
 
-    `cut`: streams of log lines break off, each after some more than the one before. `stuck`: pods wait for an image.
-    `killed`: pods end as if the machine's memory was gone. `away`: the API answers 503.
+    `cut`: streams of log lines break off, each after some more than the one before. `mute`: the next stream of lines
+    has none, and no end. `dumb`: nothing tells the lines of a pod that has ended. `stuck`: pods wait for an image.
+    `killed`: pods end as if the machine's memory was gone. `emptied`: the machine of the next pod that says something
+    is emptied. `deleted`: that pod is, by hand. `away`: the API answers 503. `busy`: it answers every other question
+    about a pod with 429. `quota`: it takes no Job.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +42,7 @@ class Cluster:
         self.pods: dict[str, Fields] = {}
         self.seen: list[Fields] = []
         self.said: list[str] = []
-        self._streams = 0
+        self._streams = self._questions = 0
         self._lines: dict[str, list[tuple[str, str]]] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -65,6 +68,16 @@ class Cluster:
     async def _misbehave(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if "away" in self.broken:
             return _status(503, "the server is currently unable to handle the request")
+        if "quota" in self.broken and request.method == "POST":
+            return _status(403, 'jobs.batch "x" is forbidden: exceeded quota: builds, requested: count/jobs.batch=1')
+        name = request.match_info.get("name", "")
+        if "busy" in self.broken and name in self.pods and not request.path.endswith("/log"):
+            self._questions += 1
+            if self._questions % 2:
+                return _status(429, "too many requests")
+        ended = name in self.pods and self.pods[name]["status"]["phase"] != "Running"
+        if "dumb" in self.broken and ended and request.path.endswith("/log"):
+            return _status(500, "Get https://machine:10250/containerLogs: dial tcp: no route to host")
         response: web.StreamResponse = await handler(request)
         return response
 
@@ -115,7 +128,7 @@ class Cluster:
 
     async def _list_pods(self, request: web.Request) -> web.Response:
         name = request.query["labelSelector"].partition("=")[2]
-        items = [pod for key, pod in self.pods.items() if key == f"{name}-pod"]
+        items = [pod for key, pod in self.pods.items() if key.startswith(f"{name}-pod")]
         return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 
     async def _get_pod(self, request: web.Request) -> web.Response:
@@ -126,6 +139,13 @@ class Cluster:
         name = request.match_info["name"]
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
+        if "mute" in self.broken:
+            self.broken.discard("mute")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(60):
+                    while request.transport and not request.transport.is_closing():  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+            return response
         at, since = 0, int(request.query.get("sinceSeconds", 0))
         lines = self._lines.setdefault(name, [])
         if since:
@@ -147,11 +167,11 @@ class Cluster:
             await response.write_eof()
         return response
 
-    async def _run(self, name: str) -> None:
+    async def _run(self, name: str, number: str = "") -> None:
         """What the machine does: wait for the Secret, run the command, keep its lines, tell how it ended."""
         while name not in self.secrets:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        place, pod = self.folder / name, f"{name}-pod"
+        place, pod = self.folder / (name + number), f"{name}-pod{number}"
         told = place / "swell"
         told.mkdir(parents=True)
         kept = {file: base64.b64decode(content) for file, content in self.secrets[name]["data"].items()}
@@ -170,19 +190,33 @@ class Cluster:
             limit=1 << 20,
         )
         self._processes[name] = process
-        self.pods[pod] = _pod(name, {"running": {"startedAt": _now()}}, "Running")
+        self.pods[pod] = _pod(name, {"running": {"startedAt": _now()}}, "Running", number)
         assert process.stdout
+        taken = set[str]()
         async for line in process.stdout:
-            if "killed" in self.broken:
+            if not taken and (taken := self.broken & {"emptied", "deleted", "killed"}):
                 process.send_signal(signal.SIGTERM)
+                self.broken -= taken - {"killed"}
             self.said.append(line.rstrip(b"\n").decode(errors="replace"))
             self._lines.setdefault(pod, []).append((_now(), self.said[-1]))
         status = await process.wait()
         said = place / "outcome"
         ended = {"exitCode": status, "reason": "Completed", "message": said.read_text() if said.exists() else ""}
-        if "killed" in self.broken:
+        if "killed" in taken:
             ended = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
-        self.pods[pod] = _pod(name, {"terminated": ended}, "Failed" if ended["exitCode"] else "Succeeded")
+        self.pods[pod] = _pod(name, {"terminated": ended}, "Failed" if ended["exitCode"] else "Succeeded", number)
+        if "emptied" in taken:
+            assert status, "a pod that ends well would not be replaced"
+            self.pods[pod]["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+            await self._run(name, "-again")
+        if "deleted" in taken:
+            del self.pods[pod]
+            why = {"reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}
+            self.jobs[name]["status"] = {"conditions": [{"type": "Failed", "status": "True", **why}]}
+
+    async def remove(self, name: str) -> None:
+        """Do what `kubectl delete job` does."""
+        await self._remove(name)
 
     async def _remove(self, name: str) -> None:
         """The Job goes, and with it what it owns; its pod is given some seconds."""
@@ -198,9 +232,10 @@ class Cluster:
             await asyncio.wait([running])
         for kept in (self.jobs, self.secrets):
             kept.pop(name, None)
-        for of_pod in (self.pods, self._lines):
-            of_pod.pop(f"{name}-pod", None)
-        await asyncio.to_thread(shutil.rmtree, self.folder / name, ignore_errors=True)
+        for number in ("", "-again"):
+            for of_pod in (self.pods, self._lines):
+                of_pod.pop(f"{name}-pod{number}", None)
+            await asyncio.to_thread(shutil.rmtree, self.folder / (name + number), ignore_errors=True)
 
 
 @asynccontextmanager
@@ -231,12 +266,12 @@ def _kubeconfig(url: str) -> Fields:
     }
 
 
-def _pod(job: str, state: Fields, phase: str) -> Fields:
+def _pod(job: str, state: Fields, phase: str, number: str = "") -> Fields:
     container = {"name": "build", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{job}-pod", "namespace": "swell"},
+        "metadata": {"name": f"{job}-pod{number}", "namespace": "swell"},
         "status": {"phase": phase, "containerStatuses": [container]},
     }
 

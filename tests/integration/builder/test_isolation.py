@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
+from .contract import until
 from .test_engine import failure_of, recipe
 
 
@@ -129,3 +132,30 @@ async def test_too_many_processes_are_refused(open_engine: OpenEngine, limits: N
         with pytest.raises(BuildFailure, match="exit status 2"):
             await engine.build(recipe(base, f"FROM {base}\nRUN true\n{bomb}"), output)
     assert "can't fork" in output.text
+
+
+async def test_folders_without_end_are_removed_with_their_build(
+    open_engine: OpenEngine, base: str, tmp_path: Path
+) -> None:
+    """What could not be removed would fill the disk, and keep the next builder from beginning."""
+    deep = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; echo bottom"
+    async with open_engine(tmp_path) as engine:
+        output = await said_by(engine, base, deep)
+        assert b"bottom" in output
+        await until(lambda: not list((tmp_path / "builds").iterdir()), "the rooms of all builds are gone")
+
+
+@pytest.fixture
+def abyss(tmp_path: Path) -> Path:
+    """A workspace with the room of a build whose builder was killed, and folders without end in it."""
+    left = tmp_path / "builds/bd-left_1.x"
+    left.mkdir(parents=True)
+    script = "import os\nfor _ in range(1500):\n os.mkdir('d'); os.chdir('d')"
+    subprocess.run((sys.executable, "-c", script), check=True, cwd=left)
+    return tmp_path
+
+
+async def test_folders_without_end_keep_no_builder_from_beginning(open_engine: OpenEngine, abyss: Path) -> None:
+    """Else one build could put an end to all."""
+    async with open_engine(abyss):
+        assert not (abyss / "builds/bd-left_1.x").exists()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from builder.adapters import kubernetes
 from builder.adapters.kubernetes import KubernetesEngine
 from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
@@ -47,8 +48,8 @@ class Kubernetes(Buildah):
         async with serving(self.cluster) as config:
             told = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
             limit = {"build_timeout": timedelta(seconds=120)}
-            kubernetes = KubernetesSettings(**(known | hosts | told | limit | settings))
-            async with KubernetesEngine.open(kubernetes, self.files.link) as engine:
+            wanted = KubernetesSettings(**(known | hosts | told | limit | settings))
+            async with KubernetesEngine.open(wanted, self.files.link) as engine:
                 yield engine
 
 
@@ -88,9 +89,12 @@ def subject(registry: Registry, open_engine: OpenEngine, base: str, cluster: Clu
 
 
 class TestKubernetes(EngineContract):
-    async def test_builds_die_with_a_killed_builder(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
+    async def test_builds_die_with_a_killed_builder(  # type: ignore[override]  # it takes one fixture more
+        self, subject: Subject, tmp_path: Path, asleep: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Here they do not: a builder that died has left a Job, and whoever is given the build finds it."""
         assert isinstance(subject, Kubernetes)
+        monkeypatch.setattr(kubernetes, "OUTAGE", timedelta(seconds=1))
         recipe, first, second = subject.good("said once"), Output(), Output()
         async with subject.open(tmp_path) as engine:
             building = asyncio.create_task(engine.build(recipe, first))
@@ -133,6 +137,93 @@ async def test_a_pod_that_the_kernel_killed_is_told(subject: Kubernetes, tmp_pat
     async with subject.open(tmp_path) as engine:
         failure = await failure_of(engine, subject.good("nothing"))
     assert failure.reason is Reason.MEMORY
+
+
+async def test_a_build_moves_on_when_its_machine_is_emptied(subject: Kubernetes, tmp_path: Path) -> None:
+    """That is no fault of the recipe's; its Job has another pod made, and that one's end counts."""
+    subject.cluster.broken.add("emptied")
+    output = Output()
+    async with subject.open(tmp_path) as engine:
+        digest = await engine.build(subject.good("moved"), output)
+    assert subject.registry.fetch("made/manifests/1")[1] == digest
+    assert b"(the cluster has taken the pod of this build away)" in output
+    assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
+
+
+async def test_a_pod_that_somebody_deletes_ends_the_build(subject: Kubernetes, tmp_path: Path) -> None:
+    """At once, in the cluster's words, and not when the time is over."""
+    subject.cluster.broken.add("deleted")
+    async with subject.open(tmp_path) as engine:
+        failure = await failure_of(engine, subject.good("nothing"))
+    assert failure.reason is Reason.ENGINE
+    assert "BackoffLimitExceeded" in str(failure)
+
+
+async def test_a_job_that_somebody_deletes_ends_the_build(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+    recipe = subject.endless(asleep)
+    async with subject.open(tmp_path) as engine:
+        building = asyncio.create_task(failure_of(engine, recipe))
+        await until(lambda: sleepers(asleep), "the build's processes")
+        await subject.cluster.remove(recipe.build_id.replace("_", "-"))
+        failure = await building
+    assert failure.reason is Reason.ENGINE
+    assert "removed the Job" in str(failure)
+
+
+async def test_lines_that_went_with_their_machine_are_not_waited_for(
+    subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the build is known to the cluster, though nobody can read its lines any more."""
+    monkeypatch.setattr(kubernetes, "LAST_LINES", timedelta(seconds=1))
+    subject.cluster.broken |= {"killed", "dumb"}
+    output = Output()
+    async with subject.open(tmp_path) as engine:
+        with pytest.raises(BuildFailure) as failure:
+            await engine.build(subject.good("nothing"), output)
+    assert failure.value.reason is Reason.MEMORY
+    assert b"(the last lines of this build cannot be had from the cluster)" in output
+
+
+async def test_a_connection_that_is_lost_silently_does_not_hold_up_the_end(
+    subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A balancer before the API server forgets connections without a word to anybody."""
+    monkeypatch.setattr(kubernetes, "SILENCE", timedelta(seconds=2))
+    subject.cluster.broken.add("mute")
+    output = Output()
+    async with subject.open(tmp_path) as engine:
+        digest = await engine.build(subject.good("all the same"), output)
+    assert subject.registry.fetch("made/manifests/1")[1] == digest
+    assert subject.has_said("all the same", output)
+
+
+async def test_a_busy_cluster_costs_no_build_its_attempt(subject: Kubernetes, tmp_path: Path) -> None:
+    """Beginning again would tell every line twice."""
+    subject.cluster.broken.add("busy")
+    output = Output()
+    recipe = subject._recipe("RUN for n in $(seq 1 4); do echo line $n; sleep 1; done\n")
+    async with subject.open(tmp_path) as engine:
+        await engine.build(recipe, output)
+    assert [line for line in output if line.startswith(b"line ")] == [b"line %d" % n for n in range(1, 5)]
+
+
+async def test_a_quota_is_waited_for(subject: Kubernetes, tmp_path: Path) -> None:
+    """It will have room when other builds have ended; the build goes back into its queue."""
+    subject.cluster.broken.add("quota")
+    async with subject.open(tmp_path) as engine:
+        with pytest.raises(Unavailable, match="exceeded quota"):
+            await engine.build(subject.good("later"), Output())
+
+
+async def test_a_job_that_is_being_removed_is_not_taken_for_ours(subject: Kubernetes, tmp_path: Path) -> None:
+    """Its pod is about to be killed: the build waits in its queue until that is over."""
+    recipe = subject.good("later")
+    name = recipe.build_id.replace("_", "-")
+    metadata = {"name": name, "namespace": "swell", "uid": "old", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    subject.cluster.jobs[name] = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+    async with subject.open(tmp_path) as engine:
+        with pytest.raises(Unavailable, match="being removed"):
+            await engine.build(recipe, Output())
 
 
 async def test_a_context_goes_by_a_link(subject: Kubernetes, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from swell.errors import NotFound, Unavailable
 from swell.jobs import consume as module
+from swell.jobs import streams
 from swell.jobs.dead import DeadLetter, Wish, dead_letters, fulfil, parse_wish
 from swell.jobs.messages import BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
+from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, jobs_left, working
 
@@ -152,3 +154,14 @@ async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> N
 def test_all_stands_for_every_number() -> None:
     assert parse_wish(["replay", "all"]) == Wish("replay")
     assert parse_wish(["forget", "3", "4"]) == Wish("forget", frozenset({3, 4}))
+
+
+async def test_a_server_that_is_not_there_is_told_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator who has the address wrong is to learn of it."""
+    monkeypatch.setattr(streams, "WITHIN", timedelta(seconds=1))
+    async with asyncio.timeout(15):
+        with pytest.raises(Unavailable, match="NATS does not answer"):
+            async with streams.connect(f"nats://127.0.0.1:{Ports.free().nats}", "lost"):
+                pytest.fail("connected")

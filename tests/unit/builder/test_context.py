@@ -52,7 +52,12 @@ def test_files_keep_their_content_mode_and_time(tmp_path: Path) -> None:
         [member("link", type=tarfile.SYMTYPE, linkname="/etc"), member("link/outside", b"x")],
         [member("link", type=tarfile.SYMTYPE, linkname="../.."), member("link/outside", b"x")],
         [member("link", type=tarfile.LNKTYPE, linkname="../outside")],
+        [member("link", type=tarfile.LNKTYPE, linkname="/etc/passwd")],
+        [member("inner"), member("inner/outside", b"x")],
+        [member("folder", type=tarfile.DIRTYPE), member("folder", b"x")],
+        [member("n" * 300, b"x")],
         [member("device", type=tarfile.CHRTYPE, devmajor=1, devminor=3)],
+        [member("pipe", type=tarfile.FIFOTYPE)],
     ],
 )
 def test_nothing_leaves_the_directory(tmp_path: Path, hostile: list[tuple[tarfile.TarInfo, bytes]]) -> None:
@@ -61,6 +66,71 @@ def test_nothing_leaves_the_directory(tmp_path: Path, hostile: list[tuple[tarfil
         unpacked(archive_of(tmp_path / "a.tar.gz", *hostile))
     assert caught.value.reason is Reason.CONTEXT
     assert not (tmp_path / "outside").exists()
+
+
+def deep_links() -> list[tuple[tarfile.TarInfo, bytes]]:
+    """Links to a folder deeper than any path may be long, where `realpath` gives up and believes what it has."""
+    folder, made, names = "", list[tuple[tarfile.TarInfo, bytes]](), "abcdefghijklmnop"
+    for name in names:
+        made.append(member(f"{folder}{'d' * 247}", type=tarfile.DIRTYPE, mode=0o755))
+        made.append(member(f"{folder}{name}", type=tarfile.SYMTYPE, linkname="d" * 247))
+        folder += "d" * 247 + "/"
+    last = "/".join(names) + "/" + "l" * 254
+    made.append(member(last, type=tarfile.SYMTYPE, linkname="../" * len(names)))
+    return [*made, member("escape", type=tarfile.SYMTYPE, linkname=last + "/..")]
+
+
+@pytest.mark.parametrize("name", ["escape/outside", "escape"])
+def test_names_lead_through_no_link(tmp_path: Path, name: str) -> None:
+    """Whatever a path is taken for before it is used: that of CVE-2025-4517 leads anywhere on the machine."""
+    hostile = [*deep_links(), member("file", type=tarfile.LNKTYPE, linkname=name), member(name, b"x")]
+    with pytest.raises(BuildFailure) as caught:
+        unpacked(archive_of(tmp_path / "a.tar.gz", *hostile))
+    assert caught.value.reason is Reason.CONTEXT
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tar.gz", "context"}
+
+
+def test_a_refusal_tells_nothing_of_this_machine(tmp_path: Path) -> None:
+    """Where the builder works is nobody's business."""
+    with pytest.raises(BuildFailure) as caught:
+        unpacked(archive_of(tmp_path / "a.tar.gz", member("link", type=tarfile.SYMTYPE, linkname="../../etc")))
+    assert str(caught.value) == "The build context cannot be unpacked: 'link': the link leads outside."
+
+
+def test_links_inside_and_permissions_are_kept(tmp_path: Path) -> None:
+    """What COPY puts into an image looks as it did where it came from."""
+    members = [
+        member("folder", type=tarfile.DIRTYPE, mode=0o750, mtime=1_000_000),
+        member("folder/file", b"x", mode=0o664),
+        member("folder/link", type=tarfile.SYMTYPE, linkname="../file"),
+        member("file", type=tarfile.LNKTYPE, linkname="folder/file"),
+        member("folder/file", b"y", mode=0o600),
+    ]
+    made = unpacked(archive_of(tmp_path / "a.tar.gz", *members))
+    assert (made / "folder/link").read_bytes() == b"x"
+    assert (made / "folder/file").read_bytes() == b"y"
+    assert [path.stat().st_mode & 0o777 for path in (made / "folder", made / "file")] == [0o750, 0o664]
+    assert (made / "folder").stat().st_mtime == 1_000_000
+
+
+@pytest.mark.parametrize("time", ["inf", "-1", "1e300"])
+def test_a_time_that_no_file_can_have_breaks_nothing(tmp_path: Path, time: str) -> None:
+    """It is the archive's word, and harms nobody."""
+    archive = archive_of(tmp_path / "a.tar.gz", member("file", b"x", pax_headers={"mtime": time}))
+    assert (unpacked(archive) / "file").read_bytes() == b"x"
+
+
+def test_a_file_of_holes_is_refused(tmp_path: Path) -> None:
+    """Its size counts, not what the archive has of it: whoever copies it writes all of it."""
+    header = tarfile.TarInfo("holes")
+    header.type, header.size = tarfile.GNUTYPE_SPARSE, 0
+    raw = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    raw[483:495] = b"%011o\0" % (1 << 40)
+    raw[148:156] = b"        "
+    raw[148:156] = b"%06o\0 " % sum(raw[:512])
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(raw) + bytes(1024)))
+    with pytest.raises(BuildFailure, match="too large"):
+        unpacked(tmp_path / "a.tar.gz")
 
 
 def test_an_absolute_name_is_below_the_directory(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from swell.store.records import Reason
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '
 
 
+UNKNOWN = b'Error: building at STEP "FOO ": Build error: Unknown instruction: "FOO" &imagebuilder.Step{Env:[]string{}}'
+
+
 @pytest.mark.parametrize(
     ("status", "tail", "reason", "words"),
     [
@@ -21,6 +24,8 @@ STEP = b'Error: building at STEP "RUN make": while running runtime: exit status 
         (125, [b'Error: building at STEP "COPY x /": no such file'], Reason.RECIPE, "COPY x"),
         (125, [b"Error: creating build container: reading manifest: denied"], Reason.BASE_IMAGE, "denied"),
         (125, [b"Error: creating build container: mounting: invalid argument"], Reason.ENGINE, "mounting"),
+        (125, [b"Error: building: no stages to build"], Reason.RECIPE, "no stages to build"),
+        (125, [UNKNOWN], Reason.RECIPE, 'Build error: Unknown instruction: "FOO".'),
         (-9, [], Reason.ENGINE, "exit status -9"),
         (125, [b"Error: \xff\x00"], Reason.ENGINE, "\x00"),
     ],
@@ -30,6 +35,17 @@ def test_a_build_failure_has_a_reason(status: int, tail: list[bytes], reason: Re
     failure = diagnose_build(status, tail)
     assert failure.reason is reason
     assert words in str(failure)
+
+
+@pytest.mark.parametrize(
+    "said", [UNKNOWN, b'Error: building at STEP "COPY <<EOF /a": copier: stat: "/<<EOF": no such file']
+)
+def test_heredocs_that_the_engine_does_not_know_are_named(said: bytes) -> None:
+    """What buildah says of their lines tells nobody what is wrong."""
+    failure = diagnose_build(125, [said], heredoc=True)
+    assert failure.reason is Reason.RECIPE
+    assert "here-document" in str(failure)
+    assert "here-document" not in str(diagnose_build(125, [b'Error: building at STEP "COPY x /": no x'], heredoc=True))
 
 
 def test_what_a_step_prints_is_not_taken_for_buildahs_words() -> None:

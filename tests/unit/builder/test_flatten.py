@@ -88,6 +88,11 @@ def test_times_that_no_file_system_has_are_mended(make_layout: MakeLayout, mtime
     assert 0 <= flat(make_layout(tar(member("a", mtime=mtime))))["a"].mtime < 2**32
 
 
+def test_a_time_without_end_is_mended_too(make_layout: MakeLayout) -> None:
+    """A header can say so, and no integer is as much."""
+    assert flat(make_layout(tar(member("a", pax_headers={"mtime": "inf"}))))["a"].mtime < 2**32
+
+
 def test_devices_are_left_out_and_pipes_are_not(make_layout: MakeLayout) -> None:
     """Apptainer mounts a /dev of its own; a device of a stranger's is no use but harm."""
     made = flat(

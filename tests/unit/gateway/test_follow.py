@@ -109,6 +109,27 @@ async def test_a_record_grows_when_its_build_ends(following: Following, builds: 
     assert not {"userName", "userEmail", "requestIp"} & after.keys()
 
 
+@pytest.mark.parametrize("scheme", ["oras://", ""])
+async def test_builds_of_sif_files_are_listed_by_their_names(
+    following: Following, builds: MemoryBuilds, scheme: str
+) -> None:
+    """As the answer to the request has it, and as registries do."""
+    name = "registry.example.com/team/sifs:07efaa2ed59c58a1"
+    wanted = Submission(
+        container_id="07efaa2ed59c58a1",
+        target_image=f"oras://{name}",
+        containerfile="FROM alpine:3.20\n",
+        platform="linux/amd64",
+        created=NOON,
+        sif=True,
+    )
+    build_id, _ = await builds.submit(wanted)
+
+    page = await following.builds(f"{scheme}{name}", None, None)
+
+    assert [each.build_id for each in page.builds] == [build_id]
+
+
 async def test_a_builds_status_is_pending_until_it_ends(following: Following, builds: MemoryBuilds) -> None:
     before = await following.build_status(BUILD)
     await builds.finish(BUILD, ended(succeeded=False))

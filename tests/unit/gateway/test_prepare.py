@@ -300,3 +300,15 @@ async def test_only_a_build_that_is_started_counts(
     assert limits.taken == 1
     with pytest.raises(TooManyRequests, match=r"203\.0\.113\.9"):
         await provisioning.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
+
+
+async def test_a_dockerfile_has_another_name_as_a_sif_file(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """A registry's tag is one thing: an image that was there first would be given to whoever wants the file."""
+    wish = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
+
+    image = await provisioning.submit(request(**wish), SOMEBODY)
+    sif = await provisioning.submit(request(**wish, format="sif"), SOMEBODY)
+
+    assert sif.target_image.startswith("oras://")
+    assert sif.target_image.removeprefix("oras://") != image.target_image
+    assert len(queue.jobs) == 2

@@ -4,8 +4,10 @@
 forgotten by age; `DEAD` keeps what nobody could handle, for the operator. Everything is on disk and bounded.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import NamedTuple
 
 import nats
@@ -19,6 +21,7 @@ from swell.errors import Unavailable
 from swell.log import log
 
 JOBS, DEAD = "JOBS", "DEAD"
+WITHIN = timedelta(seconds=15)
 _DAY = 24 * 3600.0
 STREAMS = (
     StreamConfig(
@@ -51,23 +54,24 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
     """
     client = Client()
     try:
-        await client.connect(
-            servers=url.split(","),
-            name=name,
-            connect_timeout=3,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            drain_timeout=5,
-            error_cb=_complain,
-            disconnected_cb=_tell_lost,
-            reconnected_cb=_tell_found,
-        )
-        stream = client.jetstream(timeout=5)
-        for config in STREAMS:
-            await _ensure(stream, config)
+        async with asyncio.timeout(WITHIN.total_seconds()):  # else it goes on trying for ever, the first time, too
+            await client.connect(
+                servers=url.split(","),
+                name=name,
+                connect_timeout=3,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                drain_timeout=5,
+                error_cb=_complain,
+                disconnected_cb=_tell_lost,
+                reconnected_cb=_tell_found,
+            )
+            stream = client.jetstream(timeout=5)
+            for config in STREAMS:
+                await _ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
         await client.close()
-        raise Unavailable(f"NATS does not answer: {error}") from error
+        raise Unavailable(f"NATS does not answer: {str(error) or 'it is not there'}") from error
     try:
         yield Nats(client, stream)
     finally:

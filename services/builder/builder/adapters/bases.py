@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
+from builder.adapters.workspace import remove
 from builder.settings import EngineSettings
 from swell.log import log
 
@@ -87,4 +88,4 @@ class BaseImages:
     async def _remove_unused(self) -> None:
         for store in list(self._directory.iterdir()):
             if store != self._newest and not self._users[store]:
-                await asyncio.to_thread(shutil.rmtree, store, ignore_errors=True)
+                await asyncio.to_thread(remove, store)

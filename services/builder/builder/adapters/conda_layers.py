@@ -193,7 +193,7 @@ def _mode(member: tarfile.TarInfo) -> int:
 
 
 def _time(member: tarfile.TarInfo) -> int:
-    return min(max(int(member.mtime), 0), _LATEST)
+    return int(min(max(member.mtime, 0), _LATEST))  # which may be as much as infinity
 
 
 def _destination(member: tarfile.TarInfo, path: PackagePath) -> str:

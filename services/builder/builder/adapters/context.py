@@ -1,11 +1,18 @@
-"""Build contexts: unpacking an archive that a stranger made."""
+"""Build contexts: unpacking an archive that a stranger made.
 
+We unpack as root, so no name is followed through a link, be it one that leads inside: each folder is opened from the
+one above it. (tarfile's own filters look at a path first, and follow it afterwards. Before Python 3.11.13 an archive
+can deceive them into writing anywhere: CVE-2025-4517.)
+"""
+
+import errno
 import gzip
 import os
 import shutil
 import tarfile
 import zlib
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -15,24 +22,37 @@ from swell.store.records import Reason
 _MOST_MEMBERS = 100_000
 _LARGEST_READ = 1 << 20
 """Headers are read at once: a header of a gigabyte would be as much memory. File contents come in small reads."""
+_LATEST = 1 << 33  # seconds since 1970; what every file system can keep
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ARCHIVES_FAULT = {
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EMLINK,
+}
 
 
 def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
     """Unpack the gzipped tar file *archive* into *directory*, which must be empty; at most *limit* bytes.
 
-    Everything belongs to *owner*. Links that lead outside, absolute names and devices are refused or made harmless, as
-    tarfile's `data` filter has it.
+    Everything belongs to *owner*; permissions and times are kept. Links that lead outside, names that lead through a
+    link, and devices are refused; absolute names are below *directory*, as every tar program has it.
 
     Raises:
         BuildFailure: it is no such archive, too large, or it reaches outside.
         OSError: the disk does not take it.
     """
     try:
-        with _Bounded(archive, limit) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as members:
-            for number, member in enumerate(members):
-                if number >= _MOST_MEMBERS:
-                    raise _refused(f"it has more than {_MOST_MEMBERS} files")
-                members.extract(member, directory, filter=partial(_filter, owner))
+        with (
+            _Bounded(archive, limit) as stream,
+            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as members,
+            _opened(os.open(directory, _FOLDER)) as root,
+        ):
+            _Tree(root, owner).fill(members, limit)
     except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
         raise _refused(str(error)) from error
 
@@ -53,9 +73,133 @@ def add(path: Path, content: IO[bytes], *, owner: int) -> None:
     os.chown(path, owner, owner)
 
 
-def _filter(owner: int, member: tarfile.TarInfo, directory: str) -> tarfile.TarInfo:
-    safe = tarfile.data_filter(member, directory)
-    return safe.replace(uid=owner, gid=owner, uname="", gname="", deep=False)
+class _Tree:
+    """What is below the open folder *root*."""
+
+    def __init__(self, root: int, owner: int) -> None:
+        self._root = root
+        self._owner = owner
+
+    def fill(self, members: tarfile.TarFile, limit: int) -> None:
+        times = list[tuple[list[str], float]]()  # of folders, which change while they are filled
+        left = limit
+        for number, member in enumerate(members):
+            if number >= _MOST_MEMBERS:
+                raise _refused(f"it has more than {_MOST_MEMBERS} files")
+            if (left := left - member.size) < 0:  # which, of a file with holes, is more than the archive's own
+                raise _refused("it is too large")
+            with _explained(member.name):
+                parts = _parts(member.name)
+                self._put(parts, member, members)
+                if member.isdir():
+                    times.append((parts, _time(member)))
+        for parts, time in times:
+            with _explained("/".join(parts)), self._folder(parts) as folder:
+                os.utime(folder, (time, time))
+
+    def _put(self, parts: list[str], member: tarfile.TarInfo, members: tarfile.TarFile) -> None:
+        if member.isdir():
+            with self._folder(parts) as folder:
+                if parts:
+                    os.fchmod(folder, member.mode & 0o777 | 0o700)
+            return
+        if not parts or not (member.isfile() or member.issym() or member.islnk()):
+            raise ValueError("it is neither a file, nor a folder, nor a link")
+        *folders, name = parts
+        with self._folder(folders) as folder:
+            _make_place(folder, name)
+            if member.isfile():
+                self._write(folder, name, member, cast(IO[bytes], members.extractfile(member)))
+            elif member.issym():
+                _check_inside(folders, member.linkname)
+                os.symlink(member.linkname, name, dir_fd=folder)
+                os.chown(name, self._owner, self._owner, dir_fd=folder, follow_symlinks=False)
+            else:
+                self._link(member.linkname, folder, name)
+
+    def _write(self, folder: int, name: str, member: tarfile.TarInfo, content: IO[bytes]) -> None:
+        with os.fdopen(os.open(name, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
+            shutil.copyfileobj(content, file, _LARGEST_READ // 4)
+            file.flush()
+            os.fchown(file.fileno(), self._owner, self._owner)
+            os.fchmod(file.fileno(), member.mode & 0o777 | 0o600)
+            os.utime(file.fileno(), (_time(member), _time(member)))
+
+    def _link(self, target: str, folder: int, name: str) -> None:
+        *folders, other = _parts(target) or [""]
+        with self._folder(folders, make=False) as there:
+            os.link(other, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
+
+    @contextmanager
+    def _folder(self, parts: Sequence[str], *, make: bool = True) -> Iterator[int]:
+        """The folder that *parts* lead to, open; no link leads there."""
+        folder = os.dup(self._root)
+        try:
+            for part in parts:
+                if make:
+                    self._make(part, folder)
+                inner = os.open(part, _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _make(self, name: str, folder: int) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=folder)
+        except FileExistsError:
+            return
+        os.chown(name, self._owner, self._owner, dir_fd=folder, follow_symlinks=False)
+
+
+@contextmanager
+def _opened(file: int) -> Iterator[int]:
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """What goes wrong in the block with *name* is told with it, if it is the archive's fault."""
+    try:
+        yield
+    except ValueError as error:
+        raise _refused(f"{name[:200]!r}: {error}") from error
+    except OSError as error:
+        if error.errno not in _ARCHIVES_FAULT:
+            raise
+        raise _refused(f"{name[:200]!r}: {error.strerror}") from error
+
+
+def _make_place(folder: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _parts(name: str) -> list[str]:
+    """The names that lead to *name* from the context's root."""
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise ValueError("the name leads out of its folder")
+    return parts
+
+
+def _check_inside(folders: Sequence[str], target: str) -> None:
+    """That a link in *folders* to *target* leads to what is in the context."""
+    depth = len(folders)
+    for part in target.split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        if depth < 0:
+            raise ValueError("the link leads outside")
+    if target.startswith("/"):
+        raise ValueError("the link is absolute")
+
+
+def _time(member: tarfile.TarInfo) -> float:
+    return min(max(member.mtime, 0), _LATEST)
 
 
 class _Bounded(gzip.GzipFile):

@@ -116,7 +116,7 @@ def _clean(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
 
 def _owned(member: tarfile.TarInfo) -> tuple[int, int, int, int]:
     owners = (min(max(owner, 0), _LARGEST_ID) for owner in (member.uid, member.gid))
-    return member.mode & 0o7777, *owners, min(max(int(member.mtime), 0), LATEST)  # type: ignore[return-value]
+    return member.mode & 0o7777, *owners, int(min(max(member.mtime, 0), LATEST))  # type: ignore[return-value]
 
 
 def _directory(name: str, attributes: Attributes) -> tarfile.TarInfo:

@@ -4,7 +4,7 @@ A builder that dies leaves its Jobs to whoever is given their builds next: a Job
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,8 +37,14 @@ from swell.store.records import Reason
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 30
 GONE_WITHIN = timedelta(seconds=30)
+OUTAGE = timedelta(seconds=30)  # of the API, which a build that runs sits out
+SILENCE = timedelta(minutes=1)
+LAST_LINES = timedelta(seconds=10)
+"""How long they are asked for when a pod has ended: they may have gone with its machine."""
+_QUOTA = "exceeded quota"  # the API server's words for what will pass; another 403 will not
 
 Made = TypeVar("Made", Job, Secret)
+There = TypeVar("There", Job, Pod)
 Link = Callable[[Digest], str | None]
 
 
@@ -101,9 +107,11 @@ class KubernetesEngine:
         files = await self._files(recipe)
         with _asking():
             await self._begin(recipe, files)
-        pod = await self._begun(job_name(recipe.build_id))
-        await self._follow(pod, tell)
-        return pods.result(await self._pod(pod))
+        while True:
+            pod = await self._follow(await self._begun(job_name(recipe.build_id)), tell)
+            if pod and not pods.is_taken_away(pod):
+                return pods.result(pod)
+            await tell(b"(the cluster has taken the pod of this build away)")
 
     async def _files(self, recipe: Recipe) -> dict[str, bytes]:
         """What the pod finds in its folder: the errand, and what it must have to reach registries, as it is now.
@@ -137,7 +145,9 @@ class KubernetesEngine:
         owner = await self._unless_there(job(recipe.build_id, recipe.platform, self._settings))
         if owner is None:
             log.info("job found again", build_id=recipe.build_id)
-            owner = await self._client.get(Job, job_name(recipe.build_id))
+            owner = await self._job(job_name(recipe.build_id))
+            if owner is None or (owner.metadata and owner.metadata.deletionTimestamp):
+                raise Unavailable("the Job of an earlier attempt is being removed")
         await self._unless_there(secret(owner, files))
 
     async def _unless_there(self, wanted: Made) -> Made | None:
@@ -160,17 +170,23 @@ class KubernetesEngine:
             with _asking():
                 found = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
             for pod in found:
+                if pods.is_taken_away(pod):
+                    continue
                 if pods.has_begun(pod):
                     return pods.name_of(pod)
                 why = pods.waiting_for(pod)
+            with _asking():
+                pods.check(await self._job(name))
             await asyncio.sleep(POLL_SECONDS)
         raise BuildFailure(Reason.ENGINE, f"The cluster has not begun the build: {why}.")
 
-    async def _follow(self, name: str, tell: Tell) -> None:
-        """Tell every line of the pod once, until it has ended, however often the stream of lines breaks."""
+    async def _follow(self, name: str, tell: Tell) -> Pod | None:
+        """Tell every line of the pod once, until it has ended, however often the stream of lines breaks; the pod as it
+        ended, None if it is there no more."""
         last: Stamp | None = None
-        while True:
-            ended = pods.has_ended(await self._pod(name))
+        give_up: datetime | None = None
+        while (pod := await self._pod(name)) is not None:
+            ended = pods.has_ended(pod)
             try:
                 async with _client(self._settings) as client:  # of its own: leaving a stream early closes it only so
                     async for line in _lines(client, name, last):
@@ -180,14 +196,29 @@ class KubernetesEngine:
                             await tell(text.encode())
             except (ApiError, httpx2.HTTPError) as error:
                 log.warning("log of a pod broken off", pod=name, error=repr(error))
-                ended = False
+                give_up = (give_up or datetime.now(UTC) + LAST_LINES) if ended else None
+                ended = give_up is not None and datetime.now(UTC) > give_up
+                if ended:
+                    await tell(b"(the last lines of this build cannot be had from the cluster)")
             if ended:
-                return
+                return pod
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    async def _pod(self, name: str) -> Pod | None:
+        """The pod as it is now; a cluster that does not serve us for a while is asked again."""
+        give_up = datetime.now(UTC) + OUTAGE
+        while True:
+            try:
+                with _asking():
+                    return await _found(self._client.get(Pod, name))
+            except Unavailable:
+                if datetime.now(UTC) > give_up:
+                    raise
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _pod(self, name: str) -> Pod:
-        with _asking():
-            return await self._client.get(Pod, name)
+    async def _job(self, name: str) -> Job | None:
+        return await _found(self._client.get(Job, name))
 
     async def _remove(self, name: str) -> None:
         """Remove the Job with all that belongs to it; to the end, even when we are cancelled meanwhile."""
@@ -231,10 +262,32 @@ async def _client(settings: KubernetesSettings) -> AsyncIterator[AsyncClient]:
         await client.close()
 
 
-def _lines(client: AsyncClient, pod: str, last: Stamp | None) -> AsyncIterable[str]:
-    """The lines of *pod* as they come, each with its timestamp; not many of those that came before *last*."""
+async def _found(asked: Awaitable[There]) -> There | None:
+    """What is *asked* for; None when it is not there."""
+    try:
+        return await asked
+    except ApiError as error:
+        if error.status.code == 404:
+            return None
+        raise
+
+
+async def _lines(client: AsyncClient, pod: str, last: Stamp | None) -> AsyncIterator[str]:
+    """The lines of *pod* as they come, each with its timestamp; not many of those that came before *last*.
+
+    They end, too, when none has come for a while: of a connection that is lost silently there would never be a word.
+    """
     since = last.seconds_ago(datetime.now(UTC)) + 1 if last else None
-    return client.log(pod, container=CONTAINER, follow=True, timestamps=True, since=since, newlines=False)
+    lines = aiter(client.log(pod, container=CONTAINER, follow=True, timestamps=True, since=since, newlines=False))
+    try:
+        while True:
+            async with asyncio.timeout(SILENCE.total_seconds()):
+                line = await anext(lines)
+            yield line
+    except (StopAsyncIteration, TimeoutError):
+        return
+    except RuntimeError as error:  # lightkube 1.0 breaks while it reads why a stream was refused
+        raise httpx2.ReadError("the cluster refuses the lines") from error
 
 
 def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
@@ -256,7 +309,8 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        if (error.status.code or 500) >= 500 or error.status.code == 429:
+        code = error.status.code or 500
+        if code >= 500 or code in {409, 429} or (code == 403 and _QUOTA in (error.status.message or "")):
             raise Unavailable(f"the cluster does not serve us just now: {error.status.message}") from error
         raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
     except (httpx2.HTTPError, TimeoutError) as error:

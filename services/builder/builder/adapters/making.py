@@ -18,7 +18,7 @@ from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.domain.compression import Compression, choose
-from builder.domain.containerfile import base_images
+from builder.domain.containerfile import base_images, has_heredoc
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
@@ -88,7 +88,8 @@ class Making(Struct, frozen=True, kw_only=True):
             # Steps that have run are not run again, unless it is them that cannot be told apart.
             status = await self._build_with(pulls, again=trouble is CacheTrouble.REFUSED)
         if status:
-            raise diagnose_build(status, self.tell.lines, no_memory=cgroups.has_killed(self.room.groups))
+            killed, heredoc = cgroups.has_killed(self.room.groups), has_heredoc(self.recipe.containerfile)
+            raise diagnose_build(status, self.tell.lines, no_memory=killed, heredoc=heredoc)
 
     async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:
         """*pulls* and what opens *cache*; None when that is not to be had."""

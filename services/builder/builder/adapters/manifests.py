@@ -7,7 +7,12 @@ import base64
 from collections.abc import Mapping
 from datetime import timedelta
 
-from lightkube.models.batch_v1 import JobSpec
+from lightkube.models.batch_v1 import (
+    JobSpec,
+    PodFailurePolicy,
+    PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
+)
 from lightkube.models.core_v1 import (
     Container,
     EmptyDirVolumeSource,
@@ -33,6 +38,10 @@ GRACE_SECONDS = 60  # for a pod to start and to stop, beyond the longest build
 KEPT_SECONDS = 600  # how long a cluster keeps a Job that nobody removed
 
 _WORKSPACE, _TOLD, _CA_FILE = "/workspace", "/swell", "ca.pem"
+_REPLACED = PodFailurePolicyRule(
+    action="Ignore", onPodConditions=[PodFailurePolicyOnPodConditionsPattern(status="True", type="DisruptionTarget")]
+)
+"""A pod that the cluster takes away is no failure of the build: there is another one."""
 _OWN_MEMORY = 512 << 20  # bytes for the engine itself, beside the build that it holds to its own limit
 
 
@@ -63,6 +72,7 @@ def job(build_id: str, platform: str, settings: KubernetesSettings) -> Job:
         spec=JobSpec(
             template=PodTemplateSpec(metadata=ObjectMeta(labels=labels), spec=pod),
             backoffLimit=0,
+            podFailurePolicy=PodFailurePolicy(rules=[_REPLACED]),
             activeDeadlineSeconds=int(patience.total_seconds()) + GRACE_SECONDS,
             ttlSecondsAfterFinished=KEPT_SECONDS,
         ),

@@ -6,6 +6,20 @@ _BY_LINE = re.IGNORECASE | re.MULTILINE
 _FROM = re.compile(r"^[ \t]*FROM[ \t]+(?:--platform=\S+[ \t]+)?(\S+)(?:[ \t]+AS[ \t]+(\S+))?[ \t]*$", _BY_LINE)
 
 
+_COMMAND = re.compile(r"[ \t]*(?:RUN|COPY|ADD)[ \t]", re.IGNORECASE)
+_HEREDOC = re.compile(r"""<<-?["']?(\w+)""")
+
+
+def has_heredoc(containerfile: str) -> bool:
+    """Whether an instruction has a here-document (`<<EOF` and the lines down to `EOF`)."""
+    below = set[str]()
+    for line in reversed(containerfile.splitlines()):
+        if _COMMAND.match(line) and not below.isdisjoint(_HEREDOC.findall(line)):
+            return True
+        below.add(line.strip())
+    return False
+
+
 def base_images(containerfile: str) -> list[str]:
     """The images that its FROM lines name, each once; neither stages, nor `scratch`, nor names with variables."""
     stages, images = {"scratch"}, dict[str, None]()

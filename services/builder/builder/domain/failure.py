@@ -34,14 +34,24 @@ class CacheTrouble(Enum):
 _ERROR = re.compile(r"^Error: (.*)$")
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
+_HEREDOC = re.compile(r"[Uu]nknown instruction|<<")
+_NO_HEREDOCS = (
+    "The container file has a here-document (<<EOF), and this server's buildah knows none: that begins with 1.33. "
+    "Join the commands with &&, or copy a file of the build context."
+)
+_DUMP = re.compile(r" &imagebuilder\.Step\{.*\}$")  # what buildah says to its programmers
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
 _NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
-_USERS = re.compile(r"building at STEP|no contents in|parse error|[Uu]nknown instruction|FROM|dockerfile|argument")
+_USERS = re.compile(
+    r"building at STEP|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM|dockerfile|argument"
+)
 
 
-def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = False) -> BuildFailure:
-    """What `buildah build` failed of, from its exit *status* and the last lines it wrote, and from what the kernel
-    says: that it has ended a process because there was *no_memory*."""
+def diagnose_build(
+    status: int, tail: Iterable[bytes], *, no_memory: bool = False, heredoc: bool = False
+) -> BuildFailure:
+    """What `buildah build` failed of, from its exit *status* and the last lines it wrote; from what the kernel says:
+    that it has ended a process because there was *no_memory*; and from whether the container file has a *heredoc*."""
     lines = [line.decode(errors="replace") for line in tail]
     error = _last_error(lines)
     if _says(lines, "no space left on device"):
@@ -52,6 +62,8 @@ def diagnose_build(status: int, tail: Iterable[bytes], *, no_memory: bool = Fals
         return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
     if step:
         return _diagnose_step(step["step"], int(step["status"]), lines)
+    if heredoc and _HEREDOC.search(error):
+        return BuildFailure(Reason.RECIPE, _NO_HEREDOCS, status)
     if _ENGINES.search(error):
         return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error)}.", status)
     if base := _BASE_IMAGE.match(error):
@@ -102,7 +114,7 @@ def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
 
 
 def _last_error(lines: list[str]) -> str:
-    return next((found[1] for line in reversed(lines) if (found := _ERROR.match(line))), "")
+    return next((_DUMP.sub("", found[1]) for line in reversed(lines) if (found := _ERROR.match(line))), "")
 
 
 def _says(lines: list[str], words: str) -> bool:

@@ -3,6 +3,7 @@
 Source: Kubernetes API reference, PodStatus and ContainerState.
 """
 
+from lightkube.models.batch_v1 import Job
 from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, Pod, PodStatus
 
 from builder.domain.errand import parse_outcome
@@ -34,6 +35,28 @@ def has_begun(pod: Pod) -> bool:
     return has_ended(pod) or _state(pod).running is not None or _state(pod).terminated is not None
 
 
+def is_taken_away(pod: Pod) -> bool:
+    """Whether the cluster ends it early for reasons of its own, as when it empties a machine; there will be another."""
+    conditions = _status(pod).conditions or ()
+    disrupted = any(each.type == "DisruptionTarget" and each.status == "True" for each in conditions)
+    return disrupted and parse_outcome(_last_words(pod)) is None
+
+
+def check(job: Job | None) -> None:
+    """See that the Job is there and may yet have a pod.
+
+    Raises:
+        BuildFailure: it has none any more.
+    """
+    if job is None:
+        raise BuildFailure(Reason.ENGINE, "Somebody has removed the Job of the build from the cluster.")
+    for each in (job.status and job.status.conditions) or ():
+        if each.type == "Failed" and each.status == "True":
+            why = f"{each.reason}: {each.message}"
+            reason = Reason.TIMED_OUT if each.reason == "DeadlineExceeded" else Reason.ENGINE
+            raise BuildFailure(reason, f"The cluster has ended the build: {why}.")
+
+
 def waiting_for(pod: Pod) -> str:
     """Why it has not begun, in the cluster's words."""
     if waiting := _state(pod).waiting:
@@ -48,10 +71,9 @@ def result(pod: Pod) -> Digest:
     Raises:
         BuildFailure: it has pushed nothing; says why, as far as the cluster knows.
     """
-    terminated = _state(pod).terminated or ContainerStateTerminated(exitCode=-1)
-    if outcome := parse_outcome(terminated.message or ""):
+    if outcome := parse_outcome(_last_words(pod)):
         return outcome.result()
-    raise _failure(_status(pod), terminated)
+    raise _failure(_status(pod), _state(pod).terminated or ContainerStateTerminated(exitCode=-1))
 
 
 def _failure(status: PodStatus, terminated: ContainerStateTerminated) -> BuildFailure:
@@ -64,6 +86,11 @@ def _failure(status: PodStatus, terminated: ContainerStateTerminated) -> BuildFa
         return BuildFailure(Reason.DISK, f"The build used more disk than its pod may: {told[:300]}.")
     message = f"The cluster ended the build with exit status {terminated.exitCode}: {told[:300]}."
     return BuildFailure(Reason.ENGINE, message, terminated.exitCode)
+
+
+def _last_words(pod: Pod) -> str:
+    terminated = _state(pod).terminated
+    return (terminated and terminated.message) or ""
 
 
 def _status(pod: Pod) -> PodStatus:

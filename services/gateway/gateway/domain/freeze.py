@@ -16,6 +16,7 @@ from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
 
 _MARK = "# the lines below were added by freeze"
+_SIF_MARK = "# a SIF file is made of this"
 
 _BY_LINE = re.IGNORECASE | re.MULTILINE
 _COMMENT = re.compile(r"^[ \t]*#.*(?:\n|\Z)", _BY_LINE)
@@ -80,6 +81,14 @@ def _ended(containerfile: str) -> str:
     if not containerfile or not texts[last].rstrip().endswith("\\"):
         return containerfile
     return "".join((*texts[:last], texts[last].rstrip()[:-1], "\n", *texts[last + 1 :])).rstrip("\n")
+
+
+def for_sif(containerfile: str) -> str:
+    """The Dockerfile *containerfile* for a SIF file: another text, so another id and tag, than for an image.
+
+    Under one tag whoever asks for the second of them would be given the first.
+    """
+    return lines(containerfile, _SIF_MARK)
 
 
 def _added(config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> Iterator[str]:
