@@ -8,7 +8,7 @@ import base64
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import bcrypt
@@ -43,7 +43,7 @@ class Outside:
         return f"http://{USER}:{PASSWORD.replace('@', '%40')}@{host or outer_address()}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), suppress(OSError, asyncio.IncompleteReadError):
             line, _, headers = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")
             login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             if f"proxy-authorization: basic {login.lower()}" not in headers.lower():
@@ -56,7 +56,6 @@ class Outside:
                 self.asked.append(line)
                 writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 12\r\n\r\nby the proxy")
             await writer.drain()
-        writer.close()
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._registry)
@@ -68,11 +67,10 @@ class Outside:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
+    with closing(writer), suppress(OSError):
         while piece := await reader.read(1 << 16):
             writer.write(piece)
             await writer.drain()
-    writer.close()
 
 
 @asynccontextmanager

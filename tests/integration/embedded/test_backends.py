@@ -16,6 +16,7 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 import urllib3
+from minio.error import S3Error
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from redis.asyncio.retry import Retry
@@ -141,9 +142,23 @@ async def _expect_stored(stack: Stack) -> None:
     connection = await nats.connect(stack.env["SWELL_NATS_URL"])
     assert (await connection.jetstream().get_msg("kept", 1)).data == b"in nats"
     await connection.close()
-    found = await asyncio.to_thread(objects(stack).get_object, "swell-logs", "kept")
-    assert found.read() == b"in s3"
+    async with asyncio.timeout(60):  # SeaweedFS answers before its volumes have told their master where they are
+        while (found := await asyncio.to_thread(_in_s3, stack)) is None:
+            await asyncio.sleep(0.2)
+    assert found == b"in s3"
+
+
+def _in_s3(stack: Stack) -> bytes | None:
+    """None while it cannot be read yet."""
+    try:
+        found = objects(stack).get_object("swell-logs", "kept")
+    except S3Error as error:
+        if error.code != "InternalError":
+            raise
+        return None
+    content = found.read()
     found.release_conn()
+    return content
 
 
 async def test_a_stack_that_has_ended_has_left_nothing_beside_its_home(tmp_path: Path) -> None:

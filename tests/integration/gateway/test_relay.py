@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
@@ -37,10 +37,11 @@ def new_relay() -> NewRelay:
             request = await reader.readuntil(b"\r\n\r\n")
             if asked is not None:
                 asked.append(request)
-            writer.write(left.pop(0) if len(left) > 1 else left[0])
-            if not left[0].endswith(b"..."):
+            with closing(writer):
+                writer.write(left.pop(0) if len(left) > 1 else left[0])
                 await writer.drain()
-                writer.close()
+                if left[0].endswith(b"..."):
+                    await reader.read()  # until whoever asked hangs up
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/blobs/x.y"
@@ -168,10 +169,11 @@ async def test_what_comes_slowly_is_not_held_back() -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(OK % len(CONTENT) + begun)
-        await seen.wait()
-        writer.write(CONTENT[len(begun) :])
-        await writer.drain()
+        with closing(writer):
+            writer.write(OK % len(CONTENT) + begun)
+            await seen.wait()
+            writer.write(CONTENT[len(begun) :])
+            await writer.drain()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/blobs/x.y"
@@ -231,8 +233,9 @@ async def test_a_data_port_behind_tls_must_show_who_it_is(tmp_path: Path, monkey
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(OK % len(CONTENT) + CONTENT)
-        await writer.drain()
+        with closing(writer):
+            writer.write(OK % len(CONTENT) + CONTENT)
+            await writer.drain()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=shown) as server:
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}/blobs/x.y"
