@@ -28,6 +28,8 @@ from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack, open_backends, open_stack
 from tests.integration.embedded.processes import LOOPBACK, listening
 
+WAITS = 300  # of 0.2 s: SeaweedFS answers before its volumes have told their master where they are
+
 
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
@@ -142,9 +144,10 @@ async def _expect_stored(stack: Stack) -> None:
     connection = await nats.connect(stack.env["SWELL_NATS_URL"])
     assert (await connection.jetstream().get_msg("kept", 1)).data == b"in nats"
     await connection.close()
-    async with asyncio.timeout(60):  # SeaweedFS answers before its volumes have told their master where they are
-        while (found := await asyncio.to_thread(_in_s3, stack)) is None:
-            await asyncio.sleep(0.2)
+    for _ in range(WAITS):
+        if (found := await asyncio.to_thread(_in_s3, stack)) is not None:
+            break
+        await asyncio.sleep(0.2)
     assert found == b"in s3"
 
 
