@@ -1,9 +1,8 @@
 """Whose turn it is, among replicas: a lease in Redis that ends soon after its holder does."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 
 from redis.asyncio import Redis
@@ -23,7 +22,6 @@ class RedisTurns:
     ) -> None:
         self._leases = Leases(redis, lease)
         self._patience = patience
-        self._giving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
@@ -35,14 +33,5 @@ class RedisTurns:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]  # there are tokens in keys, which no log may have
         if (turn := await self._leases.take(f"swell:turn:{name}", self._patience)) is None:
             log.warning("went ahead out of turn", turn=name)
-        async with AsyncExitStack() as held:
-            if turn:
-                await held.enter_async_context(turn)
+        async with turn or nullcontext():
             yield
-            self._give_back(held.pop_all())
-
-    def _give_back(self, held: AsyncExitStack) -> None:
-        """Whoever has got what the turn was for need not wait for that."""
-        giving = asyncio.create_task(held.aclose())
-        self._giving.add(giving)
-        giving.add_done_callback(self._giving.discard)
