@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check bench clean format protos protos-current baseline lock system system-test
+.PHONY: help up demo test test-full check bench clean format protos protos-current baseline lock system system-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ GENERATED := libs/swell/swell/rpc/v1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 up: system .venv/ready ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
 	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up
@@ -21,6 +21,9 @@ demo: system .venv/ready ## the whole round trip: a base image, a build, a pull 
 
 test: check system-test ## all that gates a change: check, then integration and end-to-end tests
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
+
+test-full: test ## `make test`, then the slow matrices: the tests marked `full`, which no other target runs
+	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 
 check: .venv/ready protos-current ## the quick part: format, lint, types, import contracts, protos, unit tests
 	$(BIN)/ruff format --check -q .
