@@ -139,6 +139,21 @@ async def send(
             )
 
 
+async def check_target(session: aiohttp.ClientSession, url: URL) -> None:
+    """See that *session* itself may connect to *url*, which a client is about to be sent to: nothing is fetched.
+
+    A name counts as every address that it has now. Where a proxy resolves names, only their spelling can be checked.
+
+    Raises:
+        AddressForbidden: the policy forbids the address, or one of the addresses of the name.
+        UpstreamFailed: there is no such name.
+    """
+    if isinstance(session.connector, _GuardedConnector):
+        with translated(url):
+            async with asyncio.timeout(session.connector.reach.connect_timeout.total_seconds()):
+                await session.connector.check(url)
+
+
 async def follow(
     session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
@@ -312,6 +327,22 @@ class _GuardedConnector(aiohttp.TCPConnector):
             raise
         finally:
             _asked.reset(token)
+
+    async def check(self, url: URL) -> None:
+        """Raise what `connect` would raise because of *url*'s address."""
+        host = url.raw_host or ""
+        if self._policy.allows(url):
+            return
+        if not looks_public(host):
+            raise _forbidden(url)
+        if self.reach.proxy_for(url):
+            return
+        try:
+            found = await self._resolve_host(host, url.port or 443)
+        except OSError as error:
+            raise UpstreamBroken(f"there is no host {url.host}") from error
+        if not all(is_public(str(each["host"])) for each in found):
+            raise _forbidden(url)
 
     def _open_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, where = address

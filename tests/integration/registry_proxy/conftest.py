@@ -42,8 +42,8 @@ async def other() -> AsyncIterator[Script]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """One that may connect to 127.0.0.1."""
-    async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
+    """One that may connect to 127.0.0.1, and send clients to a name that cannot be resolved here."""
+    async with open_session(Policy(frozenset({"127.0.0.1", "cdn.example"}))) as session:
         yield session
 
 

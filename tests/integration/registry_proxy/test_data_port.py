@@ -11,13 +11,16 @@ from aiohttp import web
 from msgspec import structs
 from yarl import URL
 
+from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Link, Origin, sign
 from registry_proxy.domain.ranges import parse_range
 from registry_proxy.handlers import sending
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
+from swell.outbound import Policy, open_session
+from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
-from tests.integration.registry_proxy.support import ranged, said
+from tests.integration.registry_proxy.support import Names, ranged, said
 
 MISSING = Link(Origin.DOCUMENT, "docker.io", "library/x", digest_of(b"missing"), 7, OCI_CONFIG, 4_102_444_800)
 
@@ -33,7 +36,77 @@ async def test_a_blob_streams_through_with_its_headers(port: Port, client: aioht
     assert response.headers["Content-Length"] == str(len(CONTENT))
     assert response.headers["Docker-Content-Digest"] == link.digest
     assert response.headers["ETag"] == f'"{link.digest}"'
-    assert response.headers["Content-Type"] == OCI_LAYER
+
+
+@pytest.mark.parametrize("declared", ["text/html", "image/svg+xml", OCI_LAYER, ""])
+@pytest.mark.parametrize("origin", [Origin.UPSTREAM, Origin.LAYER])
+async def test_bytes_of_others_do_nothing_in_a_browser(
+    port: Port, client: aiohttp.ClientSession, declared: str, origin: Origin
+) -> None:
+    """A manifest may call a layer `text/html`: served as that, it would be a page of this server."""
+    content = b"<script>alert(1)</script>"
+    link = port.link(content, origin, media_type=declared)
+    port.script.on(port.path_upstream(link), said(body=content, content_type="text/html", Set_Cookie="a=b"))
+    await port.layers.put(link.digest, content)
+
+    for method, headers in ("GET", {}), ("GET", {"Range": "bytes=0-3"}), ("HEAD", {}):
+        async with client.request(method, port.url_of(link), headers=headers) as response:
+            assert response.status in {200, 206}
+            assert response.headers["Content-Type"] == "application/octet-stream"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Content-Security-Policy"] == "sandbox"
+            assert response.headers["Content-Disposition"] == "attachment"
+            assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://127.0.0.2:9101/",
+        "http://[::1]/",
+        "http://10.0.0.1/",
+        "http://metadata.google.internal/",
+        "http://2130706433/",
+        "http://inside.example/",
+        "http://sometimes.example/",
+        "http://unknown.example/",
+    ],
+)
+async def test_clients_are_not_redirected_to_forbidden_addresses(
+    new_port: NewPort, client: aiohttp.ClientSession, target: str
+) -> None:
+    """A registry's redirect would let its owner aim our clients at their own networks, or a cloud's metadata service.
+
+    Nothing is fetched from there by us either; a name counts as all of its addresses.
+    """
+    names = Names({"inside.example": [("10.1.2.3", 0)], "sometimes.example": [("1.1.1.1", 0), ("192.168.1.1", 0)]})
+    async with (
+        open_session(Policy(frozenset({"127.0.0.1"})), resolver=names) as session,
+        new_port(upstream=RegistryUpstream(session, Keyring())) as port,
+    ):
+        link = port.link()
+        port.script.on(port.path_upstream(link), said(307, Location=target))
+
+        async with client.get(port.url_of(link), allow_redirects=False) as response:
+            assert response.status in {400, 502}
+            assert "Location" not in response.headers
+            message = (await response.json())["errors"][0]["message"]
+            assert "must not connect to" in message or "there is no host" in message
+
+
+async def test_clients_are_redirected_to_public_names(new_port: NewPort, client: aiohttp.ClientSession) -> None:
+    """Most large registries keep blobs at a content delivery network."""
+    names = Names({"public.example": [("1.1.1.1", 0)]})
+    async with (
+        open_session(Policy(frozenset({"127.0.0.1"})), resolver=names) as session,
+        new_port(upstream=RegistryUpstream(session, Keyring())) as port,
+    ):
+        link = port.link()
+        port.script.on(port.path_upstream(link), said(307, Location="https://public.example/x"))
+
+        async with client.get(port.url_of(link), allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (307, "https://public.example/x")
 
 
 async def test_a_head_tells_the_same_and_costs_nothing(port: Port, client: aiohttp.ClientSession) -> None:

@@ -164,6 +164,8 @@ async def test_clients_who_reach_the_store_are_sent_there(
             assert answer.headers["Location"].startswith(s3.endpoint)
         async with client.get(port.url_of(link)) as answer:
             assert await answer.read() == CONTENT
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            assert answer.headers["Content-Disposition"] == "attachment"
         async with client.get(port.url_of(structs.replace(link, relayed=True)), allow_redirects=False) as answer:
             assert (answer.status, await answer.read()) == (200, CONTENT)
 

@@ -19,6 +19,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
 from minio.error import MinioException, S3Error
+from minio.helpers import DictType
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
@@ -32,6 +33,8 @@ ANY_TYPE = "application/octet-stream"
 DEADLINE = timedelta(seconds=30)
 FILE_DEADLINE = timedelta(minutes=30)
 LINK_LIFE = timedelta(minutes=15)
+_DOWNLOADED: DictType = {"response-content-type": ANY_TYPE, "response-content-disposition": "attachment"}
+"""What clients of a link are told, whatever the object was stored as: browsers store it and do nothing else."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
 
 
@@ -130,7 +133,9 @@ class S3Objects:
             yield _pieces(response)
 
     def link(self, key: str) -> str | None:
-        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE) if self._public else None
+        if self._public is None:
+            return None
+        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE, response_headers=_DOWNLOADED)
 
     async def renew(self, key: str, age: timedelta) -> None:
         await self._run(partial(_renew, self._client, self._bucket, key, age), FILE_DEADLINE)

@@ -26,7 +26,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
-from swell.outbound import REDIRECTS, follow, pieces, reach_of, read, redirect_of, send, translated
+from swell.outbound import REDIRECTS, check_target, follow, pieces, reach_of, read, redirect_of, send, translated
 from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
@@ -59,6 +59,7 @@ class RegistryUpstream:
         aws: AwsLogins | None = None,
     ) -> None:
         """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http."""
+        self._session = session
         self._client = RegistryClient(session, keyring, insecure, aws=aws)
         self._answer_seconds = reach_of(session).answer_timeout.total_seconds()
 
@@ -138,9 +139,13 @@ class RegistryUpstream:
 
         Raises:
             BlobUnknown: the registry does not have it.
+            AddressForbidden: it redirects to an address that this server itself must not connect to. Clients are not
+                sent there either: they may reach a metadata service or an intranet that the registry's owner does not.
         """
         async with await self._blob(follow if followed else send, reference, digest, part) as response:
             target = redirect_of(response)
+            if target:
+                await check_target(self._session, target)
             yield Redirect(str(target)) if target else _body(response, part)
 
     @asynccontextmanager

@@ -13,6 +13,15 @@ from registry_proxy.transfer import Body, Held, Redirect
 from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
 from swell.log import log
 from swell.oci.error_codes import error_body
+from swell.store.objects import ANY_TYPE
+
+HARMLESS = {
+    "Content-Type": ANY_TYPE,
+    "Content-Disposition": "attachment",
+    "Content-Security-Policy": "sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+"""What keeps a browser from doing anything with bytes of others but storing them."""
 
 
 class BlobsHandler:
@@ -150,7 +159,7 @@ def _whole(status: int, headers: Mapping[str, str], body: bytes = b"") -> web.Re
 
 def _failure(error: SwellError) -> web.Response:
     body = error_body(error.code, str(error))
-    headers = {"Content-Type": "application/json"}
+    headers = {**HARMLESS, "Content-Type": "application/json"}
     if isinstance(error, _NoSuchPart):
         headers["Content-Range"] = content_range(None, error.size)
     if isinstance(error, _ReadOnly):
@@ -172,8 +181,10 @@ def _etag(link: Link) -> str:
 
 
 def _headers(link: Link, part: Span | None = None) -> dict[str, str]:
+    """The headers of a blob's bytes. They never carry the media type that the manifest declares: it is a stranger's
+    word, and `text/html` would be run by a browser as a page of ours."""
     headers = {
-        "Content-Type": link.media_type or "application/octet-stream",
+        **HARMLESS,
         "Content-Length": str(part.length if part else link.size),
         "Docker-Content-Digest": link.digest,
         "ETag": _etag(link),
