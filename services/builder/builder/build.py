@@ -18,6 +18,7 @@ from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
 from swell.patience import patiently
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
 
@@ -36,6 +37,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for. With
     `sif` a SIF file is made of the image, and pushed instead of it.
     `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish.
+    Base images are read with the credentials of `principal`; `push_principal` is whose credentials push.
     """
 
     build_id: str
@@ -49,6 +51,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     cache_repository: str | None = None
     compression: BuildCompression | None = None
     sif: Definition | None = None
+    principal: Principal = PUBLIC
+    push_principal: Principal = PUBLIC
 
 
 class Engine(Protocol):
@@ -240,6 +244,8 @@ class Building:
                 cache_repository=job.cache_repository,
                 compression=job.compression,
                 sif=job.sif,
+                principal=job.principal,
+                push_principal=job.push_principal,
             )
         except BuildFailure as failure:
             return failure

@@ -58,4 +58,5 @@ class Downloads:
             platform=build.submission.platform,
             created=created,
             expires=created + _REMEMBERED,
+            principal=build.submission.push_principal,
         )

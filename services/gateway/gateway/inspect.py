@@ -6,13 +6,14 @@ from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference, parse_registry
+from swell.registry.principal import PUBLIC, Principal
 
 MAX_ADDRESS = 2048  # characters
 MAX_CREDENTIAL = 64 << 10  # characters; keys of clouds are files
 
 
 class Inspections(Protocol):
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection: ...
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection: ...
 
 
 class Logins(Protocol):
@@ -24,12 +25,13 @@ class Inspecting:
         self._inspections = inspections
         self._logins = logins
 
-    async def image(self, request: InspectRequest, platform: str | None) -> Inspection:
+    async def image(self, request: InspectRequest, platform: str | None, principal: Principal = PUBLIC) -> Inspection:
         """What the registry has under the image's name: an index, or one image, for *platform* where that is given."""
         image = _said("containerImage", request.container_image, longest=MAX_ADDRESS)
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
-        return await self._inspections.inspect(parse_reference(image), parse_platform(platform) if platform else None)
+        chosen = parse_platform(platform) if platform else None
+        return await self._inspections.inspect(parse_reference(image), chosen, principal)
 
     async def credentials(self, request: CredentialsRequest) -> bool:
         """Whether the registry takes the name and the password; false as well when it cannot be asked."""

@@ -14,6 +14,7 @@ from swell.errors import BadRequest
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, blob_location, parse_reference
+from swell.registry.principal import Principal
 
 _NOTHING = ContainerConfig()
 _ENDINGS = {
@@ -26,15 +27,17 @@ _ENDINGS = {
 
 
 class Inspections(Protocol):
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection: ...
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection: ...
 
 
 class Preparing:
     def __init__(self, inspections: Inspections) -> None:
         self._inspections = inspections
 
-    async def prepare(self, wanted: Wanted) -> Wanted:
+    async def prepare(self, wanted: Wanted, principal: Principal) -> Wanted:
         """*wanted* without includes, and when it is frozen, without an image: with a container file for it.
+
+        Images are read with the credentials of *principal*.
 
         Raises:
             BadRequest: an include cannot be added, or a value cannot be written into a container file.
@@ -44,20 +47,20 @@ class Preparing:
             config = wanted.container_config or _NOTHING
             layers = list(config.layers or ())
             for image in wanted.includes:
-                layers += await self._layers(image, wanted.platform)
-            await self._check_media_types(wanted, layers)
+                layers += await self._layers(image, wanted.platform, principal)
+            await self._check_media_types(wanted, layers, principal)
             wanted = replace(wanted, container_config=replace(config, layers=tuple(layers)), includes=())
         if not wanted.freeze:
             return wanted
-        frozen = await self._frozen(wanted)
+        frozen = await self._frozen(wanted, principal)
         if not wanted.sif or wanted.writes_definition:
             return frozen
         return replace(frozen, containerfile=for_sif(frozen.containerfile or ""))
 
-    async def _frozen(self, wanted: Wanted) -> Wanted:
+    async def _frozen(self, wanted: Wanted, principal: Principal) -> Wanted:
         config = wanted.container_config or _NOTHING
         if wanted.image:
-            entrypoint = await self._entrypoint(str(wanted.image), wanted.platform)
+            entrypoint = await self._entrypoint(str(wanted.image), wanted.platform, principal)
             return replace(
                 wanted, image=None, containerfile=frozen_image(str(wanted.image), config, entrypoint, wanted.sif)
             )
@@ -66,38 +69,38 @@ class Preparing:
             return wanted
         own = entrypoint_of(containerfile)
         if own is None:
-            own = await self._entrypoint(base_image_of(containerfile), wanted.platform)
+            own = await self._entrypoint(base_image_of(containerfile), wanted.platform, principal)
         return replace(wanted, containerfile=frozen_file(containerfile, config, own, wanted.writes_definition))
 
-    async def _entrypoint(self, image: str | None, platform: Platform) -> tuple[str, ...]:
+    async def _entrypoint(self, image: str | None, platform: Platform, principal: Principal) -> tuple[str, ...]:
         if image is None:
             return ()
-        config = (await self._container(parse_reference(image), platform)).config.config
+        config = (await self._container(parse_reference(image), platform, principal)).config.config
         return config.entrypoint if config else ()
 
-    async def _layers(self, image: Reference, platform: Platform) -> list[ContainerLayer]:
+    async def _layers(self, image: Reference, platform: Platform, principal: Principal) -> list[ContainerLayer]:
         """The layers of *image*, to be taken from its registry."""
-        found = await self._container(image, platform)
+        found = await self._container(image, platform, principal)
         contents = found.manifest.layers or ()
         diff_ids = found.config.rootfs.diff_ids if found.config.rootfs else ()
         if len(contents) != len(diff_ids):
             raise BadRequest(f"containerIncludes: {image} is no container image")
         return [_layer(image, content, diff_id) for content, diff_id in zip(contents, diff_ids, strict=True)]
 
-    async def _check_media_types(self, wanted: Wanted, layers: Iterable[ContainerLayer]) -> None:
+    async def _check_media_types(self, wanted: Wanted, layers: Iterable[ContainerLayer], principal: Principal) -> None:
         """See that *layers* can be added as they are: elsewhere than in an OCI image, all must be gzip."""
         if all(layer.media_type is None for layer in layers):
             return
         if wanted.freeze:
             raise BadRequest("containerIncludes: with freeze, the layers of all images must be compressed with gzip")
-        if wanted.image and not (await self._container(wanted.image, wanted.platform)).oci:
+        if wanted.image and not (await self._container(wanted.image, wanted.platform, principal)).oci:
             raise BadRequest(
                 f"containerIncludes: {wanted.image} is in Docker's format, so the layers of all images that are added "
                 "to it must be compressed with gzip"
             )
 
-    async def _container(self, image: Reference, platform: Platform) -> ContainerInfo:
-        found = (await self._inspections.inspect(image, platform)).container
+    async def _container(self, image: Reference, platform: Platform, principal: Principal) -> ContainerInfo:
+        found = (await self._inspections.inspect(image, platform, principal)).container
         if found is None:
             raise BadRequest(f"{image} is no container image")
         return found

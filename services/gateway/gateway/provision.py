@@ -20,6 +20,7 @@ from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecor
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 from swell.store.builds import Builds
 
 
@@ -29,10 +30,10 @@ class Requests(Protocol):
 
 
 class Registry(Protocol):
-    async def resolve(self, image: Reference) -> Digest: ...
+    async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
 
-    async def keep(self, layer: ContainerLayer) -> None:
-        """Fetch *layer* from its web address into the store, and see that it is what it claims to be."""
+    async def keep(self, layer: ContainerLayer, principal: Principal) -> None:
+        """Fetch *layer* from its location into the store, verified; *principal* reads those of images."""
 
 
 class BlobKeeper(Protocol):
@@ -83,12 +84,16 @@ class Provisioning:
             TooManyRequests: a build is needed, and this caller has had too many.
         """
         asked = await self._read(request, legacy=legacy)
-        wanted = await self._preparing.prepare(asked)
-        parts = [await self._preparing.prepare(part) for part in asked.parts]
+        wanted = await self._preparing.prepare(asked, caller.principal)
+        parts = [await self._preparing.prepare(part, caller.principal) for part in asked.parts]
         if not wanted.dry_run:
             for part in parts or (wanted,):
-                await self._keep(part)
-        found = await self._serve(wanted) if wanted.image else await self._starting.start(wanted, parts, caller)
+                await self._keep(part, caller.principal)
+        found = (
+            await self._serve(wanted, caller.principal)
+            if wanted.image
+            else await self._starting.start(wanted, parts, caller)
+        )
         grant = self._grant(wanted, found, caller)
         await self._want(found, grant)
         kept = record(self._plan.authority, request, wanted, found.image, grant, new=found.cached is False)
@@ -111,25 +116,25 @@ class Provisioning:
         if not await self._builds.want(found.build_id, grant.token, grant.user):
             raise Unavailable(f"the build {found.build_id} is being cancelled in this moment; ask again")
 
-    async def _keep(self, wanted: Wanted) -> None:
+    async def _keep(self, wanted: Wanted, principal: Principal) -> None:
         """Have in the store whatever the build will need from it, and the data that came along."""
         await self._blobs.keep(wanted.blobs)
         baked = (wanted.container_config.layers if wanted.freeze and wanted.container_config else None) or ()
         for layer in filter(None, (wanted.context, *baked)):
             if layer.location:
-                await self._fetch(layer)
+                await self._fetch(layer, principal)
 
-    async def _fetch(self, layer: ContainerLayer) -> None:
+    async def _fetch(self, layer: ContainerLayer, principal: Principal) -> None:
         try:
-            await self._registry.keep(layer)
+            await self._registry.keep(layer, principal)
         except BlobUnknown as error:
             raise BadRequest(f"there is nothing at the location {layer.location[:200]}: {error}") from error
 
-    async def _serve(self, wanted: Wanted) -> Found:
+    async def _serve(self, wanted: Wanted, principal: Principal) -> Found:
         image = wanted.image
         assert image  # noqa: S101  of the two, this one is set
         try:
-            await self._registry.resolve(image)
+            await self._registry.resolve(image, principal)
         except (ManifestUnknown, Denied) as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
         except UpstreamFailed as error:
@@ -151,4 +156,5 @@ class Provisioning:
             is_dry=wanted.dry_run,
             user=caller.identity.user,
             organisation=caller.identity.organisation,
+            principal=caller.principal,
         )

@@ -65,6 +65,7 @@ def _job(build: Build) -> BuildJob | IndexJob:
             target_image=submission.target_image,
             platform=submission.platform,
             organisation=submission.organisation,
+            push_principal=submission.push_principal,
         )
     made = translate(submission.containerfile) if submission.sif else None
     return BuildJob(
@@ -80,4 +81,6 @@ def _job(build: Build) -> BuildJob | IndexJob:
         compression=submission.compression,
         organisation=submission.organisation,
         sif=made.definition if made else None,
+        principal=submission.principal,
+        push_principal=submission.push_principal,
     )

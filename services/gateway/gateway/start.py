@@ -19,6 +19,7 @@ from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 from swell.store.builds import Builds, Left
 from swell.store.records import BuildResult, Child, Submission
 
@@ -27,7 +28,7 @@ PATIENCE = timedelta(minutes=1)  # for others who start the same build; longer t
 
 
 class Registry(Protocol):
-    async def resolve(self, image: Reference) -> Digest: ...
+    async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
 
 
 class Limits(Protocol):
@@ -103,11 +104,11 @@ class Starting:
         latest = await self._builds.latest(submitted.target_image)
         running = latest is not None and latest.is_wanted
         if wanted.dry_run:
-            exists = await self._is_in_registry(image)
+            exists = await self._is_in_registry(image, caller.principal)
             if not (exists or running):
                 await self._check_platforms(wanted)
             return Found(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
-        if not running and await self._is_in_registry(image):
+        if not running and await self._is_in_registry(image, caller.principal):
             known = latest.id if latest and latest.result and latest.result.succeeded else None
             return Found(image=image, build_id=known, cached=True, succeeded=True)
         if running and latest:
@@ -156,7 +157,7 @@ class Starting:
         latest = await self._builds.latest(submitted.target_image)
         if latest and latest.is_wanted:
             return _Started(submission=submitted, build_id=latest.id)
-        if await self._is_in_registry(image_of(submitted)):
+        if await self._is_in_registry(image_of(submitted), caller.principal):
             return _Started(submission=submitted)
         return await self._start(part, submitted, latest.id if latest else None, caller)
 
@@ -199,9 +200,9 @@ class Starting:
         layers = PackageLayers(base_image=wanted.direct.base_image, lock=lock, config=config)
         return replace(submitted, packages=layers)
 
-    async def _is_in_registry(self, image: Reference) -> bool:
+    async def _is_in_registry(self, image: Reference, principal: Principal) -> bool:
         try:
-            await self._registry.resolve(image)
+            await self._registry.resolve(image, principal)
         except ManifestUnknown:
             return False
         except UpstreamFailed as error:

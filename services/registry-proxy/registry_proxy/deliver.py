@@ -20,6 +20,7 @@ from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 from swell.registry.verifier import Verifier
 
 AHEAD = 16 << 20  # bytes; a part that begins further on is fetched by itself, not waited for
@@ -60,6 +61,8 @@ class Cache(Store, Protocol):
 
 
 class Upstream(Protocol):
+    def acting_for(self, principal: Principal) -> Self: ...
+
     def open_blob(
         self, reference: Reference, digest: Digest, part: Span | None, *, followed: bool
     ) -> AbstractAsyncContextManager[Redirect | Body]:
@@ -311,7 +314,9 @@ class _Upstream:
     def open(self, span: Span) -> AbstractAsyncContextManager[Redirect | Body]:
         link = self._link
         part = span if span.length < link.size else None
-        return self._upstream.open_blob(link.reference, link.digest, part, followed=link.relayed)
+        return self._upstream.acting_for(link.principal).open_blob(
+            link.reference, link.digest, part, followed=link.relayed
+        )
 
 
 class _Kept:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 from msgspec import Struct, structs
@@ -17,6 +17,7 @@ from swell.oci.image import Image
 from swell.oci.media_types import CONFIGS, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {"Hostname": "hostName", "Domainname": "domainName"}  # those that are not Docker's with a small first letter
@@ -24,6 +25,8 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 class Upstream(Protocol):
+    def acting_for(self, principal: Principal) -> Self: ...
+
     def host_name(self, registry: str) -> str:
         """The address of *registry*, with its scheme."""
 
@@ -36,15 +39,26 @@ class Inspecting:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
         """What *image* is: an index when it is one and no *platform* was asked for, else one platform's image.
 
-        An image that is no index is taken for the right one, as in pulls.
+        It is read with the credentials of *principal*. An image that is no index is taken for the right one, as in
+        pulls.
 
         Raises:
             BadRequest: the index has nothing for *platform*.
             ImageUnsupported: it is a manifest of schema 1.
         """
+        return await _Reader(self._upstream.acting_for(principal)).inspect(image, platform)
+
+
+class _Reader:
+    """Reads with the credentials that *upstream* sends."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
         document = await self._upstream.fetch_manifest(image)
         if document.is_index and platform is None:
             return Inspection(index=index_info(document))

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from msgspec import Struct, structs
 
@@ -24,19 +24,24 @@ from swell.oci.image import Image
 from swell.oci.media_types import CONFIGS, INDEXES, OCI_INDEX
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
+from swell.registry.principal import PUBLIC, Principal
 
 _NOTHING = ContainerConfig()
 NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode())
 
 
 class Pull(Struct, frozen=True):
-    """What a token opens, and until when; what is added is added for `platforms`, wherever the image has them."""
+    """What a token opens, and until when; what is added is added for `platforms`, wherever the image has them.
+
+    Registries are read with the credentials of `principal`.
+    """
 
     token: str
     image: Reference
     platforms: tuple[Platform, ...]
     expires: datetime
     container_config: ContainerConfig = _NOTHING
+    principal: Principal = PUBLIC
 
 
 class Located(Struct, frozen=True):
@@ -55,6 +60,8 @@ class Digests(Struct, frozen=True):
 
 
 class Upstream(Protocol):
+    def acting_for(self, principal: Principal) -> Self: ...
+
     async def head_manifest(self, reference: Reference) -> Digest: ...
 
     async def fetch_manifest(self, reference: Reference) -> Document: ...
@@ -66,8 +73,8 @@ class Upstream(Protocol):
 
 
 class Layers(Protocol):
-    async def ensure(self, layer: ContainerLayer) -> None:
-        """See that the layer's bytes are in the store, and what they claim to be."""
+    async def ensure(self, layer: ContainerLayer, principal: Principal) -> None:
+        """See that the layer's bytes are in the store, and what they claim to be; *principal* reads those of images."""
 
 
 class Turns(Protocol):
@@ -115,17 +122,17 @@ class Pulls:
         self._turns = turns
         self._making: Flights[str, Document] = Flights()
 
-    async def resolve(self, image: Reference) -> Digest:
+    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
         """The digest that *image* has now."""
-        return await self._upstream.head_manifest(image)
+        return await self._upstream.acting_for(principal).head_manifest(image)
 
     async def digests(self, token: str) -> Digests | None:
         """The digests of a token's image before and after the additions; None before its first pull."""
         return await self._documents.digests(token)
 
-    async def keep(self, layer: ContainerLayer) -> None:
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         """Have *layer* in the store, verified."""
-        await self._layers.ensure(layer)
+        await self._layers.ensure(layer, principal)
 
     async def manifest(self, pull: Pull, reference: str) -> Document:
         """The manifest or index under the granted tag or digest, or under a digest that it leads to; or one that
@@ -156,7 +163,7 @@ class Pulls:
         """
         if not _is_unchanged(pull) or digest not in await self._digests(pull, await self._root(pull)):
             return NO_REFERRERS
-        found = await self._upstream.fetch_referrers(pull.image.at(digest)) or NO_REFERRERS
+        found = await self._for(pull).fetch_referrers(pull.image.at(digest)) or NO_REFERRERS
         await self._documents.put_referrers(pull.token, digest, found, pull.expires)
         return found
 
@@ -185,6 +192,9 @@ class Pulls:
                     return Located(Origin.UPSTREAM, descriptor, pull.image)
         raise BlobUnknown(f"{digest} is no part of {pull.image}")
 
+    def _for(self, pull: Pull) -> Upstream:
+        return self._upstream.acting_for(pull.principal)
+
     async def _located(self, pull: Pull, descriptor: Descriptor) -> Located:
         for layer in pull.container_config.layers or ():
             if layer.gzip_digest == descriptor.digest:
@@ -212,8 +222,8 @@ class Pulls:
 
     async def _resolved(self, pull: Pull) -> Document:
         added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
-        await asyncio.gather(*(self._layers.ensure(layer) for layer in added))
-        manifest = await self._upstream.fetch_manifest(pull.image)
+        await asyncio.gather(*(self._layers.ensure(layer, pull.principal) for layer in added))
+        manifest = await self._for(pull).fetch_manifest(pull.image)
         source, stale = manifest.digest, manifest.stale
         if not pull.container_config.is_empty:
             manifest = await self._augmented(pull, manifest)
@@ -226,7 +236,7 @@ class Pulls:
             made = augment_index(document, await self._replaced(pull, document, deeper(depth)))
         else:
             check_manifest(document)
-            config = await self._upstream.fetch_config(pull.image, document.config)
+            config = await self._for(pull).fetch_config(pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
             await self._documents.put_config(pull.token, image.config, pull.expires)
             made = image.manifest
@@ -237,7 +247,7 @@ class Pulls:
         """What becomes of the entries of *index*; where they are indexes, one that has a platform is enough."""
         replaced, missing = {}, None
         for entry in choose(index, pull.platforms):
-            child = await self._upstream.fetch_manifest(pull.image.at(entry.digest))
+            child = await self._for(pull).fetch_manifest(pull.image.at(entry.digest))
             try:
                 if not (entry.platform or child.is_index):
                     await self._check_platform(pull, child)
@@ -252,7 +262,7 @@ class Pulls:
         """See that *manifest*, of whose platform its index tells nothing, is an image for one that was asked for."""
         if manifest.config.media_type not in CONFIGS:
             raise ManifestUnknown(f"{manifest.digest} is no container image")
-        check_platform(await self._upstream.fetch_config(pull.image, manifest.config), pull.platforms)
+        check_platform(await self._for(pull).fetch_config(pull.image, manifest.config), pull.platforms)
 
     async def _child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the upstream's, kept for the next time."""
@@ -270,7 +280,7 @@ class Pulls:
             return None
 
     async def _fetched(self, pull: Pull, digest: Digest) -> Document:
-        child = await self._upstream.fetch_manifest(pull.image.at(digest))
+        child = await self._for(pull).fetch_manifest(pull.image.at(digest))
         await self._documents.put(pull.token, child, pull.expires, under=digest)
         return child
 

@@ -16,6 +16,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from tests.integration.gateway.conftest import make_grant
 
 UBUNTU = parse_reference("ubuntu:22.04")
@@ -37,7 +38,7 @@ class Remote(RemoteImages):
         if self.away:
             raise ManifestUnknown
 
-    async def resolve(self, image: Reference) -> Digest:
+    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
         await self._ask(str(image))
         return digest_of(b"the image")
 
@@ -53,7 +54,7 @@ class Remote(RemoteImages):
         await self._ask(f"referrers of {digest}")
         return b"{}"
 
-    async def keep(self, layer: ContainerLayer) -> None:
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._ask(layer.location)
 
 
@@ -170,6 +171,14 @@ async def test_a_digest_that_was_resolved_is_known_for_a_moment(remote: Remote, 
     """A pipeline submits the same image for each of its processes."""
     assert await images.resolve(UBUNTU) == await images.resolve(UBUNTU)
     assert remote.asked.total() == 1
+
+
+async def test_a_digest_is_cached_for_one_principal(remote: Remote, images: CachedImages) -> None:
+    """That the operator's credentials find an image is no answer for the public."""
+    await images.resolve(UBUNTU, OPERATOR)
+    await images.resolve(UBUNTU)
+
+    assert remote.asked.total() == 2
 
 
 async def test_a_layer_is_kept_each_time_it_is_submitted(remote: Remote, images: CachedImages) -> None:

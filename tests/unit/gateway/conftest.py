@@ -28,6 +28,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.memory import MemoryBuilds
 from swell.store.records import BuildResult
 
@@ -69,14 +70,14 @@ class MemoryRegistry:
     def push(self, image: str) -> None:
         self.images[image] = digest_of(image.encode())
 
-    async def resolve(self, image: Reference) -> Digest:
+    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
         if self.trouble:
             raise self.trouble
         if str(image) not in self.images:
             raise ManifestUnknown(f"{image} is not there")
         return self.images[str(image)]
 
-    async def keep(self, layer: ContainerLayer) -> None:
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         self.layers.append(layer)
 
 
@@ -175,7 +176,7 @@ class KnownInspections:
     def __init__(self) -> None:
         self.found: dict[str, Inspection] = {}
 
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
         if str(image) not in self.found:
             raise ManifestUnknown(f"{image} is not there")
         return self.found[str(image)]

@@ -7,6 +7,7 @@ from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 
 
 class Asked:
@@ -16,7 +17,7 @@ class Asked:
         self.images: list[tuple[str, str | None]] = []
         self.registries: list[str] = []
 
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection:
         self.images.append((str(image), str(platform) if platform else None))
         return Inspection()
 

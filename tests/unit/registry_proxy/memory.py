@@ -13,6 +13,7 @@ from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
 from swell.oci.document import Document
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 
@@ -77,7 +78,7 @@ class MemoryLayers:
         self.ensured: list[ContainerLayer] = []
         self.broken: set[ContainerLayer] = set()
 
-    async def ensure(self, layer: ContainerLayer) -> None:
+    async def ensure(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         if layer in self.broken:
             raise DigestInvalid(f"{layer.location} is not what it claims to be")
         self.ensured.append(layer)

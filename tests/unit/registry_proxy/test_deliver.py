@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 from msgspec import structs
@@ -19,6 +20,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG
 from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 from tests.unit.registry_proxy.memory import MemoryCache
@@ -43,6 +45,9 @@ class Upstream:
         self.size = size
         self.redirect = redirect
         self.asked: list[tuple[str, Digest]] = []
+
+    def acting_for(self, principal: Principal) -> Self:
+        return self
 
     @asynccontextmanager
     async def open_blob(

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -27,6 +27,7 @@ from swell.oci.document import Document, detect
 from swell.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA_1
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import Principal
 from swell.testing.images import make_layer
 from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
 
@@ -47,6 +48,9 @@ class Hostile:
         """Have *content*; gives its descriptor."""
         self.documents[digest_of(content)] = media_type, content
         return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
+
+    def acting_for(self, principal: Principal) -> Self:
+        return self
 
     def host_name(self, registry: str) -> str:
         return f"https://{registry}"

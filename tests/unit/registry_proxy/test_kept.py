@@ -1,6 +1,7 @@
 """What is kept of registries' answers: seldom asked, never shown to others, and used when they are in trouble."""
 
 import asyncio
+from typing import Self
 
 import pytest
 from prometheus_client import REGISTRY
@@ -14,6 +15,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR, Principal
 
 DAY = 24 * 3600
 TAG = parse_reference("quay.io/team/tool:1")
@@ -33,6 +35,9 @@ class Registry:
         self.asked: list[str] = []
         self.trouble: SwellError | None = None
         self.silence = 0.0
+
+    def acting_for(self, principal: Principal) -> Self:
+        return self
 
     def host_name(self, registry: str) -> str:
         return f"https://{registry}"
@@ -145,6 +150,17 @@ async def test_credentials_see_what_they_were_shown(registry: Registry, clock: C
     entries["quay.io/team"] = Credentials("me", "b")
 
     await kept.fetch_manifest(TAG.at(document.digest))
+
+    assert registry.asked == [f"GET {TAG}", f"GET {TAG.at(document.digest)}"]
+
+
+async def test_one_principals_documents_answer_no_other(registry: Registry, kept: KeptImages) -> None:
+    """What the operator's credentials opened is no answer for the public."""
+    document = registry.push(TAG)
+    await kept.acting_for(OPERATOR).fetch_manifest(TAG)
+
+    await kept.fetch_manifest(TAG.at(document.digest))
+    await kept.acting_for(OPERATOR).fetch_manifest(TAG.at(document.digest))
 
     assert registry.asked == [f"GET {TAG}", f"GET {TAG.at(document.digest)}"]
 

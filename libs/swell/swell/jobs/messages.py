@@ -8,6 +8,7 @@ from msgspec import Struct
 from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.records import NO_ATTEMPT, BuildResult, Submission
 
 
@@ -68,6 +69,7 @@ class BuildJob(Job, frozen=True, kw_only=True):
     `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`. With
     `packages` there is no container: they become layers, and *containerfile* only tells what was asked for.
     Steps may be taken from and kept in `cache_repository`; `compression` is how the layers are to be pushed.
+    Base images are read with the credentials of `principal`, the image is pushed with those of `push_principal`.
     """
 
     subject: ClassVar[str] = "jobs.build"
@@ -84,6 +86,8 @@ class BuildJob(Job, frozen=True, kw_only=True):
     organisation: str = ""
     sif: Definition | None = None
     """Make a SIF file of the image; `target_image` then begins with `oras://`."""
+    principal: Principal = PUBLIC
+    push_principal: Principal = PUBLIC
 
 
 class IndexJob(Job, frozen=True, kw_only=True):
@@ -95,6 +99,7 @@ class IndexJob(Job, frozen=True, kw_only=True):
     target_image: str
     platform: str
     organisation: str = ""
+    push_principal: Principal = PUBLIC
 
 
 class Question(Job, frozen=True, kw_only=True):
@@ -105,12 +110,13 @@ class Question(Job, frozen=True, kw_only=True):
 
 
 class InspectJob(Question, frozen=True, kw_only=True):
-    """Look at *image* in its registry; where it is an index and there is a *platform*, at the image for that one."""
+    """Inspect *image* with the credentials of *principal*; of an index, the image for *platform*, if given."""
 
     subject: ClassVar[str] = "jobs.inspect"
 
     image: str
     platform: str | None = None
+    principal: Principal = PUBLIC
 
 
 class BuildDone(Message, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from swell.registry.challenge import Challenge, choose, parse_challenges
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.fingerprints import Fingerprints
 from swell.registry.patience import Patience
+from swell.registry.principal import Principal
 
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
@@ -54,8 +55,8 @@ class _Token(Struct, frozen=True):
 class Authorizer:
     """Gives the `Authorization` header for a reference: what worked before, or the answer to a challenge.
 
-    Tokens are kept by realm, service, scope and the whole credentials, as long as the realm says, and fetched anew some
-    time before that, so that nobody waits.
+    Tokens are cached by principal, realm, service, scope and the whole credentials, as long as the realm says. They
+    are fetched again some time before that, so that no request waits.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class Authorizer:
         self._asking: Flights[bytes, _Token] = Flights()
         self._ahead: dict[bytes, asyncio.Task[None]] = {}
 
-    async def known(self, reference: Reference) -> str | None:
+    async def known(self, reference: Reference, principal: Principal) -> str | None:
         """What to send at once, from what this registry wanted to see before; None for nothing."""
         challenge = self._challenges.get(reference.registry)
-        return await self._answer(challenge, reference) if challenge else None
+        return await self._answer(challenge, reference, principal) if challenge else None
 
     async def renewed(
-        self, reference: Reference, told: Iterable[str], refused: str | None, endpoint: URL
+        self, reference: Reference, principal: Principal, told: Iterable[str], refused: str | None, endpoint: URL
     ) -> str | None:
         """What to send after a 401 that *told* these challenges and *refused* that header; None when nothing is left.
 
@@ -96,47 +97,49 @@ class Authorizer:
             return None
         if challenge.scheme == "bearer":
             check_realm(challenge, endpoint)
-            self._drop(self._key(challenge, reference), refused)
+            self._drop(self._key(challenge, reference, principal), refused)
         self._challenges[reference.registry] = challenge
-        answer = await self._answer(challenge, reference)
+        answer = await self._answer(challenge, reference, principal)
         return None if answer == refused else answer
 
-    async def _answer(self, challenge: Challenge, reference: Reference) -> str | None:
+    async def _answer(self, challenge: Challenge, reference: Reference, principal: Principal) -> str | None:
         if challenge.scheme == "basic":
-            credentials = await self._login(reference)
+            credentials = await self._login(reference, principal)
             return credentials.basic if credentials else None
-        key = self._key(challenge, reference)
+        key = self._key(challenge, reference, principal)
         token = self._tokens.get(key)
         if token is None:
-            return (await self._fetched(key, challenge, reference)).header
+            return (await self._fetched(key, challenge, reference, principal)).header
         if token.young <= time.monotonic() and key not in self._ahead:
-            self._ahead[key] = asyncio.create_task(self._renewed_ahead(key, challenge, reference))
+            self._ahead[key] = asyncio.create_task(self._renewed_ahead(key, challenge, reference, principal))
         return token.header
 
-    async def _renewed_ahead(self, key: bytes, challenge: Challenge, reference: Reference) -> None:
+    async def _renewed_ahead(
+        self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal
+    ) -> None:
         try:
-            await self._fetched(key, challenge, reference)
+            await self._fetched(key, challenge, reference, principal)
         except SwellError as error:
             log.info("token not renewed ahead", registry=reference.registry, error=str(error))
         finally:
             del self._ahead[key]
 
-    async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference) -> _Token:
-        token = await self._asking.join(key, lambda: self._ask(challenge, reference))
+    async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
+        token = await self._asking.join(key, lambda: self._ask(challenge, reference, principal))
         self._tokens[key] = token
         return token
 
-    async def _login(self, reference: Reference) -> Credentials | None:
-        found = self._keyring.find(reference)
+    async def _login(self, reference: Reference, principal: Principal) -> Credentials | None:
+        found = self._keyring.find(reference, principal)
         return await self._aws.login(reference.registry, found) if found and self._aws else found
 
-    async def _ask(self, challenge: Challenge, reference: Reference) -> _Token:
+    async def _ask(self, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
         """Within half of the answer timeout: the other half is for what the token is wanted for."""
         query = {"scope": self._scope(reference)}
         if service := challenge.parameters.get("service"):
             query["service"] = service
         url = URL(challenge.parameters["realm"]).extend_query(query)
-        credentials = await self._login(reference)
+        credentials = await self._login(reference, principal)
         with translated(url):
             async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
                 response = await self._patience.ask(url, partial(self._show, url, credentials))
@@ -166,9 +169,9 @@ class Authorizer:
         if token and token.header == refused:
             self._tokens.pop(key, None)
 
-    def _key(self, challenge: Challenge, reference: Reference) -> bytes:
-        who = self._keyring.find(reference)
-        parts = challenge.parameters["realm"], challenge.parameters.get("service"), self._scope(reference)
+    def _key(self, challenge: Challenge, reference: Reference, principal: Principal) -> bytes:
+        who = self._keyring.find(reference, principal)
+        parts = principal, challenge.parameters["realm"], challenge.parameters.get("service"), self._scope(reference)
         return self._fingerprints.of(*parts, *((who.basic, who.identity_token) if who else (None, None)))
 
     def _scope(self, reference: Reference) -> str:

@@ -5,7 +5,9 @@ which costs the registry nothing when it is not used.
 """
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Self
 
 import aiohttp
 from yarl import URL
@@ -17,6 +19,7 @@ from swell.registry.auth import Authorizer
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring
 from swell.registry.patience import Patience
+from swell.registry.principal import PUBLIC, Principal
 
 Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str], Data | None], Awaitable[aiohttp.ClientResponse]]
 
@@ -41,6 +44,13 @@ class RegistryClient:
         self._patience = Patience()
         self._authorizer = Authorizer(session, keyring, self._patience, actions, aws)
         self._insecure = insecure
+        self._principal = PUBLIC
+
+    def acting_for(self, principal: Principal) -> Self:
+        """A view that sends the credentials of *principal*; without it, those of `PUBLIC`. All else is shared."""
+        view = copy.copy(self)
+        view._principal = principal
+        return view
 
     def base(self, registry: str) -> URL:
         return endpoint(registry, self._insecure)
@@ -91,12 +101,12 @@ class RegistryClient:
                 url, lambda: sender(self._session, method, url, shown, data() if data else None)
             )
 
-        known = await self._authorizer.known(reference)
+        known = await self._authorizer.known(reference, self._principal)
         response = await ask(known)
         if response.status != 401 or response.url.origin() != url.origin():
             return response
         told = response.headers.getall("WWW-Authenticate", [])
-        fresh = await self._authorizer.renewed(reference, told, known, url)
+        fresh = await self._authorizer.renewed(reference, self._principal, told, known, url)
         if fresh is None:
             return response
         response.release()

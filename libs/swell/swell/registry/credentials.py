@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from swell.oci.reference import DOCKER_HUB, Reference
+from swell.registry.principal import PUBLIC, Principal
 from swell.settings import SettingsInvalid
 
 _ROLE = r"arn:aws[a-z-]*:iam::"
@@ -44,8 +45,8 @@ class Keyring(Struct, frozen=True):
 
     entries: Mapping[str, Credentials] = field(default_factory=dict)
 
-    def find(self, reference: Reference) -> Credentials | None:
-        """Those of the longest path that *reference* lies in, whole components only."""
+    def find(self, reference: Reference, principal: Principal = PUBLIC) -> Credentials | None:  # noqa: ARG002
+        """Those of the longest path that *reference* lies in, whole components only, if *principal* may use them."""
         path = reference.name
         while path and path not in self.entries:
             path = path.rpartition("/")[0]

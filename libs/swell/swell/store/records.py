@@ -9,6 +9,7 @@ from msgspec import Struct
 from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
+from swell.registry.principal import PUBLIC, Principal
 
 
 class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,6 +25,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `context`, `environment` and `layers` are what the context is made of, `packages` what needs none, as in
     a `BuildJob`. `client` stands for whose build it is among those that wait, and tells nobody who that is.
+    `principal` is whose credentials read the images that the build is made of, `push_principal` whose credentials push.
     """
 
     container_id: str
@@ -44,6 +46,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is built is an index of these, where there are several platforms."""
     template: str | None = None
     client: str = ""
+    principal: Principal = PUBLIC
+    push_principal: Principal = PUBLIC
 
 
 class Reason(StrEnum):

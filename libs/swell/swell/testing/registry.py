@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
+from typing import Self
 
 from msgspec import Struct
 
@@ -12,6 +13,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import Principal
 from swell.testing.images import make_image, make_index
 
 
@@ -41,6 +43,10 @@ class FakeRegistry:
         self._blobs: dict[tuple[str, Digest], Document | bytes] = {}
         self._referrers: dict[str, tuple[Pushed, ...]] = {}
         self._pushes = 0
+
+    def acting_for(self, principal: Principal) -> Self:  # noqa: ARG002
+        """The registry itself: it needs no credentials."""
+        return self
 
     def push(self, image: str, *, platform: str = "linux/amd64", layers: int = 1, docker: bool = False) -> Pushed:
         """Push an image that is unlike all before under the name *image*; a tag that is there moves."""

@@ -15,6 +15,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
@@ -32,13 +33,13 @@ class RemoteImages:
         self._stub = ImagesStub(channel)
         self._relayed = relayed
 
-    async def resolve(self, image: Reference) -> Digest:
-        """The digest under *image*'s tag now.
+    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        """The digest under *image*'s tag now, as *principal* may read it.
 
         Raises:
             ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
         """
-        request = pb.ResolveImageRequest(image=str(image))
+        request = pb.ResolveImageRequest(image=str(image), principal=principal)
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=30)).digest)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
@@ -59,9 +60,10 @@ class RemoteImages:
         answer = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
         return Resolved(answer.source or None, answer.wave or None)
 
-    async def keep(self, layer: ContainerLayer) -> None:
-        """Have the gzipped tar at *layer*'s web address in the store, verified, within 60 s."""
-        await call(PROXY, self._stub.KeepLayer, pb.KeepLayerRequest(layer=msgspec.json.encode(layer)), seconds=60)
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        """Have the gzipped tar at *layer*'s location in the store, verified, within 60 s."""
+        request = pb.KeepLayerRequest(layer=msgspec.json.encode(layer), principal=principal)
+        await call(PROXY, self._stub.KeepLayer, request, seconds=60)
 
 
 class CachedImages:
@@ -75,19 +77,20 @@ class CachedImages:
         self._remote = remote
         self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
         self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
-        self._resolved: TTLCache[str, Digest] = TTLCache(10_000, ttl=20)
-        self._resolving: Flights[str, Digest] = Flights()
+        self._resolved: TTLCache[tuple[Principal, str], Digest] = TTLCache(10_000, ttl=20)
+        self._resolving: Flights[tuple[Principal, str], Digest] = Flights()
         self._reading: Flights[tuple[str, str], Document] = Flights()
         self._locating: Flights[tuple[str, str], Location] = Flights()
 
-    async def resolve(self, image: Reference) -> Digest:
-        name = str(image)
-        if (known := self._resolved.get(name)) is None:
-            known = self._resolved[name] = await self._resolving.join(name, lambda: self._remote.resolve(image))
+    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        key = principal, str(image)
+        if (known := self._resolved.get(key)) is None:
+            resolving = self._resolving.join(key, lambda: self._remote.resolve(image, principal))
+            known = self._resolved[key] = await resolving
         return known
 
-    async def keep(self, layer: ContainerLayer) -> None:
-        await self._remote.keep(layer)
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        await self._remote.keep(layer, principal)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
         key = (grant.token, reference)
@@ -126,4 +129,5 @@ def _to_proto(grant: Grant) -> pb.Pull:
         platforms=grant.platforms,
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
+        principal=grant.principal,
     )

@@ -14,6 +14,7 @@ from swell.jobs.questions import ask
 from swell.jobs.streams import Nats
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 from swell.rpc.channel import call
 from swell.rpc.v1 import registries_pb2 as pb
 from swell.rpc.v1.registries_pb2_grpc import RegistriesStub
@@ -27,8 +28,8 @@ class QueuedInspections:
         self._nats = nats
         self._places = asyncio.Semaphore(MOST)
 
-    async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
-        """What *image* is, within 30 s.
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
+        """What *image* is, within 30 s, as *principal* may read it.
 
         Raises:
             ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
@@ -43,6 +44,7 @@ class QueuedInspections:
                 image=str(image),
                 platform=str(platform) if platform else None,
                 reply=self._nats.client.new_inbox(),
+                principal=principal,
                 deadline=datetime.now(UTC) + PATIENCE,
             )
             return await ask(self._nats, job, Inspection)

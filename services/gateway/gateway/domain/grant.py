@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from swell.api.containers import ContainerConfig
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 
 
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -16,7 +17,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
     digest, so their `data:` locations are empty here. A durable image is pulled from its own registry, never through
     the token; a dry one was only asked about. Pulls count against the limit of `user`, or of the address that pulls
-    when there is none, and as use of `organisation`, or of nobody's.
+    when there is none, and as use of `organisation`, or of nobody's. `principal` is
+    whose credentials read the image.
     """
 
     token: str
@@ -30,6 +32,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     organisation: str = ""
     is_durable: bool = False
     is_dry: bool = False
+    principal: Principal = PUBLIC
 
     @property
     def platforms(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
+from swell.registry.principal import PUBLIC, Principal
+
 
 class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`user` is one name for one person or machine, among all who can come in; nobody in particular has none."""
@@ -25,6 +27,11 @@ class Caller(Struct, frozen=True):
 
     identity: Identity
     address: str
+
+    @property
+    def principal(self) -> Principal:
+        """Whose credentials may read images for the caller."""
+        return PUBLIC
 
 
 def line_of(caller: Caller) -> str:

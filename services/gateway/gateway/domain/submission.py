@@ -53,6 +53,7 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         sif=wanted.sif,
         template=wanted.template,
         client=line_of(caller),
+        principal=caller.principal,
         created=created,
     )
 

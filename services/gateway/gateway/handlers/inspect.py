@@ -24,5 +24,5 @@ class InspectController(Controller):
         platform: FromQuery[str | None] = None,
     ) -> Inspection:
         asked = await read(request, InspectRequest)
-        await callers.of(request.scope, asked.tower_access_token, asked.tower_endpoint)
-        return await inspecting.image(asked, platform)
+        caller = await callers.of(request.scope, asked.tower_access_token, asked.tower_endpoint)
+        return await inspecting.image(asked, platform, caller.principal)

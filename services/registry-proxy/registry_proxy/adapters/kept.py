@@ -6,10 +6,11 @@ Where that is in trouble, what was seen before is served, for at most a day, and
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from cachetools import LRUCache
 from msgspec import Struct, field, structs
@@ -23,6 +24,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import PUBLIC, Principal
 
 BYTES = 32 << 20
 REPOSITORIES = 2000
@@ -34,10 +36,12 @@ WAIT_SECONDS = 10  # for a registry, where there is something to serve in its st
 STALE = Counter("swell_stale_served", "What was served from memory, its registry being in trouble.", ["what"])
 
 A = TypeVar("A")
-_Place = tuple[str, Credentials | None]
+_Place = tuple[str, Principal, Credentials | None]
 
 
 class Upstream(Protocol):
+    def acting_for(self, principal: Principal) -> Self: ...
+
     def host_name(self, registry: str) -> str: ...
 
     async def head_manifest(self, reference: Reference) -> Digest: ...
@@ -83,6 +87,13 @@ class KeptImages:
         self._repositories: LRUCache[_Place, _Repository] = LRUCache(REPOSITORIES)
         self._asking: Flights[tuple[_Place, str], Document] = Flights()
         self._resolving: Flights[tuple[_Place, str], Digest] = Flights()
+        self._principal = PUBLIC
+
+    def acting_for(self, principal: Principal) -> Self:
+        """A view that reads with the credentials of *principal*, and shares what is cached for that alone."""
+        view = copy.copy(self)
+        view._principal, view._upstream = principal, self._upstream.acting_for(principal)
+        return view
 
     def host_name(self, registry: str) -> str:
         return self._upstream.host_name(registry)
@@ -228,7 +239,7 @@ class KeptImages:
         return self._place(reference), reference.reference
 
     def _place(self, reference: Reference) -> _Place:
-        return reference.name, self._keyring.find(reference)
+        return reference.name, self._principal, self._keyring.find(reference, self._principal)
 
 
 def _weight(document: Document) -> int:

@@ -21,6 +21,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
 from swell.outbound import follow, pieces, translated
 from swell.registry.answers import failure
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.blobs import Blobs
 
 DEADLINE = timedelta(minutes=15)
@@ -44,11 +45,11 @@ class Layers:
         self._blobs = blobs
         self._limit = limit
         self._tar_limit = tar_limit
-        self._fetching: Flights[ContainerLayer, None] = Flights()
+        self._fetching: Flights[tuple[ContainerLayer, Principal], None] = Flights()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
-    async def ensure(self, layer: ContainerLayer) -> None:
-        """Have *layer* in the store, under its gzip digest.
+    async def ensure(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        """Have *layer* in the store, under its gzip digest; *principal* reads what is in a registry.
 
         A layer that is kept already is not fetched again; its tar digest was checked for whoever brought it.
 
@@ -64,24 +65,24 @@ class Layers:
         if size is None and not layer.location.startswith(("http://", "https://", BLOB_SCHEME)):
             raise BlobUnknown(f"the layer {digest} is not kept here any more: submit it again")
         if size is None:
-            await self._fetching.join(layer, lambda: self._fetch(digest, layer))
+            await self._fetching.join((layer, principal), lambda: self._fetch(digest, layer, principal))
         elif size != layer.gzip_size:
             raise DigestInvalid(f"the layer {digest} has {size} bytes, not {layer.gzip_size} as the request says")
 
-    async def _fetch(self, digest: Digest, layer: ContainerLayer) -> None:
+    async def _fetch(self, digest: Digest, layer: ContainerLayer, principal: Principal) -> None:
         with TemporaryDirectory(prefix="swell-layer-") as directory:
             path = Path(directory) / "layer"
             async with self._slots, asyncio.timeout(DEADLINE.total_seconds()):
-                async with self._open(layer) as body:
+                async with self._open(layer, principal) as body:
                     await self._download(body, path, layer)
                 await self._blobs.put_file(digest, path)
         log.info("layer kept", digest=digest, size=layer.gzip_size, location=layer.location[:200])
 
     @asynccontextmanager
-    async def _open(self, layer: ContainerLayer) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _open(self, layer: ContainerLayer, principal: Principal) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes at *layer*'s location: a web address, or a blob in a registry."""
         if layer.location.startswith(BLOB_SCHEME):
-            async with self._upstream.read_blob(parse_blob_location(layer.location)) as body:
+            async with self._upstream.acting_for(principal).read_blob(parse_blob_location(layer.location)) as body:
                 yield body
             return
         url = parse_url(layer.location)

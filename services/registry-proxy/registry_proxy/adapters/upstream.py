@@ -4,8 +4,10 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from typing import Self
 
 import aiohttp
 
@@ -31,6 +33,7 @@ from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
 from swell.registry.credentials import Keyring
+from swell.registry.principal import Principal
 from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
@@ -62,6 +65,12 @@ class RegistryUpstream:
         self._session = session
         self._client = RegistryClient(session, keyring, insecure, aws=aws)
         self._answer_seconds = reach_of(session).answer_timeout.total_seconds()
+
+    def acting_for(self, principal: Principal) -> Self:
+        """A view that reads with the credentials of *principal*; without it, with those of `PUBLIC`."""
+        view = copy.copy(self)
+        view._client = self._client.acting_for(principal)
+        return view
 
     def host_name(self, registry: str) -> str:
         """The address of *registry*, with its scheme."""

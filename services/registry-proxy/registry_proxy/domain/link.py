@@ -16,6 +16,7 @@ from msgspec import Struct
 from swell.errors import Denied
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
 
 PREFIX = "/blobs/"
 LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
@@ -33,7 +34,7 @@ class Link(Struct, frozen=True, array_like=True):
     """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch.
 
     What is `relayed` comes from the data port itself: whoever follows the link can reach nothing else. `mark` stands
-    for the token that the link was given for.
+    for the token that the link was given for, `principal` for whose credentials may fetch the blob.
     """
 
     origin: Origin
@@ -45,6 +46,7 @@ class Link(Struct, frozen=True, array_like=True):
     expires: int
     relayed: bool = False
     mark: str = ""
+    principal: Principal = PUBLIC
 
     @property
     def reference(self) -> Reference:

@@ -14,6 +14,7 @@ from swell.oci.digest import parse_digest
 from swell.oci.media_types import served_as
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
+from swell.registry.principal import PUBLIC, Principal
 from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
@@ -69,7 +70,9 @@ class ImagesHandler(ImagesServicer):
         return await answer(context, "KeepLayer", partial(self._keep, request))
 
     async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
-        return pb.ResolveImageResponse(digest=await self._pulls.resolve(parse_reference(request.image)))
+        return pb.ResolveImageResponse(
+            digest=await self._pulls.resolve(parse_reference(request.image), _principal(request))
+        )
 
     async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
         document = await self._pulls.manifest(from_proto(request.pull), request.reference)
@@ -92,6 +95,7 @@ class ImagesHandler(ImagesServicer):
             expires=min(int(time.time()) + LIFE, int(pull.expires.timestamp())),
             relayed=request.relayed,
             mark=mark_of(pull.token, self._link_key),
+            principal=pull.principal,
         )
         in_store = await self._stores.in_store(link)
         return pb.LocateBlobResponse(
@@ -106,7 +110,7 @@ class ImagesHandler(ImagesServicer):
         return pb.GetReferrersResponse(content=found.content)
 
     async def _keep(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
-        await self._pulls.keep(msgspec.json.decode(request.layer, type=ContainerLayer))
+        await self._pulls.keep(msgspec.json.decode(request.layer, type=ContainerLayer), _principal(request))
         return pb.KeepLayerResponse()
 
 
@@ -118,4 +122,10 @@ def from_proto(pull: pb.Pull) -> Pull:
         platforms=tuple(map(parse_platform, pull.platforms or (pull.platform,))),
         expires=datetime.fromtimestamp(pull.expires, UTC),
         container_config=msgspec.json.decode(config, type=ContainerConfig) if config else ContainerConfig(),
+        principal=_principal(pull),
     )
+
+
+def _principal(message: pb.Pull | pb.ResolveImageRequest | pb.KeepLayerRequest) -> Principal:
+    """Older gateways send none."""
+    return Principal(message.principal) if message.principal else PUBLIC

@@ -25,7 +25,7 @@ class InspectJobs:
             platform = parse_platform(job.platform) if job.platform else None
             try:
                 async with asyncio.timeout(PATIENCE):
-                    return await self._inspecting.inspect(image, platform)
+                    return await self._inspecting.inspect(image, platform, job.principal)
             except TimeoutError as error:
                 raise UpstreamFailed(f"{image.registry} does not answer in time") from error
 

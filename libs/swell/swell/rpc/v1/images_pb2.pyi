@@ -30,6 +30,7 @@ class Pull(_message.Message):
     CONTAINER_CONFIG_FIELD_NUMBER: _builtins.int
     EXPIRES_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The key under which the resolved image is kept: every request of one token sees one image."""
     image: _builtins.str
@@ -40,6 +41,8 @@ class Pull(_message.Message):
     """JSON of the container config, as in Wave's API; empty when nothing is added."""
     expires: _builtins.int
     """Seconds since the epoch; what we made for the token is kept at least until then."""
+    principal: _builtins.str
+    """Whose credentials may be used: "public", "operator", …; "public" when empty."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"linux/amd64", …; what to choose from an index for the additions."""
@@ -53,10 +56,11 @@ class Pull(_message.Message):
         container_config: _builtins.bytes = ...,
         expires: _builtins.int = ...,
         platforms: _abc.Iterable[_builtins.str] | None = ...,
+        principal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "platform", b"platform", "platforms", b"platforms", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "platform", b"platform", "platforms", b"platforms", "principal", b"principal", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,15 +71,19 @@ class ResolveImageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     image: _builtins.str
+    principal: _builtins.str
+    """As in `Pull`."""
     def __init__(
         self,
         *,
         image: _builtins.str = ...,
+        principal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,16 +307,20 @@ class KeepLayerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LAYER_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
     layer: _builtins.bytes
     """JSON of the layer, as in Wave's API; its location is http or https."""
+    principal: _builtins.str
+    """As in `Pull`; it counts for layers of images."""
     def __init__(
         self,
         *,
         layer: _builtins.bytes = ...,
+        principal: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
