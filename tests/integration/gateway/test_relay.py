@@ -69,8 +69,28 @@ async def test_bytes_and_what_is_said_of_them_pass(new_relay: NewRelay) -> None:
         status, headers, body = await ask(url)
 
     assert (status, body) == (200, CONTENT)
-    assert headers["ETag"] == '"e"' and headers["Content-Type"] == "x/y"
+    assert headers["ETag"] == '"e"'
     assert "secret" not in str(headers)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+async def test_bytes_of_others_are_octets_and_set_no_cookies(new_relay: NewRelay, status: int) -> None:
+    """A layer whose media type is text/html would otherwise be a page of this server's."""
+    head = b"HTTP/1.1 %d x\r\nContent-Length: 3\r\nContent-Type: text/html\r\nSet-Cookie: a=b\r\n\r\n"
+    async with new_relay(head % status + b"<b>") as url:
+        answered, headers, body = await ask(url)
+
+    assert (answered, headers["Content-Type"], body) == (status, "application/octet-stream", b"<b>")
+    assert "Set-Cookie" not in headers
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/", "http://127.0.0.1:1/", "http://10.0.0.1/"])
+async def test_a_redirect_of_the_data_port_is_not_passed_on(new_relay: NewRelay, target: str) -> None:
+    """The data port follows redirects itself: one that arrives could lead a client to its own network's servers."""
+    answer = f"HTTP/1.1 307 x\r\nContent-Length: 0\r\nLocation: {target}\r\n\r\n"
+    async with new_relay(answer.encode()) as url, aiohttp.request("GET", url, allow_redirects=False) as got:
+        assert got.status == 502
+        assert "Location" not in got.headers and target not in await got.text()
 
 
 async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> None:

@@ -11,11 +11,11 @@ from msgspec import structs
 from gateway.domain.grant import Grant
 from gateway.handlers.caller import ClientAddress
 from gateway.handlers.registry import RegistryHandler
-from gateway.pull import Pulls
+from gateway.pull import Location, Pulls
 from swell.errors import SwellError, every_class
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_INDEX
+from swell.oci.media_types import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
 from swell.store.records import BuildResult
 from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages, ended
 
@@ -167,6 +167,40 @@ async def test_an_image_is_served_as_what_it_is(client: Client, images: MemoryIm
         answer = await client.ask(f"{UBUNTU}/manifests/22.04", accept=accept)
 
         assert (answer.status, answer.headers["content-type"]) == (200, images.document.media_type)
+
+
+@pytest.mark.parametrize(
+    ("told", "served"),
+    [
+        ("text/html", "application/octet-stream"),
+        ("text/html; charset=utf-8", "application/octet-stream"),
+        (f"{OCI_MANIFEST};charset=utf-8", OCI_MANIFEST),
+        (DOCKER_LIST, DOCKER_LIST),
+    ],
+)
+async def test_a_manifest_has_a_known_type_or_none(
+    client: Client, images: MemoryImages, told: str, served: str
+) -> None:
+    """A registry that calls its manifest a page would run its scripts as this server's."""
+    images.document = Document(told, images.document.content)
+
+    answer = await client.ask(f"{UBUNTU}/manifests/22.04")
+
+    assert (answer.status, answer.headers["content-type"]) == (200, served)
+
+
+async def test_a_blob_is_octets_whatever_its_manifest_calls_it(
+    client: Client, images: MemoryImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The media type of a layer is its author's word."""
+
+    async def locate(grant: Grant, digest: str) -> Location:
+        return Location("http://data.test/", 3, "text/html", 2_000_000_000)
+
+    monkeypatch.setattr(images, "locate", locate)
+    head = await client.ask(f"{UBUNTU}/blobs/{DIGEST}", "HEAD")
+
+    assert head.headers["content-type"] == "application/octet-stream"
 
 
 async def test_a_digest_that_was_asked_for_is_the_one_that_is_answered(client: Client) -> None:

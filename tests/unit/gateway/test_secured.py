@@ -36,6 +36,15 @@ async def test_browsers_remember_https_where_there_is_https(tls: bool) -> None:
     assert b"x-content-type-options" in names
 
 
+async def test_what_others_wrote_has_no_origin_and_no_type_but_the_one_it_is_given() -> None:
+    """Logs, lock files, Dockerfiles, manifests and blobs: a browser neither guesses a type nor runs anything in them."""
+    headers = dict((await answered())["headers"])
+
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert b"sandbox" in headers[b"content-security-policy"].split(b"; ")
+    assert b"set-cookie" not in headers
+
+
 async def test_a_page_keeps_its_own_policy() -> None:
     """Two would both count, and a page that needs styles would have none."""
     own = (b"content-security-policy", b"default-src 'self'")

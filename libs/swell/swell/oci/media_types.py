@@ -30,6 +30,11 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
+DOCUMENTS = INDEXES | MANIFESTS | SCHEMA_1
+
+OCTET_STREAM = "application/octet-stream"
+"""What blobs are sent as, whatever a manifest says of them: no browser shows or runs it."""
+
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 """What we ask upstream registries for, whatever our client accepts: one answer serves all clients."""
 
@@ -42,4 +47,15 @@ def served_as(media_type: str) -> str:
 
     Source: RFC 6838, 4.2.
     """
-    return media_type if _GRAMMAR.fullmatch(media_type) else "application/octet-stream"
+    return media_type if _GRAMMAR.fullmatch(media_type) else OCTET_STREAM
+
+
+def manifest_type(media_type: str) -> str:
+    """*media_type* if it is one of the known types of manifests and indexes, else `application/octet-stream`.
+
+    A registry may call its manifest `text/html`: with that type, a browser would run the scripts in it as this server's.
+    """
+    if media_type in DOCUMENTS:
+        return media_type
+    bare = media_type.partition(";")[0].strip().lower()
+    return bare if bare in DOCUMENTS else OCTET_STREAM

@@ -19,7 +19,7 @@ from gateway.pull import Location, Pulls
 from swell.errors import SwellError
 from swell.oci.digest import parse_digest
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_INDEX
+from swell.oci.media_types import OCI_INDEX, OCTET_STREAM, manifest_type
 
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, Headers, bytes]
@@ -91,7 +91,8 @@ class RegistryHandler:
         if is_pull:
             self._pulled(grant, document)
         stale = [_STALE] if document.stale else []
-        return whole(document.content, (b"content-type", document.media_type.encode()), *identity(digest), *stale)
+        media_type = manifest_type(document.media_type).encode()
+        return whole(document.content, (b"content-type", media_type), *identity(digest), *stale)
 
     async def _blob(self, path: Path, address: str, method: str) -> Answer:
         digest = parse_digest(path.reference)
@@ -124,9 +125,9 @@ def identity(digest: str) -> Headers:
 
 
 def blob_headers(location: Location, digest: str) -> Headers:
-    """What stands above a blob's bytes, where `location` leads to."""
+    """The header fields of a blob, where `location` leads to."""
     size = str(location.size).encode()
-    told = [(b"content-type", location.media_type.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
+    told = [(b"content-type", OCTET_STREAM.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
     return [*told, *identity(digest), _VERSION]
 
 

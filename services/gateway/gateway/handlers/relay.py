@@ -9,21 +9,21 @@ from msgspec import Struct
 
 from gateway.handlers.asgi import Answer, ClientGone, Receive, Send, fields_of, until_gone
 from gateway.handlers.errors import described, headers_of, oci_body, passed_on
-from swell.errors import SwellError
+from swell.errors import SwellError, UpstreamFailed
 from swell.log import log
+from swell.oci.media_types import OCTET_STREAM
 
 _ASKED = ("range", "if-range", "if-none-match")
 _TOLD = (
     "accept-ranges",
     "content-length",
     "content-range",
-    "content-type",
     "docker-content-digest",
     "etag",
-    "location",
     "retry-after",
 )
 _VERSION = {"docker-distribution-api-version": "registry/2.0"}
+_BYTES = {"content-type": OCTET_STREAM}
 _LONGEST_ERROR = 64 << 10  # bytes
 
 
@@ -47,7 +47,11 @@ class Relay:
         self._data_port = data_port
 
     async def __call__(self, url: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request of *scope* with what is at *url*. What breaks off there ends short of its length here."""
+        """Answer the request of *scope* with what is at *url*. What breaks off there ends short of its length here.
+
+        The data port follows redirects itself, so one that it returns is refused: it could lead a client to an address
+        of its own network. Bytes are always `application/octet-stream`.
+        """
         answer = Answer(send)
         asked = fields_of(scope["headers"])
         wished = {name: asked[name] for name in _ASKED if name in asked}
@@ -57,7 +61,9 @@ class Relay:
                 if part.status >= 400 and scope.get("method") != "HEAD":
                     await _pass_on(answer, part, told)
                     return
-                await answer.start(part.status, told)
+                if 300 <= part.status < 400 and part.status != 304:
+                    raise UpstreamFailed("the data port answered with a redirect instead of the bytes")
+                await answer.start(part.status, told | _BYTES if part.status in {200, 206} else told)
                 async for piece in part.pieces:
                     await answer.go_on(piece)
                 await answer.end()
