@@ -137,7 +137,7 @@ async def main(settings: Settings) -> None:
             read_accounts(settings.accounts_file),
             RemoteCounters(metrics),
             RegistryHandler(pulls, tally.pulled, client_address, relay),
-            Callers(admission, client_address),
+            Callers(admission, client_address, guesses),
             Backends(state, nats),
             tls=settings.server_url.startswith("https://"),
             commit=settings.commit,

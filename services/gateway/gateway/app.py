@@ -13,6 +13,7 @@ from gateway.handlers.caller import Callers
 from gateway.handlers.containers import ContainersController, Submissions, TokensController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
+from gateway.handlers.guess_limits import GuessLimits
 from gateway.handlers.head import HeadAsGet
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
@@ -83,7 +84,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Traced(Secured(HeadAsGet(app), tls=tls))
+    return Traced(Secured(GuessLimits(HeadAsGet(app), callers), tls=tls))
 
 
 def _always(part: object):  # type: ignore[no-untyped-def]

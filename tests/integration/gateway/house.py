@@ -18,9 +18,10 @@ from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.wanted import Places
 from gateway.download import Downloads
 from gateway.follow import Following
+from gateway.guesses import Guesses
 from gateway.handlers.caller import Callers, ClientAddress
 from gateway.handlers.registry import RegistryHandler
-from gateway.identity import Admission
+from gateway.identity import Admission, Identities
 from gateway.inspect import Inspecting
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
@@ -107,6 +108,10 @@ class House:
     """The gateway's neighbours."""
 
     def __init__(self) -> None:
+        self.guesses = Guesses()
+        self.identities: Identities = Nobody()
+        self.accounts = Accounts({})
+        self.accepted: set[str] = set()
         self.grants = MemoryGrants()
         self.builds = Builds()
         self.registry = MemoryRegistry()
@@ -138,10 +143,10 @@ class House:
         following = Following(self.grants, self.images, self.builds, self.logs, server_url)
         watching = Watching(self.builds, self.feeds, self.logs)
         cancelling = Cancelling(self.builds, self)
-        pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url)
+        pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url, self.guesses)
         revoking = Revoking(self.grants, self)
         registry = RegistryHandler(pulls, self._pulled, ClientAddress())
-        callers = Callers(Admission(Nobody(), anonymous_access=True), ClientAddress())
+        callers = Callers(Admission(self.identities, anonymous_access=True), ClientAddress(), self.guesses)
         return create_app(
             provisioning,
             following,
@@ -150,7 +155,7 @@ class House:
             Downloads(self.builds, self.images),
             revoking,
             Inspecting(KnownInspections(), self),
-            Accounts({}),
+            self.accounts,
             self,
             registry,
             callers,
@@ -158,7 +163,7 @@ class House:
         )
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
-        return False
+        return password in self.accepted
 
     async def usage(self, question: Question) -> Usage:
         return Usage(0, {})

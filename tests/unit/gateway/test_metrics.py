@@ -11,8 +11,11 @@ from litestar.di import Provide
 from litestar.testing import TestClient
 
 from gateway.accounts import Accounts
+from gateway.adapters.keys import ApiKeys
+from gateway.handlers.caller import Callers, ClientAddress
 from gateway.handlers.errors import on_error
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
+from gateway.identity import Admission
 from gateway.usage import Question, Usage
 from swell.errors import AccountRequired, Unavailable
 
@@ -41,10 +44,12 @@ def counters() -> KnownCounters:
 @pytest.fixture
 def client(counters: KnownCounters) -> Iterator[TestClient[Litestar]]:
     accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
+    callers = Callers(Admission(ApiKeys(None), anonymous_access=True), ClientAddress())
     app = Litestar(
         route_handlers=[metric, metric_of_any_arch],
         dependencies={
             "accounts": Provide(lambda: accounts, sync_to_thread=False),
+            "callers": Provide(lambda: callers, sync_to_thread=False),
             "counters": Provide(lambda: counters, sync_to_thread=False),
         },
         exception_handlers={Exception: on_error, AccountRequired: challenge},

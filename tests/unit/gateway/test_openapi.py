@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import yaml
+from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.handlers.openapi import PAGE, document_as_json, document_as_yaml
@@ -27,7 +28,9 @@ def shape(path: str) -> str:
 
 def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
     """The handlers of the application, by method and the shape of their path."""
-    app = House().app("http://localhost")._app._app._app
+    app = House().app("http://localhost")
+    while not isinstance(app, Litestar):
+        app = app._app
     found = {}
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):

@@ -37,7 +37,7 @@ async def test_browsers_remember_https_where_there_is_https(tls: bool) -> None:
 
 
 async def test_what_others_wrote_has_no_origin_and_no_type_but_the_one_it_is_given() -> None:
-    """Logs, lock files, Dockerfiles, manifests and blobs: a browser neither guesses a type nor runs anything in them."""
+    """Logs, lock files, manifests and blobs: a browser neither guesses a type nor runs anything in them."""
     headers = dict((await answered())["headers"])
 
     assert headers[b"x-content-type-options"] == b"nosniff"

@@ -53,7 +53,7 @@ def served_as(media_type: str) -> str:
 def manifest_type(media_type: str) -> str:
     """*media_type* if it is one of the known types of manifests and indexes, else `application/octet-stream`.
 
-    A registry may call its manifest `text/html`: with that type, a browser would run the scripts in it as this server's.
+    A registry may call its manifest `text/html`: a browser would then run the scripts in it as this server's.
     """
     if media_type in DOCUMENTS:
         return media_type

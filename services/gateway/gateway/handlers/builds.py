@@ -26,12 +26,23 @@ Asked = Request[Any, Any, Any]
 
 @get("/v1alpha1/builds")
 async def builds(
+    request: Asked,
     following: NamedDependency[Following],
+    callers: NamedDependency[Callers],
     image: FromQuery[str],
     cursor: FromQuery[str | None] = None,
     limit: FromQuery[int | None] = None,
 ) -> BuildPage:
-    return await following.builds(image, cursor, limit)
+    """An image, or a container id, of which there are no builds counts as a guess."""
+    address, guesses = callers.address(request.scope), callers.guesses
+    if not guesses.knows(image):
+        guesses.check(address)
+    page = await following.builds(image, cursor, limit)
+    if page.builds:
+        guesses.opened(image)
+    elif cursor is None:
+        guesses.missed(address, image)
+    return page
 
 
 class BuildsController(Controller):
@@ -77,7 +88,11 @@ class BuildsController(Controller):
         accounts: NamedDependency[Accounts],
     ) -> Cancellation:
         told = decode(await read_body(request) or b"{}", CancelRequest)
-        return await cancelling.cancel(build_id, await wish_of(request, told, callers, accounts))
+        wish = await wish_of(request, told, callers, accounts)
+        if not wish.request_id:
+            return await cancelling.cancel(build_id, wish)
+        with callers.guesses.attempt(callers.address(request.scope), wish.request_id):
+            return await cancelling.cancel(build_id, wish)
 
 
 async def events(request: Asked, build_id: str, watching: Watching) -> Response[Any]:
@@ -92,7 +107,7 @@ async def wish_of(request: Asked, told: CancelRequest, callers: Callers, account
     user who has the access token."""
     authorization = request.headers.get("authorization", "")
     if authorization.lower().startswith("basic "):
-        await accounts.admit(authorization)
+        await callers.admit_operator(request.scope, accounts)
         return Wish(everybody=True)
     if told.request_id:
         return Wish(request_id=told.request_id)

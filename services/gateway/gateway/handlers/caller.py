@@ -6,7 +6,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from litestar.types import Scope
 
+from gateway.accounts import Accounts
 from gateway.domain.identity import Caller
+from gateway.guesses import Guesses
 from gateway.identity import Admission
 from swell.settings import SettingsInvalid
 
@@ -49,20 +51,43 @@ class ClientAddress:
 
 
 class Callers:
-    """Finds out who sent a request."""
+    """Finds out who sent a request. Keys and accounts that are unknown count as guesses of the client's address."""
 
-    def __init__(self, admission: Admission, address: ClientAddress) -> None:
+    def __init__(self, admission: Admission, address: ClientAddress, guesses: Guesses | None = None) -> None:
         self._admission = admission
-        self._address = address
+        self.address = address
+        self.guesses = guesses or Guesses()
 
     async def of(self, scope: Scope, token: str | None = None, endpoint: str | None = None) -> Caller:
         """Who sent the request of *scope*, whose body brought *token* and *endpoint*.
 
         Raises:
             Unauthorized, EndpointUnpaired: nobody whom we know has the token, or one is needed.
+            TooManyRequests: too many unknown ones were tried from the client's address.
         """
-        identity = await self._admission.admit(token, endpoint, bearer=bearer(scope["headers"]))
-        return Caller(identity, self._address(scope))
+        address, found = self.address(scope), bearer(scope["headers"])
+        secret = token or found
+        if secret is None:
+            return Caller(await self._admission.admit(token, endpoint), address)
+        with self.guesses.attempt(address, secret):
+            identity = await self._admission.admit(token, endpoint, bearer=found)
+        if identity.is_anonymous:  # an unknown bearer is passed over, and still is a guess
+            self.guesses.missed(address, secret)
+        return Caller(identity, address)
+
+    async def admit_operator(self, scope: Scope, accounts: Accounts) -> None:
+        """Let the request of *scope* pass if it brings one of *accounts*.
+
+        Raises:
+            AccountRequired: it brings none.
+            TooManyRequests: too many wrong ones were tried from the client's address.
+        """
+        authorization = authorization_of(scope["headers"])
+        if authorization is None:
+            await accounts.admit(None)
+            return
+        with self.guesses.attempt(self.address(scope), f"account {authorization}"):
+            await accounts.admit(authorization)
 
 
 def bearer(headers: Fields) -> str | None:
@@ -72,6 +97,11 @@ def bearer(headers: Fields) -> str | None:
         if name == b"authorization" and scheme.lower() == "bearer":
             return token.strip() or None
     return None
+
+
+def authorization_of(headers: Fields) -> str | None:
+    """The first `Authorization` header."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None)
 
 
 @lru_cache(10_000)

@@ -28,7 +28,11 @@ class Submissions:
     async def take(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
         wanted = await read(request, ContainerRequest)
         caller = await self._callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
-        return await self._provisioning.submit(wanted, caller, legacy=legacy)
+        answer = await self._provisioning.submit(wanted, caller, legacy=legacy)
+        for secret in (answer.container_token, answer.build_id):
+            if secret:
+                self._callers.guesses.opened(secret)
+        return answer
 
 
 class ContainersController(Controller):
@@ -71,8 +75,9 @@ class TokensController(Controller):
         token: FromPath[str],
         revoking: NamedDependency[Revoking],
         accounts: NamedDependency[Accounts],
+        callers: NamedDependency[Callers],
     ) -> Response[str]:
         """Answers with no body, as Wave does."""
-        await accounts.admit(request.headers.get("authorization"))
+        await callers.admit_operator(request.scope, accounts)
         await revoking.revoke(token)
         return Response("", media_type="text/plain")

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import Scope, Send
 from msgspec import Struct
 from structlog.contextvars import get_contextvars
 
@@ -102,11 +103,29 @@ def _complaint(error: HTTPException) -> str:
     return "; ".join(told) or error.detail
 
 
+async def send_error(scope: Scope, send: Send, error: SwellError) -> None:
+    """Answer the request of *scope* with *error* before any handler is reached."""
+    if scope["path"].startswith("/v2"):
+        body = oci_body(error)
+    else:
+        body = msgspec.json.encode(_body(str(error), error.code, error.side, error.advice))
+    told = {"content-type": "application/json", "content-length": str(len(body))} | headers_of(error)
+    headers = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    shown = b"" if scope.get("method") == "HEAD" else body
+    await send({"type": "http.response.body", "body": shown, "more_body": False})
+
+
 def _answer(
     status: int, message: str, code: str, side: Side, advice: str, headers: dict[str, str]
 ) -> Response[ErrorBody]:
+    body = _body(message, code, side, advice)
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def _body(message: str, code: str, side: Side, advice: str) -> ErrorBody:
     ids = get_contextvars()
-    body = ErrorBody(
+    return ErrorBody(
         message=message,
         code=code,
         side=side.value,
@@ -114,4 +133,3 @@ def _answer(
         request_id=ids.get("request_id", ""),
         trace_id=ids.get("trace_id", ""),
     )
-    return Response(body, status_code=status, headers=headers, media_type="application/json")

@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
 from gateway.accounts import Accounts
+from gateway.handlers.caller import Callers
 from gateway.usage import Counters, Question, parse_question
 from swell.errors import AccountRequired, NotFound
 
@@ -42,6 +43,7 @@ async def metric_of_any_arch(
     request: Asked,
     metric: FromPath[str],
     accounts: NamedDependency[Accounts],
+    callers: NamedDependency[Callers],
     counters: NamedDependency[Counters],
     date: Text = None,
     org: Text = None,
@@ -49,7 +51,7 @@ async def metric_of_any_arch(
 ) -> MetricAnswer:
     """The older version understands `arch` and does not heed it."""
     question = parse_question(named(metric), date, org, arch)
-    await accounts.admit(request.headers.get("authorization"))
+    await callers.admit_operator(request.scope, accounts)
     return await answer(structs.replace(question, architecture=""), counters)
 
 
@@ -58,13 +60,14 @@ async def metric(
     request: Asked,
     metric: FromPath[str],
     accounts: NamedDependency[Accounts],
+    callers: NamedDependency[Callers],
     counters: NamedDependency[Counters],
     date: Text = None,
     org: Text = None,
     arch: Text = None,
 ) -> MetricAnswer:
     question = parse_question(named(metric), date, org, arch)
-    await accounts.admit(request.headers.get("authorization"))
+    await callers.admit_operator(request.scope, accounts)
     return await answer(question, counters)
 
 
