@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from swell import log
+from swell import codecs, log
 from swell.errors import SwellError
 from swell_embedded.demo import demo
 from swell_embedded.ports import Ports
@@ -26,6 +26,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     ports = Ports.free() if arguments.free_ports else Ports.default(os.environ)
     log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or ("INFO" if arguments.command == "up" else "WARNING"))
+    codecs.prepare()
     try:
         home = Path(os.environ.get("SWELL_HOME") or ".swell")
         if arguments.command == "run":

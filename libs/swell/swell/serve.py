@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import uvloop
 
-from swell import log, settings
+from swell import codecs, log, settings
 from swell.errors import SwellError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -51,6 +51,7 @@ def run(
         print(f"{service}: {error}", file=sys.stderr)  # noqa: T201  before there is a log
         sys.exit(2)
     log.configure(service, getattr(told, "log_level", "INFO"))
+    codecs.prepare()
     try:
         in_loop(_until_stopped(main(told)))
     except* SwellError as group:

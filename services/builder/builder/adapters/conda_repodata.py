@@ -21,6 +21,7 @@ from rattler import Channel, SparseRepoData
 
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_sources import Fetched, Sources
+from swell.codecs import prepare
 from swell.disk import digest_of_file
 from swell.errors import BadRequest, NotFound, UpstreamFailed
 from swell.flights import Flights
@@ -176,3 +177,6 @@ def _name(url: str) -> str:
 
 def _told_name(url: str) -> str:
     return f"{_name(url)}.told"
+
+
+prepare()  # this module is imported while threads run

@@ -27,6 +27,7 @@ from builder.domain.errand import Errand, Source
 from builder.domain.failure import BuildFailure
 from builder.domain.stamps import Stamp, parse_stamp
 from builder.settings import KubernetesSettings
+from swell.codecs import prepare
 from swell.disk import digest_of_file
 from swell.errors import Unavailable
 from swell.log import log
@@ -315,3 +316,6 @@ def _asking() -> Iterator[None]:
         raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
     except (httpx2.HTTPError, TimeoutError) as error:
         raise Unavailable(f"the cluster does not answer: {error!r}") from error
+
+
+prepare()  # this module and lightkube's are imported after the start

@@ -123,9 +123,9 @@ def read_package(info: Mapping[str, bytes]) -> Package:
         Malformed: they are missing, or make no sense.
     """
     try:
-        index = msgspec.json.decode(info["info/index.json"], type=_Index)
+        index = _INDEX.decode(info["info/index.json"])
         paths = _paths(info)
-        link = msgspec.json.decode(info.get("info/link.json", b"{}"), type=_LinkJson)
+        link = _LINK.decode(info.get("info/link.json", b"{}"))
         return Package(
             name=index.name,
             version=index.version,
@@ -158,9 +158,14 @@ class _LinkJson(Struct):
     noarch: _Noarch | None = None
 
 
+_INDEX = msgspec.json.Decoder(_Index)  # made at the import: many archives are read at once, each in its own thread
+_PATHS = msgspec.json.Decoder(_PathsJson)
+_LINK = msgspec.json.Decoder(_LinkJson)
+
+
 def _paths(info: Mapping[str, bytes]) -> tuple[PackagePath, ...]:
     if described := info.get("info/paths.json"):
-        return msgspec.json.decode(described, type=_PathsJson).paths
+        return _PATHS.decode(described).paths
     prefixes = dict(_has_prefix(line) for line in info.get("info/has_prefix", b"").decode().splitlines() if line)
     names = [line for line in info["info/files"].decode().splitlines() if line]
     return tuple(PackagePath(name, **prefixes.get(name, {})) for name in names)
