@@ -8,6 +8,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/* services/*)
 GENERATED := libs/swell/swell/rpc/v1
+# Unit tests share nothing, so they run on every core. The plugins of schemathesis and faker take a second to import;
+# without bytecode files, every process compiles all tests anew.
+UNIT = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest tests/unit tests/bench -q -n auto --dist worksteal -p no:schemathesis -p no:faker
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## this list
@@ -22,7 +25,8 @@ demo: system .venv/ready ## the whole round trip: a base image, a build, a pull 
 test: check system-test ## all that gates a change: check, then integration and end-to-end tests
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
 
-test-full: test ## `make test`, then the slow matrices: the tests marked `full`, which no other target runs
+test-full: test ## `make test`, then the slow matrices: tests marked `full`, and 1,000 examples a property
+	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 
 check: .venv/ready protos-current ## the quick part: format, lint, types, import contracts, protos, unit tests
@@ -30,7 +34,7 @@ check: .venv/ready protos-current ## the quick part: format, lint, types, import
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit tests/bench -q
+	$(UNIT)
 
 bench: system-test .venv/ready ## measure the bars, each beside its peer
 	$(BIN)/python -m tests.bench

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.answers import description, moment
@@ -137,7 +137,6 @@ def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
     return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants
 
 
-@settings(max_examples=400)
 @given(requests, st.booleans())
 async def test_any_request_is_answered_or_the_clients_mistake(fields: dict[str, Any], legacy: bool) -> None:
     """And whatever is kept of it can be told again, in both forms."""

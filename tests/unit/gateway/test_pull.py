@@ -254,7 +254,7 @@ async def test_every_error_is_told_in_the_registrys_words(
     assert "docker-distribution-api-version" in answer.headers
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.one_of(
         st.text(),

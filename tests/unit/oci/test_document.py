@@ -16,17 +16,17 @@ INDEX = {"schemaVersion": 2, "manifests": [DESCRIPTOR]}
 MANIFEST = {"schemaVersion": 2, "config": DESCRIPTOR, "layers": [DESCRIPTOR]}
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=8,
 )
 known_names = st.sampled_from(
     ["mediaType", "manifests", "config", "layers", "digest", "size", "annotations", "platform"]
 )
 almost_documents = st.recursive(
     json_values | st.just(DESCRIPTOR),
-    lambda inner: st.lists(inner) | st.dictionaries(known_names, inner),
-    max_leaves=20,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(known_names, inner),
+    max_leaves=8,
 )
 
 
@@ -173,7 +173,7 @@ def test_any_bytes_are_read_or_invalid(content: bytes) -> None:
         return
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(st.dictionaries(st.text(max_size=10), json_values, max_size=5))
 def test_fields_survive_a_change_of_others(fields: dict[str, object]) -> None:
     """Whatever they are called and hold."""
     before = document(fields)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.inspect import Inspecting
@@ -133,7 +133,6 @@ def registries(draw: st.DrawFn) -> Hostile:
     return registry
 
 
-@settings(max_examples=300)
 @given(registries(), st.booleans())
 async def test_any_image_is_served_or_refused(registry: Hostile, adds: bool) -> None:
     """By the errors that tell whose fault it is; nobody else's pull notices."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.domain.link import Origin
@@ -319,7 +319,6 @@ wishes = st.builds(
 )
 
 
-@settings(max_examples=60)
 @given(data=st.data(), wanted=wishes)
 async def test_whatever_a_token_leads_to_can_be_had(data: st.DataObject, wanted: ContainerConfig) -> None:
     """Every digest that a client meets below the root names bytes of that digest and that size (10.4)."""

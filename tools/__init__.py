@@ -1,0 +1,1 @@
+"""Programs for contributors. The Makefile runs them; no service imports them."""
