@@ -213,6 +213,8 @@ class UpstreamFailed(SwellError):
 
     code, status, side = "UPSTREAM_FAILED", 502, Side.UPSTREAM
     advice = "Try again; if it stays, the registry named in the message is the place to look."
+    host: str | None = None
+    """Which `host:port` failed, where a redirect led to another one than was asked. It does not cross gRPC."""
 
 
 class UpstreamBroken(UpstreamFailed):

@@ -164,7 +164,11 @@ async def follow(
     origin = url.origin()
     for _ in range(MAX_HOPS + 1):
         shown = headers if url.origin() == origin else _without_secrets(headers)
-        response = await send(session, method, url, shown, data)
+        try:
+            response = await send(session, method, url, shown, data)
+        except UpstreamFailed as error:
+            error.host = url.authority
+            raise
         target = redirect_of(response)
         if target is None:
             return response
@@ -279,6 +283,11 @@ def translated(url: URL) -> Iterator[None]:
         raise UpstreamBroken(f"{url.authority} cannot be reached") from error
     except aiohttp.ClientError as error:
         raise UpstreamBroken(f"{url.authority} broke off its answer, or sent none that we can read") from error
+
+
+def is_unconnected(error: UpstreamFailed) -> bool:
+    """Whether *error*, of `translated`, means that no connection was opened: no request was sent."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:

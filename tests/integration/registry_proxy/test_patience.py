@@ -124,3 +124,64 @@ async def test_who_breaks_off_does_not_count_as_the_registrys_failure(
     script.on(PATH, good)
 
     await upstream.fetch_manifest(tool(script))
+
+
+def image(script: Script, repository: str) -> Reference:
+    return parse_reference(f"{script.authority}/{repository}:1")
+
+
+async def failing(upstream: RegistryUpstream, reference: Reference, times: int = Breaker.FAILURES) -> None:
+    for _ in range(times):
+        with pytest.raises(UpstreamFailed):
+            await upstream.fetch_manifest(reference)
+
+
+async def test_an_image_that_fails_leaves_the_others_of_its_registry_alone(
+    script: Script, upstream: RegistryUpstream
+) -> None:
+    """Five requests for one image that is 503 once blocked every image of that registry, for all users."""
+    script.on("/v2/team/broken/manifests/1", said(503))
+    script.on(PATH, good)
+    await failing(upstream, image(script, "team/broken"))
+
+    with pytest.raises(UpstreamDown):
+        await upstream.fetch_manifest(image(script, "team/broken"))
+    for _ in range(20):
+        await upstream.fetch_manifest(tool(script))
+
+
+async def test_an_image_that_is_silent_leaves_the_others_of_its_registry_alone(script: Script) -> None:
+    """A timeout proves that the host accepts connections."""
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    script.on("/v2/team/broken/manifests/1", silent)
+    script.on(PATH, good)
+    async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
+        upstream = RegistryUpstream(session, Keyring())
+        await failing(upstream, image(script, "team/broken"), Breaker.FAILURES + 1)
+
+        await upstream.fetch_manifest(tool(script))
+
+
+async def test_a_dead_place_that_one_image_is_sent_to_is_not_its_registry(
+    script: Script, upstream: RegistryUpstream
+) -> None:
+    """The registry did answer: with a redirect."""
+    script.on("/v2/team/broken/manifests/1", said(307, Location="http://127.0.0.1:1/nothing-listens-here"))
+    script.on(PATH, good)
+    await failing(upstream, image(script, "team/broken"), Breaker.FAILURES + 1)
+
+    await upstream.fetch_manifest(tool(script))
+
+
+async def test_a_host_that_cannot_be_connected_is_not_asked_for_any_image(upstream: RegistryUpstream) -> None:
+    """Requests for its other images need not wait for the same failure."""
+    for number in range(Breaker.FAILURES):
+        with pytest.raises(UpstreamFailed):
+            await upstream.fetch_manifest(parse_reference(f"127.0.0.1:1/team/tool{number}:1"))
+
+    with pytest.raises(UpstreamDown):
+        await upstream.fetch_manifest(parse_reference("127.0.0.1:1/team/other:1"))

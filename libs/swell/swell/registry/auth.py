@@ -142,7 +142,7 @@ class Authorizer:
         credentials = await self._login(reference, principal)
         with translated(url):
             async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
-                response = await self._patience.ask(url, partial(self._show, url, credentials))
+                response = await self._patience.ask(url, partial(self._show, url, credentials), reference.name)
                 async with response:
                     if response.status != 200:
                         raise failure(

@@ -83,7 +83,7 @@ class RegistryClient:
                 async with asyncio.timeout(limit):
                     return await self._ask(sender, method, reference, url, headers, data)
             except TimeoutError:
-                self._patience.gave_up(url)
+                self._patience.gave_up(url, reference.repository)
                 raise
 
     async def _ask(
@@ -98,7 +98,7 @@ class RegistryClient:
         async def ask(authorization: str | None) -> aiohttp.ClientResponse:
             shown = {**headers, "Authorization": authorization} if authorization else headers
             return await self._patience.ask(
-                url, lambda: sender(self._session, method, url, shown, data() if data else None)
+                url, lambda: sender(self._session, method, url, shown, data() if data else None), reference.repository
             )
 
         known = await self._authorizer.known(reference, self._principal)

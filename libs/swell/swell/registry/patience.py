@@ -1,4 +1,4 @@
-"""Asking again who stumbles, and leaving alone for a while who keeps failing."""
+"""Retrying requests that fail, and circuit breakers for what keeps failing."""
 
 import asyncio
 import random
@@ -9,6 +9,7 @@ from yarl import URL
 
 from swell.errors import UpstreamBroken, UpstreamSlow
 from swell.log import log
+from swell.outbound import is_unconnected
 from swell.registry.answers import told_wait
 from swell.registry.breaker import Breaker
 
@@ -27,28 +28,35 @@ class Patience:
     def __init__(self, breaker: Breaker | None = None) -> None:
         self._breaker = breaker or Breaker()
 
-    async def ask(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
-        """What *send* to *url* brings at last.
+    async def ask(
+        self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]], repository: str = ""
+    ) -> aiohttp.ClientResponse:
+        """The last answer of *send*, a request to *url* about *repository*.
 
         Raises:
-            UpstreamDown: *url*'s host is left alone now.
+            UpstreamDown: the circuit of *url*'s host, or of *repository* there, is open.
         """
         host = url.authority
-        self._breaker.check(host)
+        self._breaker.check(host, repository)
         try:
             response = await self._again(url, send)
-        except (UpstreamBroken, UpstreamSlow):
-            self._breaker.failed(host)
+        except (UpstreamBroken, UpstreamSlow) as error:
+            if error.host not in {None, host}:  # a redirect led there: the host that was asked did answer
+                self._breaker.refused(host, repository)
+            elif is_unconnected(error):
+                self._breaker.unreachable(host)
+            else:
+                self._breaker.silent(host, repository)
             raise
-        if response.status in TRANSIENT:  # 500 may be about one image; the others are as they were
-            self._breaker.failed(host)
+        if response.status in TRANSIENT:
+            self._breaker.refused(host, repository)
         else:
-            self._breaker.answered(host)
+            self._breaker.answered(host, repository)
         return response
 
-    def gave_up(self, url: URL) -> None:
-        """Whoever asked *url* ran out of time."""
-        self._breaker.failed(url.authority)
+    def gave_up(self, url: URL, repository: str = "") -> None:
+        """A request to *url* about *repository* got no answer in time."""
+        self._breaker.silent(url.authority, repository)
 
     async def _again(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
         for pause in PAUSES:
