@@ -22,8 +22,8 @@ import pytest
 
 from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
-from builder.domain.output import LONGEST_PIECE
 from swell.store.records import Reason
+from swell_sandbox.lines import LONGEST_PIECE
 
 from .conftest import Output, Registry
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.adapters import cgroups
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from builder.settings import Isolation
+from swell_sandbox import cgroups
 
 from .conftest import OpenEngine, Output, Registry
 from .contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers

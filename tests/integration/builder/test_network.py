@@ -212,10 +212,10 @@ async def test_networks_end_with_a_killed_builder(
 
 def ways_out(workspace: Path) -> list[int]:
     """The slirp4netns processes of networks in *workspace*."""
-    folder = str(workspace / "networks").encode()
-    found = []
+    ours, found = {path.stat().st_ino for path in (workspace / "networks").iterdir()}, []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if b"slirp4netns" in (process / "cmdline").read_bytes() and folder in (process / "environ").read_bytes():
+            scratch = (process / "root/tmp").stat().st_ino
+            if (process / "comm").read_text() == "slirp4netns\n" and scratch in ours:
                 found.append(int(process.name))
     return found

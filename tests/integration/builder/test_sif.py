@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 
 from builder.adapters.engine import BuildahEngine
-from builder.adapters.process import Tail
 from builder.adapters.registry import RegistryPush
-from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
@@ -28,6 +26,8 @@ from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.store.records import Reason
+from swell_sandbox import Sandbox
+from swell_sandbox.process import Tail
 from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.unit.builder.layouts import layout_of, member, tar
 
@@ -187,7 +187,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder that takes a million bytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
     try:
         yield folder
     finally:
@@ -196,17 +196,15 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> None:
     """It is the operator's turn then, nobody else's."""
-    layout = tmp_path / "layout"
-    layout_of(layout, tar(member("random", os.urandom(3 << 20))))
-    room = Room(path=full_disk, workspace=tmp_path, bases=tmp_path, user_id=524288)
-    (full_disk / "subids").write_text("root:524288:65536\n")
-    output = Output()
+    sandbox, output = Sandbox(directory=full_disk, user_id=524288), Output()
+    sandbox.prepare()
+    layout_of(sandbox.work / "image", tar(member("random", os.urandom(3 << 19))))
 
     async with open_session(Policy()) as session:
         push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         with pytest.raises(BuildFailure, match="disk") as failure:
-            await sifs.push(room, layout, recipe("r.io/base:1", ""), Tail(output))
+            await sifs.push(sandbox, "work/image", recipe("r.io/base:1", ""), Tail(output))
 
     assert failure.value.reason is Reason.DISK, output.text
 
@@ -219,17 +217,16 @@ async def test_what_no_sif_file_can_be_made_of_is_the_senders_fault(
     tmp_path: Path, name: str, architecture: str, says: str
 ) -> None:
     """Whatever an image is, the process that reads it ends with a sentence."""
-    layout, folder = tmp_path / "layout", tmp_path / "room"
-    layout_of(layout, tar(member(name, b"x")), architecture=architecture)
-    folder.mkdir()
-    (folder / "subids").write_text("root:524288:65536\n")
-    room = Room(path=folder, workspace=tmp_path, bases=tmp_path, user_id=524288)
+    sandbox = Sandbox(directory=tmp_path / "sandbox", user_id=524288)
+    sandbox.directory.mkdir()
+    sandbox.prepare()
+    layout_of(sandbox.work / "image", tar(member(name, b"x")), architecture=architecture)
 
     async with open_session(Policy()) as session:
         push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         with pytest.raises(BuildFailure, match=says) as failure:
-            await sifs.push(room, layout, recipe("r.io/base:1", ""), Tail(Output()))
+            await sifs.push(sandbox, "work/image", recipe("r.io/base:1", ""), Tail(Output()))
 
     assert failure.value.reason is Reason.RECIPE
     assert not list(tmp_path.rglob("escaped"))

@@ -15,7 +15,6 @@ import pytest
 from builder.adapters.lines import _PATIENCE
 from builder.adapters.logs import END, BuildLogs
 from builder.adapters.masking import read_secrets
-from builder.domain.output import Lines
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
 from swell import patience
@@ -24,6 +23,7 @@ from swell.jobs.streams import Nats, connect
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, lock_key, log_key, log_subject
 from swell.store.objects import MemoryObjects
 from swell_embedded.stack import open_backends
+from swell_sandbox.lines import Lines
 from tests.integration.watching.conftest import LIMIT, House
 
 T = TypeVar("T")

@@ -1,22 +1,30 @@
-"""Buildah's command lines, in a room, and its configuration files (buildah 1.28 or later)."""
+"""Buildah's command lines, in a sandbox, and its configuration files (buildah 1.28 or later)."""
 
 import json
 import re
 import resource
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
-from builder.adapters.room import AUTH_FILE, ENTERED, HERE
 from builder.domain.compression import Compression
 from builder.settings import Isolation
 from swell.api.containers import CompressionMode
+from swell_sandbox import SCRATCH, SECRET, Mount
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _FILES_AT_ONCE = 65536
 
 # Images come from registries only: other transports (oci:, dir:, docker-archive:) would read files of this machine.
 _POLICY = {"default": [{"type": "reject"}], "transports": {"docker": {"": [{"type": "insecureAcceptAnything"}]}}}
+# What is pushed comes from the build's own store.
+_PUSH_POLICY = {
+    "default": [{"type": "reject"}],
+    "transports": {"containers-storage": {"": [{"type": "insecureAcceptAnything"}]}},
+}
 
 DOCKER_ONLY = "docker only: "
+STORAGE_CONF = "storage.conf"
 BLOB_CACHE = "containers/cache/blob-info-cache-v1.boltdb"
 """What registries are known to have, below `XDG_DATA_HOME`: layers by what they are unpacked, which has been verified.
 Without it, all layers are compressed anew."""
@@ -25,30 +33,60 @@ _ABOUT_PLATFORM = re.compile(
     rb"\[Warning\] one or more build args were not consumed: \[TARGET[A-Z]+(?: TARGET[A-Z]+)*\]"
 )
 
-_POLICY_FLAG = f"--signature-policy={HERE}/policy.json"
-_AUTH_FLAG = f"--authfile={AUTH_FILE}"
-_CONFIGURATION = (
-    f"CONTAINERS_CONF={HERE}/containers.conf",
-    f"CONTAINERS_STORAGE_CONF={HERE}/storage.conf",
-    f"CONTAINERS_REGISTRIES_CONF={HERE}/registries.conf",
-)
-_BUILDAH = (*ENTERED, "env", *_CONFIGURATION, "buildah", "--storage-opt=overlay.mountopt=nodev")
-_OWN_STORE = (
-    f"--root={HERE}/work/store",
-    f"--runroot={HERE}/work/run",
-    f"--storage-opt=overlay.imagestore={HERE}/bases",
-)
-_SHARED_STORE = (f"--root={HERE}/bases", f"--runroot={HERE}/work/bases-run")
+_POLICY_FLAG = f"--signature-policy={SCRATCH}/policy.json"
+_PUSH_POLICY_FLAG = f"--signature-policy={SCRATCH}/push-policy.json"
+_AUTH_FLAG = f"--authfile={SECRET}"
+_BUILDAH = ("buildah",)
+_OWN_STORE = (f"--root={SCRATCH}/work/store", f"--runroot={SCRATCH}/work/run")
 
 
 def configuration(insecure_registries: tuple[str, ...]) -> dict[str, str]:
-    """The configuration files of a room; loopback and *insecure_registries* (host[:port]) may be plain HTTP."""
+    """The configuration files of a sandbox; loopback and *insecure_registries* (host[:port]) may be plain HTTP."""
     return {
         "policy.json": json.dumps(_POLICY),
+        "push-policy.json": json.dumps(_PUSH_POLICY),
         "containers.conf": '[engine]\ncgroup_manager = "cgroupfs"\n',
-        "storage.conf": '[storage]\ndriver = "overlay"\n',
+        STORAGE_CONF: storage_conf(()),
         "registries.conf": _registries((*_LOOPBACK, *insecure_registries)),
     }
+
+
+def programs() -> dict[str, str]:
+    """Programs that stand before the machine's own: buildah 1.28 has no option for slirp4netns, by which steps would
+    reach the machine's loopback."""
+    slirp4netns = shutil.which("slirp4netns") or "slirp4netns-is-missing"
+    return {"slirp4netns": f'#!/bin/sh\nexec {slirp4netns} --disable-host-loopback "$@"\n'}
+
+
+def environment(user_id: int) -> dict[str, str]:
+    """The environment of all commands. Buildah takes itself for one that the user *user_id* runs without root."""
+    return {
+        "CONTAINERS_CONF": f"{SCRATCH}/containers.conf",
+        "CONTAINERS_STORAGE_CONF": f"{SCRATCH}/{STORAGE_CONF}",
+        "CONTAINERS_REGISTRIES_CONF": f"{SCRATCH}/registries.conf",
+        "XDG_RUNTIME_DIR": f"{SCRATCH}/work",
+        "XDG_DATA_HOME": SCRATCH,
+        "_CONTAINERS_USERNS_CONFIGURED": "done",
+        "_CONTAINERS_ROOTLESS_UID": str(user_id),
+        "_CONTAINERS_ROOTLESS_GID": str(user_id),
+    }
+
+
+def directories(user_id: int) -> tuple[str, ...]:
+    """The directories beside `work` that buildah writes to."""
+    return ("work/context", "containers/cache", f"podman-run-{user_id}", f"containers-user-{user_id}")
+
+
+def store_mount(store: Path, *, writable: bool = False) -> Mount:
+    """A store of base images in a sandbox."""
+    return Mount(store, f"{SCRATCH}/bases/{store.name}", writable)
+
+
+def storage_conf(stores: Iterable[Mount]) -> str:
+    """The file `STORAGE_CONF`, with the read-only *stores* of base images."""
+    paths = json.dumps([store.target for store in stores])
+    options = f'[storage.options]\nadditionalimagestores = {paths}\n[storage.options.overlay]\nmountopt = "nodev"\n'
+    return f'[storage]\ndriver = "overlay"\n{options}'
 
 
 def _registries(insecure: tuple[str, ...]) -> str:
@@ -66,7 +104,7 @@ def build(
     *cache*; *again* goes on where a build with a cache has ended, without one. *proxies* are told to the steps as well.
     """
     command = ["build", "--pull-always", "--format=docker", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]
-    files = [f"--file={HERE}/Containerfile", f"--iidfile={HERE}/work/image-id", f"{HERE}/work/context"]
+    files = [f"--file={SCRATCH}/Containerfile", f"--iidfile={SCRATCH}/work/image-id", f"{SCRATCH}/work/context"]
     layers = ["--layers"] if cache or again else []
     caching = [f"--cache-from={cache}", f"--cache-to={cache}", "--retry=1"] if cache else []
     command += [f"--http-proxy={str(proxies).lower()}", *layers, *caching, *_isolation(isolation)]
@@ -82,7 +120,15 @@ def push(image_id: str, target_image: str, compression: Compression) -> list[str
     options = [f"--compression-format={compression.mode}", f"--format={'oci' if zstd else 'v2s2'}"]
     if compression.level is not None:
         options.append(f"--compression-level={compression.level}")
-    command = ["push", _AUTH_FLAG, f"--digestfile={HERE}/work/digest", *options, image_id, f"docker://{target_image}"]
+    command = [
+        "push",
+        _AUTH_FLAG,
+        _PUSH_POLICY_FLAG,
+        f"--digestfile={SCRATCH}/work/digest",
+        *options,
+        image_id,
+        f"docker://{target_image}",
+    ]
     return [*_BUILDAH, *_OWN_STORE, *command]
 
 
@@ -108,17 +154,23 @@ def is_about_platform(line: bytes) -> bool:
 
 def export(image_id: str) -> list[str]:
     """Write what was built into `work/image`, an OCI layout, with its layers as plain tars."""
-    return [*_BUILDAH, *_OWN_STORE, "push", "--disable-compression", image_id, f"oci:{HERE}/work/image:image"]
+    options = ["--disable-compression", _PUSH_POLICY_FLAG]
+    return [*_BUILDAH, *_OWN_STORE, "push", *options, image_id, f"oci:{SCRATCH}/work/image:image"]
 
 
-def pull(image: str, platform: str) -> list[str]:
-    """Fetch a base image into the store that builds share, which must be writable."""
+def pull(image: str, platform: str, store: Mount) -> list[str]:
+    """Fetch a base image into *store*, which must be writable."""
     command = ["pull", "--quiet", "--policy=always", "--retry=0", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]
-    return [*_BUILDAH, *_SHARED_STORE, *command, image]
+    return [*_BUILDAH, f"--root={store.target}", f"--runroot={SCRATCH}/work/bases-run", *command, image]
+
+
+def pull_environment(store: Mount) -> dict[str, str]:
+    """Where a pull keeps what it learns of the registry: beside the images."""
+    return {"XDG_DATA_HOME": store.target}
 
 
 def images() -> list[str]:
-    """List the room's images: the least that proves namespaces, mounts and the store."""
+    """List the sandbox's images: the least that proves namespaces, mounts and the store."""
     return [*_BUILDAH, *_OWN_STORE, "images"]
 
 
@@ -126,5 +178,5 @@ def _isolation(isolation: Isolation) -> list[str]:
     if isolation is Isolation.CHROOT:
         return ["--isolation=chroot"]
     files = min(_FILES_AT_ONCE, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    runtime = ["--isolation=rootless", "--runtime=runc", f"--runtime-flag=root={HERE}/work/runc"]
+    runtime = ["--isolation=rootless", "--runtime=runc", f"--runtime-flag=root={SCRATCH}/work/runc"]
     return [*runtime, "--network=private", f"--ulimit=nofile={files}:{files}"]

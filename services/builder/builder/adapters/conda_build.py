@@ -24,7 +24,6 @@ from builder.domain.conda_package import Link, Package, environment_python
 from builder.domain.conda_prefix import with_prefix
 from builder.domain.failure import BuildFailure
 from builder.domain.lock import END, START
-from builder.domain.output import pieces
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers
@@ -37,6 +36,7 @@ from swell.oci.image import Image
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.store.records import Reason
+from swell_sandbox.lines import pieces
 
 _AT_ONCE = 2  # layers of ours that are made, and as many of the base that are copied
 _HISTORY = "conda-meta/history"  # by which conda knows an environment

@@ -1,32 +1,28 @@
-"""The buildah engine: each build in a room of its own, where its store and its files are and with which they end.
+"""The buildah engine: each build in a sandbox of its own, where its store and its files are and with which they end.
 
 However a build ends, there is nothing to repair. Builds share only base images (`bases`), which they cannot change.
 """
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from msgspec import structs
 
-from builder.adapters import buildah, cgroups, outward
+from builder.adapters import buildah, outward
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.bases import BaseImages
 from builder.adapters.closing import Closing
+from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
-from builder.adapters.making import Making, execute, say_nothing
-from builder.adapters.network import open_network, reaching, resolv_conf
-from builder.adapters.networks import Networks
-from builder.adapters.process import Tail
-from builder.adapters.room import Room
+from builder.adapters.making import Making
 from builder.adapters.sif import Sifs
-from builder.adapters.workspace import can_limit, clean, disk_trouble, group_prefix, leave, only_one
+from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.domain.containerfile import base_images
 from builder.domain.failure import BuildFailure
@@ -39,6 +35,14 @@ from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.steps import runs_steps
 from swell.store.records import Reason
+from swell_sandbox import Sandbox, SandboxUnavailable, cgroups
+from swell_sandbox.network import open_network, reach, resolv_conf
+from swell_sandbox.network_pool import NetworkPool
+from swell_sandbox.process import Tail
+from swell_sandbox.sandbox import new_directory
+from swell_sandbox.workspace import can_limit, clean, dispose, group_prefix, lock
+
+_SANDBOXES = ("builds", "networks")  # folders of the workspace
 
 
 class BuildahEngine:
@@ -49,7 +53,7 @@ class BuildahEngine:
         settings: EngineSettings,
         bases: BaseImages,
         credentials: AuthFiles,
-        networks: Networks | None,
+        networks: NetworkPool | None,
         closing: Closing,
         *,
         limited: bool,
@@ -77,10 +81,10 @@ class BuildahEngine:
             Unavailable: another builder has the workspace, or the machine lacks something.
         """
         workspace = settings.workspace
-        for name in ("builds", "bases", "networks"):
+        for name in ("bases", *_SANDBOXES):
             (workspace / name).mkdir(parents=True, exist_ok=True)
-        with only_one(workspace):
-            await in_thread(clean, workspace)
+        with lock(workspace):
+            await in_thread(clean, workspace, _SANDBOXES)
             credentials, limited = AuthFiles(settings, aws), can_limit(workspace)
             async with _open_networks(settings, limited=limited) as networks, Closing.open() as closing:
                 bases = BaseImages(settings)
@@ -93,19 +97,19 @@ class BuildahEngine:
         emulator = self._emulator(recipe)
         names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
-        async with self._closing.later(self._room(recipe.build_id, registries)) as room:
+        async with self._bases.lease() as generation, self._sandbox(recipe.build_id, registries) as sandbox:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
             making = Making(
                 settings=self._settings,
-                room=structs.replace(room, emulator=emulator),
+                sandbox=structs.replace(sandbox, binfmt=emulator),
                 recipe=recipe,
                 tell=Tail(tell),
                 credentials=self._credentials,
                 sifs=self._sifs,
             )
             try:
-                async with limit, bounded(room.path, self._settings.build_disk):
-                    return await making.image(self._bases)
+                async with limit, bounded(sandbox.directory, self._settings.build_disk):
+                    return await making.image(self._bases, generation)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
@@ -121,30 +125,36 @@ class BuildahEngine:
         return registration or ""
 
     @asynccontextmanager
-    async def _room(self, build_id: str, registries: Collection[Address] = ()) -> AsyncIterator[Room]:
-        settings = self._settings
-        async with self._bases.lease() as bases:
+    async def _sandbox(self, build_id: str, registries: Collection[Address] = ()) -> AsyncIterator[Sandbox]:
+        """A sandbox for the length of the block; it is removed in the background after it."""
+        async with self._closing.later(self._open_sandbox(build_id, registries)) as sandbox:
+            yield sandbox
+
+    @asynccontextmanager
+    async def _open_sandbox(self, build_id: str, registries: Collection[Address]) -> AsyncIterator[Sandbox]:
+        settings, user_id = self._settings, self._settings.first_user_id
+        with disk_trouble():
+            directory = new_directory(settings.workspace / "builds", f"{build_id}.")
+        group = group_prefix(settings.workspace) + directory.name
+        try:
             with disk_trouble():
-                path = Path(tempfile.mkdtemp(prefix=f"{build_id}.", dir=settings.workspace / "builds"))
-            room = Room(
-                path=path,
-                workspace=settings.workspace,
-                bases=bases,
-                user_id=settings.first_user_id,
-                outward=outward.variables(settings),
-            )
-            group = group_prefix(settings.workspace) + path.name
-            try:
-                if self._limited:
-                    with disk_trouble():
-                        made = cgroups.make(group, memory=settings.build_memory, pids=settings.build_pids)
-                    room = structs.replace(room, groups=made)
-                with disk_trouble():
-                    await in_thread(room.furnish, self._configuration())
-                async with self._network(registries) as network:
-                    yield structs.replace(room, network=network)
-            finally:
-                await in_thread(leave, path, group)
+                limits = {"memory": settings.build_memory, "pids": settings.build_pids}
+                sandbox = Sandbox(
+                    directory=directory,
+                    user_id=user_id,
+                    cgroups=cgroups.make(group, **limits) if self._limited else (),
+                    environment=buildah.environment(user_id) | outward.variables(settings),
+                )
+                await in_thread(
+                    sandbox.prepare,
+                    files=self._configuration(),
+                    programs=buildah.programs(),
+                    directories=buildah.directories(user_id),
+                )
+            async with self._network(registries) as network:
+                yield structs.replace(sandbox, network=network)
+        finally:
+            await in_thread(dispose, directory, group)
 
     def _configuration(self) -> dict[str, str]:
         files = buildah.configuration(self._settings.insecure_registries) | outward.files(self._settings)
@@ -155,24 +165,28 @@ class BuildahEngine:
         if self._networks is None:
             yield None
             return
-        async with self._networks.take() as network, reaching(network, registries) as namespace:
+        services = [(address.host, address.port) for address in registries]
+        async with AsyncExitStack() as opened:
+            with disk_trouble():
+                network = await opened.enter_async_context(self._networks.take())
+                namespace = await opened.enter_async_context(reach(network, services))
             yield namespace
 
     async def _prove(self) -> None:
         if missing := _missing(self._settings.isolation):
             raise Unavailable(f"builds cannot run here: there is no {' and no '.join(missing)}")
-        said = Tail(say_nothing)
+        said = Tail(drop)
         try:
-            async with self._closing.later(self._room("trial")) as room:
-                status = await execute(room, buildah.images(), b"{}", said)
-        except (OSError, BuildFailure) as error:
+            async with self._sandbox("trial") as sandbox:
+                status = await execute(sandbox, buildah.images(), said, credentials=b"{}")
+        except (OSError, BuildFailure, SandboxUnavailable) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error
         if status:
             raise Unavailable(f"builds cannot run here: {b' '.join(said.lines).decode(errors='replace')}")
 
 
 @asynccontextmanager
-async def _open_networks(settings: EngineSettings, *, limited: bool) -> AsyncIterator[Networks | None]:
+async def _open_networks(settings: EngineSettings, *, limited: bool) -> AsyncIterator[NetworkPool | None]:
     if missing := _missing_for_networks():  # which chroot isolation can do without
         log.warning("builds are on this machine's network", missing=missing)
         yield None
@@ -180,7 +194,7 @@ async def _open_networks(settings: EngineSettings, *, limited: bool) -> AsyncIte
     opening = partial(
         open_network, settings.workspace, settings.first_user_id, settings.denied_networks, limited=limited
     )
-    async with Networks.open(opening) as networks:
+    async with NetworkPool.open(opening) as networks:
         yield networks
 
 

@@ -1,24 +1,23 @@
-"""What buildah does for one recipe in its room: fetch base images, build, push."""
+"""What buildah does for one recipe in its sandbox: fetch base images, build, push."""
 
 import fcntl
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from builder.adapters import buildah, cgroups
+from builder.adapters import buildah
 from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
-from builder.adapters.bases import BaseImages
+from builder.adapters.bases import BaseImages, Generation
+from builder.adapters.commands import drop, execute, read_digest
 from builder.adapters.context import add, unpack
-from builder.adapters.process import Tail, run
-from builder.adapters.room import Room
 from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
-from builder.build import Recipe, Tell
+from builder.build import Recipe
 from builder.domain.compression import Compression, choose
-from builder.domain.containerfile import base_images, has_heredoc
+from builder.domain.containerfile import base_images, final_base_image, has_heredoc
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
@@ -26,57 +25,80 @@ from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
 from swell.store.records import Reason
+from swell_sandbox import Sandbox, cgroups
+from swell_sandbox.process import Tail
+
+PRINCIPAL = "operator"  # whose credentials open the base images
 
 
 class Making(Struct, frozen=True, kw_only=True):
     """One recipe on its way to an image."""
 
     settings: EngineSettings
-    room: Room
+    sandbox: Sandbox
     recipe: Recipe
     tell: Tail
     credentials: AuthFiles
     sifs: Sifs | None = None
 
-    async def image(self, bases: BaseImages) -> Digest:
-        """Build and push the recipe with what *bases* has already; the digest of the manifest."""
+    async def image(self, bases: BaseImages, generation: Generation) -> Digest:
+        """Build and push the recipe with the layers that *bases* has already; the digest of the manifest."""
         await in_thread(self._prepare)
+        stores = dict[str, Path]()
         for image in base_images(self.recipe.containerfile):
-            await bases.fetch(self.room.bases, (image, self.recipe.platform), partial(self._pull, image))
-        await in_thread(self._learn_blobs)
+            store = generation.store(image, self.recipe.platform, PRINCIPAL)
+            await bases.fetch(store, partial(self._pull, image, store))
+            stores[image] = store
+        final = final_base_image(self.recipe.containerfile)
+        return await self._with_stores(tuple(stores.values()))._image(stores.get(final) if final else None)
+
+    async def _image(self, final_store: Path | None) -> Digest:
+        if final_store:
+            await in_thread(self._learn_blobs, final_store)
         await self._build()
         self.tell.lines.clear()
         if self.recipe.sif:
-            return await self._push_sif(self.room.read_digest("image-id"))
-        await self._push(self.room.read_digest("image-id"))
-        return self.room.read_digest("digest")
+            return await self._push_sif(read_digest(self.sandbox, "image-id"))
+        await self._push(read_digest(self.sandbox, "image-id"))
+        return read_digest(self.sandbox, "digest")
+
+    def _with_stores(self, stores: tuple[Path, ...]) -> "Making":
+        """The same with *stores* of base images in the sandbox, which are the only ones there."""
+        mounts = tuple(buildah.store_mount(store) for store in stores)
+        with disk_trouble():
+            (self.sandbox.directory / buildah.STORAGE_CONF).write_text(buildah.storage_conf(mounts))
+        return structs.replace(self, sandbox=structs.replace(self.sandbox, mounts=mounts))
 
     def _prepare(self) -> None:
-        room, recipe = self.room, self.recipe
-        context = room.work / "context"
+        sandbox, recipe = self.sandbox, self.recipe
+        context, owner = sandbox.work / "context", sandbox.user_id
         with disk_trouble():
-            (room.path / "Containerfile").write_text(recipe.containerfile)
+            (sandbox.directory / "Containerfile").write_text(recipe.containerfile)
             if recipe.context:
-                unpack(recipe.context, context, limit=self.settings.context_limit, owner=room.user_id)
+                unpack(recipe.context, context, limit=self.settings.context_limit, owner=owner)
             if recipe.environment is not None:
-                add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=room.user_id)
+                add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=owner)
             if recipe.sif and recipe.sif.post:
-                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=room.user_id)
+                add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=owner)
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
-                    add(context / name, source, owner=room.user_id)
+                    add(context / name, source, owner=owner)
 
-    async def _pull(self, image: str) -> bool:
-        # Whatever goes wrong here goes wrong again in the build, which says so in the log.
-        command, credentials = buildah.pull(image, self.recipe.platform), await self.credentials.pulls(self.recipe)
-        return await execute(self.room, command, credentials, say_nothing, bases_mode="rw") == 0
+    async def _pull(self, image: str, store: Path) -> bool:
+        # An error here comes again in the build, which writes it to the log.
+        mount, credentials = buildah.store_mount(store, writable=True), await self.credentials.pulls(self.recipe)
+        command, environment = buildah.pull(image, self.recipe.platform, mount), buildah.pull_environment(mount)
+        status = await execute(
+            self.sandbox, command, drop, credentials=credentials, environment=environment, mounts=(mount,)
+        )
+        return status == 0
 
-    def _learn_blobs(self) -> None:
-        """Copy what pulls have found out, which no step has ever been near; what the build finds out is its own."""
-        known, ours = self.room.bases / buildah.BLOB_CACHE, self.room.path / buildah.BLOB_CACHE
+    def _learn_blobs(self, store: Path) -> None:
+        """Copy what the pull into *store* has learnt of the registry, to which no step had access."""
+        known, ours = store / buildah.BLOB_CACHE, self.sandbox.directory / buildah.BLOB_CACHE
         with disk_trouble(), suppress(FileNotFoundError), known.open("rb") as source:
             fcntl.flock(source, fcntl.LOCK_SH)  # as buildah does; another build's pull may write just now
-            add(ours, source, owner=self.room.user_id)
+            add(ours, source, owner=self.sandbox.user_id)
 
     async def _build(self) -> None:
         pulls, cache = await self.credentials.pulls(self.recipe), self.recipe.cache_repository
@@ -88,7 +110,7 @@ class Making(Struct, frozen=True, kw_only=True):
             # Steps that have run are not run again, unless it is them that cannot be told apart.
             status = await self._build_with(pulls, again=trouble is CacheTrouble.REFUSED)
         if status:
-            killed, heredoc = cgroups.has_killed(self.room.groups), has_heredoc(self.recipe.containerfile)
+            killed, heredoc = cgroups.has_killed(self.sandbox.cgroups), has_heredoc(self.recipe.containerfile)
             raise diagnose_build(status, self.tell.lines, no_memory=killed, heredoc=heredoc)
 
     async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:
@@ -111,7 +133,7 @@ class Making(Struct, frozen=True, kw_only=True):
         command = buildah.build(
             self.recipe.platform, settings.isolation, cache=cache, again=again, proxies=settings.proxy_for_steps
         )
-        return await execute(self.room, command, credentials, self._tell_of_build)
+        return await execute(self.sandbox, command, self._tell_of_build, credentials=credentials)
 
     async def _tell_of_build(self, line: bytes) -> None:
         if not buildah.is_about_platform(line):
@@ -133,36 +155,24 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:
             raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
-        if status := await execute(self.room, buildah.export(image_id), NO_CREDENTIALS, self.tell):
+        if status := await execute(self.sandbox, buildah.export(image_id), self.tell, credentials=NO_CREDENTIALS):
             raise diagnose_push(status, self.tell.lines)
-        return await self.sifs.push(self.room, self.room.work / "image", self.recipe, self.tell)
+        return await self.sifs.push(self.sandbox, "work/image", self.recipe, self.tell)
 
     async def _push_with(self, image_id: Digest, compression: Compression) -> int:
         command = buildah.push(image_id, self.recipe.target_image, compression)
-        return await execute(self.room, command, await self.credentials.pushes(self.recipe), self.tell)
+        return await execute(self.sandbox, command, self.tell, credentials=await self.credentials.pushes(self.recipe))
 
     async def _docker_only(self, image_id: Digest) -> str:
         """Which instructions would be lost in the OCI format; asked only where that matters."""
         wanted = self.recipe.compression
         if wanted is None or wanted.mode is not CompressionMode.ZSTD:
             return ""
-        said = Tail(say_nothing)
-        if status := await execute(self.room, buildah.docker_only(image_id), NO_CREDENTIALS, said):
+        said = Tail(drop)
+        if status := await execute(self.sandbox, buildah.docker_only(image_id), said, credentials=NO_CREDENTIALS):
             raise diagnose_push(status, said.lines)
         mark = buildah.DOCKER_ONLY.encode()
         return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
 
     async def _forget_blobs(self) -> None:
-        await in_thread((self.room.path / buildah.BLOB_CACHE).unlink, missing_ok=True)
-
-
-async def execute(room: Room, command: Sequence[str], credentials: bytes, tell: Tell, bases_mode: str = "ro") -> int:
-    """Run *command* in *room* with the auth file *credentials*; its exit status."""
-    with disk_trouble():
-        room.lend_credentials(credentials)
-    environment = room.environment(bases_mode=bases_mode)
-    return await run(command, environment=environment, directory=room.path, tell=tell, network=room.network)
-
-
-async def say_nothing(line: bytes) -> None:
-    """Tell nobody."""
+        await in_thread((self.sandbox.directory / buildah.BLOB_CACHE).unlink, missing_ok=True)

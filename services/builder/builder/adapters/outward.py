@@ -4,20 +4,20 @@ Source: Go's net/http (ProxyFromEnvironment) and crypto/x509 (SSL_CERT_FILE stan
 certificates); curl(1), "Environment".
 """
 
-from builder.adapters.room import HERE
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.store.records import Reason
+from swell_sandbox import SCRATCH
 
 _CA_FILE = "ca.pem"
 
 
 def variables(settings: EngineSettings) -> dict[str, str]:
-    """What a command in a room must know to go the way that we go: proxies and certificates.
+    """What a command in a sandbox must know to go the way that we go: proxies and certificates.
 
     A proxy is not asked for addresses that builds do not reach: it might reach them.
     """
-    trusted = {"SSL_CERT_FILE": f"{HERE}/{_CA_FILE}"} if settings.ca_file else {}
+    trusted = {"SSL_CERT_FILE": f"{SCRATCH}/{_CA_FILE}"} if settings.ca_file else {}
     proxies = {"http_proxy": settings.http_proxy, "https_proxy": settings.https_proxy}
     if not any(proxies.values()):
         return trusted
@@ -27,7 +27,7 @@ def variables(settings: EngineSettings) -> dict[str, str]:
 
 
 def files(settings: EngineSettings) -> dict[str, str]:
-    """What a room must have for that.
+    """The files that a sandbox must have for that.
 
     Raises:
         BuildFailure: the certificates cannot be read.

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from builder.adapters.process import Tail, run
+import builder
+import swell
+from builder.adapters.commands import execute
+from builder.adapters.layout import open_plain
 from builder.adapters.registry import RegistryPush
-from builder.adapters.room import Room
 from builder.adapters.squash import Order
+from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure, diagnose_sif
 from builder.domain.sif import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
@@ -25,20 +28,12 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.store.records import Reason
+from swell_sandbox import SCRATCH, Mount, Sandbox
+from swell_sandbox.process import Tail
 
 SCHEME = "oras://"
 
 _CONFIG = b"{}"
-
-# The ids of the room, for whoever packs; and its limits, for all.
-_ENTER = """\
-set -e
-for group in $CGROUPS; do echo 0 > "$group"; done
-mount --bind subids /etc/subuid
-mount --bind subids /etc/subgid
-unset CGROUPS
-exec "$@"
-"""
 
 
 class Sifs:
@@ -49,8 +44,8 @@ class Sifs:
         self._limit = limit
         self._memory = memory
 
-    async def push(self, room: Room, layout: Path, recipe: Recipe, tell: Tail) -> Digest:
-        """Make a SIF file of the image in *layout*, which is in *room*, and push it as *recipe* says.
+    async def push(self, sandbox: Sandbox, layout: str, recipe: Recipe, tell: Tail) -> Digest:
+        """Make a SIF file of the image in *layout*, a path in the directory of *sandbox*, and push it.
 
         Raises:
             BuildFailure: none can be made of it, or the registry does not take it.
@@ -58,36 +53,38 @@ class Sifs:
         if not shutil.which("mksquashfs"):
             raise BuildFailure(Reason.ENGINE, "No SIF files are made here: the operator must install squashfs-tools.")
         await tell(b"Making a SIF file of the image")
-        made = await self._make(room, layout, recipe.sif or Definition(), tell)
+        made = await self._make(sandbox, layout, recipe.sif or Definition(), tell)
         image = parse_reference(recipe.target_image.removeprefix(SCHEME))
         digest = await self._push(image, made)
         await tell(f"Pushed {SCHEME}{image}, {made.stat().st_size} bytes".encode())
         return digest
 
-    async def _make(self, room: Room, layout: Path, definition: Definition, tell: Tail) -> Path:
-        folder, target = room.path / "sif", room.path / FILE_NAME
-        folder.mkdir(mode=0o700)
-        os.chown(folder, room.user_id, room.user_id)
-        order = Order(
-            layout=str(layout),
-            folder=str(folder),
-            target=str(target),
-            definition=definition,
-            limit=self._limit,
-            memory=self._memory,
-            user_id=room.user_id,
-        )
-        (room.path / "sif.json").write_bytes(msgspec.json.encode(order))
+    async def _make(self, sandbox: Sandbox, layout: str, definition: Definition, tell: Tail) -> Path:
+        folder, target = sandbox.directory / "sif", sandbox.directory / FILE_NAME
+        with disk_trouble():
+            folder.mkdir(mode=0o700)
+            os.chown(folder, sandbox.user_id, sandbox.user_id)
+            order = Order(
+                layout=f"{SCRATCH}/{layout}",
+                folder=f"{SCRATCH}/sif",
+                target=f"{SCRATCH}/sif/{FILE_NAME}",
+                definition=definition,
+                limit=self._limit,
+                memory=self._memory,
+            )
+            (sandbox.directory / "sif.json").write_bytes(msgspec.json.encode(order))
         tell.lines.clear()
-        status = await run(self._command(room), environment=_environment(room), directory=room.path, tell=tell)
+        status = await execute(sandbox, self._command(), tell, environment={"PYTHONUTF8": "1"}, mounts=_python())
         if status:
             raise diagnose_sif(status, tell.lines)
+        with disk_trouble():
+            open_plain(folder / FILE_NAME).close()
+            (folder / FILE_NAME).rename(target)  # out of reach of what ran in the sandbox
         return target
 
-    def _command(self, room: Room) -> tuple[str, ...]:
+    def _command(self) -> tuple[str, ...]:
         limits = ("prlimit", f"--as={self._memory}", f"--fsize={self._limit}", "--")
-        program = (sys.executable, "-m", "builder.adapters.squash", str(room.path / "sif.json"))
-        return ("sh", "-c", _ENTER, "sh", *limits, *program)
+        return (*limits, sys.executable, "-P", "-m", "builder.adapters.squash", f"{SCRATCH}/sif.json")
 
     async def _push(self, image: Reference, path: Path) -> Digest:
         digest = await asyncio.to_thread(digest_of_file, path)
@@ -109,6 +106,9 @@ class Sifs:
         return await self._registry.document(image, Document(OCI_MANIFEST, msgspec.json.encode(fields)))
 
 
-def _environment(room: Room) -> dict[str, str]:
-    groups = " ".join(str(group / "cgroup.procs") for group in room.groups)
-    return {"PATH": os.environ.get("PATH", os.defpath), "CGROUPS": groups, "PYTHONUTF8": "1"}
+def _python() -> tuple[Mount, ...]:
+    """What this Python and the packages of the program need, at the same paths."""
+    packages = (Path(module.__path__[0]) for module in (builder, swell))
+    paths = {Path("/usr"), Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable), *packages}
+    outer = {path for path in paths if not any(path.is_relative_to(other) for other in paths - {path})}
+    return tuple(Mount(path, str(path)) for path in sorted(outer - {Path("/usr")}))

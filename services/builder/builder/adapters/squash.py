@@ -1,4 +1,4 @@
-"""A program of its own, so that hostile layers can exhaust nothing but its limits: a SIF file from an OCI layout.
+"""A program of its own, which runs in the sandbox of a build: it makes a SIF file from an OCI layout.
 
 `python -m builder.adapters.squash ORDER`, where ORDER is a file with an `Order`. What went wrong is its last line.
 """
@@ -31,7 +31,7 @@ _MOST_MEMORY = 1 << 30  # bytes; more makes packing no faster
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Make the file *target* from the image in *layout*, by way of *folder*, which *user_id* may write to; all paths.
+    """Make the file *target* from the image in *layout*, by way of *folder*; all paths.
 
     The image's files may have *limit* bytes together, and packing them may use *memory* bytes.
     """
@@ -42,7 +42,6 @@ class Order(Struct, frozen=True, kw_only=True):
     definition: Definition
     limit: int
     memory: int
-    user_id: int
 
 
 class _ConfigFile(Struct):
@@ -101,16 +100,13 @@ def make(order: Order) -> None:
 
 
 def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, created: int) -> None:
-    """Pack the image's files; mksquashfs gets names and bytes, never a file of this machine, on which it is nobody."""
-    ids = f"{order.user_id},0,1"
-    nobody = ("unshare", "--user", f"--map-users={ids}", f"--map-groups={ids}", "--setuid", "0", "--setgid", "0", "--")
+    """Pack the image's files; mksquashfs gets names and bytes, never a file of this machine."""
     root = next(attributes for _, attributes in flattened.rootfs.directories())
     memory = f"{min(order.memory // 4, _MOST_MEMORY) >> 20}M"
     options = ("-comp", "gzip", "-mem", memory, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
-    command = (*nobody, "mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
+    command = ("mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
     # The time of the root and of the whole would be now; nothing is later than the image, which we have built.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}
-    # The way to the folder may be closed to it, so it begins there.
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent)  # noqa: S603
     assert process.stdin  # noqa: S101  (a pipe)
     try:

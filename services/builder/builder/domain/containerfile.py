@@ -28,3 +28,12 @@ def base_images(containerfile: str) -> list[str]:
             images[image] = None
         stages.add(stage.lower())
     return list(images)
+
+
+def final_base_image(containerfile: str) -> str | None:
+    """The image that the last stage begins with, directly or through other stages; None for `scratch`."""
+    stages, image = dict[str, str | None](), None
+    for name, stage in _FROM.findall(containerfile):
+        image = stages[name.lower()] if name.lower() in stages else None if name.lower() == "scratch" else name
+        stages[stage.lower()] = image
+    return image

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.output import LONGEST_PIECE, Lines, plain
+from swell_sandbox.lines import LONGEST_PIECE, Lines, plain
 
 
 def lines_of(chunks: list[bytes]) -> list[bytes]:

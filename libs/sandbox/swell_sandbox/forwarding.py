@@ -1,4 +1,4 @@
-"""Registries on this machine's loopback, in the network of a build: bytes are passed on between the two."""
+"""Services on this machine's loopback, in the network of a sandbox: bytes are passed on between the two."""
 
 import asyncio
 import socket
@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from builder.domain.loopback import Address
+Address = tuple[str, int]
+"""An IP address and a port."""
 
 _CONNECT_WITHIN = 10.0
 _MOST_CONNECTIONS = 64
@@ -15,7 +16,7 @@ _CHUNK = 256 * 1024
 
 @asynccontextmanager
 async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterator[None]:
-    """Take connections inside, and make them to the same address outside; all end with the block."""
+    """Accept connections on the sockets inside, and connect to the same address outside; all end with the block."""
     tasks = set[asyncio.Task[None]]()
 
     def connected(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,13 +42,13 @@ async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterato
 async def _forward(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(_CONNECT_WITHIN):
-            there, back = await asyncio.open_connection(address.host, address.port, limit=_CHUNK)
+            there, back = await asyncio.open_connection(*address, limit=_CHUNK)
         try:
             await asyncio.gather(_copy(reader, back), _copy(there, writer))
         finally:
             back.close()
     except OSError:
-        pass  # whoever asked sees a connection that ends
+        pass  # the client sees a connection that ends
     finally:
         writer.close()
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.network import Network
-from builder.adapters.networks import Networks
-from builder.domain.failure import BuildFailure
-from swell.store.records import Reason
+from swell_sandbox import SandboxUnavailable
+from swell_sandbox.network import Network
+from swell_sandbox.network_pool import NetworkPool
 
 
 class Machine:
@@ -28,7 +27,7 @@ class Machine:
     async def open(self) -> AsyncIterator[Network]:
         await self.may_open.wait()
         if self.broken:
-            raise BuildFailure(Reason.ENGINE, "no networks today")
+            raise SandboxUnavailable("no networks today")
         self.opened += 1
         path = self._folder / str(self.opened)
         path.touch()
@@ -44,14 +43,14 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-async def taken(networks: Networks) -> str:
+async def taken(networks: NetworkPool) -> str:
     async with networks.take() as network:
         return network.namespace.name
 
 
 async def test_all_are_closed_at_the_end(machine: Machine) -> None:
     """Those that builds had, and the one that nobody took."""
-    async with Networks.open(machine.open) as networks:
+    async with NetworkPool.open(machine.open) as networks:
         names = [await taken(networks) for _ in range(3)]
         assert len(set(names)) == 3, "no two builds have the same"
     assert machine.is_open == []
@@ -59,7 +58,7 @@ async def test_all_are_closed_at_the_end(machine: Machine) -> None:
 
 async def test_one_that_has_died_is_given_to_nobody(machine: Machine, tmp_path: Path) -> None:
     """A build in it would reach nothing, and call that its own fault."""
-    async with Networks.open(machine.open) as networks:
+    async with NetworkPool.open(machine.open) as networks:
         await asyncio.sleep(0)
         (tmp_path / "1").unlink()
         assert await taken(networks) == "2"
@@ -68,9 +67,9 @@ async def test_one_that_has_died_is_given_to_nobody(machine: Machine, tmp_path: 
 async def test_a_failure_long_ago_is_no_failure_now(machine: Machine) -> None:
     """The one for the next build is opened when it may be lacking memory; the next build comes an hour later."""
     machine.broken = True
-    async with Networks.open(machine.open) as networks:
+    async with NetworkPool.open(machine.open) as networks:
         await asyncio.sleep(0)
-        with pytest.raises(BuildFailure, match="today"):
+        with pytest.raises(SandboxUnavailable, match="today"):
             await taken(networks)
         machine.broken = False
         assert await taken(networks)
@@ -79,7 +78,7 @@ async def test_a_failure_long_ago_is_no_failure_now(machine: Machine) -> None:
 async def test_a_build_that_is_cancelled_while_it_waits_loses_no_network(machine: Machine) -> None:
     """It is for the next one, and closed at the end."""
     machine.may_open.clear()
-    async with Networks.open(machine.open) as networks:
+    async with NetworkPool.open(machine.open) as networks:
         build = asyncio.create_task(taken(networks))
         await asyncio.sleep(0)
         build.cancel()

@@ -1,4 +1,4 @@
-"""Lines of a build's output, in bounded memory."""
+"""Lines of a program's output, in bounded memory."""
 
 import re
 

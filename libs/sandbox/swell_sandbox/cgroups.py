@@ -1,26 +1,24 @@
-"""Control groups: what the processes of one build may use together; versions 1 and 2, and both at once."""
+"""Control groups: what the processes of one sandbox may use together; versions 1 and 2, and both at once.
 
-from collections.abc import Iterable
+Source: Linux, admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1/.
+"""
+
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 
 
 def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
-    """Make the group *name*, for *memory* bytes and *pids* processes and threads; who enters, enters all that is given.
+    """Make the group *name*, for *memory* bytes and *pids* processes and threads; a process enters all that it returns.
 
     Raises:
-        OSError: this machine does not let us.
+        OSError: this machine does not allow it.
     """
     if (_ROOT / "cgroup.controllers").exists():
         return (_limited(_ROOT / name, {"memory.max": memory, "pids.max": pids}),)
     memory_group = _limited(_ROOT / "memory" / name, {"memory.limit_in_bytes": memory})
-    return memory_group, _limited(_ROOT / "pids" / name, {"pids.max": pids})
-
-
-def entrances(groups: Iterable[Path]) -> str:
-    """The files, for a shell to go through, by which a process enters *groups*."""
-    return " ".join(str(group / "cgroup.procs") for group in groups)
+    pids_group = _limited(_ROOT / "pids" / name, {"pids.max": pids})
+    return memory_group, pids_group, _limited(_ROOT / "devices" / name, {})  # runc refuses to run without the last
 
 
 def has_killed(groups: tuple[Path, ...]) -> bool:
@@ -30,14 +28,14 @@ def has_killed(groups: tuple[Path, ...]) -> bool:
 
 def _kills(file: Path) -> bool:
     try:
-        told = dict(line.split() for line in file.read_text().splitlines())
+        events = dict(line.split() for line in file.read_text().splitlines())
     except (OSError, ValueError):
         return False
-    return told.get("oom_kill", "0") != "0"
+    return events.get("oom_kill", "0") != "0"
 
 
 def remove(pattern: str) -> bool:
-    """Remove the groups whose names match *pattern*; whether none is left, for those with processes stay."""
+    """Remove the groups whose names match *pattern*; False if one is left because it has processes."""
     removed = [_is_removed(group) for group in (*_ROOT.glob(pattern), *_ROOT.glob(f"*/{pattern}"))]
     return all(removed)
 

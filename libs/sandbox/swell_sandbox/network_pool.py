@@ -1,4 +1,4 @@
-"""Networks for builds, of which the next is opened before it is wanted: a small build would wait for it."""
+"""Networks for sandboxes. One is opened in advance, because opening takes longer than a small build."""
 
 import asyncio
 from collections import deque
@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Self
 
-from builder.adapters.network import Network
-from builder.domain.failure import BuildFailure
+from swell_sandbox.errors import SandboxUnavailable
+from swell_sandbox.network import Network
 
 _READY = 1
 
 _Opened = tuple[AsyncExitStack, Network]
 
 
-class Networks:
+class NetworkPool:
+    """Opens networks with *opening*, one of them in advance."""
+
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Network]]) -> None:
         self._opening = opening
         self._ready: deque[asyncio.Task[_Opened]] = deque()
@@ -22,7 +24,7 @@ class Networks:
     @classmethod
     @asynccontextmanager
     async def open(cls, opening: Callable[[], AbstractAsyncContextManager[Network]]) -> AsyncIterator[Self]:
-        """Begin; those that nobody has taken end with the block."""
+        """Begin; a network that is not in use ends with the block."""
         networks = cls(opening)
         networks._fill()
         try:
@@ -35,7 +37,8 @@ class Networks:
         """A network for the length of the block.
 
         Raises:
-            BuildFailure: it cannot be had here.
+            SandboxUnavailable: this machine cannot open one.
+            OSError: the disk is full, for example.
         """
         closing, network = await self._ready_one() or await self._open()
         async with closing:
@@ -45,7 +48,7 @@ class Networks:
                 self._fill()  # not before: a build begins faster while nothing else does
 
     async def _ready_one(self) -> _Opened | None:
-        """None when there is none, nothing came of it, or it has died since."""
+        """The network that was opened in advance; None if it could not be opened, or has ended since."""
         if not self._ready:
             return None
         task = self._ready.popleft()
@@ -54,7 +57,7 @@ class Networks:
         except asyncio.CancelledError:
             self._ready.appendleft(task)
             raise
-        except BuildFailure:
+        except (SandboxUnavailable, OSError):
             return None
         if network.is_open:
             return closing, network

@@ -1,0 +1,167 @@
+"""A network of its own for a sandbox: it reaches the world, but not this machine's loopback, where stores listen.
+
+slirp4netns, an unprivileged process in a sandbox of its own, passes packets on. Services on this machine's loopback
+are reached where the caller allows them: this process listens under their address in that network, and passes the
+bytes on. Source: slirp4netns(1).
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from swell.disk import in_thread
+from swell_sandbox import cgroups
+from swell_sandbox.errors import SandboxUnavailable
+from swell_sandbox.forwarding import Address, forwarding
+from swell_sandbox.process import children
+from swell_sandbox.root import SCRATCH, enter_network
+from swell_sandbox.sandbox import Sandbox, new_directory
+from swell_sandbox.workspace import dispose, group_prefix
+
+_READY_WITHIN = 10.0
+_MEMORY, _PROCESSES = 512 << 20, 64  # of slirp4netns, which works for what is not trusted
+_SIOCADDRT, _RTF_REJECT = 0x890B, 0x0200  # linux/sockios.h, linux/route.h
+_RESOLVER = "10.0.2.3"  # slirp4netns(1)
+
+_T = TypeVar("_T")
+
+# slirp4netns reads what the sandbox sends. Its resolver is this machine's.
+_SLIRP = f"""\
+cd {SCRATCH}/work
+exec 3>&1 > network.log 2>&1
+unshare --net=netns true
+exec slirp4netns --configure --mtu=65520 --disable-host-loopback --ready-fd=3 --netns-type=path netns tap0
+"""
+
+
+class Network(Struct, frozen=True, kw_only=True):
+    """A network namespace: `namespace` is a path to enter it by."""
+
+    namespace: Path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be entered still: the namespace ends with slirp4netns."""
+        return self.namespace.exists()
+
+
+def resolv_conf() -> str:
+    """`/etc/resolv.conf` for a sandbox in such a network: this machine's, but the resolver is slirp4netns."""
+    try:
+        ours = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
+    except OSError:
+        ours = []
+    options = [line for line in ours if line.startswith(("search", "options"))]
+    return "\n".join([*options, f"nameserver {_RESOLVER}", ""])
+
+
+@asynccontextmanager
+async def open_network(
+    workspace: Path, user_id: int, denied: Collection[str], *, limited: bool
+) -> AsyncIterator[Network]:
+    """A network that has no route to the IPv4 networks *denied*, below `networks` of *workspace*.
+
+    slirp4netns runs with user ids from *user_id*, and, if *limited*, in control groups.
+
+    Raises:
+        SandboxUnavailable: slirp4netns does not start, or *denied* has something that is not a network.
+        OSError: the disk is full, for example.
+    """
+    path = new_directory(workspace / "networks")
+    group = group_prefix(workspace) + path.name
+    try:
+        groups = cgroups.make(group, memory=_MEMORY, pids=_PROCESSES) if limited else ()
+        sandbox = Sandbox(directory=path, user_id=user_id, cgroups=groups)
+        sandbox.prepare()
+        (sandbox.work / "netns").touch()
+        os.chown(sandbox.work / "netns", user_id, user_id)
+        async with sandbox.start(("sh", "-ec", _SLIRP)) as process:
+            network = await _ready(process, sandbox)
+            try:
+                await _inside(network.namespace, lambda: _refuse(denied))
+            except (OSError, ValueError) as error:
+                raise _unavailable(str(error)) from error
+            yield network
+    finally:
+        await in_thread(dispose, path, group)
+
+
+@asynccontextmanager
+async def reach(network: Network, services: Collection[Address]) -> AsyncIterator[Path]:
+    """The namespace of *network*, in which loopback *services* are under their addresses for the length of the block.
+
+    Raises:
+        SandboxUnavailable: the network cannot be entered, or an address is in use.
+    """
+    try:
+        sockets = await _inside(network.namespace, lambda: _listen(services)) if services else []
+    except OSError as error:
+        raise _unavailable(str(error)) from error
+    async with forwarding(dict(zip(services, sockets, strict=True))):
+        yield network.namespace
+
+
+async def _ready(process: Process, sandbox: Sandbox) -> Network:
+    assert process.stdout is not None  # noqa: S101  (a pipe)
+    ready = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READY_WITHIN):
+            ready = await process.stdout.read(1)
+    slirps = [slirp for shell in children(process.pid) for slirp in children(shell)]
+    if not ready or not slirps:
+        raise _unavailable(_log_of(sandbox) or ready.decode(errors="replace") or "it does not start")
+    return Network(namespace=Path(f"/proc/{slirps[0]}/root{SCRATCH}/work/netns"))
+
+
+def _unavailable(why: str) -> SandboxUnavailable:
+    return SandboxUnavailable(f"A network for the build cannot be had: {why}.")
+
+
+def _log_of(sandbox: Sandbox) -> str:
+    try:
+        return " ".join(sandbox.read("network.log", 4096).decode(errors="replace").split())[-300:]
+    except OSError:
+        return ""
+
+
+async def _inside(namespace: Path, work: Callable[[], _T]) -> _T:
+    """The result of *work* in *namespace*: a thread enters it, and ends with the work."""
+
+    def enter() -> _T:
+        enter_network(namespace)
+        return work()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
+        return await asyncio.get_running_loop().run_in_executor(thread, enter)
+
+
+def _listen(services: Iterable[Address]) -> list[socket.socket]:
+    families = {True: socket.AF_INET6, False: socket.AF_INET}
+    return [socket.create_server((host, port), family=families[":" in host]) for host, port in services]
+
+
+def _refuse(networks: Iterable[str]) -> None:
+    """Add a route to each of *networks* that rejects packets."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for network in networks:
+            fcntl.ioctl(any_socket, _SIOCADDRT, _rejection(IPv4Network(network)))
+
+
+def _rejection(network: IPv4Network) -> bytes:
+    """`struct rtentry` of linux/route.h."""
+    destination, none, mask = (
+        struct.pack("=HH4s8x", socket.AF_INET, 0, IPv4Address(address).packed)
+        for address in (network.network_address, 0, network.netmask)
+    )
+    return struct.pack("@L16s16s16sHhLPhPLLH", 0, destination, none, mask, _RTF_REJECT, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -1,0 +1,107 @@
+"""Processes that leave nothing behind: each command has process ids and mounts of its own.
+
+The command is the first process of its PID namespace, so that the kernel ends all others with it, whatever they did to
+escape. It dies with this process too, even of kill -9, because `setpriv` and `unshare` ask the kernel for that. Its
+mounts go with it.
+"""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import Process
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from swell_sandbox.lines import Lines, plain
+
+_END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+_OWN_PIDS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+_ENTER_CGROUPS = (
+    'for group in $SANDBOX_CGROUPS; do echo 0 > "$group/cgroup.procs"; done; unset SANDBOX_CGROUPS; exec "$@"'
+)
+_CHUNK = 64 * 1024
+_END_WITHIN = 30.0
+
+OnLine = Callable[[bytes], Awaitable[None]]
+
+
+class Tail:
+    """Passes lines on, without colours; keeps the last ones for a diagnosis."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line = on_line
+        self.lines: deque[bytes] = deque(maxlen=50)
+
+    async def __call__(self, line: bytes) -> None:
+        clean = plain(line)
+        self.lines.append(clean)
+        await self._on_line(clean)
+
+
+@asynccontextmanager
+async def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    mount_namespace: int,
+    network: Path | None = None,
+    cgroups: Sequence[Path] = (),
+) -> AsyncIterator[Process]:
+    """Run *command* for the length of the block, then kill it with all its descendants.
+
+    It runs in the namespaces *mount_namespace* (an open file) and *network*, if any, and in *cgroups*. `stdout` and
+    `stderr` are one pipe.
+
+    Raises:
+        OSError: a program is missing.
+    """
+    enter_cgroups = ("sh", "-ec", _ENTER_CGROUPS, "sh") if cgroups else ()
+    namespaces = (f"--mount=/proc/{os.getpid()}/fd/{mount_namespace}", *((f"--net={network}",) if network else ()))
+    process = await asyncio.create_subprocess_exec(
+        *_END_WITH_PARENT,
+        *enter_cgroups,
+        "nsenter",
+        *namespaces,
+        "--",
+        *_OWN_PIDS,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**environment, **({"SANDBOX_CGROUPS": " ".join(map(str, cgroups))} if cgroups else {})},
+    )
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+async def read_lines(process: Process, on_line: OnLine) -> None:
+    """Pass the output of *process* to *on_line*, line by line, until it ends."""
+    assert process.stdout is not None  # noqa: S101  (PIPE, above)
+    lines = Lines()
+    while chunk := await process.stdout.read(_CHUNK):
+        for line in lines.feed(chunk):
+            await on_line(line)
+    for line in lines.end():
+        await on_line(line)
+
+
+async def _end(process: Process) -> None:
+    # Killing the namespace's first process, not `unshare`: it is reaped last, so `unshare` waits for all the others.
+    if process.returncode is not None:
+        return
+    for pid in children(process.pid) or [process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    await asyncio.wait_for(process.wait(), _END_WITHIN)
+
+
+def children(pid: int) -> list[int]:
+    """The children of the process *pid*: of a started one, the first process of its namespace."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
