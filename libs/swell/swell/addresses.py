@@ -4,7 +4,8 @@ Source: IANA's special-purpose address registries; RFC 6761, 6762, 8375 for name
 """
 
 import re
-from ipaddress import IPv4Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from yarl import URL
 
@@ -51,6 +52,8 @@ _LOCAL_NAMES = (
 )
 
 
+Address = IPv4Address | IPv6Address
+
 _WEB = frozenset({"http", "https"})
 _BLANK = re.compile(r"[\s\0-\x1f\x7f]")
 
@@ -68,6 +71,31 @@ def parse_url(text: str) -> URL:
     except ValueError:
         pass
     raise BadRequest(f"{text[:200]!r} is no http(s) address with a host")
+
+
+@lru_cache(10_000)
+def parse_address(text: str) -> Address | None:
+    """Read `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1` or `[2001:db8::1]:4711`; None when it is none of them.
+
+    An IPv4-mapped IPv6 address is the IPv4 address.
+    """
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+@lru_cache(10_000)
+def client_network(host: str) -> str:
+    """The client behind *host*, an address with or without a port: an IPv4 address, or a /64 of IPv6."""
+    address = parse_address(host)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address or "unknown")
 
 
 def is_public(address: str) -> bool:

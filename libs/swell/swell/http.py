@@ -1,14 +1,24 @@
-"""An ASGI application on a port, served by Granian inside this event loop."""
+"""An ASGI application on a port, served by Granian inside this event loop.
+
+Granian closes connections on which no whole head of a request comes within HEAD_SECONDS, the first one or the next, but
+only if it need not first find out the version of HTTP: so HTTP/2 is off. It has no limit for the connections of one
+client; those are counted here, by looking at this process's own sockets.
+"""
 
 import asyncio
 import gc
+import os
+import resource
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import stat
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from swell.errors import Unavailable
@@ -20,8 +30,27 @@ BEGIN_WITHIN = (
 )
 
 
+HEAD_SECONDS = 30.0
+STALLED_SECONDS = 60.0  # how long the kernel holds bytes for a client that takes none of them
+CONNECTIONS = 16_384  # at once; those that wait for a build or watch a log count as well
+OTHER_FILES = 1024  # what this process opens beside them
+COUNT_EVERY = 1.0  # seconds
+
+
+class ConnectionLimit(NamedTuple):
+    """A *client*, as found from the address of a connection, may have *most* connections; None as a client is exempt.
+
+    0 is no limit.
+    """
+
+    most: int
+    client: Callable[[str], str | None]
+
+
 @asynccontextmanager
-async def listening(app: Any, where: Address, grace: float = 10.0) -> AsyncIterator[None]:
+async def listening(
+    app: Any, where: Address, grace: float = 10.0, *, limit: ConnectionLimit | None = None
+) -> AsyncIterator[None]:
     """Answer HTTP at *where* while the block runs; leaving it gives the requests under way *grace* seconds to finish.
 
     Raises:
@@ -34,15 +63,24 @@ async def listening(app: Any, where: Address, grace: float = 10.0) -> AsyncItera
         port=where.port,
         interface=Interfaces.ASGINL,
         backlog=1024,
+        backpressure=_connections(),
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=int(HEAD_SECONDS * 1000)),
         websockets=False,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
     try:
         await _accepts(where, serving)
+        _close_stalled(where.port)
         gc.freeze()  # what is there now stays: collecting need not look at it again, and pauses get short
         log.info("listening", host=where.host, port=where.port)
-        yield
+        counting = asyncio.create_task(_keep_to(limit, where.port)) if limit and limit.most else None
+        try:
+            yield
+        finally:
+            if counting:
+                counting.cancel()
     finally:
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]
@@ -75,3 +113,68 @@ async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
             writer.close()
             return
     raise Unavailable(f"nothing accepts on {where.host}:{where.port} after {BEGIN_WITHIN:.0f} s")
+
+
+def _connections() -> int:
+    """How many connections may be open at once: CONNECTIONS, or what the limit of open files leaves."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + OTHER_FILES
+    if soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(soft - OTHER_FILES, soft // 2) if soft < wanted else CONNECTIONS
+
+
+def _close_stalled(port: int) -> None:
+    """Have the kernel close connections to *port* whose client takes nothing; they inherit this from what listens.
+
+    Source: tcp(7), TCP_USER_TIMEOUT.
+    """
+    with ExitStack() as opened:
+        for each in _sockets(port, opened):
+            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
+
+
+async def _keep_to(limit: ConnectionLimit, port: int) -> None:
+    """Close the connections to *port* that a client has beyond *limit*, the newest ones, for ever."""
+    while True:
+        await asyncio.sleep(COUNT_EVERY)
+        if len(os.listdir("/proc/self/fd")) <= limit.most:  # noqa: PTH208  names alone, a thousand in 0.3 ms
+            continue
+        with ExitStack() as opened:
+            by_client = defaultdict[str, list[tuple[int, socket.socket]]](list)
+            for inode, peer, connection in _accepted(port, opened):
+                if (client := limit.client(peer)) is not None:
+                    by_client[client].append((inode, connection))
+            for client, connections in by_client.items():
+                for _, connection in sorted(connections, key=lambda each: each[0])[limit.most :]:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                if (excess := len(connections) - limit.most) > 0:
+                    log.warning("connections of one client closed", client=client, count=excess)
+
+
+def _accepted(port: int, opened: ExitStack) -> list[tuple[int, str, socket.socket]]:
+    """This process's connections to its own *port*, each with its inode, which grows, and its peer's address."""
+    found = []
+    for each in _sockets(port, opened):
+        with suppress(OSError):  # closed meanwhile, or the socket that listens
+            found.append((os.fstat(each.fileno()).st_ino, str(each.getpeername()[0]), each))
+    return found
+
+
+def _sockets(port: int, opened: ExitStack) -> list[socket.socket]:
+    """This process's TCP sockets at its own *port*.
+
+    They are duplicates, closed by *opened*: a descriptor's number may be another file's meanwhile.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with suppress(OSError):  # closed meanwhile
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            duplicate = opened.enter_context(socket.socket(fileno=os.dup(int(name))))
+            if duplicate.family in {socket.AF_INET, socket.AF_INET6} and duplicate.getsockname()[1] == port:
+                found.append(duplicate)
+    return found

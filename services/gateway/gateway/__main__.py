@@ -48,7 +48,7 @@ from gateway.start import Starting
 from gateway.watch import Watching
 from swell.bells import within
 from swell.errors import Unavailable
-from swell.http import listening
+from swell.http import ConnectionLimit, listening
 from swell.jobs import streams
 from swell.jobs.consume import hear
 from swell.jobs.messages import BuildDone, TokenRevoked
@@ -145,7 +145,8 @@ async def main(settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
             tasks.create_task(keep_releasing(releasing, some_ended))
-            async with listening(app, address(settings.listen)):  # closed first, so that its last pulls are told
+            most = ConnectionLimit(settings.connections_per_address, client_address.of_connection)
+            async with listening(app, address(settings.listen), limit=most):  # closed first, to publish its last pulls
                 try:
                     await asyncio.Event().wait()
                 finally:

@@ -19,6 +19,7 @@ from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.request_checks import RequestChecks
 from gateway.handlers.secured import Secured
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.handlers.traced import Traced
@@ -84,7 +85,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Traced(Secured(GuessLimits(HeadAsGet(app), callers), tls=tls))
+    return Traced(Secured(RequestChecks(GuessLimits(HeadAsGet(app), callers)), tls=tls))
 
 
 def _always(part: object):  # type: ignore[no-untyped-def]

@@ -72,6 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     builds_waiting: Annotated[int, Meta(ge=1)] = 100
     watchers: Annotated[int, Meta(ge=1)] = 10_000
     watchers_of_build: Annotated[int, Meta(ge=1)] = 5_000
+    connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 for any number
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
     log_level: str = "INFO"

@@ -72,7 +72,9 @@ async def main(settings: Settings) -> None:
         revoked = RevokedLinks(key)
         await hear(nats, TokenRevoked, revoked.heard)
         handler = BlobsHandler(deliveries, key, revoked)
-        await opened.enter_async_context(sending(handler, address(settings.data_listen)))
+        await opened.enter_async_context(
+            sending(handler, address(settings.data_listen), per_client=settings.connections_per_address)
+        )
         await opened.enter_async_context(
             answering(
                 address(settings.listen),

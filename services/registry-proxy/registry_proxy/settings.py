@@ -43,4 +43,5 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     insecure_registries: frozenset[str] = frozenset()
     stale_age: timedelta = timedelta(days=1)
     prometheus_listen: str = ""
+    connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 for any number
     log_level: str = "INFO"

@@ -1,8 +1,11 @@
 """The gateway's HTTP surface on a real port, its neighbours in memory: every route, and every way to be refused."""
 
+import asyncio
 import base64
 import io
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.handlers import bodies
 from gateway.handlers.bodies import MAX_BODY
 from gateway.handlers.service import WAVE_API
 from swell.errors import Unavailable
@@ -348,3 +352,72 @@ async def test_whatever_can_be_read_can_be_asked_for_its_head(client: Client) ->
         assert (head.status, head.body) == (200, b"")
         assert head.headers["content-length"] == str(len(got.body))
         assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def raw(client: Client, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """What is answered to *request*, as it is, on a connection of its own."""
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    async with asyncio.timeout(20):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    line, *fields = head.decode().split("\r\n")
+    return int(line.split()[1]), {name.lower(): value for name, _, value in (f.partition(": ") for f in fields)}, body
+
+
+@pytest.mark.parametrize("path", ["/service-info", "/v2/", f"/v2/wt/{TOKEN}/library/ubuntu/manifests/1"])
+@pytest.mark.parametrize(
+    ("fields", "target", "status"),
+    [
+        ("", "", 400),
+        ("Host: a\r\nHost: a\r\n", "", 400),
+        ("Host: a\r\nHost: b\r\n", "", 400),
+        ("Host: \r\n", "", 400),
+        ("Host: a\r\n", "?" + "q" * (17 << 10), 414),
+        ("Host: a\r\nX: " + "x" * (65 << 10) + "\r\n", "", 431),
+    ],
+)
+async def test_a_head_that_is_refused_is_told_so_in_the_form_of_its_path(
+    client: Client, path: str, fields: str, target: str, status: int
+) -> None:
+    """A Host that is missing or twice there has made servers and proxies disagree before."""
+    request = f"GET {path}{target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n"
+
+    answered, headers, body = await raw(client, request.encode())
+
+    told = json.loads(body)
+    assert (answered, headers["content-type"]) == (status, "application/json")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert told["errors"][0]["message"] if path.startswith("/v2") else told["message"] and told["code"]
+
+
+async def test_http_1_0_needs_no_host(client: Client) -> None:
+    """Probes of load balancers speak it."""
+    assert (await raw(client, b"GET /service-info HTTP/1.0\r\n\r\n"))[0] == 200
+
+
+async def test_a_body_that_drips_is_answered_and_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte every now and then is not silence; it is far from a kibibyte a second."""
+    monkeypatch.setattr(bodies, "SILENCE", 1)
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {SUBMIT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    writer.write(head.encode())
+
+    async def drip() -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+
+    dripping = asyncio.create_task(drip())
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    dripping.cancel()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"bytes a second" in answer

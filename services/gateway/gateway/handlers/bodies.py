@@ -1,6 +1,7 @@
 """The bodies of requests: bounded, and read as Wave's clients write them."""
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -14,7 +15,9 @@ T = TypeVar("T")
 
 MAX_BODY = 10 << 20  # bytes of a request
 LARGE = 64 << 10  # bytes; they are read in some milliseconds, whatever they say
-SILENCE = 30  # seconds
+SILENCE = 30  # seconds without a byte; also how long a body may take before its rate counts
+SLOWEST = 1 << 10  # bytes a second on average
+LONGEST = 600  # seconds for a whole body, at whatever rate
 _DRAINED = 5 * MAX_BODY
 _DRAINED_SECONDS = 30
 
@@ -49,12 +52,13 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     Raises:
         BadRequest: it breaks off.
         MediaTypeUnsupported: it is said not to be JSON.
-        RequestSlow: nothing of it comes for half a minute.
+        RequestSlow: nothing of it comes for half a minute, or it comes too slowly.
         TooLarge: it is larger.
     """
-    size, pieces, more = 0, list[bytes](), True
+    size, pieces, more, started = 0, list[bytes](), True, time.monotonic()
     while more and size <= _DRAINED:
-        piece, more = await _next(request.receive)
+        left = started + min(SILENCE + size / SLOWEST, LONGEST) - time.monotonic()
+        piece, more = await _next(request.receive, left)
         size += len(piece)
         if size <= MAX_BODY:
             pieces.append(piece)
@@ -65,12 +69,14 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     return b"".join(pieces)
 
 
-async def _next(receive: Receive) -> tuple[bytes, bool]:
-    """The next piece of a body, and whether there are more."""
+async def _next(receive: Receive, left: float) -> tuple[bytes, bool]:
+    """The next piece of a body that may take *left* seconds more, and whether there are more pieces."""
     try:
-        async with asyncio.timeout(SILENCE):
+        async with asyncio.timeout(max(0, min(SILENCE, left))):
             message = await receive()
     except TimeoutError as error:
+        if left < SILENCE:
+            raise RequestSlow(f"the request's body comes at less than {SLOWEST} bytes a second") from error
         raise RequestSlow(f"nothing of the request's body came for {SILENCE} s") from error
     if message["type"] != "http.request":
         raise BadRequest("the request breaks off before its end")

@@ -1,8 +1,7 @@
 """Who stands at the other end: the address that a request comes from, and the identity that it brings."""
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from litestar.types import Scope
 
@@ -10,9 +9,9 @@ from gateway.accounts import Accounts
 from gateway.domain.identity import Caller
 from gateway.guesses import Guesses
 from gateway.identity import Admission
+from swell.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -33,8 +32,12 @@ class ClientAddress:
         client = scope.get("client")
         socket = client[0] if client else ""
         if not self._trusted or not self._is_trusted(parse_address(socket)):
-            return client_of(socket)
-        return client_of(self._forwarded(scope["headers"], socket))
+            return client_network(socket)
+        return client_network(self._forwarded(scope["headers"], socket))
+
+    def of_connection(self, host: str) -> str | None:
+        """The client whose connection comes from *host*; None for a trusted proxy, which has those of many."""
+        return None if self._is_trusted(parse_address(host)) else client_network(host)
 
     def _forwarded(self, headers: Fields, nearest: str) -> str:
         lines = [value.decode("latin-1") for name, value in headers if name == self._header]
@@ -102,31 +105,6 @@ def bearer(headers: Fields) -> str | None:
 def authorization_of(headers: Fields) -> str | None:
     """The first `Authorization` header."""
     return next((value.decode("latin-1") for name, value in headers if name == b"authorization"), None)
-
-
-@lru_cache(10_000)
-def client_of(host: str) -> str:
-    """The client behind *host*, an address with or without a port."""
-    address = parse_address(host)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address or "unknown")
-
-
-@lru_cache(10_000)
-def parse_address(text: str) -> Address | None:
-    """Read `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1` or `[2001:db8::1]:4711`; None when it is none of them.
-
-    An IPv4 address in IPv6 clothes is itself.
-    """
-    host = text[1:].partition("]")[0] if text.startswith("[") else text
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

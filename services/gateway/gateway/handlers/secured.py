@@ -10,6 +10,8 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gateway.handlers.asgi import PIECE, send_in_pieces
+
 _CRAWLERS = re.compile(
     rb"googlebot|bingbot|yandexbot|baiduspider|duckduckbot|slurp|facebot|twitterbot|mj12bot|ahrefsbot", re.IGNORECASE
 )
@@ -42,6 +44,9 @@ class Secured:
                 headers = message["headers"]
                 policy = () if any(name == _POLICY[0] for name, _ in headers) else (_POLICY,)
                 message["headers"] = [*headers, *self._headers, *policy]
+            elif len(message.get("body", b"")) > PIECE:
+                await send_in_pieces(send, message)
+                return
             await send(message)
 
         if scope["path"] != _FOR_CRAWLERS and _is_crawler(scope["headers"]):
