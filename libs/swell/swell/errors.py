@@ -217,6 +217,10 @@ class UpstreamFailed(SwellError):
     """Which `host:port` failed, where a redirect led to another one than was asked. It does not cross gRPC."""
 
 
+class DigestMismatch(UpstreamFailed):
+    """The upstream sent other bytes than those of the digest that it was asked for."""
+
+
 class UpstreamBroken(UpstreamFailed):
     """The upstream cannot be reached, or broke off its answer."""
 
@@ -243,6 +247,10 @@ class Unavailable(SwellError):
 
     def __init__(self, message: str = "", *, retry_after: int | None = 2) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+class SpoolFull(Unavailable):
+    """The part of this server's disk that is for blobs on their way is full."""
 
 
 def every_class() -> list[type[SwellError]]:

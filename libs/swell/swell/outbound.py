@@ -32,6 +32,7 @@ Data = bytes | AsyncIterable[bytes]
 
 DRIP_SECONDS = 60
 SLOWEST = 1024  # bytes a second
+GATHER_SECONDS = 0.5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_HOPS = 10
 
@@ -230,38 +231,103 @@ async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     raise UpstreamFailed(f"{response.url.authority} sends more than {limit} bytes")
 
 
-async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+class Pace(Struct, frozen=True):
+    """How a body must come while we wait for it: never `silence` seconds without a byte, at least `slowest` bytes a
+    second over each `window` seconds. A reader that takes its time is not counted."""
+
+    silence: float | None = None
+    slowest: int = SLOWEST
+    window: float = DRIP_SECONDS
+
+
+async def pieces(response: aiohttp.ClientResponse, pace: Pace | None = None) -> AsyncGenerator[bytes, None]:
     """The body of *response*, at first as it comes, soon in pieces of about 1 MiB: fewer pieces cost much less.
 
-    Reads no further ahead than two MiB.
+    What comes slowly is passed on after half a second. Reads no further ahead than two MiB.
 
     Raises:
-        UpstreamFailed: it breaks off, nothing comes for the idle timeout, or less than 1 KiB/s while we wait a minute.
+        UpstreamFailed: it breaks off, nothing comes for the idle timeout, or it comes slower than *pace* says: less
+            than 1 KiB/s while we wait a minute.
     """
-    enough, gathered, size = 1, list[bytes](), 0
+    enough, gathered, size, since = 1, list[bytes](), 0, 0.0
     with translated(response.url):
-        async for piece in _flowing(response):
-            gathered.append(piece)
-            size += len(piece)
-            if size >= enough:
+        try:
+            async for piece in _flowing(response, pace or Pace(window=DRIP_SECONDS)):
+                if not gathered:
+                    since = time.monotonic()
+                gathered.append(piece)
+                size += len(piece)
+                if size >= enough or time.monotonic() - since > GATHER_SECONDS:
+                    yield b"".join(gathered)
+                    enough, gathered, size = min(2 * size, PIECE), [], 0
+        except (aiohttp.ClientError, TimeoutError):
+            if gathered:
                 yield b"".join(gathered)
-                enough, gathered, size = min(2 * size, PIECE), [], 0
+            raise
     if gathered:
         yield b"".join(gathered)
 
 
-async def _flowing(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def _flowing(response: aiohttp.ClientResponse, pace: Pace) -> AsyncGenerator[bytes, None]:
     """What comes of *response*; the time that our own reader takes does not count against the upstream."""
-    waited, received, started = 0.0, 0, time.monotonic()
-    async for piece in response.content.iter_any():
-        waited += time.monotonic() - started
-        received += len(piece)
-        if waited > DRIP_SECONDS:
-            if received < SLOWEST * waited:
-                raise TimeoutError
-            waited, received = 0.0, 0
-        yield piece
-        started = time.monotonic()
+    waited, received = 0.0, 0
+    watch = _Watch(response, pace.silence)
+    try:
+        async for piece in response.content.iter_any():
+            waited += watch.arrived()
+            received += len(piece)
+            if waited > pace.window:
+                if received < pace.slowest * waited:
+                    raise TimeoutError
+                waited, received = 0.0, 0
+            yield piece
+            watch.waiting()
+    except aiohttp.ClientError as error:
+        if watch.is_over:
+            raise TimeoutError from error
+        raise
+    finally:
+        watch.end()
+
+
+class _Watch:
+    """Closes a response from which nothing comes for *silence* seconds. One timer for all of its pieces: a timeout
+    around each would cost more than the piece."""
+
+    def __init__(self, response: aiohttp.ClientResponse, silence: float | None) -> None:
+        self.is_over = False
+        self._response = response
+        self._silence = silence
+        self._since: float | None = time.monotonic()
+        self._quiet = (response.content.total_bytes, time.monotonic())
+        self._timer: asyncio.TimerHandle | None = None
+        self._look()
+
+    def waiting(self) -> None:
+        self._since = time.monotonic()
+
+    def arrived(self) -> float:
+        """The seconds that this piece was waited for."""
+        waited = time.monotonic() - (self._since or 0.0)
+        self._since = None
+        return waited
+
+    def end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """Bytes that have come count although no task has run since, as on a machine that is busy."""
+        if self._silence is None:
+            return
+        now, total = time.monotonic(), self._response.content.total_bytes
+        if self._since is None or total != self._quiet[0]:
+            self._quiet = total, now
+        if now - self._quiet[1] >= self._silence:
+            self.is_over = True
+            self._response.close()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._silence / 4, self._look)
 
 
 @contextmanager

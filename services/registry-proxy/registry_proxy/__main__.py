@@ -6,11 +6,13 @@ from datetime import timedelta
 
 from msgspec import structs
 
+from registry_proxy.access import Access
 from registry_proxy.adapters.cache import BlobCache
 from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.kept import KeptImages
 from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.logins import Logins
+from registry_proxy.adapters.proofs import RedisProofs
 from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
@@ -67,7 +69,8 @@ async def main(settings: Settings) -> None:
         )
         inspecting = InspectJobs(Inspecting(kept_images), nats)
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
-        deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool))
+        access = Access(upstream, RedisProofs(state, settings.stale_age), settings.stale_age)
+        deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
         images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
         revoked = RevokedLinks(key)
         await hear(nats, TokenRevoked, revoked.heard)

@@ -11,7 +11,9 @@ import pytest
 from redis.asyncio import Redis
 from yarl import URL
 
+from registry_proxy.access import Access
 from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters.proofs import RedisProofs
 from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
@@ -83,13 +85,14 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
         upstream: RegistryUpstream = upstream,
         forsaken: timedelta = timedelta(minutes=1),
     ) -> AsyncIterator[Port]:
+        access = Access(upstream, RedisProofs(redis))
         where = Address("127.0.0.1", Ports.free().data)
         home = tmp_path / uuid.uuid4().hex
         async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers", public) as objects:
             layers, cache = Blobs(objects), BlobCache(Blobs(objects, prefix), redis, days=30)
             with open_spool(home, room) as spool:
                 async with (
-                    Deliveries(Configs(), layers, cache, upstream, spool, forsaken=forsaken) as deliveries,
+                    Deliveries(Configs(), layers, cache, upstream, spool, access, forsaken=forsaken) as deliveries,
                     sending(BlobsHandler(deliveries, KEY), where, grace=1),
                 ):
                     yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)

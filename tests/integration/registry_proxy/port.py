@@ -46,6 +46,10 @@ class Port(Struct, frozen=True):
     def url_of(self, link: Link) -> URL:
         return self.url.with_path(sign(link, KEY))
 
+    async def cached(self, link: Link) -> int | None:
+        """The size of the blob in the cache, if it is there."""
+        return await self.cache.of(link.registry).size(link.digest)
+
     def path_upstream(self, link: Link) -> str:
         return f"/v2/{link.repository}/blobs/{link.digest}"
 
@@ -57,6 +61,6 @@ async def kept(port: Port, link: Link) -> None:
     """Wait until the blob is in S3, which is after its last client has got it."""
 
     async def is_kept() -> bool:
-        return await port.cache.size(link.digest) == link.size
+        return await port.cached(link) == link.size
 
     await eventually(is_kept)

@@ -174,7 +174,7 @@ async def test_a_part_of_a_cold_blob_is_never_kept(port: Port, client: aiohttp.C
         assert await response.read() == CONTENT[10:20]
 
     assert port.script.headers[0]["Range"] == "bytes=10-19"
-    assert await port.cache.size(link.digest) is None
+    assert await port.cached(link) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from registry_proxy import transfer
+from registry_proxy import resume
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Origin
 from registry_proxy.domain.ranges import parse_range
@@ -43,7 +43,7 @@ async def test_an_upstream_that_breaks_off_for_good_breaks_the_answer_off(
     port: Port, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients resume or try again; a silent end would be a truncated layer. Nothing of it is kept."""
-    monkeypatch.setattr(transfer, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(resume, "PAUSES", (0.01, 0.01))
     link = port.link()
     port.script.on(port.path_upstream(link), broken_off(CONTENT[: 2 << 20], len(CONTENT)), said(503))
 
@@ -51,7 +51,7 @@ async def test_an_upstream_that_breaks_off_for_good_breaks_the_answer_off(
         async with client.get(port.url_of(link)) as response:
             await response.read()
 
-    assert await port.cache.size(link.digest) is None
+    assert await port.cached(link) is None
 
 
 @pytest.mark.parametrize("again", [ranged(CONTENT), said(body=CONTENT)], ids=["a part", "the whole"])
@@ -98,7 +98,7 @@ async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypa
         taken = len(await reader.readexactly(1 << 16))
 
         async def is_let_go() -> bool:
-            file = port.files.find(link.digest)
+            file = port.files.find("" if link.origin is Origin.LAYER else link.registry, link.digest)
             return file is not None and not file.holders
 
         await eventually(is_let_go)
@@ -119,21 +119,25 @@ async def test_a_blob_that_changes_while_it_is_read_is_not_kept(port: Port, clie
         async with client.get(port.url_of(link)) as response:
             await response.read()
 
-    assert await port.cache.size(link.digest) is None
+    assert await port.cached(link) is None
 
 
 async def test_a_blob_comes_from_its_registry_once(port: Port, client: aiohttp.ClientSession) -> None:
-    """Then it is kept, under its digest: another repository's link finds it as well."""
-    link = port.link()
+    """Then it is stored, once for all repositories of the registry that show it."""
+    link, other = port.link(), port.link(repository="c/d")
     port.script.on(port.path_upstream(link), said(body=CONTENT))
+    port.script.on(port.path_upstream(other), said(body=CONTENT))
 
     async with client.get(port.url_of(link)) as response:
         await response.read()
     await kept(port, link)
-    async with client.get(port.url_of(port.link(repository="c/d"))) as response:
+    async with client.get(port.url_of(other)) as response:
         assert await response.read() == CONTENT
 
-    assert len(port.script.seen) == 1
+    assert [(method, url.path) for method, url, _ in port.script.seen] == [
+        ("GET", port.path_upstream(link)),
+        ("HEAD", port.path_upstream(other)),
+    ]
 
 
 async def test_what_is_kept_needs_no_registry(new_port: NewPort, client: aiohttp.ClientSession) -> None:
@@ -294,5 +298,5 @@ async def test_a_replica_does_not_wait_long_for_another(new_port: NewPort, clien
             await stuck.content.read(1)
             async with client.get(second.url_of(link)) as response:
                 assert await response.read() == CONTENT
-            assert await second.cache.size(link.digest) is None
+            assert await second.cached(link) is None
             stuck.close()

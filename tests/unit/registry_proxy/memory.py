@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from registry_proxy.domain.link import Link
+from registry_proxy.domain.link import Link, Scope
 from registry_proxy.pull import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
@@ -96,24 +96,43 @@ class MemoryTurns:
             yield
 
 
-class MemoryCache(Blobs):
-    """The twin of BlobCache; *claimed* are the blobs that somebody is bringing here."""
+class MemoryCache:
+    """The twin of BlobCache; *claimed* are the blobs that another replica brings here."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryObjects())
-        self.claimed: set[Digest] = set()
+        self._blobs = Blobs(MemoryObjects())
+        self.claimed: set[Scope] = set()
 
-    async def keep(self, digest: Digest, path: Path) -> None:
-        await self.put_file(digest, path)
+    def of(self, registry: str) -> Blobs:
+        return self._blobs.below(registry)
 
-    async def claim(self, digest: Digest) -> AbstractAsyncContextManager[None] | None:
-        return None if digest in self.claimed else self._claimed(digest)
+    async def keep(self, registry: str, digest: Digest, path: Path) -> None:
+        await self.of(registry).put_file(digest, path)
+
+    async def claim(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
+        return None if scope in self.claimed else self._claimed(scope)
 
     @asynccontextmanager
-    async def _claimed(self, digest: Digest) -> AsyncIterator[None]:
-        self.claimed.add(digest)
+    async def _claimed(self, scope: Scope) -> AsyncIterator[None]:
+        self.claimed.add(scope)
         yield
-        self.claimed.remove(digest)
+        self.claimed.remove(scope)
+
+
+class MemoryProofs:
+    """The twin of RedisProofs."""
+
+    def __init__(self) -> None:
+        self._proven: dict[str, float] = {}
+
+    async def get(self, key: str) -> float | None:
+        return self._proven.get(key)
+
+    async def put(self, key: str, proven: float) -> None:
+        self._proven[key] = proven
+
+    async def drop(self, key: str) -> None:
+        self._proven.pop(key, None)
 
 
 class PublicStore:

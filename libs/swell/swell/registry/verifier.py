@@ -1,8 +1,10 @@
 """The rule that no byte leaves under a wrong digest."""
 
 import hashlib
+from copy import copy
+from typing import Self
 
-from swell.errors import UpstreamFailed
+from swell.errors import DigestMismatch, UpstreamFailed
 from swell.oci.digest import Digest
 
 
@@ -23,6 +25,12 @@ class Verifier:
         """Whether all bytes that there should be have gone by."""
         return self._seen == self._size
 
+    def copy(self) -> Self:
+        """Another one that has seen the same bytes."""
+        twin = copy(self)
+        twin._hash = self._hash and self._hash.copy()
+        return twin
+
     def update(self, piece: bytes) -> None:
         """Take the next *piece*; it pays to do that in a thread, other threads go on meanwhile.
 
@@ -39,12 +47,13 @@ class Verifier:
         """Judge the whole.
 
         Raises:
-            UpstreamFailed: it is too short, or has another digest.
+            UpstreamFailed: it is too short.
+            DigestMismatch: it has another digest.
         """
         if self._size is not None and self._seen != self._size:
             raise UpstreamFailed(f"what came as {self._digest} has {self._seen} bytes instead of {self._size}")
         if self._hash and self._hash.hexdigest() != self._digest.partition(":")[2]:
-            raise UpstreamFailed(f"what came as {self._digest} has another digest")
+            raise DigestMismatch(f"what came as {self._digest} has another digest")
 
 
 def verified(content: bytes, digest: Digest, size: int | None = None) -> bytes:
@@ -55,5 +64,8 @@ def verified(content: bytes, digest: Digest, size: int | None = None) -> bytes:
     """
     verifier = Verifier(digest, size)
     verifier.update(content)
-    verifier.finish()
+    try:
+        verifier.finish()
+    except DigestMismatch as error:
+        raise UpstreamFailed(str(error)) from error  # a class that services of every version have
     return content

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 from swell.errors import BlobUnknown, DigestInvalid, NotFound
 from swell.oci.digest import Digest, digest_of
@@ -23,6 +24,10 @@ class Blobs:
     def __init__(self, objects: Objects, prefix: str = "") -> None:
         self._objects = objects
         self._prefix = prefix
+
+    def below(self, folder: str) -> Self:
+        """The same store, its keys one level deeper."""
+        return type(self)(self._objects, f"{self._prefix}{folder}/")
 
     async def put(self, digest: Digest, content: bytes) -> None:
         """Keep *content*; raises `DigestInvalid` when *digest* is not its name."""

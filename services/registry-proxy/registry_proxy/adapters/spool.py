@@ -8,26 +8,43 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from registry_proxy.domain.ranges import Span
 from registry_proxy.transfer import Extent
-from swell.errors import Unavailable
+from swell.errors import SpoolFull, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 
 LEFT_FREE = 1 << 30  # bytes of the disk that are not ours to fill
+CHUNK = 4 << 20  # bytes of room that a file is given at a time
+
+Key = tuple[str, Digest]
+"""What a file is found by: the registry whose bytes it holds, and their digest."""
+
+
+class Owner(Protocol):
+    """Who writes a file that is not whole yet."""
+
+    @property
+    def readers(self) -> int: ...
+
+    def evict(self) -> None:
+        """Stop writing: the file's room was needed, and there is no reader."""
 
 
 class SpoolFile:
-    """A file that is open while somebody is in a block of `held`, and in nobody's way otherwise."""
+    """A file that is open while somebody is in a block of `held`."""
 
-    def __init__(self, spool: "Spool", path: Path, digest: Digest, size: int) -> None:
+    def __init__(self, spool: "Spool", path: Path, key: Key, size: int) -> None:
         self.path = path
         self.name = str(path.relative_to(path.parent.parent))
-        self.digest = digest
+        self.key = key
         self.size = size
-        self._spool = spool
+        self.reserved = 0
         self.holders = 0
+        self.owner: Owner | None = None
+        self._spool = spool
         self._descriptor = -1
         self._written = 0
 
@@ -42,6 +59,10 @@ class SpoolFile:
             self.holders -= 1
             if not self.holders:
                 os.close(self._descriptor)
+
+    def reserve(self, count: int) -> None:
+        if self._written + count > self.reserved:
+            self._spool.reserve(self, self._written + count - self.reserved)
 
     def write(self, piece: bytes) -> None:
         left = memoryview(piece)
@@ -65,47 +86,83 @@ class SpoolFile:
 
 
 class Spool:
-    """At most *room* bytes of files, the longest unused going first; a file that is held keeps its room."""
+    """At most *room* bytes of files. Room is given as bytes arrive, so a size that is only declared occupies nothing.
+
+    When it is needed, whole files that are not read go first, the longest unused before the others, then files on their
+    way that have no reader.
+    """
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder = folder
         self._room = room
         self._used = 0
         self._made = 0
-        self._whole: OrderedDict[Digest, SpoolFile] = OrderedDict()
+        self._whole: OrderedDict[Key, SpoolFile] = OrderedDict()
+        self._growing: OrderedDict[SpoolFile, None] = OrderedDict()
 
-    def find(self, digest: Digest) -> SpoolFile | None:
-        if file := self._whole.get(digest):
-            self._whole.move_to_end(digest)
+    def find(self, registry: str, digest: Digest) -> SpoolFile | None:
+        if file := self._whole.get((registry, digest)):
+            self._whole.move_to_end(file.key)
         return file
 
-    def new(self, digest: Digest, size: int) -> SpoolFile | None:
-        if size > self._room or size > shutil.disk_usage(self._folder).free - LEFT_FREE:
+    def new(self, registry: str, digest: Digest, size: int) -> SpoolFile | None:
+        """An empty file; None when *size* bytes can never fit, or there is no room to begin."""
+        if size > self._room:
             return None
-        self._make_room(size)
-        if self._used + size > self._room:
-            return None
-        self._used += size
         self._made += 1
-        return SpoolFile(self, self._folder / str(self._made), digest, size)
+        file = SpoolFile(self, self._folder / str(self._made), (registry, digest), size)
+        try:
+            self.reserve(file, min(size, 1))
+        except SpoolFull:
+            return None
+        self._growing[file] = None
+        return file
+
+    def reserve(self, file: SpoolFile, need: int) -> None:
+        """Give *file* room for at least *need* more bytes.
+
+        Raises:
+            SpoolFull: there is none, or the disk is full.
+        """
+        chunk = max(need, min(CHUNK, file.size - file.reserved))
+        if not self._has_room(chunk):
+            chunk = need
+        if not self._has_room(chunk):
+            raise SpoolFull("there is no room on this server's disk for more of the blob")
+        self._used += chunk
+        file.reserved += chunk
 
     def keep(self, file: SpoolFile) -> None:
-        if file.digest in self._whole:
+        self._growing.pop(file, None)
+        if file.key in self._whole:
             self.drop(file)
         else:
-            self._whole[file.digest] = file
+            self._whole[file.key] = file
 
     def drop(self, file: SpoolFile) -> None:
-        self._used -= file.size
+        self._growing.pop(file, None)
+        self._used -= file.reserved
+        file.reserved = 0
         with suppress(FileNotFoundError):
             file.path.unlink()
 
-    def _make_room(self, size: int) -> None:
-        for digest, file in list(self._whole.items()):
-            if self._used + size <= self._room:
+    def _has_room(self, count: int) -> bool:
+        self._evict(count)
+        is_on_disk = count <= shutil.disk_usage(self._folder).free - LEFT_FREE
+        return self._used + count <= self._room and is_on_disk
+
+    def _evict(self, count: int) -> None:
+        for key, file in list(self._whole.items()):
+            if self._used + count <= self._room:
                 return
             if not file.holders:
-                del self._whole[digest]
+                del self._whole[key]
+                self.drop(file)
+        for file in list(self._growing):
+            if self._used + count <= self._room:
+                return
+            if file.owner and not file.owner.readers:
+                file.owner.evict()
                 self.drop(file)
 
 

@@ -28,7 +28,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
-from swell.outbound import REDIRECTS, check_target, follow, pieces, reach_of, read, redirect_of, send, translated
+from swell.outbound import REDIRECTS, Pace, check_target, follow, pieces, reach_of, read, redirect_of, send, translated
 from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
@@ -38,6 +38,8 @@ from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
+PACE = Pace(silence=5.0, slowest=16 << 10, window=20.0)
+"""A connection that brings a blob more slowly is replaced by another at the same byte."""
 NO_METHOD = frozenset({400, 405, 501})  # what registries say to a method that they do not know
 NOT_KNOWN = NO_METHOD | {404}  # and to a question that is newer than they are
 
@@ -157,6 +159,23 @@ class RegistryUpstream:
                 await check_target(self._session, target)
             yield Redirect(str(target)) if target else _body(response, part)
 
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
+        """See that the registry shows a blob in the repository of *reference*; its size, if the registry says it.
+
+        A redirect is a yes: the registry has decided before it names the place.
+
+        Raises:
+            BlobUnknown: the registry does not have it there.
+        """
+        response = await self._client.ask(send, "HEAD", reference, f"blobs/{digest}", {"Accept": "*/*"})
+        response.release()
+        if response.status in NO_METHOD:
+            response = await self._blob(send, reference, digest)
+            response.close()
+        subject = f"blob {digest} of repository '{reference.name}'"
+        _accepted(response, subject, BlobUnknown)
+        return response.content_length if response.status == 200 else None
+
     @asynccontextmanager
     async def read_blob(self, blob: Reference) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of *blob*, a digest in a repository, wherever the registry keeps them; not verified yet.
@@ -243,14 +262,15 @@ def _algorithm(digest: str) -> str:
 
 def _body(response: aiohttp.ClientResponse, part: Span | None) -> Body:
     """What *response* brings of a blob; not every registry heeds a wish for a *part*."""
+    body = pieces(response, PACE)
     if part is None:
-        return Body(pieces(response), response.content_length)
+        return Body(body, response.content_length)
     if response.status == 200:
-        return Body(_cut(pieces(response), part))
+        return Body(_cut(body, part))
     told = parse_content_range(response.headers.get("Content-Range", ""))
     if told is None or told[0] != part.start:
         raise UpstreamFailed(f"{response.url.authority} sends another part than it was asked for")
-    return Body(pieces(response), response.content_length)
+    return Body(body, response.content_length)
 
 
 async def _cut(body: AsyncIterator[bytes], part: Span) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +31,20 @@ class Origin(StrEnum):
     UPSTREAM = "upstream"
 
 
+class Scope(NamedTuple):
+    """A blob in a repository as a principal may read it."""
+
+    registry: str
+    repository: str
+    principal: Principal
+    digest: Digest
+
+    @property
+    def key(self) -> str:
+        """A name of fixed length, which shows nothing of the repository."""
+        return hashlib.sha256("\n".join(self).encode()).hexdigest()[:40]
+
+
 class Link(Struct, frozen=True, array_like=True):
     """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch.
 
@@ -47,6 +62,11 @@ class Link(Struct, frozen=True, array_like=True):
     relayed: bool = False
     mark: str = ""
     principal: Principal = PUBLIC
+
+    @property
+    def scope(self) -> "Scope":
+        """Who may read the blob where: work and answers are shared within it, never beyond."""
+        return Scope(self.registry, self.repository, self.principal, self.digest)
 
     @property
     def reference(self) -> Reference:

@@ -51,7 +51,7 @@ class BlobsHandler:
                 return _whole(304, {"ETag": _etag(link)})
             if request.method == "HEAD":
                 return _whole(200, _headers(link))
-            if asked.takes_files and link.relayed and (name := self._deliveries.on_disk(link)):
+            if asked.takes_files and link.relayed and (name := await self._deliveries.on_disk(link)):
                 return _named(link, asked.part(link), name)
             return await self._deliver(link, asked.part(link), request)
         except SwellError as error:
@@ -88,7 +88,7 @@ async def _send(answer: Sending, found: Body | Held) -> bool:
         await answer.begin()
         if isinstance(found, Held):
             async for extent in found.extents:
-                await answer.send_file(extent)
+                await (answer.send(extent) if isinstance(extent, bytes) else answer.send_file(extent))
         else:
             async for piece in found.pieces:
                 await answer.send(piece)
