@@ -2,18 +2,21 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
+from swell.errors import Denied, SwellError, TooManyRequests, UpstreamDown, UpstreamFailed
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, open_session
+from swell.outbound import Policy, Reach, open_session
 from swell.registry import auth
+from swell.registry.breaker import Breaker
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import Principal
 from tests.integration.registry_proxy.faults import raw
 from tests.integration.registry_proxy.support import Answer, Script, make_image, said
 
@@ -246,7 +249,6 @@ async def test_a_realm_that_makes_no_sense_gets_no_credentials(
         (said(body=b"nonsense"), UpstreamFailed),
         (said(body=b"{}"), UpstreamFailed),
         (said(body=b'{"token": "a\\r\\nX-Evil: 1"}'), UpstreamFailed),
-        (said(body=b'{"token": "abc", "expires_in": "soon"}'), UpstreamFailed),
         (said(body=bytes(2 << 20)), UpstreamFailed),
     ],
 )
@@ -259,3 +261,143 @@ async def test_a_token_service_in_trouble_is_told_apart(
 
     with pytest.raises(error):
         await upstream.fetch_manifest(tool(script))
+
+
+@pytest.mark.parametrize("expires_in", ["300", "soon", "NaN", "-1", None, -5, 0, 1e300, True, [], {}])
+async def test_a_token_with_an_odd_life_is_used(script: Script, upstream: RegistryUpstream, expires_in: object) -> None:
+    """The token itself is good; a life that makes no sense is the minute that the specification has."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=expires_in))
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(tool(script))
+
+    assert script.asked(PATH)[-1] == "Bearer abc"
+
+
+async def test_a_realm_that_moves_is_followed(script: Script, other: Script, upstream: RegistryUpstream) -> None:
+    """The registry names the new one to those who ask without a token; the old one was once asked until a restart."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/v2/team/more/manifests/1", guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    await upstream.fetch_manifest(tool(script))
+    script.on("/token", said(403))
+    moved = challenged(script, f'Bearer realm="{other.url}/token"')
+
+    def judge(request: web.Request) -> web.StreamResponse:
+        found = good if request.headers.get("Authorization") == "Bearer new" else moved
+        return found(request)  # type: ignore[return-value]
+
+    script.on("/v2/team/more/manifests/1", judge)
+    other.on("/token", token("new"))
+
+    await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/more:1"))
+
+    assert len(other.asked("/token")) == 1
+
+
+async def test_a_registry_that_opens_needs_no_token_any_more(script: Script, upstream: RegistryUpstream) -> None:
+    """Its token service may be gone with the challenge."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    await upstream.fetch_manifest(tool(script))
+    script.on("/token", said(404))
+    script.on("/v2/team/open/manifests/1", good)
+
+    await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/open:1"))
+
+
+async def test_a_service_that_refuses_is_not_asked_twice_for_one_request(
+    script: Script, upstream: RegistryUpstream
+) -> None:
+    """The same realm gives the same answer a moment later."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/v2/team/private/manifests/1", challenged(script))
+    script.on("/token", token("abc"))
+    await upstream.fetch_manifest(tool(script))
+    script.on("/token", said(429, Retry_After="7"))
+    script.seen.clear()
+
+    with pytest.raises(TooManyRequests):
+        await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/private:1"))
+
+    assert len(script.asked("/token")) == 1
+
+
+async def test_a_challenge_whose_answer_is_refused_is_not_remembered(
+    script: Script, upstream: RegistryUpstream
+) -> None:
+    """One repository with an odd challenge must not cost the others of its registry a request."""
+    script.on("/v2/team/odd/manifests/1", challenged(script))
+    script.on("/token", token("abc"))
+    script.on(PATH, good)
+    with pytest.raises(Denied):
+        await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/odd:1"))
+    script.seen.clear()
+
+    await upstream.fetch_manifest(tool(script))
+
+    assert [url.path for _, url, _ in script.seen] == [PATH]
+
+
+async def test_a_cached_token_that_is_forbidden_is_fetched_again(script: Script, upstream: RegistryUpstream) -> None:
+    """Rights that were given after the token was made are in the next token only."""
+    script.on(PATH, guarded(script, "first"))
+    script.on("/token", token("first"), token("second"))
+    await upstream.fetch_manifest(tool(script))
+
+    def judge(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") == "Bearer first":
+            return web.Response(status=403)
+        return guarded(script, "second")(request)  # type: ignore[return-value]
+
+    script.on(PATH, judge)
+
+    await upstream.fetch_manifest(tool(script))
+
+
+async def test_a_challenge_is_forgotten_after_minutes(
+    script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever went wrong with it goes away by itself."""
+    monkeypatch.setattr(auth, "CHALLENGE_SECONDS", 0)
+    upstream = RegistryUpstream(session, Keyring())
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+
+    await upstream.fetch_manifest(tool(script))
+    await upstream.fetch_manifest(tool(script))
+
+    assert script.asked(PATH) == [None, "Bearer abc"] * 2
+    assert len(script.asked("/token")) == 1
+
+
+async def test_a_challenge_is_remembered_for_one_principal(script: Script, upstream: RegistryUpstream) -> None:
+    """What a registry wants to see from one user says nothing about the next."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    await upstream.acting_for(Principal("one")).fetch_manifest(tool(script))
+    script.seen.clear()
+
+    await upstream.acting_for(Principal("two")).fetch_manifest(tool(script))
+
+    assert script.asked(PATH) == [None, "Bearer abc"]
+
+
+async def test_a_silent_token_service_is_left_alone(script: Script, other: Script) -> None:
+    """Each request for the repository would otherwise wait for half of the answer timeout."""
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    script.on(PATH, said(401, WWW_Authenticate=f'Bearer realm="{other.url}/token"'))
+    other.on("/token", silent)
+    async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
+        upstream = RegistryUpstream(session, Keyring())
+        for _ in range(Breaker.FAILURES):
+            with pytest.raises(UpstreamFailed):
+                await upstream.fetch_manifest(tool(script))
+
+        with pytest.raises(UpstreamDown):
+            await upstream.fetch_manifest(tool(script))

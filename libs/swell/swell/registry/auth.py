@@ -1,4 +1,4 @@
-"""How we show upstream registries who we are: nobody, HTTP Basic, or a token from the realm that they name.
+"""Authentication at upstream registries: anonymous, HTTP Basic, or a token from the realm that they name.
 
 Source: distribution-spec's token authentication; the realm gives a token for one scope: actions in one repository.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
-from cachetools import LRUCache, TLRUCache
+from cachetools import TLRUCache, TTLCache
 from msgspec import Struct
 from yarl import URL
 
@@ -32,7 +32,8 @@ from swell.registry.principal import Principal
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
 DEFAULT_SECONDS = 60
-LONGEST_SECONDS = 12 * 3600
+LONGEST_SECONDS = 600  # rights change, and tokens are cheap: some services give them for half a day
+CHALLENGE_SECONDS = 300
 SKEW_SECONDS = 10
 YOUNG = 0.75  # the part of a token's life after which the next is fetched, while this one is still shown
 _TOKEN = re.compile(r"[!-~]+")
@@ -41,7 +42,22 @@ _TOKEN = re.compile(r"[!-~]+")
 class _TokenAnswer(Struct):
     token: str | None = None
     access_token: str | None = None
-    expires_in: float | None = None
+    expires_in: object = None
+
+
+class Shown(Struct, frozen=True):
+    """The `Authorization` header of a request, None for none, and the challenge that it answers.
+
+    `is_cached` says that the header is a token of an earlier request. With an *error*, the challenge could not be met.
+    """
+
+    header: str | None = None
+    challenge: Challenge | None = None
+    is_cached: bool = False
+    error: SwellError | None = None
+
+
+ANONYMOUS = Shown()
 
 
 class _Token(Struct, frozen=True):
@@ -53,10 +69,11 @@ class _Token(Struct, frozen=True):
 
 
 class Authorizer:
-    """Gives the `Authorization` header for a reference: what worked before, or the answer to a challenge.
+    """Gives the `Authorization` header for a reference: what worked lately, or the answer to a challenge.
 
-    Tokens are cached by principal, realm, service, scope and the whole credentials, as long as the realm says. They
-    are fetched again some time before that, so that no request waits.
+    Tokens are cached by principal, realm, service, scope and the whole credentials, as long as the realm says but for
+    ten minutes at most. They are fetched again some time before that, so that no request waits. The challenge of a
+    registry is remembered for five minutes, for one principal, and only when its answer was accepted.
     """
 
     def __init__(
@@ -73,46 +90,74 @@ class Authorizer:
         self._aws = aws
         self._keyring = keyring
         self._fingerprints = Fingerprints()
-        self._challenges: LRUCache[str, Challenge] = LRUCache(KEPT)
+        self._challenges: TTLCache[tuple[str, Principal], Challenge] = TTLCache(KEPT, CHALLENGE_SECONDS, time.monotonic)
         self._tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
         self._asking: Flights[bytes, _Token] = Flights()
         self._ahead: dict[bytes, asyncio.Task[None]] = {}
 
-    async def known(self, reference: Reference, principal: Principal) -> str | None:
-        """What to send at once, from what this registry wanted to see before; None for nothing."""
-        challenge = self._challenges.get(reference.registry)
-        return await self._answer(challenge, reference, principal) if challenge else None
+    async def remembered(self, reference: Reference, principal: Principal) -> Shown:
+        """What this registry accepted lately from *principal*.
+
+        When that cannot be had any more, the challenge is forgotten, and the request goes without: the registry may
+        name another realm by now, or want nothing.
+        """
+        challenge = self._challenges.get((reference.registry, principal))
+        if challenge is None:
+            return ANONYMOUS
+        try:
+            return await self._answer(challenge, reference, principal)
+        except SwellError as error:
+            log.info("challenge not met any more", registry=reference.registry, error=str(error))
+            self._challenges.pop((reference.registry, principal), None)
+            return Shown(challenge=challenge, error=error)
 
     async def renewed(
-        self, reference: Reference, principal: Principal, told: Iterable[str], refused: str | None, endpoint: URL
-    ) -> str | None:
-        """What to send after a 401 that *told* these challenges and *refused* that header; None when nothing is left.
+        self, reference: Reference, principal: Principal, headers: Iterable[str], refused: Shown, endpoint: URL
+    ) -> Shown | None:
+        """What to send after a 401 with these `WWW-Authenticate` *headers*; None when nothing else is left to try.
 
         Raises:
             UpstreamFailed: the realm makes no sense, or gives no token.
             Denied: the realm refuses.
         """
-        challenge = choose(parse_challenges(told))
+        self.forget(reference, principal, refused)
+        challenge = choose(parse_challenges(headers))
         if challenge is None:
             return None
         if challenge.scheme == "bearer":
             check_realm(challenge, endpoint)
-            self._drop(self._key(challenge, reference, principal), refused)
-        self._challenges[reference.registry] = challenge
+        if refused.error and refused.challenge and _place(challenge) == _place(refused.challenge):
+            raise refused.error  # a moment ago; another request would get the same answer
         answer = await self._answer(challenge, reference, principal)
-        return None if answer == refused else answer
+        return None if answer.header in {None, refused.header} else answer
 
-    async def _answer(self, challenge: Challenge, reference: Reference, principal: Principal) -> str | None:
+    def accepted(self, reference: Reference, principal: Principal, shown: Shown) -> None:
+        """Remember the challenge that *shown* answers: the registry took it."""
+        if shown.challenge:
+            self._challenges[reference.registry, principal] = shown.challenge
+
+    def forget(self, reference: Reference, principal: Principal, refused: Shown) -> None:
+        """Forget the challenge and the token that were *refused*; another task may have fetched a new token already."""
+        if refused.challenge is None:
+            return
+        self._challenges.pop((reference.registry, principal), None)
+        if refused.challenge.scheme == "bearer":
+            key = self._key(refused.challenge, reference, principal)
+            token = self._tokens.get(key)
+            if token and token.header == refused.header:
+                self._tokens.pop(key, None)
+
+    async def _answer(self, challenge: Challenge, reference: Reference, principal: Principal) -> Shown:
         if challenge.scheme == "basic":
             credentials = await self._login(reference, principal)
-            return credentials.basic if credentials else None
+            return Shown(credentials.basic if credentials else None, challenge)
         key = self._key(challenge, reference, principal)
         token = self._tokens.get(key)
         if token is None:
-            return (await self._fetched(key, challenge, reference, principal)).header
+            return Shown((await self._fetched(key, challenge, reference, principal)).header, challenge)
         if token.young <= time.monotonic() and key not in self._ahead:
             self._ahead[key] = asyncio.create_task(self._renewed_ahead(key, challenge, reference, principal))
-        return token.header
+        return Shown(token.header, challenge, is_cached=True)
 
     async def _renewed_ahead(
         self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal
@@ -141,14 +186,16 @@ class Authorizer:
         url = URL(challenge.parameters["realm"]).extend_query(query)
         credentials = await self._login(reference, principal)
         with translated(url):
-            async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
-                response = await self._patience.ask(url, partial(self._show, url, credentials), reference.name)
-                async with response:
-                    if response.status != 200:
-                        raise failure(
-                            response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed
-                        )
-                    return _token(await read(response, TOKEN_BYTES), reference)
+            try:
+                async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
+                    response = await self._patience.ask(url, partial(self._show, url, credentials), reference.name)
+            except TimeoutError:
+                self._patience.gave_up(url, reference.name)
+                raise
+            async with response, asyncio.timeout(reach_of(self._session).idle_timeout.total_seconds()):
+                if response.status != 200:
+                    raise failure(response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed)
+                return _token(await read(response, TOKEN_BYTES), reference)
 
     async def _show(self, url: URL, credentials: Credentials | None) -> aiohttp.ClientResponse:
         """Ask *url* for a token. An identity token goes in a body, so no redirect is followed with it.
@@ -162,12 +209,6 @@ class Authorizer:
             return await send(self._session, "POST", url.with_query(None), headers, form)
         headers = {"Authorization": credentials.basic} if credentials else {}
         return await follow(self._session, "GET", url, headers)
-
-    def _drop(self, key: bytes, refused: str | None) -> None:
-        """Forget the token if it is the one that was *refused*; another task may have fetched a new one already."""
-        token = self._tokens.get(key)
-        if token and token.header == refused:
-            self._tokens.pop(key, None)
 
     def _key(self, challenge: Challenge, reference: Reference, principal: Principal) -> bytes:
         who = self._keyring.find(reference, principal)
@@ -193,8 +234,21 @@ def _token(content: bytes, reference: Reference) -> _Token:
     token = answer.token or answer.access_token or ""
     if not _TOKEN.fullmatch(token):
         raise UpstreamFailed(f"the token service of {reference.registry} gives no token")
-    now, lives = time.monotonic(), min(answer.expires_in or DEFAULT_SECONDS, LONGEST_SECONDS) - SKEW_SECONDS
+    now, lives = time.monotonic(), min(_seconds(answer.expires_in), LONGEST_SECONDS) - SKEW_SECONDS
     return _Token(f"Bearer {token}", now + lives * YOUNG, now + lives)
+
+
+def _seconds(expires_in: object) -> float:
+    """The life of a token; some services write the number as text, or something that is none."""
+    try:
+        seconds = float(str(expires_in))
+    except ValueError:
+        return DEFAULT_SECONDS
+    return seconds if seconds > 0 else DEFAULT_SECONDS
+
+
+def _place(challenge: Challenge) -> tuple[str, str | None, str | None]:
+    return challenge.scheme, challenge.parameters.get("realm"), challenge.parameters.get("service")
 
 
 def _expiry(_: bytes, token: _Token, _now: float) -> float:

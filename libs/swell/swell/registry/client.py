@@ -15,7 +15,7 @@ from yarl import URL
 from swell.oci.reference import Reference
 from swell.outbound import Data, reach_of, translated
 from swell.registry.address import endpoint
-from swell.registry.auth import Authorizer
+from swell.registry.auth import ANONYMOUS, Authorizer, Shown
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring
 from swell.registry.patience import Patience
@@ -95,19 +95,30 @@ class RegistryClient:
         headers: Mapping[str, str],
         data: Callable[[], Data] | None,
     ) -> aiohttp.ClientResponse:
-        async def ask(authorization: str | None) -> aiohttp.ClientResponse:
-            shown = {**headers, "Authorization": authorization} if authorization else headers
+        async def ask(shown: Shown) -> aiohttp.ClientResponse:
+            sent = {**headers, "Authorization": shown.header} if shown.header else headers
             return await self._patience.ask(
-                url, lambda: sender(self._session, method, url, shown, data() if data else None), reference.repository
+                url, lambda: sender(self._session, method, url, sent, data() if data else None), reference.repository
             )
 
-        known = await self._authorizer.known(reference, self._principal)
-        response = await ask(known)
-        if response.status != 401 or response.url.origin() != url.origin():
+        def refuses(response: aiohttp.ClientResponse, status: int) -> bool:
+            return response.status == status and response.url.origin() == url.origin()
+
+        shown = await self._authorizer.remembered(reference, self._principal)
+        response = await ask(shown)
+        if shown.is_cached and refuses(response, 403):  # the token may have fewer rights than a new one
+            response.release()
+            self._authorizer.forget(reference, self._principal, shown)
+            shown = ANONYMOUS
+            response = await ask(shown)
+        if not refuses(response, 401):
             return response
-        told = response.headers.getall("WWW-Authenticate", [])
-        fresh = await self._authorizer.renewed(reference, self._principal, told, known, url)
+        challenges = response.headers.getall("WWW-Authenticate", [])
+        fresh = await self._authorizer.renewed(reference, self._principal, challenges, shown, url)
         if fresh is None:
             return response
         response.release()
-        return await ask(fresh)
+        response = await ask(fresh)
+        if response.status not in {401, 403}:
+            self._authorizer.accepted(reference, self._principal, fresh)
+        return response
