@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-full check bench clean format protos protos-current baseline lock system system-test
+.PHONY: help up demo test test-full check audit release release-notes wheels bench clean format protos protos-current baseline lock system system-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,6 +46,21 @@ format: .venv/ready ## let ruff write the code as it should look
 protos: .venv/ready ## generate the gRPC code from protos/
 	rm -f $(GENERATED)/*_pb2*
 	$(call generate,libs/swell)
+
+audit: .venv/ready ## look up known vulnerabilities of every locked package; needs an advisory service on the internet
+	$(BIN)/uv run -q --no-project --isolated --with-requirements tools/audit.txt \
+		pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
+
+release: .venv/ready ## VERSION=0.2.0 [DRY_RUN=1]: version, changelog, proto baseline, wheels, commit, tag; see RELEASE.md
+	$(BIN)/python -m tools.release $(if $(DRY_RUN),--dry-run) $(or $(VERSION),$(error name it: make release VERSION=0.2.0))
+
+release-notes: .venv/ready # VERSION=0.2.0: the changelog entries of the version that is checked out
+	@$(BIN)/python -m tools.release --notes $(or $(VERSION),$(error name it: make release-notes VERSION=0.2.0))
+
+wheels: .venv/ready ## build a wheel of every package into dist/, with their SHA-256 sums
+	@rm -rf dist
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist $(PACKAGES:%=./%)
+	@cd dist && sha256sum *.whl > SHA256SUMS
 
 clean: ## remove what was built and measured here; .swell/ with its data stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
