@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-full check audit release release-notes wheels bench clean format protos protos-current baseline lock system system-test
+.PHONY: help up demo test test-full check mutants audit release release-notes wheels bench clean format protos protos-current baseline lock system system-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,6 +46,9 @@ format: .venv/ready ## let ruff write the code as it should look
 protos: .venv/ready ## generate the gRPC code from protos/
 	rm -f $(GENERATED)/*_pb2*
 	$(call generate,libs/swell)
+
+mutants: .venv/ready ## change the security modules in small ways and see whether a test fails; prints a score
+	$(BIN)/python -m tools.mutants
 
 audit: .venv/ready ## look up known vulnerabilities of every locked package; needs an advisory service on the internet
 	$(BIN)/uv run -q --no-project --isolated --with-requirements tools/audit.txt \

@@ -3,16 +3,21 @@
 import asyncio
 import re
 import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
+import trustme
 from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell import outbound
 from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, follow, open_session, pieces, read, send
+from swell.outbound import Policy, Reach, follow, open_session, pieces, read, send
 from swell.registry.credentials import Credentials, Keyring
 from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving
 
@@ -127,6 +132,43 @@ async def test_a_redirect_to_nowhere_is_the_upstreams_failure(
 
     with pytest.raises(UpstreamFailed):
         await follow(session, "GET", script.url / "a", {})
+
+
+@asynccontextmanager
+async def encrypted(folder: Path) -> AsyncIterator[tuple[Script, Reach]]:
+    """A `Script` that speaks https, and a `Reach` that trusts its certificate."""
+    authority, tls, ca_file = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), folder / "ca.pem"
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(ca_file)
+    async with serving(tls=tls) as script:
+        yield script, Reach(ca_file=ca_file)
+
+
+async def test_a_redirect_from_https_to_http_is_refused(script: Script, tmp_path: Path) -> None:
+    """Anyone on the way could read and change what comes then, also where the digest is not known yet."""
+    script.on("/b", said(body=b"changed on the way"))
+    async with encrypted(tmp_path) as (safe, reach):
+        safe.on("/a", said(302, Location=str(script.url / "b")))
+        async with open_session(Policy(frozenset({script.authority, safe.authority})), reach) as session:
+            with pytest.raises(UpstreamFailed, match="where we do not follow"):
+                await follow(session, "GET", safe.url / "a", SECRET)
+
+    assert not script.seen
+
+
+async def test_a_redirect_to_https_is_followed(script: Script, tmp_path: Path) -> None:
+    """From http as from https; credentials stay behind, because another scheme is another origin."""
+    async with encrypted(tmp_path) as (safe, reach):
+        script.on("/a", said(302, Location=str(safe.url / "b")))
+        safe.on("/b", said(302, Location=str(safe.url / "c")))
+        safe.on("/c", said(body=b"here"))
+        async with (
+            open_session(Policy(frozenset({script.authority, safe.authority})), reach) as session,
+            await follow(session, "GET", script.url / "a", SECRET) as response,
+        ):
+            assert await read(response, 10) == b"here"
+
+        assert safe.asked("/b") == safe.asked("/c") == [None]
 
 
 async def test_a_loop_ends_after_ten_hops(script: Script, session: aiohttp.ClientSession) -> None:

@@ -230,6 +230,28 @@ async def test_a_finished_push_is_not_repeated() -> None:
     assert (build.result.digest, engine.recipes) == (MADE, [])
 
 
+@pytest.mark.parametrize(("earlier", "is_built"), [(1, True), (4, True), (5, False), (50, False)])
+async def test_a_build_that_stops_its_builder_is_tried_five_times(earlier: int, is_built: bool) -> None:
+    """A build that kills its builder would otherwise take down one builder after the other."""
+    builds, engine, logs = MemoryBuilds(), SayingEngine(), MemoryLogs()
+    build_id, _ = await builds.submit(SUBMISSION)
+    for _ in range(earlier):
+        await builds.begin(build_id)
+
+    await house_of(engine, builds, logs).build(structs.replace(JOB, id=build_id), 1)
+
+    build = await builds.get(build_id)
+    assert build
+    assert build.result
+    assert (build.result.succeeded, len(engine.recipes)) == (is_built, int(is_built))
+    assert build.result.attempt == earlier + 1
+    if is_built:
+        assert f"attempt {earlier + 1} begins" in logs.lines[0].decode()
+    else:
+        assert build.result.reason is Reason.ENGINE
+        assert build.result.message == "The builder has stopped 5 times in the middle of this build."
+
+
 async def test_an_end_is_recorded_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is not begun again for that: nothing of its log would be left."""
 
