@@ -164,6 +164,7 @@ def promises(settings: Settings) -> Plan:
         server_url=settings.server_url.rstrip("/"),
         places=places,
         token_ttl=settings.token_ttl,
+        allows_missing_platforms=settings.allow_missing_platforms,
     )
 
 

@@ -1,7 +1,7 @@
 """Answering a container request: a name that can be pulled at once, and the work behind it started."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from gateway.start import Found, Starting
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
+from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import Principal
 from swell.store.builds import Builds
@@ -30,7 +31,8 @@ class Requests(Protocol):
 
 
 class Registry(Protocol):
-    async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
+    async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
+        """The digest of *image*; raises `BadRequest` when it is not made for one of *platforms*."""
 
     async def keep(self, layer: ContainerLayer, principal: Principal) -> None:
         """Fetch *layer* from its location into the store, verified; *principal* reads those of images."""
@@ -42,11 +44,15 @@ class BlobKeeper(Protocol):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What the gateway promises: under which address, where builds go, for how long a token opens its image."""
+    """What the gateway promises: under which address, where builds go, for how long a token opens its image.
+
+    With `allows_missing_platforms`, images are given that are not made for the platform asked for.
+    """
 
     server_url: str
     places: Places
     token_ttl: timedelta
+    allows_missing_platforms: bool = False
 
     @property
     def authority(self) -> str:
@@ -84,6 +90,8 @@ class Provisioning:
             TooManyRequests: a build is needed, and this caller has had too many.
         """
         asked = await self._read(request, legacy=legacy)
+        if asked.image and asked.freeze and not self._plan.allows_missing_platforms:
+            await self._registry.resolve(asked.image, caller.principal, asked.platforms)
         wanted = await self._preparing.prepare(asked, caller.principal)
         parts = [await self._preparing.prepare(part, caller.principal) for part in asked.parts]
         if not wanted.dry_run:
@@ -134,7 +142,9 @@ class Provisioning:
         image = wanted.image
         assert image  # noqa: S101  of the two, this one is set
         try:
-            await self._registry.resolve(image, principal)
+            await self._registry.resolve(
+                image, principal, () if self._plan.allows_missing_platforms else wanted.platforms
+            )
         except (ManifestUnknown, Denied) as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
         except UpstreamFailed as error:

@@ -34,6 +34,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     that do not exist, each counted once, which an address may ask one gateway for. Behind a proxy whose network is one
     of `trusted_proxies`, a client's address is read from `client_address_header`.
 
+    Without `allow_missing_platforms`, a request for an image is refused when the image is not made for the platform.
+
     A client, that is a user or an address, has at most `builds_at_once` builds under way and `builds_waiting` behind
     them. A gateway lets `watchers` follow logs as they come, and `watchers_of_build` of them the same one.
     """
@@ -54,6 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9090"
     commit: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._+-]{0,64}\Z")] = ""
     token_ttl: timedelta = timedelta(hours=36)
+    allow_missing_platforms: bool = False
     record_ttl: timedelta = timedelta(days=90)
     pull_wait: timedelta = timedelta(minutes=14)
     blob_delivery: BlobDelivery = BlobDelivery.REDIRECT

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from registry_proxy.domain.augment import augment, augment_index, check_manifest, check_platform, choose, deeper
 from registry_proxy.domain.link import Origin
+from registry_proxy.platforms import check_platforms
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ImageUnsupported, ManifestUnknown
 from swell.flights import Flights
@@ -122,9 +123,18 @@ class Pulls:
         self._turns = turns
         self._making: Flights[str, Document] = Flights()
 
-    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
-        """The digest that *image* has now."""
-        return await self._upstream.acting_for(principal).head_manifest(image)
+    async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
+        """The digest that *image* has now, as *principal* may read it.
+
+        Raises:
+            BadRequest: it is not made for one of *platforms*.
+        """
+        upstream = self._upstream.acting_for(principal)
+        if not platforms:
+            return await upstream.head_manifest(image)
+        document = await upstream.fetch_manifest(image)
+        await check_platforms(upstream, image, document, platforms)
+        return image.digest or document.digest
 
     async def digests(self, token: str) -> Digests | None:
         """The digests of a token's image before and after the additions; None before its first pull."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from swell.errors import ManifestUnknown
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from tests.integration.gateway.conftest import make_grant
@@ -38,7 +40,9 @@ class Remote(RemoteImages):
         if self.away:
             raise ManifestUnknown
 
-    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
         await self._ask(str(image))
         return digest_of(b"the image")
 

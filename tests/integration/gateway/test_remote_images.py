@@ -13,7 +13,7 @@ from registry_proxy.domain.link import LIFE, Origin, mark_of, verify
 from registry_proxy.handlers.images import STORE_LIFE, ImagesHandler, from_proto
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown
+from swell.errors import BadRequest, BlobUnknown, DigestInvalid, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
@@ -148,6 +148,15 @@ async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, i
 
     assert [each.digest for each in told.manifests] == [signature.digest]
     assert await images.manifest(make_grant(), signature.digest) == signature.manifest
+
+
+async def test_a_platform_that_is_missing_is_refused_by_name(registry: FakeRegistry, images: RemoteImages) -> None:
+    """The question crosses to the registry-proxy, and the answer comes back as what it is."""
+    base = registry.push(UBUNTU, platform="linux/arm64")
+
+    assert await images.resolve(base.reference, platforms=[parse_platform("linux/arm64")]) == base.digest
+    with pytest.raises(BadRequest, match="not made for linux/amd64, but for linux/arm64"):
+        await images.resolve(base.reference, platforms=[parse_platform("linux/amd64")])
 
 
 async def test_errors_arrive_as_what_they_are(

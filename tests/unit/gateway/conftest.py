@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -60,21 +60,26 @@ class MemoryGrants:
 
 
 class MemoryRegistry:
-    """Knows the digests of the images that it has, unless it is in *trouble*."""
+    """Knows the digests of the images that it has, unless it is in *trouble*. All are for *platforms*."""
 
     def __init__(self) -> None:
         self.images: dict[str, Digest] = {}
+        self.platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64")
         self.trouble: SwellError | None = None
         self.layers: list[ContainerLayer] = []
 
     def push(self, image: str) -> None:
         self.images[image] = digest_of(image.encode())
 
-    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
         if self.trouble:
             raise self.trouble
         if str(image) not in self.images:
             raise ManifestUnknown(f"{image} is not there")
+        if missing := set(map(str, platforms)) - set(self.platforms):
+            raise BadRequest(f"{image} is not made for {missing}, but for {self.platforms}")
         return self.images[str(image)]
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:

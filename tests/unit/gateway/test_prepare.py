@@ -59,6 +59,12 @@ def found(
     )
 
 
+@pytest.fixture(autouse=True)
+def debian(registry: MemoryRegistry) -> None:
+    """The image that most requests here begin with."""
+    registry.push("docker.io/library/debian:12")
+
+
 async def test_a_frozen_image_is_built_with_what_was_asked_for(
     provisioning: Provisioning, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:

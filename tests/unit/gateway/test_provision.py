@@ -342,3 +342,44 @@ async def test_others_are_answered_while_data_is_measured(provisioning: Provisio
 
     assert (await submitted).succeeded
     assert turns > 10
+
+
+ARM_IMAGE = ContainerRequest(container_image="quay.io/acme/tool:2.1", container_platform="linux/arm64")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [ARM_IMAGE, structs.replace(ARM_IMAGE, freeze=True, build_repository="quay.io/me")],
+    ids=["served", "frozen"],
+)
+async def test_an_image_that_lacks_the_platform_is_refused(
+    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
+) -> None:
+    """At once, with the platforms that there are, instead of a pull that fails or gives another platform's image."""
+    registry.push("quay.io/acme/tool:2.1")
+    registry.platforms = ("linux/amd64",)
+
+    with pytest.raises(BadRequest, match="but for .*linux/amd64"):
+        await provisioning.submit(request_, SOMEBODY)
+
+    assert not grants.kept
+
+
+async def test_the_operator_may_allow_missing_platforms(
+    plan: Plan, provisioning: Provisioning, registry: MemoryRegistry
+) -> None:
+    """As Wave does: an image of one platform is then given to whoever asks for it."""
+    registry.push("quay.io/acme/tool:2.1")
+    registry.platforms = ("linux/amd64",)
+    provisioning._plan = structs.replace(plan, allows_missing_platforms=True)
+
+    answer = await provisioning.submit(ARM_IMAGE, SOMEBODY)
+
+    assert answer.succeeded
+
+
+@pytest.mark.parametrize("platform", ["windows/amd64", "darwin/arm64"])
+async def test_images_are_made_for_linux_only(provisioning: Provisioning, platform: str) -> None:
+    """Builds run Linux, and layers are added as Linux unpacks them."""
+    with pytest.raises(BadRequest, match="linux only"):
+        await provisioning.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)

@@ -25,6 +25,7 @@ from swell.oci.platform import Platform, parse_platform
         ("linux/arm/v5", "linux/arm/v5"),
         ("linux/arm/8", "linux/arm/v8"),
         ("linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/amd64/v1", "linux/amd64"),
         ("windows/amd64", "windows/amd64"),
     ],
 )
@@ -75,6 +76,72 @@ def test_what_is_no_platform_is_refused(text: str) -> None:
 def test_an_entry_is_matched_by_meaning(wanted: str, entry: dict[str, object], expected: bool) -> None:
     """Indexes spell arm64 in several ways, and anybody may have written them."""
     assert parse_platform(wanted).matches(entry) is expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "runnable"),
+    [
+        ("linux/amd64", ["amd64", "386"]),
+        ("linux/amd64/v2", ["amd64/v2", "amd64", "386"]),
+        ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64", "386"]),
+        ("linux/arm/v5", ["arm/v5"]),
+        ("linux/arm/v6", ["arm/v6", "arm/v5"]),
+        ("linux/arm", ["arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm/v8", ["arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm64", ["arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm64/v7", ["arm64/v7", "arm/v7", "arm/v6", "arm/v5"]),
+        ("linux/arm64/v8.1", ["arm64/v8.1", "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5"]),
+        (
+            "linux/arm64/v9",
+            [
+                "arm64/v9", "arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2", "arm64/v8.1", "arm64",
+                "arm/v9", "arm/v8", "arm/v7", "arm/v6", "arm/v5",
+            ],
+        ),
+        (
+            "linux/arm64/v9.1",
+            [
+                "arm64/v9.1", "arm64/v9", "arm64/v8.6", "arm64/v8.5", "arm64/v8.4", "arm64/v8.3", "arm64/v8.2",
+                "arm64/v8.1", "arm64", "arm/v8", "arm/v7", "arm/v6", "arm/v5",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_a_machine_runs_what_containerd_says(platform: str, runnable: list[str]) -> None:
+    """In this order; the vectors are those of containerd's `platforms.Only`."""
+    wanted = parse_platform(platform)
+    every = [
+        *(f"arm64/v9.{minor}" for minor in range(3)), "arm64/v9", *(f"arm64/v8.{minor}" for minor in range(1, 9)),
+        "arm64", "arm64/v7", *(f"arm/v{number}" for number in range(4, 11)), "amd64/v4", "amd64/v3", "amd64/v2",
+        "amd64", "386", "ppc64le", "s390x", "riscv64",
+    ]  # fmt: skip
+
+    def entry(name: str) -> dict[str, str]:
+        architecture, _, variant = name.partition("/")
+        return {"os": "linux", "architecture": architecture, "variant": variant}
+
+    ranks = {name: rank for name in every if (rank := wanted.rank(entry(name))) is not None}
+
+    assert sorted(ranks, key=lambda name: ranks[name]) == runnable
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entry", "rank"),
+    [
+        ("amd64", {"os": "Linux", "architecture": "AMD64"}, 0),
+        ("amd64", {"os": "linux", "architecture": "amd64", "variant": "v1"}, 0),
+        ("linux/amd64/v2", {"os": "linux", "architecture": "amd64", "variant": "v1"}, 1),
+        ("amd64", {"os": "linux", "architecture": "i386"}, 1),
+        ("linux/arm/v7", {"os": "linux", "architecture": "armhf"}, 0),
+        ("linux/arm/v7", {"os": "linux", "architecture": "armel"}, 1),
+        ("linux/arm/v7", {"os": "linux", "architecture": "arm"}, 0),
+        ("linux/arm64", {"os": "linux", "architecture": "arm64", "variant": "V8"}, 0),
+        ("linux/arm64/v99999999999", {"os": "linux", "architecture": "arm", "variant": "v7"}, None),
+    ],
+)
+def test_entries_are_normalized(wanted: str, entry: dict[str, object], rank: int | None) -> None:
+    """Whoever wrote the index may have used other letters and older names."""
+    assert parse_platform(wanted).rank(entry) == rank
 
 
 def test_a_platform_reads_back_as_itself() -> None:

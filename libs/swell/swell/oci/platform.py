@@ -1,10 +1,12 @@
 """Platforms: for which machine an image is made.
 
 Source: OCI image-spec, image-index.md, "platform"; the spellings are those that Wave accepts and containerd normalises.
+Which image a machine can run, and which it prefers, is what containerd's package `platforms` says (`Only`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Self
 
 from msgspec import Struct
@@ -15,6 +17,8 @@ ARCHITECTURES = ("amd64", "arm64", "arm")
 """Those that images are made for here."""
 
 _SPELLINGS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
+_OLD_SPELLINGS = {"i386": ("386", ""), "armhf": ("arm", "v7"), "armel": ("arm", "v6")}
+_ARM64 = re.compile(r"v(8|9)(?:\.(\d))?")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -35,12 +39,67 @@ class Platform(Struct, frozen=True):
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def matches(self, entry: Mapping[str, object]) -> bool:
-        """Whether *entry*, an index entry's `platform` or an image config, is for this platform."""
+        """Whether *entry*, an index entry's `platform` or an image config, is for a machine of this platform."""
+        return self.rank(entry) is not None
+
+    def rank(self, entry: Mapping[str, object]) -> int | None:
+        """How far *entry* is from this platform: 0 for the platform itself, None when its machines cannot run it."""
         named = [entry.get(name) or "" for name in ("os", "architecture", "variant")]
         match named:
             case [str(os), str(architecture), str(variant)]:
-                return Platform.of(os, architecture, variant) == self
-        return False
+                runnable = _runnable(self)
+                other = _normalized(os, architecture, variant)
+                return runnable.index(other) if other in runnable else None
+        return None
+
+    def best(self, entries: Iterable[Mapping[str, object]]) -> int | None:
+        """The lowest rank among *entries*; None when there is none for this platform."""
+        return min((rank for rank in map(self.rank, entries) if rank is not None), default=None)
+
+
+@lru_cache(maxsize=256)
+def _runnable(platform: Platform) -> tuple[Platform, ...]:
+    """What a machine of *platform* runs, the best first: its own variant, older ones, the 32 bits of its processor."""
+    os, architecture = platform.os, platform.architecture
+    match architecture:
+        case "amd64":
+            older = [*_variants("amd64", platform, 1), Platform(os, "386")]
+        case "arm":
+            older = _variants("arm", platform, 5)
+        case "arm64":
+            older = _older_arm64(platform)
+        case _:
+            older = []
+    return tuple(dict.fromkeys([platform, *older]))
+
+
+def _variants(architecture: str, platform: Platform, oldest: int) -> list[Platform]:
+    """The variants below that of *platform*, down to *oldest*; v1 of amd64 is amd64."""
+    number = (platform.variant or "").removeprefix("v")
+    if not re.fullmatch(r"\d{1,2}", number):
+        return []
+    return [Platform.of(platform.os, architecture, f"v{each}") for each in range(int(number) - 1, oldest - 1, -1)]
+
+
+def _older_arm64(platform: Platform) -> list[Platform]:
+    """v9.x runs v8.(x+5) as well; all run the 32 bits of v8 and older, an odd variant those of its own name."""
+    variant = platform.variant or "v8"
+    names: list[str] = []
+    if found := _ARM64.fullmatch(variant):
+        major, minor = int(found[1]), int(found[2] or 0)
+        if major == 9:
+            names += [f"v9.{each}" if each else "v9" for each in range(minor - 1, -1, -1)]
+            minor += 5
+            names.append(f"v8.{minor}")
+        names += [f"v8.{each}" if each else "v8" for each in range(minor - 1, -1, -1)]
+    arm = Platform.of(platform.os, "arm", "v8" if variant.startswith(("v8.", "v9.")) else variant)
+    return [*(Platform.of(platform.os, "arm64", name) for name in names), arm, *_variants("arm", arm, 5)]
+
+
+def _normalized(os: str, architecture: str, variant: str) -> Platform:
+    """The platform of an index entry or a config, which anybody may have written."""
+    architecture, variant = _OLD_SPELLINGS.get(architecture.lower(), (architecture.lower(), variant.lower()))
+    return Platform.of(os.lower(), architecture, variant)
 
 
 def canonical_architecture(name: str) -> str:
@@ -50,7 +109,7 @@ def canonical_architecture(name: str) -> str:
 
 def _canonical_variant(architecture: str, variant: str | None) -> str | None:
     match architecture, variant:
-        case "arm64", "8" | "v8":
+        case ("arm64", "8" | "v8") | ("amd64", "v1"):
             return None
         case "arm", None:
             return "v7"

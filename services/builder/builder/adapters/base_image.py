@@ -36,9 +36,10 @@ class BaseImage:
         with _from(reference):
             document = await self._document(reference)
             if document.is_index:
-                entry = next((each for each in document.manifests if platform.matches(each.platform or {})), None)
-                if entry is None:
+                best = platform.best(each.platform or {} for each in document.manifests)
+                if best is None:
                     raise ManifestUnknown(f"'{reference}' has no image for {platform}")
+                entry = next(each for each in document.manifests if platform.rank(each.platform or {}) == best)
                 document = await self._document(reference.at(entry.digest))
             if not document.is_manifest:
                 raise ManifestInvalid(f"'{reference}' is no image")

@@ -1,6 +1,7 @@
 """Images as the registry-proxy knows them, asked over gRPC, and the process's own memory of the answers."""
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 from cachetools import LRUCache, TTLCache
@@ -14,6 +15,7 @@ from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
+from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal
 from swell.rpc.channel import call
@@ -21,6 +23,7 @@ from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
 
 PROXY = "registry proxy"
+_Resolving = tuple[Principal, str, tuple[Platform, ...]]
 
 
 class RemoteImages:
@@ -33,14 +36,18 @@ class RemoteImages:
         self._stub = ImagesStub(channel)
         self._relayed = relayed
 
-    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
         """The digest under *image*'s tag now, as *principal* may read it.
 
         Raises:
+            BadRequest: the image is not made for one of *platforms*.
             ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
         """
-        request = pb.ResolveImageRequest(image=str(image), principal=principal)
-        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=30)).digest)
+        request = pb.ResolveImageRequest(image=str(image), principal=principal, platforms=map(str, platforms))
+        seconds = 60 if platforms else 30  # the manifest and a config are read for them
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=seconds)).digest)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
         request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
@@ -77,15 +84,17 @@ class CachedImages:
         self._remote = remote
         self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
         self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
-        self._resolved: TTLCache[tuple[Principal, str], Digest] = TTLCache(10_000, ttl=20)
-        self._resolving: Flights[tuple[Principal, str], Digest] = Flights()
+        self._resolved: TTLCache[_Resolving, Digest] = TTLCache(10_000, ttl=20)
+        self._resolving: Flights[_Resolving, Digest] = Flights()
         self._reading: Flights[tuple[str, str], Document] = Flights()
         self._locating: Flights[tuple[str, str], Location] = Flights()
 
-    async def resolve(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
-        key = principal, str(image)
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
+        key = principal, str(image), tuple(platforms)
         if (known := self._resolved.get(key)) is None:
-            resolving = self._resolving.join(key, lambda: self._remote.resolve(image, principal))
+            resolving = self._resolving.join(key, lambda: self._remote.resolve(image, principal, platforms))
             known = self._resolved[key] = await resolving
         return known
 

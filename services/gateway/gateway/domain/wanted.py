@@ -270,6 +270,8 @@ def _platforms(request: ContainerRequest) -> tuple[Platform, ...]:
     """The platforms asked for, always in the same order."""
     names = (request.container_platform or "linux/amd64").split(",")
     platforms = tuple(sorted((parse_platform(name.strip()) for name in names), key=str))
+    if not all(platform.os == "linux" for platform in platforms):
+        raise BadRequest(f"containerPlatform {request.container_platform!r}: images are made for linux only")
     if len(platforms) == 1:
         return platforms
     if ",".join(map(str, platforms)) != _MULTI:

@@ -71,7 +71,7 @@ def augment(image: Image, wanted: ContainerConfig) -> Image:
 
 
 def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
-    """The entries of *index* to augment: each manifest for one of *platforms* once and, when there is none for some of
+    """The entries of *index* to augment: for each of *platforms* the best ones and, when there is none for some of
     them, what may be: nested indexes, to be looked into in turn, and manifests of which only the config tells.
 
     Raises:
@@ -79,14 +79,23 @@ def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, 
     """
     manifests = [entry for entry in index.manifests if entry.media_type in MANIFESTS or not entry.media_type]
     wanted = tuple(platforms)
-    found = [entry for entry in manifests if any(_is_for(entry, platform) for platform in wanted)]
-    if not all(any(_is_for(entry, platform) for entry in found) for platform in wanted):
+    chosen = [_best(manifests, platform) for platform in wanted]
+    positions = {position for best in chosen for position in best}
+    found = [entry for position, entry in enumerate(manifests) if position in positions]
+    if not all(chosen):
         found += [entry for entry in index.manifests if entry.media_type in INDEXES]
-        found += [entry for entry in manifests if not (entry.platform or _subject(entry))]
+        found += [entry for entry in manifests if not (entry.platform or subject(entry))]
     if not found:
         names = " and ".join(map(str, wanted))
-        raise ManifestUnknown(f"The image is not made for {names}, but for {_platforms(manifests)}")
+        raise ManifestUnknown(f"The image is not made for {names}, but for {platform_names(manifests)}")
     return tuple({entry.digest: entry for entry in found}.values())  # one manifest may be for several platforms
+
+
+def _best(entries: Iterable[Descriptor], platform: Platform) -> list[int]:
+    """The positions of those of *entries* that a machine of *platform* prefers; several of them may be equal."""
+    ranks = [platform.rank(entry.platform or {}) for entry in entries]
+    lowest = min((rank for rank in ranks if rank is not None), default=None)
+    return [position for position, rank in enumerate(ranks) if rank is not None and rank == lowest]
 
 
 def deeper(depth: int) -> int:
@@ -111,13 +120,9 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
         manifests=[
             _repointed(fields, changed[entry.digest]) if entry.digest in changed else fields
             for entry, fields in entries
-            if _subject(entry) not in changed
+            if subject(entry) not in changed
         ]
     )
-
-
-def _is_for(entry: Descriptor, platform: Platform) -> bool:
-    return entry.platform is not None and platform.matches(entry.platform)
 
 
 def check_platform(config: Document, platforms: Iterable[Platform]) -> None:
@@ -128,7 +133,8 @@ def check_platform(config: Document, platforms: Iterable[Platform]) -> None:
     """
     wanted = tuple(platforms)
     if not any(platform.matches(config.fields) for platform in wanted):
-        raise ManifestUnknown(f"The image is not made for {' and '.join(map(str, wanted))}")
+        names = " and ".join(map(str, wanted))
+        raise ManifestUnknown(f"The image is not made for {names}, but for {spelt(config.fields)}")
 
 
 def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
@@ -249,18 +255,18 @@ def _history_entry(change: str) -> dict[str, Any]:
     return {"created": _EPOCH, "created_by": f"wave augment: {change}"}
 
 
-def _subject(entry: Descriptor) -> Digest | None:
+def subject(entry: Descriptor) -> Digest | None:
     """The image that an entry of an index is an attestation about."""
     named = (entry.annotations or {}).get(_SUBJECT)
     return Digest(named) if named else None
 
 
-def _platforms(entries: Iterable[Descriptor]) -> str:
+def platform_names(entries: Iterable[Descriptor]) -> str:
     """The distinct platforms of *entries*, those of attestations aside."""
     named = [entry.platform for entry in entries if entry.platform and entry.platform.get("os") != "unknown"]
-    return ", ".join(sorted({_spelt(platform) for platform in named})) or "no platform at all"
+    return ", ".join(sorted({spelt(platform) for platform in named})) or "no platform at all"
 
 
-def _spelt(platform: Mapping[str, object]) -> str:
+def spelt(platform: Mapping[str, object]) -> str:
     parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
     return "/".join(str(part) for part in parts if part)

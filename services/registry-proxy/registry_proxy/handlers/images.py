@@ -70,9 +70,9 @@ class ImagesHandler(ImagesServicer):
         return await answer(context, "KeepLayer", partial(self._keep, request))
 
     async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
-        return pb.ResolveImageResponse(
-            digest=await self._pulls.resolve(parse_reference(request.image), _principal(request))
-        )
+        platforms = tuple(map(parse_platform, request.platforms))
+        digest = await self._pulls.resolve(parse_reference(request.image), _principal(request), platforms)
+        return pb.ResolveImageResponse(digest=digest)
 
     async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
         document = await self._pulls.manifest(from_proto(request.pull), request.reference)

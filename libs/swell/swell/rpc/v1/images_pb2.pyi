@@ -72,18 +72,24 @@ class ResolveImageRequest(_message.Message):
 
     IMAGE_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    PLATFORMS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     principal: _builtins.str
     """As in `Pull`."""
+    @_builtins.property
+    def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"linux/amd64", …; the image must be made for each of them, else INVALID_ARGUMENT. Unchecked when empty."""
+
     def __init__(
         self,
         *,
         image: _builtins.str = ...,
         principal: _builtins.str = ...,
+        platforms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

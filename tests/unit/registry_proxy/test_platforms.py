@@ -1,0 +1,85 @@
+"""Whether an image is made for a platform is found out before a token is given for it."""
+
+import pytest
+
+from registry_proxy import platforms
+from registry_proxy.pull import Pulls
+from swell.errors import BadRequest
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from swell.oci.platform import Platform, parse_platform
+from swell.registry.principal import PUBLIC
+from swell.testing.registry import FakeRegistry, Pushed
+
+
+async def resolve(pulls: Pulls, image: Pushed, *names: str) -> Digest:
+    return await pulls.resolve(image.reference, PUBLIC, tuple(map(parse_platform, names)))
+
+
+async def test_an_image_is_for_the_platform_of_its_config(registry: FakeRegistry, pulls: Pulls) -> None:
+    """A registry gives whoever asks a single image, whatever machine it is made for."""
+    image = registry.push("team/tool:1", platform="linux/arm64")
+
+    assert await resolve(pulls, image, "linux/arm64") == image.digest
+    assert await resolve(pulls, image) == image.digest
+    with pytest.raises(BadRequest, match=r"team/tool:1 is not made for linux/amd64, but for linux/arm64$"):
+        await resolve(pulls, image, "linux/amd64")
+
+
+async def test_an_index_says_its_platforms(registry: FakeRegistry, pulls: Pulls) -> None:
+    """All platforms asked for must be there; older variants serve newer machines."""
+    children = [registry.push("team/tool:1"), registry.push("team/tool:2", platform="linux/arm/v6")]
+    index = registry.push_index("team/tool:all", *children)
+
+    assert await resolve(pulls, index, "linux/amd64/v3", "linux/arm/v7") == index.digest
+    with pytest.raises(BadRequest, match=r"not made for linux/s390x, but for linux/amd64, linux/arm/v6$"):
+        await pulls.resolve(index.reference, PUBLIC, [Platform("linux", "s390x")])
+
+
+async def test_nested_indexes_and_configs_are_read_where_the_index_does_not_say(
+    registry: FakeRegistry, pulls: Pulls
+) -> None:
+    """As clients do."""
+    arm = registry.push("team/tool:arm", platform="linux/arm64")
+    nested = registry.push_index("team/tool:nested", arm)
+    index = registry.push_index("team/tool:all", registry.push("team/tool:1"), nested)
+
+    assert await resolve(pulls, index, "linux/arm64") == index.digest
+    with pytest.raises(BadRequest, match="but for linux/amd64, linux/arm64"):
+        await resolve(pulls, index, "linux/arm/v7")
+
+
+async def test_what_is_not_for_a_platform_passes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Charts and SIF files have configs of other types; manifests of schema 1 are passed on as they are."""
+    image = registry.push("team/tool:1", platform="linux/arm64")
+    fields = image.manifest.fields
+    chart = image.manifest.changed(config=fields["config"] | {"mediaType": "application/vnd.cncf.helm.config.v1+json"})
+    for number, document in enumerate((chart, Document("application/json", b'{"schemaVersion":1}'))):
+        pushed = Pushed(image.reference, document)
+        registry._keep(image.reference, document)
+
+        assert await resolve(pulls, pushed, "linux/amd64") == document.digest, number
+
+
+async def test_a_platform_that_cannot_be_found_out_passes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The registry may be in trouble; the pull shows what is wrong."""
+    image = registry.push("team/tool:1", platform="linux/arm64")
+    missing = {"mediaType": OCI_INDEX, "digest": f"sha256:{'0' * 64}", "size": 1}
+    index = registry.push_index("team/tool:all", image)
+    document = index.manifest.changed(manifests=[*index.manifest.fields["manifests"], missing])
+    registry._keep(index.reference, document)
+
+    assert await resolve(pulls, index, "linux/amd64") == document.digest
+
+
+async def test_an_index_without_end_is_read_in_part(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Anybody may push one with thousands of entries that say nothing of their platform."""
+    image = registry.push("team/tool:1", platform="linux/arm64")
+    entry = {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": image.manifest.size}
+    index = registry.push_index("team/tool:all")
+    document = index.manifest.changed(manifests=[entry] * 5000)
+    registry._keep(index.reference, document)
+
+    assert await resolve(pulls, index, "linux/amd64") == document.digest
+    assert registry.asked[str(image.reference.at(image.digest))] == platforms.DOCUMENTS
