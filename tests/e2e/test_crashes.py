@@ -150,3 +150,35 @@ async def builds_told(stack: Stack) -> int:
         await until(no_jobs)
         told = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
         return (told.state.subjects or {}).get(BuildDone.subject, 0)
+
+
+@pytest.mark.full
+async def test_whatever_crashes_is_started_again_and_requests_work_without_a_hand(
+    new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """`make up` with kill -9 of each child in turn: within seconds a build runs from its request to its end again."""
+    async with new_stack(tmp_path, JOB_LEASE="PT5S") as stack, client_of(stack.url) as swell:
+        supervising = asyncio.create_task(stack.supervise())
+        try:
+            for number, name in enumerate([*BACKENDS, *(service.name for service in SERVICES)]):
+                killed = stack.pid(name)
+                family = descendants(killed)
+                stack.kill(name)
+
+                async def works(number: int = number, killed: int = killed, name: str = name) -> bool:
+                    """A build that nobody asked for before, asked for until it succeeds."""
+                    try:
+                        if stack.pid(name) == killed:
+                            return False
+                        answer = await swell.build(f"FROM {upstreams.image()}\nENV N={number}\n")
+                        async with asyncio.timeout(20):
+                            return bool((await swell.ended(answer["buildId"]))["succeeded"])
+                    except (AssertionError, KeyError, TimeoutError, aiohttp.ClientError):
+                        return False
+
+                await until(works, seconds=60)
+                assert not await gone(family)
+                assert not supervising.done()
+        finally:
+            supervising.cancel()
+            await asyncio.wait([supervising])

@@ -67,7 +67,7 @@ async def _until_stopped(home: Path, ports: Ports) -> None:
         hint = _TRY.format(url=stack.url)
         sys.stdout.write(f"Swell is ready at {stack.url} after {seconds:.1f} s (Ctrl-C stops it). Try: {hint}\n")
         sys.stdout.flush()
-        await stack.died()
+        await stack.supervise()
 
 
 def _cancel_at_signals() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ from swell.log import log
 from swell_embedded.backends import BACKENDS, versions
 from swell_embedded.child import Child
 from swell_embedded.credentials import USER
+from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
+from swell_embedded.restarts import MOST, STEADY, Restarts
 from swell_embedded.services import SERVICES, Service, program
 from swell_embedded.site import Site, locked, prepare, variables
 from swell_embedded.system import require_ports, require_tools
@@ -39,6 +42,7 @@ class Stack:
         self._logs = site.logs
         self._programs = {each.name: each for each in programs}
         self._children: dict[str, Child] = {}
+        self._ready = {name: asyncio.Event() for name in self._programs}
         self._echo = echo
 
     async def start(self) -> None:
@@ -50,19 +54,18 @@ class Stack:
         """
         require_tools(self._programs.values())
         await require_ports(self._programs.values())
-        ready = {name: asyncio.Event() for name in self._programs}
-        await _together(self._start_in_turn(each, ready) for each in self._programs.values())
+        await _together(self._start_after_needs(each) for each in self._programs.values())
 
-    async def _start_in_turn(self, each: Program, ready: Mapping[str, asyncio.Event]) -> None:
+    async def _start_after_needs(self, each: Program) -> None:
         for name in each.needs:
-            await ready[name].wait()
+            await self._ready[name].wait()
         await self._start(each)
-        ready[each.name].set()
 
     async def _start(self, each: Program) -> None:
         child = await Child.start(each, self._logs, echo=each.name in self._echo)
         self._children[each.name] = child
         await child.ready()
+        self._ready[each.name].set()
 
     async def stop(self) -> None:
         """Stop the services, last first, then the backends all at once."""
@@ -72,6 +75,7 @@ class Stack:
 
     async def _stop(self, name: str) -> None:
         if child := self._children.pop(name, None):
+            self._ready[name].clear()
             await child.stop()
 
     def pid(self, name: str) -> int:
@@ -91,9 +95,40 @@ class Stack:
         await self._stop(name)
         await self._start(self._programs[name])
 
-    async def died(self) -> None:
-        """Wait until any program ends by itself, and raise ChildDied about it."""
-        await _together(child.died() for child in self._children.values())
+    async def supervise(self) -> None:
+        """Start each program again that ends by itself, for ever; those that need it wait until it is ready.
+
+        Raises:
+            ChildDied: a program cannot stay up; the message has its last lines and the path of its log.
+        """
+        await _together(self._keep_up(each) for each in self._programs.values())
+
+    async def _keep_up(self, each: Program) -> None:
+        restarts = Restarts()
+        while True:
+            since = time.monotonic()
+            try:
+                await self._children[each.name].died()
+            except ChildDied as error:
+                await self._bring_back(each, restarts, error, up=time.monotonic() - since)
+
+    async def _bring_back(self, each: Program, restarts: Restarts, error: Exception, up: float) -> None:
+        """Start *each*, which ended with *error* after *up* seconds, until it is ready."""
+        path = str(self._logs / f"{each.name}.log")
+        while (delay := restarts.crashed(up)) is not None:
+            log.warning("program ended, is started again", name=each.name, delay=delay, error=str(error), log=path)
+            await self._stop(each.name)
+            await asyncio.sleep(delay)
+            try:
+                await self._start_after_needs(each)
+            except (CannotStart, ChildDied) as failure:
+                error, up = failure, 0.0
+            else:
+                log.info("program is ready again", name=each.name, pid=self.pid(each.name))
+                return
+        raise ChildDied(
+            f"{each.name} does not stay up: {MOST} times it ended within {STEADY:.0f} s; its log is {path}. {error}"
+        )
 
 
 @asynccontextmanager

@@ -125,15 +125,49 @@ async def test_the_second_start_takes_less_than_ten_seconds(home: Path, services
     assert taken[1] < max(10, 2 * taken[0])
 
 
-async def test_when_one_dies_all_stop_and_the_operator_reads_which(home: Path, services: Path) -> None:
-    """Half a stack looks alive and is not; it says what went and ends with 1."""
+async def test_a_service_that_crashes_is_started_again(home: Path, services: Path) -> None:
+    """One crash ends nobody's work; the operator reads which it was, why, and that it is back."""
     async with up(home, services) as swell:
         await swell.until("Swell is ready")
         family = descendants(swell.process.pid)
         os.kill(_pid_of("metrics", family), signal.SIGKILL)
 
+        await swell.until('"event": "program is ready again".*"name": "metrics"|"name": "metrics".*is ready again')
+        assert r"metrics was ended by SIGKILL; its last lines:\n    metrics is up on 1 port" in swell.said
+        again = descendants(swell.process.pid)
+        assert len(again - family) == 1 and len(again) == len(HOMES)
+        swell.process.send_signal(signal.SIGINT)
+        assert await swell.ended() == 0
+        assert not await gone(again, seconds=0)
+
+
+async def test_when_one_does_not_stay_up_all_stop_and_the_operator_reads_why(home: Path, services: Path) -> None:
+    """Half a stack looks alive and is not; it says what went, where its log is, and ends with 1."""
+    async with up(home, services) as swell:
+        await swell.until("Swell is ready")
+        family = descendants(swell.process.pid)
+        (services / "metrics.py").write_text("raise SystemExit('the counters are broken')")
+        os.kill(_pid_of("metrics", family), signal.SIGKILL)
+
         assert await swell.ended() == 1
-        assert "swell: metrics was ended by SIGKILL; its last lines:\n    metrics is up on 1 port" in swell.said
+        assert "swell: metrics does not stay up: 5 times it ended within 60 s" in swell.said
+        assert f"its log is {home}/logs/metrics.log" in swell.said
+        assert "metrics ended with exit code 1; its last lines:\n    the counters are broken" in swell.said
+        assert swell.said.count("is started again") == 4
+        assert not await gone(family, seconds=0)
+
+
+async def test_it_can_be_stopped_while_it_waits_to_start_one_again(home: Path, services: Path) -> None:
+    """Ctrl-C does not wait for a delay, nor for a program that does not become ready."""
+    async with up(home, services) as swell:
+        await swell.until("Swell is ready")
+        (services / "metrics.py").write_text("import time; print('thinking', flush=True); time.sleep(1000)")
+        os.kill(_pid_of("metrics", descendants(swell.process.pid)), signal.SIGKILL)
+        await swell.until("thinking")
+        family = descendants(swell.process.pid)
+        swell.process.send_signal(signal.SIGINT)
+
+        assert await swell.ended() == 0
         assert not await gone(family, seconds=0)
 
 

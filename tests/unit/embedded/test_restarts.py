@@ -1,0 +1,20 @@
+"""Crashes in a row: how long until the next start, and when there is none."""
+
+from swell_embedded.restarts import FIRST_DELAY, LONGEST_DELAY, MOST, STEADY, Restarts
+
+
+def test_delays_grow_until_a_program_is_given_up() -> None:
+    """A first crash costs half a second; a program that cannot work does not keep a machine busy."""
+    restarts = Restarts()
+    delays = [delay for _ in range(MOST) if (delay := restarts.crashed(up=1.0)) is not None]
+
+    assert delays == sorted(delays) and delays[0] == FIRST_DELAY
+    assert len(delays) == MOST - 1 and max(delays) <= LONGEST_DELAY
+
+
+def test_a_program_that_was_steady_begins_anew() -> None:
+    """A crash once an hour, for months, ends nothing."""
+    restarts = Restarts()
+
+    assert [restarts.crashed(up=STEADY) for _ in range(100)] == [FIRST_DELAY] * 100
+    assert restarts.crashed(up=0) == 2 * FIRST_DELAY
