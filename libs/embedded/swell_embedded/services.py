@@ -85,6 +85,7 @@ SERVICES = (
         told=(
             *_STORES,
             "SWELL_ANONYMOUS_BUILD_LIMIT",
+            "SWELL_ANONYMOUS_LIVE_TOKENS",
             "SWELL_ANONYMOUS_PULL_LIMIT",
             "SWELL_BUILDER",
             "SWELL_BUILD_REPOSITORY",

@@ -19,6 +19,7 @@ BACKEND_VARIABLES = {
     "SWELL_BUILD_REPOSITORY": "registry",
 }
 S3_KEYS = ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
+_TOKENS_OF_THIS_MACHINE = 500_000  # about 1 GB of Redis
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # where runc and docker-registry's neighbours live; not on every user's PATH
 
 
@@ -110,6 +111,7 @@ def variables(site: Site) -> dict[str, str]:
     }
     if "SWELL_LISTEN" not in site.environment:  # nobody but this machine's users can ask
         ours |= {"SWELL_ANONYMOUS_BUILD_LIMIT": "off", "SWELL_ANONYMOUS_PULL_LIMIT": "off"}
+        ours |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_TOKENS_OF_THIS_MACHINE)}
     theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
     hosts = ",".join(filter(None, (site.registry, theirs.get("SWELL_ALLOWED_HOSTS"))))
     merged = {

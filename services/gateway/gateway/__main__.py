@@ -27,7 +27,7 @@ from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
 from gateway.cancel import Cancelling
-from gateway.domain.quota import Quotas, parse_quota
+from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.wanted import Places
 from gateway.download import Downloads
 from gateway.follow import Following
@@ -139,6 +139,7 @@ async def main(settings: Settings) -> None:
             RegistryHandler(pulls, tally.pulled, client_address, relay),
             Callers(admission, client_address, guesses),
             Backends(state, nats),
+            limits,
             tls=settings.server_url.startswith("https://"),
             commit=settings.commit,
         )
@@ -174,7 +175,14 @@ def quotas(settings: Settings) -> Quotas:
         pull=parse_quota(settings.pull_limit),
         anonymous_build=parse_quota(settings.anonymous_build_limit),
         anonymous_pull=parse_quota(settings.anonymous_pull_limit),
+        token=live_tokens(settings.live_tokens, settings.token_ttl),
+        anonymous_token=live_tokens(settings.anonymous_live_tokens, settings.token_ttl),
     )
+
+
+def live_tokens(most: int, life: timedelta) -> Quota | None:
+    """The quota of which about *most* tokens are live when each lives *life*; None for 0."""
+    return Quota(most, max(1, int(life.total_seconds()))) if most else None
 
 
 async def keep_releasing(releasing: Releasing, some_ended: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.handlers.builds import BuildsController, builds
 from gateway.handlers.caller import Callers
-from gateway.handlers.containers import ContainersController, Submissions, TokensController
+from gateway.handlers.containers import ContainersController, LiveTokens, Submissions, TokensController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.errors import on_error
 from gateway.handlers.guess_limits import GuessLimits
@@ -44,13 +44,14 @@ def create_app(
     registry: RegistryHandler,
     callers: Callers,
     backends: Backends,
+    live: LiveTokens,
     *,
     tls: bool = False,
     commit: str = "",
 ) -> ASGIApp:
     """*tls* says whether clients reach us by https; *commit* is the revision that we tell."""
     ready = {
-        "submissions": Submissions(provisioning, callers),
+        "submissions": Submissions(provisioning, callers, live),
         "following": following,
         "watching": watching,
         "cancelling": cancelling,

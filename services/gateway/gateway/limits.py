@@ -69,8 +69,8 @@ class Limits:
         self._fail_open = fail_open
         self._clock = clock
         self._away_until = 0.0
-        self._leases: LRUCache[Client, _Lease] = LRUCache(size)
-        self._refills: Flights[Client, None] = Flights()
+        self._leases: LRUCache[tuple[Kind, Client], _Lease] = LRUCache(size)
+        self._refills: Flights[tuple[Kind, Client], None] = Flights()
 
     async def take_build(self, user: str, address: str) -> None:
         """Count a build that is about to be queued for *user*, or for *address* when *user* is empty.
@@ -101,20 +101,39 @@ class Limits:
             LimitExceeded: there are no more for now.
             Unavailable: nobody can tell, and then the answer is no.
         """
-        client = _paying(user, address)
-        if (quota := self._quotas.of(Kind.PULL, client)) is None:
+        await self._take_held(Kind.PULL, _paying(user, address))
+
+    async def take_token(self, user: str, address: str) -> None:
+        """Count a token that is about to be given to *user*, or to *address*; usually without a call.
+
+        The quota's period is the life of a token: so many, and at most twice as many, of a client's tokens are live.
+
+        Raises:
+            LimitExceeded: there are no more for now.
+            Unavailable: they cannot be counted, and then the answer is no.
+        """
+        await self._take_held(Kind.TOKEN, _paying(user, address))
+
+    def return_token(self, user: str, address: str) -> None:
+        """Give back what `take_token` took: the request was refused, and no token was given."""
+        if lease := self._leases.get((Kind.TOKEN, _paying(user, address))):
+            lease.permits += 1
+
+    async def _take_held(self, kind: Kind, client: Client) -> None:
+        """Take one of the permits that this process holds for *client*; it gets some more when there are none."""
+        if (quota := self._quotas.of(kind, client)) is None:
             return
-        if (lease := self._leases.get(client)) is None:
-            lease = self._leases[client] = _Lease()
+        if (lease := self._leases.get((kind, client))) is None:
+            lease = self._leases[kind, client] = _Lease()
         while not lease.permits:
             now = self._clock()
             if now < lease.closed:
-                raise LimitExceeded(Kind.PULL, client, quota, Taken(0, lease.closed - now, lease.full - now))
-            await self._refills.join(client, lambda: self._refill(client, lease, quota))
+                raise LimitExceeded(kind, client, quota, Taken(0, lease.closed - now, lease.full - now))
+            await self._refills.join((kind, client), lambda: self._refill(kind, client, lease, quota))
         lease.permits -= 1
 
-    async def _refill(self, client: Client, lease: _Lease, quota: Quota) -> None:
-        taken = await self._take(Kind.PULL, client, quota, quota.block)
+    async def _refill(self, kind: Kind, client: Client, lease: _Lease, quota: Quota) -> None:
+        taken = await self._take(kind, client, quota, quota.block)
         lease.permits += taken.granted
         if not taken.granted:
             now = self._clock()

@@ -70,6 +70,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     anonymous_build_limit: Limit = "25/1d"
     anonymous_pull_limit: Limit = "100/1h"
     guess_limit: Limit = "300/1m"
+    live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000  # of a user; 0 for any number
+    anonymous_live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 1_000  # of an address
     limits_fail_open: bool = True
     builds_at_once: Annotated[int, Meta(ge=1)] = 8
     builds_waiting: Annotated[int, Meta(ge=1)] = 100

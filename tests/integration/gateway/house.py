@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -15,14 +16,17 @@ from gateway.app import create_app
 from gateway.cancel import Cancelling
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.quota import Quotas
 from gateway.domain.wanted import Places
 from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.guesses import Guesses
 from gateway.handlers.caller import Callers, ClientAddress
+from gateway.handlers.containers import LiveTokens
 from gateway.handlers.registry import RegistryHandler
 from gateway.identity import Admission, Identities
 from gateway.inspect import Inspecting
+from gateway.limits import Limits
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
 from gateway.pull import Pulls
@@ -36,6 +40,7 @@ from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
 from swell.store.memory import MemoryBuilds
 from swell.store.records import Build
+from tests.unit.gateway.buckets import MemoryBuckets
 from tests.unit.gateway.conftest import (
     CountedBuilds,
     FreePulls,
@@ -112,6 +117,7 @@ class House:
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
         self.accepted: set[str] = set()
+        self.live: LiveTokens = Limits(MemoryBuckets(time.monotonic), Quotas(), fail_open=False)
         self.grants = MemoryGrants()
         self.builds = Builds()
         self.registry = MemoryRegistry()
@@ -160,6 +166,7 @@ class House:
             registry,
             callers,
             self.backends,
+            self.live,
         )
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:

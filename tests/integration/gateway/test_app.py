@@ -13,15 +13,18 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.domain.quota import Quota, Quotas
 from gateway.handlers import bodies
 from gateway.handlers.bodies import MAX_BODY
 from gateway.handlers.service import WAVE_API
+from gateway.limits import Limits
 from swell.errors import Unavailable
 from swell.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.house import SUBMIT, Answer, Client, House
+from tests.unit.gateway.buckets import Clock, MemoryBuckets
 from tests.unit.gateway.conftest import ended
 
 UBUNTU = "docker.io/library/ubuntu:22.04"
@@ -421,3 +424,23 @@ async def test_a_body_that_drips_is_answered_and_cut_off(client: Client, monkeyp
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"bytes a second" in answer
+
+
+@pytest.mark.parametrize("path", [SUBMIT, "/container-token"])
+async def test_an_address_has_so_many_live_tokens(house: House, path: str) -> None:
+    """Each takes memory for a day and a half, whoever asks for them; refused requests do not count."""
+    quotas = Quotas(anonymous_token=Quota(2, 3600))
+    house.live = Limits(MemoryBuckets(Clock()), quotas, fail_open=False)
+    house.registry.push(UBUNTU)
+    where = Address("127.0.0.1", Ports.free().gateway)
+    url = f"http://{where.host}:{where.port}"
+    async with aiohttp.ClientSession() as session, listening(house.app(url), where):
+        client = Client(session, url)
+        for image in ("ubuntu:22.04", "absent", "ubuntu:22.04"):
+            await client.ask("POST", path, {"containerImage": image})
+        answer = await client.ask("POST", path, {"containerImage": "ubuntu:22.04"})
+
+    refused(answer, 429, "TOOMANYREQUESTS")
+    assert "live-token limit of 2/1h" in answer.json["message"]
+    assert answer.headers["retry-after"] == "1800"
+    assert len(house.grants.kept) == 2

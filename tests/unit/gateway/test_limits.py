@@ -23,6 +23,8 @@ QUOTAS = Quotas(
     pull=Quota(100, 60),
     anonymous_build=Quota(1, 60),
     anonymous_pull=Quota(2, 60),
+    token=Quota(40, 3600),
+    anonymous_token=Quota(2, 3600),
 )
 HERE, THERE = "203.0.113.9", "203.0.113.10"
 
@@ -295,3 +297,41 @@ def test_a_quota_lasts_as_long_as_it_says() -> None:
         assert quota
         assert 0 <= quota.step * quota.permits - quota.seconds * 1_000_000 < quota.permits
     assert Quotas(pull=Quota(1, 1)).of(Kind.PULL, Client("", HERE)) is None
+
+
+async def tokens(limits: Limits, user: str = "", address: str = HERE) -> int:
+    """How many tokens a client gets before it is refused."""
+    for count in range(1000):
+        try:
+            await limits.take_token(user, address)
+        except LimitExceeded as error:
+            assert "live-token limit" in str(error) and error.retry_after
+            return count
+    raise AssertionError("there is no end to them")
+
+
+async def test_a_client_has_so_many_live_tokens(limits: Limits, clock: Clock) -> None:
+    """Each user and each address has its own; as many more come as have expired meanwhile."""
+    assert (await tokens(limits), await tokens(limits, address=THERE), await tokens(limits, "ada")) == (2, 2, 40)
+
+    clock.now += 1800
+    assert await tokens(limits) == 1
+    clock.now += 7200
+    assert await tokens(limits) == 2
+
+
+async def test_tokens_are_counted_with_few_calls(limits: Limits, buckets: MemoryBuckets) -> None:
+    """A container request must not get slower: a call to the state store for each twentieth of the quota."""
+    for _ in range(20):
+        await limits.take_token("ada", HERE)
+
+    assert buckets.questions == 10
+
+
+async def test_a_refused_request_costs_no_token(limits: Limits) -> None:
+    """Nothing was stored for it."""
+    for _ in range(10):
+        await limits.take_token("", HERE)
+        limits.return_token("", HERE)
+
+    assert await tokens(limits) == 2

@@ -19,6 +19,7 @@ class Kind(StrEnum):
 
     BUILD = "build"
     PULL = "pull"
+    TOKEN = "live-token"  # noqa: S105
 
 
 class Client(Struct, frozen=True, gc=False):
@@ -59,8 +60,12 @@ class Quotas(Struct, frozen=True, kw_only=True):
     pull: Quota | None = None
     anonymous_build: Quota | None = None
     anonymous_pull: Quota | None = None
+    token: Quota | None = None
+    anonymous_token: Quota | None = None
 
     def of(self, kind: Kind, client: Client) -> Quota | None:
+        if kind is Kind.TOKEN:
+            return self.token if client.user else self.anonymous_token
         if kind is Kind.PULL:
             return self.pull if client.user else self.anonymous_pull
         return self.build if client.user else self.anonymous_build

@@ -1,6 +1,6 @@
 """`/v1alpha2/container` and `/container-token`: ask for a container, how far it is, what was asked."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
@@ -17,18 +17,37 @@ from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 
 
+class LiveTokens(Protocol):
+    async def take_token(self, user: str, address: str) -> None:
+        """Count a token for *user*, or for *address* when *user* is empty.
+
+        Raises:
+            TooManyRequests: too many are live.
+        """
+
+    def return_token(self, user: str, address: str) -> None:
+        """Give back what was counted."""
+
+
 class Submissions:
     """Takes container requests as they come over HTTP. A handler gets this alone: Litestar would fetch two parts in
     tasks of their own, which is slow."""
 
-    def __init__(self, provisioning: Provisioning, callers: Callers) -> None:
+    def __init__(self, provisioning: Provisioning, callers: Callers, live: LiveTokens) -> None:
         self._provisioning = provisioning
         self._callers = callers
+        self._live = live
 
     async def take(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
         wanted = await read(request, ContainerRequest)
         caller = await self._callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
-        answer = await self._provisioning.submit(wanted, caller, legacy=legacy)
+        user, address = caller.identity.user, caller.address
+        await self._live.take_token(user, address)
+        try:
+            answer = await self._provisioning.submit(wanted, caller, legacy=legacy)
+        except BaseException:
+            self._live.return_token(user, address)
+            raise
         for secret in (answer.container_token, answer.build_id):
             if secret:
                 self._callers.guesses.opened(secret)
