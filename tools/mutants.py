@@ -122,6 +122,8 @@ def mutants_of(path: str) -> list[Mutant]:
 
 def _ignored(node: ast.AST) -> Iterator[ast.AST]:
     match node:
+        case ast.FunctionDef(name="__repr__"):
+            yield node
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             yield from node.decorator_list
             yield from filter(None, [node.returns])
@@ -137,10 +139,10 @@ def _ignored(node: ast.AST) -> Iterator[ast.AST]:
             yield node
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="log")))):
             yield node
-        case ast.FunctionDef(name="__repr__"):
-            yield node
         case ast.ClassDef(bases=bases) if any(ast.unparse(base) == "Protocol" for base in bases):
             yield node
+        case ast.ClassDef():  # frozen=True and the like
+            yield from node.keywords
         case ast.Import() | ast.ImportFrom():
             yield node
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from yarl import URL
 
-from swell.addresses import is_loopback, is_public, looks_public, parse_url
+from swell.addresses import client_network, is_loopback, is_public, looks_public, parse_address, parse_url
 from swell.errors import BadRequest
 
 REFUSED = [
@@ -56,6 +56,8 @@ def test_only_global_unicast_is_public(address: str) -> None:
 def test_all_32_bits_of_a_nat64_address_count(address: str) -> None:
     """The translator connects to what the last four bytes say."""
     assert is_public(address)
+    assert is_public("64:ff9b::a83f:8111")
+    assert not is_public("64:ff9b::a83f:8110")
     assert not is_public("64:ff9b::ffff:ffff")
     assert not is_public("64:ff9b:0:0:0:1:808:808")
 
@@ -107,3 +109,41 @@ def test_anything_else_is_the_clients_mistake(text: str) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_url("x" * 10_000)
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:4711", "2001:db8::1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("[::ffff:203.0.113.9]:1", "203.0.113.9"),
+        ("example.org", None),
+        ("example.org:80", None),
+        ("", None),
+        ("unix:", None),
+        ("a203.0.113.9", None),
+    ],
+)
+def test_an_address_is_read_with_or_without_its_port(text: str, address: str | None) -> None:
+    """Servers and proxies write both forms, and IPv4 clients of an IPv6 socket in a third."""
+    assert parse_address(text) == (ip_address(address) if address else None)
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:ffff::]:1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("somewhere", "unknown"),
+    ],
+)
+def test_a_client_of_ipv6_is_its_network(host: str, network: str) -> None:
+    """A customer gets a /64: with limits by address, one client would have 2**64 of them."""
+    assert client_network(host) == network

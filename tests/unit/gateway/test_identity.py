@@ -1,5 +1,7 @@
 """Identity: who is let in, by what they bring; and which address they come from."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -276,3 +278,48 @@ async def test_a_caller_is_who_asks_and_from_where(open_door: Admission) -> None
 def test_an_identity_of_nobody_is_small() -> None:
     """It is kept with every request."""
     assert msgspec.json.encode(ANONYMOUS) == b"{}"
+
+
+def test_a_key_has_256_bits_and_can_be_recognised() -> None:
+    """Scanners for leaked secrets look for the prefix; 43 characters of base64 are 32 bytes."""
+    assert re.fullmatch(r"swell_[A-Za-z0-9_-]{43}", new_key())
+    assert new_key() != new_key()
+
+
+def test_a_key_is_stored_as_its_sha256() -> None:
+    """The vector is FIPS 180-4's, for "abc"."""
+    assert hash_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("change", ["inode", "time", "size"])
+async def test_any_change_of_the_file_is_seen(tmp_path: Path, change: str) -> None:
+    """A revoked key must not live on because an editor kept the file's time, or wrote as many bytes."""
+    file, first, second = tmp_path / "keys.toml", new_key(), new_key()
+    keep(file, first)
+    os.utime(file, ns=(10**18, 10**18))
+    keys = ApiKeys(file)
+
+    text = file.read_text().replace(hash_of(first), hash_of(second)) + ("# longer\n" if change == "size" else "")
+    if change == "inode":
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(file)
+    else:
+        file.write_text(text)
+    time = 10**18 + (1 if change == "time" else 0)
+    os.utime(file, ns=(time, time))
+
+    assert (await keys.of(second, None)).user == "ada"
+    with pytest.raises(Unauthorized):
+        await keys.of(first, None)
+
+
+@pytest.mark.parametrize(("length", "is_valid"), [(200, True), (201, False)])
+def test_a_users_name_has_at_most_200_characters(tmp_path: Path, length: int, is_valid: bool) -> None:
+    """It becomes a part of keys in Redis and of every record."""
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nhash = "{hash_of("k")}"\nuser = "{"u" * length}"\n')
+    if is_valid:
+        ApiKeys(file)
+    else:
+        with pytest.raises(SettingsInvalid):
+            ApiKeys(file)

@@ -55,3 +55,14 @@ def test_a_challenge_that_we_cannot_answer_is_none(headers: list[str]) -> None:
 def test_hostile_headers_raise_nothing(headers: list[str]) -> None:
     """They come from whatever host a user names."""
     choose(parse_challenges(headers))
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", 'Basic realm="r"', 'Bearer service="s", Basic realm="r"', 'Other x="y", basic']
+)
+def test_basic_is_answered_where_there_is_no_other(header: str) -> None:
+    """A Bearer challenge without a realm says nothing about where to get a token."""
+    chosen = choose(parse_challenges([header]))
+
+    assert chosen
+    assert chosen.scheme == "basic"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials, Keyring, parse_auth_file
+from swell.registry.credentials import Credentials, Keyring, parse_auth_file, parse_basic, path_of
 from swell.settings import SettingsInvalid
 
 
@@ -104,3 +104,38 @@ def test_a_broken_file_is_refused_without_telling_its_secrets(content: bytes) ->
 def test_a_password_is_not_shown() -> None:
     """Values end in logs."""
     assert "hidden" not in repr(Credentials("me", "hidden"))
+
+
+def test_a_header_is_as_in_rfc_7617() -> None:
+    """The vector of its section 2."""
+    assert Credentials("Aladdin", "open sesame").basic == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("quay.io", "quay.io"),
+        ("QUAY.io/", "quay.io"),
+        ("quay.io/team/tool", "quay.io/team/tool"),
+        ("quay.io/v1", "quay.io"),
+        ("quay.io/v2/", "quay.io"),
+        ("https://quay.io/v1/", "quay.io"),
+        ("https://quay.io/team", "quay.io"),
+        ("quay.io/v1/team", "quay.io/v1/team"),
+    ],
+)
+def test_an_entry_is_for_a_host_or_a_path_below_it(key: str, path: str) -> None:
+    """Docker writes URLs of the API, which say nothing about a repository; podman writes paths."""
+    assert path_of(key) == path
+
+
+@pytest.mark.parametrize("text", ["bWU6cHc=!", "bWU6 cHc=", "bWU", "bWU=", "/w=="])
+def test_what_is_not_base64_of_a_login_is_refused(text: str) -> None:
+    """Skipping wrong characters would make other credentials of them."""
+    with pytest.raises(ValueError):  # noqa: PT011  of several kinds
+        parse_basic(text)
+
+
+def test_zeros_at_the_end_of_a_password_are_dropped() -> None:
+    """Old Docker versions pad so."""
+    assert parse_basic("bWU6cHcAAA==") == Credentials("me", "pw")

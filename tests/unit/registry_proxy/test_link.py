@@ -1,10 +1,13 @@
 """A link opens one blob, for a short while, and cannot be made by anybody else."""
 
+import hmac
+from base64 import urlsafe_b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.domain.link import PREFIX, Link, Origin, mark_of, sign, verify
+from registry_proxy.domain.link import LIFE, PREFIX, Link, Origin, mark_of, sign, verify
 from swell.errors import Denied
 from swell.oci.digest import digest_of
 
@@ -67,3 +70,46 @@ def test_nonsense_is_refused(text: str) -> None:
     """The path is whatever a client sends."""
     with pytest.raises(Denied):
         verify(PREFIX + text, KEY, NOW)
+
+
+def test_a_link_is_the_same_in_the_next_release() -> None:
+    """During an upgrade, one replica signs and another verifies: see docs/upgrading.md before you change a link."""
+    assert SIGNED == (
+        "/blobs/WyJ1cHN0cmVhbSIsImxvY2FsaG9zdDo1MDAwIiwibGlicmFyeS91YnVudHUiLCJzaGEyNTY6ZGFjMWQ3Y2ZhOTUwMjE3N"
+        "jQ4NDlmZDEwMjUyNGUxNDE0ODhjNWUzYTkwZjg2MWRiYjVhMTJkOWFjODU4NGY4NSIsNSwiYXBwbGljYXRpb24vdm5kLm9jaS5pb"
+        "WFnZS5sYXllci52MS50YXIrZ3ppcCIsMTgwMDAwMDA2MCxmYWxzZSwiIiwicHVibGljIl0.3OJ-iByuOh11nZFx2GWzQvX9opbDu"
+        "ZDB83oPQw_6Jqs"
+    )
+    assert mark_of("w5bgtyvxnpli57dtojtubvohem", KEY) == "Xh0-DeawPEFB0iwT"
+    assert LINK.scope.key == "5995752341169da6c0e18a05c99cd98cfeb94172"
+
+
+def test_a_link_lives_for_a_quarter_of_an_hour() -> None:
+    """The documents promise it: docs/operating.md and the threat model."""
+    assert LIFE == 15 * 60
+
+
+def test_a_link_names_its_blob_for_upstream_and_for_sharing() -> None:
+    """What is shared within a scope is shared by everyone who has the same four values, and by no one else."""
+    reference = LINK.reference
+    assert (reference.registry, reference.repository, reference.digest) == (LINK.registry, LINK.repository, LINK.digest)
+    assert LINK.scope == (LINK.registry, LINK.repository, LINK.principal, LINK.digest)
+    assert not LINK.relayed
+
+
+@pytest.mark.parametrize(
+    "payload", [b'["upstream"]', b"{}", b"no JSON", b'["elsewhere","r","x","sha256:0",1,"m",9]', b"\xff"]
+)
+def test_a_signed_link_of_another_form_is_refused(payload: bytes) -> None:
+    """It comes from another version that has the same key; a pull again makes a link that can be read."""
+    text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+    signature = urlsafe_b64encode(hmac.digest(KEY, f"swell blob link {text}".encode(), "sha256")).rstrip(b"=").decode()
+
+    with pytest.raises(Denied, match="another version"):
+        verify(f"{PREFIX}{text}.{signature}", KEY, NOW)
+    with pytest.raises(Denied, match="another version"):
+        verify(
+            f"{PREFIX}A.{urlsafe_b64encode(hmac.digest(KEY, b'swell blob link A', 'sha256')).rstrip(b'=').decode()}",
+            KEY,
+            NOW,
+        )
