@@ -16,13 +16,21 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-up: system .venv/ready ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
+up: system .venv/ready engine-or-without ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
 	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up
 
-demo: system .venv/ready ## the whole round trip: a base image, a build, a pull through the token
+demo: system .venv/ready engine-or-without ## the whole round trip: a base image, a build, a pull through the token
 	@exec $(BIN)/python -m swell_embedded demo
 
-test: check system-test ## all that gates a change: check, then integration and end-to-end tests
+engine: .venv/ready ## compile BuildKit, which builds container files: once, in about two minutes
+	@deploy/engine/build.sh $(BIN)/python
+
+.PHONY: engine engine-or-without
+engine-or-without: .venv/ready
+	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
+		"are built by buildah if its release has no known escapes; all else works. 'make engine' tries again." >&2
+
+test: check system-test engine ## all that gates a change: check, then integration and end-to-end tests
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
 
 test-full: test ## `make test`, then the slow matrices: tests marked `full`, and 1,000 examples a property
@@ -120,7 +128,7 @@ python-venv:
 	$(call apt,python3-venv)
 
 system:
-	$(call apt,buildah runc skopeo slirp4netns uidmap util-linux docker-registry busybox-static squashfs-tools)
+	$(call apt,buildah runc skopeo git slirp4netns uidmap util-linux docker-registry busybox-static squashfs-tools)
 
 system-test: system
 	$(call apt,podman docker.io wrk curl siftool qemu-user-static)

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+from builder.adapters.choice import open_engine
 from builder.adapters.claims import RedisClaims
 from builder.adapters.conda import CondaEngine
 from builder.adapters.contexts import StoredContexts
-from builder.adapters.engine import BuildahEngine
 from builder.adapters.fleet import Fleet, lacks
 from builder.adapters.logs import BuildLogs
 from builder.adapters.masking import read_secrets
@@ -88,7 +88,7 @@ async def main(settings: Settings) -> None:
 async def open_containers(settings: Settings, sifs: Sifs, aws: AwsLogins) -> AsyncIterator[Engine]:
     """The engine for container files: here, or in a cluster."""
     if settings.build_where is Where.HERE:
-        async with BuildahEngine.open(settings, sifs, aws) as engine:
+        async with open_engine(settings, sifs, aws) as (_, engine):
             yield engine
         return
     from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)

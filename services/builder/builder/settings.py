@@ -22,6 +22,15 @@ class Isolation(StrEnum):
     """Files alone: steps see this machine's processes and network. Only where containers cannot run."""
 
 
+class EngineChoice(StrEnum):
+    """What builds container files."""
+
+    AUTO = "auto"
+    """BuildKit if its programs are there, else buildah if its release has no known escapes."""
+    BUILDKIT = "buildkit"
+    BUILDAH = "buildah"
+
+
 class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """What the buildah engine must know; sizes are bytes."""
 
@@ -52,6 +61,14 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30
     """Base images are forgotten when the workspace's disk has less than this left."""
+    engine: EngineChoice = EngineChoice.BUILDAH
+    """What builds container files on the builder's machine."""
+    buildkit_daemon_age: timedelta = timedelta(hours=1)
+    """How long a BuildKit daemon is used for builds, and with it the layers of base images and steps that it has."""
+    buildkit_idle_daemons: int = os.cpu_count() or 1
+    """How many BuildKit daemons may wait for another build."""
+    buildkit_cache: int = 20 << 30
+    """A BuildKit daemon that has come to so many bytes of disk is not used again."""
     first_user_id: int = 524288
     """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""
 

@@ -50,7 +50,7 @@ class RegistryPush:
             place = await self._upload_place(repository)
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
             response = await self._client.ask_url(
-                _upload,
+                upload,
                 "PUT",
                 repository,
                 URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True),
@@ -140,7 +140,7 @@ async def fetch_document(client: RegistryClient, reference: Reference) -> Docume
     return detect(response.headers.get("Content-Type"), content)
 
 
-async def _upload(
+async def upload(
     session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
     """Send *data*, for as long as the caller's deadline allows; nobody may send us and our data elsewhere."""

@@ -1,0 +1,1 @@
+"""The BuildKit engine: rootless buildkitd in a sandbox, one build at a time a daemon."""

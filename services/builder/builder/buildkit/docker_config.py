@@ -1,0 +1,59 @@
+"""The credentials of one build as buildctl reads them.
+
+Source: docker/cli, cli/config/configfile; containers-auth.json(5).
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from builder.domain.failure import BuildFailure
+from swell.store.records import Reason
+
+_HUB = "https://index.docker.io/v1/"
+_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+class _Entry(msgspec.Struct, omit_defaults=True):
+    auth: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+class _AuthFile(msgspec.Struct):
+    auths: dict[str, _Entry] = {}
+
+
+def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
+    """A config.json with the logins of *auth_file*, each for a whole registry.
+
+    Docker knows no logins for a path of a registry. One is given for the registry if all of *images* there are below
+    that path, because it would be shown for the others too.
+
+    Raises:
+        BuildFailure: it is not an auth file.
+    """
+    try:
+        auths = msgspec.json.decode(auth_file, type=_AuthFile).auths
+    except msgspec.MsgspecError as error:
+        raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
+    names = [_full(image) for image in images]
+    logins = dict[str, _Entry]()
+    for key, entry in sorted(auths.items(), key=lambda item: item[0].count("/")):
+        bare = key.removeprefix("https://").removeprefix("http://").removesuffix("/v1/").rstrip("/")
+        host, slash, path = bare.partition("/")
+        host = _HUB if host in _HUB_NAMES else host
+        there = [name for registry, name in names if registry == host]
+        if not slash or (there and all(name == path or name.startswith(f"{path}/") for name in there)):
+            logins[host] = entry
+    return msgspec.json.encode({"auths": logins})
+
+
+def _full(image: str) -> tuple[str, str]:
+    """The registry, as a config file names it, and the repository of *image*."""
+    first, slash, rest = image.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        name = image if slash else f"library/{image}"
+        return _HUB, name.partition("@")[0].partition(":")[0]
+    host = _HUB if first in _HUB_NAMES else first
+    return host, rest.partition("@")[0].partition(":")[0]

@@ -1,0 +1,87 @@
+"""Why a build failed, read from what buildctl wrote last."""
+
+import re
+from collections.abc import Iterable
+
+from builder.domain.failure import BuildFailure
+from swell.store.records import Reason
+
+_KILLED = 137
+_LONGEST = 300
+
+_ERROR = re.compile(r"^(?:error|ERROR): (?:failed to build: )?(?:failed to solve: )?(?P<why>.*)$")
+_STEP = re.compile(
+    r'process "(?P<step>.*?)" did not complete successfully: (?:exit code: (?P<status>\d+)|(?P<why>.*))$'
+)
+_BASE = re.compile(
+    r"failed to resolve source metadata for (?P<image>\S+?):? |(?P<other>\S+): failed to copy|pull access denied"
+    r"|failed to (?:do request|fetch (?:anonymous|oauth) token)|failed to authorize|insufficient_scope"
+    r"|no match for platform in manifest"
+)
+_PUSH = re.compile(
+    r"failed to push|error writing layer blob|failed to export image|server message: insufficient_scope.*push"
+)
+_ENTITLEMENT = re.compile(r"(?P<what>network\.host|security\.insecure|device)\b.* is not allowed")
+_RECIPE = re.compile(
+    r"dockerfile parse error|unknown instruction|failed to (?:compute cache key|calculate checksum|process|read)"
+    r"|not found|the Dockerfile|target stage|no build stage|invalid|base name|unsupported|circular|missing|requires"
+    r"|checksum|failed to load cache key|unexpected status|frontend|expected|cannot|digest mismatch|secret",
+    re.IGNORECASE,
+)
+_ENTITLEMENTS = {
+    "network.host": "RUN --network=host is not allowed here: steps have a network of their own.",
+    "security.insecure": "RUN --security=insecure is not allowed here: steps have no privileges.",
+    "device": "RUN --device is not allowed here: steps have no devices of the builder.",
+}
+
+
+def diagnose(
+    status: int, tail: Iterable[bytes], *, killed: bool = False, refused_push: str = "", crashed: bool = False
+) -> BuildFailure:
+    """What `buildctl build` failed of, from its exit *status* and its last lines.
+
+    *killed*: the kernel ended a process of a step for using too much memory. *refused_push*: what the registry said
+    when the image was pushed. *crashed*: buildkitd has ended.
+    """
+    lines = [line.decode(errors="replace") for line in tail]
+    error = _last_error(lines)
+    step = _STEP.search(error)
+    if "no space left on device" in "\n".join(lines).lower():
+        return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
+    if killed:
+        what = f"The step '{_short(step['step'])}'" if step else "A process of the build"
+        return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
+    if crashed:
+        return BuildFailure(Reason.ENGINE, "The engine broke: BuildKit ended in the middle of the build.", status)
+    if entitlement := _ENTITLEMENT.search(error):
+        return BuildFailure(Reason.RECIPE, _ENTITLEMENTS[entitlement["what"]], status)
+    if step:
+        return _diagnose_step(step, lines)
+    if _PUSH.search(error):
+        why = refused_push or _short(error)
+        return BuildFailure(Reason.PUSH, f"The registry did not take the image: {why.rstrip('.')}.", status)
+    if _BASE.search(error):
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {_short(error)}.", status)
+    if _RECIPE.search(error):
+        return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
+
+
+def _diagnose_step(step: re.Match[str], lines: list[str]) -> BuildFailure:
+    what = f"The step '{_short(step['step'])}'"
+    if step["status"] is None:
+        return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine: {_short(step['why'])}.")
+    status = int(step["status"])
+    if any("exec format error" in line.lower() for line in lines):
+        return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
+    if status == _KILLED:
+        return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", status)
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status)
+
+
+def _last_error(lines: list[str]) -> str:
+    return next((found["why"] for line in reversed(lines) if (found := _ERROR.match(line))), "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,0 +1,71 @@
+"""Which frontend and which options a build may choose.
+
+Privileges (`RUN --security=insecure`, `--network=host`, devices) need entitlements, and no daemon grants any.
+Source: buildkit, frontend/dockerfile/docs/reference.md.
+"""
+
+import re
+from collections.abc import Mapping
+
+from builder.domain.failure import BuildFailure
+from swell.store.records import Reason
+
+ALLOWED_OPTIONS = frozenset(
+    {
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+        "BUILDKIT_DOCKERFILE_CHECK",
+        "BUILDKIT_SANDBOX_HOSTNAME",
+        "BUILDKIT_MULTI_PLATFORM",
+    }
+)
+"""Build arguments named BUILDKIT_* that change nothing but the build itself. `BUILDKIT_SYNTAX` would choose another
+frontend, `BUILDKIT_CACHE_MOUNT_NS` another build's cache mounts."""
+
+_DIRECTIVE = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_OTHER_DIRECTIVE = re.compile(r"^//\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_BUILT_IN = re.compile(r"^(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$")
+
+
+def syntax_of(containerfile: str) -> str | None:
+    """The image that a `# syntax=` line names as frontend: in the first lines, before anything else.
+
+    Source: buildkit, frontend/dockerfile/parser/directives.go (`DetectSyntax`): a byte order mark and a `#!` line may
+    stand before it, comments may start with `//`, and a JSON document may have the field `syntax`.
+    """
+    text = containerfile.removeprefix("\ufeff")
+    lines = text.splitlines()
+    if lines and lines[0].startswith("#!"):
+        lines = lines[1:]
+    for pattern in (_DIRECTIVE, _OTHER_DIRECTIVE):
+        for line in lines:
+            found = pattern.match(line)
+            if found is None:
+                break
+            if found[1].lower() == "syntax":
+                return found[2]
+    return None
+
+
+def check(containerfile: str, build_args: Mapping[str, str]) -> list[str]:
+    """Refuse what no build may have; return remarks for the log.
+
+    Raises:
+        BuildFailure: the container file or *build_args* ask for it.
+    """
+    remarks = list[str]()
+    syntax = syntax_of(containerfile)
+    if syntax is not None:
+        frontend = syntax.split()[0] if syntax.split() else ""
+        if not _BUILT_IN.match(frontend):
+            raise _refused(
+                f"The syntax line names '{frontend[:200]}': only docker/dockerfile frontends are allowed here."
+            )
+        remarks.append(f"(the syntax line names {frontend}; the frontend that is built into BuildKit is used)")
+    for name in build_args:
+        if name.upper().startswith("BUILDKIT_") and name not in ALLOWED_OPTIONS:
+            raise _refused(f"The build argument {name[:200]} is not allowed here.")
+    return remarks
+
+
+def _refused(message: str) -> BuildFailure:
+    return BuildFailure(Reason.RECIPE, message)

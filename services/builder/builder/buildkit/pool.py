@@ -1,0 +1,163 @@
+"""Daemons that wait for their next build, each for builds of one line.
+
+A line is all builds that may read the same private base images and use the same layer cache: layers that a daemon has
+stored are used again without asking whether the next build could have read them. A daemon serves one build at a time.
+"""
+
+import asyncio
+import shutil
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Self
+
+from builder.adapters.disk import used
+from builder.buildkit.daemon import Daemon
+from builder.settings import EngineSettings
+from swell.log import log
+from swell_sandbox import SandboxUnavailable
+
+Open = Callable[[], AbstractAsyncContextManager[Daemon]]
+
+
+class _Opened:
+    """A daemon and how to close it; `line` is what it has served, None before its first build."""
+
+    def __init__(self, daemon: Daemon, closing: AsyncExitStack) -> None:
+        self.daemon = daemon
+        self.closing = closing
+        self.line: str | None = None
+
+
+class DaemonPool:
+    """Opens daemons with *opening*, one of them in advance."""
+
+    def __init__(self, settings: EngineSettings, opening: Open) -> None:
+        self._settings = settings
+        self._opening = opening
+        self._idle: deque[_Opened] = deque()
+        self._blank: asyncio.Task[_Opened] | None = None
+        self._tasks = set[asyncio.Task[None]]()
+        self._closed = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: EngineSettings, opening: Open) -> AsyncIterator[Self]:
+        """Begin; behind the block all daemons have ended."""
+        pool = cls(settings, opening)
+        try:
+            yield pool
+        finally:
+            await pool._close()
+
+    @asynccontextmanager
+    async def take(self, line: str) -> AsyncIterator["Lease"]:
+        """A daemon for one build of *line*.
+
+        It is used again if the caller calls `keep` on the lease; otherwise it ends with the block.
+
+        Raises:
+            SandboxUnavailable: it cannot be opened here.
+            OSError: the disk is full, for example.
+        """
+        opened = await self._take(line)
+        opened.line = line
+        opened.daemon.builds += 1
+        lease = Lease(opened.daemon)
+        try:
+            yield lease
+        finally:
+            if lease.is_kept and self._may_stay(opened.daemon):
+                self._idle.append(opened)
+                self._background(self._look(opened))
+            else:
+                await opened.closing.aclose()
+            self._trim()
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Open a daemon in advance: a small build would wait for it."""
+        if self._blank is None and not self._closed:
+            self._blank = asyncio.create_task(self._open())
+
+    async def _take(self, line: str) -> _Opened:
+        for opened in reversed(self._idle):
+            if opened.line == line and self._may_stay(opened.daemon):
+                self._idle.remove(opened)
+                return opened
+        if self._blank is not None:
+            task, self._blank = self._blank, None
+            try:
+                opened = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.done():
+                    raise
+                self._blank = self._blank or task
+                raise
+            except (SandboxUnavailable, OSError):
+                pass
+            else:
+                if opened.daemon.is_running:
+                    return opened
+                await opened.closing.aclose()
+        return await self._open()
+
+    async def _open(self) -> _Opened:
+        async with AsyncExitStack() as closing:
+            daemon = await closing.enter_async_context(self._opening())
+            return _Opened(daemon, closing.pop_all())
+
+    def _may_stay(self, daemon: Daemon) -> bool:
+        settings = self._settings
+        return (
+            daemon.is_running
+            and time.monotonic() - daemon.born < settings.buildkit_daemon_age.total_seconds()
+            and daemon.used < settings.buildkit_cache
+            and shutil.disk_usage(settings.workspace).free > settings.base_cache_free
+        )
+
+    def _trim(self) -> None:
+        """End the daemons that may not wait any longer, and the longest unused ones beyond the allowed number."""
+        for opened in list(self._idle):
+            if len(self._idle) > self._settings.buildkit_idle_daemons or not self._may_stay(opened.daemon):
+                self._idle.remove(opened)
+                self._background(opened.closing.aclose())
+
+    async def _look(self, opened: _Opened) -> None:
+        opened.daemon.used = await used(opened.daemon.directory)
+
+    def _background(self, work: object) -> None:
+        task = asyncio.create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close(self) -> None:
+        self._closed = True
+        if self._blank is not None:
+            self._blank.cancel()
+            with suppress(asyncio.CancelledError, SandboxUnavailable, OSError):
+                opened = await self._blank
+                await opened.closing.aclose()
+        while self._idle:
+            await self._idle.popleft().closing.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Lease:
+    """The use of a daemon for one build."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.is_kept = False
+
+    def keep(self) -> None:
+        """The build has left nothing that the next one should not meet: use the daemon again."""
+        self.is_kept = True
+
+
+async def _logged(work: object) -> None:
+    try:
+        await work  # type: ignore[misc]
+    except Exception:  # noqa: BLE001  (nothing waits for it)
+        log.exception("a BuildKit daemon was not closed")

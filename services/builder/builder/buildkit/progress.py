@@ -1,0 +1,226 @@
+"""BuildKit's structured progress as log lines in the form of `docker build --progress=plain`, and as steps.
+
+Source: buildkit, client/graph.go (`SolveStatus`, one JSON document a line with `--progress=rawjson`) and
+util/progress/progressui/printer.go (the plain form).
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from swell_sandbox.lines import LONGEST_PIECE, pieces
+
+_SMALLEST_CHANGE = 0.25  # of a transfer, between two lines about it
+MOST_VERTICES = 10_000
+CHUNK = 4000  # bytes of lines that are passed on together: calls, not lines, are what costs time
+
+
+class Vertex(Struct):
+    digest: str = ""
+    name: str = ""
+    started: datetime | None = None
+    completed: datetime | None = None
+    cached: bool = False
+    error: str = ""
+
+
+class Transfer(Struct):
+    """The state of a download, upload or export within a vertex; `current` and `total` are bytes."""
+
+    id: str
+    vertex: str = ""
+    total: int = 0
+    current: int = 0
+    started: datetime | None = None
+    completed: datetime | None = None
+
+
+class Output(Struct):
+    vertex: str = ""
+    data: bytes = b""
+    timestamp: datetime | None = None
+
+
+class Warning(Struct):  # noqa: A001  (BuildKit's word)
+    vertex: str = ""
+    short: bytes = b""
+
+
+class SolveStatus(Struct):
+    vertexes: list[Vertex] | None = None
+    statuses: list[Transfer] | None = None
+    logs: list[Output] | None = None
+    warnings: list[Warning] | None = None
+
+
+class Step(Struct, kw_only=True, omit_defaults=True):
+    """A step of a build, as watchers see it. `total_bytes` counts what it downloads or uploads."""
+
+    number: int
+    name: str
+    started: datetime | None = None
+    ended: datetime | None = None
+    cached: bool = False
+    error: str = ""
+    total_bytes: int = 0
+
+
+_decoder = msgspec.json.Decoder(SolveStatus)
+
+
+class Progress:
+    """Reads progress documents; renders lines, and keeps the state of each step."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Step] = {}
+        self.changed: list[Step] = []
+        """The steps that the last document changed."""
+        self.failed: Step | None = None
+        self._open: dict[str, bytes] = {}
+        self._begun = set[str]()  # vertices whose open line is so long that its beginning has been passed on
+        self._transferred: dict[tuple[str, str], int] = {}
+
+    def feed(self, document: bytes) -> Iterator[bytes]:
+        """Yield the log lines that *document* adds, several in a chunk; one that is not progress is a line itself."""
+        try:
+            status = _decoder.decode(document)
+        except msgspec.MsgspecError:
+            yield from pieces(document)
+            return
+        self.changed = []
+        for vertex in status.vertexes or ():
+            if vertex.started:
+                yield from self._vertex(vertex)
+        for warning in status.warnings or ():
+            if step := self.steps.get(warning.vertex):
+                yield b"#%d WARN: %s" % (step.number, warning.short[:LONGEST_PIECE])
+        for transfer in status.statuses or ():
+            yield from self._transfer(transfer)
+        for output in status.logs or ():
+            yield from self._output(output)
+        for vertex in status.vertexes or ():
+            if vertex.completed:
+                yield from self._end(vertex)
+
+    def end(self) -> Iterator[bytes]:
+        """Yield the lines that were not completed."""
+        for digest in list(self._open):
+            yield from self._flush(digest)
+
+    @property
+    def running(self) -> Step | None:
+        """The last step that started and has not ended."""
+        return next((step for step in reversed(self.steps.values()) if not step.ended), None)
+
+    def _vertex(self, vertex: Vertex) -> Iterator[bytes]:
+        step = self.steps.get(vertex.digest)
+        if step is None:
+            if len(self.steps) >= MOST_VERTICES:
+                return
+            step = Step(number=len(self.steps) + 1, name=vertex.name, started=vertex.started)
+            self.steps[vertex.digest] = step
+            yield from pieces(f"#{step.number} {vertex.name}".replace("\n", " ").encode())
+        elif step.ended and not vertex.completed:  # BuildKit starts it again: another phase of the same vertex
+            step.ended = None
+        if not vertex.completed:
+            self.changed.append(step)
+
+    def _transfer(self, transfer: Transfer) -> Iterator[bytes]:
+        step = self.steps.get(transfer.vertex)
+        if step is None:
+            return
+        key = (transfer.vertex, transfer.id)
+        before = self._transferred.get(key, -1)
+        small = transfer.total and transfer.current - before < transfer.total * _SMALLEST_CHANGE
+        if before >= 0 and small and not transfer.completed:
+            return
+        self._transferred[key] = transfer.current
+        step.total_bytes += max(transfer.current - max(before, 0), 0)
+        size = ""
+        if transfer.total:
+            size = f" {_bytes(transfer.current)} / {_bytes(transfer.total)}"
+        elif transfer.current:
+            size = f" {_bytes(transfer.current)}"
+        seconds = ""
+        if transfer.started and transfer.completed:
+            lasted = (transfer.completed - transfer.started).total_seconds()
+            seconds = f" {lasted:.1f}s" if lasted > 0.01 else ""
+        done = " done" if transfer.completed else ""
+        yield from pieces(f"#{step.number} {transfer.id}{size}{seconds}{done}".replace("\n", " ").encode())
+
+    def _output(self, output: Output) -> Iterator[bytes]:
+        step = self.steps.get(output.vertex)
+        if step is None:
+            return
+        block = self._open.pop(output.vertex, b"") + output.data
+        seconds = 0.0
+        if output.timestamp and step.started:
+            seconds = max((output.timestamp - step.started).total_seconds(), 0.0)
+        prefix = b"#%d %.3f " % (step.number, seconds)
+        whole, newline, rest = block.rpartition(b"\n")
+        if newline:
+            # Colours and carriage returns stay for the reader of the log; only the lines are cut here.
+            first = b"" if output.vertex in self._begun else prefix
+            self._begun.discard(output.vertex)
+            yield from _cut(first + whole.replace(b"\n", b"\n" + prefix))
+        if len(rest) > LONGEST_PIECE:
+            *full, rest = pieces(rest)
+            if output.vertex not in self._begun:
+                self._begun.add(output.vertex)
+                yield prefix + full[0][: LONGEST_PIECE - len(prefix)]
+                full[0] = full[0][LONGEST_PIECE - len(prefix) :]
+            yield from full
+        if rest:
+            self._open[output.vertex] = rest
+
+    def _flush(self, digest: str) -> Iterator[bytes]:
+        if rest := self._open.pop(digest, b""):
+            step = self.steps[digest]
+            seconds = (datetime.now(step.started.tzinfo) - step.started).total_seconds() if step.started else 0.0
+            yield from _cut((b"" if digest in self._begun else b"#%d %.3f " % (step.number, seconds)) + rest)
+
+    def _end(self, vertex: Vertex) -> Iterator[bytes]:
+        step = self.steps.get(vertex.digest)
+        if step is None or step.ended:
+            return
+        yield from self._flush(vertex.digest)
+        step.ended, step.cached, step.error = vertex.completed, vertex.cached, vertex.error[:LONGEST_PIECE]
+        self.changed.append(step)
+        if vertex.error:
+            canceled = vertex.error.endswith("context canceled")
+            if not canceled:
+                self.failed = self.failed or step
+            word = "CANCELED" if canceled else f"ERROR: {vertex.error}"
+            for line in word.splitlines():
+                yield from pieces(f"#{step.number} {line}".encode())
+        elif vertex.cached:
+            yield b"#%d CACHED" % step.number
+        else:
+            lasted = (step.ended - step.started).total_seconds() if step.started and step.ended else 0.0
+            yield b"#%d DONE %.1fs" % (step.number, lasted)
+
+
+def _cut(lines: bytes) -> Iterator[bytes]:
+    """Cut *lines* into chunks of whole lines, at most `CHUNK` bytes each; a longer line comes in pieces of its own."""
+    start, size = 0, len(lines)
+    while size - start > CHUNK:
+        end = lines.rfind(b"\n", start, start + CHUNK + 1)
+        if end < 0:
+            end = lines.find(b"\n", start)
+            end = size if end < 0 else end
+            yield from pieces(lines[start:end])
+        else:
+            yield lines[start:end]
+        start = end + 1
+    if start < size:
+        yield lines[start:]
+
+
+def _bytes(count: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count}{unit}" if unit == "B" else f"{count:.2f}{unit}"
+        count /= 1000  # type: ignore[assignment]
+    return ""

@@ -1,0 +1,218 @@
+"""Where buildkitd pushes to: a registry of one build, which passes everything on to the real one.
+
+buildkitd is not given the operator's credentials for pushing: with these, a `FROM` line could read what others have
+pushed to the same registry. Instead it pushes to this gateway, which has the credentials and passes on no more than
+pushing one tag takes, and reading and writing the layer cache. Source: OCI distribution-spec, "Pull" and "Push".
+"""
+
+import re
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import ClientResponse, web
+from msgspec import Struct
+from yarl import URL
+
+from builder.adapters.registry import upload
+from swell.errors import Denied, SwellError, UpstreamFailed
+from swell.oci.reference import Reference
+from swell.outbound import follow, pieces, read, send
+from swell.registry.client import RegistryClient
+
+HOST, PORT = "127.0.0.2", 5000
+"""Where the gateway listens in buildkitd's network namespace; on loopback, so that BuildKit speaks plain http."""
+REGISTRY = f"{HOST}:{PORT}"
+
+_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|uploads)/(?P<reference>[^/]*)")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_MANIFEST_BYTES = 16 << 20
+_UPLOAD_SECONDS = 24 * 3600.0  # the time limit of the build counts
+_REQUEST_HEADERS = ("Accept", "Content-Type", "Content-Length", "Content-Range")
+_RESPONSE_HEADERS = ("Content-Type", "Docker-Content-Digest", "Range", "Content-Length", "Docker-Upload-UUID")
+
+
+class Repository(Struct, frozen=True):
+    """A repository that a build may push to: only the tag of *reference*, or with `is_cache` any, which it may read."""
+
+    reference: Reference
+    is_cache: bool = False
+
+
+class PushGateway:
+    """Pushes for one build; *client* has the credentials, and asks for tokens that allow `pull,push`.
+
+    *repositories* are what buildkitd calls them here. Layers of *bases*, images that the build reads, are mounted from
+    there when they are in the same registry.
+    """
+
+    def __init__(
+        self, client: RegistryClient, repositories: Mapping[str, Repository], bases: Iterable[Reference]
+    ) -> None:
+        self._client = client
+        self._repositories = dict(repositories)
+        self._bases = tuple(bases)
+        self._uploads: dict[str, tuple[Reference, URL, str]] = {}
+        self.trouble: SwellError | None = None
+        """What the registry refused last."""
+
+    @asynccontextmanager
+    async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
+        """Serve connections of *listening* for the length of the block."""
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listening).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path in {"/v2", "/v2/"}:
+            return web.Response()
+        found = _PATH.fullmatch(request.path)
+        name = found["name"].removesuffix("/blobs") if found else ""
+        repository = self._repositories.get(name)
+        if found is None or repository is None:
+            return _error(403, "DENIED", "this build may not use that repository")
+        try:
+            return await self._pass_on(request, name, repository, found["kind"], found["reference"])
+        except Denied as error:
+            self.trouble = error
+            return _error(403, "DENIED", str(error))
+        except SwellError as error:
+            self.trouble = error
+            return _error(502, "UNKNOWN", str(error))
+
+    async def _pass_on(
+        self, request: web.BaseRequest, name: str, repository: Repository, kind: str, reference: str
+    ) -> web.StreamResponse:
+        target, method = repository.reference, request.method
+        if kind == "uploads" and method == "POST" and not reference:
+            return await self._begin_upload(target, name)
+        if kind == "uploads" and method in {"PUT", "PATCH", "GET", "DELETE"}:
+            return await self._continue_upload(request, reference)
+        is_ours = repository.is_cache or bool(_DIGEST.fullmatch(reference)) or reference == target.reference
+        if kind == "manifests" and is_ours and method == "PUT":
+            return await self._put_manifest(request, target, reference)
+        if (
+            kind in {"manifests", "blobs"}
+            and is_ours
+            and method in ({"HEAD", "GET"} if repository.is_cache else {"HEAD"})
+        ):
+            return await self._get(request, target, kind, reference)
+        return _error(405, "UNSUPPORTED", "this build may not do that")
+
+    async def _get(self, request: web.BaseRequest, target: Reference, kind: str, reference: str) -> web.StreamResponse:
+        headers = {"Accept": request.headers["Accept"]} if "Accept" in request.headers else {}
+        response = await self._client.ask(follow, request.method, target, f"{kind}/{reference}", headers)
+        if request.method == "HEAD":
+            response.release()
+            if kind == "blobs" and response.status == 404 and await self._mounted(target, reference):
+                return web.Response(headers={"Docker-Content-Digest": reference})
+            return web.Response(status=response.status, headers=_headers(response))
+        async with response:
+            answer = web.StreamResponse(status=response.status, headers=_headers(response))
+            await answer.prepare(request)
+            async for piece in pieces(response):
+                await answer.write(piece)
+            return answer
+
+    async def _mounted(self, target: Reference, digest: str) -> bool:
+        """Whether the blob can be taken from a base image in the same registry."""
+        for base in self._bases:
+            if base.registry != target.registry or base.repository == target.repository:
+                continue
+            url = self._url(target, "blobs/uploads/").with_query({"mount": digest, "from": base.repository})
+            response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
+            response.release()
+            if response.status == 201:
+                return True
+        return False
+
+    async def _begin_upload(self, target: Reference, name: str) -> web.StreamResponse:
+        url = self._url(target, "blobs/uploads/")
+        response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
+        response.release()
+        if response.status != 202:
+            self._refused(response, target)
+        return self._uploading(response, target, url, name)
+
+    async def _continue_upload(self, request: web.BaseRequest, reference: str) -> web.StreamResponse:
+        if (known := self._uploads.pop(reference, None)) is None:
+            return _error(404, "BLOB_UPLOAD_UNKNOWN", "that upload is unknown")
+        target, place, name = known
+        url = place
+        if digest := request.query.get("digest"):
+            url = URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True)
+        headers = {each: request.headers[each] for each in _REQUEST_HEADERS if each in request.headers}
+        headers.setdefault("Content-Type", "application/octet-stream")
+        response = await self._client.ask_url(
+            upload, request.method, target, url, headers, data=_Once(request), seconds=_UPLOAD_SECONDS
+        )
+        response.release()
+        if response.status == 202:
+            return self._uploading(response, target, place, name)
+        if response.status >= 400:
+            self._refused(response, target)
+        return web.Response(status=response.status, headers=_headers(response))
+
+    def _uploading(self, response: ClientResponse, target: Reference, asked: URL, name: str) -> web.StreamResponse:
+        """The answer for an upload that goes on: its place is known here by a name of ours."""
+        location = response.headers.get("Location", "")
+        place = response.url.join(URL(location, encoded=True))
+        if not location or place.origin() != asked.origin():
+            raise UpstreamFailed(f"{target.registry} takes uploads at a place that is not trusted")
+        upload = secrets.token_hex(16)
+        self._uploads[upload] = (target, place, name)
+        headers = _headers(response) | {"Location": f"/v2/{name}/blobs/uploads/{upload}", "Content-Length": "0"}
+        return web.Response(status=202, headers=headers)
+
+    async def _put_manifest(self, request: web.BaseRequest, target: Reference, reference: str) -> web.StreamResponse:
+        content = await _limited(request, _MANIFEST_BYTES)
+        url = self._url(target, f"manifests/{reference}")
+        headers = {"Content-Type": request.headers.get("Content-Type", "application/octet-stream")}
+        response = await self._client.ask_url(send, "PUT", target, url, headers, data=lambda: content)
+        if response.status >= 400:
+            self._refused(response, target)
+        async with response:
+            return web.Response(
+                status=response.status, headers=_headers(response), body=await read(response, _MANIFEST_BYTES)
+            )
+
+    def _refused(self, response: ClientResponse, target: Reference) -> None:
+        self.trouble = UpstreamFailed(f"{target.registry} answers {response.status}")
+
+    def _url(self, reference: Reference, path: str) -> URL:
+        return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
+
+
+class _Once:
+    """The body of a request, which can be sent once."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request: web.BaseRequest | None = request
+
+    def __call__(self) -> AsyncIterator[bytes]:
+        if self._request is None:
+            raise UpstreamFailed("the registry asks for the same bytes again")
+        request, self._request = self._request, None
+        return request.content.iter_any()
+
+
+def _headers(response: ClientResponse) -> dict[str, str]:
+    return {name: response.headers[name] for name in _RESPONSE_HEADERS if name in response.headers}
+
+
+async def _limited(request: web.BaseRequest, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise UpstreamFailed("the manifest is too large")
+    return bytes(body)
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"errors": [{"code": code, "message": message}]}, status=status)

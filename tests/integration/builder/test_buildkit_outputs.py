@@ -1,0 +1,169 @@
+"""What BuildKit builds come to: layers, caches, platforms, SIF files."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from builder.adapters.registry import RegistryPush
+from builder.adapters.sif import Sifs
+from builder.build import Recipe
+from builder.buildkit.engine import BuildkitEngine
+from builder.buildkit.programs import Programs
+from builder.domain.failure import BuildFailure
+from swell.api.containers import BuildCompression, CompressionMode
+from swell.jobs.messages import Definition
+from swell.outbound import Policy, open_session
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import parse_auth_file
+from swell.store.records import Reason
+
+from .conftest import Output, Registry, gzipped_tar
+from .contract import failure_of
+from .test_buildkit import Buildkit, buildkit, programs
+from .test_platforms import arm64_program
+
+__all__ = ["buildkit", "programs"]
+
+
+@pytest.fixture(scope="module")
+async def daemons(
+    registry: Registry, programs: Programs, base: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[BuildkitEngine]:
+    auth = registry.auth_file
+    async with open_session(Policy(frozenset({registry.address}))) as session:
+        client = RegistryClient(session, parse_auth_file(auth.read_bytes()), actions="pull,push")
+        sifs = Sifs(RegistryPush(client), limit=1 << 30, memory=4 << 30)
+        async with Buildkit(registry, programs, base).open(tmp_path_factory.mktemp("outputs"), sifs=sifs) as engine:
+            yield engine
+
+
+async def built(engine: BuildkitEngine, recipe: Recipe) -> str:
+    output = Output()
+    await engine.build(recipe, output)
+    return output.text
+
+
+def manifest(registry: Registry, name: str) -> dict[str, Any]:
+    repository, _, tag = name.partition(":")
+    return dict(json.loads(registry.fetch(f"{repository}/manifests/{tag}")[0]))
+
+
+async def test_images_are_oci_images_and_keep_what_docker_adds(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """HEALTHCHECK and SHELL have no place in the OCI specification; BuildKit writes them all the same."""
+    steps = 'HEALTHCHECK --start-interval=2s CMD true\nSHELL ["/bin/sh", "-ec"]\nRUN true\n'
+    await built(daemons, buildkit.recipe(steps, made="outputs/oci:1"))
+    document = manifest(registry, "outputs/oci:1")
+    assert document["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    config = registry.config("outputs/oci", "1")["config"]
+    assert config["Healthcheck"] == {"Test": ["CMD-SHELL", "true"], "StartInterval": 2_000_000_000}
+    assert config["Shell"] == ["/bin/sh", "-ec"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "media_type"),
+    [
+        (CompressionMode.GZIP, "application/vnd.oci.image.layer.v1.tar+gzip"),
+        (CompressionMode.ZSTD, "application/vnd.oci.image.layer.v1.tar+zstd"),
+        (CompressionMode.ESTARGZ, "application/vnd.oci.image.layer.v1.tar+gzip"),
+    ],
+)
+async def test_layers_are_compressed_as_asked(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry, mode: CompressionMode, media_type: str
+) -> None:
+    """Base layers stay as they are, unless that is forced."""
+    name = f"outputs/{mode}"
+    recipe = buildkit.recipe(f"RUN echo {mode} > /made\n", made=f"{name}:1")
+    await built(daemons, structs.replace(recipe, compression=BuildCompression(mode=mode, level=3)))
+    base, made = manifest(registry, "base:1")["layers"], manifest(registry, f"{name}:1")["layers"]
+    assert made[0]["digest"] == base[0]["digest"]
+    assert made[-1]["mediaType"] == media_type
+    if mode is CompressionMode.ESTARGZ:
+        assert "containerd.io/snapshot/stargz/toc.digest" in made[-1]["annotations"]
+    forced = buildkit.recipe(f"RUN echo {mode} > /made\n", made=f"{name}:forced")
+    await built(daemons, structs.replace(forced, compression=BuildCompression(mode=mode, force=True)))
+    all_layers = manifest(registry, f"{name}:forced")["layers"]
+    if mode is CompressionMode.ZSTD:
+        assert all(each["mediaType"].endswith("+zstd") for each in all_layers)
+
+
+async def test_steps_of_one_daemon_are_found_by_another_in_the_cache(
+    buildkit: Buildkit, registry: Registry, tmp_path: Path
+) -> None:
+    """Builders share what steps have made by way of a repository."""
+    cache = f"{registry.address}/outputs/steps"
+    recipe = structs.replace(
+        buildkit.recipe("RUN head -c 8 /dev/urandom > /random\n", made="outputs/cached:1"), cache_repository=cache
+    )
+    texts = []
+    for number in range(2):
+        async with buildkit.open(tmp_path / str(number)) as engine:
+            texts.append(await built(engine, recipe))
+    assert "CACHED" in texts[1]
+    assert "127.0.0.2" not in "".join(texts)
+    assert f"{registry.address}/outputs/steps:swell-linux-amd64" in texts[0]
+
+
+@pytest.mark.parametrize("cache", ["127.0.0.1:1/nothing", "{registry}/UPPER"])
+async def test_a_cache_that_cannot_be_used_fails_no_build(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry, cache: str
+) -> None:
+    """It only makes builds faster."""
+    recipe = buildkit.recipe("RUN echo uncached\n")
+    await built(daemons, structs.replace(recipe, cache_repository=cache.format(registry=registry.address)))
+
+
+async def test_steps_run_by_emulation(
+    daemons: BuildkitEngine, registry: Registry, buildkit: Buildkit, tmp_path: Path
+) -> None:
+    """The sandbox registers the emulator for itself."""
+    context = gzipped_tar(tmp_path / "context.tar.gz", {"program": arm64_program()})
+    body = 'FROM scratch\nCOPY --chmod=755 program /program\nRUN ["/program"]\n'
+    recipe = structs.replace(
+        buildkit.recipe("", made="outputs/arm64:1"), containerfile=body, platform="linux/arm64", context=context
+    )
+    text = await built(daemons, recipe)
+    assert registry.config("outputs/arm64", "1")["architecture"] == "arm64"
+    assert "exec format error" not in text
+
+
+async def test_a_sif_file_is_made_of_the_image(daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry) -> None:
+    """Not the image, but the SIF file is pushed."""
+    recipe = structs.replace(buildkit.recipe("RUN echo hello > /hello\n", made="outputs/sif:1"), sif=Definition())
+    text = await built(daemons, recipe)
+    layers = manifest(registry, "outputs/sif:1")["layers"]
+    assert [each["mediaType"] for each in layers] == ["application/vnd.sylabs.sif.layer.v1.sif"]
+    assert "Making a SIF file" in text
+
+
+async def test_a_context_has_what_the_server_adds_whatever_is_ignored(
+    daemons: BuildkitEngine, buildkit: Buildkit, tmp_path: Path
+) -> None:
+    """Layers and conda.yml are named by lines that the server has written."""
+    context = gzipped_tar(tmp_path / "context.tar.gz", {".dockerignore": b"*\n", "left-out": b"x"})
+    recipe = structs.replace(
+        buildkit.recipe("COPY . /all\nRUN ls /all; cat /all/conda.yml\n"), context=context, environment="name: here"
+    )
+    text = await built(daemons, recipe)
+    assert "name: here" in text
+    assert "left-out" not in text
+
+
+async def test_a_context_with_a_way_out_is_refused(daemons: BuildkitEngine, buildkit: Buildkit, tmp_path: Path) -> None:
+    """It is unpacked on the machine itself."""
+    context = gzipped_tar(tmp_path / "context.tar.gz", {"../outside": b"x"})
+    with pytest.raises(BuildFailure) as caught:
+        await built(daemons, structs.replace(buildkit.recipe("RUN true\n"), context=context))
+    assert caught.value.reason is Reason.CONTEXT
+
+
+async def test_a_push_to_a_private_address_is_refused(daemons: BuildkitEngine, buildkit: Buildkit) -> None:
+    """A repository of the client's own is an address of the client's choice."""
+    recipe = structs.replace(buildkit.recipe("RUN true\n"), target_image="10.1.2.3:5000/x:1")
+    failure = await failure_of(daemons, recipe)
+    assert failure.reason is Reason.PUSH

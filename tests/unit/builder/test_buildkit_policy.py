@@ -1,0 +1,62 @@
+"""Which frontends and options a build may choose."""
+
+import pytest
+
+from builder.buildkit.policy import check, syntax_of
+from builder.domain.failure import BuildFailure
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("# syntax=docker/dockerfile:1\nFROM x", "docker/dockerfile:1"),
+        ("#syntax = docker/dockerfile:1.7-labs  \nFROM x", "docker/dockerfile:1.7-labs"),
+        ("# escape=`\n# syntax=a/b\nFROM x", "a/b"),
+        ("#!/bin/x\n# syntax=a/b\nFROM x", "a/b"),
+        ("\ufeff# SYNTAX=a/b\nFROM x", "a/b"),
+        ("// syntax=a/b\nFROM x", "a/b"),
+        ("# a comment\n# syntax=a/b\nFROM x", None),
+        ("FROM x\n# syntax=a/b", None),
+        ("", None),
+    ],
+)
+def test_a_syntax_line_stands_before_all_else(text: str, syntax: str | None) -> None:
+    """As BuildKit reads it."""
+    assert syntax_of(text) == syntax
+
+
+@pytest.mark.parametrize(
+    "frontend",
+    [
+        "docker/dockerfile",
+        "docker/dockerfile:1",
+        "docker.io/docker/dockerfile:1.7-labs",
+        "docker/dockerfile-upstream:master",
+    ],
+)
+def test_dockers_frontend_is_replaced_by_the_built_in_one(frontend: str) -> None:
+    """The log says so."""
+    (remark,) = check(f"# syntax={frontend}\nFROM x", {})
+    assert frontend in remark
+
+
+@pytest.mark.parametrize(
+    "frontend",
+    ["evil/dockerfile", "docker/dockerfile.evil.org/x:1", "docker/dockerfiles", "localhost/docker/dockerfile:1"],
+)
+def test_other_frontends_are_refused(frontend: str) -> None:
+    """They are programs of the user's choice, with BuildKit's own interface."""
+    with pytest.raises(BuildFailure, match="only docker/dockerfile"):
+        check(f"# syntax={frontend}\nFROM x", {})
+
+
+@pytest.mark.parametrize("name", ["BUILDKIT_SYNTAX", "BUILDKIT_CACHE_MOUNT_NS", "buildkit_syntax", "BUILDKIT_NEW"])
+def test_options_of_buildkit_itself_are_refused(name: str) -> None:
+    """One would choose another frontend, another the cache mounts of other builds."""
+    with pytest.raises(BuildFailure, match=name):
+        check("FROM x", {name: "1"})
+
+
+def test_other_build_arguments_are_the_users() -> None:
+    """They change the build alone."""
+    assert check("FROM x", {"VERSION": "1", "BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"}) == []
