@@ -63,7 +63,7 @@ async def main(settings: Settings) -> None:
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
         kept_images = KeptImages(upstream, keys, settings.stale_age)
         documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
-        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs), RedisTurns(state))
+        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs, RedisProofs(state)), RedisTurns(state))
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )

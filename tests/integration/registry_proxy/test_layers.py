@@ -16,7 +16,16 @@ from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
-from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
+from tests.integration.registry_proxy.support import (
+    Answer,
+    Gate,
+    Script,
+    broken_off,
+    eventually,
+    make_image,
+    said,
+)
+from tests.unit.registry_proxy.memory import MemoryProofs
 
 IMAGE = make_image()
 DIGEST = digest_of(IMAGE.layer)
@@ -38,7 +47,8 @@ def blobs() -> Blobs:
 
 @pytest.fixture
 async def layers(session: aiohttp.ClientSession, blobs: Blobs) -> Layers:
-    return Layers(session, RegistryUpstream(session, Keyring()), blobs, limit=1 << 20, tar_limit=1 << 20)
+    upstream = RegistryUpstream(session, Keyring())
+    return Layers(session, upstream, blobs, MemoryProofs(), limit=1 << 20, tar_limit=1 << 20)
 
 
 async def kept(blobs: Blobs) -> bytes:
@@ -89,7 +99,9 @@ async def test_a_layer_larger_than_the_limit_is_not_read_to_its_end(
     script.on("/layer.tar.gz", said(body=IMAGE.layer))
 
     with pytest.raises(TooLarge):
-        await Layers(session, RegistryUpstream(session, Keyring()), blobs, limit=100).ensure(layer_at(script))
+        await Layers(session, RegistryUpstream(session, Keyring()), blobs, MemoryProofs(), limit=100).ensure(
+            layer_at(script)
+        )
 
 
 @pytest.mark.parametrize("missing", ["gzip_digest", "gzip_size", "tar_digest"])
@@ -99,14 +111,75 @@ async def test_a_layer_that_does_not_say_what_it_is_is_refused(script: Script, l
         await layers.ensure(structs.replace(layer_at(script), **{missing: None}))
 
 
-async def test_a_wrong_size_is_found_without_fetching(script: Script, layers: Layers, blobs: Blobs) -> None:
+async def test_a_wrong_size_is_found(script: Script, layers: Layers, blobs: Blobs) -> None:
     """A manifest with that size could not be pulled."""
     await blobs.put(DIGEST, IMAGE.layer)
+    script.on("/layer.tar.gz", said(body=IMAGE.layer))
 
+    for location in (layer_at(script).location, "data:"):
+        with pytest.raises(DigestInvalid):
+            await layers.ensure(structs.replace(layer_at(script), gzip_size=7, location=location))
+
+
+async def test_naming_a_stored_layer_does_not_open_it(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """Somebody else brought its bytes; a location of one's own must send them, and it must do so itself."""
+    await blobs.put(DIGEST, IMAGE.layer)
+    theirs, mine = layer_at(script), structs.replace(layer_at(script), location=f"{script.url}/mine")
+    script.on("/layer.tar.gz", said(body=IMAGE.layer))
+    script.on("/mine", said(body=make_image("other").layer))
+    await layers.ensure(theirs)
+
+    with pytest.raises(BlobUnknown):
+        await layers.ensure(structs.replace(mine, location=f"{script.url}/nothing"))
     with pytest.raises(DigestInvalid):
-        await layers.ensure(structs.replace(layer_at(script), gzip_size=7))
+        await layers.ensure(mine)
 
-    assert not script.seen
+
+async def test_a_location_is_fetched_again_after_an_hour(
+    script: Script, session: aiohttp.ClientSession, blobs: Blobs
+) -> None:
+    """What was behind it may have been taken away meanwhile; while its server is down, a day is no matter."""
+    now = [1e9]
+    upstream = RegistryUpstream(session, Keyring())
+    layers = Layers(session, upstream, blobs, MemoryProofs(), now=lambda: now[0])
+    script.on("/layer.tar.gz", said(body=IMAGE.layer))
+    await layers.ensure(layer_at(script))
+    await layers.ensure(layer_at(script))
+    assert len(script.seen) == 1
+
+    now[0] += 3601
+    await layers.ensure(layer_at(script))
+    assert len(script.seen) == 2
+
+    script.on("/layer.tar.gz", said(500))
+    now[0] += 3601
+    await layers.ensure(layer_at(script))
+    now[0] += 24 * 3600
+    with pytest.raises(UpstreamFailed):
+        await layers.ensure(layer_at(script))
+
+    script.on("/layer.tar.gz", said(404))
+    now[0] -= 24 * 3600
+    with pytest.raises(BlobUnknown):
+        await layers.ensure(layer_at(script))
+
+
+async def test_slow_servers_of_layers_hold_up_their_own_layers_only(
+    script: Script, other: Script, layers: Layers
+) -> None:
+    """Many layers of a host that sends nothing leave slots for another host."""
+    gate = Gate(IMAGE.layer)
+    script.on("/layer.tar.gz", gate)
+    stuck = [structs.replace(layer_at(script), location=f"{script.url}/layer.tar.gz?{number}") for number in range(10)]
+    tasks = [asyncio.create_task(layers.ensure(layer)) for layer in stuck]
+    await eventually(script.is_asked)
+    other.on("/layer.tar.gz", said(body=IMAGE.layer))
+
+    async with asyncio.timeout(30):
+        await layers.ensure(layer_at(other))
+
+    gate.open()
+    await asyncio.gather(*tasks)
 
 
 async def test_a_submitted_layer_must_be_in_the_store(script: Script, layers: Layers, blobs: Blobs) -> None:
@@ -123,6 +196,6 @@ async def test_a_layer_at_a_forbidden_address_is_not_fetched(script: Script, blo
     """A location is a user's word."""
     async with open_session(Policy()) as session:
         with pytest.raises(AddressForbidden):
-            await Layers(session, RegistryUpstream(session, Keyring()), blobs).ensure(layer_at(script))
+            await Layers(session, RegistryUpstream(session, Keyring()), blobs, MemoryProofs()).ensure(layer_at(script))
 
     assert not script.seen

@@ -1,7 +1,13 @@
-"""Layers that are added by URL: fetched once, verified, and kept in S3 from then on."""
+"""Layers that are added by URL: fetched, verified, and stored in S3.
+
+Naming the digests of a stored layer proves nothing. A stored layer serves a request only when the request brought the
+bytes itself, or when they came from the request's own location within the last hour.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -10,48 +16,60 @@ from typing import BinaryIO
 
 import aiohttp
 
+from registry_proxy.access import Proofs
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.slots import TransferSlots
 from swell.addresses import parse_url
 from swell.api.containers import ContainerLayer
-from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge
+from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge, TooManyRequests, UpstreamFailed
 from swell.flights import Flights
 from swell.layers import LayerMeter
 from swell.log import log
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
-from swell.outbound import follow, pieces, translated
+from swell.outbound import Pace, follow, pieces, translated
 from swell.registry.answers import failure
 from swell.registry.principal import PUBLIC, Principal
 from swell.store.blobs import Blobs
 
 DEADLINE = timedelta(minutes=15)
-AT_ONCE = 4
+AT_ONCE = 8
+OF_ONE_HOST = 2  # a slow server holds up its own layers only
+WAIT_SECONDS = 50.0  # for a slot
+PROVEN_SECONDS = 3600.0
+STALE_SECONDS = 24 * 3600.0  # for which an earlier fetch counts while the location's server is in trouble
+PACE = Pace(silence=15.0, slowest=16 << 10, window=20.0)
 
 
 class Layers:
-    """Keeps the layers that container configs name. At most four are fetched at once."""
+    """Stores the layers that container configs name. At most eight are fetched at once, two of one host."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         upstream: RegistryUpstream,
         blobs: Blobs,
+        proofs: Proofs,
         limit: int = 2 << 30,
         tar_limit: int = 16 << 30,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """*limit* is of the gzip, *tar_limit* of what it inflates to, in bytes."""
+        """*limit* is of the gzip, *tar_limit* of what it inflates to, in bytes; *now* is in seconds since the epoch."""
         self._session = session
         self._upstream = upstream
         self._blobs = blobs
         self._limit = limit
         self._tar_limit = tar_limit
         self._fetching: Flights[tuple[ContainerLayer, Principal], None] = Flights()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._proofs = proofs
+        self._now = now
+        self._slots = TransferSlots(AT_ONCE, OF_ONE_HOST, WAIT_SECONDS)
 
     async def ensure(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         """Have *layer* in the store, under its gzip digest; *principal* reads what is in a registry.
 
-        A layer that is kept already is not fetched again; its tar digest was checked for whoever brought it.
+        Content that came with a request is there already. A location is fetched unless that was done within an hour for
+        the same location, digests and principal: it is anybody's word, also when the layer is stored.
 
         Raises:
             BadRequest: the layer does not say its digests and size, or its location holds no gzipped tar.
@@ -62,21 +80,33 @@ class Layers:
         """
         digest = _complete(layer)
         size = await self._blobs.size(digest)
-        if size is None and not layer.location.startswith(("http://", "https://", BLOB_SCHEME)):
-            raise BlobUnknown(f"the layer {digest} is not kept here any more: submit it again")
-        if size is None:
-            await self._fetching.join((layer, principal), lambda: self._fetch(digest, layer, principal))
-        elif size != layer.gzip_size:
-            raise DigestInvalid(f"the layer {digest} has {size} bytes, not {layer.gzip_size} as the request says")
+        if not layer.location.startswith(("http://", "https://", BLOB_SCHEME)):
+            if size is None:
+                raise BlobUnknown(f"the layer {digest} is not stored here any more: submit it again")
+            _check_size(layer, digest, size)
+            return
+        key = _key(layer, principal)
+        proven = await self._proofs.get(key)
+        if size is not None and proven is not None and self._now() - proven <= PROVEN_SECONDS:
+            return
+        try:
+            await self._fetching.join((layer, principal), lambda: self._fetch(digest, layer, principal, size))
+        except (UpstreamFailed, TooManyRequests) as error:
+            if size is None or proven is None or self._now() - proven > STALE_SECONDS:
+                raise
+            log.warning("layer served on an earlier fetch", digest=digest, error=str(error))
+        else:
+            await self._proofs.put(key, self._now())
 
-    async def _fetch(self, digest: Digest, layer: ContainerLayer, principal: Principal) -> None:
+    async def _fetch(self, digest: Digest, layer: ContainerLayer, principal: Principal, size: int | None) -> None:
         with TemporaryDirectory(prefix="swell-layer-") as directory:
             path = Path(directory) / "layer"
-            async with self._slots, asyncio.timeout(DEADLINE.total_seconds()):
+            async with self._slots.take(_host(layer.location)), asyncio.timeout(DEADLINE.total_seconds()):
                 async with self._open(layer, principal) as body:
                     await self._download(body, path, layer)
-                await self._blobs.put_file(digest, path)
-        log.info("layer kept", digest=digest, size=layer.gzip_size, location=layer.location[:200])
+                if size is None:
+                    await self._blobs.put_file(digest, path)
+        log.info("layer fetched", digest=digest, size=layer.gzip_size, location=layer.location[:200])
 
     @asynccontextmanager
     async def _open(self, layer: ContainerLayer, principal: Principal) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -90,7 +120,7 @@ class Layers:
             async with await follow(self._session, "GET", url, {"Accept": "*/*"}) as response:
                 if response.status != 200:
                     raise failure(response.status, response.headers, f"the layer at {url.authority}", BlobUnknown)
-                yield pieces(response)
+                yield pieces(response, PACE)
 
     async def _download(self, body: AsyncIterator[bytes], path: Path, layer: ContainerLayer) -> None:
         meter, left = LayerMeter(self._tar_limit), self._limit
@@ -106,6 +136,22 @@ class Layers:
 def _take(piece: bytes, meter: LayerMeter, file: BinaryIO) -> None:
     meter.update(piece)
     file.write(piece)
+
+
+def _check_size(layer: ContainerLayer, digest: Digest, size: int) -> None:
+    if size != layer.gzip_size:
+        raise DigestInvalid(f"the layer {digest} has {size} bytes, not {layer.gzip_size} as the request says")
+
+
+def _key(layer: ContainerLayer, principal: Principal) -> str:
+    """A name of fixed length for who has read what from where; a location may be signed, and is not shown."""
+    told = (principal, layer.location, layer.gzip_digest, layer.gzip_size, layer.tar_digest)
+    return f"layer:{hashlib.sha256(repr(told).encode()).hexdigest()[:40]}"
+
+
+def _host(location: str) -> str:
+    scheme, _, rest = location.partition("://")
+    return rest.partition("/")[0] if scheme == BLOB_SCHEME.partition(":")[0] else parse_url(location).authority
 
 
 def _complete(layer: ContainerLayer) -> Digest:
