@@ -18,6 +18,7 @@ from swell_embedded.credentials import USER, write_private
 from swell_embedded.program import Program
 from swell_embedded.site import Site, variables
 
+REDIS_MEMORY = "1gb"  # a token with its image takes some KiB; large documents are in the object store
 BUCKETS = ("swell-logs", "swell-layers", "swell-reports")
 
 
@@ -49,6 +50,7 @@ def redis(site: Site) -> Program:
         appendonly yes
         appendfsync everysec
         save ""
+        maxmemory {REDIS_MEMORY}
         maxmemory-policy noeviction
     """
     hello = f"AUTH {site.secrets.redis_password}\r\nPING\r\n"

@@ -39,11 +39,12 @@ from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
 from swell.serve import address, run
 from swell.store import objects, redis
-from swell.store.blobs import BUCKET, CACHED, Blobs
+from swell.store.blobs import BUCKET, CACHED, DOCUMENTS, Blobs
 from swell.store.objects import S3Objects
 from swell.telemetry import exposed
 
 NAME = "registry-proxy"
+DOCUMENT_DAYS = 30  # longer than tokens live
 DRAIN = timedelta(seconds=5)  # for the images being looked at when the service is stopped; the others look elsewhere
 
 
@@ -62,7 +63,8 @@ async def main(settings: Settings) -> None:
         keys = keyring(settings)
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
         kept_images = KeptImages(upstream, keys, settings.stale_age)
-        documents, blobs, key = RedisDocuments(state), Blobs(kept), settings.link_key.encode()
+        documents = RedisDocuments(state, Blobs(kept, DOCUMENTS))
+        blobs, key = Blobs(kept), settings.link_key.encode()
         pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs, RedisProofs(state)), RedisTurns(state))
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
@@ -105,6 +107,7 @@ async def expiring(kept: S3Objects, days: int) -> None:
     """Have the store itself forget what nobody wants any more; where it cannot, the operator must see to that."""
     try:
         await kept.expire(CACHED, days)
+        await kept.expire(DOCUMENTS, DOCUMENT_DAYS)
     except Unavailable as error:
         log.warning("blob cache without a bound: the object store takes no lifecycle rule", error=str(error))
 

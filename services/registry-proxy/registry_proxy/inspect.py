@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from registry_proxy.domain.augment import choose, deeper
+from registry_proxy.walk import Walk, Walks
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
@@ -38,6 +39,7 @@ class Upstream(Protocol):
 class Inspecting:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._walks = Walks()
 
     async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
         """What *image* is: an index when it is one and no *platform* was asked for, else one platform's image.
@@ -49,14 +51,16 @@ class Inspecting:
             BadRequest: the index has nothing for *platform*.
             ImageUnsupported: it is a manifest of schema 1.
         """
-        return await _Reader(self._upstream.acting_for(principal)).inspect(image, platform)
+        async with self._walks.begin(image.registry) as walk:
+            return await _Reader(self._upstream.acting_for(principal), walk).inspect(image, platform)
 
 
 class _Reader:
     """Reads with the credentials that *upstream* sends."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, walk: Walk) -> None:
         self._upstream = upstream
+        self._walk = walk
 
     async def inspect(self, image: Reference, platform: Platform | None) -> Inspection:
         document = await self._upstream.fetch_manifest(image)
@@ -75,7 +79,8 @@ class _Reader:
         depth = deeper(depth)
         missing = BadRequest(f"'{image}' has nothing for {platform}")
         for entry in _entries(document, platform):
-            child = await self._upstream.fetch_manifest(image.at(entry.digest))
+            await self._walk.fetch()
+            child = self._walk.read(await self._upstream.fetch_manifest(image.at(entry.digest)))
             if not (entry.platform or child.is_index or platform.matches((await self._config(image, child)).fields)):
                 continue  # of whose platform the index tells nothing
             try:
@@ -87,7 +92,8 @@ class _Reader:
     async def _config(self, image: Reference, manifest: Document) -> Document:
         """The config of *manifest*; of charts and other artifacts, which do not run, an empty one."""
         if manifest.config.media_type in CONFIGS:
-            return await self._upstream.fetch_config(image, manifest.config)
+            await self._walk.fetch()
+            return self._walk.read(await self._upstream.fetch_config(image, manifest.config))
         return Document(manifest.config.media_type, b"{}")
 
 

@@ -1,4 +1,4 @@
-"""How many transfers run at once: of one registry, so that a slow one holds up nobody else, and of all."""
+"""How many transfers or walks run at once: of one registry, so that a slow one holds up nobody else, and of all."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ WAIT_SECONDS = 20.0
 
 
 class TransferSlots:
-    """A slot is taken for as long as a registry sends the bytes of a blob."""
+    """A slot is taken for as long as a registry sends what was asked for."""
 
     def __init__(self, total: int = TOTAL, each: int = OF_ONE_REGISTRY, wait: float = WAIT_SECONDS) -> None:
         self._total = asyncio.Semaphore(total)
@@ -24,7 +24,7 @@ class TransferSlots:
 
     @asynccontextmanager
     async def take(self, registry: str) -> AsyncIterator[None]:
-        """Wait for a slot, at most 20 s.
+        """Wait for a slot.
 
         Raises:
             Unavailable: none was free in time.
@@ -46,7 +46,7 @@ async def _acquired(slots: asyncio.Semaphore, seconds: float, registry: str) -> 
         async with asyncio.timeout(seconds):
             await slots.acquire()
     except TimeoutError as error:
-        raise Unavailable(f"too many blobs are on their way from {registry}", retry_after=10) from error
+        raise Unavailable(f"too much is on its way from {registry}", retry_after=10) from error
     try:
         yield
     finally:

@@ -13,6 +13,8 @@ from swell.errors import Unavailable
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
+from swell.store.blobs import Blobs
+from swell.store.objects import MemoryObjects
 from swell.store.redis import text
 from tests.unit.registry_proxy.memory import MemoryDocuments
 
@@ -72,7 +74,7 @@ async def test_the_first_root_stays(documents: AnyDocuments) -> None:
 async def test_a_document_is_found_under_the_digest_that_named_it(documents: AnyDocuments) -> None:
     """Which may be of another algorithm than ours."""
     sha512 = Digest("sha512:" + 128 * "a")
-    await documents.put("t1", MANIFEST, SOON, under=sha512)
+    await documents.put_child("t1", sha512, MANIFEST, SOON)
 
     assert await documents.get("t1", sha512) == MANIFEST
 
@@ -116,10 +118,67 @@ async def test_all_of_a_token_goes_when_it_expires(redis: Redis, kept: RedisDocu
     """Whatever nobody can pull any more takes no room."""
     await kept.put_config("t1", CONFIG, SOON)
     await kept.put("t1", OTHER, SOON)
-    await kept.put_referrers("t2", SOURCE, OTHER, SOON)
     await kept.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await expiries(redis) == {int(SOON.timestamp())}
+
+
+async def test_what_a_registry_can_show_again_goes_an_hour_after_its_last_use(
+    redis: Redis, kept: RedisDocuments
+) -> None:
+    """Children and referrers are not ours; and never do they outlive their token."""
+    minute = datetime.now(UTC) + timedelta(minutes=1)
+    await kept.put_child("t1", MANIFEST.digest, MANIFEST, SOON)
+    await kept.put_child("t2", MANIFEST.digest, MANIFEST, minute)
+    await kept.put_referrers("t3", SOURCE, OTHER, SOON)
+    keys = [f"swell:image:t1:{MANIFEST.digest}", f"swell:image:t3:referrers:{SOURCE}"]
+
+    for key in keys:
+        assert 0 < await redis.ttl(key) <= 3600
+    assert await redis.ttl(f"swell:image:t2:{MANIFEST.digest}") <= 60
+    await redis.expire(keys[0], 10)
+    assert await kept.get("t1", MANIFEST.digest) == MANIFEST
+    assert await redis.ttl(keys[0]) > 3000
+    await redis.unlink(keys[0])
+    assert await kept.get("t1", MANIFEST.digest) is None
+
+
+LARGE = Document(OCI_MANIFEST, b'{"schemaVersion":2,"x":"' + b"x" * (1 << 20) + b'"}')
+
+
+async def test_large_documents_are_in_the_object_store(redis: Redis) -> None:
+    """Redis holds all of its data in memory; a manifest may have 4 MiB, and a stranger many manifests."""
+    kept = RedisDocuments(redis, Blobs(MemoryObjects()))
+    large_config = Document(OCI_CONFIG, LARGE.content)
+    await kept.put_root("t1", LARGE, SOURCE, SOON)
+    await kept.put("t2", LARGE, SOON)
+    await kept.put_child("t3", LARGE.digest, LARGE, SOON)
+    await kept.put_config("t4", large_config, SOON)
+    await kept.put_referrers("t5", SOURCE, LARGE, SOON)
+
+    assert await kept.root("t1") == LARGE
+    assert await kept.get("t1", LARGE.digest) == await kept.get("t2", LARGE.digest) == LARGE
+    assert await kept.get("t3", LARGE.digest) == LARGE
+    assert await kept.known("t3", [LARGE.digest, OTHER.digest]) == {LARGE.digest}
+    assert await kept.config(LARGE.digest) == large_config
+    assert await kept.referrers("t5", [SOURCE]) == [LARGE]
+    used = [await redis.memory_usage(text(key)) or 0 for key in await redis.keys()]
+    assert sum(used) < 10_000
+
+
+async def test_an_object_store_that_is_away_costs_only_what_can_be_had_again(redis: Redis) -> None:
+    """What we made must not be lost: it goes into Redis then. A child is asked for again."""
+
+    class Away(MemoryObjects):
+        async def put(self, key: str, content: bytes, media_type: str = "") -> None:
+            raise Unavailable
+
+    kept = RedisDocuments(redis, Blobs(Away()))
+    await kept.put_root("t1", LARGE, SOURCE, SOON)
+    await kept.put_child("t2", LARGE.digest, LARGE, SOON)
+
+    assert await kept.root("t1") == LARGE
+    assert await kept.get("t2", LARGE.digest) is None
 
 
 @pytest.mark.parametrize("order", [(SOON, LATER), (LATER, SOON)])

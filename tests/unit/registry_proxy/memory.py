@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from registry_proxy.domain.link import Link, Scope
-from registry_proxy.pull import Digests
+from registry_proxy.tree import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
@@ -45,8 +45,14 @@ class MemoryDocuments:
         self._configs[config.digest] = config
         self._made.add((token, config.digest))
 
-    async def put(self, token: str, manifest: Document, expires: datetime, *, under: Digest | None = None) -> None:
-        self._manifests[token, under or manifest.digest] = manifest
+    async def known(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
+        return {digest for digest in digests if (token, digest) in self._manifests}
+
+    async def put(self, token: str, manifest: Document, expires: datetime) -> None:
+        self._manifests[token, manifest.digest] = manifest
+
+    async def put_child(self, token: str, digest: Digest, manifest: Document, expires: datetime) -> None:
+        self._manifests[token, digest] = manifest
 
     async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
         self._referrers[token, digest] = index

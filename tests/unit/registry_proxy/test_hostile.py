@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.inspect import Inspecting
-from registry_proxy.pull import Pull, Pulls
+from registry_proxy.pull import Pulls
+from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig
 from swell.errors import (
     BadRequest,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.domain.link import Origin
-from registry_proxy.pull import Located, Pull, Pulls
+from registry_proxy.pull import Located, Pulls
+from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Unavailable
 from swell.oci.digest import digest_of

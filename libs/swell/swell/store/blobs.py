@@ -14,6 +14,9 @@ BUCKET = "swell-layers"
 CACHED = "cache/"
 """The prefix of blobs that registries have as well: they may go at any time."""
 
+DOCUMENTS = "documents/"
+"""The prefix of manifests and configs that are too large for Redis."""
+
 
 class Blobs:
     """A content-addressed store: what is under a digest never changes, so putting it twice does nothing new.

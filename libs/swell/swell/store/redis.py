@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from swell.errors import Unavailable
+from swell.log import log
 
 
 @asynccontextmanager
@@ -34,9 +35,25 @@ async def connect(url: str) -> AsyncIterator["Redis"]:
         async with Redis(connection_pool=pool) as redis:
             with translated():
                 await redis.ping()
+            await check_memory(redis)
             yield redis
     finally:
         await pool.aclose()
+
+
+async def check_memory(redis: "Redis") -> None:
+    """Log a warning unless the server has a memory limit and refuses writes at it: another policy would remove tokens,
+    build records or locks, and without a limit the machine's memory is the limit."""
+    try:
+        memory = await redis.info("memory")
+    except (RedisError, OSError) as error:
+        log.warning("memory settings of Redis not known", error=str(error))
+        return
+    policy = str(memory.get("maxmemory_policy", ""))
+    if policy and policy != "noeviction":
+        log.warning("Redis may remove records: set maxmemory-policy to noeviction", policy=policy)
+    if not int(memory.get("maxmemory", 0)):
+        log.warning("Redis has no memory limit: set maxmemory")
 
 
 @contextmanager

@@ -86,8 +86,8 @@ class CachedImages:
         self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
         self._resolved: TTLCache[_Resolving, Digest] = TTLCache(10_000, ttl=20)
         self._resolving: Flights[_Resolving, Digest] = Flights()
-        self._reading: Flights[tuple[str, str], Document] = Flights()
-        self._locating: Flights[tuple[str, str], Location] = Flights()
+        self._reading: Flights[tuple[str, str], Document] = Flights(kept=False)
+        self._locating: Flights[tuple[str, str], Location] = Flights(kept=False)
 
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()

@@ -85,8 +85,8 @@ class KeptImages:
         self._now = now
         self._documents: LRUCache[tuple[_Place, Digest], Document] = LRUCache(BYTES, getsizeof=_weight)
         self._repositories: LRUCache[_Place, _Repository] = LRUCache(REPOSITORIES)
-        self._asking: Flights[tuple[_Place, str], Document] = Flights()
-        self._resolving: Flights[tuple[_Place, str], Digest] = Flights()
+        self._asking: Flights[tuple[_Place, str], Document] = Flights(kept=False)
+        self._resolving: Flights[tuple[_Place, str], Digest] = Flights(kept=False)
         self._principal = PUBLIC
 
     def acting_for(self, principal: Principal) -> Self:
@@ -140,8 +140,8 @@ class KeptImages:
             return tag.digest, False
         tag = self._tag(reference, self._stale_seconds)
         try:
-            async with asyncio.timeout(WAIT_SECONDS if tag else None):
-                return await self._resolving.join(self._key(reference), lambda: self._resolved(reference)), False
+            asked = self._resolving.join(self._key(reference), lambda: self._resolved(reference))
+            return await _within(WAIT_SECONDS if tag else None, asked), False
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if tag is None:
                 raise
@@ -183,8 +183,8 @@ class KeptImages:
 
         spare = known if self._is_shown(reference, self._stale_seconds) else None
         try:
-            async with asyncio.timeout(WAIT_SECONDS if spare else None):
-                return await self._asking.join(self._key(reference.at(digest)), read)
+            asked = self._asking.join(self._key(reference.at(digest)), read)
+            return await _within(WAIT_SECONDS if spare else None, asked)
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if spare is None:
                 raise
@@ -240,6 +240,33 @@ class KeptImages:
 
     def _place(self, reference: Reference) -> _Place:
         return reference.name, self._principal, self._keyring.find(reference, self._principal)
+
+
+async def _within(seconds: float | None, question: Coroutine[Any, Any, A]) -> A:
+    """The answer to *question*, which is cancelled with its caller. After *seconds* it goes on: that its registry does
+    not answer must be counted.
+
+    Raises:
+        TimeoutError: there is no answer after *seconds*.
+    """
+    if seconds is None:
+        return await question
+    task = asyncio.ensure_future(question)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    if not done:
+        task.add_done_callback(_read_error)
+        raise TimeoutError
+    return task.result()
+
+
+def _read_error(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # read it: nobody else does
 
 
 def _weight(document: Document) -> int:
