@@ -13,7 +13,7 @@ import socket
 import stat
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -130,9 +130,9 @@ def _close_stalled(port: int) -> None:
 
     Source: tcp(7), TCP_USER_TIMEOUT.
     """
-    with ExitStack() as opened:
-        for each in _sockets(port, opened):
-            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    for number in _sockets():
+        with suppress(OSError), _duplicate(number) as each:
+            if _is_at(each, port) and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
 
 
@@ -140,41 +140,63 @@ async def _keep_to(limit: ConnectionLimit, port: int) -> None:
     """Close the connections to *port* that a client has beyond *limit*, the newest ones, for ever."""
     while True:
         await asyncio.sleep(COUNT_EVERY)
-        if len(os.listdir("/proc/self/fd")) <= limit.most:  # noqa: PTH208  names alone, a thousand in 0.3 ms
-            continue
-        with ExitStack() as opened:
-            by_client = defaultdict[str, list[tuple[int, socket.socket]]](list)
-            for inode, peer, connection in _accepted(port, opened):
-                if (client := limit.client(peer)) is not None:
-                    by_client[client].append((inode, connection))
-            for client, connections in by_client.items():
-                for _, connection in sorted(connections, key=lambda each: each[0])[limit.most :]:
-                    with suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
-                if (excess := len(connections) - limit.most) > 0:
-                    log.warning("connections of one client closed", client=client, count=excess)
+        with suppress(OSError):  # no file can be opened just now: the next look may succeed
+            if len(os.listdir("/proc/self/fd")) > limit.most:  # noqa: PTH208  names alone, a thousand in 0.3 ms
+                await asyncio.to_thread(_close_excess, limit, port)
 
 
-def _accepted(port: int, opened: ExitStack) -> list[tuple[int, str, socket.socket]]:
-    """This process's connections to its own *port*, each with its inode, which grows, and its peer's address."""
+def _close_excess(limit: ConnectionLimit, port: int) -> None:
+    by_client = defaultdict[str, list[_Accepted]](list)
+    for each in _accepted(port):
+        if (client := limit.client(each.peer)) is not None:
+            by_client[client].append(each)
+    for client, connections in by_client.items():
+        for each in sorted(connections)[limit.most :]:
+            with suppress(OSError), _duplicate(each.number) as connection:
+                if os.fstat(connection.fileno()).st_ino == each.inode:
+                    connection.shutdown(socket.SHUT_RDWR)
+        if (excess := len(connections) - limit.most) > 0:
+            log.warning("connections of one client closed", client=client, count=excess)
+
+
+class _Accepted(NamedTuple):
+    """A connection to this process: its inode, which grows, its descriptor's number and its peer's address."""
+
+    inode: int
+    number: int
+    peer: str
+
+
+def _accepted(port: int) -> list[_Accepted]:
+    """This process's connections to its own *port*."""
     found = []
-    for each in _sockets(port, opened):
-        with suppress(OSError):  # closed meanwhile, or the socket that listens
-            found.append((os.fstat(each.fileno()).st_ino, str(each.getpeername()[0]), each))
+    for number in _sockets():
+        with suppress(OSError), _duplicate(number) as each:  # closed meanwhile, or the socket that listens
+            if _is_at(each, port):
+                peer = str(each.getpeername()[0])
+                found.append(_Accepted(os.fstat(each.fileno()).st_ino, number, peer))
     return found
 
 
-def _sockets(port: int, opened: ExitStack) -> list[socket.socket]:
-    """This process's TCP sockets at its own *port*.
-
-    They are duplicates, closed by *opened*: a descriptor's number may be another file's meanwhile.
-    """
+def _sockets() -> list[int]:
+    """The numbers of this process's descriptors that are sockets."""
     found = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         with suppress(OSError):  # closed meanwhile
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                continue
-            duplicate = opened.enter_context(socket.socket(fileno=os.dup(int(name))))
-            if duplicate.family in {socket.AF_INET, socket.AF_INET6} and duplicate.getsockname()[1] == port:
-                found.append(duplicate)
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                found.append(int(name))
     return found
+
+
+def _duplicate(number: int) -> socket.socket:
+    """The socket *number* under a number of its own: the old one may be another file's meanwhile."""
+    duplicate = os.dup(number)
+    try:
+        return socket.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
+
+
+def _is_at(each: socket.socket, port: int) -> bool:
+    return each.family in {socket.AF_INET, socket.AF_INET6} and each.getsockname()[1] == port

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -144,5 +144,4 @@ async def test_a_client_that_reads_nothing_is_cut_off(where: Address, monkeypatc
 
 def accepted(where: Address) -> int:
     """How many connections the server has."""
-    with ExitStack() as opened:
-        return len(http._accepted(where.port, opened))
+    return len(http._accepted(where.port))
