@@ -90,6 +90,14 @@ async def test_a_smaller_quota_holds_at_once(buckets: Buckets) -> None:
     assert refused.wait > 3600
 
 
+async def test_tokens_of_another_life_are_counted_apart(redis: Redis) -> None:
+    """A life that the operator makes shorter refuses nobody for as long as the old one was."""
+    buckets = RedisBuckets(redis)
+    await buckets.take(Kind.TOKEN, ADA, Quota(1000, 129600), 1000)
+
+    assert (await buckets.take(Kind.TOKEN, ADA, Quota(1000, 6), 1)).granted == 1
+
+
 @pytest.fixture
 async def another_redis(backends: Stack) -> AsyncIterator[Redis]:
     """The connection of another gateway."""

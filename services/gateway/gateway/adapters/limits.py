@@ -44,11 +44,15 @@ class RedisBuckets:
         try:
             async with asyncio.timeout(DEADLINE):
                 with translated():
-                    granted, wait, reset = await self._script([_key(kind, client)], [quota.permits, quota.step, wanted])
+                    granted, wait, reset = await self._script(
+                        [_key(kind, client, quota)], [quota.permits, quota.step, wanted]
+                    )
         except TimeoutError:
             raise Unavailable("the state store does not answer in time") from None
         return Taken(int(granted), wait / 1e6, reset / 1e6)
 
 
-def _key(kind: Kind, client: Client) -> str:
-    return f"swell:limit:{kind}:user:{client.user}" if client.user else f"swell:limit:{kind}:address:{client.address}"
+def _key(kind: Kind, client: Client, quota: Quota) -> str:
+    """Tokens of another life are counted apart: a long one's permits would take as long to come back under a short."""
+    who = f"user:{client.user}" if client.user else f"address:{client.address}"
+    return f"swell:limit:{kind}:{who}" + (f":{quota.seconds}" if kind is Kind.TOKEN else "")
