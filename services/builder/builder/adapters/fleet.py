@@ -7,10 +7,10 @@ from datetime import timedelta
 from builder.adapters.emulation import Emulators
 from builder.domain.emulation import left_out_of
 from builder.settings import Settings, Where
-from swell.errors import Unavailable
+from swell.containerfile import parse
+from swell.errors import BadRequest, Unavailable
 from swell.jobs.messages import BuildJob
 from swell.log import log
-from swell.steps import runs_steps
 from swell.store.machines import Machines
 
 TELL_EVERY = timedelta(seconds=20)  # much less than what is told is believed
@@ -54,6 +54,14 @@ class Fleet:
 
     async def _is_for_others(self, job: BuildJob) -> bool:
         architecture = job.platform.split("/")[1]
-        if job.packages or architecture not in self._lacking() or not runs_steps(job.containerfile):
+        if job.packages or architecture not in self._lacking() or not _runs_steps(job.containerfile):
             return False
         return any(architecture not in each for each in await self._machines.told())
+
+
+def _runs_steps(containerfile: str) -> bool:
+    """Whether building it runs a step; a file that cannot be read fails here as on any other machine."""
+    try:
+        return parse(containerfile).runs_steps
+    except BadRequest:
+        return False

@@ -16,11 +16,12 @@ from builder.adapters.context import add, unpack
 from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
+from builder.domain.base_images import base_images, final_image
 from builder.domain.compression import Compression, choose
-from builder.domain.containerfile import base_images, final_base_image, has_heredoc
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
+from swell.containerfile import BUILDAH_1_28, parse
 from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
@@ -45,11 +46,12 @@ class Making(Struct, frozen=True, kw_only=True):
         """Build and push the recipe with the layers that *bases* has already; the digest of the manifest."""
         await in_thread(self._prepare)
         stores = dict[str, Path]()
-        for image in base_images(self.recipe.containerfile):
+        recipe = self.recipe
+        for image in base_images(recipe.containerfile, recipe.platform):
             store = generation.store(image, self.recipe.platform, PRINCIPAL)
             await bases.fetch(store, partial(self._pull, image, store))
             stores[image] = store
-        final = final_base_image(self.recipe.containerfile)
+        final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28)
         return await self._with_stores(tuple(stores.values()))._image(stores.get(final) if final else None)
 
     async def _image(self, final_store: Path | None) -> Digest:
@@ -110,7 +112,7 @@ class Making(Struct, frozen=True, kw_only=True):
             # Steps that have run are not run again, unless it is them that cannot be told apart.
             status = await self._build_with(pulls, again=trouble is CacheTrouble.REFUSED)
         if status:
-            killed, heredoc = cgroups.has_killed(self.sandbox.cgroups), has_heredoc(self.recipe.containerfile)
+            killed, heredoc = cgroups.has_killed(self.sandbox.cgroups), parse(self.recipe.containerfile).has_heredoc
             raise diagnose_build(status, self.tell.lines, no_memory=killed, heredoc=heredoc)
 
     async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:

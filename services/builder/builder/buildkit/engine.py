@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,12 @@ from builder.buildkit.pool import DaemonPool, Lease
 from builder.buildkit.programs import Programs
 from builder.buildkit.progress import Progress
 from builder.buildkit.push_gateway import PushGateway, Repository
-from builder.domain.containerfile import base_images
+from builder.domain.base_images import base_images
 from builder.domain.emulation import PLATFORMS
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import allowed_registries
 from builder.settings import EngineSettings
+from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable
 from swell.oci.digest import Digest
@@ -40,7 +41,6 @@ from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
-from swell.steps import runs_steps
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, SandboxUnavailable
 from swell_sandbox.forwarding import forwarding
@@ -119,7 +119,7 @@ class BuildkitEngine:
     async def _build(self, recipe: Recipe, tail: Tail) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
         pulls = await self._credentials.pulls(recipe)
-        images = base_images(recipe.containerfile)
+        images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,))
         async with AsyncExitStack() as opened:
             cache = await _cache_of(recipe, tail)
             gateway = await self._gateway(recipe, target, cache, images)
@@ -174,7 +174,7 @@ class BuildkitEngine:
         return failure
 
     async def _gateway(
-        self, recipe: Recipe, target: Reference, cache: Reference | None, images: list[str]
+        self, recipe: Recipe, target: Reference, cache: Reference | None, images: Sequence[str]
     ) -> PushGateway:
         """What takes the image, and the layer cache, with the operator's credentials."""
         repositories = {} if recipe.sif else {f"{TARGET}/{target.repository}": Repository(target)}
@@ -195,7 +195,7 @@ class BuildkitEngine:
 
     @asynccontextmanager
     async def _served(
-        self, daemon: Daemon, egress_proxy: EgressProxy, gateway: PushGateway, images: list[str]
+        self, daemon: Daemon, egress_proxy: EgressProxy, gateway: PushGateway, images: Sequence[str]
     ) -> AsyncIterator[None]:
         """What buildkitd reaches, for the length of the block."""
         services = [(each.host, each.port) for each in allowed_registries(self._settings.allowed_hosts, images)]
@@ -235,7 +235,7 @@ class BuildkitEngine:
         return {**named, "no_proxy": ",".join(settings.no_proxy)} if named and settings.no_proxy else named
 
     def _check_platform(self, recipe: Recipe) -> None:
-        if self._emulators.registration(recipe.platform) is None and runs_steps(recipe.containerfile):
+        if self._emulators.registration(recipe.platform) is None and parse(recipe.containerfile).runs_steps:
             lacking = self._emulators.lacking(recipe.platform)
             message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
             raise BuildFailure(Reason.PLATFORM, message)

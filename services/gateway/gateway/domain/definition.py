@@ -59,6 +59,13 @@ def translate(text: str) -> Translated:
     return Translated(containerfile, definition)
 
 
+def base_of(text: str) -> str | None:
+    """The image that the definition file *text* begins from; None where it begins from something else."""
+    fields = [match for line in text.split("\n") if (match := _HEADER.match(line.rstrip("\r")))]
+    header = {match[1].lower(): match[2] for match in reversed(fields)}
+    return header.get("from") if header.get("bootstrap", "").lower() == "docker" else None
+
+
 def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The header's fields, and the bodies of each section in their order."""
     header: dict[str, str] = {}

@@ -7,48 +7,47 @@ import json
 import re
 from collections.abc import Iterator
 
-import msgspec
-from msgspec import Struct
-
+from gateway.domain.definition import base_of, is_definition
 from gateway.domain.templates.parts import CONTEXT, lines, quoted, words
 from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.containerfile import parse, readings
 from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
 
 _MARK = "# the lines below were added by freeze"
 _SIF_MARK = "# a SIF file is made of this"
 
-_BY_LINE = re.IGNORECASE | re.MULTILINE
-_COMMENT = re.compile(r"^[ \t]*#.*(?:\n|\Z)", _BY_LINE)
-_CONTINUED = re.compile(r"\\[ \t]*\r?\n")
-_INSTRUCTION = re.compile(r"^[ \t]*(ARG|BOOTSTRAP|ENTRYPOINT|FROM)(?:[ \t]*:[ \t]*|[ \t]+)(.*)$", _BY_LINE)
-_FROM = re.compile(r"(?:--platform=\S+[ \t]+)?(\S+)(?:[ \t]+AS[ \t]+(\S+))?", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})")
-_OTHER_ESCAPE = re.compile(r"^[ \t]*#[ \t]*escape[ \t]*=[ \t]*`", _BY_LINE)
-_LONGEST_FROM = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class _Stage(Struct):
-    """`image` is None where only the builder knows it."""
-
-    image: str | None
-    parent: "_Stage | None" = None
-    entrypoint: tuple[str, ...] | None = None
 
 
 def entrypoint_of(containerfile: str) -> tuple[str, ...] | None:
     """The entrypoint that *containerfile* sets itself, in its last stage or in one that this begins from.
 
     None: the base image's stays. Empty: it is taken away. The shell form is cut at blanks.
+
+    Raises:
+        BadRequest: a FROM cannot be read.
     """
-    return next((stage.entrypoint for stage in _lineage(containerfile) if stage.entrypoint is not None), None)
+    if is_definition(containerfile):
+        return None
+    stages = parse(containerfile).stages
+    at = len(stages) - 1 if stages else None
+    while at is not None:
+        stage = stages[at]
+        own = [each for each in stage.instructions if each.name == "ENTRYPOINT"]
+        if own:
+            return own[-1].arguments if own[-1].arguments is not None else tuple(own[-1].value.split())
+        at = stage.parent
+    return None
 
 
 def base_image_of(containerfile: str) -> str | None:
-    """The image that the last stage begins from; None for `scratch` and where only the builder can tell."""
-    root = next((stage for stage in _lineage(containerfile) if stage.parent is None), None)
-    return root.image if root else None
+    """The image that the last stage begins from; None for `scratch` and where only the builder can tell.
+
+    Raises:
+        BadRequest: a FROM cannot be read.
+    """
+    return base_of(containerfile) if is_definition(containerfile) else parse(containerfile).final_image()
 
 
 def frozen_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
@@ -69,18 +68,23 @@ def frozen_file(containerfile: str, config: ContainerConfig, entrypoint: tuple[s
     """
     if config.is_empty:
         return containerfile
-    if _OTHER_ESCAPE.search(containerfile):
+    if not sif and any(each.escape != "\\" for each in readings(containerfile)):
         raise BadRequest("freeze cannot add to a container file that chooses another escape character; use \\")
     return lines(containerfile if sif else _ended(containerfile), _MARK, *_added(config, entrypoint, sif))
 
 
 def _ended(containerfile: str) -> str:
     """*containerfile*, whose last instruction goes on no further: what comes behind would be taken for a part of it."""
-    texts = containerfile.splitlines(keepends=True)
-    last = next((at for at in reversed(range(len(texts))) if texts[at].strip() and not _COMMENT.match(texts[at])), 0)
-    if not containerfile or not texts[last].rstrip().endswith("\\"):
+    texts = containerfile.split("\n")
+    last = next((at for at in reversed(range(len(texts))) if not _is_empty(texts[at])), None)
+    if last is None or not texts[last].rstrip().endswith("\\"):
         return containerfile
-    return "".join((*texts[:last], texts[last].rstrip()[:-1], "\n", *texts[last + 1 :])).rstrip("\n")
+    return "\n".join((*texts[:last], texts[last].rstrip().rstrip("\\"), *texts[last + 1 :])).rstrip("\n")
+
+
+def _is_empty(line: str) -> bool:
+    """Whether *line* says nothing: it is blank, or a comment."""
+    return not line.strip() or line.lstrip().startswith("#")
 
 
 def for_sif(containerfile: str) -> str:
@@ -153,55 +157,3 @@ def _one_line(name: str, value: str) -> str:
 
 def _file(layer: ContainerLayer) -> str:
     return f"layer-{hex_of(Digest(layer.gzip_digest or ''))}"
-
-
-def _lineage(containerfile: str) -> Iterator[_Stage]:
-    """The last stage, the stage that it begins from, and so on to the one that begins from an image."""
-    stage = _last_stage(containerfile)
-    while stage:
-        yield stage
-        stage = stage.parent
-
-
-def _last_stage(containerfile: str) -> _Stage | None:
-    text = _CONTINUED.sub(" ", _COMMENT.sub("", containerfile))
-    stages: dict[str, _Stage] = {}
-    variables: dict[str, str] = {}
-    last, pulled = None, True
-    for word, rest in _INSTRUCTION.findall(text):
-        value = rest.strip()
-        match word.upper():
-            case "ARG" if last is None:
-                name, _, default = value.partition("=")
-                variables[name] = default.strip("\"'")
-            case "BOOTSTRAP":
-                pulled = value.lower() == "docker"
-            case "FROM":
-                last = _stage(value if pulled else "", variables, stages)
-            case "ENTRYPOINT" if last:
-                last.entrypoint = _read_entrypoint(value)
-    return last
-
-
-def _stage(value: str, variables: dict[str, str], stages: dict[str, _Stage]) -> _Stage:
-    found = _FROM.fullmatch(value) if len(value) <= _LONGEST_FROM else None
-    image = _filled(found[1], variables) if found else None
-    if not found or not image:
-        return _Stage(None)
-    stage = _Stage(None if image.lower() == "scratch" else image, stages.get(image.lower()))
-    if name := found[2]:
-        stages[name.lower()] = stage
-    return stage
-
-
-def _filled(text: str, variables: dict[str, str]) -> str | None:
-    """*text* with the values of *variables*; None when it has one that is not known here."""
-    values = [variables.get(name or braced) or default for name, braced, default in _VARIABLE.findall(text)]
-    return _VARIABLE.sub(lambda _: values.pop(0), text) if all(values) else None
-
-
-def _read_entrypoint(value: str) -> tuple[str, ...]:
-    try:
-        return msgspec.json.decode(value, type=tuple[str, ...])
-    except msgspec.MsgspecError:
-        return tuple(value.split())

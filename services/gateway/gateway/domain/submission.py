@@ -9,9 +9,9 @@ from gateway.domain.identity import Caller, line_of
 from gateway.domain.naming import ORAS, image_name
 from gateway.domain.wanted import Wanted
 from swell.api.containers import ContainerLayer, NameStrategy
+from swell.containerfile import parse
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
-from swell.steps import runs_steps
 from swell.store.records import Submission
 
 
@@ -62,7 +62,7 @@ def has_steps(wanted: Wanted) -> bool:
     """Whether building *wanted* runs anything on a machine of its platform: files can be put together anywhere."""
     if wanted.direct or not wanted.containerfile:
         return False
-    return runs_steps(translate(wanted.containerfile).containerfile if wanted.sif else wanted.containerfile)
+    return parse(translate(wanted.containerfile).containerfile if wanted.sif else wanted.containerfile).runs_steps
 
 
 def image_of(made: Submission) -> Reference:
