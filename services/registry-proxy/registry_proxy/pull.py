@@ -10,8 +10,17 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import augment, augment_index, check_manifest, check_platform, choose, deeper
+from registry_proxy.domain.augment import (
+    augment,
+    augment_index,
+    check_manifest,
+    check_platform,
+    check_type,
+    choose,
+    deeper,
+)
 from registry_proxy.domain.link import Origin
+from registry_proxy.nesting import check_nesting
 from registry_proxy.platforms import check_platforms
 from registry_proxy.tree import Digests, Documents, Pull, Tree, Turns, Upstream
 from registry_proxy.walk import Walk, Walks
@@ -157,6 +166,7 @@ class Pulls:
         added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
         await asyncio.gather(*(self._layers.ensure(layer, pull.principal) for layer in added))
         manifest = await self._for(pull).fetch_manifest(pull.image)
+        await check_nesting(self._for(pull), pull.image, manifest)
         source, stale = manifest.digest, manifest.stale
         if not pull.container_config.is_empty:
             async with self._walks.begin(pull.image.registry) as walk:
@@ -166,6 +176,7 @@ class Pulls:
 
     async def _augmented(self, pull: Pull, document: Document, walk: Walk, depth: int = 0) -> Document:
         """*document* with what was asked for added; all that it leads to and that we made is kept."""
+        check_type(document)
         if document.is_index:
             made = augment_index(document, await self._replaced(pull, document, walk, deeper(depth)))
         else:

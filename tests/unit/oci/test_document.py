@@ -81,9 +81,32 @@ def test_a_document_of_two_types_is_refused() -> None:
     """Two clients would read two different images from one digest: CVE-2021-41190."""
     with pytest.raises(ManifestInvalid):
         detect(OCI_MANIFEST, msgspec.json.encode(MANIFEST | {"mediaType": OCI_INDEX}))
-    both = detect(None, msgspec.json.encode(MANIFEST | INDEX))
-    assert not both.is_index
-    assert not both.is_manifest
+    for media_type in (None, OCI_MANIFEST, OCI_INDEX, "application/json"):
+        for both in (MANIFEST | INDEX, INDEX | {"layers": []}, MANIFEST | {"manifests": []}):
+            with pytest.raises(ManifestInvalid, match="members of an index"):
+                detect(media_type, msgspec.json.encode(both))
+
+
+@pytest.mark.parametrize(
+    ("told", "fields"),
+    [
+        (DOCKER_MANIFEST, MANIFEST | {"mediaType": OCI_MANIFEST}),
+        (OCI_INDEX, INDEX | {"mediaType": DOCKER_LIST}),
+        (OCI_MANIFEST, MANIFEST | {"mediaType": "application/x"}),
+    ],
+)
+def test_a_document_of_two_names_for_one_kind_is_read(told: str, fields: dict[str, object]) -> None:
+    """Both names mean the same members; clients take the registry's word. `contradicts` has the other."""
+    detected = detect(told, msgspec.json.encode(fields))
+
+    assert detected.media_type == told
+    assert detected.contradicts == fields["mediaType"]
+
+
+def test_an_error_is_no_manifest() -> None:
+    """Some registries send theirs with the status 200."""
+    with pytest.raises(ManifestInvalid, match="an error"):
+        detect("application/json", b'{"errors":[{"code":"UNAUTHORIZED"}]}')
 
 
 def test_a_manifest_of_schema_1_is_neither() -> None:

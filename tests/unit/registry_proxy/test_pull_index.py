@@ -3,13 +3,17 @@
 import pytest
 from msgspec import structs
 
+from registry_proxy.domain.augment import MAX_DEPTH
 from registry_proxy.domain.link import Origin
+from registry_proxy.nesting import NESTED
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import BlobUnknown, ManifestUnknown
+from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
 from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import DOCKER_MANIFEST
 from swell.testing.images import make_layer
-from swell.testing.registry import FakeRegistry
+from swell.testing.registry import FakeRegistry, Pushed
 from tests.unit.registry_proxy.asking import ADDED, UBUNTU, WANTED, pull_of
 
 
@@ -145,3 +149,59 @@ async def test_what_an_index_names_and_its_registry_lacks_hinders_nobody(registr
         await pulls.manifest(pull, digest_of(b"unknown"))
     with pytest.raises(ManifestUnknown, match="was not pushed"):
         await pulls.manifest(pull, lost.digest)
+
+
+def nested(registry: FakeRegistry, levels: int) -> tuple[Pushed, Pushed]:
+    """An image below so many indexes, and the outermost of these."""
+    image = registry.push("team/tool:image")
+    index = image
+    for level in range(levels):
+        index = registry.push_index("team/tool:1" if level == levels - 1 else f"team/tool:level{level}", index)
+    return image, index
+
+
+async def test_indexes_are_served_at_every_level(registry: FakeRegistry, pulls: Pulls) -> None:
+    """What the root leads to can be pulled, however deep it is."""
+    image, root = nested(registry, MAX_DEPTH)
+    pull = pull_of(root)
+
+    served = await pulls.manifest(pull, "1")
+    while served.is_index:
+        served = await pulls.manifest(pull, served.manifests[0].digest)
+
+    assert served == image.manifest
+    assert (await pulls.manifest(pull, "1")).digest == root.digest
+
+
+@pytest.mark.parametrize("wanted", [ContainerConfig(), WANTED], ids=["unchanged", "augmented"])
+async def test_indexes_that_are_nested_too_deeply_are_refused_at_the_root(
+    registry: FakeRegistry, pulls: Pulls, wanted: ContainerConfig
+) -> None:
+    """A client that got the root would fail half way down."""
+    _, root = nested(registry, MAX_DEPTH + 1)
+
+    with pytest.raises(ManifestInvalid, match="indexes within each other"):
+        await pulls.manifest(pull_of(root, wanted), "1")
+
+
+async def test_an_index_of_very_many_indexes_is_refused(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Each costs the registry a request."""
+    image = registry.push("team/tool:image")
+    children = [registry.push_index(f"team/tool:{number}", image, *([image] * number)) for number in range(NESTED + 1)]
+    root = registry.push_index("team/tool:1", *children)
+
+    with pytest.raises(ManifestInvalid, match="more than 64 indexes"):
+        await pulls.manifest(pull_of(root), "1")
+
+
+async def test_an_image_of_a_doubtful_type_is_passed_through(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Docker's type outside and the OCI's inside: containerd pulls it. What we made of it would have no right type."""
+    image = registry.push("team/tool:1")
+    document = Document(DOCKER_MANIFEST, image.manifest.content)
+    registry._keep(image.reference, document)
+
+    served = await pulls.manifest(pull_of(image), "1")
+
+    assert (served.media_type, served.content) == (DOCKER_MANIFEST, document.content)
+    with pytest.raises(ManifestInvalid, match="Nothing can be added"):
+        await pulls.manifest(pull_of(image, WANTED, token="t2"), "1")

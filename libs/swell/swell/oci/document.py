@@ -89,6 +89,12 @@ class Document(Struct, frozen=True, dict=True):
         return written if _is_known(written) else _kind_by_structure(self.fields) or told
 
     @property
+    def contradicts(self) -> str | None:
+        """The media type that the document names itself, where it is another one than the registry's."""
+        written = self.fields.get("mediaType")
+        return str(written) if written is not None and written != self.kind else None
+
+    @property
     def is_index(self) -> bool:
         return self.kind in INDEXES
 
@@ -116,13 +122,18 @@ def detect(media_type: str | None, content: bytes) -> Document:
     """Make a document of an HTTP answer: *media_type* is its `Content-Type`, which may be missing or too general.
 
     Raises:
-        ManifestInvalid: it is no JSON object, or it claims to be of another type than the registry says. Clients could
-            be made to read such a document in two ways (CVE-2021-41190).
+        ManifestInvalid: it is no JSON object, or an error in the place of a manifest; or it can be read both as an
+            index and as a manifest, and clients could be made to see different images (CVE-2021-41190).
     """
     document = Document(media_type or "", content)
-    written = document.fields.get("mediaType") or document.kind
-    if _is_known(document.kind) and written != document.kind:
+    fields, written = document.fields, document.fields.get("mediaType")
+    types = {document.kind, written if _is_known(written) else document.kind}
+    if types & INDEXES and types & MANIFESTS:
         raise ManifestInvalid(f"The document says that it is not of the type {document.kind}, as the registry tells")
+    if fields.get("manifests") is not None and (fields.get("layers") is not None or fields.get("config") is not None):
+        raise ManifestInvalid("The document has the members of an index and those of a manifest")
+    if "errors" in fields and not (_is_known(document.kind) or "schemaVersion" in fields):
+        raise ManifestInvalid("The registry sends an error where a manifest should be")
     return Document(document.kind, content)
 
 

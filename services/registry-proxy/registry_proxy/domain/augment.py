@@ -147,12 +147,26 @@ def _fusion_of(layer: ContainerLayer) -> str | None:
     return canonical_architecture(found[1]) if found else None
 
 
+def check_type(document: Document) -> None:
+    """See that *document* and its registry agree on its media type: clients of another image would have to choose.
+
+    Raises:
+        ManifestInvalid: they do not.
+    """
+    if written := document.contradicts:
+        raise ManifestInvalid(
+            f"Nothing can be added to {document.digest}: its registry serves it as {document.kind or 'nothing known'}, "
+            f"and it says that it is {written[:128]}"
+        )
+
+
 def check_manifest(document: Document) -> None:
     """See that *document* is a manifest that something could be added to, before its config is asked for.
 
     Raises:
         ImageUnsupported: it is of another kind.
     """
+    check_type(document)
     if document.kind in SCHEMA_1 or document.fields.get("schemaVersion") == 1:
         raise ImageUnsupported(f"Nothing can be added to {document.digest}: it is in Docker's old format, schema 1")
     if not document.is_manifest:
