@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from swell.testing.odd_registry import OddRegistry
+from swell.testing.odd_rows import RANGES, ROWS
 from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
@@ -33,12 +35,19 @@ async def web() -> AsyncIterator[Web]:
 
 
 @pytest.fixture(scope="session")
-def new_stack(upstreams: Upstreams, web: Web) -> OpenStack:
+async def odd() -> AsyncIterator[OddRegistry]:
+    """A registry with one repository for each misbehaviour."""
+    async with OddRegistry((*ROWS, *RANGES)).serving() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry) -> OpenStack:
     """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those."""
 
     def make(home: Path, ports: Ports | None = None, **told: str) -> AbstractAsyncContextManager[Stack]:
         swell = {
-            "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority)),
+            "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
             **NO_LIMITS,
             **{f"SWELL_{name}": value for name, value in told.items()},

@@ -199,3 +199,15 @@ async def test_a_layer_at_a_forbidden_address_is_not_fetched(script: Script, blo
             await Layers(session, RegistryUpstream(session, Keyring()), blobs, MemoryProofs()).ensure(layer_at(script))
 
     assert not script.seen
+
+
+async def test_a_false_tar_digest_of_a_stored_layer_is_found(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """It would become a diff_id of somebody's image: engines refuse such an image, or take it for another one."""
+    script.on("/layer.tar.gz", said(body=IMAGE.layer))
+    await layers.ensure(layer_at(script))
+    assert await blobs.size(DIGEST)
+
+    for _ in range(2):
+        with pytest.raises(DigestInvalid, match=f"tarDigest is {digest_of(IMAGE.tar)}"):
+            await layers.ensure(structs.replace(layer_at(script), tar_digest=digest_of(b"another tar")))
+    await layers.ensure(layer_at(script))

@@ -5,6 +5,7 @@ Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
 
 import asyncio
 import copy
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Self
@@ -20,7 +21,9 @@ from swell.errors import (
     ManifestUnknown,
     SwellError,
     UpstreamBroken,
+    UpstreamDown,
     UpstreamFailed,
+    UpstreamSlow,
 )
 from swell.log import log
 from swell.oci.descriptor import Descriptor
@@ -28,7 +31,19 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
-from swell.outbound import REDIRECTS, Pace, check_target, follow, pieces, reach_of, read, redirect_of, send, translated
+from swell.outbound import (
+    REDIRECTS,
+    Pace,
+    check_target,
+    follow,
+    is_unconnected,
+    pieces,
+    reach_of,
+    read,
+    redirect_of,
+    send,
+    translated,
+)
 from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
@@ -40,8 +55,7 @@ MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
 PACE = Pace(silence=5.0, slowest=16 << 10, window=20.0)
 """A connection that brings a blob more slowly is replaced by another at the same byte."""
-NO_METHOD = frozenset({400, 405, 501})  # what registries say to a method that they do not know
-NOT_KNOWN = NO_METHOD | {404}  # and to a question that is newer than they are
+NOT_KNOWN = frozenset({400, 404, 405, 501})  # what registries say to a question that is newer than they are
 
 
 class RegistryUpstream:
@@ -86,9 +100,7 @@ class RegistryUpstream:
             ManifestInvalid: what it has is no JSON object.
         """
         response, content = await self._read(lambda: self._manifest(reference), MANIFEST_BYTES)
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
-        if encoding != "identity" and not content.lstrip().startswith(b"{"):  # some say so of what is none
-            raise UpstreamFailed(f"{reference.registry} sends manifests in an encoding that nobody asked for")
+        content = _decoded(response, content, MANIFEST_BYTES)
         for digest in filter(None, (reference.digest, _told_digest(response))):
             verified(content, digest)
         return detect(response.headers.get("Content-Type"), content)
@@ -136,7 +148,8 @@ class RegistryUpstream:
         """
         if descriptor.size > CONFIG_BYTES:
             raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
-        _, content = await self._read(lambda: self._blob(follow, reference, descriptor.digest), CONFIG_BYTES)
+        response, content = await self._read(lambda: self._blob(follow, reference, descriptor.digest), CONFIG_BYTES)
+        content = _decoded(response, content, CONFIG_BYTES)
         return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
 
     @asynccontextmanager
@@ -169,7 +182,7 @@ class RegistryUpstream:
         """
         response = await self._client.ask(send, "HEAD", reference, f"blobs/{digest}", {"Accept": "*/*"})
         response.release()
-        if response.status in NO_METHOD:
+        if response.status >= 400 and response.status != 429:  # as with manifests, only GET tells
             response = await self._blob(send, reference, digest)
             response.close()
         subject = f"blob {digest} of repository '{reference.name}'"
@@ -189,17 +202,24 @@ class RegistryUpstream:
             yield pieces(response)
 
     async def _told(self, reference: Reference) -> Digest | None:
-        """The registry's word for what *reference* names, without its bytes; None when it gives none.
+        """The registry's word for what *reference* names, without its bytes; None when only GET can tell.
 
-        Some do not know HEAD, or send it on to a place that is signed for GET alone.
+        Docker and go-containerregistry go on with GET whatever is wrong with HEAD: some registries do not know it, do
+        not authorize it, or redirect it to a place that is signed for GET alone.
         """
-        response = await self._ask_manifest("HEAD", reference)
-        is_elsewhere = response.url.origin() != self._client.base(reference.registry).origin()
-        if response.status in NO_METHOD or (is_elsewhere and response.status >= 400):
-            response.release()
+        try:
+            response = await self._ask_manifest("HEAD", reference)
+        except (UpstreamSlow, UpstreamDown):
+            raise
+        except UpstreamFailed as error:
+            if is_unconnected(error):
+                raise
+            log.info("HEAD failed", reference=str(reference), error=str(error))
             return None
-        async with _accepted(response, f"repository '{reference}'", ManifestUnknown):
-            return _told_digest(response)
+        response.release()
+        if response.status == 429:
+            raise failure(response.status, response.headers, f"repository '{reference}'", ManifestUnknown)
+        return _told_digest(response) if response.status == 200 else None
 
     async def _manifest(self, reference: Reference) -> aiohttp.ClientResponse:
         response = await self._ask_manifest("GET", reference)
@@ -244,6 +264,30 @@ def _accepted(
         return response
     response.release()
     raise failure(response.status, response.headers, subject, absent)
+
+
+def _decoded(response: aiohttp.ClientResponse, content: bytes, limit: int) -> bytes:
+    """*content* without gzip, which some registries apply unasked, and some only claim to have applied.
+
+    Raises:
+        UpstreamFailed: it is in another encoding, breaks off, or has more than *limit* bytes.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    host = response.url.authority
+    if encoding == "identity" or content.lstrip().startswith(b"{"):
+        return content
+    if encoding not in {"gzip", "x-gzip"}:
+        raise UpstreamFailed(f"{host} answers in an encoding that was not asked for")
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        decoded = inflate.decompress(content, limit + 1)
+    except zlib.error as error:
+        raise UpstreamFailed(f"{host} answers with gzip that cannot be inflated") from error
+    if len(decoded) > limit:
+        raise UpstreamFailed(f"{host} sends more than {limit} bytes")
+    if not inflate.eof:
+        raise UpstreamFailed(f"{host} answers with gzip that breaks off")
+    return decoded
 
 
 def _index_of(document: Document) -> Document | None:
