@@ -24,6 +24,7 @@ import pytest
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
+from builder.domain.mounts import Version
 from builder.settings import EngineSettings
 
 NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")
@@ -143,11 +144,11 @@ def _wait_for(address: str) -> None:
 @pytest.fixture(scope="session")
 def open_engine(registry: Registry) -> OpenEngine:
     def opened(
-        workspace: Path, *, sifs: Sifs | None = None, **settings: Any
+        workspace: Path, *, sifs: Sifs | None = None, version: Version | None = None, **settings: Any
     ) -> AbstractAsyncContextManager[BuildahEngine]:
         known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
         known |= {"allowed_hosts": frozenset({registry.address}), "build_timeout": timedelta(seconds=120)}
-        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)), sifs)
+        return BuildahEngine.open(EngineSettings(workspace=workspace, **(known | settings)), sifs, version=version)
 
     return opened
 

@@ -64,14 +64,15 @@ class BaseImages:
             self._users[generation] -= 1
             await self._remove_unused()
 
-    async def fetch(self, store: Path, pull: Callable[[], Awaitable[bool]]) -> None:
-        """Fill *store* with *pull* unless that succeeded lately; concurrent calls share one pull."""
+    async def fetch(self, store: Path, pull: Callable[[], Awaitable[bool]]) -> bool:
+        """Fill *store* with *pull* unless that succeeded lately; concurrent calls share one pull. Whether it worked."""
         async with self._fetching.setdefault(store, asyncio.Lock()):
             if store in self._fetched:
-                return
+                return True
             await asyncio.to_thread(self._make, store)
-            if await pull():
+            if pulled := await pull():
                 self._fetched[store] = True
+            return pulled
 
     @property
     def _newest(self) -> Path:

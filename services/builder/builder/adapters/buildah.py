@@ -169,6 +169,11 @@ def pull_environment(store: Mount) -> dict[str, str]:
     return {"XDG_DATA_HOME": store.target}
 
 
+def version() -> list[str]:
+    """Print the version."""
+    return [*_BUILDAH, "--version"]
+
+
 def images() -> list[str]:
     """List the sandbox's images: the least that proves namespaces, mounts and the store."""
     return [*_BUILDAH, *_OWN_STORE, "images"]

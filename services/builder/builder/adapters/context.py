@@ -73,6 +73,12 @@ def add(path: Path, content: IO[bytes], *, owner: int) -> None:
     os.chown(path, owner, owner)
 
 
+def is_link(directory: Path, path: str) -> bool:
+    """Whether *path* below *directory*, or a directory on the way to it, is a symbolic link."""
+    parts = Path(path).parts
+    return any((directory / Path(*parts[: count + 1])).is_symlink() for count in range(len(parts)))
+
+
 class _Tree:
     """What is below the open folder *root*."""
 

@@ -27,6 +27,7 @@ from builder.build import Recipe, Tell
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
+from builder.domain.mounts import UNKNOWN, Version, parse_version
 from builder.settings import EngineSettings, Isolation
 from swell.containerfile import parse
 from swell.disk import in_thread
@@ -66,16 +67,22 @@ class BuildahEngine:
         self._networks = networks
         self._closing = closing
         self._limited = limited
+        self._version = UNKNOWN
         self._emulators = Emulators(only=settings.build_platforms)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: EngineSettings, sifs: Sifs | None = None, aws: AwsLogins | None = None
+        cls,
+        settings: EngineSettings,
+        sifs: Sifs | None = None,
+        aws: AwsLogins | None = None,
+        version: Version | None = None,
     ) -> AsyncIterator[Self]:
         """Take the workspace, clean up what a former life left there, and prove that builds can run.
 
-        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry.
+        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. Mounts are
+        checked for flaws of buildah *version*, by default that of this machine.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -90,6 +97,7 @@ class BuildahEngine:
                 bases = BaseImages(settings)
                 engine = cls(settings, bases, credentials, networks, closing, limited=limited, sifs=sifs)
                 await engine._prove()
+                engine._version = version or engine._version
                 yield engine
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
@@ -106,6 +114,7 @@ class BuildahEngine:
                 recipe=recipe,
                 tell=Tail(tell),
                 credentials=self._credentials,
+                version=self._version,
                 sifs=self._sifs,
             )
             try:
@@ -180,6 +189,9 @@ class BuildahEngine:
         try:
             async with self._sandbox("trial") as sandbox:
                 status = await execute(sandbox, buildah.images(), said, credentials=b"{}")
+                if not status:
+                    status = await execute(sandbox, buildah.version(), said)
+                    self._version = parse_version(b"\n".join(said.lines).decode(errors="replace"))
         except (OSError, BuildFailure, SandboxUnavailable) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error
         if status:

@@ -12,13 +12,14 @@ from builder.adapters import buildah
 from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
 from builder.adapters.bases import BaseImages, Generation
 from builder.adapters.commands import drop, execute, read_digest
-from builder.adapters.context import add, unpack
+from builder.adapters.context import add, is_link, unpack
 from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
 from builder.domain.base_images import base_images, final_image
 from builder.domain.compression import Compression, choose
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.domain.mounts import Version, check_mounts
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
 from swell.containerfile import BUILDAH_1_28, parse
@@ -29,17 +30,16 @@ from swell.store.records import Reason
 from swell_sandbox import Sandbox, cgroups
 from swell_sandbox.process import Tail
 
-PRINCIPAL = "operator"  # whose credentials open the base images
-
 
 class Making(Struct, frozen=True, kw_only=True):
-    """One recipe on its way to an image."""
+    """One recipe on its way to an image, with buildah *version*."""
 
     settings: EngineSettings
     sandbox: Sandbox
     recipe: Recipe
     tell: Tail
     credentials: AuthFiles
+    version: Version
     sifs: Sifs | None = None
 
     async def image(self, bases: BaseImages, generation: Generation) -> Digest:
@@ -48,9 +48,9 @@ class Making(Struct, frozen=True, kw_only=True):
         stores = dict[str, Path]()
         recipe = self.recipe
         for image in base_images(recipe.containerfile, recipe.platform):
-            store = generation.store(image, self.recipe.platform, PRINCIPAL)
-            await bases.fetch(store, partial(self._pull, image, store))
-            stores[image] = store
+            store = generation.store(image, recipe.platform, recipe.principal)
+            if await bases.fetch(store, partial(self._pull, image, store)):
+                stores[image] = store
         final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28)
         return await self._with_stores(tuple(stores.values()))._image(stores.get(final) if final else None)
 
@@ -85,6 +85,7 @@ class Making(Struct, frozen=True, kw_only=True):
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
                     add(context / name, source, owner=owner)
+        check_mounts(recipe.containerfile, self.version, partial(is_link, context))
 
     async def _pull(self, image: str, store: Path) -> bool:
         # An error here comes again in the build, which writes it to the log.

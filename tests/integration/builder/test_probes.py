@@ -1,0 +1,70 @@
+"""Hostile recipes reach nothing outside of their build: in each isolation, with and without the check of mounts."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from builder.build import Engine, Recipe
+from builder.domain.failure import BuildFailure
+from builder.domain.mounts import Version
+from builder.settings import Isolation
+
+from .conftest import OpenEngine, Output
+from .contract import new_build_id
+from .probes import PROBES, Canaries, Probe, canaries, packed
+
+TRUSTED = Version(999, 0, 0)
+"""A version of buildah whose mounts are not checked, so that nothing but the sandbox is in the way."""
+
+
+@pytest.fixture(scope="module")
+def workspace() -> Iterator[Path]:
+    """A directory that everybody may enter: its permissions protect nothing."""
+    with TemporaryDirectory(prefix="swell-probes-", dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module", params=[TRUSTED, None], ids=["unchecked", "checked"])
+def version(request: pytest.FixtureRequest) -> Version | None:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module", params=list(Isolation))
+async def probed(
+    request: pytest.FixtureRequest, version: Version | None, open_engine: OpenEngine, workspace: Path
+) -> AsyncIterator[Engine]:
+    async with open_engine(workspace, isolation=request.param, version=version) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def alive(probed: Engine, workspace: Path) -> Iterator[Canaries]:
+    with canaries(workspace) as made:
+        yield made
+
+
+async def outcome(engine: Engine, probe: Probe, base: str, canaries: Canaries, folder: Path) -> str:
+    """What the builds of *probe* print, and why they fail if they do."""
+    registry = base.partition("/")[0]
+    context = folder / "context.tar.gz"
+    context.write_bytes(packed(probe.context(canaries), "w:gz"))
+    output, first = Output(), f"{registry}/{probe.name}-first:1"
+    bodies = [(probe.first, first)] if probe.first else []
+    try:
+        for body, target in [*bodies, (probe.body, f"{registry}/{probe.name}:1")]:
+            containerfile = probe.fill(body, base, first, canaries)
+            recipe = Recipe(build_id=new_build_id(), target_image=target, containerfile=containerfile, context=context)
+            await engine.build(recipe, output)
+    except BuildFailure as failure:
+        return f"{output.text}\n{failure}"
+    return output.text
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+async def test_no_canary_is_reached(probed: Engine, probe: Probe, base: str, alive: Canaries, tmp_path: Path) -> None:
+    """Whatever a recipe tries, and whatever its engine makes of it, nothing is behind."""
+    said = await outcome(probed, probe, base, alive, tmp_path)
+    assert alive.is_alive(said), said
