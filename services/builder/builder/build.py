@@ -55,6 +55,13 @@ class Recipe(Struct, frozen=True, kw_only=True):
     push_principal: Principal = PUBLIC
 
 
+class Begun(Struct, frozen=True, kw_only=True):
+    """A build that an earlier builder has begun and that still exists: when it started and, if so, finished."""
+
+    started: datetime
+    finished: datetime | None = None
+
+
 class Engine(Protocol):
     """Makes and pushes images, within the limits of time, memory and disk that its settings tell.
 
@@ -72,6 +79,13 @@ class Engine(Protocol):
             BuildFailure: there is no image; says why, and whose turn it is.
         """
 
+    async def find(self, recipe: Recipe) -> Begun | None:
+        """The build of *recipe* that an earlier builder has begun and that `build` would continue, with all its lines.
+
+        Raises:
+            Unavailable: where it runs does not answer.
+        """
+
 
 class Engines:
     """The engine for a recipe: what has packages needs no container."""
@@ -81,8 +95,13 @@ class Engines:
         self._packages = packages
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
-        engine = self._packages if recipe.packages else self._containers
-        return await engine.build(recipe, tell)
+        return await self._engine(recipe).build(recipe, tell)
+
+    async def find(self, recipe: Recipe) -> Begun | None:
+        return await self._engine(recipe).find(recipe)
+
+    def _engine(self, recipe: Recipe) -> Engine:
+        return self._packages if recipe.packages else self._containers
 
 
 class Log(Protocol):
@@ -208,11 +227,13 @@ class Building:
             known = await self._builds.get(job.id)
             if known and known.result:  # it was cancelled in this moment, before it began
                 return known.result
+            begun = await self._begun(recipe, attempt)
+            started = begun.started if begun else started
             async with self._logs.open(job.id, attempt) as told:
                 try:
                     if known and known.is_cancelled:
                         raise BuildFailure(Reason.CANCELLED, CANCELLED)
-                    work = self._attempt(job, recipe, attempt, told) if recipe else self._assemble(job, told)
+                    work = self._attempt(job, recipe, attempt, told, begun) if recipe else self._assemble(job, told)
                     digest = await self._while_wanted(job.id, work)
                 except BuildFailure as failure:
                     await told.tell(f"The build failed: {failure}".encode())
@@ -220,15 +241,20 @@ class Building:
                         succeeded=False,
                         exit_status=failure.exit_status,
                         started=started,
-                        finished=datetime.now(UTC),
+                        finished=_finished(begun),
                         reason=failure.reason,
                         message=told.masked(str(failure)),
                         attempt=attempt,
                     )
-        finished = datetime.now(UTC)
         return BuildResult(
-            succeeded=True, exit_status=0, started=started, finished=finished, digest=digest, attempt=attempt
+            succeeded=True, exit_status=0, started=started, finished=_finished(begun), digest=digest, attempt=attempt
         )
+
+    async def _begun(self, recipe: Recipe | BuildFailure | None, attempt: int) -> Begun | None:
+        """The build of an earlier attempt, if it goes on without its builder."""
+        if attempt == 1 or not isinstance(recipe, Recipe):
+            return None
+        return await self._engine.find(recipe)
 
     async def _recipe(self, job: BuildJob, fetched: AsyncExitStack) -> Recipe | BuildFailure:
         try:
@@ -269,18 +295,25 @@ class Building:
             await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _attempt(
-        self, job: BuildJob | IndexJob, recipe: Recipe | BuildFailure, attempt: int, told: Log
+        self,
+        job: BuildJob | IndexJob,
+        recipe: Recipe | BuildFailure,
+        attempt: int,
+        told: Log,
+        begun: Begun | None,
     ) -> Digest:
         if isinstance(recipe, BuildFailure):
             raise recipe
-        if attempt > 1 and (digest := await self._again(job, attempt, told)):
+        if attempt > ATTEMPTS:
+            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
+        if begun:
+            await told.tell(b"(the builder stopped in the middle of this build, which went on; its log follows)")
+        elif attempt > 1 and (digest := await self._again(job, attempt, told)):
             return digest
         return await self._build(recipe, told)
 
     async def _again(self, job: BuildJob | IndexJob, attempt: int, told: Log) -> Digest | None:
         """Begin another attempt; answers the digest of the image when the last one came as far as pushing it."""
-        if attempt > ATTEMPTS:
-            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
         if digest := await self._registry.pushed(job.target_image):
             await told.tell(b"(the builder stopped in the middle of this build, after it had pushed the image)")
             return digest
@@ -310,3 +343,7 @@ class Building:
         except BlobUnknown as error:
             message = "The build context or a layer is not kept here any more; send it again."
             raise BuildFailure(Reason.CONTEXT, message) from error
+
+
+def _finished(begun: Begun | None) -> datetime:
+    return (begun and begun.finished) or datetime.now(UTC)

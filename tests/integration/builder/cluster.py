@@ -86,7 +86,8 @@ class Cluster:
         name = made["metadata"]["name"]
         if name in self.jobs:
             return _status(409, f'jobs.batch "{name}" already exists')
-        made["metadata"]["uid"] = f"uid-of-{name}"
+        made["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": _now()}
+        made["status"] = {"startTime": _now(), "active": 1}
         self.jobs[name] = made
         self.seen.append(made)
         self.pods[f"{name}-pod"] = _pod(name, {"waiting": {"reason": "ContainerCreating"}}, "Pending")
@@ -190,7 +191,8 @@ class Cluster:
             limit=1 << 20,
         )
         self._processes[name] = process
-        self.pods[pod] = _pod(name, {"running": {"startedAt": _now()}}, "Running", number)
+        started = _now()
+        self.pods[pod] = _pod(name, {"running": {"startedAt": started}}, "Running", number)
         assert process.stdout
         taken = set[str]()
         async for line in process.stdout:
@@ -204,6 +206,7 @@ class Cluster:
         ended = {"exitCode": status, "reason": "Completed", "message": said.read_text() if said.exists() else ""}
         if "killed" in taken:
             ended = {"exitCode": 137, "reason": "OOMKilled", "message": ""}
+        ended |= {"startedAt": started, "finishedAt": _now()}
         self.pods[pod] = _pod(name, {"terminated": ended}, "Failed" if ended["exitCode"] else "Succeeded", number)
         if "emptied" in taken:
             assert status, "a pod that ends well would not be replaced"

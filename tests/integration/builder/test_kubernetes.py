@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
 from builder.settings import Isolation, KubernetesSettings
 from swell.errors import Unavailable
-from swell.oci.digest import Digest
-from swell.store.records import Reason
+from swell.jobs.messages import BuildJob
+from swell.oci.digest import Digest, parse_digest
+from swell.registry.principal import OPERATOR
+from swell.store.memory import MemoryBuilds
+from swell.store.records import Reason, Submission
+from tests.unit.builder.test_build import MemoryLogs, Pushed, house_of
 
 from .cluster import Cluster, serving
 from .conftest import OpenEngine, Output, Registry, gzipped_tar
@@ -109,6 +113,53 @@ class TestKubernetes(EngineContract):
         assert subject.registry.fetch("made/manifests/1")[1] == digest
         assert b"said once" in second
         assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
+
+
+async def test_a_build_that_went_on_without_its_builder_is_reported_as_it_was(
+    subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its times are the Job's, and its log is the pod's, though the builder that began it has died long ago."""
+    monkeypatch.setattr(kubernetes, "OUTAGE", timedelta(seconds=1))
+    recipe = subject._recipe("RUN for n in $(seq 1 20); do echo line $n; done; sleep 2\n")
+    builds, logs, before = MemoryBuilds(), MemoryLogs(), datetime.now(UTC)
+    build_id, _ = await builds.submit(
+        Submission(
+            container_id="c",
+            target_image=recipe.target_image,
+            containerfile=recipe.containerfile,
+            platform=recipe.platform,
+            created=before,
+        )
+    )
+    job = BuildJob(
+        id=build_id,
+        target_image=recipe.target_image,
+        containerfile=recipe.containerfile,
+        platform=recipe.platform,
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+    )
+    async with subject.open(tmp_path) as engine:
+        first = asyncio.create_task(house_of(engine, builds, MemoryLogs()).build(job, 1))
+        await until(lambda: subject.cluster.secrets, "the Job of the first builder")
+        subject.cluster.broken.add("away")  # it dies, and leaves its Job
+        with pytest.raises(Unavailable):
+            await first
+        subject.cluster.broken.clear()
+        (pod,) = subject.cluster.pods
+        await until(lambda: subject.cluster.pods[pod]["status"]["phase"] == "Succeeded", "the end of the pod")
+        ended = datetime.now(UTC)
+        pushed = Pushed(parse_digest(subject.registry.fetch("made/manifests/1")[1]))
+
+        await house_of(engine, builds, logs, pushed=pushed).build(job, 2)
+
+    build = await builds.get(job.id)
+    assert build and build.result
+    assert build.result.succeeded
+    assert build.result.duration >= timedelta(seconds=2)
+    assert before <= build.result.started < build.result.finished <= ended
+    assert [line for line in logs.lines if line.startswith(b"line ")] == [b"line %d" % n for n in range(1, 21)]
+    assert subject.cluster.jobs == {}
 
 
 async def test_every_line_comes_once_though_the_stream_breaks(subject: Kubernetes, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from builder.build import Building, Engines, News, Recipe, Tell
+from builder.build import Begun, Building, Engine, Engines, News, Recipe, Tell
 from builder.domain.failure import BuildFailure
 from swell import patience
 from swell.api.package_layers import PackageLayers
@@ -31,6 +31,10 @@ class SayingEngine:
         self._failure = failure
         self._lines = lines
         self.recipes: list[Recipe] = []
+        self.left: Begun | None = None
+
+    async def find(self, recipe: Recipe) -> Begun | None:
+        return self.left
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         self.recipes.append(recipe)
@@ -126,7 +130,7 @@ FROZEN = BuildJob(
 
 
 def house_of(
-    engine: SayingEngine,
+    engine: Engine,
     builds: MemoryBuilds,
     logs: MemoryLogs | None = None,
     contexts: FewContexts | None = None,
@@ -252,6 +256,24 @@ async def test_a_build_that_stops_its_builder_is_tried_five_times(earlier: int, 
         assert build.result.message == "The builder has stopped 5 times in the middle of this build."
 
 
+@pytest.mark.parametrize("failure", [None, BuildFailure(Reason.RECIPE, "a step failed", 1)])
+async def test_a_build_that_went_on_without_its_builder_has_its_own_times(failure: BuildFailure | None) -> None:
+    """Its log is whole as well, although its image is in the registry already."""
+    builds, engine, logs = MemoryBuilds(), SayingEngine(failure, (b"line",)), MemoryLogs()
+    engine.left = Begun(started=NOON, finished=NOON + timedelta(minutes=3))
+    build_id, _ = await builds.submit(SUBMISSION)
+    await builds.begin(build_id)
+
+    await house_of(engine, builds, logs, pushed=Pushed(MADE)).build(structs.replace(JOB, id=build_id), 2)
+
+    build = await builds.get(build_id)
+    assert build
+    assert build.result
+    assert (build.result.started, build.result.duration) == (NOON, timedelta(minutes=3))
+    assert b"line" in logs.lines
+    assert build.result.succeeded is (failure is None)
+
+
 async def test_an_end_is_recorded_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is not begun again for that: nothing of its log would be left."""
 
@@ -318,6 +340,9 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
         async def build(self, recipe: Recipe, tell: Tell) -> Digest:
             return self.digest
 
+        async def find(self, recipe: Recipe) -> Begun | None:
+            return Begun(started=NOON) if self is containers else None
+
     async def say_nothing(line: bytes) -> None:
         """Tell nobody."""
 
@@ -327,6 +352,7 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
     layers = structs.replace(plain, packages=PackageLayers(base_image="scratch", lock=""))
     assert await engines.build(plain, say_nothing) == containers.digest
     assert await engines.build(layers, say_nothing) == packages.digest
+    assert (await engines.find(plain), await engines.find(layers)) == (Begun(started=NOON), None)
 
 
 class SlowEngine(SayingEngine):

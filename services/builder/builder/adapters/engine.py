@@ -126,6 +126,9 @@ class BuildahEngine:
                 message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
                 raise BuildFailure(Reason.TIMED_OUT, message) from error
 
+    async def find(self, _: Recipe) -> None:
+        """Builds end with their builder."""
+
     def _emulator(self, recipe: Recipe) -> str:
         registration = self._emulators.registration(recipe.platform)
         if registration is None and parse(recipe.containerfile).runs_steps:

@@ -21,7 +21,7 @@ from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.manifests import CONTAINER, job, job_name, secret, way_out
-from builder.build import Recipe, Tell
+from builder.build import Begun, Recipe, Tell
 from builder.domain import pods
 from builder.domain.errand import Errand, Source
 from builder.domain.failure import BuildFailure
@@ -92,6 +92,17 @@ class KubernetesEngine:
             raise
         await self._remove(name)
         return digest
+
+    async def find(self, recipe: Recipe) -> Begun | None:
+        """The times of the Job that an earlier builder has left behind; see `Engine.find`."""
+        name = job_name(recipe.build_id)
+        with _asking():
+            job = await self._job(name)
+            pods_of_job = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
+        started = pods.started(job) if job else None
+        if started is None or (job and job.metadata and job.metadata.deletionTimestamp):
+            return None
+        return Begun(started=started, finished=pods.finished(pods_of_job))
 
     async def _within_limits(self, recipe: Recipe, tell: Tell) -> Digest:
         longest = self._settings.build_timeout + self._settings.kubernetes_patience

@@ -3,6 +3,9 @@
 Source: Kubernetes API reference, PodStatus and ContainerState.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from lightkube.models.batch_v1 import Job
 from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, Pod, PodStatus
 
@@ -13,6 +16,18 @@ from swell.store.records import Reason
 
 _NEVER = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"})
 _ENDED = frozenset({"Succeeded", "Failed"})
+
+
+def started(job: Job) -> datetime | None:
+    """When *job* was started, or made if its start is unknown."""
+    return (job.status and job.status.startTime) or (job.metadata and job.metadata.creationTimestamp) or None
+
+
+def finished(pods: Iterable[Pod]) -> datetime | None:
+    """When the last of the *pods* of a Job ended; None if one has not ended, was taken away, or its end is unknown."""
+    ends = [None if is_taken_away(pod) else _state(pod).terminated for pod in pods]
+    times = [end.finishedAt if end else None for end in ends]
+    return None if None in times else max((time for time in times if time), default=None)
 
 
 def name_of(pod: Pod) -> str:
