@@ -293,5 +293,16 @@ PROBES = (
 _HAVE_REACHED = frozenset(
     {
         "cache-id-dots",
+        "cache-id-dots-inside",
+        "cache-id-argument",
+        "cache-in-cache",
+        "cache-from-stage",
+        "bind-from-stage",
+        "bind-from-stage-read-only",
+        "bind-from-stage-relative",
+        "bind-from-stage-inside",
+        "bind-from-image",
+        "bind-context-changed",
+        "onbuild-cache",
     }
 )

@@ -33,6 +33,9 @@ class NoEngine:
     def __init__(self, why: str) -> None:
         self._why = why
 
+    async def find(self, _: Recipe) -> None:
+        """Builds end with their builder."""
+
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:  # noqa: ARG002
         raise BuildFailure(Reason.ENGINE, f"This server builds no container files: {self._why}.")
 

@@ -99,6 +99,9 @@ class BuildkitEngine:
                 await engine._prove()
                 yield engine
 
+    async def find(self, _: Recipe) -> None:
+        """Builds end with their builder."""
+
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
