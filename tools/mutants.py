@@ -32,6 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/unit/test_outbound.py",
         "tests/integration/registry_proxy/test_guard.py",
         "tests/integration/registry_proxy/test_reach.py",
+        "tests/integration/registry_proxy/test_isolation.py",
     ),
     "libs/swell/swell/oci/digest.py": ("tests/unit/oci/test_digest.py",),
     "libs/swell/swell/registry/challenge.py": ("tests/unit/registry/test_challenge.py",),

@@ -17,7 +17,7 @@ from yarl import URL
 
 from swell.addresses import is_public, looks_public
 from swell.errors import AddressForbidden, UpstreamBroken
-from swell.outbound import Policy, Reach, open_session, send
+from swell.outbound import Policy, Reach, open_session, reachable, send
 from swell.settings import SettingsInvalid
 
 FORBIDDEN = [
@@ -298,3 +298,21 @@ async def test_a_literal_address_is_checked_before_a_socket_is_opened(session: C
     """Literals pass no resolver: a check there would miss them."""
     with pytest.raises(AddressForbidden):
         await send(session, "GET", URL(f"http://{host}/"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "is_reachable"),
+    [
+        ("http://a.example/x", True),
+        (f"http://{63 * 'a'}.example/", True),
+        (f"http://{64 * 'a'}.example/", False),
+        ("http://a..example/", False),
+        ("http://a.example./", True),
+        ("http:///x", False),
+        ("/x", False),
+        ("http://[", False),
+    ],
+)
+def test_only_a_host_that_can_exist_is_reachable(text: str, is_reachable: bool) -> None:
+    """A part of a name has 1 to 63 letters (RFC 1035); with any other, looking it up fails in an unforeseen way."""
+    assert (reachable(text) is not None) is is_reachable

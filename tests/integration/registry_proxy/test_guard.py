@@ -171,6 +171,18 @@ async def test_a_redirect_to_https_is_followed(script: Script, tmp_path: Path) -
         assert safe.asked("/b") == safe.asked("/c") == [None]
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_each_kind_of_redirect_is_followed_by_the_guard(
+    script: Script, session: aiohttp.ClientSession, status: int
+) -> None:
+    """A status that is not known as a redirect would be passed on, and its target never checked."""
+    script.on("/a", said(status, Location="/b"))
+    script.on("/b", said(body=b"here"))
+
+    async with await follow(session, "GET", script.url / "a", {}) as response:
+        assert await read(response, 10) == b"here"
+
+
 async def test_a_loop_ends_after_ten_hops(script: Script, session: aiohttp.ClientSession) -> None:
     """A host that a user names must not keep us busy."""
     script.on("/a", said(302, Location="/a"))
