@@ -140,10 +140,12 @@ async def send(
             )
 
 
-async def check_target(session: aiohttp.ClientSession, url: URL) -> None:
-    """See that *session* itself may connect to *url*, which a client is about to be sent to: nothing is fetched.
+async def check_target(session: aiohttp.ClientSession, url: URL, source: URL) -> None:
+    """See that a client may be sent to *url* on the word of the server at *source*: nothing is fetched.
 
-    A name counts as every address that it has now. Where a proxy resolves names, only their spelling can be checked.
+    It must be a public address, or an allowed host that another allowed host names: the operator allows hosts for
+    themselves, not for strangers' registries. A name counts as every address that it has now. Where a proxy resolves
+    names, only their spelling can be checked.
 
     Raises:
         AddressForbidden: the policy forbids the address, or one of the addresses of the name.
@@ -152,7 +154,7 @@ async def check_target(session: aiohttp.ClientSession, url: URL) -> None:
     if isinstance(session.connector, _GuardedConnector):
         with translated(url):
             async with asyncio.timeout(session.connector.reach.connect_timeout.total_seconds()):
-                await session.connector.check(url)
+                await session.connector.check(url, source)
 
 
 async def follow(
@@ -403,10 +405,10 @@ class _GuardedConnector(aiohttp.TCPConnector):
         finally:
             _asked.reset(token)
 
-    async def check(self, url: URL) -> None:
-        """Raise what `connect` would raise because of *url*'s address."""
+    async def check(self, url: URL, source: URL) -> None:
+        """Raise what `connect` would raise because of *url*'s address, unless *source* is as private."""
         host = url.raw_host or ""
-        if self._policy.allows(url):
+        if self._policy.allows(url) and self._policy.allows(source):
             return
         if not looks_public(host):
             raise _forbidden(url)

@@ -19,7 +19,7 @@ from registry_proxy.resume import Place, checked, opened
 from registry_proxy.sharing import FORSAKEN, Transfers, begins_alike
 from registry_proxy.slots import TransferSlots
 from registry_proxy.transfer import Body, Extent, Held, Redirect, Transfer
-from swell.errors import BlobUnknown, DigestMismatch, SpoolFull, Unavailable, UpstreamFailed
+from swell.errors import BlobUnknown, DigestMismatch, SpoolFull, TooManyRequests, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -147,15 +147,24 @@ class Deliveries:
         return document.content
 
     async def _on_disk(self, link: Link) -> File | None:
-        if not self._spool.find(_owner(link), link.digest):
+        if not (self._spool.find(_owner(link), link.digest) and await self._may_read(link)):
             return None
-        await self._prove(link)
         return self._spool.find(_owner(link), link.digest)
 
-    async def _prove(self, link: Link) -> None:
-        """A layer that was added is its token's own: it was verified when the token's image was made."""
-        if link.origin is not Origin.LAYER:
-            await self._access.prove(link)
+    async def _may_read(self, link: Link) -> bool:
+        """Whether stored bytes may be read: False where the registry does not answer the question, and is to be asked
+        for the blob itself. A layer that was added is its token's own: it was verified when the image was made.
+
+        Raises:
+            BlobUnknown, Denied: the registry does not show it.
+        """
+        try:
+            if link.origin is not Origin.LAYER:
+                await self._access.prove(link)
+        except (UpstreamFailed, TooManyRequests) as error:
+            log.info("access to a stored blob not proven", digest=link.digest, error=str(error))
+            return False
+        return True
 
     async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body | Held:
         """*span* with the other readers of the blob in its scope, or by itself where that does not fit."""
@@ -282,7 +291,8 @@ class Deliveries:
             if link.origin is Origin.LAYER:
                 raise BlobUnknown(f"{link.digest} is not stored here any more")
             return False
-        await self._prove(link)
+        if not await self._may_read(link):
+            return False
         check_size(link, size)
         return True
 

@@ -17,7 +17,7 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from swell import outbound
 from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, Reach, follow, open_session, pieces, read, send
+from swell.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.registry.credentials import Credentials, Keyring
 from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving
 
@@ -42,6 +42,15 @@ async def test_a_redirect_to_a_forbidden_address_is_refused(script: Script) -> N
     async with open_session(Policy(frozenset({script.authority}))) as session:
         with pytest.raises(AddressForbidden):
             await follow(session, "GET", script.url / "layer", {})
+
+
+async def test_strangers_send_no_client_to_an_allowed_host() -> None:
+    """The operator has allowed a private host for its own sake; only another allowed one may name it."""
+    target, stranger, own = URL("http://localhost:9500/x"), URL("https://evil.example/v2/"), URL("http://10.0.0.1/v2/")
+    async with open_session(Policy(frozenset({"localhost:9500", "10.0.0.1"}))) as session:
+        await check_target(session, target, own)
+        with pytest.raises(AddressForbidden):
+            await check_target(session, target, stranger)
 
 
 async def test_a_name_is_connected_to_where_it_may_be_and_nowhere_else(

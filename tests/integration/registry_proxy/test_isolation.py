@@ -111,6 +111,19 @@ async def test_registries_say_yes_in_several_ways(port: Port, client: aiohttp.Cl
     assert methods(port.script)[0] == "HEAD"
 
 
+async def test_a_registry_that_fails_at_head_is_asked_for_the_blob(port: Port, client: aiohttp.ClientSession) -> None:
+    """What is stored is a help, no condition: the bytes themselves are the proof then."""
+    await stored(port, client)
+    other = port.link(repository="c/d")
+
+    async def fails_at_head(request: web.Request) -> web.Response:
+        return web.Response(status=500) if request.method == "HEAD" else web.Response(body=CONTENT)
+
+    port.script.on(port.path_upstream(other), fails_at_head)
+
+    assert await pulled(port, client, other) == (200, CONTENT)
+
+
 async def test_access_is_asked_for_once_in_a_while(script: Script, upstream: RegistryUpstream) -> None:
     """Five minutes by one HEAD, for all replicas; a day while the registry is in trouble; nothing after a refusal."""
     now, proofs = [time.time()], MemoryProofs()

@@ -169,7 +169,7 @@ class RegistryUpstream:
         async with await self._blob(follow if followed else send, reference, digest, part) as response:
             target = redirect_of(response)
             if target:
-                await check_target(self._session, target)
+                await check_target(self._session, target, response.url)
             yield Redirect(str(target)) if target else _body(response, part)
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
