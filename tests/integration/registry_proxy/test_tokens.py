@@ -401,3 +401,18 @@ async def test_a_silent_token_service_is_left_alone(script: Script, other: Scrip
 
         with pytest.raises(UpstreamDown):
             await upstream.fetch_manifest(tool(script))
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_an_identity_token_is_a_password_where_post_is_not_known(
+    script: Script, session: aiohttp.ClientSession, status: int
+) -> None:
+    """Not every token service has the newer way; containerd and go-containerregistry go on with the older one."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", said(status), token("abc"))
+    keys = Keyring({script.authority: Credentials("me", "", "refresh me")})
+
+    await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+
+    assert [method for method, url, _ in script.seen if url.path == "/token"] == ["POST", "GET"]
+    assert script.asked("/token") == [None, Credentials("me", "refresh me").basic]

@@ -200,13 +200,18 @@ class Authorizer:
     async def _show(self, url: URL, credentials: Credentials | None) -> aiohttp.ClientResponse:
         """Ask *url* for a token. An identity token goes in a body, so no redirect is followed with it.
 
+        Services that do not know POST get the identity token as a password, as from containerd.
         Source: distribution's "Docker Registry v2 authentication using OAuth2".
         """
         if credentials and credentials.identity_token:
             told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": credentials.identity_token}
             form = urlencode(dict(url.query) | told).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return await send(self._session, "POST", url.with_query(None), headers, form)
+            response = await send(self._session, "POST", url.with_query(None), headers, form)
+            if response.status not in {404, 405}:
+                return response
+            response.release()
+            credentials = Credentials(credentials.user, credentials.password or credentials.identity_token)
         headers = {"Authorization": credentials.basic} if credentials else {}
         return await follow(self._session, "GET", url, headers)
 
