@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -10,6 +12,15 @@ import aiohttp
 
 from swell.oci.digest import digest_of
 from swell.testing.images import Layer
+
+PLAIN, PULLER, PUSHER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher"))
+"""API keys: without scopes, with that to pull, with that to push."""
+
+_ENTRY = '[[key]]\nhash = "{}"\nuser = "{}"\nscopes = {}\n'
+KEYS_FILE = "".join(
+    _ENTRY.format(hashlib.sha256(key.encode()).hexdigest(), key.split("-")[0], json.dumps(scopes))
+    for key, scopes in {PLAIN: [], PULLER: ["operator-pull"], PUSHER: ["operator-push"]}.items()
+)
 
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -23,7 +34,12 @@ class Swell:
         self._session = session
 
     async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
-        """The status and the body that answer a container request."""
+        """The status and the body that answer a container request.
+
+        One that names a repository of its own brings a key: this server pushes there for nobody else.
+        """
+        if request.get("buildRepository"):
+            request = {"towerAccessToken": PUSHER} | request
         async with self._session.post(f"{self.url}{path}", json=request) as response:
             return response.status, await response.json()
 

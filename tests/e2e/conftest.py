@@ -14,7 +14,7 @@ from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from swell_embedded.stack import Stack, open_stack
-from tests.e2e.client import Swell, client_of
+from tests.e2e.client import KEYS_FILE, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
@@ -42,13 +42,21 @@ async def odd() -> AsyncIterator[OddRegistry]:
 
 
 @pytest.fixture(scope="session")
-def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry) -> OpenStack:
-    """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those."""
+def new_stack(
+    upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
+    """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those.
+
+    Its registries are readable by all, unless SHARED_REGISTRIES says otherwise.
+    """
+    keys = tmp_path_factory.mktemp("keys") / "keys.toml"
+    keys.write_text(KEYS_FILE)
 
     def make(home: Path, ports: Ports | None = None, **told: str) -> AbstractAsyncContextManager[Stack]:
         swell = {
             "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
+            "SWELL_API_KEYS_FILE": str(keys),
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
+            "SWELL_SHARED_REGISTRIES": ",".join((upstreams.basic, upstreams.bearer, upstreams.mistaken)),
             **NO_LIMITS,
             **{f"SWELL_{name}": value for name, value in told.items()},
         }

@@ -24,7 +24,7 @@ OUR_CODES = {
         "TIMEOUT",
         "UNAVAILABLE",
     ),
-    *("CONFLICT", "FORBIDDEN", "RANGE_INVALID"),
+    *("CONFLICT", "FORBIDDEN", "RANGE_INVALID", "SCOPE_REQUIRED"),
 }
 CLASSES = [cls for cls in every_class() if cls.__module__ == errors.__name__]
 

@@ -114,9 +114,11 @@ def variables(site: Site) -> dict[str, str]:
         ours |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_TOKENS_OF_THIS_MACHINE)}
     theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
     hosts = ",".join(filter(None, (site.registry, theirs.get("SWELL_ALLOWED_HOSTS"))))
+    shared = ",".join(filter(None, (site.registry, theirs.get("SWELL_SHARED_REGISTRIES"))))
     merged = {
         "SWELL_ALLOWED_HOSTS": hosts,
         "SWELL_REGISTRY_AUTH_FILE": str(site.home / "auth" / "registry.json"),
+        "SWELL_SHARED_REGISTRIES": shared if "registry" in site.runs else theirs.get("SWELL_SHARED_REGISTRIES", ""),
     }
     return ours | theirs | merged
 

@@ -170,7 +170,17 @@ class Denied(SwellError):
     """The registry refuses to show that image to us."""
 
     code, status, side = "DENIED", 403, Side.CLIENT
-    advice = "Check the image's name; if it is private, the operator must add credentials for its registry."
+    advice = (
+        "Check the image's name. If it is private, the operator of this server must have credentials for its "
+        "registry, and either list that in SWELL_SHARED_REGISTRIES or give out an API key with the scope operator-pull."
+    )
+
+
+class ScopeRequired(SwellError):
+    """That needs an API key with another scope."""
+
+    code, status, side = "SCOPE_REQUIRED", 403, Side.CLIENT
+    advice = "Send an API key with the scope that the message names; the operator of this server gives them out."
 
 
 class NotYours(SwellError):

@@ -14,7 +14,7 @@ from builder.adapters.fleet import Fleet, lacks
 from builder.adapters.logs import BuildLogs
 from builder.adapters.masking import read_secrets
 from builder.adapters.news import StreamNews
-from builder.adapters.registry import RegistryPush, pusher
+from builder.adapters.registry import RegistryPush, prober, pusher
 from builder.adapters.sif import Sifs
 from builder.adapters.wishes import BuildWishes
 from builder.assemble import Assembling
@@ -26,6 +26,7 @@ from swell.jobs.consume import consume, hear
 from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run
@@ -52,7 +53,7 @@ async def main(settings: Settings) -> None:
         aws = AwsLogins(session, settings)
         registry = RegistryPush(pusher(session, settings, aws))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        containers = await opened.enter_async_context(open_containers(settings, sifs, aws))
+        containers = await opened.enter_async_context(open_containers(settings, sifs, aws, prober(session, settings)))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
         ends = BuildEnds(builds)
@@ -85,10 +86,12 @@ async def main(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_containers(settings: Settings, sifs: Sifs, aws: AwsLogins) -> AsyncIterator[Engine]:
-    """The engine for container files: here, or in a cluster."""
+async def open_containers(
+    settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient
+) -> AsyncIterator[Engine]:
+    """The engine for container files: here, or in a cluster. *public* is asked what anybody may read."""
     if settings.build_where is Where.HERE:
-        async with open_engine(settings, sifs, aws) as (_, engine):
+        async with open_engine(settings, sifs, aws, public) as (_, engine):
             yield engine
         return
     from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
@@ -96,7 +99,7 @@ async def open_containers(settings: Settings, sifs: Sifs, aws: AwsLogins) -> Asy
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
     async with (
         objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
-        KubernetesEngine.open(settings, Blobs(layers).link, aws) as engine,
+        KubernetesEngine.open(settings, Blobs(layers).link, aws, public) as engine,
     ):
         yield engine
 

@@ -10,6 +10,7 @@ from builder.domain.index import index_of
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import Principal
 from swell.store.records import BuildResult, Child, Reason, Submission
 
 
@@ -19,6 +20,8 @@ class Ends(Protocol):
 
 
 class Registry(Protocol):
+    def acting_for(self, principal: Principal) -> "Registry": ...
+
     async def fetch(self, reference: Reference) -> Document | None: ...
 
     async def document(self, reference: Reference, document: Document) -> Digest: ...
@@ -50,8 +53,11 @@ class Assembling:
             BuildFailure: a child has failed or is not done in time, its image is gone, or the index is not taken.
         """
         results = await self._results(wanted, told)
-        images = [(child.platform, await self._image(child, results.get(child.platform))) for child in wanted.children]
-        digest = await self._registry.document(parse_reference(wanted.target_image), index_of(images))
+        registry = self._registry.acting_for(wanted.push_principal)
+        images = [
+            (child.platform, await _image(registry, child, results.get(child.platform))) for child in wanted.children
+        ]
+        digest = await registry.document(parse_reference(wanted.target_image), index_of(images))
         await told.tell(f"Pushed {wanted.target_image}, an index of {len(images)} platforms".encode())
         return digest
 
@@ -84,13 +90,14 @@ class Assembling:
         await told.tell(f"{child.platform}: {build_id} {said}".encode())
         return result
 
-    async def _image(self, child: Child, result: BuildResult | None) -> Document:
-        reference = parse_reference(child.target_image)
-        if result and result.digest:
-            reference = reference.at(result.digest)
-        if (manifest := await self._registry.fetch(reference)) is None:
-            raise BuildFailure(Reason.PUSH, f"The image for {child.platform} is not in the registry: {reference}.")
-        return manifest
+
+async def _image(registry: Registry, child: Child, result: BuildResult | None) -> Document:
+    reference = parse_reference(child.target_image)
+    if result and result.digest:
+        reference = reference.at(result.digest)
+    if (manifest := await registry.fetch(reference)) is None:
+        raise BuildFailure(Reason.PUSH, f"The image for {child.platform} is not in the registry: {reference}.")
+    return manifest
 
 
 def _see_that_all_succeeded(wanted: Submission, results: Mapping[str, BuildResult]) -> None:

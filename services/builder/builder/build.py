@@ -125,8 +125,8 @@ class Contexts(Protocol):
 
 
 class Registry(Protocol):
-    async def pushed(self, target_image: str) -> Digest | None:
-        """The digest of *target_image*, if it is there; raises `BuildFailure` when the registry does not say."""
+    async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
+        """The digest of *target_image* that *principal* sees; raises `BuildFailure` when the registry does not say."""
 
 
 class Assembly(Protocol):
@@ -314,7 +314,7 @@ class Building:
 
     async def _again(self, job: BuildJob | IndexJob, attempt: int, told: Log) -> Digest | None:
         """Begin another attempt; answers the digest of the image when the last one came as far as pushing it."""
-        if digest := await self._registry.pushed(job.target_image):
+        if digest := await self._registry.pushed(job.target_image, job.push_principal):
             await told.tell(b"(the builder stopped in the middle of this build, after it had pushed the image)")
             return digest
         await told.tell(f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode())

@@ -23,6 +23,7 @@ from swell.errors import SwellError
 from swell.oci.digest import Digest
 from swell.outbound import Policy, follow, open_session, pieces
 from swell.registry.aws import AwsLogins
+from swell.registry.principal import OPERATOR
 from swell.registry.verifier import Verifier
 from swell.serve import run
 from swell.store.records import Reason
@@ -67,6 +68,8 @@ async def build(settings: Settings) -> Digest:
             cache_repository=errand.cache_repository,
             compression=errand.compression,
             sif=errand.sif,
+            principal=OPERATOR,  # the auth files of a pod hold only what its build may use
+            push_principal=OPERATOR,
         )
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         registry = RegistryPush(pusher(session, settings, AwsLogins(session, settings)))

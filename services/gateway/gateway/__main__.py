@@ -9,6 +9,7 @@ from typing import NamedTuple
 from grpc.aio import Channel
 from redis.asyncio import Redis
 
+from gateway.access import Access
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.data_port import RemoteDataPort
@@ -117,10 +118,11 @@ async def main(settings: Settings) -> None:
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
         solver, leases, machines = RemoteSolver(builder), Leases(state, START_LEASE), CachedMachines(Machines(state))
-        starting = Starting(plan.places, images, builds, limits, solver, leases, machines)
+        access = Access(plan.places, images, builds)
+        starting = Starting(plan.places, images, builds, limits, solver, leases, machines, access)
         releasing = Releasing(builds, JobQueue(nats), settings.builds_at_once)
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
-        provisioning = Provisioning(plan, grants, images, builds, blobs, preparing, starting, releasing)
+        provisioning = Provisioning(plan, grants, images, builds, blobs, access, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         guesses = Guesses(parse_quota(settings.guess_limit))
         is_open = settings.anonymous_access
@@ -131,9 +133,9 @@ async def main(settings: Settings) -> None:
             Following(grants, remote, builds, build_logs, plan.server_url),
             Watching(builds, feeds, build_logs),
             Cancelling(builds, BuildNews(nats)),
-            Downloads(builds, images),
+            Downloads(builds, images, access),
             Revoking(grants, RevocationNews(nats)),
-            Inspecting(inspections, RemoteLogins(registry_proxy)),
+            Inspecting(inspections, RemoteLogins(registry_proxy), access),
             read_accounts(settings.accounts_file),
             RemoteCounters(metrics),
             RegistryHandler(pulls, tally.pulled, client_address, relay),

@@ -20,10 +20,16 @@ class Logins(Protocol):
     async def accepts(self, registry: str, user_name: str, password: str) -> bool: ...
 
 
+class Access(Protocol):
+    async def reading(self, principal: Principal, image: Reference) -> Principal:
+        """Who reads *image* for *principal*; raises `ScopeRequired`."""
+
+
 class Inspecting:
-    def __init__(self, inspections: Inspections, logins: Logins) -> None:
+    def __init__(self, inspections: Inspections, logins: Logins, access: Access) -> None:
         self._inspections = inspections
         self._logins = logins
+        self._access = access
 
     async def image(self, request: InspectRequest, platform: str | None, principal: Principal = PUBLIC) -> Inspection:
         """What the registry has under the image's name: an index, or one image, for *platform* where that is given."""
@@ -31,7 +37,9 @@ class Inspecting:
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
         chosen = parse_platform(platform) if platform else None
-        return await self._inspections.inspect(parse_reference(image), chosen, principal)
+        reference = parse_reference(image)
+        reader = await self._access.reading(principal, reference)
+        return await self._inspections.inspect(reference, chosen, reader)
 
     async def credentials(self, request: CredentialsRequest) -> bool:
         """Whether the registry takes the name and the password; false as well when it cannot be asked."""

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from gateway.adapters.keys import ApiKey, hash_of, new_key
+from gateway.adapters.keys import ApiKey, Scope, hash_of, new_key
 
 
 def main() -> None:
@@ -18,9 +18,20 @@ def main() -> None:
     new.add_argument("--user", required=True, help="one name, without blanks; limits count for it")
     new.add_argument("--email", default="")
     new.add_argument("--org", default="", help="the organisation that usage is counted for")
+    new.add_argument(
+        "--scope", action="append", default=[], choices=[*Scope], help="what the operator's credentials do"
+    )
+    new.add_argument("--repository", action="append", default=[], help="limits the scopes to registry or registry/path")
     told = parser.parse_args()
     key = new_key()
-    fields = {"hash": hash_of(key), "user": told.user, "email": told.email, "organisation": told.org}
+    fields = {
+        "hash": hash_of(key),
+        "user": told.user,
+        "email": told.email,
+        "organisation": told.org,
+        "scopes": told.scope,
+        "repositories": told.repository,
+    }
     try:
         entry = entry_of(msgspec.convert(fields, ApiKey))
     except msgspec.ValidationError as error:
@@ -30,9 +41,11 @@ def main() -> None:
 
 
 def entry_of(key: ApiKey) -> str:
-    """*key* in TOML, whose strings are JSON's; what is empty is left out."""
+    """*key* in TOML, whose strings and lists of strings are JSON's; what is empty is left out."""
     lines = [
-        f"{name} = {msgspec.json.encode(text).decode()}" for name, text in msgspec.structs.asdict(key).items() if text
+        f"{name} = {msgspec.json.encode(value).decode()}"
+        for name, value in msgspec.structs.asdict(key).items()
+        if value
     ]
     return "\n".join(["", "[[key]]", *lines, ""])
 

@@ -49,7 +49,9 @@ class Preparing:
             for image in wanted.includes:
                 layers += await self._layers(image, wanted.platform, principal)
             await self._check_media_types(wanted, layers, principal)
-            wanted = replace(wanted, container_config=replace(config, layers=tuple(layers)), includes=())
+            wanted = replace(
+                wanted, container_config=replace(config, layers=tuple(layers)), includes=(), included=wanted.includes
+            )
         if not wanted.freeze:
             return wanted
         frozen = await self._frozen(wanted, principal)

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from gateway.access import Access, refused
 from gateway.domain.answers import answer, legacy_answer, record
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
+from gateway.domain.recipe import images_of_request, images_read
 from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted, carries_data, read
 from gateway.prepare import Preparing
@@ -21,7 +25,7 @@ from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unava
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.principal import Principal, limited_to
 from swell.store.builds import Builds
 
 
@@ -67,6 +71,7 @@ class Provisioning:
         registry: Registry,
         builds: Builds,
         blobs: BlobKeeper,
+        access: Access,
         preparing: Preparing,
         starting: Starting,
         releasing: Releasing,
@@ -77,6 +82,7 @@ class Provisioning:
         self._registry = registry
         self._builds = builds
         self._blobs = blobs
+        self._access = access
         self._preparing = preparing
         self._starting = starting
         self._releasing = releasing
@@ -87,9 +93,11 @@ class Provisioning:
 
         Raises:
             BadRequest: the message says what to change; nothing was started.
+            ScopeRequired: *caller* may not push there, or may not read an image of ours.
             TooManyRequests: a build is needed, and this caller has had too many.
         """
         asked = await self._read(request, legacy=legacy)
+        caller = await self._acting(asked, caller)
         if asked.image and asked.freeze and not self._plan.allows_missing_platforms:
             await self._registry.resolve(asked.image, caller.principal, asked.platforms)
         wanted = await self._preparing.prepare(asked, caller.principal)
@@ -110,6 +118,16 @@ class Provisioning:
             await self._releasing.release_for(client)
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
         return legacy_answer(made, grant) if legacy else made
+
+    async def _acting(self, asked: Wanted, caller: Caller) -> Caller:
+        """*caller* with the credentials that *asked* may be answered with."""
+        builds = asked.freeze or not asked.image
+        push = self._access.pushing(caller, asked) if builds else caller.push_principal
+        reading = await self._access.of_all(caller.principal, images_read(asked))
+        if asked.containerfile:
+            with suppress(BadRequest):  # where a name cannot be read, the build says so
+                reading = await self._access.of_all(reading, images_of_request(asked))
+        return replace(caller, principal=reading, push_principal=push)
 
     async def _read(self, request: ContainerRequest, *, legacy: bool) -> Wanted:
         """What *request* asks for; others are answered while its data is inflated and measured."""
@@ -145,8 +163,10 @@ class Provisioning:
             await self._registry.resolve(
                 image, principal, () if self._plan.allows_missing_platforms else wanted.platforms
             )
-        except (ManifestUnknown, Denied) as error:
+        except ManifestUnknown as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
+        except Denied as error:
+            raise refused(image, error) from error
         except UpstreamFailed as error:
             message = f"container image {image} cannot be looked at: {error}"
             raise type(error)(message, retry_after=error.retry_after) from error
@@ -166,5 +186,5 @@ class Provisioning:
             is_dry=wanted.dry_run,
             user=caller.identity.user,
             organisation=caller.identity.organisation,
-            principal=caller.principal,
+            principal=limited_to([found.image.name], caller.principal) if found.is_build else caller.principal,
         )

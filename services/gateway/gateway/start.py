@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.access import Access, Checked
 from gateway.domain.direct import Direct
 from gateway.domain.identity import Caller
+from gateway.domain.recipe import images_of_request
 from gateway.domain.submission import has_steps, image_of, submission
 from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted
@@ -19,9 +22,9 @@ from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.principal import Principal, limited_to
 from swell.store.builds import Builds, Left
-from swell.store.records import BuildResult, Child, Submission
+from swell.store.records import Build, BuildResult, Child, Submission
 
 PUSH_RETRY = 5  # seconds after which to come again, when our own registry is away and does not say
 PATIENCE = timedelta(minutes=1)  # for others who start the same build; longer than packages are solved
@@ -67,6 +70,11 @@ class Found(Struct, frozen=True, kw_only=True):
     succeeded: bool | None = None
     clients: tuple[str, ...] = ()
 
+    @property
+    def is_build(self) -> bool:
+        """Whether a build makes or has made the image, which this server has pushed."""
+        return self.cached is not None
+
 
 class Starting:
     def __init__(
@@ -78,6 +86,7 @@ class Starting:
         solver: Solver,
         leases: Leases,
         machines: Machines,
+        access: Access,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._places = places
@@ -87,6 +96,7 @@ class Starting:
         self._solver = solver
         self._leases = leases
         self._machines = machines
+        self._access = access
         self._under_way: Flights[tuple[str, str, str], _Started] = Flights(kept=False)
         self._now = now
 
@@ -99,25 +109,49 @@ class Starting:
             TooManyRequests: a build is needed, and this caller has had too many.
             Unavailable: the registry of builds does not answer.
         """
+        checked = await self._checked(wanted, caller)
+        caller = replace(caller, principal=checked.principal)
         submitted = submission(wanted, caller, self._now())
         image = image_of(submitted)
         latest = await self._builds.latest(submitted.target_image)
         running = latest is not None and latest.is_wanted
+        exists = (not running or wanted.dry_run) and await self._is_in_registry(image, caller.principal)
+        if running or exists:
+            checked.must_be_readable()
         if wanted.dry_run:
-            exists = await self._is_in_registry(image, caller.principal)
             if not (exists or running):
                 await self._check_platforms(wanted)
             return Found(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
-        if not running and await self._is_in_registry(image, caller.principal):
+        if exists:
             known = latest.id if latest and latest.result and latest.result.succeeded else None
             return Found(image=image, build_id=known, cached=True, succeeded=True)
         if running and latest:
+            await self._see_that_it_can_succeed(latest, wanted, caller)
             return Found(image=image, build_id=latest.id, cached=False)
         await self._check_platforms(wanted)
         instead_of = latest.id if latest else None
         if parts:
             return _found(image, await self._start_all(parts, submitted, instead_of, caller))
         return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
+
+    async def _checked(self, wanted: Wanted, caller: Caller) -> Checked:
+        """Whether *caller* may read what *wanted* is built of; raises what certainly refuses that."""
+        checked = await self._access.check_recipe(caller.principal, partial(images_of_request, wanted))
+        return checked.unless_refused()
+
+    async def _see_that_it_can_succeed(self, running: Build, wanted: Wanted, caller: Caller) -> None:
+        """See that the build that runs for *wanted* may read what *caller* may.
+
+        Raises:
+            Unavailable: it may not, so it will fail; then there can be another.
+        """
+        theirs = running.submission.principal
+        if theirs != caller.principal:
+            checked = await self._access.check_recipe(theirs, partial(images_of_request, wanted))
+            if checked.problem:
+                raise Unavailable(
+                    f"the build {running.id} runs for others, who may read less; ask again", retry_after=5
+                )
 
     async def _check_platforms(self, wanted: Wanted) -> None:
         """See that somebody can build *wanted* for each of its platforms, as far as we know."""
@@ -202,7 +236,7 @@ class Starting:
 
     async def _is_in_registry(self, image: Reference, principal: Principal) -> bool:
         try:
-            await self._registry.resolve(image, principal)
+            await self._registry.resolve(image, limited_to([image.name], principal))
         except ManifestUnknown:
             return False
         except UpstreamFailed as error:

@@ -100,7 +100,9 @@ def without_keys(settings: Settings) -> Settings:
 
 def keyring(settings: Settings) -> Keyring:
     """The operator's credentials; read once, at the start."""
-    return parse_auth_file(settings.registry_auth_file.read_bytes()) if settings.registry_auth_file else Keyring()
+    allows = settings.credential_rules.may_read
+    file = settings.registry_auth_file
+    return parse_auth_file(file.read_bytes(), allows) if file else Keyring()
 
 
 async def expiring(kept: S3Objects, days: int) -> None:

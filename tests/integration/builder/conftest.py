@@ -26,6 +26,7 @@ from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.mounts import Version
 from builder.settings import EngineSettings
+from swell.registry.principal import OPERATOR
 
 NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")
 READY_WITHIN = 60.0
@@ -165,7 +166,14 @@ async def base(registry: Registry, engine: BuildahEngine, tmp_path_factory: pyte
     directory = tmp_path_factory.mktemp("base")
     context = gzipped_tar(directory / "context.tar.gz", {"rootfs.tar": _busybox()})
     target = f"{registry.address}/base:1"
-    recipe = Recipe(build_id="bd-base_1", target_image=target, containerfile=BASE, context=context)
+    recipe = Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        build_id="bd-base_1",
+        target_image=target,
+        containerfile=BASE,
+        context=context,
+    )
     await engine.build(recipe, Output())
     return target
 

@@ -20,6 +20,7 @@ from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.outbound import Policy, open_session
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 
 from .channel import Channel, every_kind, serving
@@ -53,6 +54,8 @@ class Kitchen:
         """Solve *specs*, build them, push them as *to*; the digest."""
         lock = wanted.get("lock") or await self.solve(*specs, platform=platform)
         recipe = Recipe(
+            principal=OPERATOR,
+            push_principal=OPERATOR,
             build_id="bd-conda_1",
             target_image=self.image(to),
             containerfile="FROM scratch",

@@ -25,6 +25,7 @@ from swell.jobs.messages import Definition
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
 from tests.integration.registry_proxy.support import said, serving
@@ -93,7 +94,14 @@ async def amazon(registry: Registry, base: str, tmp_path: Path) -> AsyncIterator
 
 def from_and_to(source: str, target: str, made: str = "made:1", step: str = "true", **wanted: Any) -> Recipe:
     containerfile = f"FROM {source}/base:1\nRUN {step}\n"
-    return Recipe(build_id="bd-amazon_1", target_image=f"{target}/{made}", containerfile=containerfile, **wanted)
+    return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        build_id="bd-amazon_1",
+        target_image=f"{target}/{made}",
+        containerfile=containerfile,
+        **wanted,
+    )
 
 
 @pytest.mark.parametrize(

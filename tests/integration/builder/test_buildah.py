@@ -12,6 +12,7 @@ import pytest
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from builder.settings import Isolation
+from swell.registry.principal import OPERATOR
 from swell_sandbox import cgroups
 
 from .conftest import OpenEngine, Output, Registry
@@ -97,7 +98,13 @@ class Buildah:
     def _recipe(self, step: str, *, base: str = "", made: str = "made:1", build_id: str = "") -> Recipe:
         target_image = f"{self.registry.address}/{made}"
         containerfile = f"FROM {base or self._base}\n{step}"
-        return Recipe(build_id=build_id or new_build_id(), target_image=target_image, containerfile=containerfile)
+        return Recipe(
+            principal=OPERATOR,
+            push_principal=OPERATOR,
+            build_id=build_id or new_build_id(),
+            target_image=target_image,
+            containerfile=containerfile,
+        )
 
 
 @pytest.fixture(scope="module", autouse=True)

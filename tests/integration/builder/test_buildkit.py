@@ -1,5 +1,6 @@
 """The BuildKit engine keeps the contract."""
 
+from swell.registry.principal import OPERATOR
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -117,7 +118,13 @@ class Buildkit:
     def recipe(self, steps: str, *, base: str = "", made: str = "made:1", build_id: str = "") -> Recipe:
         target_image = f"{self.registry.address}/{made}"
         containerfile = f"FROM {base or self.base}\n{steps}"
-        return Recipe(build_id=build_id or new_build_id(), target_image=target_image, containerfile=containerfile)
+        return Recipe(
+            build_id=build_id or new_build_id(),
+            target_image=target_image,
+            containerfile=containerfile,
+            principal=OPERATOR,
+            push_principal=OPERATOR,
+        )
 
 
 @pytest.fixture

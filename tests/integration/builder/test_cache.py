@@ -7,6 +7,7 @@ import pytest
 
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
@@ -18,6 +19,8 @@ SLOW = "RUN date > /slow && echo ran $((6 * 7))"  # what it says is worked out: 
 def cached(base: str, body: str, cache: str, made: str = "made:1") -> Recipe:
     plain = recipe(base, body, made=made)
     return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
         build_id=plain.build_id,
         target_image=plain.target_image,
         containerfile=body,

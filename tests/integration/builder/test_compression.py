@@ -9,6 +9,7 @@ import pytest
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from swell.api.containers import BuildCompression, CompressionMode
+from swell.registry.principal import OPERATOR
 
 from .conftest import OpenEngine, Output, Registry
 from .test_engine import recipe
@@ -25,7 +26,15 @@ async def build(
     """What the build told."""
     output, plain = Output(), recipe(base, body, made=made)
     await engine.build(
-        Recipe(build_id="bd-1_1", target_image=plain.target_image, containerfile=body, compression=wanted), output
+        Recipe(
+            principal=OPERATOR,
+            push_principal=OPERATOR,
+            build_id="bd-1_1",
+            target_image=plain.target_image,
+            containerfile=body,
+            compression=wanted,
+        ),
+        output,
     )
     return output.text
 

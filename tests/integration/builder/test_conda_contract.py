@@ -16,6 +16,7 @@ from builder.build import Recipe
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.outbound import Policy, open_session
+from swell.registry.principal import OPERATOR
 
 from .channel import ENDLESS, PLACEHOLDER, Channel, File, Made, serving
 from .conftest import Output, Registry
@@ -116,6 +117,8 @@ class Direct:
         packages = PackageLayers(base_image=base or self._base, lock="\n".join((*lock, "@EXPLICIT")))
         target_image = f"{self.registry.address}/{made}"
         return Recipe(
+            principal=OPERATOR,
+            push_principal=OPERATOR,
             build_id=build_id or new_build_id(),
             target_image=target_image,
             containerfile="FROM scratch",

@@ -9,6 +9,7 @@ from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from swell.errors import Unavailable
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry, gzipped_tar
@@ -18,7 +19,14 @@ from .contract import until
 def recipe(base: str, body: str, context: Path | None = None, made: str = "made:1", build_id: str = "bd-1_1") -> Recipe:
     """Build *body* into the registry of *base*."""
     target = base.replace("base:1", made)
-    return Recipe(build_id=build_id, target_image=target, containerfile=body, context=context)
+    return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        build_id=build_id,
+        target_image=target,
+        containerfile=body,
+        context=context,
+    )
 
 
 async def failure_of(engine: BuildahEngine, wanted: Recipe) -> BuildFailure:

@@ -281,6 +281,8 @@ async def test_a_context_goes_by_a_link(subject: Kubernetes, tmp_path: Path) -> 
     """Contexts are larger than what a cluster keeps; the pod sees that it is the right one."""
     context = gzipped_tar(tmp_path / "context.tar.gz", {"greeting": b"hello from a context"})
     recipe = Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
         build_id="bd-context_1",
         target_image=f"{subject.registry.address}/made:1",
         containerfile=f"FROM {subject._base}\nCOPY greeting /\nRUN cat /greeting; echo\n",

@@ -26,6 +26,7 @@ from swell.oci.reference import parse_reference
 from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials, parse_auth_file
+from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
 
 from .conftest import OpenEngine, Output, Registry, free_port
@@ -143,6 +144,8 @@ async def test_a_build_from_and_to_a_registry_with_a_token_service(
     auth_file = tmp_path / "auth.json"
     auth_file.write_text(json.dumps({"auths": {closed.address: entry}}))
     recipe = Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
         build_id="bd-logins_1",
         target_image=f"{closed.address}/made:1",
         containerfile=f"FROM {closed.address}/base:1\nRUN true\n",
@@ -162,7 +165,7 @@ async def test_what_we_read_and_push_ourselves_is_opened_by_the_same_entry(
     """An operator writes one file for all who read it."""
     keyring = parse_auth_file(json.dumps({"auths": {closed.address: entry}}).encode())
     async with open_session(Policy(closed.hosts)) as session:
-        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push"))
+        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
         base = await push.fetch(parse_reference(f"{closed.address}/base:1"))
         assert base is not None
         assert await push.document(parse_reference(f"{closed.address}/base:again"), base) == base.digest

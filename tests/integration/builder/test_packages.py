@@ -24,6 +24,7 @@ from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
+from swell.registry.principal import OPERATOR, Principal
 from swell.store.blobs import Blobs
 from swell.store.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
@@ -98,7 +99,14 @@ async def tools(registry: Registry, engine: BuildahEngine, base: str, tmp_path_f
     context = gzipped_tar(tmp_path_factory.mktemp("tools") / "context.tar.gz", files)
     target = f"{registry.address}/tools:1"
     body = TOOLS.format(base=base)
-    made = Recipe(build_id="bd-tools_1", target_image=target, containerfile=body, context=context)
+    made = Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        build_id="bd-tools_1",
+        target_image=target,
+        containerfile=body,
+        context=context,
+    )
     await engine.build(made, Output())
     return target
 
@@ -114,7 +122,7 @@ class NoRivals:
 class NothingPushed:
     """The first attempt asks nobody whether there was another."""
 
-    async def pushed(self, target_image: str) -> Digest | None:
+    async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
         return None
 
 

@@ -11,6 +11,7 @@ from builder.adapters.buildah import is_about_platform
 from builder.adapters.emulation import Emulators
 from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 
 from .conftest import Output, Registry, gzipped_tar
@@ -43,6 +44,8 @@ def arm64_program() -> bytes:
 
 def recipe(registry: Registry, folder: Path, step: str) -> Recipe:
     return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
         build_id="bd-arm_1",
         target_image=f"{registry.address}/arm:1",
         containerfile=f"FROM scratch\nCOPY --chmod=755 hello /hello\n{step}",

@@ -10,6 +10,7 @@ import pytest
 
 from builder.build import Recipe
 from builder.settings import Isolation
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 
 from .conftest import OpenEngine, Output, Registry
@@ -37,7 +38,13 @@ def told(world: Outside, registry: Registry, tmp_path: Path) -> dict[str, Any]:
 
 def from_and_to(registry: str, step: str = "RUN echo hello > /hello\n", made: str = "made:1") -> Recipe:
     containerfile = f"FROM {registry}/base:1\n{step}"
-    return Recipe(build_id="bd-reach_1", target_image=f"{registry}/{made}", containerfile=containerfile)
+    return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        build_id="bd-reach_1",
+        target_image=f"{registry}/{made}",
+        containerfile=containerfile,
+    )
 
 
 @BOTH

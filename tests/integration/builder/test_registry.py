@@ -12,6 +12,7 @@ from swell.oci.reference import parse_reference
 from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 from swell.testing.images import make_image, make_index
 from tests.integration.builder.conftest import Registry
@@ -21,7 +22,9 @@ from tests.integration.builder.conftest import Registry
 async def push(registry: Registry) -> AsyncIterator[RegistryPush]:
     async with open_session(Policy(frozenset({registry.address}))) as session:
         yield RegistryPush(
-            RegistryClient(session, parse_auth_file(registry.auth_file.read_bytes()), actions="pull,push")
+            RegistryClient(session, parse_auth_file(registry.auth_file.read_bytes()), actions="pull,push").acting_for(
+                OPERATOR
+            )
         )
 
 

@@ -25,6 +25,7 @@ from swell.oci.digest import digest_of
 from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 from swell_sandbox import Sandbox
 from swell_sandbox.process import Tail
@@ -46,7 +47,7 @@ async def sif_engine(
 ) -> AsyncIterator[BuildahEngine]:
     keyring = parse_auth_file(registry.auth_file.read_bytes())
     async with open_session(Policy(frozenset({registry.address}))) as session:
-        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push"))
+        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         async with open_engine(tmp_path_factory.mktemp("sif-workspace"), sifs=sifs) as engine:
             yield engine
@@ -71,6 +72,8 @@ def siftool(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def recipe(base: str, body: str, definition: Definition = RUN, made: str = "sif:1") -> Recipe:
     return Recipe(
+        principal=OPERATOR,
+        push_principal=OPERATOR,
         build_id="bd-5_1",
         target_image=f"oras://{base.replace('base:1', made)}",
         containerfile=f"FROM {base}\n{body}",

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
+from gateway.access import Access
 from gateway.accounts import Accounts
 from gateway.app import create_app
 from gateway.cancel import Cancelling
@@ -55,6 +56,7 @@ from tests.unit.gateway.conftest import (
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
+    OpenRegistry,
 )
 
 SUBMIT = "/v1alpha2/container"
@@ -133,8 +135,10 @@ class House:
             places=Places(build="registry.example.com/team/builds"),
             token_ttl=timedelta(hours=1),
         )
+        access = Access(plan.places, OpenRegistry(), self.builds)
+        limits, machines = CountedBuilds(), KnownMachines()
         starting = Starting(
-            plan.places, self.registry, self.builds, CountedBuilds(), KnownSolver(), MemoryLeases(), KnownMachines()
+            plan.places, self.registry, self.builds, limits, KnownSolver(), MemoryLeases(), machines, access
         )
         provisioning = Provisioning(
             plan,
@@ -142,6 +146,7 @@ class House:
             self.registry,
             self.builds,
             MemoryBlobs(),
+            access,
             Preparing(KnownInspections()),
             starting,
             Releasing(self.builds, MemoryQueue(), at_once=8),
@@ -158,9 +163,9 @@ class House:
             following,
             watching,
             cancelling,
-            Downloads(self.builds, self.images),
+            Downloads(self.builds, self.images, access),
             revoking,
-            Inspecting(KnownInspections(), self),
+            Inspecting(KnownInspections(), self, access),
             self.accounts,
             self,
             registry,

@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.__main__ import START_LEASE
+from gateway.access import Access
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.machines import CachedMachines
 from gateway.domain.direct import Direct
@@ -19,7 +20,7 @@ from swell.oci.platform import Platform
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.machines import Machines
-from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry
+from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry, OpenRegistry
 from tests.unit.gateway.test_direct import request
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
@@ -41,7 +42,9 @@ class Gateway:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
         leases = Leases(redis, START_LEASE)
         machines = CachedMachines(Machines(redis))
-        self._starting = Starting(PLACES, MemoryRegistry(), RedisBuilds(redis), limits, solver, leases, machines)
+        builds = RedisBuilds(redis)
+        access = Access(PLACES, OpenRegistry(), builds)
+        self._starting = Starting(PLACES, MemoryRegistry(), builds, limits, solver, leases, machines, access)
 
     async def start(self, wanted: ContainerRequest) -> Found:
         return await self._starting.start(read(wanted, PLACES), [], SOMEBODY)

@@ -17,6 +17,7 @@ from swell.oci.reference import parse_reference
 from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins, place_of
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR
 from swell.registry.settings import RegistrySettings
 from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
 from tests.integration.registry_proxy.sigv4 import signature
@@ -41,7 +42,9 @@ async def amazon(script: Script) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def upstream_of(session: aiohttp.ClientSession, aws: Aws, keys: dict[str, Credentials]) -> RegistryUpstream:
-    return RegistryUpstream(session, Keyring(keys), frozenset(keys), AwsLogins(session, aws.settings))
+    return RegistryUpstream(session, Keyring(keys), frozenset(keys), AwsLogins(session, aws.settings)).acting_for(
+        OPERATOR
+    )
 
 
 def wanting(login: str, challenge: str = 'Basic realm="https://x/",service="ecr.amazonaws.com"') -> Answer:

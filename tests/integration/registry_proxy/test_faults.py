@@ -17,6 +17,7 @@ from swell.oci.reference import Reference, parse_reference
 from swell.outbound import DIRECT, Policy, Reach, open_session
 from swell.registry import patience
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.faults import (
     DIGEST,
     FAULTS,
@@ -132,7 +133,9 @@ async def test_no_secret_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
         script.on("/t", said(503), said(body=b'{"token": "secret"}'))
         script.on("/v2/team/tool/blobs/" + DIGEST, said(307, Location=f"{script.url}/cdn?X-Amz-Signature=secret"))
         script.on("/cdn", broken_off(b"secret", 100))
-        upstream = RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")}))
+        upstream = RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")})).acting_for(
+            OPERATOR
+        )
         with pytest.raises(SwellError):
             await upstream.fetch_manifest(image(script.authority))
         with pytest.raises(SwellError):

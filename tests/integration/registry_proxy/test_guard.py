@@ -19,6 +19,7 @@ from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
 from swell.oci.reference import parse_reference
 from swell.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving
 
 SECRET = {"Authorization": "Basic c2VjcmV0"}
@@ -98,7 +99,11 @@ async def test_a_realm_at_a_forbidden_address_is_not_asked(script: Script, other
 
     async with open_session(Policy(frozenset({script.authority}))) as session:
         with pytest.raises(AddressForbidden):
-            await RegistryUpstream(session, keyring).fetch_manifest(parse_reference(f"{script.authority}/team/tool:1"))
+            await (
+                RegistryUpstream(session, keyring)
+                .acting_for(OPERATOR)
+                .fetch_manifest(parse_reference(f"{script.authority}/team/tool:1"))
+            )
 
     assert not other.seen
 

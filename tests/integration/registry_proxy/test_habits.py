@@ -19,6 +19,7 @@ from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import parse_reference
 from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Answer, Names, Script, make_image, said, serving
 
 IMAGE = make_image()
@@ -155,7 +156,7 @@ async def test_a_registry_is_read_as_it_wants_to_be(world: World, habit: Habit) 
     script.on(blob, to_whom(bearer, elsewhere, challenge))
     reference = parse_reference(f"{habit.registry}/{habit.repository}:1")
     keyring = Keyring({habit.registry: habit.credentials} if habit.credentials else {})
-    upstream = RegistryUpstream(world.session, keyring)
+    upstream = RegistryUpstream(world.session, keyring).acting_for(OPERATOR)
 
     document = await upstream.fetch_manifest(reference)
     config = await upstream.fetch_config(reference, CONFIG)
@@ -181,7 +182,7 @@ async def test_a_password_goes_with_every_request_once_it_was_asked_for(world: W
     """HTTP Basic, as plain distribution, Harbor and ECR have it: one refusal in all."""
     script, path = world.registries, "/v2/team/tool/manifests/1"
     script.on(path, to_whom(ME.basic, good, 'Basic realm="a registry"'))
-    upstream = RegistryUpstream(world.session, Keyring({"gitea.example": ME}))
+    upstream = RegistryUpstream(world.session, Keyring({"gitea.example": ME})).acting_for(OPERATOR)
 
     for _ in range(3):
         await upstream.fetch_manifest(parse_reference("gitea.example/team/tool:1"))

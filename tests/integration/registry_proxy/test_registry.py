@@ -11,6 +11,7 @@ from swell.errors import BlobUnknown, Denied, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Pushed, Registry, make_image
 
 
@@ -28,7 +29,7 @@ async def reference(registry: Registry, image: Pushed) -> Reference:
 @pytest.fixture
 async def trusted(session: aiohttp.ClientSession, registry: Registry) -> RegistryUpstream:
     """With the credentials of the operator's auth file."""
-    return RegistryUpstream(session, parse_auth_file(registry.auth_file))
+    return RegistryUpstream(session, parse_auth_file(registry.auth_file)).acting_for(OPERATOR)
 
 
 async def test_a_private_image_is_read_whole(trusted: RegistryUpstream, reference: Reference, image: Pushed) -> None:
@@ -56,7 +57,7 @@ async def test_with_wrong_credentials_it_is_denied(session: aiohttp.ClientSessio
     wrong = Registry(reference.registry, password="wrong")
 
     with pytest.raises(Denied):
-        await RegistryUpstream(session, parse_auth_file(wrong.auth_file)).head_manifest(reference)
+        await RegistryUpstream(session, parse_auth_file(wrong.auth_file)).acting_for(OPERATOR).head_manifest(reference)
 
 
 async def test_what_is_not_there_is_unknown(trusted: RegistryUpstream, reference: Reference) -> None:

@@ -16,7 +16,7 @@ from swell.outbound import Policy, Reach, open_session
 from swell.registry import auth
 from swell.registry.breaker import Breaker
 from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import Principal
+from swell.registry.principal import OPERATOR, Principal
 from tests.integration.registry_proxy.faults import raw
 from tests.integration.registry_proxy.support import Answer, Script, make_image, said
 
@@ -51,7 +51,7 @@ def token(text: str, **more: object) -> Answer:
 
 
 def with_credentials(session: aiohttp.ClientSession, script: Script) -> RegistryUpstream:
-    return RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")}))
+    return RegistryUpstream(session, Keyring({script.authority: Credentials("me", "secret")})).acting_for(OPERATOR)
 
 
 async def test_an_anonymous_token_is_fetched_once_and_used_again(script: Script, upstream: RegistryUpstream) -> None:
@@ -105,9 +105,9 @@ async def test_an_identity_token_is_sent_to_the_realm_and_nowhere_else(
     script.on("/token", exchange, said(307, Location=f"{other.url}/token"))
     keys = Keyring({script.authority: Credentials("nobody", "", "refresh me")})
 
-    await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+    await RegistryUpstream(session, keys).acting_for(OPERATOR).fetch_manifest(tool(script))
     with pytest.raises(SwellError):
-        await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+        await RegistryUpstream(session, keys).acting_for(OPERATOR).fetch_manifest(tool(script))
 
     told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": "refresh me"}
     assert asked == [{"service": "reg", "scope": "repository:team/tool:pull"} | told]
@@ -191,7 +191,7 @@ async def test_tokens_are_not_shared_between_credentials(script: Script, session
     script.on(PATH, guarded(script, "abc"))
     script.on("/v2/team/other/manifests/1", guarded(script, "abc"))
     script.on("/token", token("abc"))
-    upstream = RegistryUpstream(session, keys)
+    upstream = RegistryUpstream(session, keys).acting_for(OPERATOR)
 
     await upstream.fetch_manifest(tool(script))
     await upstream.fetch_manifest(parse_reference(f"{script.authority}/team/other:1"))

@@ -16,6 +16,7 @@ from swell.api.package_layers import PackageLayers
 from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
+from swell.registry.principal import Principal
 from swell.store.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
@@ -83,7 +84,7 @@ class Pushed:
     def __init__(self, digest: Digest | None = None) -> None:
         self._digest = digest
 
-    async def pushed(self, target_image: str) -> Digest | None:
+    async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
         return self._digest
 
 

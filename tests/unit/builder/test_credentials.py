@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from builder.domain.credentials import entries_of, may_be_named, only_named, with_entries, with_repository
+from builder.domain.credentials import entries_of, may_be_named, only_allowed, only_named, with_entries, with_repository
+from swell.oci.reference import parse_reference
 from swell.registry.credentials import Credentials
+from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of
 
 PULLS = {"localhost:9500/library": {"auth": "reader"}}
 
@@ -95,3 +97,33 @@ def test_what_is_lent_opens_only_registries_that_are_meant() -> None:
     lent = only_named(content, "FROM quay.io/team/tool AS a\nFROM ubuntu\n")
 
     assert json.loads(lent) == {"auths": {name: {"auth": "x"} for name in list(auths)[:2]}}
+
+
+AUTHS = {
+    "r.example": {"auth": "whole"},
+    "r.example/library": {"auth": "library"},
+    "quay.io": {"auth": "quay"},
+    "https://index.docker.io/v1/": {"auth": "hub"},
+}
+LENDING = rules_of(["r.example/swell/build"], ["r.example"])
+
+
+@pytest.mark.parametrize(
+    ("principal", "images", "keys"),
+    [
+        (PUBLIC, [], {"r.example/library"}),
+        (PUBLIC, ["quay.io/team/tool:1"], {"r.example/library", "quay.io/team/tool"}),
+        (PUBLIC, ["r.example/tools/a:1"], {"r.example/library", "r.example/tools/a"}),
+        (PUBLIC, ["ubuntu"], {"r.example/library", "docker.io/library/ubuntu"}),
+        (limited_to(["quay.io"]), [], {"r.example/library", "quay.io"}),
+        (limited_to(["quay.io/team"]), [], {"r.example/library"}),
+        (OPERATOR, [], set(AUTHS)),
+    ],
+)
+def test_a_build_is_lent_what_its_principal_may_use(principal: Principal, images: list[str], keys: set[str]) -> None:
+    """No entry opens more than that: not the repository of builds, and of other registries only the named images."""
+    content = json.dumps({"auths": AUTHS}).encode()
+
+    lent = json.loads(only_allowed(content, LENDING, principal, map(parse_reference, images)))["auths"]
+
+    assert set(lent) == keys

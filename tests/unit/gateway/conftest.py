@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.access import Access
 from gateway.domain.direct import Direct
 from gateway.domain.events import Lines, Position
 from gateway.domain.grant import Grant
@@ -28,11 +29,12 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from swell.store.memory import MemoryBuilds
 from swell.store.records import BuildResult
 
-SOMEBODY = Caller(ANONYMOUS, "203.0.113.9")
+SOMEBODY = Caller(ANONYMOUS, "203.0.113.9", OPERATOR, OPERATOR)
+"""Anonymous, and yet with all credentials: what these are for is tested in `test_access`."""
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -84,6 +86,13 @@ class MemoryRegistry:
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         self.layers.append(layer)
+
+
+class OpenRegistry:
+    """Shows whatever image is named to anybody."""
+
+    async def resolve(self, image: Reference, principal: Principal) -> Digest:
+        return digest_of(str(image).encode())
 
 
 class MemoryImages:
@@ -329,8 +338,15 @@ def starting(
     limits: CountedBuilds,
     solver: KnownSolver,
     machines: KnownMachines,
+    access: Access,
 ) -> Starting:
-    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), machines, now=lambda: NOON)
+    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), machines, access, now=lambda: NOON)
+
+
+@pytest.fixture
+def access(plan: Plan, builds: MemoryBuilds) -> Access:
+    """Every base image can be read."""
+    return Access(plan.places, OpenRegistry(), builds)
 
 
 @pytest.fixture
@@ -346,8 +362,9 @@ def provisioning(
     builds: MemoryBuilds,
     blobs: MemoryBlobs,
     inspections: KnownInspections,
+    access: Access,
     starting: Starting,
     releasing: Releasing,
 ) -> Provisioning:
     preparing = Preparing(inspections)
-    return Provisioning(plan, grants, registry, builds, blobs, preparing, starting, releasing, now=lambda: NOON)
+    return Provisioning(plan, grants, registry, builds, blobs, access, preparing, starting, releasing, now=lambda: NOON)

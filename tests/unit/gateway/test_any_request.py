@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.access import Access
 from gateway.domain.answers import description, moment
 from gateway.domain.wanted import Places
 from gateway.inspect import registry_of
@@ -34,6 +35,7 @@ from tests.unit.gateway.conftest import (
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
+    OpenRegistry,
 )
 from tests.unit.gateway.test_prepare import found
 
@@ -131,9 +133,11 @@ def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
         token_ttl=timedelta(hours=36),
     )
     builds = MemoryBuilds()
-    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), KnownMachines())
+    access = Access(plan.places, OpenRegistry(), builds)
+    machines = KnownMachines()
+    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), machines, access)
     releasing = Releasing(builds, MemoryQueue(), at_once=8)
-    neighbours = builds, MemoryBlobs(), Preparing(inspections), starting, releasing
+    neighbours = builds, MemoryBlobs(), access, Preparing(inspections), starting, releasing
     return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants
 
 

@@ -18,6 +18,7 @@ from gateway.handlers.errors import headers_of
 from gateway.identity import Admission
 from gateway.keys import entry_of
 from swell.errors import EndpointUnpaired, Unauthorized
+from swell.registry.principal import OPERATOR, PUBLIC
 from swell.settings import SettingsInvalid
 
 ADA = Identity(user="ada", email="ada@example.org", organisation="engines")
@@ -323,3 +324,48 @@ def test_a_users_name_has_at_most_200_characters(tmp_path: Path, length: int, is
     else:
         with pytest.raises(SettingsInvalid):
             ApiKeys(file)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "repositories", "pulls_as", "pushes_as"),
+    [
+        ((), (), PUBLIC, PUBLIC),
+        (("operator-pull",), (), OPERATOR, PUBLIC),
+        (("operator-push",), (), PUBLIC, OPERATOR),
+        (("operator-pull", "operator-push"), ("quay.io/team",), "operator:quay.io/team", "operator:quay.io/team"),
+        ((), ("quay.io/team",), PUBLIC, PUBLIC),
+    ],
+)
+async def test_a_key_opens_what_its_scopes_say(
+    tmp_path: Path, scopes: tuple[str, ...], repositories: tuple[str, ...], pulls_as: str, pushes_as: str
+) -> None:
+    """A key without scopes reads and pushes no more than anybody, so that older files stay harmless."""
+    file, key = tmp_path / "keys.toml", new_key()
+    fields = {"hash": hash_of(key), "user": "ada", "scopes": scopes, "repositories": repositories}
+    file.write_text(entry_of(msgspec.convert(fields, ApiKey)))
+
+    identity = await ApiKeys(file).of(key, None)
+
+    assert (identity.pulls_as, identity.pushes_as) == (pulls_as, pushes_as)
+
+
+@pytest.mark.parametrize(
+    "wrong", ['scopes = ["operator"]', 'repositories = ["https://quay.io"]', 'repositories = ["a..b"]']
+)
+def test_a_scope_that_does_not_exist_is_a_mistake(tmp_path: Path, wrong: str) -> None:
+    """A key that opens something else than its operator thinks is worse than none."""
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nhash = "{hash_of("a")}"\nuser = "ada"\n{wrong}\n')
+
+    with pytest.raises(SettingsInvalid):
+        ApiKeys(file)
+
+
+def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
+    """As the operator is to type it."""
+    options = ["--scope", "operator-pull", "--scope", "operator-push", "--repository", "quay.io/team"]
+    command = [sys.executable, "-m", "gateway.keys", "new", "--user", "ada", *options]
+    entry = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert 'scopes = ["operator-pull","operator-push"]' in entry
+    assert 'repositories = ["quay.io/team"]' in entry

@@ -21,6 +21,9 @@ class Asked:
         self.images.append((str(image), str(platform) if platform else None))
         return Inspection()
 
+    async def reading(self, principal: Principal, image: Reference) -> Principal:
+        return principal
+
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
         self.registries.append(registry)
         return password == "right"
@@ -33,7 +36,7 @@ def asked() -> Asked:
 
 @pytest.fixture
 def inspecting(asked: Asked) -> Inspecting:
-    return Inspecting(asked, asked)
+    return Inspecting(asked, asked, asked)
 
 
 @pytest.mark.parametrize("platform", [None, ""])

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
+from gateway.access import Access
 from gateway.domain.wanted import Places
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
@@ -309,6 +310,7 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
     builds: MemoryBuilds,
     starting: Starting,
     releasing: Releasing,
+    access: Access,
 ) -> None:
     """Names of images have no path before theirs; links keep it (T3)."""
     registry.push("docker.io/library/a:latest")
@@ -317,9 +319,8 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
         places=Places(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=1),
     )
-    provisioning = Provisioning(
-        plan, grants, registry, builds, MemoryBlobs(), Preparing(KnownInspections()), starting, releasing
-    )
+    preparing = Preparing(KnownInspections())
+    provisioning = Provisioning(plan, grants, registry, builds, MemoryBlobs(), access, preparing, starting, releasing)
 
     answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from gateway.access import Access
 from gateway.download import Downloads
 from gateway.follow import Following
 from gateway.provision import Provisioning
@@ -129,12 +130,12 @@ async def test_a_definition_that_cannot_be_built_starts_nothing(
 
 
 @pytest.fixture
-def downloads(builds: MemoryBuilds) -> Downloads:
+def downloads(builds: MemoryBuilds, access: Access) -> Downloads:
     images = MemoryImages()
     descriptor = {"mediaType": "x", "digest": digest_of(b"sif"), "size": 3}
     fields = {"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}
     images.document = Document(OCI_MANIFEST, msgspec.json.encode(fields))
-    return Downloads(builds, images, now=lambda: NOON)
+    return Downloads(builds, images, access, now=lambda: NOON)
 
 
 async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:

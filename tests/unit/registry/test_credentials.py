@@ -20,7 +20,7 @@ def keyring(**entries: str) -> Keyring:
 
 
 def user_for(image: str, keys: Keyring) -> str | None:
-    found = keys.find(parse_reference(image))
+    found = keys.entry(parse_reference(image))
     return found.user if found else None
 
 
@@ -60,7 +60,7 @@ def test_docker_hub_has_many_names(key: str) -> None:
 def test_a_roles_name_has_colons(password: str) -> None:
     """No other user may: HTTP Basic ends the name at the first."""
     role = "arn:aws-cn:iam::123456789012:role/team/puller"
-    found = keyring(**{"a.example": f"{role}:{password}"}).find(parse_reference("a.example/tool"))
+    found = keyring(**{"a.example": f"{role}:{password}"}).entry(parse_reference("a.example/tool"))
     assert found == Credentials(role, password)
 
 
@@ -68,7 +68,7 @@ def test_an_identity_token_comes_with_the_entry_that_holds_it() -> None:
     """`az acr login` writes a user without a password beside it."""
     entry = {"auth": Credentials("nobody", "").encoded, "identitytoken": "refresh me"}
     keys = parse_auth_file(json.dumps({"auths": {"a.azurecr.io": entry}}).encode())
-    assert keys.find(parse_reference("a.azurecr.io/tool")) == Credentials("nobody", "", "refresh me")
+    assert keys.entry(parse_reference("a.azurecr.io/tool")) == Credentials("nobody", "", "refresh me")
 
 
 def test_a_roles_name_alone_is_no_login() -> None:
@@ -79,7 +79,7 @@ def test_a_roles_name_alone_is_no_login() -> None:
 
 def test_a_password_may_hold_colons_and_unicode() -> None:
     """Google's is a whole JSON document."""
-    credentials = keyring(**{"gcr.io": '_json_key:{"a": "ü"}'}).find(parse_reference("gcr.io/a/b"))
+    credentials = keyring(**{"gcr.io": '_json_key:{"a": "ü"}'}).entry(parse_reference("gcr.io/a/b"))
 
     assert credentials == Credentials("_json_key", '{"a": "ü"}')
 

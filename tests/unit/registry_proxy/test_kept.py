@@ -145,7 +145,7 @@ async def test_credentials_see_what_they_were_shown(registry: Registry, clock: C
     """The same repository is not the same to everybody."""
     document = registry.push(TAG)
     entries = {"quay.io/team": Credentials("me", "a")}
-    kept = KeptImages(registry, Keyring(entries), now=clock)
+    kept = KeptImages(registry, Keyring(entries), now=clock).acting_for(OPERATOR)
     await kept.fetch_manifest(TAG)
     entries["quay.io/team"] = Credentials("me", "b")
 

@@ -10,16 +10,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
 import aiohttp
+from cachetools import TTLCache
 from yarl import URL
 
+from swell.errors import Denied, SwellError
+from swell.flights import Flights
+from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
-from swell.outbound import Data, reach_of, translated
+from swell.outbound import Data, reach_of, send, translated
 from swell.registry.address import endpoint
 from swell.registry.auth import ANONYMOUS, Authorizer, Shown
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring
 from swell.registry.patience import Patience
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.principal import OPERATOR, PUBLIC, Principal
+
+PUBLIC_SECONDS, REFUSED_SECONDS = 300, 60  # for which the answer to "may anybody read this?" is remembered
+MOST_REPOSITORIES = 10_000
 
 Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str], Data | None], Awaitable[aiohttp.ClientResponse]]
 
@@ -42,6 +49,11 @@ class RegistryClient:
         """
         self._session = session
         self._patience = Patience()
+        self._keyring = keyring
+        self._only_reads = actions == "pull"
+        self._is_public: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, PUBLIC_SECONDS)
+        self._is_refused: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, REFUSED_SECONDS)
+        self._probing: Flights[str, bool] = Flights()
         self._authorizer = Authorizer(session, keyring, self._patience, actions, aws)
         self._insecure = insecure
         self._principal = PUBLIC
@@ -95,6 +107,55 @@ class RegistryClient:
         headers: Mapping[str, str],
         data: Callable[[], Data] | None,
     ) -> aiohttp.ClientResponse:
+        acting = await self._acting(method, reference, url, headers)
+        return await self._ask_as(acting, sender, method, reference, url, headers, data)
+
+    async def _acting(self, method: str, reference: Reference, url: URL, headers: Mapping[str, str]) -> Principal:
+        """Whose credentials to send: for what anybody may read, the operator's, whose rate limits are higher."""
+        if not self._only_reads or method not in {"GET", "HEAD"}:
+            return self._principal
+        if self._keyring.find(reference, self._principal) or not self._keyring.entry(reference):
+            return self._principal
+        return OPERATOR if await self.is_public(reference, url, headers) else self._principal
+
+    async def is_public(self, reference: Reference, url: URL, headers: Mapping[str, str]) -> bool:
+        """Whether *url*, in the repository of *reference*, can be read without credentials; an answer counts for the
+        whole repository."""
+        name = reference.name
+        if (known := self._is_public.get(name)) or name in self._is_refused:
+            return bool(known)
+        return await self._probing.join(f"{name} {url}", lambda: self._probe(reference, url, headers))
+
+    async def can_anybody_read(self, image: Reference) -> bool:
+        """Whether *image* can be read without credentials."""
+        url = self.base(image.registry) / f"v2/{image.repository}/manifests/{image.reference}"
+        return await self.is_public(image, url, {"Accept": ACCEPT})
+
+    async def _probe(self, reference: Reference, url: URL, headers: Mapping[str, str]) -> bool:
+        try:
+            response = await self._ask_as(PUBLIC, send, "HEAD", reference, url, headers, None)
+        except Denied:
+            self._is_refused[reference.name] = True
+            return False
+        except SwellError:
+            return False  # the request itself says what is wrong
+        response.release()
+        if response.status in {401, 403}:
+            self._is_refused[reference.name] = True
+        if response.status < 400:
+            self._is_public[reference.name] = True
+        return response.status < 400
+
+    async def _ask_as(
+        self,
+        principal: Principal,
+        sender: Sender,
+        method: str,
+        reference: Reference,
+        url: URL,
+        headers: Mapping[str, str],
+        data: Callable[[], Data] | None,
+    ) -> aiohttp.ClientResponse:
         async def ask(shown: Shown) -> aiohttp.ClientResponse:
             sent = {**headers, "Authorization": shown.header} if shown.header else headers
             return await self._patience.ask(
@@ -104,21 +165,21 @@ class RegistryClient:
         def refuses(response: aiohttp.ClientResponse, status: int) -> bool:
             return response.status == status and response.url.origin() == url.origin()
 
-        shown = await self._authorizer.remembered(reference, self._principal)
+        shown = await self._authorizer.remembered(reference, principal)
         response = await ask(shown)
         if shown.is_cached and refuses(response, 403):  # the token may have fewer rights than a new one
             response.release()
-            self._authorizer.forget(reference, self._principal, shown)
+            self._authorizer.forget(reference, principal, shown)
             shown = ANONYMOUS
             response = await ask(shown)
         if not refuses(response, 401):
             return response
         challenges = response.headers.getall("WWW-Authenticate", [])
-        fresh = await self._authorizer.renewed(reference, self._principal, challenges, shown, url)
+        fresh = await self._authorizer.renewed(reference, principal, challenges, shown, url)
         if fresh is None:
             return response
         response.release()
         response = await ask(fresh)
         if response.status not in {401, 403}:
-            self._authorizer.accepted(reference, self._principal, fresh)
+            self._authorizer.accepted(reference, principal, fresh)
         return response

@@ -5,13 +5,13 @@ Source: containers-auth.json(5), which is also Docker's `config.json`.
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Struct, field
 
 from swell.oci.reference import DOCKER_HUB, Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.principal import PUBLIC, Principal, opens
 from swell.settings import SettingsInvalid
 
 _ROLE = r"arn:aws[a-z-]*:iam::"
@@ -40,13 +40,24 @@ class Credentials(Struct, frozen=True):
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
+Allows = Callable[[Principal, Reference], bool]
+
+
 class Keyring(Struct, frozen=True):
-    """Credentials by registry (`quay.io`) or by a path below one (`quay.io/team/tool`)."""
+    """Credentials by registry (`quay.io`) or by a path below one (`quay.io/team/tool`).
+
+    `allows` says whether a principal may use them for a repository; by default, only the operator may.
+    """
 
     entries: Mapping[str, Credentials] = field(default_factory=dict)
+    allows: Allows = opens
 
-    def find(self, reference: Reference, principal: Principal = PUBLIC) -> Credentials | None:  # noqa: ARG002
-        """Those of the longest path that *reference* lies in, whole components only, if *principal* may use them."""
+    def find(self, reference: Reference, principal: Principal = PUBLIC) -> Credentials | None:
+        """The credentials for *reference* that *principal* may use."""
+        return self.entry(reference) if self.allows(principal, reference) else None
+
+    def entry(self, reference: Reference) -> Credentials | None:
+        """Those of the longest path that *reference* lies in, whole components only, whoever may use them."""
         path = reference.name
         while path and path not in self.entries:
             path = path.rpartition("/")[0]
@@ -62,8 +73,10 @@ class _AuthFile(Struct):
     auths: dict[str, _Entry] = {}
 
 
-def parse_auth_file(content: bytes) -> Keyring:
-    """Read an auth file; entries without an `auth` of their own (credential helpers) are left out.
+def parse_auth_file(content: bytes, allows: Allows = opens) -> Keyring:
+    """Read an auth file, whose credentials *allows* limits.
+
+    Entries without an `auth` of their own (credential helpers) are left out.
 
     Raises:
         SettingsInvalid: it is no auth file. The message tells nothing of its secrets.
@@ -72,7 +85,8 @@ def parse_auth_file(content: bytes) -> Keyring:
         file = msgspec.json.decode(content, type=_AuthFile)
     except msgspec.MsgspecError as error:
         raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
-    return Keyring({path_of(key): _credentials(key, entry) for key, entry in file.auths.items() if entry.auth})
+    entries = {path_of(key): _credentials(key, entry) for key, entry in file.auths.items() if entry.auth}
+    return Keyring(entries, allows)
 
 
 def path_of(key: str) -> str:

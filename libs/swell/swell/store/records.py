@@ -25,7 +25,8 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `context`, `environment` and `layers` are what the context is made of, `packages` what needs none, as in
     a `BuildJob`. `client` stands for whose build it is among those that wait, and tells nobody who that is.
-    `principal` is whose credentials read the images that the build is made of, `push_principal` whose credentials push.
+    `principal` is whose credentials read the images that the build is made of, `push_principal` whose credentials push;
+    `included` are images whose layers are among `layers`.
     """
 
     container_id: str
@@ -48,6 +49,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client: str = ""
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
+    included: tuple[str, ...] = ()
 
 
 class Reason(StrEnum):

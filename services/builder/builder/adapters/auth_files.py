@@ -10,39 +10,72 @@ from pathlib import Path
 import msgspec
 
 from builder.build import Recipe
-from builder.domain.credentials import entries_of, may_be_named, only_named, with_entries, with_repository
+from builder.domain.base_images import base_images
+from builder.domain.credentials import (
+    entries_of,
+    is_known,
+    may_be_named,
+    only_allowed,
+    only_named,
+    with_entries,
+    with_repository,
+)
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
-from swell.errors import SwellError
+from swell.errors import BadRequest, SwellError
+from swell.oci.reference import Reference, parse_reference
 from swell.registry.aws import AwsLogins, is_exchanged
+from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials
+from swell.registry.principal import Principal
 from swell.store.records import Reason
 
+SCHEME = "oras://"
 NO_CREDENTIALS = b'{"auths": {}}'
 
 
 class AuthFiles:
     """Read anew each time: the operator may change them at any time.
 
-    AWS keys for registries that a recipe cannot mean are left out. Without *aws*, keys stay what they are. All methods
+    A build is given what its principal may use: for pulls, what is shared and what its base images need; for pushes,
+    the repositories of its target and its cache. AWS keys for registries that a recipe cannot mean are left out.
+    Without *aws*, keys stay what they are. All methods
     raise `BuildFailure` when a file is of no use, or AWS gives no login to a registry that the recipe means.
     """
 
     def __init__(
-        self, settings: EngineSettings, aws: AwsLogins | None = None, lasting: timedelta | None = None
+        self,
+        settings: EngineSettings,
+        aws: AwsLogins | None = None,
+        lasting: timedelta | None = None,
+        registry: RegistryClient | None = None,
     ) -> None:
-        """Logins are good for *lasting*, else for the longest build, if AWS makes them so."""
+        """Logins are good for *lasting*, else for the longest build, if AWS makes them so.
+
+        *registry* is asked which base images anybody may read; without it, none is known to be public.
+        """
+        self._registry = registry
+        self._rules = settings.credential_rules
         self._settings = settings
         self._aws = aws
         self._lasting = lasting or settings.build_timeout
 
     async def pulls(self, recipe: Recipe) -> bytes:
         """What opens the base images of *recipe*."""
-        return await self._exchanged(_read(self._settings.pull_auth_file), recipe.containerfile, Reason.BASE_IMAGE)
+        content, images = _read(self._settings.pull_auth_file), []
+        for image in _named(recipe):
+            with _understood():
+                known = is_known(content, image)
+            if known and (self._rules.may_read(recipe.principal, image) or await self._is_public(image)):
+                images.append(image)
+        with _understood():
+            allowed = only_allowed(content, self._rules, recipe.principal, images)
+        return await self._exchanged(allowed, recipe.containerfile, Reason.BASE_IMAGE)
 
     async def pushes(self, recipe: Recipe) -> bytes:
         """What takes the image of *recipe*."""
-        return await self._exchanged(_read(self._settings.push_auth_file), recipe.target_image, Reason.PUSH)
+        pushes = self._for_repository(NO_CREDENTIALS, recipe.push_principal, recipe.target_image)
+        return await self._exchanged(pushes, recipe.target_image, Reason.PUSH)
 
     async def lent(self, recipe: Recipe) -> tuple[bytes, bytes]:
         """The files for pulls and for pushes, to be given to whoever builds *recipe* elsewhere: no more than it needs.
@@ -50,18 +83,36 @@ class AuthFiles:
         A cache is not worth a failure: if AWS gives no login to its registry, it is not opened.
         """
         target, cache = recipe.target_image, recipe.cache_repository or ""
-        pulls, pushes = await self.pulls(recipe), _read(self._settings.push_auth_file)
+        pulls, pushes = await self.pulls(recipe), NO_CREDENTIALS
+        for repository in filter(None, (cache, target)):
+            pushes = self._for_repository(pushes, recipe.push_principal, repository)
         with suppress(BuildFailure):
             pushes = await self._exchanged(pushes, f"{target} {cache}", Reason.PUSH)
         pushes = await self._exchanged(pushes, target, Reason.PUSH)
         with _understood():
             return only_named(pulls, recipe.containerfile), only_named(pushes, f"{target} {cache}")
 
-    async def with_cache(self, pulls: bytes, cache: str) -> bytes:
-        """*pulls*, and what opens the repository *cache*, for that alone."""
+    async def with_cache(self, pulls: bytes, cache: str, principal: Principal) -> bytes:
+        """*pulls*, and what opens the repository *cache* to *principal*, for that alone."""
+        return await self._exchanged(self._for_repository(pulls, principal, cache), cache, Reason.PUSH)
+
+    def _for_repository(self, content: bytes, principal: Principal, repository: str) -> bytes:
+        """*content*, and what pushes to *repository*, if *principal* may."""
+        reference = parse_reference(repository.removeprefix(SCHEME))
+        if not self._rules.may_push(principal, reference):
+            return content
         with _understood():
-            lent = with_repository(pulls, _read(self._settings.push_auth_file), cache)
-        return await self._exchanged(lent, cache, Reason.PUSH)
+            return with_repository(content, _read(self._settings.push_auth_file), reference.name)
+
+    async def _is_public(self, image: Reference) -> bool:
+        """Whether anybody may read *image*, as far as its registry says so in time."""
+        if self._registry is None:
+            return False
+        try:
+            async with asyncio.timeout(self._settings.answer_timeout.total_seconds()):
+                return await self._registry.can_anybody_read(image)
+        except (TimeoutError, SwellError):
+            return False
 
     async def _exchanged(self, content: bytes, text: str, reason: Reason) -> bytes:
         if self._aws is None:
@@ -82,6 +133,15 @@ class AuthFiles:
         except (TimeoutError, SwellError) as error:
             why = str(error) or "AWS does not answer in time"
             raise BuildFailure(reason, f"The builder's credentials for {registry} give no login: {why}.") from error
+
+
+def _named(recipe: Recipe) -> list[Reference]:
+    """The base images that can be read; buildah says what is wrong with the others."""
+    images = []
+    for name in base_images(recipe.containerfile, recipe.platform):
+        with suppress(BadRequest):
+            images.append(parse_reference(name))
+    return images
 
 
 @contextmanager

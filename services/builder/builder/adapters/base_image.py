@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cachetools import LRUCache
+
 from builder.adapters.registry import RegistryPush, fetch_document
 from builder.domain.conda_image import check_base
 from builder.domain.failure import BuildFailure
@@ -18,18 +20,29 @@ from swell.oci.reference import Reference
 from swell.outbound import follow, pieces, read
 from swell.registry.answers import failure
 from swell.registry.client import RegistryClient
+from swell.registry.principal import Principal
 from swell.store.records import Reason
 
 _CONFIG_BYTES = 8 << 20
 _LAYER_BYTES = 20 << 30
+MOST_COPIED = 100_000
+
+Copied = LRUCache[tuple[str, str, Principal, Digest], None]
+"""Layers by target repository, source repository, principal and digest."""
 
 
 class BaseImage:
-    """Reads with the credentials that users' base images are pulled with; all raise `BuildFailure`."""
+    """Reads with the credentials of *principal*, which *client* sends; all raise `BuildFailure`.
 
-    def __init__(self, client: RegistryClient, push: RegistryPush) -> None:
+    *copied* are the layers that builds of this process have fetched: a target's repository may have other layers, but
+    whoever names only their digests does not get them.
+    """
+
+    def __init__(self, client: RegistryClient, push: RegistryPush, principal: Principal, copied: Copied) -> None:
         self._client = client
         self._push = push
+        self._principal = principal
+        self._copied = copied
 
     async def fetch(self, reference: Reference, platform: Platform) -> Image:
         """The image for *platform* that *reference*, perhaps an index, names."""
@@ -54,12 +67,14 @@ class BaseImage:
         """Have *layer* of *source* in *target*'s repository; what must pass through here does so by *scratch*."""
         if source.registry == target.registry and await self._push.mount(target, layer.digest, source):
             return
-        if await self._push.has_blob(target, layer.digest):
+        key = target.name, source.name, self._principal, layer.digest
+        if key in self._copied and await self._push.has_blob(target, layer.digest):
             return
         try:
             with _from(source):
                 await self._download(source, layer, scratch)
             await self._push.blob(target, layer.digest, scratch)
+            self._copied[key] = None
         finally:
             scratch.unlink(missing_ok=True)
 

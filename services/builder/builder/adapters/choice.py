@@ -17,6 +17,7 @@ from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 
 SAFE_BUILDAH = (1, 38, 1)
@@ -42,9 +43,13 @@ class NoEngine:
 
 @asynccontextmanager
 async def open_engine(
-    settings: EngineSettings, sifs: Sifs | None = None, aws: AwsLogins | None = None
+    settings: EngineSettings,
+    sifs: Sifs | None = None,
+    aws: AwsLogins | None = None,
+    registry: RegistryClient | None = None,
 ) -> AsyncIterator[tuple[str, Engine]]:
-    """The engine that `settings.engine` chooses, and its name and version.
+    """The engine that `settings.engine` chooses, and its name and version. *registry* is asked which base images
+    anybody may read.
 
     Raises:
         Unavailable: the engine that the operator named cannot work here.
@@ -54,14 +59,14 @@ async def open_engine(
         raise Unavailable("BuildKit is missing: run `make engine`, or put buildkitd and buildctl on the PATH")
     if settings.engine is EngineChoice.BUILDKIT or (settings.engine is EngineChoice.AUTO and _can_use(found)):
         assert found is not None  # noqa: S101  (see above)
-        async with BuildkitEngine.open(settings, found, sifs, aws) as buildkit:
+        async with BuildkitEngine.open(settings, found, sifs, aws, registry) as buildkit:
             name = await _named(str(found.buildkitd), "--version")
             log.info("engine chosen", engine=name)
             yield name, buildkit
         return
     version = buildah_version()
     if settings.engine is EngineChoice.BUILDAH or version >= SAFE_BUILDAH:
-        async with BuildahEngine.open(settings, sifs, aws) as buildah:
+        async with BuildahEngine.open(settings, sifs, aws, registry=registry) as buildah:
             name = f"buildah {'.'.join(map(str, version))}"
             log.info("engine chosen", engine=name)
             yield name, buildah

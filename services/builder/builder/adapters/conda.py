@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from aiohttp import ClientSession
+from cachetools import LRUCache
 
-from builder.adapters.base_image import BaseImage
+from builder.adapters.base_image import MOST_COPIED, BaseImage, Copied
 from builder.adapters.conda_build import PackageBuild, Tools
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_made import MadeLayers
@@ -29,7 +30,7 @@ from swell.disk import in_thread
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.credentials import Allows, Keyring, parse_auth_file
 from swell.settings import SettingsInvalid
 from swell.store.records import Reason
 
@@ -52,6 +53,7 @@ class CondaEngine:
         self._packages = packages
         self._made = made
         self._rooms = settings.workspace / "conda" / "builds"
+        self._copied: Copied = LRUCache(MOST_COPIED)
         self.solving = solving
 
     @classmethod
@@ -86,23 +88,25 @@ class CondaEngine:
         try:
             own = room(self._rooms, recipe.build_id)
             async with limit, own as folder, bounded(folder, self._settings.build_disk):
-                return await PackageBuild(self._tools(), recipe, recipe.packages, folder, tell).run()
+                return await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
 
-    def _tools(self) -> Tools:
-        pull = self._client(self._settings.pull_auth_file, "pull")
-        push = RegistryPush(self._client(self._settings.push_auth_file, "pull,push"))
-        base = BaseImage(pull, push)
+    def _tools(self, recipe: Recipe) -> Tools:
+        rules = self._settings.credential_rules
+        pull = self._client(self._settings.pull_auth_file, "pull", rules.may_read).acting_for(recipe.principal)
+        pushing = self._client(self._settings.push_auth_file, "pull,push", rules.may_push)
+        push = RegistryPush(pushing.acting_for(recipe.push_principal))
+        base = BaseImage(pull, push, recipe.principal, self._copied)
         return Tools(packages=self._packages, made=self._made, base=base, push=push, settings=self._settings)
 
-    def _client(self, file: Path | None, actions: str) -> RegistryClient:
-        """Asks registries with the credentials that *file* has now: the operator may change them at any time."""
+    def _client(self, file: Path | None, actions: str, allows: Allows) -> RegistryClient:
+        """Sends the credentials that *file* has now, where *allows* says so: the operator may change it at any time."""
         try:
-            keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
+            keyring = parse_auth_file(file.read_bytes(), allows) if file else Keyring()
         except (OSError, SettingsInvalid) as error:
             raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
         insecure = frozenset(self._settings.insecure_registries)

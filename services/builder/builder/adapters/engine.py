@@ -35,6 +35,7 @@ from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, SandboxUnavailable, cgroups
 from swell_sandbox.network import open_network, reach, resolv_conf
@@ -78,11 +79,13 @@ class BuildahEngine:
         sifs: Sifs | None = None,
         aws: AwsLogins | None = None,
         version: Version | None = None,
+        registry: RegistryClient | None = None,
     ) -> AsyncIterator[Self]:
         """Take the workspace, clean up what a former life left there, and prove that builds can run.
 
         *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. Mounts are
         checked for flaws of buildah *version*, by default that of this machine.
+        *registry* is asked which base images anybody may read.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -92,7 +95,7 @@ class BuildahEngine:
             (workspace / name).mkdir(parents=True, exist_ok=True)
         with lock(workspace):
             await in_thread(clean, workspace, _SANDBOXES)
-            credentials, limited = AuthFiles(settings, aws), can_limit(workspace)
+            credentials, limited = AuthFiles(settings, aws, registry=registry), can_limit(workspace)
             async with _open_networks(settings, limited=limited) as networks, Closing.open() as closing:
                 bases = BaseImages(settings)
                 engine = cls(settings, bases, credentials, networks, closing, limited=limited, sifs=sifs)

@@ -33,6 +33,7 @@ from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5
@@ -53,16 +54,27 @@ class KubernetesEngine:
     """Builds in a cluster; *link* gives the address from which a pod may fetch a stored blob for some minutes."""
 
     def __init__(
-        self, client: AsyncClient, settings: KubernetesSettings, link: Link, aws: AwsLogins | None = None
+        self,
+        client: AsyncClient,
+        settings: KubernetesSettings,
+        link: Link,
+        aws: AwsLogins | None = None,
+        registry: RegistryClient | None = None,
     ) -> None:
         self._client = client
         self._settings = settings
-        self._credentials = AuthFiles(settings, aws, settings.kubernetes_patience + settings.build_timeout)
+        self._credentials = AuthFiles(settings, aws, settings.kubernetes_patience + settings.build_timeout, registry)
         self._link = link
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: KubernetesSettings, link: Link, aws: AwsLogins | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls,
+        settings: KubernetesSettings,
+        link: Link,
+        aws: AwsLogins | None = None,
+        registry: RegistryClient | None = None,
+    ) -> AsyncIterator[Self]:
         """Reach the cluster, and see that we may ask it for Jobs. Without *aws*, AWS keys open no registry.
 
         Raises:
@@ -74,7 +86,7 @@ class KubernetesEngine:
                     [_ async for _ in client.list(Job, labels={"app.kubernetes.io/name": "swell-build"})]
             except BuildFailure as error:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
-            yield cls(client, settings, link, aws)
+            yield cls(client, settings, link, aws, registry)
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe*; see `Engine.build`.

@@ -119,7 +119,7 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:
         """*pulls* and what opens *cache*; None when that is not to be had."""
         try:
-            return await self.credentials.with_cache(pulls, cache)
+            return await self.credentials.with_cache(pulls, cache, self.recipe.push_principal)
         except BuildFailure as failure:
             if failure.reason is not Reason.PUSH:
                 raise

@@ -23,6 +23,7 @@ from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.principal import Principal
 from swell.store.records import Reason
 
 MANIFEST_BYTES = 4 << 20
@@ -40,6 +41,10 @@ class RegistryPush:
     def __init__(self, client: RegistryClient) -> None:
         """*client* asks for tokens that allow `pull,push`."""
         self._client = client
+
+    def acting_for(self, principal: Principal) -> "RegistryPush":
+        """The same with the credentials of *principal*; without it, with those of `PUBLIC`."""
+        return RegistryPush(self._client.acting_for(principal))
 
     async def blob(self, repository: Reference, digest: Digest, content: bytes | Path) -> None:
         """Have *content*, whose digest the caller knows to be *digest*, in *repository* (its tag says nothing)."""
@@ -77,11 +82,10 @@ class RegistryPush:
     async def mount(self, repository: Reference, digest: Digest, source: Reference) -> bool:
         """Have the blob *digest* of *source*, in the same registry, in *repository* too; false when it must be sent.
 
+        That *repository* has it already is no reason: *source* must have it.
         Source: OCI distribution-spec, "Mounting a blob from another repository".
         """
         with _pushing(f"the blob {digest}"):
-            if await self._has_blob(repository, digest):
-                return True
             query = {"mount": digest, "from": source.repository}
             url = self._url(repository, "blobs/uploads/").with_query(query)
             response = await self._client.ask_url(
@@ -95,9 +99,9 @@ class RegistryPush:
         with _pushing(f"the blob {digest}"):
             return await self._has_blob(repository, digest)
 
-    async def pushed(self, target_image: str) -> Digest | None:
+    async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
         """The digest of *target_image*, as names go (`oras://` may stand before it); None when it is not there."""
-        document = await self.fetch(parse_reference(target_image.removeprefix("oras://")))
+        document = await self.acting_for(principal).fetch(parse_reference(target_image.removeprefix("oras://")))
         return document.digest if document else None
 
     async def _has_blob(self, repository: Reference, digest: Digest) -> bool:
@@ -172,8 +176,13 @@ def _pushing(what: str) -> Iterator[None]:
 
 
 def pusher(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:
-    """Asks registries with the operator's credentials for pushing; they are read once, at the start."""
+    """Asks registries with the operator's credentials for pushing, where they may be used; read once, at the start."""
     file = settings.push_auth_file
-    keyring = parse_auth_file(file.read_bytes()) if file else Keyring()
+    keyring = parse_auth_file(file.read_bytes(), settings.credential_rules.may_push) if file else Keyring()
     insecure = frozenset(settings.insecure_registries)
     return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)
+
+
+def prober(session: aiohttp.ClientSession, settings: EngineSettings) -> RegistryClient:
+    """Reads registries without any credentials."""
+    return RegistryClient(session, Keyring(), frozenset(settings.insecure_registries))

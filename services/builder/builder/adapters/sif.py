@@ -55,7 +55,7 @@ class Sifs:
         await tell(b"Making a SIF file of the image")
         made = await self._make(sandbox, layout, recipe.sif or Definition(), tell)
         image = parse_reference(recipe.target_image.removeprefix(SCHEME))
-        digest = await self._push(image, made)
+        digest = await self._push(self._registry.acting_for(recipe.push_principal), image, made)
         await tell(f"Pushed {SCHEME}{image}, {made.stat().st_size} bytes".encode())
         return digest
 
@@ -86,11 +86,11 @@ class Sifs:
         limits = ("prlimit", f"--as={self._memory}", f"--fsize={self._limit}", "--")
         return (*limits, sys.executable, "-P", "-m", "builder.adapters.squash", f"{SCRATCH}/sif.json")
 
-    async def _push(self, image: Reference, path: Path) -> Digest:
+    async def _push(self, registry: RegistryPush, image: Reference, path: Path) -> Digest:
         digest = await asyncio.to_thread(digest_of_file, path)
         config = digest_of(_CONFIG)
-        await self._registry.blob(image, config, _CONFIG)
-        await self._registry.blob(image, digest, path)
+        await registry.blob(image, config, _CONFIG)
+        await registry.blob(image, digest, path)
         layer = {
             "mediaType": LAYER_TYPE,
             "digest": digest,
@@ -103,7 +103,7 @@ class Sifs:
             "config": {"mediaType": CONFIG_TYPE, "digest": config, "size": len(_CONFIG)},
             "layers": [layer],
         }
-        return await self._registry.document(image, Document(OCI_MANIFEST, msgspec.json.encode(fields)))
+        return await registry.document(image, Document(OCI_MANIFEST, msgspec.json.encode(fields)))
 
 
 def _python() -> tuple[Mount, ...]:

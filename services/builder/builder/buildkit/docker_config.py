@@ -3,7 +3,7 @@
 Source: docker/cli, cli/config/configfile; containers-auth.json(5).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -28,7 +28,7 @@ def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
     """A config.json with the logins of *auth_file*, each for a whole registry.
 
     Docker knows no logins for a path of a registry. One is given for the registry if all of *images* there are below
-    that path, because it would be shown for the others too.
+    that path, or below paths with the same login, because it would be shown for the others too.
 
     Raises:
         BuildFailure: it is not an auth file.
@@ -39,6 +39,7 @@ def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
         raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
     names = [_full(image) for image in images]
     logins = dict[str, _Entry]()
+    by_path = dict[tuple[str, str], _Entry]()
     for key, entry in sorted(auths.items(), key=lambda item: item[0].count("/")):
         bare = key.removeprefix("https://").removeprefix("http://").removesuffix("/v1/").rstrip("/")
         host, slash, path = bare.partition("/")
@@ -46,7 +47,19 @@ def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
         there = [name for registry, name in names if registry == host]
         if not slash or (there and all(name == path or name.startswith(f"{path}/") for name in there)):
             logins[host] = entry
+        by_path[host, path] = entry
+    for host in {registry for registry, _ in names} - logins.keys():
+        found = [_longest(by_path, host, name) for registry, name in names if registry == host]
+        if found[0] and all(entry == found[0] for entry in found):
+            logins[host] = found[0]
     return msgspec.json.encode({"auths": logins})
+
+
+def _longest(by_path: Mapping[tuple[str, str], _Entry], host: str, name: str) -> _Entry | None:
+    """The login of the longest path that *name* lies in."""
+    while name and (host, name) not in by_path:
+        name = name.rpartition("/")[0]
+    return by_path.get((host, name))
 
 
 def _full(image: str) -> tuple[str, str]:

@@ -73,11 +73,17 @@ class BuildkitEngine:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: EngineSettings, programs: Programs, sifs: Sifs | None = None, aws: AwsLogins | None = None
+        cls,
+        settings: EngineSettings,
+        programs: Programs,
+        sifs: Sifs | None = None,
+        aws: AwsLogins | None = None,
+        registry: RegistryClient | None = None,
     ) -> AsyncIterator[Self]:
         """Take the workspace, remove what an earlier process left there, and prove that a daemon starts.
 
-        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry.
+        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. *registry* is
+        asked which base images anybody may read.
 
         Raises:
             Unavailable: another builder has the workspace, or the machine lacks something.
@@ -95,7 +101,7 @@ class BuildkitEngine:
                 open_session(Policy(settings.allowed_hosts), settings) as session,
                 DaemonPool.open(settings, opening) as daemons,
             ):
-                engine = cls(settings, daemons, AuthFiles(settings, aws), session, sifs)
+                engine = cls(settings, daemons, AuthFiles(settings, aws, registry=registry), session, sifs)
                 await engine._prove()
                 yield engine
 
@@ -183,13 +189,14 @@ class BuildkitEngine:
         repositories = {} if recipe.sif else {f"{TARGET}/{target.repository}": Repository(target)}
         keys = await self._credentials.pushes(recipe)
         if cache:
+            keys = await self._credentials.with_cache(keys, cache.name, recipe.push_principal)
             repositories[f"{CACHE}/{cache.repository}"] = Repository(cache, is_cache=True)
         bases = list[Reference]()
         for image in images:
             with suppress(SwellError):
                 bases.append(parse_reference(image))
         try:
-            keyring = parse_auth_file(keys)
+            keyring = parse_auth_file(keys, self._settings.credential_rules.may_push)
         except SwellError as error:
             raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
         insecure = frozenset(self._settings.insecure_registries)

@@ -1,13 +1,14 @@
 """Credentials for one build. Source: containers-auth.json(5)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from swell.oci.reference import DOCKER_HUB, parse_reference
+from swell.oci.reference import DOCKER_HUB, Reference, parse_reference
 from swell.registry.credentials import Credentials, parse_basic, path_of
+from swell.registry.principal import OPERATOR, CredentialRules, Principal, scopes_of
 
 _HUB = ("index.docker.io", "https://index.docker.io/v1/")
 
@@ -48,6 +49,38 @@ def only_named(auth_file: bytes, text: str) -> bytes:
     known = msgspec.json.decode(auth_file, type=dict[str, Any])
     auths = known.get("auths", {}).items()
     return msgspec.json.encode({"auths": {key: entry for key, entry in auths if may_be_named(_registry(key), text)}})
+
+
+def only_allowed(auth_file: bytes, rules: CredentialRules, principal: Principal, images: Iterable[Reference]) -> bytes:
+    """*auth_file* with what *principal* may use for pulls, and with what opens the repositories of *images*.
+
+    An entry stays whole if all that it opens is shared, or named by the principal; else it is narrowed to *images*.
+
+    Raises:
+        msgspec.MsgspecError: it is no auth file.
+    """
+    if principal == OPERATOR:
+        return auth_file
+    auths = msgspec.json.decode(auth_file, type=dict[str, Any]).get("auths", {})
+    scopes = (*rules.shared, *scopes_of(principal))
+    whole = {key: entry for key, entry in auths.items() if _is_whole(path_of(key), scopes, rules.own)}
+    named = {image.name: _entry(auths, _scopes(image.name)) for image in images}
+    return msgspec.json.encode({"auths": whole | {name: entry for name, entry in named.items() if entry is not None}})
+
+
+def is_known(auth_file: bytes, image: Reference) -> bool:
+    """Whether *auth_file* has an entry for *image*.
+
+    Raises:
+        msgspec.MsgspecError: it is no auth file.
+    """
+    auths = msgspec.json.decode(auth_file, type=dict[str, Any]).get("auths", {})
+    return _entry(auths, _scopes(image.name)) is not None
+
+
+def _is_whole(path: str, scopes: Iterable[str], own: Iterable[str]) -> bool:
+    overlaps = any(f"{each}/".startswith(f"{path}/") or f"{path}/".startswith(f"{each}/") for each in own)
+    return not overlaps and any(f"{path}/".startswith(f"{scope}/") for scope in scopes)
 
 
 def with_repository(pulls: bytes, pushes: bytes, repository: str) -> bytes:

@@ -16,8 +16,8 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
 from swell.oci.platform import Platform
-from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import PUBLIC, Principal, limited_to
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
@@ -138,5 +138,12 @@ def _to_proto(grant: Grant) -> pb.Pull:
         platforms=grant.platforms,
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
-        principal=grant.principal,
+        principal=_principal(grant),
     )
+
+
+def _principal(grant: Grant) -> Principal:
+    """Who reads the image of *grant*. That of a build was pushed by this server; older grants do not say so."""
+    if grant.build_id is None:
+        return grant.principal
+    return limited_to([parse_reference(grant.image).name], grant.principal)

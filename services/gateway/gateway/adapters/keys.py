@@ -5,6 +5,7 @@ A file holds one `[[key]]` for each, in TOML; `python -m gateway.keys new` makes
 
 import hashlib
 import secrets
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,20 +13,34 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.domain.identity import ANONYMOUS, Identity
-from swell.errors import Unauthorized
+from swell.errors import BadRequest, Unauthorized
 from swell.log import log
+from swell.registry.principal import OPERATOR, PUBLIC, limited_to, parse_scope
 from swell.settings import SettingsInvalid
 
+
+class Scope(StrEnum):
+    PULL = "operator-pull"
+    PUSH = "operator-push"
+
+
 Name = Annotated[str, Meta(pattern=r"^\S+$", max_length=200)]
+Repository = Annotated[str, Meta(pattern=r"^[a-z0-9.:/\[\]_-]+$", max_length=255)]
 
 
 class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who has the key whose SHA-256 is `hash`, in lower-case hex."""
+    """Who has the key whose SHA-256 is `hash`, in lower-case hex.
+
+    `scopes` say what the operator's credentials for registries may be used for: to read images, to push. Where there
+    are `repositories` (`registry` or `registry/path`), for these only.
+    """
 
     hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     user: Name
     email: str = ""
     organisation: str = ""
+    scopes: tuple[Scope, ...] = ()
+    repositories: Annotated[tuple[Repository, ...], Meta(max_length=8)] = ()
 
 
 class KeyFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +99,21 @@ def _read(path: Path) -> dict[str, Identity]:
         keys = msgspec.toml.decode(path.read_bytes(), type=KeyFile).key
     except (OSError, ValueError) as error:
         raise SettingsInvalid(f"the API keys in {path} cannot be read: {error}") from error
-    return {key.hash: Identity(user=key.user, email=key.email, organisation=key.organisation) for key in keys}
+    return {key.hash: _identity(key) for key in keys}
+
+
+def _identity(key: ApiKey) -> Identity:
+    try:
+        opened = limited_to(map(parse_scope, key.repositories)) if key.repositories else OPERATOR
+    except BadRequest as error:
+        raise SettingsInvalid(f"the API key of {key.user}: {error}") from error
+    return Identity(
+        user=key.user,
+        email=key.email,
+        organisation=key.organisation,
+        pulls_as=opened if Scope.PULL in key.scopes else PUBLIC,
+        pushes_as=opened if Scope.PUSH in key.scopes else PUBLIC,
+    )
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -8,11 +8,16 @@ from swell.registry.principal import PUBLIC, Principal
 
 
 class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`user` is one name for one person or machine, among all who can come in; nobody in particular has none."""
+    """`user` is one name for one person or machine, among all who can come in; nobody in particular has none.
+
+    `pulls_as` is whose credentials read images for it, `pushes_as` whose credentials push.
+    """
 
     user: str = ""
     email: str = ""
     organisation: str = ""
+    pulls_as: Principal = PUBLIC
+    pushes_as: Principal = PUBLIC
 
     @property
     def is_anonymous(self) -> bool:
@@ -23,15 +28,17 @@ ANONYMOUS = Identity()
 
 
 class Caller(Struct, frozen=True):
-    """Who asks, and from which address."""
+    """Who asks, and from which address; whose credentials read images for the request, and whose push."""
 
     identity: Identity
     address: str
+    principal: Principal = PUBLIC
+    push_principal: Principal = PUBLIC
 
-    @property
-    def principal(self) -> Principal:
-        """Whose credentials may read images for the caller."""
-        return PUBLIC
+
+def caller_of(identity: Identity, address: str) -> Caller:
+    """*identity* at *address*, with the credentials that it may use."""
+    return Caller(identity, address, identity.pulls_as, identity.pushes_as)
 
 
 def line_of(caller: Caller) -> str:

@@ -54,6 +54,8 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         template=wanted.template,
         client=line_of(caller),
         principal=caller.principal,
+        push_principal=caller.push_principal,
+        included=tuple(map(str, wanted.included)),
         created=created,
     )
 

@@ -59,7 +59,10 @@ class Places(Struct, frozen=True, kw_only=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Either `image` or `containerfile` is set. `blobs` holds the layers that came as `data:`, by their gzip digest."""
+    """Either `image` or `containerfile` is set. `blobs` holds the layers that came as `data:`, by their gzip digest.
+
+    `includes` are images whose layers are to be added, `included` those whose layers were.
+    """
 
     platforms: tuple[Platform, ...]
     image: Reference | None = None
@@ -71,6 +74,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     container_config: ContainerConfig | None = None
     context: ContainerLayer | None = None
     includes: tuple[Reference, ...] = ()
+    included: tuple[Reference, ...] = ()
     repository: str
     cache_repository: str | None = None
     strategy: NameStrategy | None = None

@@ -61,9 +61,16 @@ class BuildsController(Controller):
         return Stream(await begun(await following.lock(build_id)), media_type="text/plain")
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
-    async def sif(self, build_id: FromPath[str], downloads: NamedDependency[Downloads]) -> Redirect:
+    async def sif(
+        self,
+        request: Asked,
+        build_id: FromPath[str],
+        downloads: NamedDependency[Downloads],
+        callers: NamedDependency[Callers],
+    ) -> Redirect:
         """Ranges and conditions are answered where it leads to."""
-        return Redirect((await downloads.sif(build_id)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
+        caller = await callers.of(request.scope)
+        return Redirect((await downloads.sif(build_id, caller.principal)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs")
     async def logs(

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from litestar.types import Scope
 
 from gateway.accounts import Accounts
-from gateway.domain.identity import Caller
+from gateway.domain.identity import Caller, caller_of
 from gateway.guesses import Guesses
 from gateway.identity import Admission
 from swell.addresses import Address, client_network, parse_address
@@ -71,12 +71,12 @@ class Callers:
         address, found = self.address(scope), bearer(scope["headers"])
         secret = token or found
         if secret is None:
-            return Caller(await self._admission.admit(token, endpoint), address)
+            return caller_of(await self._admission.admit(token, endpoint), address)
         with self.guesses.attempt(address, secret):
             identity = await self._admission.admit(token, endpoint, bearer=found)
         if identity.is_anonymous:  # an unknown bearer is passed over, and still is a guess
             self.guesses.missed(address, secret)
-        return Caller(identity, address)
+        return caller_of(identity, address)
 
     async def admit_operator(self, scope: Scope, accounts: Accounts) -> None:
         """Let the request of *scope* pass if it brings one of *accounts*.
