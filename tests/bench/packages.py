@@ -35,7 +35,7 @@ async def _round(place: Place, ear: Ear, folder: Path) -> float:
         "environment": b64encode(environment.encode()).decode(),
         "condaOpts": {"baseImage": place.image(), "basePackages": ""},
     }
-    repository = f"{place.stack.registry.address}/swell/direct-{uuid.uuid4().hex}"
+    repository = f"{place.stack.env['SWELL_BUILD_REPOSITORY']}/direct-{uuid.uuid4().hex}"
     for made in (place.home / "stack/builder/conda/layers").iterdir():
         made.unlink()
     started = time.perf_counter()

@@ -45,7 +45,9 @@ def images_of_request(wanted: Wanted) -> list[Reference]:
         BadRequest: as `images_of`.
     """
     base = wanted.direct.base_image if wanted.direct else None
-    return images_of(wanted.containerfile or "", wanted.platforms, sif=wanted.sif, base=base, included=map(str, wanted.included))
+    return images_of(
+        wanted.containerfile or "", wanted.platforms, sif=wanted.sif, base=base, included=map(str, wanted.included)
+    )
 
 
 def images_read(wanted: Wanted) -> list[Reference]:
