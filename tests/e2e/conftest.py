@@ -42,8 +42,7 @@ async def odd() -> AsyncIterator[OddRegistry]:
 
 
 @pytest.fixture(scope="session")
-def new_stack(
-    upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
+def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
     """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those.
 
     Its registries are readable by all, unless SHARED_REGISTRIES says otherwise.

@@ -1,6 +1,5 @@
 """The BuildKit engine keeps the contract."""
 
-from swell.registry.principal import OPERATOR
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from builder.build import Recipe
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs, find
 from builder.settings import EngineSettings
+from swell.registry.principal import OPERATOR
 
 from .conftest import Output, Registry
 from .contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers

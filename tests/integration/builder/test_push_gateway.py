@@ -13,6 +13,7 @@ from swell.oci.reference import parse_reference
 from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
+from swell.registry.principal import OPERATOR
 
 from .conftest import Registry
 
@@ -44,7 +45,7 @@ class Gateway:
 async def opened(registry: Registry, auth: bytes) -> AsyncIterator[Gateway]:
     allowed = Policy(frozenset({registry.address}))
     async with open_session(allowed) as session, aiohttp.ClientSession() as client:
-        registries = RegistryClient(session, parse_auth_file(auth), actions="pull,push")
+        registries = RegistryClient(session, parse_auth_file(auth), actions="pull,push").acting_for(OPERATOR)
         repositories = {
             "push/gated/made": Repository(parse_reference(f"{registry.address}/gated/made:1")),
             "cache/gated/steps": Repository(parse_reference(f"{registry.address}/gated/steps:x"), is_cache=True),
