@@ -16,6 +16,7 @@ from swell.oci.document import Document
 from swell.oci.reference import parse_reference
 from swell.outbound import DIRECT, Policy, Reach, open_session
 from swell.registry.credentials import Credentials, Keyring
+from swell.registry.principal import OPERATOR
 from swell.registry.verifier import verified
 from swell.testing.odd_registry import IMAGE, PASSWORD, TOKEN, USER, OddRegistry, Row
 from swell.testing.odd_rows import RANGES, ROWS
@@ -67,7 +68,7 @@ async def outcome(registry: OddRegistry, row: Row, part: Span | None = None) -> 
     keyring = Keyring({f"{registry.authority}/private": Credentials(USER, PASSWORD)})
     reach = HURRY if row.is_slow else DIRECT
     async with open_session(Policy(frozenset({"127.0.0.1"})), reach) as session:
-        puller = Puller(RegistryUpstream(session, keyring), registry, row)
+        puller = Puller(RegistryUpstream(session, keyring).acting_for(OPERATOR), registry, row)
         try:
             async with asyncio.timeout(DEADLINE):
                 if part:
@@ -118,7 +119,7 @@ async def test_odd_repositories_leave_the_others_of_their_registry_alone(odd: Od
     [usual] = [row for row in ROWS if row.name == "auth-usual"]
     keyring = Keyring({f"{odd.authority}/private": Credentials(USER, PASSWORD)})
     async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
-        upstream = RegistryUpstream(session, keyring)
+        upstream = RegistryUpstream(session, keyring).acting_for(OPERATOR)
         rows = [row for row in ROWS if not row.is_slow]
         await asyncio.gather(*(Puller(upstream, odd, row).pull() for row in rows), return_exceptions=True)
 

@@ -412,7 +412,7 @@ async def test_an_identity_token_is_a_password_where_post_is_not_known(
     script.on("/token", said(status), token("abc"))
     keys = Keyring({script.authority: Credentials("me", "", "refresh me")})
 
-    await RegistryUpstream(session, keys).fetch_manifest(tool(script))
+    await RegistryUpstream(session, keys).acting_for(OPERATOR).fetch_manifest(tool(script))
 
     assert [method for method, url, _ in script.seen if url.path == "/token"] == ["POST", "GET"]
     assert script.asked("/token") == [None, Credentials("me", "refresh me").basic]
