@@ -1,7 +1,7 @@
 """Mutation test: change a module in one small way, run its tests, and report the changes that no test notices.
 
 `make mutants` runs this over the security modules, for at most ten minutes. One module, and more time:
-`python -m tools.mutants --minutes 60 libs/swell/swell/addresses.py`.
+`python -m tools.mutants --minutes 60 libs/swell/swell/net/addresses.py`.
 
 Why not a published tool? mutmut 3.8 takes a module's name from its path, so it finds no test in a workspace of several
 packages; it also leaves constants outside functions alone, such as the table of forbidden networks. cosmic-ray 8.7
@@ -27,8 +27,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "libs/swell/swell/addresses.py": ("tests/unit/test_outbound.py", "tests/unit/test_addresses.py"),
-    "libs/swell/swell/outbound.py": (
+    "libs/swell/swell/net/addresses.py": ("tests/unit/test_outbound.py", "tests/unit/test_addresses.py"),
+    "libs/swell/swell/net/outbound.py": (
         "tests/unit/test_outbound.py",
         "tests/integration/registry_proxy/test_guard.py",
         "tests/integration/registry_proxy/test_reach.py",

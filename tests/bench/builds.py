@@ -10,7 +10,7 @@ from statistics import median
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from swell.jobs.consume import hear
+from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone
 from swell.store.logs import log_subject
 from tests.bench.bar import Bar, Compared, Result, Round, judge
@@ -52,7 +52,7 @@ class Ear:
 
     async def listen(self, place: Place) -> None:
         await place.nats.client.subscribe(log_subject("*"), cb=self._line)
-        await hear(place.nats, BuildDone, self._done)
+        await subscribe(place.nats, BuildDone, self._done)
 
     async def end(self, build_id: str) -> float:
         """When *build_id* ended, on the clock of `time.perf_counter`."""

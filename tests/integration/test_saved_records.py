@@ -13,9 +13,9 @@ from metrics.adapters.counters import RedisCounters
 from metrics.domain.usage import Metric, Table, Use
 from registry_proxy.adapters.documents import RedisDocuments
 from swell.oci.digest import Digest, digest_of
-from swell.store.builds import Left, RedisBuilds
-from swell.store.machines import Machines
+from swell.store.builds import CancelState, RedisBuilds
 from swell.store.records import BuildResult, Reason
+from swell.store.worker_capabilities import WorkerCapabilities
 from tests.fixtures import saved
 
 CLIENT = "d1f7a14a92f5eb385570"
@@ -39,14 +39,14 @@ async def test_builds_are_found_by_id_by_image_and_by_container(redis: Redis) ->
 
     build = await builds.get(build_id)
 
-    assert build and build.result and build.result.succeeded and not build.is_wanted
+    assert build and build.result and build.result.succeeded and not build.is_active
     assert await builds.latest(build.submission.target_image) == build
     assert await builds.of(build.submission.container_id, before=None, most=10) == [build]
     cancelled = await builds.get(answer("cancelled")["buildId"])
     assert cancelled and cancelled.is_cancelled and cancelled.result
     assert cancelled.result.reason is Reason.CANCELLED
     running = await builds.get(answer("running")["buildId"])
-    assert running and running.is_wanted
+    assert running and running.is_active
 
 
 async def test_the_same_request_finds_the_same_build(redis: Redis) -> None:
@@ -89,10 +89,10 @@ async def test_a_build_is_cancelled_by_the_request_that_started_it(redis: Redis)
     refused = await builds.cancel(build.id, ended, request_id="another", user="", everybody=False)
     left = await builds.cancel(build.id, ended, request_id=asked["requestId"], user="", everybody=False)
 
-    assert (refused.left, refused.others) == (Left.REFUSED, 1)
-    assert (left.left, left.others) == (Left.ENDING, 0)
+    assert (refused.left, refused.others) == (CancelState.REFUSED, 1)
+    assert (left.left, left.others) == (CancelState.ENDING, 0)
     children = [child.build_id for child in build.submission.children]
-    assert left.children == tuple((child, Left.TAKEN_OUT) for child in children)
+    assert left.children == tuple((child, CancelState.TAKEN_OUT) for child in children)
 
 
 async def test_grants_and_their_records_are_read(redis: Redis) -> None:
@@ -161,4 +161,4 @@ async def test_limits_and_capabilities_are_read(redis: Redis) -> None:
     taken = await RedisBuckets(redis).take(Kind.BUILD, Client("ada"), Quota(1000, 3600), 1)
     assert taken.granted == 0
     await redis.zadd("swell:machines", {b"{}": 4e9})
-    assert await Machines(redis).told() == [{}]
+    assert await WorkerCapabilities(redis).told() == [{}]

@@ -5,8 +5,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 from yarl import URL
 
-from swell.addresses import client_network, is_loopback, is_public, looks_public, parse_address, parse_url
 from swell.errors import BadRequest
+from swell.net.addresses import client_network, is_loopback, is_public, looks_public, parse_address, parse_url
 
 REFUSED = [
     "0.0.0.0/8",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from swell.flights import Flights
+from swell.concurrency.single_flight import SingleFlight
 
 
 class Work:
@@ -25,8 +25,8 @@ class Work:
 
 
 async def test_a_hundred_callers_share_one_flight() -> None:
-    flights, work = Flights[str, int](), Work()
-    callers = [asyncio.create_task(flights.join("a", work)) for _ in range(100)]
+    single_flight, work = SingleFlight[str, int](), Work()
+    callers = [asyncio.create_task(single_flight.run("a", work)) for _ in range(100)]
     await asyncio.sleep(0)
     work.go.set()
 
@@ -34,8 +34,8 @@ async def test_a_hundred_callers_share_one_flight() -> None:
 
 
 async def test_a_caller_that_leaves_does_not_stop_the_others() -> None:
-    flights, work = Flights[str, int](), Work()
-    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
+    single_flight, work = SingleFlight[str, int](), Work()
+    first, second = (asyncio.create_task(single_flight.run("a", work)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     work.go.set()
@@ -44,24 +44,24 @@ async def test_a_caller_that_leaves_does_not_stop_the_others() -> None:
 
 
 async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
-    flights = Flights[str, int]()
+    single_flight = SingleFlight[str, int]()
 
     async def fail() -> int:
         raise KeyError
 
     for _ in range(2):
         with pytest.raises(KeyError):
-            await flights.join("a", fail)
+            await single_flight.run("a", fail)
     work = Work()
     work.go.set()
 
-    assert await flights.join("a", work) == 1
+    assert await single_flight.run("a", work) == 1
 
 
 async def test_work_that_nobody_waits_for_is_ended_when_it_is_not_kept() -> None:
     """And is over when the last caller knows; who comes then has it begun anew."""
-    flights, work = Flights[str, int](kept=False), Work()
-    first, second = (asyncio.create_task(flights.join("a", work)) for _ in range(2))
+    single_flight, work = SingleFlight[str, int](kept=False), Work()
+    first, second = (asyncio.create_task(single_flight.run("a", work)) for _ in range(2))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -73,16 +73,16 @@ async def test_work_that_nobody_waits_for_is_ended_when_it_is_not_kept() -> None
     assert work.going == 0
 
     work.go.set()
-    assert await flights.join("a", work) == 2
+    assert await single_flight.run("a", work) == 2
 
 
 async def test_work_that_is_kept_goes_on_without_callers() -> None:
-    flights, work = Flights[str, int](), Work()
-    caller = asyncio.create_task(flights.join("a", work))
+    single_flight, work = SingleFlight[str, int](), Work()
+    caller = asyncio.create_task(single_flight.run("a", work))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.wait([caller])
     work.go.set()
 
-    assert await flights.join("a", work) == 1
+    assert await single_flight.run("a", work) == 1
     assert work.started == 1

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 from yarl import URL
 
-from swell.addresses import is_public, looks_public
 from swell.errors import AddressForbidden, UpstreamBroken
-from swell.outbound import Policy, Reach, open_session, reachable, send
+from swell.net.addresses import is_public, looks_public
+from swell.net.outbound import Policy, Reach, open_session, reachable, send
 from swell.settings import SettingsInvalid
 
 FORBIDDEN = [

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerRecord
-from swell.jobs.dead import REASON, WAS_SAID
+from swell.jobs.dead_letters import REASON, WAS_SAID
 from swell.jobs.messages import BuildDone, BuildJob, ImagesPulled, IndexJob, InspectJob, TokenRevoked
 from swell.oci.digest import digest_of
 from swell.store.logs import ATTEMPT, BUCKET, COMPLETE, FIRST_LINE, log_key, log_subject

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 def _become(command: list[str], home: Path, ports: Ports) -> None:
     """Turn into *command*; what stands first on its path is our own Python."""
     if not command:
-        sys.exit("swell: run needs a command, such as: run python -m swell.jobs.dead list")
+        sys.exit("swell: run needs a command, such as: run python -m swell.jobs.dead_letters list")
     site = prepare(home, ports, os.environ)
     path = f"{Path(sys.executable).parent}:{site.inherited['PATH']}"
     os.execvpe(command[0], command, site.inherited | variables(site) | {"PATH": path})  # noqa: S606 (as asked)

@@ -22,9 +22,9 @@ from builder.build import Building, Engine, Engines
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings, Where
 from swell.jobs import streams
-from swell.jobs.consume import consume, hear
-from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob
-from swell.outbound import Policy, open_session
+from swell.jobs.consume import consume, subscribe
+from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob
+from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
@@ -33,10 +33,10 @@ from swell.serve import address, run
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
+from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
-from swell.store.ends import BuildEnds
 from swell.store.logs import BUCKET as LOGS
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 
 INDEXES = 200  # at a time; they do nothing but wait for builds
 DRAIN = timedelta(seconds=5)  # for the builds under way when the service is stopped; the others begin again elsewhere
@@ -56,10 +56,10 @@ async def main(settings: Settings) -> None:
         containers = await opened.enter_async_context(open_containers(settings, sifs, aws, prober(session, settings)))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
-        ends = BuildEnds(builds)
-        await hear(nats, BuildDone, ends.heard)
+        ends = BuildWaiter(builds)
+        await subscribe(nats, BuildDone, ends.heard)
         wishes = BuildWishes(builds)
-        await hear(nats, BuildUnwanted, wishes.heard)
+        await subscribe(nats, BuildCancelled, wishes.heard)
         secrets = partial(read_secrets, settings)
         building = Building(
             Engines(containers, packages),
@@ -72,7 +72,7 @@ async def main(settings: Settings) -> None:
             Assembling(ends, registry, settings.index_patience),
             wishes,
         )
-        fleet = Fleet(Machines(state), partial(lacks, settings))
+        fleet = Fleet(WorkerCapabilities(state), partial(lacks, settings))
         build = partial(fleet.take, building.build)
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(

@@ -13,11 +13,11 @@ from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
 from swell.api.containers import BuildCompression
 from swell.api.package_layers import PackageLayers
+from swell.concurrency.retry import retry_until_available
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
-from swell.patience import patiently
 from swell.registry.principal import PUBLIC, Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
@@ -193,7 +193,9 @@ class Building:
 
     async def _begin(self, job: BuildJob | IndexJob) -> BuildResult:
         ended = await self._result(job)
-        result = await patiently(lambda: self._builds.finish(job.id, ended))  # another attempt would replace the log
+        result = await retry_until_available(
+            lambda: self._builds.finish(job.id, ended)
+        )  # another attempt would replace the log
         seconds = round(result.duration.total_seconds(), 3)
         log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
         return result

@@ -20,8 +20,8 @@ from builder.domain.errand import Errand, Outcome, Source
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.errors import SwellError
+from swell.net.outbound import Policy, follow, open_session, pieces
 from swell.oci.digest import Digest
-from swell.outbound import Policy, follow, open_session, pieces
 from swell.registry.aws import AwsLogins
 from swell.registry.principal import OPERATOR
 from swell.registry.verifier import Verifier

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from builder.domain.conda_channels import Wish, read_wish, subdir_of
 from builder.domain.conda_lock import LockedPackage, read_lock, write_lock
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
-from swell.flights import Flights
 from swell.oci.platform import Platform
 
 AT_ONCE = 2
@@ -28,7 +28,7 @@ class Solving:
         self._patience = patience.total_seconds()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._under_way: Flights[tuple[Wish, str], str] = Flights()
+        self._under_way: SingleFlight[tuple[Wish, str], str] = SingleFlight()
 
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
         """The lock file for *specs* of *channels* on *platform*; a *lock* that came along is checked and kept.
@@ -42,7 +42,7 @@ class Solving:
         if lock:
             return write_lock(subdir, read_lock(lock, subdir))
         wish = read_wish(specs, channels, self._channel_names)
-        return await self._under_way.join((wish, subdir), lambda: self._solve(wish, subdir))
+        return await self._under_way.run((wish, subdir), lambda: self._solve(wish, subdir))
 
     async def _solve(self, wish: Wish, subdir: str) -> str:
         if self._waiting >= MOST_WAITING:

@@ -13,7 +13,7 @@ from gateway.access import Access
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.data_port import RemoteDataPort
-from gateway.adapters.ends import BuildEnds
+from gateway.adapters.ends import BuildWaiter
 from gateway.adapters.feeds import Feeds
 from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.adapters.images import CachedImages, RemoteImages
@@ -22,7 +22,7 @@ from gateway.adapters.jobs import Backends, BuildNews, JobQueue, RevocationNews
 from gateway.adapters.keys import ApiKeys
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.logs import BuildLogs
-from gateway.adapters.machines import CachedMachines
+from gateway.adapters.machines import CachedCapabilities
 from gateway.adapters.pulls import PullTally
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
@@ -47,14 +47,14 @@ from gateway.revoke import Revoking
 from gateway.settings import BlobDelivery, Settings
 from gateway.start import Starting
 from gateway.watch import Watching
-from swell.bells import within
+from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
-from swell.http import ConnectionLimit, listening
 from swell.jobs import streams
-from swell.jobs.consume import hear
+from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone, TokenRevoked
 from swell.jobs.streams import Nats
 from swell.log import log
+from swell.net.http import ConnectionLimit, listening
 from swell.rpc.channel import connect
 from swell.serve import address, run
 from swell.store import objects, redis
@@ -63,8 +63,8 @@ from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.logs import BUCKET as LOGS
-from swell.store.machines import Machines
 from swell.store.objects import S3Objects
+from swell.store.worker_capabilities import WorkerCapabilities
 
 REAP_EVERY = timedelta(seconds=5)
 START_LEASE = timedelta(seconds=10)  # others may start what a gateway started that is gone since
@@ -106,18 +106,22 @@ async def main(settings: Settings) -> None:
         relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
         remote = RemoteImages(registry_proxy, relayed=is_relayed)
         images = CachedImages(remote, settings.cache_size)
-        ends = BuildEnds(builds, settings.pull_wait)
+        ends = BuildWaiter(builds, settings.pull_wait)
         some_ended = asyncio.Event()
-        await hear(nats, BuildDone, ends.heard)
-        await hear(nats, BuildDone, lambda _: some_ended.set())
-        await hear(nats, TokenRevoked, grants.revoked)
+        await subscribe(nats, BuildDone, ends.heard)
+        await subscribe(nats, BuildDone, lambda _: some_ended.set())
+        await subscribe(nats, TokenRevoked, grants.revoked)
         tally = PullTally(nats.stream)
         plan = promises(settings)
         build_logs = BuildLogs(logs, nats.stream)
         feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        solver, leases, machines = RemoteSolver(builder), Leases(state, START_LEASE), CachedMachines(Machines(state))
+        solver, leases, machines = (
+            RemoteSolver(builder),
+            Leases(state, START_LEASE),
+            CachedCapabilities(WorkerCapabilities(state)),
+        )
         access = Access(plan.places, images, builds)
         starting = Starting(plan.places, images, builds, limits, solver, leases, machines, access)
         releasing = Releasing(builds, JobQueue(nats), settings.builds_at_once)
@@ -197,7 +201,7 @@ async def keep_releasing(releasing: Releasing, some_ended: asyncio.Event) -> Non
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
             log.warning("cannot look for builds that wait", error=str(error))
-        await within(REAP_EVERY.total_seconds(), some_ended)
+        await wait_at_most(REAP_EVERY.total_seconds(), some_ended)
         some_ended.clear()
 
 

@@ -10,7 +10,7 @@ from swell.api.builds import Cancellation
 from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
 from swell.log import log
-from swell.store.builds import Builds, Left
+from swell.store.builds import Builds, CancelState
 from swell.store.records import BuildResult
 
 
@@ -50,19 +50,19 @@ class Cancelling:
             build_id, result, request_id=wish.request_id, user=wish.user, everybody=wish.everybody
         )
         match left:
-            case Left.UNKNOWN:
+            case CancelState.UNKNOWN:
                 raise NotFound(f"no build {build_id}")
-            case Left.ENDED:
+            case CancelState.ENDED:
                 raise BuildEnded(f"the build {build_id} has ended already")
-            case Left.REFUSED:
+            case CancelState.REFUSED:
                 raise NotYours(f"the build {build_id} was not asked for by this requestId, or by you")
         for each, how in ((build_id, left), *children):
             log.info("build left", build_id=each, left=how, others=others)
             await self._tell(each, how, result)
-        return Cancellation(id=build_id, cancelled=left is not Left.LEFT, others=others)
+        return Cancellation(id=build_id, cancelled=left is not CancelState.LEFT, others=others)
 
-    async def _tell(self, build_id: str, left: Left, result: BuildResult) -> None:
-        if left is Left.ENDING:
+    async def _tell(self, build_id: str, left: CancelState, result: BuildResult) -> None:
+        if left is CancelState.ENDING:
             await self._news.unwanted(build_id)
-        elif left is Left.TAKEN_OUT and (build := await self._builds.get(build_id)):
+        elif left is CancelState.TAKEN_OUT and (build := await self._builds.get(build_id)):
             await self._news.ended(BuildDone.of(build_id, build.submission, result))

@@ -13,8 +13,8 @@ from typing import Protocol
 from cachetools import LRUCache
 
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import TooManyRequests, Unavailable
-from swell.flights import Flights
 from swell.log import log
 
 _LOOK_AGAIN = 1.0  # seconds; how long a store that was away is not asked
@@ -70,7 +70,7 @@ class Limits:
         self._clock = clock
         self._away_until = 0.0
         self._leases: LRUCache[tuple[Kind, Client], _Lease] = LRUCache(size)
-        self._refills: Flights[tuple[Kind, Client], None] = Flights()
+        self._refills: SingleFlight[tuple[Kind, Client], None] = SingleFlight()
 
     async def take_build(self, user: str, address: str) -> None:
         """Count a build that is about to be queued for *user*, or for *address* when *user* is empty.
@@ -129,7 +129,7 @@ class Limits:
             now = self._clock()
             if now < lease.closed:
                 raise LimitExceeded(kind, client, quota, Taken(0, lease.closed - now, lease.full - now))
-            await self._refills.join((kind, client), lambda: self._refill(kind, client, lease, quota))
+            await self._refills.run((kind, client), lambda: self._refill(kind, client, lease, quota))
         lease.permits -= 1
 
     async def _refill(self, kind: Kind, client: Client, lease: _Lease, quota: Quota) -> None:

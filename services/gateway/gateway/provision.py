@@ -139,7 +139,7 @@ class Provisioning:
         """Let the build under way be one that this request wants: it is not cancelled before the request says so."""
         if found.build_id is None or found.cached is not False:
             return
-        if not await self._builds.want(found.build_id, grant.token, grant.user):
+        if not await self._builds.add_interest(found.build_id, grant.token, grant.user):
             raise Unavailable(f"the build {found.build_id} is being cancelled in this moment; ask again")
 
     async def _keep(self, wanted: Wanted, principal: Principal) -> None:

@@ -17,13 +17,13 @@ from gateway.domain.submission import has_steps, image_of, submission
 from gateway.domain.token import new_token
 from gateway.domain.wanted import Places, Wanted
 from swell.api.package_layers import PackageLayers
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import ManifestUnknown, PlatformUnsupported, SwellError, Unavailable, UpstreamFailed
-from swell.flights import Flights
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import Principal, limited_to
-from swell.store.builds import Builds, Left
+from swell.store.builds import Builds, CancelState
 from swell.store.records import Build, BuildResult, Child, Submission
 
 PUSH_RETRY = 5  # seconds after which to come again, when our own registry is away and does not say
@@ -52,7 +52,7 @@ class Leases(Protocol):
         """Have *key* alone in the block of what is answered; None when others have it after *patience* still."""
 
 
-class Machines(Protocol):
+class WorkerCapabilities(Protocol):
     async def lacking(self, platform: Platform) -> Sequence[str]:
         """What each builder's machine would need to run steps for *platform*, in words; nothing when one of them does
         run them, or when no builder is known just now."""
@@ -85,7 +85,7 @@ class Starting:
         limits: Limits,
         solver: Solver,
         leases: Leases,
-        machines: Machines,
+        machines: WorkerCapabilities,
         access: Access,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -97,7 +97,7 @@ class Starting:
         self._leases = leases
         self._machines = machines
         self._access = access
-        self._under_way: Flights[tuple[str, str, str], _Started] = Flights(kept=False)
+        self._under_way: SingleFlight[tuple[str, str, str], _Started] = SingleFlight(kept=False)
         self._now = now
 
     async def start(self, wanted: Wanted, parts: Sequence[Wanted], caller: Caller) -> Found:
@@ -114,7 +114,7 @@ class Starting:
         submitted = submission(wanted, caller, self._now())
         image = image_of(submitted)
         latest = await self._builds.latest(submitted.target_image)
-        running = latest is not None and latest.is_wanted
+        running = latest is not None and latest.is_active
         exists = (not running or wanted.dry_run) and await self._is_in_registry(image, caller.principal)
         if running or exists:
             checked.must_be_readable()
@@ -180,16 +180,16 @@ class Starting:
     async def _call_off(self, build_id: str, caller: Caller) -> None:
         """Take back a build that was started just now, unless somebody else wants it by now."""
         wish, result = new_token(), BuildResult.never_begun(self._now())
-        await self._builds.want(build_id, wish, caller.identity.user)
+        await self._builds.add_interest(build_id, wish, caller.identity.user)
         leaving = await self._builds.cancel(build_id, result, request_id=wish, user="", everybody=False)
-        if leaving.left is Left.TAKEN_OUT:
+        if leaving.left is CancelState.TAKEN_OUT:
             await self._limits.return_build(caller.identity.user, caller.address)
 
     async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
         """See that the image of one platform is there, or is built; it stands beside its *parent*."""
         submitted = submission(part, caller, self._now(), beside=parent)
         latest = await self._builds.latest(submitted.target_image)
-        if latest and latest.is_wanted:
+        if latest and latest.is_active:
             return _Started(submission=submitted, build_id=latest.id)
         if await self._is_in_registry(image_of(submitted), caller.principal):
             return _Started(submission=submitted)
@@ -198,7 +198,7 @@ class Starting:
     async def _start(self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller) -> "_Started":
         """Register a build; a client that asks for it several times at once has one answer, good or bad."""
         key = submitted.target_image, caller.identity.user, caller.address
-        return await self._under_way.join(key, lambda: self._start_alone(wanted, submitted, instead_of, caller))
+        return await self._under_way.run(key, lambda: self._start_alone(wanted, submitted, instead_of, caller))
 
     async def _start_alone(
         self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller

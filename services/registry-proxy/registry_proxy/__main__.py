@@ -28,10 +28,10 @@ from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
 from swell.errors import Unavailable
 from swell.jobs import streams
-from swell.jobs.consume import consume, hear
+from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.log import log
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
@@ -75,7 +75,7 @@ async def main(settings: Settings) -> None:
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
         images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
         revoked = RevokedLinks(key)
-        await hear(nats, TokenRevoked, revoked.heard)
+        await subscribe(nats, TokenRevoked, revoked.heard)
         handler = BlobsHandler(deliveries, key, revoked)
         await opened.enter_async_context(
             sending(handler, address(settings.data_listen), per_client=settings.connections_per_address)

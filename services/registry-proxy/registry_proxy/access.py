@@ -12,8 +12,8 @@ from typing import Protocol, Self
 from cachetools import LRUCache
 
 from registry_proxy.domain.link import Link, Scope
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BlobUnknown, Denied, TooManyRequests, Unavailable, UpstreamFailed
-from swell.flights import Flights
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
@@ -63,7 +63,7 @@ class Access:
         self._stale_seconds = stale_age.total_seconds()
         self._now = now
         self._proven: LRUCache[Scope, float] = LRUCache(PROOFS)
-        self._asking: Flights[tuple[Scope, int], None] = Flights(kept=False)
+        self._asking: SingleFlight[tuple[Scope, int], None] = SingleFlight(kept=False)
 
     async def prove(self, link: Link) -> None:
         """Return when the principal of *link* may read its blob in its repository.
@@ -73,7 +73,7 @@ class Access:
             UpstreamFailed, TooManyRequests: the registry does not say so, and has not for too long.
         """
         if not self._is_young(self._proven.get(link.scope), PROVEN_SECONDS):
-            await self._asking.join((link.scope, link.size), lambda: self._ask(link))
+            await self._asking.run((link.scope, link.size), lambda: self._ask(link))
 
     async def remember(self, link: Link) -> None:
         """Count the blob's bytes, which the registry has just sent for *link*, as a proof."""

@@ -10,8 +10,8 @@ from msgspec import Struct
 from registry_proxy.domain.augment import deeper
 from registry_proxy.walk import Walk
 from swell.api.containers import ContainerConfig
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import ManifestUnknown
-from swell.flights import Flights
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -109,13 +109,13 @@ class Tree:
         self._upstream = upstream
         self._documents = documents
         self._turns = turns
-        self._making: Flights[str, Document] = Flights(kept=False)
+        self._making: SingleFlight[str, Document] = SingleFlight(kept=False)
 
     async def once(
         self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
     ) -> Document:
         """What *look* finds, else what *make* makes."""
-        return await look() or await self._making.join(key, lambda: self._alone(key, look, make))
+        return await look() or await self._making.run(key, lambda: self._alone(key, look, make))
 
     async def child(self, pull: Pull, digest: Digest) -> Document:
         """A manifest that an index of the image names: one of ours, else the registry's, stored for the next time."""

@@ -17,9 +17,9 @@ from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
-from swell.outbound import Policy, open_session
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 

@@ -22,7 +22,7 @@ from builder.adapters.sif import Sifs
 from builder.build import Engine, Recipe
 from builder.settings import CondaSettings, Isolation
 from swell.jobs.messages import Definition
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials
 from swell.registry.principal import OPERATOR

@@ -9,11 +9,11 @@ from cachetools import LRUCache
 from builder.adapters.base_image import BaseImage
 from builder.adapters.registry import RegistryPush
 from builder.domain.failure import BuildFailure
+from swell.net.outbound import Policy, open_session
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_LAYER
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR, PUBLIC

@@ -125,7 +125,7 @@ async def test_buildkitd_fetches_nothing_from_private_addresses(
 async def test_buildkitd_reaches_no_clouds_credentials(
     daemons: BuildkitEngine, buildkit: Buildkit, address: str
 ) -> None:
-    """Machines in clouds are given theirs at an address that only they reach."""
+    """WorkerCapabilities in clouds are given theirs at an address that only they reach."""
     failure = await failure_of(daemons, buildkit.recipe(f"ADD http://{address}/latest/meta-data /x\n"))
     assert "must not connect to" in str(failure)
 

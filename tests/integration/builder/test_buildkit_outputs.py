@@ -16,7 +16,7 @@ from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
 from swell.api.containers import BuildCompression, CompressionMode
 from swell.jobs.messages import Definition
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.store.records import Reason

@@ -15,7 +15,7 @@ from builder.adapters.conda import CondaEngine
 from builder.build import Recipe
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.principal import OPERATOR
 
 from .channel import ENDLESS, PLACEHOLDER, Channel, File, Made, serving
@@ -31,7 +31,7 @@ from msgspec import json
 from builder.adapters.conda import CondaEngine
 from builder.build import Recipe
 from builder.settings import CondaSettings
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 
 async def tell(line): pass
 

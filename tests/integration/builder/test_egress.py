@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from builder.buildkit.egress import EgressProxy
-from swell.outbound import Policy
+from swell.net.outbound import Policy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 

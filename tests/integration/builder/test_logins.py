@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from builder.adapters.registry import RegistryPush
 from builder.build import Recipe
+from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials, parse_auth_file
 from swell.registry.principal import OPERATOR

@@ -157,7 +157,7 @@ async def test_denied_networks_are_reached_neither_by_steps_nor_by_the_engine(
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "100.100.100.200", "168.63.129.16"])
 async def test_a_clouds_credentials_are_not_to_be_had(engine: BuildahEngine, base: str, address: str) -> None:
-    """Machines in clouds are given theirs at an address of the cloud's, by whoever asks from there."""
+    """WorkerCapabilities in clouds are given theirs at an address of the cloud's, by whoever asks from there."""
     failure = await failure_of(engine, recipe(base, f"FROM {base}\nADD http://{address}/latest/meta-data /x\n"))
     assert "no route to host" in str(failure)
 

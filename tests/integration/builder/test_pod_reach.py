@@ -19,7 +19,7 @@ from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from builder.settings import KubernetesSettings
 from swell.jobs.messages import Definition
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials
 from swell.store.records import Reason

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from builder.buildkit.push_gateway import PushGateway, Repository
+from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR

@@ -7,9 +7,9 @@ import pytest
 
 from builder.adapters.registry import RegistryPush
 from builder.domain.failure import BuildFailure
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR

@@ -21,8 +21,8 @@ from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from swell.jobs.messages import Definition
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
-from swell.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR

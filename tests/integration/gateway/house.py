@@ -34,7 +34,7 @@ from gateway.pull import Pulls
 from gateway.release import Releasing
 from gateway.revoke import Revoking
 from gateway.start import Starting
-from gateway.usage import Question, Usage
+from gateway.usage import RequestJob, Usage
 from gateway.watch import Watching
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
@@ -177,7 +177,7 @@ class House:
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
         return password in self.accepted
 
-    async def usage(self, question: Question) -> Usage:
+    async def usage(self, question: RequestJob) -> Usage:
         return Usage(0, {})
 
     async def unwanted(self, build_id: str) -> None:

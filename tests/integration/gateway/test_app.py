@@ -19,7 +19,7 @@ from gateway.handlers.bodies import MAX_BODY
 from gateway.handlers.service import WAVE_API
 from gateway.limits import Limits
 from swell.errors import Unavailable
-from swell.http import listening
+from swell.net.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
 from swell_embedded.ports import Ports

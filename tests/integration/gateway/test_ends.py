@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.adapters.ends import BuildEnds
+from gateway.adapters.ends import BuildWaiter
 from swell.errors import BuildFailed, Unavailable
 from tests.integration.watched import Watched, done
 from tests.unit.gateway.conftest import ended
@@ -24,11 +24,11 @@ async def build_id(builds: Watched) -> str:
 
 
 @pytest.fixture
-def ends(builds: Watched) -> BuildEnds:
-    return BuildEnds(builds, patience=timedelta(seconds=30))
+def ends(builds: Watched) -> BuildWaiter:
+    return BuildWaiter(builds, patience=timedelta(seconds=30))
 
 
-async def test_a_hundred_pulls_look_once(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+async def test_a_hundred_pulls_look_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     await builds.finish(build_id, OK)
 
     results = await asyncio.gather(*(ends.result(build_id) for _ in range(100)))
@@ -38,7 +38,7 @@ async def test_a_hundred_pulls_look_once(ends: BuildEnds, builds: Watched, build
     assert builds.looks == 1
 
 
-async def test_a_pull_that_leaves_does_not_stop_the_others(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+async def test_a_pull_that_leaves_does_not_stop_the_others(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     first = await builds.waiter(ends.result(build_id))
     second = asyncio.create_task(ends.result(build_id))
     first.cancel()
@@ -50,7 +50,7 @@ async def test_a_pull_that_leaves_does_not_stop_the_others(ends: BuildEnds, buil
 
 async def test_a_pull_waits_only_so_long(builds: Watched, build_id: str) -> None:
     """503 with Retry-After: container engines try again, and then wait on."""
-    ends = BuildEnds(builds, patience=timedelta(seconds=0.1))
+    ends = BuildWaiter(builds, patience=timedelta(seconds=0.1))
 
     with pytest.raises(Unavailable, match=f"the build {build_id} is still running") as caught:
         await ends.result(build_id)
@@ -58,7 +58,7 @@ async def test_a_pull_waits_only_so_long(builds: Watched, build_id: str) -> None
     assert caught.value.retry_after == 10
 
 
-async def test_a_build_that_nobody_knows_has_failed(ends: BuildEnds) -> None:
+async def test_a_build_that_nobody_knows_has_failed(ends: BuildWaiter) -> None:
     """Its record has expired, and with it the hope that it ends."""
     with pytest.raises(BuildFailed, match="bd-0_1"):
         await ends.result("bd-0_1")

@@ -13,7 +13,7 @@ from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quota
 from gateway.guesses import Guesses
 from swell.errors import Unauthorized
-from swell.http import listening
+from swell.net.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.house import SUBMIT, Answer, Client, House

@@ -15,7 +15,7 @@ from gateway.adapters import data_port
 from gateway.adapters.data_port import PIECE, RemoteDataPort
 from gateway.handlers.relay import Relay
 from swell.errors import SwellError, Unavailable
-from swell.http import listening
+from swell.net.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
 

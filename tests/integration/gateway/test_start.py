@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from gateway.__main__ import START_LEASE
 from gateway.access import Access
 from gateway.adapters.limits import RedisBuckets
-from gateway.adapters.machines import CachedMachines
+from gateway.adapters.machines import CachedCapabilities
 from gateway.domain.direct import Direct
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.wanted import Places, read
@@ -19,7 +19,7 @@ from swell.errors import TooManyRequests
 from swell.oci.platform import Platform
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry, OpenRegistry
 from tests.unit.gateway.test_direct import request
 from tests.unit.gateway.test_provision import RECIPE, recipe
@@ -41,7 +41,7 @@ class Gateway:
     def __init__(self, redis: Redis, solver: KnownSolver) -> None:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
         leases = Leases(redis, START_LEASE)
-        machines = CachedMachines(Machines(redis))
+        machines = CachedCapabilities(WorkerCapabilities(redis))
         builds = RedisBuilds(redis)
         access = Access(PLACES, OpenRegistry(), builds)
         self._starting = Starting(PLACES, MemoryRegistry(), builds, limits, solver, leases, machines, access)

@@ -21,10 +21,10 @@ from registry_proxy.adapters.kept import KeptImages
 from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.handlers.images import ImagesHandler
-from swell.http import listening
+from swell.net.http import listening
+from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
-from swell.outbound import DIRECT, Policy, Reach, open_session
-from swell.registry.breaker import Breaker
+from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.credentials import Keyring
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
@@ -127,14 +127,14 @@ async def test_trouble_upstream_is_told_as_registries_tell_it(redis: Redis, name
 async def test_a_registry_that_keeps_failing_is_left_alone(script: Script, door: Door) -> None:
     """From then on whoever asks hears so at once, and when to come back; the registry gets a rest."""
     script.on(PATH, said(503))
-    for _ in range(Breaker.FAILURES):
+    for _ in range(CircuitBreaker.FAILURES):
         assert (await door.pull(script.authority)).status == 502
     script.seen.clear()
 
     answer = await door.pull(script.authority)
 
     assert (answer.status, answer.json["errors"][0]["code"]) == (503, "UNKNOWN")
-    assert 1 <= int(answer.headers["retry-after"]) <= Breaker.REST
+    assert 1 <= int(answer.headers["retry-after"]) <= CircuitBreaker.REST
     assert not script.seen
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.events import Lines, Position
 from gateway.handlers import events
-from swell.http import listening
+from swell.net.http import listening
 from swell.serve import Address
 from swell.store.records import BuildResult
 from swell_embedded.ports import Ports

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from swell.errors import Unavailable
-from swell.http import listening
+from swell.net.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
 

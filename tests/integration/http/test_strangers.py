@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from swell import http
-from swell.http import ConnectionLimit, listening
+from swell.net import http
+from swell.net.http import ConnectionLimit, listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
 

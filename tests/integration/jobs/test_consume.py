@@ -8,7 +8,7 @@ from datetime import timedelta
 from structlog.contextvars import get_contextvars
 
 from swell.errors import Unavailable
-from swell.jobs.consume import Handler, consume, hear
+from swell.jobs.consume import Handler, consume, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
@@ -168,7 +168,7 @@ async def test_news_reach_whoever_listens(nats: Nats) -> None:
     from tests.unit.gateway.conftest import NOON
 
     heard: asyncio.Queue[BuildDone] = asyncio.Queue()
-    await hear(nats, BuildDone, heard.put_nowait)
+    await subscribe(nats, BuildDone, heard.put_nowait)
     done = BuildDone(id="bd-1_1", target_image="r/i:t", platform="linux/amd64", succeeded=True, finished=NOON)
     await publish(nats.stream, done)
 

@@ -10,7 +10,7 @@ import pytest
 from swell.errors import NotFound, Unavailable
 from swell.jobs import consume as module
 from swell.jobs import streams
-from swell.jobs.dead import DeadLetter, Wish, dead_letters, fulfil, parse_wish
+from swell.jobs.dead_letters import DeadLetter, Wish, dead_letters, fulfil, parse_wish
 from swell.jobs.messages import BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
@@ -140,7 +140,7 @@ async def test_a_number_that_is_not_among_the_dead_is_told(nats: Nats) -> None:
 async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> None:
     """As an operator calls it."""
     await nats.stream.publish("dead.jobs.scan.sc-1", b"x", headers={"Swell-Subject": "jobs.scan.sc-1"})
-    command = (sys.executable, "-m", "swell.jobs.dead", "list")
+    command = (sys.executable, "-m", "swell.jobs.dead_letters", "list")
     environment = {"SWELL_NATS_URL": backends.env["SWELL_NATS_URL"], "PATH": os.environ["PATH"]}
 
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)

@@ -13,7 +13,7 @@ from swell.errors import ManifestUnknown, SwellError, TooLarge, TooManyRequests,
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob
 from swell.jobs.publish import publish
-from swell.jobs.questions import answer, ask
+from swell.jobs.request_reply import answer, ask
 from swell.jobs.streams import Nats
 from tests.integration.jobs.test_consume import jobs_left
 

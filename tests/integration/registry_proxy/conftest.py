@@ -19,7 +19,7 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver import Deliveries
 from registry_proxy.handlers.blobs import BlobsHandler
 from registry_proxy.handlers.sending import sending
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from swell.serve import Address
 from swell.store.blobs import Blobs

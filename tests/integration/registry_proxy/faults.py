@@ -21,9 +21,9 @@ from swell.errors import (
     UpstreamFailed,
     UpstreamSlow,
 )
+from swell.net.outbound import DIRECT, Reach
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from swell.outbound import DIRECT, Reach
 from tests.integration.registry_proxy.support import make_image
 
 IMAGE = make_image()

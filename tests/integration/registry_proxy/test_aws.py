@@ -12,9 +12,9 @@ from aiohttp import web
 from registry_proxy.adapters.logins import Logins
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
+from swell.net.outbound import Policy, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins, place_of
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR

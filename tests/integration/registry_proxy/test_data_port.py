@@ -15,9 +15,9 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Link, Origin, sign
 from registry_proxy.domain.ranges import parse_range
 from registry_proxy.handlers import sending
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
-from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
 from tests.integration.registry_proxy.support import Names, ranged, said

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import SwellError, UpstreamBroken, UpstreamSlow
+from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.descriptor import Descriptor
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import DIRECT, Policy, Reach, open_session
-from swell.registry import patience
+from swell.registry import retry
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.faults import (
@@ -116,7 +116,7 @@ async def test_what_is_odd_but_right_is_taken(does: Say) -> None:
 @given(answer=st.one_of(st.binary(max_size=300), mangled()))
 async def test_whatever_bytes_come_back_we_end_with_a_sentence(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or with the manifest, if its bytes got through."""
-    monkeypatch.setattr(patience, "PAUSES", ())  # what is repeated only repeats
+    monkeypatch.setattr(retry, "PAUSES", ())  # what is repeated only repeats
     async with raw(says(answer)) as authority, reading() as upstream:
         try:
             document = await upstream.fetch_manifest(image(authority))

@@ -14,10 +14,10 @@ import trustme
 from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from swell import outbound
 from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
+from swell.net import outbound
+from swell.net.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving

@@ -13,11 +13,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from registry_proxy.adapters.upstream import RegistryUpstream
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import parse_reference
-from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.support import Answer, Names, Script, make_image, said, serving

@@ -11,9 +11,9 @@ import pytest
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.inspect import Inspecting
 from swell.errors import AddressForbidden, BadRequest, Denied, ManifestUnknown, UpstreamFailed
+from swell.net.outbound import Policy, open_session
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell_embedded.ports import Ports
 from tests.e2e.busybox import FORMS, REPOSITORY, push_all

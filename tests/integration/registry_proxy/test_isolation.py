@@ -14,8 +14,8 @@ from registry_proxy.adapters import upstream as upstream_module
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Link
 from swell.errors import BlobUnknown, Denied, UpstreamFailed
+from swell.net.outbound import Pace
 from swell.oci.digest import digest_of
-from swell.outbound import Pace
 from swell.registry.principal import OPERATOR
 from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, eventually, ranged, said

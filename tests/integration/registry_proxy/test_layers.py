@@ -11,8 +11,8 @@ from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.api.containers import ContainerLayer
 from swell.errors import AddressForbidden, BadRequest, BlobUnknown, DigestInvalid, SwellError, TooLarge, UpstreamFailed
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
-from swell.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from registry_proxy.adapters import logins as module
 from registry_proxy.adapters.logins import Logins
 from swell.errors import AddressForbidden
-from swell.outbound import Policy, open_session
+from swell.net.outbound import Policy, open_session
 from swell.registry.credentials import Credentials
 from swell_embedded.ports import Ports
 from tests.integration.registry_proxy.support import Answer, Registry, Script, broken_off, said

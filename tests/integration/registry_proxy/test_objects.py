@@ -13,8 +13,8 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.errors import BlobUnknown, DigestInvalid, NotFound, Unavailable
+from swell.net.outbound import PIECE
 from swell.oci.digest import digest_of
-from swell.outbound import PIECE
 from swell.store.blobs import Blobs, key_of
 from swell.store.objects import MemoryObjects, Objects, S3Objects, connect
 from tests.integration.registry_proxy.support import S3

@@ -12,9 +12,9 @@ from registry_proxy.domain.ranges import Span
 from registry_proxy.transfer import Body, Redirect
 from swell import errors
 from swell.errors import SwellError
+from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
-from swell.outbound import DIRECT, Policy, Reach, open_session
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from swell.registry.verifier import verified

@@ -9,10 +9,10 @@ from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import TooManyRequests, UpstreamDown, UpstreamFailed
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, Reach, open_session
-from swell.registry.breaker import Breaker
+from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.support import Script, make_image, said
 
@@ -80,7 +80,7 @@ async def test_a_registry_that_is_silent_is_left_alone_as_well(script: Script) -
     async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
         upstream = RegistryUpstream(session, Keyring())
         await asyncio.gather(
-            *(upstream.fetch_manifest(tool(script)) for _ in range(Breaker.FAILURES)), return_exceptions=True
+            *(upstream.fetch_manifest(tool(script)) for _ in range(CircuitBreaker.FAILURES)), return_exceptions=True
         )
         asked = len(script.seen)
         with pytest.raises(UpstreamDown):
@@ -96,7 +96,7 @@ async def test_a_dead_realm_is_left_alone_and_the_registry_is_not(script: Script
     other.on("/token", said(503))
     async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
         upstream = RegistryUpstream(session, Keyring())
-        for _ in range(Breaker.FAILURES):
+        for _ in range(CircuitBreaker.FAILURES):
             with pytest.raises(UpstreamFailed, match="a token for"):
                 await upstream.fetch_manifest(tool(script))
         other.seen.clear()
@@ -118,7 +118,7 @@ async def test_who_breaks_off_does_not_count_as_the_registrys_failure(
         return web.Response()
 
     script.on(PATH, slow)
-    for _ in range(Breaker.FAILURES):
+    for _ in range(CircuitBreaker.FAILURES):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(upstream.fetch_manifest(tool(script)), 0.1)
     script.on(PATH, good)
@@ -130,7 +130,7 @@ def image(script: Script, repository: str) -> Reference:
     return parse_reference(f"{script.authority}/{repository}:1")
 
 
-async def failing(upstream: RegistryUpstream, reference: Reference, times: int = Breaker.FAILURES) -> None:
+async def failing(upstream: RegistryUpstream, reference: Reference, times: int = CircuitBreaker.FAILURES) -> None:
     for _ in range(times):
         with pytest.raises(UpstreamFailed):
             await upstream.fetch_manifest(reference)
@@ -161,7 +161,7 @@ async def test_an_image_that_is_silent_leaves_the_others_of_its_registry_alone(s
     script.on(PATH, good)
     async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
         upstream = RegistryUpstream(session, Keyring())
-        await failing(upstream, image(script, "team/broken"), Breaker.FAILURES + 1)
+        await failing(upstream, image(script, "team/broken"), CircuitBreaker.FAILURES + 1)
 
         await upstream.fetch_manifest(tool(script))
 
@@ -172,14 +172,14 @@ async def test_a_dead_place_that_one_image_is_sent_to_is_not_its_registry(
     """The registry did answer: with a redirect."""
     script.on("/v2/team/broken/manifests/1", said(307, Location="http://127.0.0.1:1/nothing-listens-here"))
     script.on(PATH, good)
-    await failing(upstream, image(script, "team/broken"), Breaker.FAILURES + 1)
+    await failing(upstream, image(script, "team/broken"), CircuitBreaker.FAILURES + 1)
 
     await upstream.fetch_manifest(tool(script))
 
 
 async def test_a_host_that_cannot_be_connected_is_not_asked_for_any_image(upstream: RegistryUpstream) -> None:
     """Requests for its other images need not wait for the same failure."""
-    for number in range(Breaker.FAILURES):
+    for number in range(CircuitBreaker.FAILURES):
         with pytest.raises(UpstreamFailed):
             await upstream.fetch_manifest(parse_reference(f"127.0.0.1:1/team/tool{number}:1"))
 

@@ -12,7 +12,7 @@ import trustme
 from yarl import URL
 
 from swell.errors import AddressForbidden, UpstreamBroken, UpstreamFailed
-from swell.outbound import Policy, Reach, open_session, read, send
+from swell.net.outbound import Policy, Reach, open_session, read, send
 from tests.integration.registry_proxy.support import Names, Script, said, serving
 
 TARGET = URL("http://registry.example/v2/")

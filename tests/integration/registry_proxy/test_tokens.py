@@ -10,11 +10,11 @@ from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamDown, UpstreamFailed
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, Reach, open_session
 from swell.registry import auth
-from swell.registry.breaker import Breaker
+from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR, Principal
 from tests.integration.registry_proxy.faults import raw
@@ -395,7 +395,7 @@ async def test_a_silent_token_service_is_left_alone(script: Script, other: Scrip
     other.on("/token", silent)
     async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
         upstream = RegistryUpstream(session, Keyring())
-        for _ in range(Breaker.FAILURES):
+        for _ in range(CircuitBreaker.FAILURES):
             with pytest.raises(UpstreamFailed):
                 await upstream.fetch_manifest(tool(script))
 

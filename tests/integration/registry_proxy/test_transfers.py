@@ -14,8 +14,8 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Origin
 from registry_proxy.domain.ranges import parse_range
 from registry_proxy.handlers import sending
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.digest import digest_of
-from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, broken_off, eventually, ranged, said

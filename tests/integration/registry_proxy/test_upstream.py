@@ -21,11 +21,11 @@ from swell.errors import (
     UpstreamFailed,
     UpstreamSlow,
 )
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, Reach, open_session
 from swell.registry.credentials import Keyring
 from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
 

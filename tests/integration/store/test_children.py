@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.store.builds import Builds, Leaving, Left, RedisBuilds
+from swell.store.builds import Builds, CancelOutcome, CancelState, RedisBuilds
 from swell.store.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Child, Reason, Submission
 
@@ -50,32 +50,34 @@ async def of_several(builds: Builds, number: int, *children: str | None, request
         for platform, child in zip(PLATFORMS, children, strict=True)
     )
     build_id, _ = await builds.submit(recipe(number, ",".join(PLATFORMS), told))
-    assert await builds.want(build_id, request, "")
+    assert await builds.add_interest(build_id, request, "")
     return build_id
 
 
-async def leave(builds: Builds, build_id: str, **wish: Any) -> Leaving:
+async def leave(builds: Builds, build_id: str, **wish: Any) -> CancelOutcome:
     return await builds.cancel(build_id, CANCELLED, **WISH | wish)
 
 
-async def is_wanted(builds: Builds, build_id: str) -> bool:
+async def is_active(builds: Builds, build_id: str) -> bool:
     build = await builds.get(build_id)
     assert build
-    return build.is_wanted
+    return build.is_active
 
 
 async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds) -> None:
     """Not before; one that has begun is for its builder to end, the other has ended in the same moment."""
     amd64, arm64 = await of_one(builds, 1), await of_one(builds, 2)
     whole = await of_several(builds, 3, amd64, arm64)
-    await builds.want(whole, "r2", "")
+    await builds.add_interest(whole, "r2", "")
     await builds.begin(amd64)
 
-    assert await leave(builds, whole, request_id="r1") == Leaving(Left.LEFT, 1)
-    assert await is_wanted(builds, amd64) and await is_wanted(builds, arm64)
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.LEFT, 1)
+    assert await is_active(builds, amd64) and await is_active(builds, arm64)
     gone = await leave(builds, whole, request_id="r2")
 
-    assert gone == Leaving(Left.TAKEN_OUT, 0, ((amd64, Left.ENDING), (arm64, Left.TAKEN_OUT)))
+    assert gone == CancelOutcome(
+        CancelState.TAKEN_OUT, 0, ((amd64, CancelState.ENDING), (arm64, CancelState.TAKEN_OUT))
+    )
     begun, waited = await builds.get(amd64), await builds.get(arm64)
     assert begun and begun.is_cancelled and begun.result is None
     assert waited and waited.is_cancelled and waited.result == CANCELLED
@@ -85,26 +87,30 @@ async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds)
 async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
     """Be it asked for alone, or for another whole that is under way."""
     alone, shared = await of_one(builds, 1), await of_one(builds, 2)
-    await builds.want(alone, "r9", "ada")
+    await builds.add_interest(alone, "r9", "ada")
     whole = await of_several(builds, 3, alone, shared)
     other = await of_several(builds, 4, None, shared, request="r2")
 
-    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT)
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.TAKEN_OUT)
 
-    assert await is_wanted(builds, alone) and await is_wanted(builds, shared)
-    assert await leave(builds, other, request_id="r2") == Leaving(Left.TAKEN_OUT, 0, ((shared, Left.TAKEN_OUT),))
-    assert await leave(builds, alone, user="ada") == Leaving(Left.TAKEN_OUT)
+    assert await is_active(builds, alone) and await is_active(builds, shared)
+    assert await leave(builds, other, request_id="r2") == CancelOutcome(
+        CancelState.TAKEN_OUT, 0, ((shared, CancelState.TAKEN_OUT),)
+    )
+    assert await leave(builds, alone, user="ada") == CancelOutcome(CancelState.TAKEN_OUT)
 
 
 async def test_whoever_asked_for_a_child_alone_does_not_take_it_from_the_whole(builds: Builds) -> None:
     child = await of_one(builds, 1)
-    await builds.want(child, "r9", "ada")
+    await builds.add_interest(child, "r9", "ada")
     whole = await of_several(builds, 3, child, None)
 
-    assert await leave(builds, child, request_id="r9") == Leaving(Left.LEFT, 1)
+    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.LEFT, 1)
 
-    assert await is_wanted(builds, child)
-    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT, 0, ((child, Left.TAKEN_OUT),))
+    assert await is_active(builds, child)
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(
+        CancelState.TAKEN_OUT, 0, ((child, CancelState.TAKEN_OUT),)
+    )
 
 
 @pytest.mark.parametrize("name", ["request_id", "user"])
@@ -113,30 +119,30 @@ async def test_nobody_leaves_a_child_in_the_name_of_the_whole(builds: Builds, na
     child = await of_one(builds, 1)
     whole = await of_several(builds, 3, child, None)
 
-    assert await leave(builds, child, **{name: whole}) == Leaving(Left.REFUSED, 1)
-    assert await is_wanted(builds, child)
+    assert await leave(builds, child, **{name: whole}) == CancelOutcome(CancelState.REFUSED, 1)
+    assert await is_active(builds, child)
 
 
 async def test_the_operator_takes_out_a_whole_and_what_it_alone_needs(builds: Builds) -> None:
     """What others want of it stays theirs."""
     alone, shared = await of_one(builds, 1), await of_one(builds, 2)
-    await builds.want(shared, "r9", "")
+    await builds.add_interest(shared, "r9", "")
     whole = await of_several(builds, 3, alone, shared)
 
     gone = await leave(builds, whole, everybody=True)
 
-    assert gone == Leaving(Left.TAKEN_OUT, 0, ((alone, Left.TAKEN_OUT),))
-    assert await is_wanted(builds, shared)
+    assert gone == CancelOutcome(CancelState.TAKEN_OUT, 0, ((alone, CancelState.TAKEN_OUT),))
+    assert await is_active(builds, shared)
 
 
 async def test_a_whole_that_has_ended_wants_nothing(builds: Builds) -> None:
     """When one platform has failed, the other is its requester's alone."""
     child = await of_one(builds, 1)
-    await builds.want(child, "r9", "")
+    await builds.add_interest(child, "r9", "")
     whole = await of_several(builds, 3, child, None)
     await builds.finish(whole, CANCELLED)
 
-    assert await leave(builds, child, request_id="r9") == Leaving(Left.TAKEN_OUT)
+    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.TAKEN_OUT)
 
 
 async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
@@ -144,7 +150,9 @@ async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
     whole = await of_several(builds, 3, child, late)
     await builds.finish(child, OK)
 
-    assert await leave(builds, whole, request_id="r1") == Leaving(Left.TAKEN_OUT, 0, ((late, Left.TAKEN_OUT),))
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(
+        CancelState.TAKEN_OUT, 0, ((late, CancelState.TAKEN_OUT),)
+    )
     build = await builds.get(child)
     assert build and build.result == OK and not build.is_cancelled
 
@@ -172,5 +180,5 @@ async def test_adopting_a_child_and_leaving_it_at_once_end_in_one_of_both(builds
             return_exceptions=True,
         )
 
-        assert isinstance(gone, Leaving)
-        assert await is_wanted(builds, child) is isinstance(adopted, str)
+        assert isinstance(gone, CancelOutcome)
+        assert await is_active(builds, child) is isinstance(adopted, str)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from swell import bells
-from swell.store.ends import BuildEnds
+from swell.concurrency import notifier
+from swell.store.build_waiter import BuildWaiter
 from tests.integration.watched import Watched, done
 from tests.unit.gateway.conftest import ended
 
@@ -18,8 +18,8 @@ def builds() -> Watched:
 
 
 @pytest.fixture
-def ends(builds: Watched) -> BuildEnds:
-    return BuildEnds(builds)
+def ends(builds: Watched) -> BuildWaiter:
+    return BuildWaiter(builds)
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ async def build_id(builds: Watched) -> str:
 
 
 async def test_the_news_wake_whoever_waits_at_once(
-    ends: BuildEnds, builds: Watched, build_id: str, monkeypatch: pytest.MonkeyPatch
+    ends: BuildWaiter, builds: Watched, build_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them; one who has gone does not stop the others. Here nobody would look again by himself."""
-    monkeypatch.setattr(bells, "LOOK_AGAIN", 3600)
+    monkeypatch.setattr(notifier, "LOOK_AGAIN", 3600)
     gone, *waiters = [await builds.waiter(ends.result(build_id)) for _ in range(3)]
     gone.cancel()
     await builds.finish(build_id, OK)
@@ -41,7 +41,7 @@ async def test_the_news_wake_whoever_waits_at_once(
         assert await asyncio.gather(*waiters) == [OK, OK]
 
 
-async def test_an_end_whose_news_were_missed_is_found(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+async def test_an_end_whose_news_were_missed_is_found(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     """The connection to NATS was away, or the builder died between the record and the event."""
     waiter = await builds.waiter(ends.result(build_id))
     await builds.finish(build_id, OK)
@@ -50,7 +50,7 @@ async def test_an_end_whose_news_were_missed_is_found(ends: BuildEnds, builds: W
         assert await waiter == OK
 
 
-async def test_news_without_a_record_are_looked_into_once(ends: BuildEnds, builds: Watched, build_id: str) -> None:
+async def test_news_without_a_record_are_looked_into_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     """A state store that lags behind is asked again after a while, not as fast as it can answer."""
     waiter = await builds.waiter(ends.result(build_id))
     ends.heard(done(build_id))
@@ -65,12 +65,12 @@ async def test_news_without_a_record_are_looked_into_once(ends: BuildEnds, build
     assert looks == 2
 
 
-async def test_nobody_waits_for_a_build_that_is_unknown(ends: BuildEnds) -> None:
+async def test_nobody_waits_for_a_build_that_is_unknown(ends: BuildWaiter) -> None:
     """Its record has expired, and with it the hope that it ends."""
     assert await ends.result("bd-0_1") is None
 
 
-async def test_news_of_builds_that_nobody_waits_for_cost_nothing(ends: BuildEnds, builds: Watched) -> None:
+async def test_news_of_builds_that_nobody_waits_for_cost_nothing(ends: BuildWaiter, builds: Watched) -> None:
     ends.heard(done("bd-0_1"))
 
     assert builds.looks == 0

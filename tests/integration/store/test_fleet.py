@@ -10,7 +10,7 @@ from builder.adapters.fleet import Fleet
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 from tests.e2e.client import until
 
 LACKING = {"arm64": "qemu-aarch64-static"}
@@ -21,7 +21,7 @@ class Builder:
     """A builder of the fleet; *done* is what it was given to do."""
 
     def __init__(self, redis: Redis, lacking: dict[str, str]) -> None:
-        self.fleet = Fleet(Machines(redis), lambda: lacking)
+        self.fleet = Fleet(WorkerCapabilities(redis), lambda: lacking)
         self.done: list[str] = []
         self.take = partial(self.fleet.take, self._handle)
 
@@ -41,7 +41,7 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     telling = [asyncio.create_task(each.fleet.telling()) for each in (native, foreign)]
 
     async def all_are_told() -> bool:
-        return len(await Machines(redis).told()) == 2
+        return len(await WorkerCapabilities(redis).told()) == 2
 
     await until(all_are_told)
     for task in telling:
@@ -66,7 +66,7 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     ids=["native", "files", "packages"],
 )
 async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob) -> None:
-    await Machines(redis).tell({})
+    await WorkerCapabilities(redis).tell({})
     builder = Builder(redis, LACKING)
 
     await builder.take(work, 1)
@@ -76,7 +76,7 @@ async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob
 
 async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) -> None:
     """It fails there, and says why: going round for ever would tell nobody anything."""
-    await Machines(redis).tell(LACKING)
+    await WorkerCapabilities(redis).tell(LACKING)
     builder = Builder(redis, LACKING)
 
     await builder.take(job(), 1)

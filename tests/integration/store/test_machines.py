@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from gateway.adapters.machines import CachedMachines
+from gateway.adapters.machines import CachedCapabilities
 from swell.oci.platform import Platform
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 from tests.e2e.client import until
 
 AMD64, ARM64, ARM = Platform.of("linux", "amd64"), Platform.of("linux", "arm64"), Platform.of("linux", "arm")
@@ -16,18 +16,18 @@ NOTHING_FOREIGN = {"arm64": "qemu-aarch64-static", "arm": "qemu-arm-static"}
 async def test_builders_whose_machines_are_alike_are_told_once(redis: Redis) -> None:
     """However many there are, and however often they tell it."""
     for _ in range(3):
-        await Machines(redis).tell(NOTHING_FOREIGN)
-        await Machines(redis).tell(dict(reversed(NOTHING_FOREIGN.items())))
-    await Machines(redis).tell({})
+        await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
+        await WorkerCapabilities(redis).tell(dict(reversed(NOTHING_FOREIGN.items())))
+    await WorkerCapabilities(redis).tell({})
 
-    told = await Machines(redis).told()
+    told = await WorkerCapabilities(redis).told()
 
     assert sorted(told, key=len) == [{}, NOTHING_FOREIGN]
 
 
 async def test_a_machine_that_nobody_tells_of_any_more_is_forgotten(redis: Redis) -> None:
     """By the clock of Redis, which is the same for all; also when others go on telling."""
-    brief, machines = Machines(redis, timedelta(seconds=1)), Machines(redis)
+    brief, machines = WorkerCapabilities(redis, timedelta(seconds=1)), WorkerCapabilities(redis)
     await brief.tell({})
     await machines.tell(NOTHING_FOREIGN)
 
@@ -38,7 +38,7 @@ async def test_a_machine_that_nobody_tells_of_any_more_is_forgotten(redis: Redis
 
 
 async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> None:
-    brief = Machines(redis, timedelta(seconds=1))
+    brief = WorkerCapabilities(redis, timedelta(seconds=1))
     await brief.tell(NOTHING_FOREIGN)
 
     async def none_is_left() -> bool:
@@ -49,9 +49,9 @@ async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> Non
 
 async def test_what_one_builder_runs_can_be_run(redis: Redis) -> None:
     """Builders may differ; what nobody runs, each says what it needs for."""
-    machines = CachedMachines(Machines(redis))
-    await Machines(redis).tell(NOTHING_FOREIGN)
-    await Machines(redis).tell({"amd64": "qemu-x86_64-static", "arm": "linux/arm in SWELL_BUILD_PLATFORMS"})
+    machines = CachedCapabilities(WorkerCapabilities(redis))
+    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
+    await WorkerCapabilities(redis).tell({"amd64": "qemu-x86_64-static", "arm": "linux/arm in SWELL_BUILD_PLATFORMS"})
 
     assert await machines.lacking(AMD64) == await machines.lacking(ARM64) == ()
     assert await machines.lacking(ARM) == ["linux/arm in SWELL_BUILD_PLATFORMS", "qemu-arm-static"]
@@ -59,10 +59,10 @@ async def test_what_one_builder_runs_can_be_run(redis: Redis) -> None:
 
 async def test_while_no_builder_is_known_nothing_is_impossible(redis: Redis) -> None:
     """They may all be started anew: a build waits for them, and nothing of this is kept in mind."""
-    machines = CachedMachines(Machines(redis))
+    machines = CachedCapabilities(WorkerCapabilities(redis))
     assert await machines.lacking(ARM64) == ()
 
-    await Machines(redis).tell(NOTHING_FOREIGN)
+    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
 
     assert await machines.lacking(ARM64) == ["qemu-aarch64-static"]
 
@@ -70,14 +70,14 @@ async def test_while_no_builder_is_known_nothing_is_impossible(redis: Redis) -> 
 async def test_what_can_be_run_is_not_asked_for_each_time(redis: Redis) -> None:
     """But now and then; what cannot is asked for each time, and is possible as soon as some builder says so."""
     clock = 1000.0
-    machines = CachedMachines(Machines(redis), timedelta(seconds=30), lambda: clock)
-    await Machines(redis).tell(NOTHING_FOREIGN)
+    machines = CachedCapabilities(WorkerCapabilities(redis), timedelta(seconds=30), lambda: clock)
+    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
     assert [await machines.lacking(each) for each in (AMD64, ARM64)] == [(), ["qemu-aarch64-static"]]
-    await Machines(redis).tell({})
+    await WorkerCapabilities(redis).tell({})
     assert await machines.lacking(ARM64) == ()
 
     await redis.delete("swell:machines")
-    await Machines(redis).tell({"amd64": "another machine"})
+    await WorkerCapabilities(redis).tell({"amd64": "another machine"})
 
     clock += 29
     assert await machines.lacking(AMD64) == ()

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from swell.errors import TooManyRequests
-from swell.store.builds import Builds, Left, RedisBuilds
+from swell.store.builds import Builds, CancelState, RedisBuilds
 from swell.store.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
@@ -42,7 +42,7 @@ async def submit(builds: Builds, count: int, client: str = "ada", first: int = 0
 
 async def leave(
     builds: Builds, build_id: str, request_id: str = "", user: str = "", everybody: bool = False
-) -> tuple[Left, int]:
+) -> tuple[CancelState, int]:
     done = await builds.cancel(build_id, CANCELLED, request_id=request_id, user=user, everybody=everybody)
     return done.left, done.others
 
@@ -126,40 +126,40 @@ async def test_the_last_one_who_leaves_cancels(builds: Builds) -> None:
     """Others only leave."""
     (build_id,) = await submit(builds, 1)
     for request, user in (("r1", "ada"), ("r2", "bob"), ("r3", "")):
-        assert await builds.want(build_id, request, user)
+        assert await builds.add_interest(build_id, request, user)
 
-    assert await leave(builds, build_id, "r1") == (Left.LEFT, 2)
-    assert await leave(builds, build_id, user="bob") == (Left.LEFT, 1)
+    assert await leave(builds, build_id, "r1") == (CancelState.LEFT, 2)
+    assert await leave(builds, build_id, user="bob") == (CancelState.LEFT, 1)
     build = await builds.get(build_id)
     assert build and not build.is_cancelled
-    assert await leave(builds, build_id, "r3") == (Left.TAKEN_OUT, 0)
+    assert await leave(builds, build_id, "r3") == (CancelState.TAKEN_OUT, 0)
 
 
 async def test_leaving_again_is_no_error_and_takes_nobody_along(builds: Builds) -> None:
     """A client whose answer was lost asks again."""
     (build_id,) = await submit(builds, 1)
-    await builds.want(build_id, "r1", "")
-    await builds.want(build_id, "r2", "")
+    await builds.add_interest(build_id, "r1", "")
+    await builds.add_interest(build_id, "r2", "")
 
-    assert await leave(builds, build_id, "r1") == await leave(builds, build_id, "r1") == (Left.LEFT, 1)
+    assert await leave(builds, build_id, "r1") == await leave(builds, build_id, "r1") == (CancelState.LEFT, 1)
 
 
 @pytest.mark.parametrize("stranger", [{"request_id": "r9"}, {"user": "bob"}, {"user": ""}, {}])
 async def test_a_stranger_cancels_nothing(builds: Builds, stranger: dict[str, str]) -> None:
     """Nobody in particular is not everybody who is nobody in particular."""
     (build_id,) = await submit(builds, 1)
-    await builds.want(build_id, "r1", "ada")
-    await builds.want(build_id, "r2", "")
+    await builds.add_interest(build_id, "r1", "ada")
+    await builds.add_interest(build_id, "r2", "")
 
-    assert await leave(builds, build_id, **stranger) == (Left.REFUSED, 2)  # type: ignore[arg-type]
+    assert await leave(builds, build_id, **stranger) == (CancelState.REFUSED, 2)  # type: ignore[arg-type]
     assert await builds.position(build_id) == 1
 
 
 async def test_the_operator_cancels_for_everybody(builds: Builds) -> None:
     (build_id,) = await submit(builds, 1)
-    await builds.want(build_id, "r1", "ada")
+    await builds.add_interest(build_id, "r1", "ada")
 
-    assert await leave(builds, build_id, everybody=True) == (Left.TAKEN_OUT, 0)
+    assert await leave(builds, build_id, everybody=True) == (CancelState.TAKEN_OUT, 0)
 
 
 @pytest.mark.parametrize("released", [True, False])
@@ -168,9 +168,9 @@ async def test_a_build_that_has_not_begun_ends_in_the_same_moment(builds: Builds
     first, second = await submit(builds, 2)
     if released:
         await builds.release("ada", 1)
-    await builds.want(first, "r1", "")
+    await builds.add_interest(first, "r1", "")
 
-    assert await leave(builds, first, "r1") == (Left.TAKEN_OUT, 0)
+    assert await leave(builds, first, "r1") == (CancelState.TAKEN_OUT, 0)
 
     build = await builds.get(first)
     assert build and build.result == CANCELLED and build.is_cancelled
@@ -182,37 +182,37 @@ async def test_a_build_that_has_begun_is_for_its_builder_to_end(builds: Builds) 
     """Another builder that is given the job after a crash sees it as well."""
     (build_id,) = await submit(builds, 1)
     await builds.release("ada", 1)
-    await builds.want(build_id, "r1", "")
+    await builds.add_interest(build_id, "r1", "")
     assert await builds.begin(build_id) == 1
 
-    assert await leave(builds, build_id, "r1") == (Left.ENDING, 0)
+    assert await leave(builds, build_id, "r1") == (CancelState.ENDING, 0)
 
     build = await builds.get(build_id)
     assert build and build.result is None and build.is_cancelled
-    assert not await builds.want(build_id, "r2", "")
+    assert not await builds.add_interest(build_id, "r2", "")
     assert await builds.finish(build_id, CANCELLED) == CANCELLED
 
 
 async def test_an_ended_build_cannot_be_cancelled(builds: Builds) -> None:
     (build_id,) = await submit(builds, 1)
-    await builds.want(build_id, "r1", "")
+    await builds.add_interest(build_id, "r1", "")
     await builds.finish(build_id, OK)
 
-    assert await leave(builds, build_id, "r1") == (Left.ENDED, 0)
-    assert await leave(builds, "bd-0_1", "r1") == (Left.UNKNOWN, 0)
-    assert await builds.want(build_id, "r2", "")
+    assert await leave(builds, build_id, "r1") == (CancelState.ENDED, 0)
+    assert await leave(builds, "bd-0_1", "r1") == (CancelState.UNKNOWN, 0)
+    assert await builds.add_interest(build_id, "r2", "")
 
 
 async def test_cancelling_and_beginning_at_once_end_in_one_of_both(builds: Builds) -> None:
     """Never in a build that runs and has ended."""
     for build_id in await submit(builds, 10):
-        await builds.want(build_id, "r1", "")
+        await builds.add_interest(build_id, "r1", "")
         attempt, (left, _) = await asyncio.gather(builds.begin(build_id), leave(builds, build_id, "r1"))
         build = await builds.get(build_id)
 
         assert attempt == 1
         assert build and build.is_cancelled
-        assert left is (Left.TAKEN_OUT if build.result else Left.ENDING)
+        assert left is (CancelState.TAKEN_OUT if build.result else CancelState.ENDING)
 
 
 async def test_the_builds_of_a_container_are_listed_newest_first(builds: Builds) -> None:

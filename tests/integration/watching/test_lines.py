@@ -17,7 +17,7 @@ from builder.adapters.logs import END, BuildLogs
 from builder.adapters.masking import read_secrets
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
-from swell import patience
+from swell.concurrency import retry
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, lock_key, log_key, log_subject
@@ -102,7 +102,7 @@ async def test_a_log_outlives_an_outage_of_its_store(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The build has ended and its lines are nowhere else; so has its lock file."""
-    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=3)
     house = BuildLogs(nats.stream, objects, tmp_path)
     async with house.open(BUILD) as log:
@@ -118,8 +118,8 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job goes back to the queue then."""
-    monkeypatch.setattr(patience, "PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(retry, "PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=1000)
     with pytest.raises(Unavailable):
         async with BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:

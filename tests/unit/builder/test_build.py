@@ -11,8 +11,8 @@ from msgspec import structs
 
 from builder.build import Begun, Building, Engine, Engines, News, Recipe, Tell
 from builder.domain.failure import BuildFailure
-from swell import patience
 from swell.api.package_layers import PackageLayers
+from swell.concurrency import retry
 from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
@@ -287,7 +287,7 @@ async def test_an_end_is_recorded_when_the_store_is_back(monkeypatch: pytest.Mon
                 raise Unavailable
             return await super().finish(build_id, result)
 
-    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
     builds, engine = Away(), SayingEngine()
     build_id, _ = await builds.submit(SUBMISSION)
     await house_of(engine, builds).build(structs.replace(JOB, id=build_id), 1)
@@ -388,7 +388,7 @@ async def submitted(builds: MemoryBuilds) -> BuildJob:
     )
     build_id, _ = await builds.submit(submission)
     await builds.release("", 1)
-    await builds.want(build_id, "r1", "")
+    await builds.add_interest(build_id, "r1", "")
     return structs.replace(JOB, id=build_id)
 
 

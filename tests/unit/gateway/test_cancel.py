@@ -42,7 +42,7 @@ def news() -> HeardNews:
 async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancelling:
     """One build waits; one request wants it."""
     await builds.submit(RECIPE)
-    await builds.want(BUILD, "r1", "ada")
+    await builds.add_interest(BUILD, "r1", "ada")
     return Cancelling(builds, news, now=lambda: NOON)
 
 
@@ -73,7 +73,7 @@ async def test_a_build_under_way_is_ended_by_its_builder(
 
 
 async def test_a_build_that_others_want_goes_on(cancelling: Cancelling, builds: MemoryBuilds, news: HeardNews) -> None:
-    await builds.want(BUILD, "r2", "bob")
+    await builds.add_interest(BUILD, "r2", "bob")
 
     done = await cancelling.cancel(BUILD, MINE)
 
@@ -90,9 +90,9 @@ async def test_the_builds_of_its_platforms_go_with_a_build(
         Child(platform="linux/arm64", target_image="", build_id=each) for each, _ in (waiting, begun, shared)
     )
     await builds.begin(begun[0])
-    await builds.want(shared[0], "r2", "bob")
+    await builds.add_interest(shared[0], "r2", "bob")
     whole, _ = await builds.submit(replace(RECIPE, target_image="r.io/x:all", children=children))
-    await builds.want(whole, "r1", "ada")
+    await builds.add_interest(whole, "r1", "ada")
 
     done = await cancelling.cancel(whole, MINE)
 

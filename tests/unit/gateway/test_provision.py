@@ -30,7 +30,7 @@ from swell.errors import (
     UpstreamFailed,
 )
 from swell.oci.digest import digest_of
-from swell.store.builds import Leaving, Left
+from swell.store.builds import CancelOutcome, CancelState
 from swell.store.memory import MemoryBuilds
 from swell.testing.images import make_layer
 from tests.unit.gateway.conftest import (
@@ -204,7 +204,7 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
     left = await builds.cancel(
         first.build_id, ended(succeeded=False), request_id=first.request_id, user="", everybody=False
     )
-    assert left == Leaving(Left.ENDING)
+    assert left == CancelOutcome(CancelState.ENDING)
 
     second = await provisioning.submit(RECIPE, SOMEBODY)
 

@@ -2,13 +2,15 @@
 
 import pytest
 
-from gateway.usage import Question, parse_question
+from gateway.usage import RequestJob, parse_question
 from swell.errors import BadRequest
 
 
 def test_nothing_but_a_metric_is_a_question() -> None:
     """An empty parameter is as good as none: clients build their queries from forms."""
-    assert parse_question("pulls", None, None, None) == parse_question("pulls", "", "", "") == Question(metric="pulls")
+    assert (
+        parse_question("pulls", None, None, None) == parse_question("pulls", "", "", "") == RequestJob(metric="pulls")
+    )
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2024-02-29", "0001-01-01"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamFailed
-from swell.registry.answers import LONGEST_WAIT, failure, told_wait
+from swell.registry.responses import LONGEST_WAIT, failure, retry_after_of
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,20 @@ def test_an_answer_is_an_error_of_ours(
 )
 def test_seconds_are_taken_within_reason(told: str, expected: int | None) -> None:
     """A wild value must not lock a client out for a day."""
-    assert told_wait({"Retry-After": told}) == expected
+    assert retry_after_of({"Retry-After": told}) == expected
 
 
 def test_a_date_is_as_good_as_seconds() -> None:
     """RFC 9110 has both."""
     soon = datetime.now(UTC) + timedelta(seconds=50)
 
-    assert told_wait({"Retry-After": format_datetime(soon, usegmt=True)}) in range(40, 51)
-    assert told_wait({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 1
+    assert retry_after_of({"Retry-After": format_datetime(soon, usegmt=True)}) in range(40, 51)
+    assert retry_after_of({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 1
 
 
 @given(st.text())
 def test_nonsense_tells_nothing(told: str) -> None:
     """Whatever a header holds, reading it gives seconds or none."""
-    found = told_wait({"Retry-After": told})
+    found = retry_after_of({"Retry-After": told})
 
     assert found is None or 1 <= found <= LONGEST_WAIT

@@ -1,8 +1,8 @@
 """Taking messages one by one: `consume` alone knows ack, nak, term and heartbeats.
 
 A message is acknowledged when its handler returns. While the handler works a heartbeat keeps the message ours; when the
-process dies the heartbeat stops and another worker is given the message after `lease`. What cannot be handled at all is
-buried: it goes to the stream of dead letters, from where the operator may let it rise again (`swell.jobs.dead`).
+process dies the heartbeat stops and another worker gets the message after `lease`. A message that no worker can
+handle moves to the dead-letter stream, from which the operator may replay it (`swell.jobs.dead_letters`).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import Error as JetStreamError
 
 from swell.errors import Unavailable
-from swell.jobs.dead import bury
+from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats
 from swell.log import log, new_id, tracing
@@ -74,7 +74,7 @@ async def consume(
             await source.unsubscribe()
 
 
-async def hear(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:
+async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:
     """Tell *handle* every message of *kind* that is said from now on, while the connection holds; nothing is kept.
 
     What JetStream stores, plain subscribers hear as well.
@@ -133,7 +133,7 @@ async def _handle(
             if why is None:
                 await message.ack()
             else:
-                await _bury(stream, message, why, give_up)
+                await _dead_letter(stream, message, why, give_up)
         except Unavailable as error:
             log.warning("message put back", subject=message.subject, error=str(error))
             await message.nak(delay=min(2 ** min(attempt, 4), SLOWEST))
@@ -171,11 +171,11 @@ class _Named(Struct):
     id: str = ""
 
 
-async def _bury(stream: JetStreamContext, message: Msg, why: str, give_up: GiveUp | None) -> None:
+async def _dead_letter(stream: JetStreamContext, message: Msg, why: str, give_up: GiveUp | None) -> None:
     with suppress(msgspec.DecodeError):
         if give_up and (named := msgspec.json.decode(message.data, type=_Named)).id:
             await give_up(named.id, why)
-    await bury(stream, message, why)
+    await dead_letter(stream, message, why)
     await message.term()
     log.error("message buried", subject=message.subject, reason=why)
 

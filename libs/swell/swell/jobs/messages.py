@@ -102,14 +102,14 @@ class IndexJob(Job, frozen=True, kw_only=True):
     push_principal: Principal = PUBLIC
 
 
-class Question(Job, frozen=True, kw_only=True):
+class RequestJob(Job, frozen=True, kw_only=True):
     """A job whose asker waits for an answer on the subject `reply`, but no longer than until `deadline`."""
 
     reply: str
     deadline: datetime
 
 
-class InspectJob(Question, frozen=True, kw_only=True):
+class InspectJob(RequestJob, frozen=True, kw_only=True):
     """Inspect *image* with the credentials of *principal*; of an index, the image for *platform*, if given."""
 
     subject: ClassVar[str] = "jobs.inspect"
@@ -146,7 +146,7 @@ class BuildDone(Message, frozen=True, kw_only=True):
         )
 
 
-class BuildUnwanted(Message, frozen=True, kw_only=True):
+class BuildCancelled(Message, frozen=True, kw_only=True):
     """Nobody wants the build `id` any more, as its record says too: the builder that has it ends it."""
 
     subject: ClassVar[str] = "events.build.unwanted"

@@ -2,10 +2,10 @@
 
 from yarl import URL
 
-from swell.addresses import is_loopback
 from swell.errors import BadRequest
+from swell.net.addresses import is_loopback
+from swell.net.outbound import reachable
 from swell.oci.reference import DOCKER_HUB
-from swell.outbound import reachable
 
 
 def endpoint(registry: str, insecure: frozenset[str] = frozenset()) -> URL:

@@ -16,18 +16,18 @@ from cachetools import TLRUCache, TTLCache
 from msgspec import Struct
 from yarl import URL
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import SwellError, UpstreamFailed
-from swell.flights import Flights
 from swell.log import log
+from swell.net.outbound import follow, reach_of, reachable, read, send, translated
 from swell.oci.reference import Reference
-from swell.outbound import follow, reach_of, reachable, read, send, translated
-from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.challenge import Challenge, choose, parse_challenges
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.fingerprints import Fingerprints
-from swell.registry.patience import Patience
 from swell.registry.principal import Principal
+from swell.registry.responses import failure
+from swell.registry.retry import RetryPolicy
 
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
@@ -80,7 +80,7 @@ class Authorizer:
         self,
         session: aiohttp.ClientSession,
         keyring: Keyring,
-        patience: Patience,
+        patience: RetryPolicy,
         actions: str = "pull",
         aws: AwsLogins | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class Authorizer:
         self._fingerprints = Fingerprints()
         self._challenges: TTLCache[tuple[str, Principal], Challenge] = TTLCache(KEPT, CHALLENGE_SECONDS, time.monotonic)
         self._tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
-        self._asking: Flights[bytes, _Token] = Flights()
+        self._asking: SingleFlight[bytes, _Token] = SingleFlight()
         self._ahead: dict[bytes, asyncio.Task[None]] = {}
 
     async def remembered(self, reference: Reference, principal: Principal) -> Shown:
@@ -170,7 +170,7 @@ class Authorizer:
             del self._ahead[key]
 
     async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
-        token = await self._asking.join(key, lambda: self._ask(challenge, reference, principal))
+        token = await self._asking.run(key, lambda: self._ask(challenge, reference, principal))
         self._tokens[key] = token
         return token
 

@@ -17,13 +17,13 @@ from cachetools import TLRUCache
 from msgspec import Struct
 from yarl import URL
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Denied, TooManyRequests, UpstreamFailed
-from swell.flights import Flights
-from swell.outbound import read, send
-from swell.registry.answers import failure
+from swell.net.outbound import read, send
 from swell.registry.credentials import Credentials, parse_basic
 from swell.registry.fingerprints import Fingerprints
-from swell.registry.patience import Patience
+from swell.registry.responses import failure
+from swell.registry.retry import RetryPolicy
 from swell.registry.settings import RegistrySettings
 
 KEPT = 1000
@@ -91,10 +91,10 @@ class AwsLogins:
     def __init__(self, session: aiohttp.ClientSession, settings: RegistrySettings = NO_KEYS) -> None:
         self._session = session
         self._settings = settings
-        self._patience = Patience()
+        self._patience = RetryPolicy()
         self._fingerprints = Fingerprints()
         self._kept: TLRUCache[bytes, _Login] = TLRUCache(KEPT, _expiry, time.time)
-        self._asking: Flights[bytes, _Login] = Flights()
+        self._asking: SingleFlight[bytes, _Login] = SingleFlight()
 
     async def login(self, registry: str, credentials: Credentials, lasting: timedelta = timedelta()) -> Credentials:
         """What to show *registry*: *credentials* themselves, unless it is Amazon's and they are AWS's.
@@ -111,7 +111,7 @@ class AwsLogins:
         key = self._fingerprints.of(*place, credentials.user, credentials.password)
         known = self._kept.get(key)
         if known is None or known.until < time.time() + lasting.total_seconds():
-            known = await self._asking.join(key, lambda: self._exchange(place, credentials))
+            known = await self._asking.run(key, lambda: self._exchange(place, credentials))
             self._kept[key] = known
         return known.credentials
 

@@ -13,17 +13,17 @@ import aiohttp
 from cachetools import TTLCache
 from yarl import URL
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Denied, SwellError
-from swell.flights import Flights
+from swell.net.outbound import Data, reach_of, send, translated
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
-from swell.outbound import Data, reach_of, send, translated
 from swell.registry.address import endpoint
 from swell.registry.auth import ANONYMOUS, Authorizer, Shown
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring
-from swell.registry.patience import Patience
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.registry.retry import RetryPolicy
 
 PUBLIC_SECONDS, REFUSED_SECONDS = 300, 60  # for which the answer to "may anybody read this?" is remembered
 MOST_REPOSITORIES = 10_000
@@ -32,7 +32,7 @@ Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str], Data | No
 
 
 class RegistryClient:
-    """Asks registries; every method raises as `swell.outbound` does."""
+    """Asks registries; every method raises as `swell.net.outbound` does."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class RegistryClient:
         *actions* are what tokens are asked for: `pull`, or `pull,push`. Without *aws*, AWS keys open no registry.
         """
         self._session = session
-        self._patience = Patience()
+        self._patience = RetryPolicy()
         self._keyring = keyring
         self._only_reads = actions == "pull"
         self._is_public: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, PUBLIC_SECONDS)
         self._is_refused: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, REFUSED_SECONDS)
-        self._probing: Flights[str, bool] = Flights()
+        self._probing: SingleFlight[str, bool] = SingleFlight()
         self._authorizer = Authorizer(session, keyring, self._patience, actions, aws)
         self._insecure = insecure
         self._principal = PUBLIC
@@ -124,7 +124,7 @@ class RegistryClient:
         name = reference.name
         if (known := self._is_public.get(name)) or name in self._is_refused:
             return bool(known)
-        return await self._probing.join(f"{name} {url}", lambda: self._probe(reference, url, headers))
+        return await self._probing.run(f"{name} {url}", lambda: self._probe(reference, url, headers))
 
     async def can_anybody_read(self, image: Reference) -> bool:
         """Whether *image* can be read without credentials."""

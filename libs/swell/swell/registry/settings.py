@@ -1,6 +1,6 @@
 """What services that talk to registries are told, each field as SWELL_<FIELD>."""
 
-from swell.outbound import Reach
+from swell.net.outbound import Reach
 from swell.registry.principal import CredentialRules, rules_of
 
 

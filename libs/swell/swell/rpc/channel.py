@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import grpc
 
 from swell.log import trace_headers
-from swell.rpc.errors import raised_again
+from swell.rpc.errors import reraised
 
 MAX_MESSAGE = 8 << 20  # bytes; a manifest may have 4 MiB
 _OPTIONS = [
@@ -44,5 +44,5 @@ async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float)
         SwellError: as the other side raised it.
         Unavailable: no answer in time.
     """
-    async with raised_again(callee):
+    async with reraised(callee):
         return await method(request, timeout=seconds, metadata=tuple(trace_headers().items()), wait_for_ready=True)

@@ -38,7 +38,7 @@ def _short(message: str) -> str:
 
 
 @asynccontextmanager
-async def raised_again(callee: str) -> AsyncIterator[None]:
+async def reraised(callee: str) -> AsyncIterator[None]:
     """Turn the failure of a call inside into the class that was raised on the other side.
 
     Raises:

@@ -17,7 +17,7 @@ _UNPUBLISHED = "swell:builds:unpublished"
 _OPEN = "swell:builds:open"
 
 
-class Left(StrEnum):
+class CancelState(StrEnum):
     """What became of a wish to cancel a build."""
 
     UNKNOWN = "unknown"
@@ -34,13 +34,13 @@ class Left(StrEnum):
     """No builder had begun it: it has ended now."""
 
 
-class Leaving(NamedTuple):
+class CancelOutcome(NamedTuple):
     """*others* is how many requests, and builds of several platforms, want the build still. The *children* are those
     builds that nobody wants either now: each is `ENDING` or `TAKEN_OUT`."""
 
-    left: Left
+    left: CancelState
     others: int = 0
-    children: tuple[tuple[str, Left], ...] = ()
+    children: tuple[tuple[str, CancelState], ...] = ()
 
 
 class Builds(Protocol):
@@ -96,12 +96,12 @@ class Builds(Protocol):
     async def reopen(self, build_id: str) -> None:
         """Forget how *build_id* ended, and its attempts: it is to be built after all."""
 
-    async def want(self, build_id: str, request_id: str, user: str) -> bool:
+    async def add_interest(self, build_id: str, request_id: str, user: str) -> bool:
         """A request, of *user* or an anonymous one, wants *build_id*; answers False when that is cancelled already."""
 
     async def cancel(
         self, build_id: str, result: BuildResult, *, request_id: str, user: str, everybody: bool
-    ) -> Leaving:
+    ) -> CancelOutcome:
         """One request, all of *user*'s or everybody's want *build_id* no longer.
 
         When nobody does it is cancelled, and when no builder has begun it, it has ended with *result*. The same goes
@@ -225,13 +225,13 @@ class RedisBuilds:
                 pipe.zadd(_OPEN, {build_id: time.time()})
                 await pipe.execute()
 
-    async def want(self, build_id: str, request_id: str, user: str) -> bool:
+    async def add_interest(self, build_id: str, request_id: str, user: str) -> bool:
         with translated():
             return bool(await self._want([], [build_id, request_id, user, self._life]))
 
     async def cancel(
         self, build_id: str, result: BuildResult, *, request_id: str, user: str, everybody: bool
-    ) -> Leaving:
+    ) -> CancelOutcome:
         told: list[str | bytes | int | float] = [
             build_id,
             request_id,
@@ -242,8 +242,8 @@ class RedisBuilds:
         ]
         with translated():
             left, others, *children = await self._cancel([], told)
-        ids, ends = map(text, children[::2]), (Left(text(each)) for each in children[1::2])
-        return Leaving(Left(text(left)), int(others), tuple(zip(ids, ends, strict=True)))
+        ids, ends = map(text, children[::2]), (CancelState(text(each)) for each in children[1::2])
+        return CancelOutcome(CancelState(text(left)), int(others), tuple(zip(ids, ends, strict=True)))
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
         with translated():

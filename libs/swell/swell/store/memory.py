@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from msgspec import structs
 
-from swell.store.builds import Leaving, Left, child_ids, ids_of, is_being_cancelled, line_is_full
+from swell.store.builds import CancelOutcome, CancelState, child_ids, ids_of, is_being_cancelled, line_is_full
 from swell.store.records import Build, BuildResult, Submission
 
 
@@ -102,7 +102,7 @@ class MemoryBuilds:
         self._attempts.pop(build_id, None)
         self._open[build_id] = time.time()
 
-    async def want(self, build_id: str, request_id: str, user: str) -> bool:
+    async def add_interest(self, build_id: str, request_id: str, user: str) -> bool:
         build = self._builds.get(build_id)
         if build and build.is_cancelled:
             return False
@@ -112,39 +112,39 @@ class MemoryBuilds:
 
     async def cancel(
         self, build_id: str, result: BuildResult, *, request_id: str, user: str, everybody: bool
-    ) -> Leaving:
+    ) -> CancelOutcome:
         if (build := self._builds.get(build_id)) is None:
-            return Leaving(Left.UNKNOWN)
+            return CancelOutcome(CancelState.UNKNOWN)
         if build.result:
-            return Leaving(Left.ENDED)
+            return CancelOutcome(CancelState.ENDED)
         wanted = self._wanted[build_id]
         mine = [each for each, (who, _) in wanted.items() if everybody or each == request_id or (user and who == user)]
         wanted |= {each: (wanted[each][0], False) for each in mine}
         others = 0 if everybody else self._wishes(build_id)
         if not mine and not everybody:
-            return Leaving(Left.REFUSED, others)
+            return CancelOutcome(CancelState.REFUSED, others)
         if others:
-            return Leaving(Left.LEFT, others)
+            return CancelOutcome(CancelState.LEFT, others)
         left = await self._cancelled(build_id, result)
         orphans = [
             child for child in child_ids(build.submission) if self._is_under_way(child) and not self._wishes(child)
         ]
-        return Leaving(left, 0, tuple([(child, await self._cancelled(child, result)) for child in orphans]))
+        return CancelOutcome(left, 0, tuple([(child, await self._cancelled(child, result)) for child in orphans]))
 
     def _is_under_way(self, build_id: str) -> bool:
-        return build_id in self._builds and self._builds[build_id].is_wanted
+        return build_id in self._builds and self._builds[build_id].is_active
 
     def _wishes(self, build_id: str) -> int:
         parents = sum(map(self._is_under_way, self._parents[build_id]))
         return parents + sum(wants for _, wants in self._wanted[build_id].values())
 
-    async def _cancelled(self, build_id: str, result: BuildResult) -> Left:
+    async def _cancelled(self, build_id: str, result: BuildResult) -> CancelState:
         self._builds[build_id] = structs.replace(self._builds[build_id], is_cancelled=True)
         if build_id in self._attempts:
-            return Left.ENDING
+            return CancelState.ENDING
         await self.finish(build_id, result)
         await self.forget(build_id)
-        return Left.TAKEN_OUT
+        return CancelState.TAKEN_OUT
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
         if (build := self._builds.get(build_id)) is None:

@@ -24,7 +24,7 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.errors import NotFound, Unavailable, UpstreamFailed
-from swell.outbound import PIECE, Policy, open_session, pieces, send
+from swell.net.outbound import PIECE, Policy, open_session, pieces, send
 
 T = TypeVar("T")
 

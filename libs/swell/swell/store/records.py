@@ -121,6 +121,6 @@ class Build(Struct, frozen=True, kw_only=True):
     is_cancelled: bool = False
 
     @property
-    def is_wanted(self) -> bool:
+    def is_active(self) -> bool:
         """Whether it is on its way to an image, so that others may wait for the same one."""
         return self.result is None and not self.is_cancelled

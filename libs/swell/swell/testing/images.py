@@ -42,7 +42,7 @@ class Layer(Struct, frozen=True):
         return ContainerLayer(location, self.digest, len(self.gzipped), digest_of(self.tar))
 
 
-class MadeImage(Struct, frozen=True):
+class SampleImage(Struct, frozen=True):
     """An image of one platform with the bytes of its layers."""
 
     manifest: Document
@@ -61,7 +61,7 @@ def make_layer(text: str) -> Layer:
     return Layer(file.getvalue(), gzip.compress(file.getvalue(), mtime=0))
 
 
-def make_image(text: str, *, platform: str = "linux/amd64", layers: int = 1, docker: bool = False) -> MadeImage:
+def make_image(text: str, *, platform: str = "linux/amd64", layers: int = 1, docker: bool = False) -> SampleImage:
     """An image whose *layers* hold *text*; of Docker's media types, or the OCI's."""
     manifest_type, config_type, layer_type = (
         (DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER) if docker else (OCI_MANIFEST, OCI_CONFIG, OCI_LAYER)
@@ -80,7 +80,7 @@ def make_image(text: str, *, platform: str = "linux/amd64", layers: int = 1, doc
         config=_descriptor(config_type, config.content),
         layers=[_descriptor(layer_type, layer.gzipped) for layer in made],
     )
-    return MadeImage(manifest, config, made, of)
+    return SampleImage(manifest, config, made, of)
 
 
 def make_index(*children: tuple[Document, Platform | None], docker: bool = False) -> Document:

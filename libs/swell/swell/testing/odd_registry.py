@@ -16,7 +16,7 @@ from yarl import URL
 
 from swell.oci.digest import Digest
 from swell.oci.document import Document
-from swell.testing.images import MadeImage, make_image
+from swell.testing.images import SampleImage, make_image
 
 IMAGE = make_image("odd")
 USER, PASSWORD, TOKEN = "reader", "secret password", "a-good-token"
@@ -89,7 +89,7 @@ class Row(Struct, frozen=True, kw_only=True):
         return f"{'private' if self.private else 'odd'}/{self.name}"
 
     @property
-    def image(self) -> MadeImage:
+    def image(self) -> SampleImage:
         return IMAGE
 
     def content(self, kind: str) -> bytes:

@@ -11,16 +11,16 @@ from builder.adapters.registry import RegistryPush, fetch_document
 from builder.domain.conda_image import check_base
 from builder.domain.failure import BuildFailure
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
+from swell.net.outbound import follow, pieces, read
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.outbound import follow, pieces, read
-from swell.registry.answers import failure
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
+from swell.registry.responses import failure
 from swell.store.records import Reason
 
 _CONFIG_BYTES = 8 << 20

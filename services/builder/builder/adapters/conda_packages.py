@@ -9,9 +9,9 @@ from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_sources import Sources
 from builder.domain.conda_lock import LockedPackage
 from builder.domain.failure import BuildFailure
+from swell.concurrency.single_flight import SingleFlight
 from swell.disk import digest_of_file, in_thread
 from swell.errors import SwellError
-from swell.flights import Flights
 from swell.store.records import Reason
 
 _AT_ONCE = 6
@@ -27,7 +27,7 @@ class Packages:
         self._folder = folder
         self._limit = limit
         self._patience = patience.total_seconds()
-        self._fetching: Flights[LockedPackage, bool] = Flights(kept=False)
+        self._fetching: SingleFlight[LockedPackage, bool] = SingleFlight(kept=False)
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, package: LockedPackage, to: Path) -> bool:
@@ -40,7 +40,7 @@ class Packages:
         for _ in range(_TRIES):
             if await in_thread(self._take, package.sha256, to):
                 return False
-            fetched = await self._fetching.join(package, lambda: self._fetch(package, to))
+            fetched = await self._fetching.run(package, lambda: self._fetch(package, to))
             if to.exists():
                 return fetched
         raise BuildFailure(Reason.DISK, "The builder's disk does not keep the packages that it fetches.")

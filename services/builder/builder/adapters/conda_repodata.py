@@ -22,9 +22,9 @@ from rattler import Channel, SparseRepoData
 from builder.adapters.conda_cache import Folder
 from builder.adapters.conda_sources import Fetched, Sources
 from swell.codecs import prepare
+from swell.concurrency.single_flight import SingleFlight
 from swell.disk import digest_of_file
 from swell.errors import BadRequest, NotFound, UpstreamFailed
-from swell.flights import Flights
 from swell.log import log
 
 _MOST_BYTES = 2 << 30  # of a channel's list for one platform, unpacked
@@ -57,7 +57,7 @@ class Repodata:
         self._scratch = scratch
         self._age = age.total_seconds()
         self._known: LRUCache[str, _Open] = LRUCache(_MOST_OPEN)
-        self._fetching: Flights[str, _Open | None] = Flights()
+        self._fetching: SingleFlight[str, _Open | None] = SingleFlight()
 
     async def of(self, channels: Sequence[str], subdir: str) -> list[SparseRepoData]:
         """What *channels* have for *subdir* and for every platform, in their order.
@@ -79,7 +79,7 @@ class Repodata:
         known = self._known.get(url)
         if known and time.monotonic() - known.since < self._age:
             return known
-        return await self._fetching.join(url, lambda: self._renew(channel, subdir))
+        return await self._fetching.run(url, lambda: self._renew(channel, subdir))
 
     async def _renew(self, channel: str, subdir: str) -> _Open | None:
         url = f"{channel}/{subdir}"

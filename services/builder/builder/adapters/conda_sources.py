@@ -12,7 +12,7 @@ from msgspec import Struct
 from yarl import URL
 
 from swell.errors import AddressForbidden, NotFound, UpstreamFailed
-from swell.outbound import PIECE, follow, pieces
+from swell.net.outbound import PIECE, follow, pieces
 
 _PAUSES = (0.2, 1.0)
 _ABSENT = frozenset({403, 404, 410})
@@ -27,7 +27,7 @@ class Fetched(Struct, frozen=True):
 
 
 class Sources:
-    """Reads by address. All methods raise `UpstreamFailed` and `AddressForbidden` as `swell.outbound` does."""
+    """Reads by address. All methods raise `UpstreamFailed` and `AddressForbidden` as `swell.net.outbound` does."""
 
     def __init__(self, session: aiohttp.ClientSession, local: Path | None = None) -> None:
         """Addresses that begin with `file://` are read below *local*; without it none are."""

@@ -11,7 +11,7 @@ from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
 from swell.jobs.messages import BuildJob
 from swell.log import log
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 
 TELL_EVERY = timedelta(seconds=20)  # much less than what is told is believed
 
@@ -28,7 +28,7 @@ def lacks(settings: Settings) -> dict[str, str]:
 class Fleet:
     """*lacking* is what this builder lacks now: emulators come and go."""
 
-    def __init__(self, machines: Machines, lacking: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, machines: WorkerCapabilities, lacking: Callable[[], Mapping[str, str]]) -> None:
         self._machines = machines
         self._lacking = lacking
 

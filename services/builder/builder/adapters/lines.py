@@ -9,7 +9,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import Error as JetStreamError
 
-from swell.bells import within
+from swell.concurrency.notifier import wait_at_most
 from swell.log import log
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_subject
 
@@ -48,7 +48,7 @@ class LineSender:
         """Send *lines*, of which each has its line feed; waits while a queue that is there has enough to do."""
         if self._size >= WAITING and not self._away:
             self._room.clear()
-            await within(_PATIENCE, self._room)
+            await wait_at_most(_PATIENCE, self._room)
         self.append(lines)
 
     def append(self, lines: bytes) -> None:
@@ -78,7 +78,7 @@ class LineSender:
                 await self._arrived.wait()
                 continue
             if (early := self._sent + TOGETHER - time.monotonic()) > 0 and self._size < MESSAGE:
-                await within(early, self._closing)
+                await wait_at_most(early, self._closing)
             await self._send_some()
 
     async def _send_some(self) -> None:
@@ -93,7 +93,7 @@ class LineSender:
         self._room.set()
         self._sent = time.monotonic()
         while not await self._is_sent(lines, first):
-            await within(_TRY_AGAIN, self._closing)
+            await wait_at_most(_TRY_AGAIN, self._closing)
 
     async def _is_sent(self, lines: bytes, first: int) -> bool:
         try:

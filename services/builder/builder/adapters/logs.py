@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 
 from builder.adapters.lines import LineSender
 from builder.domain.secrets import Masker, is_piece, may_go_on
-from swell.patience import patiently
+from swell.concurrency.retry import retry_until_available
 from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
 
@@ -46,7 +46,7 @@ class BuildLogs:
         return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), self._masker(), self._limit)
 
     async def keep_lock(self, build_id: str, lock: bytes) -> None:
-        await patiently(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
+        await retry_until_available(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
 
 
 class BuildLog:
@@ -84,7 +84,7 @@ class BuildLog:
             if error is None:
                 await self._tell_end()
                 self._file.close()
-                await patiently(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
+                await retry_until_available(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
         except BaseException:
             await self._sender.close(complete=False)
             raise

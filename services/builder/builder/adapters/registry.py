@@ -14,16 +14,16 @@ from yarl import URL
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.errors import ManifestUnknown, SwellError, UpstreamFailed
+from swell.net.outbound import PIECE, Data, follow, read, redirect_of, send
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import PIECE, Data, follow, read, redirect_of, send
-from swell.registry.answers import failure
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import Principal
+from swell.registry.responses import failure
 from swell.store.records import Reason
 
 MANIFEST_BYTES = 4 << 20

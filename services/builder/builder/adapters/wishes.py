@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from swell.bells import Bells
+from swell.concurrency.notifier import Notifier
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
-from swell.flights import Flights
-from swell.jobs.messages import BuildUnwanted
+from swell.jobs.messages import BuildCancelled
 from swell.log import log
 from swell.store.builds import Builds
 
@@ -14,16 +14,16 @@ class BuildWishes:
     def __init__(self, builds: Builds) -> None:
         self._builds = builds
         # A look goes on to its end when who waits is cancelled: Redis's client may swallow a cancellation.
-        self._looks: Flights[str, bool] = Flights()
-        self._bells = Bells()
+        self._looks: SingleFlight[str, bool] = SingleFlight()
+        self._notifier = Notifier()
 
-    def heard(self, told: BuildUnwanted) -> None:
+    def heard(self, told: BuildCancelled) -> None:
         """The build under way of that id, if there is one here, is looked after at once."""
-        self._bells.ring(told.id)
+        self._notifier.notify(told.id)
 
     async def unwanted(self, build_id: str) -> None:
         look = partial(self._is_cancelled, build_id)
-        await self._bells.until(build_id, lambda: self._looks.join(build_id, look), bool)
+        await self._notifier.wait_until(build_id, lambda: self._looks.run(build_id, look), bool)
 
     async def _is_cancelled(self, build_id: str) -> bool:
         try:

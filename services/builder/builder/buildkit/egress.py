@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
-from swell.addresses import is_public, looks_public
 from swell.log import log
-from swell.outbound import DIRECT, Policy, Reach
+from swell.net.addresses import is_public, looks_public
+from swell.net.outbound import DIRECT, Policy, Reach
 
 PORT = 3128
 """Where the proxy listens in buildkitd's network namespace, at 127.0.0.1."""

@@ -35,9 +35,9 @@ from builder.settings import EngineSettings
 from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable
+from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
-from swell.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file

@@ -17,8 +17,8 @@ from yarl import URL
 
 from builder.adapters.registry import upload
 from swell.errors import Denied, SwellError, UpstreamFailed
+from swell.net.outbound import follow, pieces, read, send
 from swell.oci.reference import Reference
-from swell.outbound import follow, pieces, read, send
 from swell.registry.client import RegistryClient
 
 HOST, PORT = "127.0.0.2", 5000

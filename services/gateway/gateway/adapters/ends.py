@@ -5,27 +5,27 @@ from datetime import timedelta
 
 from cachetools import LRUCache
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
-from swell.flights import Flights
 from swell.jobs.messages import BuildDone
-from swell.store import ends
+from swell.store import build_waiter
 from swell.store.builds import Builds
 from swell.store.records import BuildResult
 
 
-class BuildEnds:
+class BuildWaiter:
     """Waits for builds, once for each however many ask."""
 
     def __init__(self, builds: Builds, patience: timedelta) -> None:
-        self._ends = ends.BuildEnds(builds)
+        self._ends = build_waiter.BuildWaiter(builds)
         self._patience = patience.total_seconds()
         self._known: LRUCache[str, BuildResult] = LRUCache(10_000)
-        self._flights: Flights[str, BuildResult] = Flights()
+        self._single_flight: SingleFlight[str, BuildResult] = SingleFlight()
 
     async def result(self, build_id: str) -> BuildResult:
         if known := self._known.get(build_id):
             return known
-        return await self._flights.join(build_id, lambda: self._wait(build_id))
+        return await self._single_flight.run(build_id, lambda: self._wait(build_id))
 
     def heard(self, done: BuildDone) -> None:
         """Whoever waits for this build looks at once."""

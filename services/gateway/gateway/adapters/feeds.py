@@ -20,9 +20,9 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from gateway.domain.events import Lines, Position
-from swell.bells import LOOK_AGAIN, within
+from swell.concurrency.notifier import LOOK_AGAIN, wait_at_most
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
-from swell.flights import Flights
 from swell.jobs.streams import Nats
 from swell.log import log
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, log_subject
@@ -111,7 +111,7 @@ class Feed:
         self._nats = nats
         self._ends = ends
         self._cache = cache
-        self._flights: Flights[int, Lines | None] = Flights()
+        self._single_flight: SingleFlight[int, Lines | None] = SingleFlight()
         self._read = 0
         self._rung = asyncio.Event()
         self._heard = Position()
@@ -139,7 +139,7 @@ class Feed:
         """
         if known := self._cache.get(piece.sequence):
             return known
-        return await self._flights.join(piece.sequence, lambda: self._fetch(piece))
+        return await self._single_flight.run(piece.sequence, lambda: self._fetch(piece))
 
     async def _fetch(self, piece: _Piece) -> Lines | None:
         try:
@@ -205,7 +205,7 @@ class Feed:
         elif had_ended:
             self._finish()
         else:
-            await within(LOOK_AGAIN, self._rung)
+            await wait_at_most(LOOK_AGAIN, self._rung)
 
     async def _wait_for_end(self) -> None:
         while not self._has_ended:

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerRecord
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
-from swell.flights import Flights
 from swell.jobs.messages import TokenRevoked
 from swell.store.redis import translated
 
@@ -79,7 +79,7 @@ class CachedGrants:
         self._stored = stored
         self._now = now
         self._known: LRUCache[str, _Known] = LRUCache(size, getsizeof=_weight)
-        self._flights: Flights[str, Grant | None] = Flights()
+        self._single_flight: SingleFlight[str, Grant | None] = SingleFlight()
         self._revoked: TTLCache[str, None] = TTLCache(10_000, ttl=60)
         self._away_until = -math.inf
 
@@ -107,7 +107,7 @@ class CachedGrants:
         if known := self._known.get(token):
             grant = await self._believed(known)
         else:
-            grant = await self._flights.join(token, lambda: self._look(token))
+            grant = await self._single_flight.run(token, lambda: self._look(token))
         return grant if grant and grant.expires.timestamp() > time.time() else None
 
     async def _believed(self, known: _Known) -> Grant | None:
@@ -117,7 +117,7 @@ class CachedGrants:
         if age <= self.FRESH:
             return known.grant
         token = known.grant.token
-        asking = self._flights.begin(token, lambda: self._look(token))
+        asking = self._single_flight.begin(token, lambda: self._look(token))
         if age <= self.STALE or (now < self._away_until and age <= self.ALONE):
             return known.grant
         try:

@@ -11,7 +11,7 @@ from gateway.domain.grant import Grant
 from gateway.follow import Resolved
 from gateway.pull import Location
 from swell.api.containers import ContainerLayer
-from swell.flights import Flights
+from swell.concurrency.single_flight import SingleFlight
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
@@ -85,16 +85,16 @@ class CachedImages:
         self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
         self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
         self._resolved: TTLCache[_Resolving, Digest] = TTLCache(10_000, ttl=20)
-        self._resolving: Flights[_Resolving, Digest] = Flights()
-        self._reading: Flights[tuple[str, str], Document] = Flights(kept=False)
-        self._locating: Flights[tuple[str, str], Location] = Flights(kept=False)
+        self._resolving: SingleFlight[_Resolving, Digest] = SingleFlight()
+        self._reading: SingleFlight[tuple[str, str], Document] = SingleFlight(kept=False)
+        self._locating: SingleFlight[tuple[str, str], Location] = SingleFlight(kept=False)
 
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
     ) -> Digest:
         key = principal, str(image), tuple(platforms)
         if (known := self._resolved.get(key)) is None:
-            resolving = self._resolving.join(key, lambda: self._remote.resolve(image, principal, platforms))
+            resolving = self._resolving.run(key, lambda: self._remote.resolve(image, principal, platforms))
             known = self._resolved[key] = await resolving
         return known
 
@@ -104,7 +104,7 @@ class CachedImages:
     async def manifest(self, grant: Grant, reference: str) -> Document:
         key = (grant.token, reference)
         if (known := self._documents.get(key)) is None:
-            known = await self._reading.join(key, lambda: self._remote.manifest(grant, reference))
+            known = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
             if _weight(known) <= self._documents.maxsize:
                 self._documents[key] = known
         return known
@@ -113,7 +113,7 @@ class CachedImages:
         key = (grant.token, str(digest))
         known = self._locations.get(key)
         if known is None or known.expires < min(time.time() + 60, grant.expires.timestamp()):
-            known = await self._locating.join(key, lambda: self._remote.locate(grant, digest))
+            known = await self._locating.run(key, lambda: self._remote.locate(grant, digest))
             if _weight(known) <= self._locations.maxsize:
                 self._locations[key] = known
         return known

@@ -10,7 +10,7 @@ from gateway.adapters.images import PROXY
 from swell.api.inspect import Inspection
 from swell.errors import Unavailable
 from swell.jobs.messages import InspectJob
-from swell.jobs.questions import ask
+from swell.jobs.request_reply import ask
 from swell.jobs.streams import Nats
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference

@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildDone, BuildJob, BuildUnwanted, IndexJob, Message, TokenRevoked
+from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, Message, TokenRevoked
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
 from swell.log import log
@@ -37,7 +37,7 @@ class BuildNews:
         self._nats = nats
 
     async def unwanted(self, build_id: str) -> None:
-        await self._say(BuildUnwanted(id=build_id))
+        await self._say(BuildCancelled(id=build_id))
 
     async def ended(self, event: BuildDone) -> None:
         await self._say(event)

@@ -5,17 +5,17 @@ from datetime import timedelta
 from time import monotonic
 
 from swell.oci.platform import Platform
-from swell.store.machines import Machines
+from swell.store.worker_capabilities import WorkerCapabilities
 
 BELIEVED = timedelta(seconds=30)
 
 
-class CachedMachines:
+class CachedCapabilities:
     """That somebody runs an architecture is believed for a while, so that hardly anybody waits for the question; that
     nobody does is asked again each time, for it is told to a client."""
 
     def __init__(
-        self, machines: Machines, believed: timedelta = BELIEVED, clock: Callable[[], float] = monotonic
+        self, machines: WorkerCapabilities, believed: timedelta = BELIEVED, clock: Callable[[], float] = monotonic
     ) -> None:
         self._machines = machines
         self._believed = believed.total_seconds()
@@ -23,7 +23,7 @@ class CachedMachines:
         self._runs: dict[str, float] = {}  # architectures, which are few, and until when it is believed
 
     async def lacking(self, platform: Platform) -> Sequence[str]:
-        """See `gateway.start.Machines.lacking`."""
+        """See `gateway.start.WorkerCapabilities.lacking`."""
         architecture = platform.architecture
         if self._runs.get(architecture, 0) > self._clock():
             return ()

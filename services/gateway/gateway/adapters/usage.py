@@ -2,7 +2,7 @@
 
 from grpc.aio import Channel
 
-from gateway.usage import Question, Usage
+from gateway.usage import RequestJob, Usage
 from swell.rpc.channel import call
 from swell.rpc.v1 import counters_pb2 as pb
 from swell.rpc.v1.counters_pb2_grpc import CountersStub
@@ -12,7 +12,7 @@ class RemoteCounters:
     def __init__(self, channel: Channel) -> None:
         self._stub = CountersStub(channel)
 
-    async def usage(self, question: Question) -> Usage:
+    async def usage(self, question: RequestJob) -> Usage:
         request = pb.GetCountRequest(
             metric=question.metric,
             day=question.day,

@@ -7,10 +7,10 @@ import msgspec
 
 from gateway.domain.inline import carried
 from gateway.domain.texts import naming
-from swell.addresses import parse_url
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 from swell.layers import measure
+from swell.net.addresses import parse_url
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
 

@@ -9,7 +9,7 @@ from gateway.accounts import Accounts
 from gateway.domain.identity import Caller, caller_of
 from gateway.guesses import Guesses
 from gateway.identity import Admission
-from swell.addresses import Address, client_network, parse_address
+from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
 
 Network = IPv4Network | IPv6Network

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from gateway.accounts import Accounts
 from gateway.handlers.caller import Callers
-from gateway.usage import Counters, Question, parse_question
+from gateway.usage import Counters, RequestJob, parse_question
 from swell.errors import AccountRequired, NotFound
 
 _METRICS = {
@@ -77,7 +77,7 @@ def named(path: str) -> str:
     return _METRICS[path]
 
 
-async def answer(question: Question, counters: Counters) -> MetricAnswer:
+async def answer(question: RequestJob, counters: Counters) -> MetricAnswer:
     usage = await counters.usage(question)
     return MetricAnswer(
         metric=question.metric, arch=question.architecture, count=usage.count, orgs=dict(usage.organisations)

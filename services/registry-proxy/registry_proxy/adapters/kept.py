@@ -16,8 +16,8 @@ from cachetools import LRUCache
 from msgspec import Struct, field, structs
 from prometheus_client import Counter
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
-from swell.flights import Flights
 from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
@@ -85,8 +85,8 @@ class KeptImages:
         self._now = now
         self._documents: LRUCache[tuple[_Place, Digest], Document] = LRUCache(BYTES, getsizeof=_weight)
         self._repositories: LRUCache[_Place, _Repository] = LRUCache(REPOSITORIES)
-        self._asking: Flights[tuple[_Place, str], Document] = Flights(kept=False)
-        self._resolving: Flights[tuple[_Place, str], Digest] = Flights(kept=False)
+        self._asking: SingleFlight[tuple[_Place, str], Document] = SingleFlight(kept=False)
+        self._resolving: SingleFlight[tuple[_Place, str], Digest] = SingleFlight(kept=False)
         self._principal = PUBLIC
 
     def acting_for(self, principal: Principal) -> Self:
@@ -120,7 +120,7 @@ class KeptImages:
             if stale and known and known.digest == digest:
                 return structs.replace(known, stale=True)
             return await self.fetch_manifest(reference.at(digest))
-        return await self._asking.join(self._key(reference), lambda: self._read_tag(reference))
+        return await self._asking.run(self._key(reference), lambda: self._read_tag(reference))
 
     async def fetch_referrers(self, reference: Reference) -> Document | None:
         """Asked for each time: a signature may have come since."""
@@ -140,7 +140,7 @@ class KeptImages:
             return tag.digest, False
         tag = self._tag(reference, self._stale_seconds)
         try:
-            asked = self._resolving.join(self._key(reference), lambda: self._resolved(reference))
+            asked = self._resolving.run(self._key(reference), lambda: self._resolved(reference))
             return await _within(WAIT_SECONDS if tag else None, asked), False
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if tag is None:
@@ -183,7 +183,7 @@ class KeptImages:
 
         spare = known if self._is_shown(reference, self._stale_seconds) else None
         try:
-            asked = self._asking.join(self._key(reference.at(digest)), read)
+            asked = self._asking.run(self._key(reference.at(digest)), read)
             return await _within(WAIT_SECONDS if spare else None, asked)
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if spare is None:

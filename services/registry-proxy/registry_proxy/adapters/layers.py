@@ -19,17 +19,17 @@ import aiohttp
 from registry_proxy.access import Proofs
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.slots import TransferSlots
-from swell.addresses import parse_url
 from swell.api.containers import ContainerLayer
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge, TooManyRequests, UpstreamFailed
-from swell.flights import Flights
 from swell.layers import LayerMeter
 from swell.log import log
+from swell.net.addresses import parse_url
+from swell.net.outbound import Pace, follow, pieces, translated
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
-from swell.outbound import Pace, follow, pieces, translated
-from swell.registry.answers import failure
 from swell.registry.principal import PUBLIC, Principal
+from swell.registry.responses import failure
 from swell.store.blobs import Blobs
 
 DEADLINE = timedelta(minutes=15)
@@ -60,7 +60,7 @@ class Layers:
         self._blobs = blobs
         self._limit = limit
         self._tar_limit = tar_limit
-        self._fetching: Flights[tuple[ContainerLayer, Principal], None] = Flights()
+        self._fetching: SingleFlight[tuple[ContainerLayer, Principal], None] = SingleFlight()
         self._proofs = proofs
         self._now = now
         self._slots = TransferSlots(AT_ONCE, OF_ONE_HOST, WAIT_SECONDS)
@@ -76,7 +76,7 @@ class Layers:
             DigestInvalid: the content is not what the layer says.
             TooLarge: it is larger than this server takes.
             BlobUnknown: a `data:` layer that is not kept (any more), or a location that holds nothing.
-            UpstreamFailed, AddressForbidden, Unavailable: as in `swell.outbound` and `swell.store`.
+            UpstreamFailed, AddressForbidden, Unavailable: as in `swell.net.outbound` and `swell.store`.
         """
         digest = _complete(layer)
         size = await self._blobs.size(digest)
@@ -90,7 +90,7 @@ class Layers:
         if size is not None and proven is not None and self._now() - proven <= PROVEN_SECONDS:
             return
         try:
-            await self._fetching.join((layer, principal), lambda: self._fetch(digest, layer, principal, size))
+            await self._fetching.run((layer, principal), lambda: self._fetch(digest, layer, principal, size))
         except (UpstreamFailed, TooManyRequests) as error:
             if size is None or proven is None or self._now() - proven > STALE_SECONDS:
                 raise

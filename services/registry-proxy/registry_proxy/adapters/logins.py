@@ -10,7 +10,7 @@ from yarl import URL
 
 from swell.errors import Denied, TooManyRequests, UpstreamFailed
 from swell.log import log
-from swell.outbound import follow
+from swell.net.outbound import follow
 from swell.registry.address import endpoint
 from swell.registry.auth import check_realm
 from swell.registry.aws import AwsLogins

@@ -26,12 +26,7 @@ from swell.errors import (
     UpstreamSlow,
 )
 from swell.log import log
-from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest, parse_digest
-from swell.oci.document import Document, detect
-from swell.oci.media_types import ACCEPT, OCI_INDEX
-from swell.oci.reference import Reference
-from swell.outbound import (
+from swell.net.outbound import (
     REDIRECTS,
     Pace,
     check_target,
@@ -44,11 +39,16 @@ from swell.outbound import (
     send,
     translated,
 )
-from swell.registry.answers import failure
+from swell.oci.descriptor import Descriptor
+from swell.oci.digest import Digest, parse_digest
+from swell.oci.document import Document, detect
+from swell.oci.media_types import ACCEPT, OCI_INDEX
+from swell.oci.reference import Reference
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
 from swell.registry.credentials import Keyring
 from swell.registry.principal import Principal
+from swell.registry.responses import failure
 from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20

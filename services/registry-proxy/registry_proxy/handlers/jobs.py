@@ -6,7 +6,7 @@ from registry_proxy.inspect import Inspecting
 from swell.api.inspect import Inspection
 from swell.errors import UpstreamFailed
 from swell.jobs.messages import InspectJob
-from swell.jobs.questions import answer
+from swell.jobs.request_reply import answer
 from swell.jobs.streams import Nats
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference

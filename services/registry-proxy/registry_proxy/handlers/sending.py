@@ -17,10 +17,10 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 
 from registry_proxy.transfer import Extent
-from swell.addresses import client_network
 from swell.disk import cached
 from swell.errors import Unavailable
 from swell.log import log
+from swell.net.addresses import client_network
 from swell.oci.error_codes import error_body
 from swell.serve import Address
 

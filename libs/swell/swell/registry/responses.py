@@ -20,13 +20,13 @@ def failure(status: int, headers: Mapping[str, str], what: str, absent: type[Swe
         case 401 | 403:
             return Denied(f"{what} is not shown to us: the registry answers {status}")
         case 429:
-            wait = told_wait(headers) or 60
+            wait = retry_after_of(headers) or 60
             return TooManyRequests(f"{what}: the registry takes no more requests for now", retry_after=wait)
-    wait_or_none = told_wait(headers) if status >= 500 else None
+    wait_or_none = retry_after_of(headers) if status >= 500 else None
     return UpstreamFailed(f"{what}: the registry answers {status}", retry_after=wait_or_none)
 
 
-def told_wait(headers: Mapping[str, str]) -> int | None:
+def retry_after_of(headers: Mapping[str, str]) -> int | None:
     """The seconds that `Retry-After` tells to wait, 1 to 3600; None when it tells nothing that makes sense."""
     told = headers.get("Retry-After", "").strip()
     if told.isascii() and told.isdigit():

@@ -15,7 +15,7 @@ PATIENCE = timedelta(minutes=2)
 PAUSES = (0.5, 15.0)  # seconds before it is tried again: at first, doubled each time, and at most
 
 
-async def patiently(do: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_available(do: Callable[[], Awaitable[T]]) -> T:
     """What *do* answers as soon as it can; raises `Unavailable` when it has been unavailable for `PATIENCE`."""
     give_up = monotonic() + PATIENCE.total_seconds()
     pause, longest = PAUSES

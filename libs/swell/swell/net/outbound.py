@@ -22,8 +22,8 @@ from aiohttp.tracing import Trace
 from msgspec import Struct
 from yarl import URL
 
-from swell.addresses import is_loopback, is_public, looks_public
 from swell.errors import AddressForbidden, UpstreamBroken, UpstreamFailed, UpstreamSlow
+from swell.net.addresses import is_loopback, is_public, looks_public
 from swell.settings import SettingsInvalid
 
 PIECE = 1 << 20

@@ -11,18 +11,18 @@ T = TypeVar("T")
 LOOK_AGAIN = 2.0  # seconds; a bell can be missed while the connection is down
 
 
-class Bells:
+class Notifier:
     """A bell for each key, heard by whoever waits there; the others cost nothing."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    def ring(self, key: str) -> None:
+    def notify(self, key: str) -> None:
         """Whoever waits there looks at once."""
         for rung in self._waiting.get(key, ()):
             rung.set()
 
-    async def until(self, key: str, look: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -> T:
+    async def wait_until(self, key: str, look: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -> T:
         """What *look* finds once it is *enough*, be it after hours; looks at once, when rung for, and now and then."""
         rung = asyncio.Event()
         self._waiting[key].add(rung)
@@ -31,14 +31,14 @@ class Bells:
                 rung.clear()  # before looking: what is heard meanwhile counts, what was heard does not count twice
                 if enough(found := await look()):
                     return found
-                await within(LOOK_AGAIN, rung)
+                await wait_at_most(LOOK_AGAIN, rung)
         finally:
             self._waiting[key].discard(rung)
             if not self._waiting[key]:
                 del self._waiting[key]
 
 
-async def within(seconds: float, event: asyncio.Event) -> None:
+async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
     """Wait for *event*, but no longer than so many *seconds*."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -1,7 +1,7 @@
-"""Dead letters: messages that nobody could handle, kept for the operator.
+"""Dead letters: messages that no worker could handle, stored for the operator.
 
-`python -m swell.jobs.dead list` shows them, `replay <number>…` says them again where they were said, `forget <number>…`
-throws them away; `all` stands for every number.
+`python -m swell.jobs.dead_letters list` shows them; `replay <number>…` publishes them again on their subject;
+`forget <number>…` deletes them. `all` stands for every number.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
 
 
-async def bury(stream: JetStreamContext, message: Msg, why: str) -> None:
+async def dead_letter(stream: JetStreamContext, message: Msg, why: str) -> None:
     """Keep *message* among the dead letters, once however often this is called.
 
     Raises:
@@ -94,7 +94,9 @@ class Wish(Struct, frozen=True):
 
 
 def parse_wish(arguments: Sequence[str]) -> Wish:
-    parser = argparse.ArgumentParser(prog="python -m swell.jobs.dead", description="Messages that nobody could handle.")
+    parser = argparse.ArgumentParser(
+        prog="python -m swell.jobs.dead_letters", description="Messages that nobody could handle."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="show them: number, time, subject, reason")
     for verb, does in (("replay", "say them again where they were said"), ("forget", "throw them away")):

@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from swell.errors import TooLarge, Unavailable
 from swell.failures import Failure
-from swell.jobs.messages import Question
+from swell.jobs.messages import RequestJob
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.log import log
@@ -27,7 +27,7 @@ class _Answer(Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
 
 
-async def ask(nats: Nats, question: Question, kind: type[A]) -> A:
+async def ask(nats: Nats, question: RequestJob, kind: type[A]) -> A:
     """Put *question* into the queue and wait for its answer, of *kind*, until its deadline.
 
     Raises:
@@ -50,7 +50,7 @@ async def ask(nats: Nats, question: Question, kind: type[A]) -> A:
     return msgspec.json.decode(answer.found, type=kind)
 
 
-async def answer(nats: Nats, question: Question, work: Callable[[], Awaitable[object]]) -> None:
+async def answer(nats: Nats, question: RequestJob, work: Callable[[], Awaitable[object]]) -> None:
     """Do *work* and tell the asker what it gives or raises; nothing at all when the deadline has passed.
 
     Raises:
@@ -83,5 +83,5 @@ def _fitting(told: _Answer, limit: int) -> bytes:
     return content
 
 
-def _seconds_left(question: Question) -> float:
+def _seconds_left(question: RequestJob) -> float:
     return (question.deadline - datetime.now(UTC)).total_seconds()

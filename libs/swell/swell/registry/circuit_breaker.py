@@ -35,7 +35,7 @@ class _Circuit(Struct):
         return self.rests > 0
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens a circuit after five failures in a row, for 5 s; then one trial request may pass while others still get
     `UpstreamDown`. Each trial that fails doubles the time, up to 30 s. An answer closes the circuit.
 

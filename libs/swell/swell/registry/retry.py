@@ -9,24 +9,24 @@ from yarl import URL
 
 from swell.errors import UpstreamBroken, UpstreamSlow
 from swell.log import log
-from swell.outbound import is_unconnected
-from swell.registry.answers import told_wait
-from swell.registry.breaker import Breaker
+from swell.net.outbound import is_unconnected
+from swell.registry.circuit_breaker import CircuitBreaker
+from swell.registry.responses import retry_after_of
 
 PAUSES = (0.1, 0.4)
 LONGEST_PAUSE = 2
 TRANSIENT = frozenset({502, 503, 504})
 
 
-class Patience:
+class RetryPolicy:
     """Asks up to three times, with pauses of about 0.1 and 0.4 s: when the connection breaks, and after 502 to 504.
 
     A `Retry-After` of at most 2 s is kept to instead; a longer one ends it, as does 429: the answer is then the
     caller's to tell on. What is asked must be something that may be done twice.
     """
 
-    def __init__(self, breaker: Breaker | None = None) -> None:
-        self._breaker = breaker or Breaker()
+    def __init__(self, circuit_breaker: CircuitBreaker | None = None) -> None:
+        self._circuit_breaker = circuit_breaker or CircuitBreaker()
 
     async def ask(
         self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]], repository: str = ""
@@ -37,26 +37,26 @@ class Patience:
             UpstreamDown: the circuit of *url*'s host, or of *repository* there, is open.
         """
         host = url.authority
-        self._breaker.check(host, repository)
+        self._circuit_breaker.check(host, repository)
         try:
             response = await self._again(url, send)
         except (UpstreamBroken, UpstreamSlow) as error:
             if error.host not in {None, host}:  # a redirect led there: the host that was asked did answer
-                self._breaker.refused(host, repository)
+                self._circuit_breaker.refused(host, repository)
             elif is_unconnected(error):
-                self._breaker.unreachable(host)
+                self._circuit_breaker.unreachable(host)
             else:
-                self._breaker.silent(host, repository)
+                self._circuit_breaker.silent(host, repository)
             raise
         if response.status in TRANSIENT:
-            self._breaker.refused(host, repository)
+            self._circuit_breaker.refused(host, repository)
         else:
-            self._breaker.answered(host, repository)
+            self._circuit_breaker.answered(host, repository)
         return response
 
     def gave_up(self, url: URL, repository: str = "") -> None:
         """A request to *url* about *repository* got no answer in time."""
-        self._breaker.silent(url.authority, repository)
+        self._circuit_breaker.silent(url.authority, repository)
 
     async def _again(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
         for pause in PAUSES:
@@ -66,7 +66,7 @@ class Patience:
                 log.info("upstream asked again", url=str(url.with_query(None)), error=str(error))
                 told = None
             else:
-                told = told_wait(response.headers)
+                told = retry_after_of(response.headers)
                 if response.status not in TRANSIENT or (told or 0) > LONGEST_PAUSE:
                     return response
                 response.release()

@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Flights(Generic[K, V]):
+class SingleFlight(Generic[K, V]):
     """Work by key. A caller that goes away leaves the work to the others."""
 
     def __init__(self, *, kept: bool = True) -> None:
@@ -18,7 +18,7 @@ class Flights(Generic[K, V]):
         self._under_way: dict[K, asyncio.Task[V]] = {}
         self._waiting: Counter[asyncio.Task[V]] = Counter()
 
-    async def join(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
+    async def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """Wait for the work under *key*, starting it when nobody has; every caller gets its result or its error."""
         task = self.begin(key, start)
         self._waiting[task] += 1

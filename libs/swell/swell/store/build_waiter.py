@@ -1,19 +1,19 @@
 """How builds end: told by an event, looked up in the store in case the event was missed."""
 
-from swell.bells import Bells
+from swell.concurrency.notifier import Notifier
 from swell.jobs.messages import BuildDone
 from swell.store.builds import Builds
 from swell.store.records import BuildResult
 
 
-class BuildEnds:
+class BuildWaiter:
     def __init__(self, builds: Builds) -> None:
         self._builds = builds
-        self._bells = Bells()
+        self._notifier = Notifier()
 
     def heard(self, done: BuildDone) -> None:
         """Whoever waits for this build looks at once."""
-        self._bells.ring(done.id)
+        self._notifier.notify(done.id)
 
     async def result(self, build_id: str) -> BuildResult | None:
         """Wait until *build_id* has ended, be it for ever; None when nothing is known of it any more.
@@ -21,7 +21,7 @@ class BuildEnds:
         Raises:
             Unavailable: the store does not answer.
         """
-        build = await self._bells.until(
+        build = await self._notifier.wait_until(
             build_id, lambda: self._builds.get(build_id), lambda build: build is None or build.result is not None
         )
         return build.result if build else None

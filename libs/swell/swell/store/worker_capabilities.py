@@ -13,7 +13,7 @@ _TOLD = "swell:machines"
 LIFE = timedelta(minutes=2)
 
 
-class Machines:
+class WorkerCapabilities:
     """Builders whose machines lack the same are one; what nobody has told for *life* is forgotten."""
 
     def __init__(self, redis: Redis, life: timedelta = LIFE) -> None:
