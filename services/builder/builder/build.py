@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
-from swell.api.containers import BuildCompression
+from swell.api.containers import BuildCompression, BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BlobUnknown
@@ -36,7 +36,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
     Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for. With
     `sif` a SIF file is made of the image, and pushed instead of it.
-    `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish.
+    `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish;
+    `options` are what the container file is built with.
     Base images are read with the credentials of `principal`; `push_principal` is whose credentials push.
     """
 
@@ -50,6 +51,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     packages: PackageLayers | None = None
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    options: BuildOptions = BuildOptions()
     sif: Definition | None = None
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
@@ -73,7 +75,8 @@ class Engine(Protocol):
         """Build and push *recipe*; the digest is that of the pushed manifest.
 
         Each line of the output is *tell*'s as soon as it is there: bytes as they came, without newline and colours, in
-        pieces of at most 16 KiB. A slow *tell* slows the build. Cancelling ends every process of the build.
+        pieces of at most 16 KiB; lines that come at once may be joined by newlines. A slow *tell* slows the build.
+        Cancelling ends every process of the build.
 
         Raises:
             BuildFailure: there is no image; says why, and whose turn it is.
@@ -271,6 +274,7 @@ class Building:
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
                 cache_repository=job.cache_repository,
                 compression=job.compression,
+                options=job.options or BuildOptions(),
                 sif=job.sif,
                 principal=job.principal,
                 push_principal=job.push_principal,

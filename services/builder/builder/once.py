@@ -67,6 +67,7 @@ async def build(settings: Settings) -> Digest:
             files={name: await _fetch(source, folder) for name, source in errand.files.items()},
             cache_repository=errand.cache_repository,
             compression=errand.compression,
+            options=errand.options,
             sif=errand.sif,
             principal=OPERATOR,  # the auth files of a pod hold only what its build may use
             push_principal=OPERATOR,

@@ -79,6 +79,7 @@ def _job(build: Build) -> BuildJob | IndexJob:
         packages=submission.packages,
         cache_repository=submission.cache_repository,
         compression=submission.compression,
+        options=submission.options,
         organisation=submission.organisation,
         sif=made.definition if made else None,
         principal=submission.principal,

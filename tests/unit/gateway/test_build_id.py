@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.build_id import config_hash, container_id, hash_of
-from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 
 JQ = {
     "containerfile": "FROM alpine:3.20\nRUN apk add jq\n",
     "repository": "registry.example.com/team/builds",
 }
-UBUNTU = {"containerfile": "FROM ubuntu:latest", "repository": "docker.io/wave"}
+UBUNTU: dict[str, Any] = {"containerfile": "FROM ubuntu:latest", "repository": "docker.io/wave"}
 CONTEXT = ContainerLayer(location="https://x.org/context.tar.gz")
 BASH = ContainerConfig(
     entrypoint=("bash", "-c"),
@@ -88,3 +88,29 @@ def test_any_text_has_an_id(text: str) -> None:
 
     assert len(found) == 16
     assert -(2**31) <= config_hash(ContainerConfig(working_dir=text)) < 2**31
+
+
+def test_options_make_another_id() -> None:
+    """Each makes another image; without any, the id is Wave's."""
+    plain = container_id(**UBUNTU, platform="linux/amd64")
+    chosen = [
+        BuildOptions(build_args={"A": "1"}),
+        BuildOptions(build_args={"A": "2"}),
+        BuildOptions(target="one"),
+        BuildOptions(labels={"A": "1"}),
+    ]
+    ids = {container_id(**UBUNTU, platform="linux/amd64", options=each) for each in chosen}
+    assert len(ids | {plain}) == 5
+    assert container_id(**UBUNTU, platform="linux/amd64", options=BuildOptions()) == plain
+    swapped = [BuildOptions(build_args=dict(pairs)) for pairs in ((("A", "1"), ("B", "2")), (("B", "2"), ("A", "1")))]
+    assert len({container_id(**UBUNTU, platform="linux/amd64", options=each) for each in swapped}) == 1
+
+
+def test_another_compression_makes_another_id() -> None:
+    """Who asks for zstd is not answered with an image of gzip; what is the default anyway changes nothing."""
+    plain = container_id(**UBUNTU, platform="linux/amd64")
+    usual = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(mode=CompressionMode.GZIP))
+    zstd = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(mode=CompressionMode.ZSTD))
+    level = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(level=9))
+    assert usual == plain
+    assert len({plain, zstd, level}) == 3

@@ -11,7 +11,14 @@ import pytest
 from gateway.domain.answers import description, fusion_version, moment
 from gateway.domain.wanted import Places, read
 from gateway.provision import Provisioning
-from swell.api.containers import BuildCompression, CompressionMode, ContainerConfig, ContainerLayer, ContainerRequest
+from swell.api.containers import (
+    BuildCompression,
+    BuildOptions,
+    CompressionMode,
+    ContainerConfig,
+    ContainerLayer,
+    ContainerRequest,
+)
 from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
@@ -109,6 +116,17 @@ async def test_the_cache_and_the_compression_reach_the_builder(provisioning: Pro
 
     assert queue.jobs[0].cache_repository == "quay.io/acme/cache"
     assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
+
+
+async def test_options_travel_to_the_builder(provisioning: Provisioning, queue: MemoryQueue) -> None:
+    """And make another build of the same file."""
+    chosen = {"buildArgs": {"V": "1"}, "target": "one", "labels": {"a": "b"}}
+
+    plain = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+    other = await provisioning.submit(request(containerFile=FILE, **chosen), SOMEBODY)
+
+    assert queue.jobs[-1].options == BuildOptions(build_args={"V": "1"}, target="one", labels={"a": "b"})
+    assert plain.build_id != other.build_id
 
 
 async def test_what_was_asked_is_kept_without_what_is_private(
@@ -230,6 +248,11 @@ def deflated(content: bytes) -> str:
         ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "buildRepository.*quay.io/A B"),
         ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip can be 0 to 9"),
         ({"containerFile": FILE, "buildCompression": {"mode": "zstd", "level": -1}}, BadRequest, "zstd.*0 to 22"),
+        ({"containerFile": FILE, "buildArgs": {"a b": "1"}}, BadRequest, "buildArgs has the entry 'a b'"),
+        ({"containerFile": FILE, "buildArgs": {"a": "x" * 40_000}}, TooLarge, "buildArgs has more than"),
+        ({"containerFile": FILE, "labels": {f"l{n}": "" for n in range(101)}}, TooLarge, "labels has more than 100"),
+        ({"containerFile": FILE, "target": "a/b"}, BadRequest, "target 'a/b'"),
+        ({"containerImage": "a", "labels": {"a": "b"}}, BadRequest, "belong to a containerFile"),
         ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),

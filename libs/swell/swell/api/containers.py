@@ -83,6 +83,18 @@ class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
     force: bool | None = None
 
 
+class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What a container file is built with: values of its ARG instructions, the stage to build, labels of the image."""
+
+    build_args: dict[str, str] = {}
+    target: str = ""
+    labels: dict[str, str] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.build_args or self.target or self.labels)
+
+
 class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     """`POST /v1alpha2/container`: one of an image, a container file (base64) and packages, and what to do with it."""
 
@@ -102,6 +114,9 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     cache_repository: str | None = None
     build_context: ContainerLayer | None = None
     build_compression: BuildCompression | None = None
+    build_args: dict[str, str] | None = None
+    target: str | None = None
+    labels: dict[str, str] | None = None
     build_template: str | None = None
     format: str | None = None
     freeze: bool = False

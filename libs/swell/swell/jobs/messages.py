@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from msgspec import Struct
 
-from swell.api.containers import BuildCompression
+from swell.api.containers import BuildCompression, BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 from swell.registry.principal import PUBLIC, Principal
@@ -83,6 +83,7 @@ class BuildJob(Job, frozen=True, kw_only=True):
     packages: PackageLayers | None = None
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    options: BuildOptions | None = None
     organisation: str = ""
     sif: Definition | None = None
     """Make a SIF file of the image; `target_image` then begins with `oras://`."""

@@ -6,7 +6,7 @@ from typing import Self
 
 from msgspec import Struct
 
-from swell.api.containers import BuildCompression
+from swell.api.containers import BuildCompression, BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.oci.digest import Digest
 from swell.registry.principal import PUBLIC, Principal
@@ -40,6 +40,7 @@ class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     packages: PackageLayers | None = None
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    options: BuildOptions | None = None
     organisation: str = ""
     sif: bool = False
     """A SIF file is made of the image; `target_image` then begins with `oras://`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.domain.compression import Compression
 from builder.settings import Isolation
-from swell.api.containers import CompressionMode
+from swell.api.containers import BuildOptions, CompressionMode
 from swell_sandbox import SCRATCH, SECRET, Mount
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -95,7 +95,13 @@ def _registries(insecure: tuple[str, ...]) -> str:
 
 
 def build(
-    platform: str, isolation: Isolation, *, cache: str | None = None, again: bool = False, proxies: bool = False
+    platform: str,
+    isolation: Isolation,
+    options: BuildOptions,
+    *,
+    cache: str | None = None,
+    again: bool = False,
+    proxies: bool = False,
 ) -> list[str]:
     """Build `Containerfile` with `work/context`; the image's id is then in `work/image-id`.
 
@@ -107,7 +113,10 @@ def build(
     files = [f"--file={SCRATCH}/Containerfile", f"--iidfile={SCRATCH}/work/image-id", f"{SCRATCH}/work/context"]
     layers = ["--layers"] if cache or again else []
     caching = [f"--cache-from={cache}", f"--cache-to={cache}", "--retry=1"] if cache else []
-    command += [f"--http-proxy={str(proxies).lower()}", *layers, *caching, *_isolation(isolation)]
+    chosen = [f"--build-arg={name}={value}" for name, value in options.build_args.items()]
+    chosen += [f"--label={name}={value}" for name, value in options.labels.items()]
+    chosen += [f"--target={options.target}"] if options.target else []
+    command += [f"--http-proxy={str(proxies).lower()}", *layers, *caching, *chosen, *_isolation(isolation)]
     return [*_BUILDAH, *_OWN_STORE, *command, *files]
 
 

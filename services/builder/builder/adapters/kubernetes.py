@@ -152,6 +152,7 @@ class KubernetesEngine:
             files={name: await self._source(path) for name, path in recipe.files.items()},
             cache_repository=recipe.cache_repository,
             compression=recipe.compression,
+            options=recipe.options,
             sif=recipe.sif,
         )
         pulls, pushes = await self._credentials.lent(recipe)

@@ -134,7 +134,12 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _build_with(self, credentials: bytes, cache: str | None = None, *, again: bool = False) -> int:
         settings = self.settings
         command = buildah.build(
-            self.recipe.platform, settings.isolation, cache=cache, again=again, proxies=settings.proxy_for_steps
+            self.recipe.platform,
+            settings.isolation,
+            self.recipe.options,
+            cache=cache,
+            again=again,
+            proxies=settings.proxy_for_steps,
         )
         return await execute(self.sandbox, command, self._tell_of_build, credentials=credentials)
 

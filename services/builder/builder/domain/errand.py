@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
-from swell.api.containers import BuildCompression
+from swell.api.containers import BuildCompression, BuildOptions
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason
@@ -33,6 +33,7 @@ class Errand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: Mapping[str, Source] = {}
     cache_repository: str | None = None
     compression: BuildCompression | None = None
+    options: BuildOptions = BuildOptions()
     sif: Definition | None = None
 
 

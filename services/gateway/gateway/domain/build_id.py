@@ -7,11 +7,13 @@ protection against somebody who looks for collisions.
 import struct
 from collections.abc import Iterable, Mapping
 
+import msgspec
 from siphash24 import siphash24  # type: ignore[import-not-found]  # compiled, without stubs
 
-from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 
 _KEY = bytes(range(16))
+_USUAL = {None, CompressionMode.GZIP}  # what images are compressed with when nothing is asked for
 
 
 def container_id(
@@ -22,11 +24,15 @@ def container_id(
     repository: str,
     context: ContainerLayer | None = None,
     config: ContainerConfig | None = None,
+    options: BuildOptions | None = None,
+    compression: BuildCompression | None = None,
 ) -> str:
     """16 hex digits for what is built: the final texts, `os/architecture[/variant]` (several with commas), and the
     repository before any name is added.
 
     Of *context* its `tar_digest` counts, of *config* everything; give *config* only when it becomes part of the build.
+    *options* and a *compression* that is not the usual one make another image, so they make another id too; Wave has no
+    such options, and gives all compressions one id.
     """
     attributes = {
         "containerFile": containerfile,
@@ -38,6 +44,10 @@ def container_id(
         attributes["buildContext"] = context.tar_digest
     if config and not config.is_empty:
         attributes["containerConfig"] = str(config_hash(config))
+    if options and not options.is_empty:  # which Wave does not have; without it the id is Wave's
+        attributes["buildOptions"] = msgspec.json.encode(options, order="deterministic").decode()
+    if compression and (compression.level is not None or compression.force or compression.mode not in _USUAL):
+        attributes["buildCompression"] = msgspec.json.encode(compression, order="deterministic").decode()
     return hash_of(attributes)
 
 

@@ -29,6 +29,8 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         repository=wanted.repository,
         context=wanted.context,
         config=config,
+        options=wanted.options,
+        compression=wanted.compression if wanted.containerfile and not wanted.direct else None,
     )
     if wanted.sif:
         translate(wanted.containerfile or "")  # refuses what cannot be built
@@ -49,6 +51,7 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         layers=tuple(_digests(*(config.layers or ()))) if config else (),
         cache_repository=wanted.cache_repository,
         compression=wanted.compression,
+        options=wanted.options,
         organisation=caller.identity.organisation,
         sif=wanted.sif,
         template=wanted.template,

@@ -18,6 +18,7 @@ from gateway.domain.texts import naming, text_of
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
+    BuildOptions,
     CompressionMode,
     ContainerConfig,
     ContainerLayer,
@@ -34,6 +35,7 @@ MAX_CONDA_FILE = 50_000  # characters of base64
 LARGE = 4 << 10  # characters; what they can say is read in some milliseconds
 MAX_TEXT = 2048  # characters of whatever is a name or an address
 MAX_INCLUDES = 10
+MAX_OPTIONS, MAX_OPTIONS_SIZE = 100, 32 << 10  # entries, and characters, of buildArgs and of labels
 
 _MULTI = "linux/amd64,linux/arm64"
 _SHORT = {
@@ -41,6 +43,9 @@ _SHORT = {
     for field in msgspec.structs.fields(ContainerRequest)
     if field.type == str | None and not field.name.endswith(("_file", "_token"))
 }
+_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
+_STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 
 
@@ -79,6 +84,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     cache_repository: str | None = None
     strategy: NameStrategy | None = None
     compression: BuildCompression | None = None
+    options: BuildOptions | None = None
     sif: bool = False
     freeze: bool = False
     dry_run: bool = False
@@ -154,6 +160,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
         cache_repository=_cache_repository(request, places),
         strategy=effective_strategy(request.name_strategy, _chosen(request, places), places.public),
         compression=request.build_compression,
+        options=_options(request, image, texts),
         sif=request.format == "sif",
         freeze=request.freeze,
         dry_run=request.dry_run,
@@ -311,6 +318,28 @@ def _check_compression(compression: BuildCompression | None) -> None:
     mode = (compression and compression.mode) or CompressionMode.GZIP
     if compression and compression.level is not None and not 0 <= compression.level <= MAX_LEVEL[mode]:
         raise BadRequest(f"buildCompression.level of {mode} can be 0 to {MAX_LEVEL[mode]}, not {compression.level}")
+
+
+def _options(request: ContainerRequest, image: Reference | None, texts: _Texts) -> BuildOptions | None:
+    """What a container file is built with beside its text and its context."""
+    options = BuildOptions(
+        build_args=request.build_args or {}, target=request.target or "", labels=request.labels or {}
+    )
+    if options.is_empty:
+        return None
+    if image or texts.direct or not request.container_file or request.format == "sif":
+        raise BadRequest("buildArgs, target and labels belong to a containerFile that becomes an image; leave them out")
+    for member, values, name in (("buildArgs", options.build_args, _ARGUMENT), ("labels", options.labels, _LABEL)):
+        if len(values) > MAX_OPTIONS or sum(len(key) + len(value) for key, value in values.items()) > MAX_OPTIONS_SIZE:
+            raise TooLarge(f"{member} has more than {MAX_OPTIONS} entries or {MAX_OPTIONS_SIZE} characters")
+        for key, value in values.items():
+            if not name.fullmatch(key) or "\0" in value:
+                raise BadRequest(
+                    f"{member} has the entry {key[:100]!r}, which is not a name, or a value that is not text"
+                )
+    if options.target and not _STAGE.fullmatch(options.target):
+        raise BadRequest(f"target {options.target[:100]!r} is not the name or number of a stage")
+    return options
 
 
 def _chosen(request: ContainerRequest, places: Places) -> str:
