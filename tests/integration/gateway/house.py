@@ -66,10 +66,14 @@ class Backends:
     """Answer unless they are away."""
 
     away = False
+    known_engines: list[str] = []  # noqa: RUF012  (set on an instance)
 
     async def check(self) -> None:
         if self.away:
             raise Unavailable("the message queue does not answer")
+
+    async def engines(self) -> list[str]:
+        return self.known_engines
 
 
 class Builds(MemoryBuilds):

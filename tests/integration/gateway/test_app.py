@@ -167,6 +167,14 @@ async def test_health_is_down_while_a_backend_is_away(client: Client, house: Hou
     assert (up.status, up.json) == (200, {"status": "UP"})
 
 
+async def test_health_names_the_engines_of_the_builders(client: Client, house: House) -> None:
+    """An operator sees what builds container files without looking for a log."""
+    house.backends.known_engines = ["buildah 1.39.3", "buildkit 0.34.2"]
+    answer = await client.get("/health")
+    house.backends.known_engines = []
+    assert answer.json == {"status": "UP", "engine": "buildah 1.39.3, buildkit 0.34.2"}
+
+
 async def test_a_process_lives_while_its_backends_are_away(client: Client, house: House) -> None:
     """Killing it would not bring them back."""
     house.backends.away = True

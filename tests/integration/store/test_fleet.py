@@ -1,6 +1,7 @@
 """Builders that differ, and whose a build is, as they tell each other in a real Redis."""
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -10,6 +11,7 @@ from builder.adapters.fleet import Fleet
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
+from swell.store.engines import EngineNames
 from swell.store.worker_capabilities import WorkerCapabilities
 from tests.e2e.client import until
 
@@ -82,3 +84,19 @@ async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) 
     await builder.take(job(), 1)
 
     assert builder.done == ["bd-1_1"]
+
+
+async def test_the_engine_of_a_builder_is_published(redis: Redis) -> None:
+    """With its version, for as long as a builder with it runs."""
+    engines = EngineNames(redis, timedelta(seconds=30))
+    fleet = Fleet(WorkerCapabilities(redis), dict, engines, "buildkit 0.34.2")
+    publishing = asyncio.create_task(fleet.telling())
+    try:
+
+        async def is_published() -> bool:
+            return await engines.names() == ["buildkit 0.34.2"]
+
+        await until(is_published)
+    finally:
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)

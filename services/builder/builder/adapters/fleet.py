@@ -11,6 +11,7 @@ from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
 from swell.jobs.messages import BuildJob
 from swell.log import log
+from swell.store.engines import EngineNames
 from swell.store.worker_capabilities import WorkerCapabilities
 
 TELL_EVERY = timedelta(seconds=20)  # much less than what is told is believed
@@ -26,11 +27,19 @@ def lacks(settings: Settings) -> dict[str, str]:
 
 
 class Fleet:
-    """*lacking* is what this builder lacks now: emulators come and go."""
+    """*lacking* is what this builder lacks now: emulators come and go. *engine* names what builds container files."""
 
-    def __init__(self, machines: WorkerCapabilities, lacking: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        machines: WorkerCapabilities,
+        lacking: Callable[[], Mapping[str, str]],
+        engines: EngineNames | None = None,
+        engine: str = "",
+    ) -> None:
         self._machines = machines
         self._lacking = lacking
+        self._engines = engines
+        self._engine = engine
 
     async def telling(self) -> None:
         """Tell what we lack, now and then, for ever."""
@@ -38,6 +47,8 @@ class Fleet:
         while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
             try:
                 await self._machines.tell(self._lacking())
+                if self._engines and self._engine:
+                    await self._engines.publish(self._engine)
             except Unavailable as error:
                 log.warning("cannot tell which platforms we run", error=str(error))
             await asyncio.sleep(TELL_EVERY.total_seconds())

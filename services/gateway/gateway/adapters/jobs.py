@@ -7,6 +7,7 @@ from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, M
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
 from swell.log import log
+from swell.store.engines import EngineNames
 from swell.store.redis import translated
 
 
@@ -53,9 +54,13 @@ class Backends:
     def __init__(self, redis: Redis, nats: Nats) -> None:
         self._redis = redis
         self._nats = nats
+        self._engines = EngineNames(redis)
 
     async def check(self) -> None:
         with translated():
             await self._redis.ping()
         if not self._nats.client.is_connected:
             raise Unavailable("the message queue does not answer")
+
+    async def engines(self) -> list[str]:
+        return await self._engines.names()

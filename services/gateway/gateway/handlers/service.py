@@ -18,6 +18,9 @@ class Backends(Protocol):
     async def check(self) -> None:
         """Raises: Unavailable: one of them does not answer."""
 
+    async def engines(self) -> list[str]:
+        """What builders build container files with (`buildkit 0.34.2`); raises `Unavailable`."""
+
 
 @get("/service-info")
 async def service_info(commit: NamedDependency[str]) -> dict[str, dict[str, str]]:
@@ -32,12 +35,13 @@ async def robots() -> str:
 
 @get(["/health", "/health/readiness"])
 async def health(backends: NamedDependency[Backends]) -> Response[dict[str, str]]:
-    """UP when state and queue answer, else DOWN with 503 and the reason."""
+    """UP when state and queue answer, else DOWN with 503 and the reason; UP names the engines of the builders."""
     try:
         await backends.check()
+        engines = await backends.engines()
     except SwellError as error:
         return Response({"status": "DOWN", "reason": str(error)}, status_code=503)
-    return Response({"status": "UP"})
+    return Response({"status": "UP", **({"engine": ", ".join(engines)} if engines else {})})
 
 
 @get("/health/liveness")
