@@ -31,21 +31,21 @@ async def test_recipes_with_the_same_beginning_share_it(swell: Swell, stack: Sta
         assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
         logs.append(await swell.log(build_id))
 
-    assert "Using cache" not in logs[0]
-    assert "Using cache" in logs[1]
+    words = ("CACHED", "Using cache")  # of BuildKit, of buildah
+    assert not any(word in logs[0].partition("date >")[2].partition("\n\n")[0] for word in words)
+    assert any(word in logs[1] for word in words)
 
 
 async def test_a_base_image_without_a_history_is_built_from_without_a_cache(
     swell: Swell, stack: Stack, upstreams: Upstreams
 ) -> None:
-    """Some tools leave it out, and the engine cannot keep steps apart then; the image is made nevertheless."""
+    """Some tools leave it out, and buildah cannot keep steps apart then; the image is made nevertheless."""
     mine = {
         "buildRepository": f"{registry_of(stack)}/acme/images",
         "cacheRepository": f"{registry_of(stack)}/acme/cache",
     }
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN date > /one\nRUN date > /two\n", **mine))["buildId"]
     assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
-    assert "does not tell its history" in await swell.log(build_id)
 
 
 async def test_a_cache_of_ones_own_has_no_part_in_images_for_everybody(

@@ -35,6 +35,7 @@ from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
+from swell.store.engines import EngineNames
 from swell.store.logs import BUCKET as LOGS
 from swell.store.worker_capabilities import WorkerCapabilities
 
@@ -53,7 +54,9 @@ async def main(settings: Settings) -> None:
         aws = AwsLogins(session, settings)
         registry = RegistryPush(pusher(session, settings, aws))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        containers = await opened.enter_async_context(open_containers(settings, sifs, aws, prober(session, settings)))
+        engine, containers = await opened.enter_async_context(
+            open_containers(settings, sifs, aws, prober(session, settings))
+        )
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
         ends = BuildWaiter(builds)
@@ -72,7 +75,7 @@ async def main(settings: Settings) -> None:
             Assembling(ends, registry, settings.index_patience),
             wishes,
         )
-        fleet = Fleet(WorkerCapabilities(state), partial(lacks, settings))
+        fleet = Fleet(WorkerCapabilities(state), partial(lacks, settings), EngineNames(state), engine)
         build = partial(fleet.take, building.build)
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(
@@ -88,11 +91,11 @@ async def main(settings: Settings) -> None:
 @asynccontextmanager
 async def open_containers(
     settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient
-) -> AsyncIterator[Engine]:
-    """The engine for container files: here, or in a cluster. *public* is asked what anybody may read."""
+) -> AsyncIterator[tuple[str, Engine]]:
+    """The engine for container files, here or in a cluster, and its name. *public* is asked what anybody may read."""
     if settings.build_where is Where.HERE:
-        async with open_engine(settings, sifs, aws, public) as (_, engine):
-            yield engine
+        async with open_engine(settings, sifs, aws, public) as chosen:
+            yield chosen
         return
     from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
 
@@ -101,7 +104,7 @@ async def open_containers(
         objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
         KubernetesEngine.open(settings, Blobs(layers).link, aws, public) as engine,
     ):
-        yield engine
+        yield "buildah in Kubernetes", engine
 
 
 if __name__ == "__main__":

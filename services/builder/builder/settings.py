@@ -61,7 +61,7 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
     base_cache_free: int = 5 << 30
     """Base images are forgotten when the workspace's disk has less than this left."""
-    engine: EngineChoice = EngineChoice.BUILDAH
+    engine: EngineChoice = EngineChoice.AUTO
     """What builds container files on the builder's machine."""
     buildkit_daemon_age: timedelta = timedelta(hours=1)
     """How long a BuildKit daemon is used for builds, and with it the layers of base images and steps that it has."""

@@ -14,7 +14,7 @@ from builder.build import Recipe
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
-from swell.api.containers import BuildCompression, CompressionMode
+from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
@@ -167,3 +167,37 @@ async def test_a_push_to_a_private_address_is_refused(daemons: BuildkitEngine, b
     recipe = structs.replace(buildkit.recipe("RUN true\n"), target_image="10.1.2.3:5000/x:1")
     failure = await failure_of(daemons, recipe)
     assert failure.reason is Reason.PUSH
+
+
+async def test_options_reach_the_container_file(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """Values for ARG, one of several stages, labels beside those of the file."""
+    body = f"FROM {buildkit.base} AS one\nARG V=1\nLABEL own=1\nRUN test $V = 2\nFROM {buildkit.base}\nRUN false\n"
+    options = BuildOptions(build_args={"V": "2"}, target="one", labels={"given": "a b,c=d"})
+    recipe = structs.replace(buildkit.recipe("", made="outputs/options:1"), containerfile=body, options=options)
+    await built(daemons, recipe)
+    labels = registry.config("outputs/options", "1")["config"]["Labels"]
+    assert (labels["own"], labels["given"]) == ("1", "a b,c=d")
+
+
+async def test_options_of_buildkit_itself_are_refused(daemons: BuildkitEngine, buildkit: Buildkit) -> None:
+    """Another build's cache mounts are a build argument away."""
+    options = BuildOptions(build_args={"BUILDKIT_CACHE_MOUNT_NS": "x"})
+    failure = await failure_of(daemons, structs.replace(buildkit.recipe("RUN true\n"), options=options))
+    assert failure.reason is Reason.RECIPE
+
+
+async def test_with_a_fixed_epoch_the_same_recipe_makes_the_same_image(
+    buildkit: Buildkit, registry: Registry, tmp_path: Path
+) -> None:
+    """In two daemons that share nothing; files have no other time."""
+    options = BuildOptions(build_args={"SOURCE_DATE_EPOCH": "1700000000"})
+    digests = []
+    for number in range(2):
+        async with buildkit.open(tmp_path / str(number)) as engine:
+            recipe = buildkit.recipe("RUN echo same > /same\n", made=f"outputs/epoch:{number}")
+            digests.append(await engine.build(structs.replace(recipe, options=options), Output()))
+    assert digests[0] == digests[1]
+    with registry.last_layer("outputs/epoch", digests[0]) as layer:
+        assert max(member.mtime for member in layer) <= 1700000000

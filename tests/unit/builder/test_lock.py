@@ -39,3 +39,14 @@ def test_what_is_too_long_is_output() -> None:
     """A build must not fill the builder's memory."""
     long = b"x" * (LONGEST // 2 + 1)
     assert cut(START, long, long, END) == ([START, long, long, END], None)
+
+
+def test_lines_of_buildkit_begin_with_their_step() -> None:
+    """They come several at once, and those of other steps in between are output."""
+    lines, lock = cut(
+        b"#7 1.000 before\n#7 1.100 " + START,
+        b"#7 1.100 @EXPLICIT\n#8 0.200 other\n#7 1.200 https://a/b.conda",
+        b"#7 1.200 " + END + b"\n#7 DONE 1.3s",
+    )
+    assert lines == [b"#7 1.000 before", b"#8 0.200 other", b"#7 DONE 1.3s"]
+    assert lock == b"@EXPLICIT\nhttps://a/b.conda\n"

@@ -96,7 +96,10 @@ class BuildLog:
             self._path.unlink(missing_ok=True)
 
     async def tell(self, line: bytes) -> None:
-        """Add *line*, given without its line feed. The first goes out at once; a flood waits for the queue."""
+        """Add *line*, given without its line feed, or several with line feeds between them.
+
+        The first goes out at once; a flood waits for the queue.
+        """
         if self._size >= self._limit:
             self._keep_for_end(line)
             return
@@ -119,10 +122,10 @@ class BuildLog:
         self._end.append(line)
         self._end_size += len(line) + 1
         while self._end_size > END:
-            gone = len(self._end.popleft()) + 1
-            self._end_size -= gone
-            self._left_out += 1
-            self._left_out_size += gone
+            gone = self._end.popleft()
+            self._end_size -= len(gone) + 1
+            self._left_out += 1 + gone.count(b"\n")
+            self._left_out_size += len(gone) + 1
 
     async def _mask(self, line: bytes) -> None:
         """Write *line* once it is known whether a secret goes on behind it, or after a moment without another line."""

@@ -137,7 +137,9 @@ def arguments(
         "filename": "Dockerfile",
         "cmdline": "docker/dockerfile",
         "build-arg:BUILDKIT_CACHE_MOUNT_NS": secrets.token_hex(16),
-        **{f"build-arg:{name}": value for name, value in proxies.items()},
+        **{f"build-arg:{name}": value for name, value in (dict(proxies) | recipe.options.build_args).items()},
+        **{f"label:{name}": value for name, value in recipe.options.labels.items()},
+        **({"target": recipe.options.target} if recipe.options.target else {}),
     }
     command = [
         *("build", "--progress=rawjson", "--frontend=dockerfile.v0"),
@@ -166,6 +168,8 @@ def _output(recipe: Recipe, files: BuildFiles, target: Reference) -> str:
     if recipe.sif:
         return f"type=oci,dest={files.seen}/result/image,tar=false,compression=uncompressed,force-compression=true"
     fields = ["type=image", f"name={pushed_name(target)}", "push=true", "oci-mediatypes=true"]
+    if "SOURCE_DATE_EPOCH" in recipe.options.build_args:
+        fields.append("rewrite-timestamp=true")
     if wanted := recipe.compression:
         fields.append(f"compression={wanted.mode or CompressionMode.GZIP}")
         if wanted.level is not None:

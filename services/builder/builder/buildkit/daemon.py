@@ -47,7 +47,7 @@ ENGINE = "/engine"
 
 _READY_WITHIN = 30.0
 _READY = b"running server on"
-_STEP_LOG_SIZE, _STEP_LOG_SPEED = 16 << 20, 4 << 20  # bytes, bytes a second: what a step writes beyond is cut
+_STEP_LOG_SIZE, _STEP_LOG_SPEED = 72 << 20, -1  # bytes, bytes a second: what a step writes beyond is cut
 _SLIRP_MEMORY, _SLIRP_PROCESSES = 512 << 20, 64
 _NS_GET_PARENT = 0xB702  # linux/nsfs.h
 _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _RTF_REJECT, _IFF_UP = 0x890B, 0x8913, 0x8914, 0x0200, 1  # linux/sockios.h

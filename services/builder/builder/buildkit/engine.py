@@ -42,7 +42,7 @@ from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.store.records import Reason
-from swell_sandbox import Sandbox, SandboxUnavailable
+from swell_sandbox import Sandbox, SandboxUnavailable, cgroups
 from swell_sandbox.forwarding import forwarding
 from swell_sandbox.process import Tail
 from swell_sandbox.sandbox import new_directory
@@ -61,7 +61,10 @@ class BuildkitEngine:
         credentials: AuthFiles,
         session: aiohttp.ClientSession,
         sifs: Sifs | None = None,
+        *,
+        limited: bool = True,
     ) -> None:
+        self._limited = limited
         self._settings = settings
         self._daemons = daemons
         self._credentials = credentials
@@ -96,12 +99,14 @@ class BuildkitEngine:
             if missing := missing_programs():
                 raise Unavailable(f"builds cannot run here: {', '.join(missing)} is missing")
             registrations = _registrations(settings)
-            opening = partial(open_daemon, settings, programs, registrations, limited=can_limit(workspace))
+            limited = can_limit(workspace)
+            opening = partial(open_daemon, settings, programs, registrations, limited=limited)
             async with (
                 open_session(Policy(settings.allowed_hosts), settings) as session,
                 DaemonPool.open(settings, opening) as daemons,
             ):
-                engine = cls(settings, daemons, AuthFiles(settings, aws, registry=registry), session, sifs)
+                credentials = AuthFiles(settings, aws, registry=registry)
+                engine = cls(settings, daemons, credentials, session, sifs, limited=limited)
                 await engine._prove()
                 yield engine
 
@@ -111,7 +116,7 @@ class BuildkitEngine:
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
-        remarks = policy.check(recipe.containerfile, {})
+        remarks = policy.check(recipe.containerfile, recipe.options.build_args)
         limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
         tail = Tail(tell)
         try:
@@ -130,8 +135,8 @@ class BuildkitEngine:
         pulls = await self._credentials.pulls(recipe)
         images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,))
         async with AsyncExitStack() as opened:
-            cache = await _cache_of(recipe, tail)
-            gateway = await self._gateway(recipe, target, cache, images)
+            gateway = await self._gateway(recipe, target, images, tail)
+            cache = gateway.cache
             with disk_trouble():
                 lease = await opened.enter_async_context(self._daemons.take(_line(recipe, pulls)))
             daemon, progress = lease.daemon, Progress()
@@ -182,15 +187,18 @@ class BuildkitEngine:
             lease.keep()
         return failure
 
-    async def _gateway(
-        self, recipe: Recipe, target: Reference, cache: Reference | None, images: Sequence[str]
-    ) -> PushGateway:
+    async def _gateway(self, recipe: Recipe, target: Reference, images: Sequence[str], tail: Tail) -> PushGateway:
         """What takes the image, and the layer cache, with the operator's credentials."""
         repositories = {} if recipe.sif else {f"{TARGET}/{target.repository}": Repository(target)}
-        keys = await self._credentials.pushes(recipe)
+        keys, cache = await self._credentials.pushes(recipe), await _cache_of(recipe, tail)
         if cache:
-            keys = await self._credentials.with_cache(keys, cache.name, recipe.push_principal)
-            repositories[f"{CACHE}/{cache.repository}"] = Repository(cache, is_cache=True)
+            try:
+                keys = await self._credentials.with_cache(keys, cache.name, recipe.push_principal)
+                repositories[f"{CACHE}/{cache.repository}"] = Repository(cache, is_cache=True)
+            except BuildFailure as failure:
+                if failure.reason is not Reason.PUSH:
+                    raise
+                await tail(f"(the cache {recipe.cache_repository} cannot be used: {failure})".encode())
         bases = list[Reference]()
         for image in images:
             with suppress(SwellError):
@@ -227,14 +235,17 @@ class BuildkitEngine:
         settings = self._settings
         with disk_trouble():
             directory = new_directory(settings.workspace / "builds", f"{recipe.build_id}.")
+        group = group_prefix(settings.workspace) + directory.name
         try:
-            sandbox = Sandbox(directory=directory, user_id=settings.first_user_id)
+            limits = {"memory": settings.build_memory, "pids": settings.build_pids}
+            groups = cgroups.make(group, **limits) if self._limited else ()
+            sandbox = Sandbox(directory=directory, user_id=settings.first_user_id, cgroups=groups)
             with disk_trouble():
                 await in_thread(sandbox.prepare)
                 (files.path / "result/image").rename(sandbox.work / "image")
             return await self._sifs.push(sandbox, "work/image", recipe, tail)
         finally:
-            await in_thread(dispose, directory, group_prefix(settings.workspace) + directory.name)
+            await in_thread(dispose, directory, group)
 
     def _proxies_of_steps(self) -> dict[str, str]:
         settings = self._settings

@@ -57,6 +57,11 @@ class PushGateway:
         self.trouble: SwellError | None = None
         """What the registry refused last."""
 
+    @property
+    def cache(self) -> Reference | None:
+        """The repository of the layer cache, if the build has one."""
+        return next((each.reference for each in self._repositories.values() if each.is_cache), None)
+
     @asynccontextmanager
     async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
         """Serve connections of *listening* for the length of the block."""
