@@ -10,8 +10,8 @@ import bcrypt
 import msgspec
 import pytest
 
-from gateway.adapters.keys import ApiKey, hash_of, new_key
-from gateway.keys import entry_of
+from gateway.adapters.api_keys import ApiKey, hash_of, new_key
+from gateway.commands.keys import entry_of
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell_embedded.stack import Stack

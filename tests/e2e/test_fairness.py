@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway.adapters.keys import ApiKey, hash_of, new_key
-from gateway.keys import entry_of
+from gateway.adapters.api_keys import ApiKey, hash_of, new_key
+from gateway.commands.keys import entry_of
 from swell.store import redis
 from swell.store.builds import RedisBuilds
 from swell.store.records import BuildResult

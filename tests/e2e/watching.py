@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 
 from tests.e2e.client import Swell, log_path
-from tests.unit.gateway.eventsource import Event, parse
+from tests.unit.gateway.builds.eventsource import Event, parse
 
 ACCEPT = {"Accept": "text/event-stream"}
 

@@ -9,44 +9,46 @@ from typing import NamedTuple
 from grpc.aio import Channel
 from redis.asyncio import Redis
 
-from gateway.access import Access
+from gateway.access.authenticator import Authenticator
+from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.limits import Limits
+from gateway.access.readable import Access
+from gateway.access.revoke import Revocations
 from gateway.adapters.accounts import read_accounts
+from gateway.adapters.api_keys import ApiKeys
 from gateway.adapters.blobs import BlobStore
+from gateway.adapters.build_logs import BuildLogs
+from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.data_port import RemoteDataPort
-from gateway.adapters.ends import BuildWaiter
-from gateway.adapters.feeds import Feeds
+from gateway.adapters.events import BuildEvents, RevocationEvents
 from gateway.adapters.grants import CachedGrants, RedisGrants
+from gateway.adapters.health import Backends
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
-from gateway.adapters.jobs import Backends, BuildNews, JobQueue, RevocationNews
-from gateway.adapters.keys import ApiKeys
+from gateway.adapters.jobs import JobQueue
 from gateway.adapters.limits import RedisBuckets
-from gateway.adapters.logs import BuildLogs
+from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.machines import CachedCapabilities
-from gateway.adapters.pulls import PullTally
+from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import create_app
-from gateway.cancel import Cancelling
+from gateway.builds.cancel import Cancellations
+from gateway.builds.download import Downloads
+from gateway.builds.log_events import LogEvents
+from gateway.builds.queries import BuildQueries
 from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.wanted import Places
-from gateway.download import Downloads
-from gateway.follow import Following
-from gateway.guesses import Guesses
-from gateway.handlers.caller import Callers, ClientAddress, networks
 from gateway.handlers.registry import RegistryHandler
-from gateway.handlers.relay import Relay
-from gateway.identity import Admission
-from gateway.inspect import Inspecting
-from gateway.limits import Limits
+from gateway.http.caller import Callers, ClientAddress, networks
+from gateway.http.relay import Relay
+from gateway.inspect import Inspector
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
-from gateway.pull import Pulls
+from gateway.pull.pulls import Pulls
 from gateway.release import Releasing
-from gateway.revoke import Revoking
 from gateway.settings import BlobDelivery, Settings
 from gateway.start import Starting
-from gateway.watch import Watching
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
 from swell.jobs import streams
@@ -111,10 +113,10 @@ async def main(settings: Settings) -> None:
         await subscribe(nats, BuildDone, ends.heard)
         await subscribe(nats, BuildDone, lambda _: some_ended.set())
         await subscribe(nats, TokenRevoked, grants.revoked)
-        tally = PullTally(nats.stream)
+        tally = PullCounter(nats.stream)
         plan = promises(settings)
         build_logs = BuildLogs(logs, nats.stream)
-        feeds = Feeds(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
+        feeds = LogStreams(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
         solver, leases, machines = (
@@ -128,18 +130,18 @@ async def main(settings: Settings) -> None:
         blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
         provisioning = Provisioning(plan, grants, images, builds, blobs, access, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        guesses = Guesses(parse_quota(settings.guess_limit))
+        guesses = GuessLimiter(parse_quota(settings.guess_limit))
         is_open = settings.anonymous_access
         pulls = Pulls(grants, ends, images, limits, plan.server_url, guesses, anonymous_access=is_open)
-        admission = Admission(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
+        admission = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
         app = create_app(
             provisioning,
-            Following(grants, remote, builds, build_logs, plan.server_url),
-            Watching(builds, feeds, build_logs),
-            Cancelling(builds, BuildNews(nats)),
+            BuildQueries(grants, remote, builds, build_logs, plan.server_url),
+            LogEvents(builds, feeds, build_logs),
+            Cancellations(builds, BuildEvents(nats)),
             Downloads(builds, images, access),
-            Revoking(grants, RevocationNews(nats)),
-            Inspecting(inspections, RemoteLogins(registry_proxy), access),
+            Revocations(grants, RevocationEvents(nats)),
+            Inspector(inspections, RemoteLogins(registry_proxy), access),
             read_accounts(settings.accounts_file),
             RemoteCounters(metrics),
             RegistryHandler(pulls, tally.pulled, client_address, relay),

@@ -4,41 +4,41 @@ from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from gateway.accounts import Accounts
-from gateway.cancel import Cancelling
-from gateway.download import Downloads
-from gateway.follow import Following
+from gateway.access.accounts import Accounts
+from gateway.access.revoke import Revocations
+from gateway.builds.cancel import Cancellations
+from gateway.builds.download import Downloads
+from gateway.builds.log_events import LogEvents
+from gateway.builds.queries import BuildQueries
 from gateway.handlers.builds import BuildsController, builds
-from gateway.handlers.caller import Callers
 from gateway.handlers.containers import ContainersController, LiveTokens, Submissions, TokensController
 from gateway.handlers.credentials import CredentialsController
-from gateway.handlers.errors import on_error
-from gateway.handlers.guess_limits import GuessLimits
-from gateway.handlers.head import HeadAsGet
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
-from gateway.handlers.request_checks import RequestChecks
-from gateway.handlers.secured import Secured
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
-from gateway.handlers.traced import Traced
-from gateway.inspect import Inspecting
+from gateway.http.caller import Callers
+from gateway.http.errors import on_error
+from gateway.http.guess_limits import GuessLimits
+from gateway.http.head import HeadAsGet
+from gateway.http.request_checks import RequestChecks
+from gateway.http.security_headers import SecurityHeaders
+from gateway.http.tracing import RequestTracing
+from gateway.inspect import Inspector
 from gateway.provision import Provisioning
-from gateway.revoke import Revoking
 from gateway.usage import Counters
-from gateway.watch import Watching
 from swell.errors import AccountRequired
 
 
 def create_app(
     provisioning: Provisioning,
-    following: Following,
-    watching: Watching,
-    cancelling: Cancelling,
+    following: BuildQueries,
+    watching: LogEvents,
+    cancelling: Cancellations,
     downloads: Downloads,
-    revoking: Revoking,
-    inspecting: Inspecting,
+    revoking: Revocations,
+    inspecting: Inspector,
     accounts: Accounts,
     counters: Counters,
     registry: RegistryHandler,
@@ -86,7 +86,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Traced(Secured(RequestChecks(GuessLimits(HeadAsGet(app), callers)), tls=tls))
+    return RequestTracing(SecurityHeaders(RequestChecks(GuessLimits(HeadAsGet(app), callers)), tls=tls))
 
 
 def _always(part: object):  # type: ignore[no-untyped-def]

@@ -25,7 +25,7 @@ class Access(Protocol):
         """Who reads *image* for *principal*; raises `ScopeRequired`."""
 
 
-class Inspecting:
+class Inspector:
     def __init__(self, inspections: Inspections, logins: Logins, access: Access) -> None:
         self._inspections = inspections
         self._logins = logins

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access import Access, refused
+from gateway.access.readable import Access, refused
 from gateway.domain.answers import answer, legacy_answer, record
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller

@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access import Access, Checked
+from gateway.access.readable import Access, Checked
 from gateway.domain.direct import Direct
 from gateway.domain.identity import Caller
 from gateway.domain.recipe import images_of_request

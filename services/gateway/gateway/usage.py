@@ -23,7 +23,7 @@ _ARCHITECTURES = {
 }
 
 
-class RequestJob(Struct, frozen=True, kw_only=True):
+class UsageQuery(Struct, frozen=True, kw_only=True):
     """How much of *metric* on a day (UTC) or ever, by an organisation or all, for an architecture or any."""
 
     metric: str
@@ -41,10 +41,10 @@ class Usage(Struct, frozen=True):
 
 @runtime_checkable
 class Counters(Protocol):
-    async def usage(self, question: RequestJob) -> Usage: ...
+    async def usage(self, query: UsageQuery) -> Usage: ...
 
 
-def parse_question(metric: str, day: str | None, organisation: str | None, architecture: str | None) -> RequestJob:
+def parse_usage_query(metric: str, day: str | None, organisation: str | None, architecture: str | None) -> UsageQuery:
     """Understand the parameters of a query; an empty one is as good as none.
 
     Raises:
@@ -54,7 +54,7 @@ def parse_question(metric: str, day: str | None, organisation: str | None, archi
         raise BadRequest(f"date must be a day of the calendar as yyyy-MM-dd, not {day[:40]!r}")
     if architecture and architecture not in _ARCHITECTURES:
         raise BadRequest(f"unsupported arch {architecture[:40]!r}; there are {', '.join(_ARCHITECTURES)}")
-    return RequestJob(
+    return UsageQuery(
         metric=metric,
         day=day or "",
         organisation=organisation or "",

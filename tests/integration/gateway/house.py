@@ -11,37 +11,37 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from gateway.access import Access
-from gateway.accounts import Accounts
+from gateway.access.accounts import Accounts
+from gateway.access.authenticator import Authenticator, Identities
+from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.limits import Limits
+from gateway.access.readable import Access
+from gateway.access.revoke import Revocations
 from gateway.app import create_app
-from gateway.cancel import Cancelling
+from gateway.builds.cancel import Cancellations
+from gateway.builds.download import Downloads
+from gateway.builds.log_events import LogEvents
+from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quotas
 from gateway.domain.wanted import Places
-from gateway.download import Downloads
-from gateway.follow import Following
-from gateway.guesses import Guesses
-from gateway.handlers.caller import Callers, ClientAddress
 from gateway.handlers.containers import LiveTokens
 from gateway.handlers.registry import RegistryHandler
-from gateway.identity import Admission, Identities
-from gateway.inspect import Inspecting
-from gateway.limits import Limits
+from gateway.http.caller import Callers, ClientAddress
+from gateway.inspect import Inspector
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
-from gateway.pull import Pulls
+from gateway.pull.pulls import Pulls
 from gateway.release import Releasing
-from gateway.revoke import Revoking
 from gateway.start import Starting
-from gateway.usage import RequestJob, Usage
-from gateway.watch import Watching
+from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
 from swell.store.memory import MemoryBuilds
 from swell.store.records import Build
-from tests.unit.gateway.buckets import MemoryBuckets
+from tests.unit.gateway.access.buckets import MemoryBuckets
 from tests.unit.gateway.conftest import (
     CountedBuilds,
     FreePulls,
@@ -119,7 +119,7 @@ class House:
     """The gateway's neighbours."""
 
     def __init__(self) -> None:
-        self.guesses = Guesses()
+        self.guesses = GuessLimiter()
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
         self.accepted: set[str] = set()
@@ -155,13 +155,13 @@ class House:
             starting,
             Releasing(self.builds, MemoryQueue(), at_once=8),
         )
-        following = Following(self.grants, self.images, self.builds, self.logs, server_url)
-        watching = Watching(self.builds, self.feeds, self.logs)
-        cancelling = Cancelling(self.builds, self)
+        following = BuildQueries(self.grants, self.images, self.builds, self.logs, server_url)
+        watching = LogEvents(self.builds, self.feeds, self.logs)
+        cancelling = Cancellations(self.builds, self)
         pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url, self.guesses)
-        revoking = Revoking(self.grants, self)
+        revoking = Revocations(self.grants, self)
         registry = RegistryHandler(pulls, self._pulled, ClientAddress())
-        callers = Callers(Admission(self.identities, anonymous_access=True), ClientAddress(), self.guesses)
+        callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guesses)
         return create_app(
             provisioning,
             following,
@@ -169,7 +169,7 @@ class House:
             cancelling,
             Downloads(self.builds, self.images, access),
             revoking,
-            Inspecting(KnownInspections(), self, access),
+            Inspector(KnownInspections(), self, access),
             self.accounts,
             self,
             registry,
@@ -181,10 +181,10 @@ class House:
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
         return password in self.accepted
 
-    async def usage(self, question: RequestJob) -> Usage:
+    async def usage(self, query: UsageQuery) -> Usage:
         return Usage(0, {})
 
-    async def unwanted(self, build_id: str) -> None:
+    async def cancelled(self, build_id: str) -> None:
         """There is no builder here."""
 
     async def ended(self, event: BuildDone) -> None:

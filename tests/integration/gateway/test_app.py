@@ -13,18 +13,18 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.access.limits import Limits
 from gateway.domain.quota import Quota, Quotas
-from gateway.handlers import bodies
-from gateway.handlers.bodies import MAX_BODY
 from gateway.handlers.service import WAVE_API
-from gateway.limits import Limits
+from gateway.http import bodies
+from gateway.http.bodies import MAX_BODY
 from swell.errors import Unavailable
 from swell.net.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.house import SUBMIT, Answer, Client, House
-from tests.unit.gateway.buckets import Clock, MemoryBuckets
+from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
 from tests.unit.gateway.conftest import ended
 
 UBUNTU = "docker.io/library/ubuntu:22.04"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.adapters.ends import BuildWaiter
+from gateway.adapters.build_waiter import BuildWaiter
 from swell.errors import BuildFailed, Unavailable
 from tests.integration.watched import Watched, done
 from tests.unit.gateway.conftest import ended

@@ -8,10 +8,10 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.accounts import Accounts
+from gateway.access.accounts import Accounts
+from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quota
-from gateway.guesses import Guesses
 from swell.errors import Unauthorized
 from swell.net.http import listening
 from swell.serve import Address
@@ -48,7 +48,7 @@ def keys() -> OneKey:
 @pytest.fixture
 def house(keys: OneKey) -> House:
     house = House()
-    house.guesses = Guesses(Quota(permits=LIMIT, seconds=3600))
+    house.guesses = GuessLimiter(Quota(permits=LIMIT, seconds=3600))
     house.identities = keys
     house.accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
     house.registry.push("docker.io/library/ubuntu:22.04")
@@ -211,7 +211,7 @@ async def test_a_key_is_not_looked_up_any_more(client: Client, keys: OneKey) -> 
 
 def test_secrets_are_kept_as_hashes_only() -> None:
     """A dump of the memory of the limiter shows no passwords."""
-    guesses = Guesses(Quota(permits=3, seconds=60))
+    guesses = GuessLimiter(Quota(permits=3, seconds=60))
     guesses.missed("a", "password")
     guesses.opened("token")
 

@@ -8,13 +8,13 @@ from typing import Protocol
 import pytest
 from redis.asyncio import Redis
 
+from gateway.access.limits import LimitExceeded, Limits
 from gateway.adapters.limits import DEADLINE, RedisBuckets
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken
-from gateway.limits import LimitExceeded, Limits
 from swell.errors import Unavailable
 from swell.store import redis as redis_store
 from swell_embedded.stack import Stack
-from tests.unit.gateway.buckets import MemoryBuckets
+from tests.unit.gateway.access.buckets import MemoryBuckets
 
 ADA, HERE = Client("ada"), Client("", "203.0.113.9")
 DAILY = Quota(10, 86400)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.adapters.logs import BuildLogs
+from gateway.adapters.build_logs import BuildLogs
 from swell.jobs.streams import Nats
 from swell.store.logs import BUCKET, log_key, log_subject
 from swell.store.objects import MemoryObjects, Objects, connect

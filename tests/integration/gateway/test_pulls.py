@@ -12,7 +12,7 @@ from msgspec import structs
 from nats.js.api import DeliverPolicy
 from structlog.testing import capture_logs
 
-from gateway.adapters.pulls import PullTally
+from gateway.adapters.pull_counter import PullCounter
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.jobs import streams
@@ -63,7 +63,7 @@ def told(nats: Nats) -> Told:
 
 
 @asynccontextmanager
-async def telling(tally: PullTally) -> AsyncIterator["asyncio.Task[None]"]:
+async def telling(tally: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
     """The tally at work; stopped after the block as a gateway is stopped."""
     task = asyncio.create_task(tally.tell())
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def telling(tally: PullTally) -> AsyncIterator["asyncio.Task[None]"]:
 
 async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
     """One event a second, not one a pull."""
-    tally, today = PullTally(nats.stream), datetime.now(UTC).date()
+    tally, today = PullCounter(nats.stream), datetime.now(UTC).date()
     async with telling(tally):
         for _ in range(1000):
             tally.pulled(GRANT, IMAGE)
@@ -97,7 +97,7 @@ async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told:
     fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
     acme = structs.replace(GRANT, organisation="acme.org")
     with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
-    tally = PullTally(nats.stream)
+    tally = PullCounter(nats.stream)
     async with telling(tally):
         tally.pulled(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
         for grant, image in [(GRANT, IMAGE), (GRANT, arm), (acme, arm), (acme, arm), (with_fusion, IMAGE)]:
@@ -114,7 +114,7 @@ async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told:
 
 async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> None:
     """At once: a stop does not wait for the second to be over."""
-    tally = PullTally(nats.stream)
+    tally = PullCounter(nats.stream)
     async with telling(tally):
         for _ in range(3):
             tally.pulled(GRANT, IMAGE)
@@ -123,7 +123,7 @@ async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> No
 
 
 async def test_nothing_is_told_when_nothing_was_pulled(nats: Nats, told: Told) -> None:
-    async with telling(PullTally(nats.stream)):
+    async with telling(PullCounter(nats.stream)):
         pass
 
     assert await told.events() == []
@@ -132,7 +132,7 @@ async def test_nothing_is_told_when_nothing_was_pulled(nats: Nats, told: Told) -
 async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: Stack, nats: Nats, told: Told) -> None:
     """What was sent into a broken connection may arrive in the end: then it is the same event, not another one."""
     async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as connected, asyncio.timeout(60):
-        tally = PullTally(connected.stream)
+        tally = PullCounter(connected.stream)
         async with telling(tally):
             with capture_logs() as lines:
                 backends.kill("nats")

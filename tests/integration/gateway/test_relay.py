@@ -13,7 +13,7 @@ import pytest
 
 from gateway.adapters import data_port
 from gateway.adapters.data_port import PIECE, RemoteDataPort
-from gateway.handlers.relay import Relay
+from gateway.http.relay import Relay
 from swell.errors import SwellError, Unavailable
 from swell.net.http import listening
 from swell.serve import Address

@@ -6,13 +6,13 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.__main__ import START_LEASE
-from gateway.access import Access
+from gateway.access.limits import Limits
+from gateway.access.readable import Access
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.machines import CachedCapabilities
 from gateway.domain.direct import Direct
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.wanted import Places, read
-from gateway.limits import Limits
 from gateway.start import Found, Starting
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests

@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.adapters.blobs import BlobStore
-from gateway.adapters.jobs import Backends, JobQueue
+from gateway.adapters.health import Backends
+from gateway.adapters.jobs import JobQueue
 from swell.errors import DigestInvalid, Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildJob

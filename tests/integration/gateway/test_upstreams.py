@@ -11,9 +11,9 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from gateway.adapters.images import CachedImages, RemoteImages
-from gateway.handlers.caller import ClientAddress
 from gateway.handlers.registry import RegistryHandler
-from gateway.pull import Pulls
+from gateway.http.caller import ClientAddress
+from gateway.pull.pulls import Pulls
 from registry_proxy import pull
 from registry_proxy.adapters import kept
 from registry_proxy.adapters.documents import RedisDocuments

@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from gateway.domain.events import Lines, Position
-from gateway.handlers import events
+from gateway.builds.event_encoding import Lines, Position
+from gateway.http import event_stream
 from swell.net.http import listening
 from swell.serve import Address
 from swell.store.records import BuildResult
 from swell_embedded.ports import Ports
 from tests.integration.gateway.house import Client, House
 from tests.integration.gateway.test_app import building
+from tests.unit.gateway.builds.eventsource import parse
 from tests.unit.gateway.conftest import ended
-from tests.unit.gateway.eventsource import parse
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -132,7 +132,7 @@ async def test_a_watcher_that_takes_nothing_is_sent_away(
     endless: EndlessFeeds, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection is closed; until then, no more is made than fits into the sockets' buffers."""
-    monkeypatch.setattr(events, "SEND_WITHIN", 0.5)
+    monkeypatch.setattr(event_stream, "SEND_WITHIN", 0.5)
     build_id = (await building(client))["buildId"]
     reader, writer = await connected(client, build_id)
 

@@ -10,16 +10,16 @@ import pytest
 from builder.adapters import lines
 from builder.adapters.logs import BuildLogs
 from builder.domain.secrets import Masker
-from gateway.adapters.feeds import Feeds
-from gateway.adapters.logs import BuildLogs as KeptLogs
-from gateway.domain.events import Position
-from gateway.watch import Watching
+from gateway.adapters.build_logs import BuildLogs as KeptLogs
+from gateway.adapters.log_streams import LogStreams
+from gateway.builds.event_encoding import Position
+from gateway.builds.log_events import LogEvents
 from swell.jobs.streams import Nats
 from swell.store.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import BuildResult, Submission
+from tests.unit.gateway.builds.eventsource import Event, parse
 from tests.unit.gateway.conftest import NOON
-from tests.unit.gateway.eventsource import Event, parse
 
 LIMIT = 1 << 20
 
@@ -74,15 +74,15 @@ class House:
     async def gateway(self, nats: Nats | None = None, **settings: float) -> AsyncIterator["Gateway"]:
         """A gateway, one of perhaps several."""
         nats = nats or self.nats
-        feeds = Feeds(nats, self.ends, **settings)  # type: ignore[arg-type]
+        feeds = LogStreams(nats, self.ends, **settings)  # type: ignore[arg-type]
         try:
-            yield Gateway(Watching(self.builds, feeds, KeptLogs(self.objects, nats.stream)), feeds)
+            yield Gateway(LogEvents(self.builds, feeds, KeptLogs(self.objects, nats.stream)), feeds)
         finally:
             feeds.close()
 
 
 class Gateway:
-    def __init__(self, watching: Watching, feeds: Feeds) -> None:
+    def __init__(self, watching: LogEvents, feeds: LogStreams) -> None:
         self.watching = watching
         self.feeds = feeds
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters import feeds as feeds_adapter
-from gateway.domain.events import HEARTBEAT, Position
+from gateway.adapters import log_streams
+from gateway.builds.event_encoding import HEARTBEAT, Position
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
 from swell.store.logs import STREAM, log_subject
@@ -106,7 +106,7 @@ async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has not seen is in the stream; it goes on from there, however late."""
-    monkeypatch.setattr(feeds_adapter, "CACHE", 100_000)
+    monkeypatch.setattr(log_streams, "CACHE", 100_000)
     build_id = await house.submit()
     async with house.gateway() as gateway, house.logs.open(build_id) as log:
         stuck = await gateway.watching.watch(build_id, Position())

@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.access import Access
+from gateway.access.readable import Access
+from gateway.builds.event_encoding import Lines, Position
+from gateway.builds.queries import Resolved
 from gateway.domain.direct import Direct
-from gateway.domain.events import Lines, Position
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.wanted import Places
-from gateway.follow import Resolved
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning
-from gateway.pull import Location
+from gateway.pull.pulls import Location
 from gateway.release import Releasing
 from gateway.start import Starting
 from swell.api.containers import ContainerLayer, ContainerRecord

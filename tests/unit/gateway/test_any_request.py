@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import Access
+from gateway.access.readable import Access
 from gateway.domain.answers import description, moment
 from gateway.domain.wanted import Places
 from gateway.inspect import registry_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inspect import Inspecting, registry_of
+from gateway.inspect import Inspector, registry_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform
@@ -35,13 +35,13 @@ def asked() -> Asked:
 
 
 @pytest.fixture
-def inspecting(asked: Asked) -> Inspecting:
-    return Inspecting(asked, asked, asked)
+def inspecting(asked: Asked) -> Inspector:
+    return Inspector(asked, asked, asked)
 
 
 @pytest.mark.parametrize("platform", [None, ""])
 async def test_an_image_is_looked_up_by_its_full_name(
-    inspecting: Inspecting, asked: Asked, platform: str | None
+    inspecting: Inspector, asked: Asked, platform: str | None
 ) -> None:
     """Without a platform an index is told as an index."""
     await inspecting.image(InspectRequest("busybox"), platform)
@@ -49,7 +49,7 @@ async def test_an_image_is_looked_up_by_its_full_name(
     assert asked.images == [("docker.io/library/busybox:latest", None)]
 
 
-async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspecting, asked: Asked) -> None:
+async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspector, asked: Asked) -> None:
     await inspecting.image(InspectRequest("quay.io/acme/tool:2.1"), "aarch64")
 
     assert asked.images == [("quay.io/acme/tool:2.1", "linux/arm64")]
@@ -69,7 +69,7 @@ async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspecti
     ],
 )
 async def test_what_cannot_be_meant_is_refused_at_once(
-    inspecting: Inspecting, asked: Asked, image: str | None, platform: str | None, words: str
+    inspecting: Inspector, asked: Asked, image: str | None, platform: str | None, words: str
 ) -> None:
     with pytest.raises(BadRequest, match=words):
         await inspecting.image(InspectRequest(image), platform)
@@ -78,7 +78,7 @@ async def test_what_cannot_be_meant_is_refused_at_once(
 
 
 @pytest.mark.parametrize("password", ["right", "wrong"])
-async def test_the_registry_says_whether_it_takes_them(inspecting: Inspecting, password: str) -> None:
+async def test_the_registry_says_whether_it_takes_them(inspecting: Inspector, password: str) -> None:
     taken = await inspecting.credentials(CredentialsRequest("ann", password, "quay.io"))
 
     assert taken is (password == "right")
@@ -86,7 +86,7 @@ async def test_the_registry_says_whether_it_takes_them(inspecting: Inspecting, p
 
 @pytest.mark.parametrize("name", ["user_name", "password", "registry"])
 @pytest.mark.parametrize("value", [None, "", "  "])
-async def test_all_three_must_be_said(inspecting: Inspecting, asked: Asked, name: str, value: str | None) -> None:
+async def test_all_three_must_be_said(inspecting: Inspector, asked: Asked, name: str, value: str | None) -> None:
     """And the answer says which one is missing."""
     fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: value}
 
@@ -97,7 +97,7 @@ async def test_all_three_must_be_said(inspecting: Inspecting, asked: Asked, name
 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "registry"])
-async def test_nothing_is_asked_for_megabytes(inspecting: Inspecting, asked: Asked, name: str) -> None:
+async def test_nothing_is_asked_for_megabytes(inspecting: Inspector, asked: Asked, name: str) -> None:
     fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: "x" * 2**20}
 
     with pytest.raises(TooLarge, match=f"{name.replace('user_name', 'userName')} has more than"):

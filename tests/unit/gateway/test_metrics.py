@@ -10,27 +10,27 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.testing import TestClient
 
-from gateway.accounts import Accounts
-from gateway.adapters.keys import ApiKeys
-from gateway.handlers.caller import Callers, ClientAddress
-from gateway.handlers.errors import on_error
+from gateway.access.accounts import Accounts
+from gateway.access.authenticator import Authenticator
+from gateway.adapters.api_keys import ApiKeys
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
-from gateway.identity import Admission
-from gateway.usage import RequestJob, Usage
+from gateway.http.caller import Callers, ClientAddress
+from gateway.http.errors import on_error
+from gateway.usage import Usage, UsageQuery
 from swell.errors import AccountRequired, Unavailable
 
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"anna:secret").decode()}
 
 
 class KnownCounters:
-    """Answer every question alike, and remember the last."""
+    """Answer every query alike, and remember the last."""
 
     def __init__(self) -> None:
         self.answer: Usage | Exception = Usage(9, {"acme.org": 7, "lab.edu": 2})
-        self.asked: RequestJob | None = None
+        self.asked: UsageQuery | None = None
 
-    async def usage(self, question: RequestJob) -> Usage:
-        self.asked = question
+    async def usage(self, query: UsageQuery) -> Usage:
+        self.asked = query
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -44,7 +44,7 @@ def counters() -> KnownCounters:
 @pytest.fixture
 def client(counters: KnownCounters) -> Iterator[TestClient[Litestar]]:
     accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
-    callers = Callers(Admission(ApiKeys(None), anonymous_access=True), ClientAddress())
+    callers = Callers(Authenticator(ApiKeys(None), anonymous_access=True), ClientAddress())
     app = Litestar(
         route_handlers=[metric, metric_of_any_arch],
         dependencies={
@@ -77,7 +77,7 @@ def test_each_metric_has_its_path_in_both_versions(
     answer = ask(client, f"/{version}/metrics/{path}")
 
     assert answer == {"metric": name, "count": 9, "orgs": {"acme.org": 7, "lab.edu": 2}}
-    assert counters.asked == RequestJob(metric=name)
+    assert counters.asked == UsageQuery(metric=name)
 
 
 def test_a_query_narrows_the_question(client: TestClient[Litestar], counters: KnownCounters) -> None:
@@ -86,13 +86,13 @@ def test_a_query_narrows_the_question(client: TestClient[Litestar], counters: Kn
     answer = ask(client, "/v1alpha3/metrics/pulls?date=2026-03-01&org=acme.org&arch=x86_64")
 
     assert list(answer.items()) == [("metric", "pulls"), ("arch", "amd64"), ("count", 5), ("orgs", {"acme.org": 5})]
-    assert counters.asked == RequestJob(metric="pulls", day="2026-03-01", organisation="acme.org", architecture="amd64")
+    assert counters.asked == UsageQuery(metric="pulls", day="2026-03-01", organisation="acme.org", architecture="amd64")
 
 
 def test_the_older_version_does_not_heed_an_architecture(client: TestClient[Litestar], counters: KnownCounters) -> None:
     """But it must be one."""
     assert "arch" not in ask(client, "/v1alpha2/metrics/pulls?arch=arm64")
-    assert counters.asked == RequestJob(metric="pulls")
+    assert counters.asked == UsageQuery(metric="pulls")
     assert client.get("/v1alpha2/metrics/pulls?arch=riscv", headers=LOGIN).status_code == 400
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_zero_and_nobody_is_left_out(client: TestClient[Litestar], co
 
 def test_empty_parameters_are_none(client: TestClient[Litestar], counters: KnownCounters) -> None:
     assert ask(client, "/v1alpha3/metrics/pulls?date=&org=&arch=")["count"] == 9
-    assert counters.asked == RequestJob(metric="pulls")
+    assert counters.asked == UsageQuery(metric="pulls")
 
 
 @pytest.mark.parametrize("query", ["date=2026-3-1", "date=2026-02-30", "arch=riscv"])

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from gateway.access import Access
+from gateway.access.readable import Access
 from gateway.domain.wanted import Places
 from gateway.prepare import Preparing
 from gateway.provision import Plan, Provisioning

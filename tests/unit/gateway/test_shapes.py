@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.access import Access
-from gateway.download import Downloads
-from gateway.follow import Following
+from gateway.access.readable import Access
+from gateway.builds.download import Downloads
+from gateway.builds.queries import BuildQueries
 from gateway.provision import Provisioning
 from gateway.release import Releasing
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
@@ -374,7 +374,7 @@ async def test_orphans_of_both_kinds_are_published(
 async def test_the_record_names_the_builds_of_the_platforms(
     provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
 ) -> None:
-    following = Following(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
+    following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
     answer = await provisioning.submit(both(), SOMEBODY)
     record = await following.build(str(answer.build_id))
 

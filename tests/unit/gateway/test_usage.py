@@ -2,20 +2,22 @@
 
 import pytest
 
-from gateway.usage import RequestJob, parse_question
+from gateway.usage import UsageQuery, parse_usage_query
 from swell.errors import BadRequest
 
 
 def test_nothing_but_a_metric_is_a_question() -> None:
     """An empty parameter is as good as none: clients build their queries from forms."""
     assert (
-        parse_question("pulls", None, None, None) == parse_question("pulls", "", "", "") == RequestJob(metric="pulls")
+        parse_usage_query("pulls", None, None, None)
+        == parse_usage_query("pulls", "", "", "")
+        == UsageQuery(metric="pulls")
     )
 
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2024-02-29", "0001-01-01"])
 def test_a_day_of_the_calendar_is_understood(day: str) -> None:
-    assert parse_question("pulls", day, None, None).day == day
+    assert parse_usage_query("pulls", day, None, None).day == day
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_a_day_of_the_calendar_is_understood(day: str) -> None:
 def test_what_is_no_day_is_refused(day: str) -> None:
     """Nothing was ever counted on such a day, so zero would mislead."""
     with pytest.raises(BadRequest, match="yyyy-MM-dd"):
-        parse_question("pulls", day, None, None)
+        parse_usage_query("pulls", day, None, None)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,10 @@ def test_what_is_no_day_is_refused(day: str) -> None:
 )
 def test_an_architecture_has_many_names(told: str, architecture: str) -> None:
     """Those that Wave's clients know, and what they mean there."""
-    assert parse_question("pulls", None, None, told).architecture == architecture
+    assert parse_usage_query("pulls", None, None, told).architecture == architecture
 
 
 @pytest.mark.parametrize("told", ["riscv", "AMD64", "linux/amd64", " "])
 def test_another_architecture_is_refused_with_those_that_there_are(told: str) -> None:
     with pytest.raises(BadRequest, match="amd64, x86_64, x86-64, arm64, aarch64, arm"):
-        parse_question("pulls", None, None, told)
+        parse_usage_query("pulls", None, None, told)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.accounts import Accounts, parse_accounts
+from gateway.access.accounts import Accounts, parse_accounts
 from swell.settings import SettingsInvalid
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from gateway.handlers.relay import Part
+from gateway.http.relay import Part
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 

@@ -7,9 +7,9 @@ import msgspec
 from cachetools import LRUCache, TTLCache
 from grpc.aio import Channel
 
+from gateway.builds.queries import Resolved
 from gateway.domain.grant import Grant
-from gateway.follow import Resolved
-from gateway.pull import Location
+from gateway.pull.pulls import Location
 from swell.api.containers import ContainerLayer
 from swell.concurrency.single_flight import SingleFlight
 from swell.oci.digest import Digest

@@ -2,7 +2,7 @@
 
 from grpc.aio import Channel
 
-from gateway.usage import RequestJob, Usage
+from gateway.usage import Usage, UsageQuery
 from swell.rpc.channel import call
 from swell.rpc.v1 import counters_pb2 as pb
 from swell.rpc.v1.counters_pb2_grpc import CountersStub
@@ -12,12 +12,12 @@ class RemoteCounters:
     def __init__(self, channel: Channel) -> None:
         self._stub = CountersStub(channel)
 
-    async def usage(self, question: RequestJob) -> Usage:
+    async def usage(self, query: UsageQuery) -> Usage:
         request = pb.GetCountRequest(
-            metric=question.metric,
-            day=question.day,
-            organisation=question.organisation,
-            architecture=question.architecture,
+            metric=query.metric,
+            day=query.day,
+            organisation=query.organisation,
+            architecture=query.architecture,
         )
         answer = await call("metrics service", self._stub.GetCount, request, seconds=10)
         return Usage(answer.count, dict(answer.organisations))

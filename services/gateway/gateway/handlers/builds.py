@@ -9,15 +9,15 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Stream
 from litestar.status_codes import HTTP_307_TEMPORARY_REDIRECT
 
-from gateway.accounts import Accounts
-from gateway.cancel import Cancelling, Wish
-from gateway.domain.events import parse_position
-from gateway.download import Downloads
-from gateway.follow import Following
-from gateway.handlers.bodies import read_body
-from gateway.handlers.caller import Callers
-from gateway.handlers.events import EventStream, wants_events
-from gateway.watch import Watching
+from gateway.access.accounts import Accounts
+from gateway.builds.cancel import Cancellations, CancelScope
+from gateway.builds.download import Downloads
+from gateway.builds.event_encoding import parse_position
+from gateway.builds.log_events import LogEvents
+from gateway.builds.queries import BuildQueries
+from gateway.http.bodies import read_body
+from gateway.http.caller import Callers
+from gateway.http.event_stream import EventStream, wants_events
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
 
@@ -27,7 +27,7 @@ Asked = Request[Any, Any, Any]
 @get("/v1alpha1/builds")
 async def builds(
     request: Asked,
-    following: NamedDependency[Following],
+    following: NamedDependency[BuildQueries],
     callers: NamedDependency[Callers],
     image: FromQuery[str],
     cursor: FromQuery[str | None] = None,
@@ -49,15 +49,15 @@ class BuildsController(Controller):
     path = "/v1alpha1/builds/{build_id:str}"
 
     @get()
-    async def record(self, build_id: FromPath[str], following: NamedDependency[Following]) -> BuildRecord:
+    async def record(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> BuildRecord:
         return await following.build(build_id)
 
     @get("/status")
-    async def status(self, build_id: FromPath[str], following: NamedDependency[Following]) -> BuildStatus:
+    async def status(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> BuildStatus:
         return await following.build_status(build_id)
 
     @get("/condalock")
-    async def lock(self, build_id: FromPath[str], following: NamedDependency[Following]) -> Stream:
+    async def lock(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> Stream:
         return Stream(await begun(await following.lock(build_id)), media_type="text/plain")
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
@@ -77,8 +77,8 @@ class BuildsController(Controller):
         self,
         request: Asked,
         build_id: FromPath[str],
-        following: NamedDependency[Following],
-        watching: NamedDependency[Watching],
+        following: NamedDependency[BuildQueries],
+        watching: NamedDependency[LogEvents],
     ) -> Response[Any]:
         if wants_events(request) and not request.scope["state"].get("is_head"):
             return await events(request, build_id, watching)
@@ -90,7 +90,7 @@ class BuildsController(Controller):
         self,
         request: Asked,
         build_id: FromPath[str],
-        cancelling: NamedDependency[Cancelling],
+        cancelling: NamedDependency[Cancellations],
         callers: NamedDependency[Callers],
         accounts: NamedDependency[Accounts],
     ) -> Cancellation:
@@ -102,24 +102,24 @@ class BuildsController(Controller):
             return await cancelling.cancel(build_id, wish)
 
 
-async def events(request: Asked, build_id: str, watching: Watching) -> Response[Any]:
+async def events(request: Asked, build_id: str, watching: LogEvents) -> Response[Any]:
     """The log as events; 204 to whoever has had the last one, which ends a browser's coming again."""
     after = parse_position(request.headers.get("last-event-id", ""))
     told = await watching.watch(build_id, after)
     return Response(None, status_code=204) if told is None else EventStream(await begun(told))
 
 
-async def wish_of(request: Asked, told: CancelRequest, callers: Callers, accounts: Accounts) -> Wish:
+async def wish_of(request: Asked, told: CancelRequest, callers: Callers, accounts: Accounts) -> CancelScope:
     """Who leaves: everybody, when an account of the operator's says so; the one request that is named; or all of the
     user who has the access token."""
     authorization = request.headers.get("authorization", "")
     if authorization.lower().startswith("basic "):
         await callers.admit_operator(request.scope, accounts)
-        return Wish(everybody=True)
+        return CancelScope(everybody=True)
     if told.request_id:
-        return Wish(request_id=told.request_id)
+        return CancelScope(request_id=told.request_id)
     caller = await callers.of(request.scope, told.tower_access_token, told.tower_endpoint)
-    return Wish(user=caller.identity.user)
+    return CancelScope(user=caller.identity.user)
 
 
 async def begun(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -6,13 +6,13 @@ from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from gateway.accounts import Accounts
+from gateway.access.accounts import Accounts
+from gateway.access.revoke import Revocations
+from gateway.builds.queries import BuildQueries
 from gateway.domain.answers import description
-from gateway.follow import Following
-from gateway.handlers.bodies import read
-from gateway.handlers.caller import Callers
+from gateway.http.bodies import read
+from gateway.http.caller import Callers
 from gateway.provision import Provisioning
-from gateway.revoke import Revoking
 from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 
@@ -64,11 +64,11 @@ class ContainersController(Controller):
         return await submissions.take(request)
 
     @get("/{request_id:str}")
-    async def record(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerRecord:
+    async def record(self, request_id: FromPath[str], following: NamedDependency[BuildQueries]) -> ContainerRecord:
         return await following.record(request_id)
 
     @get("/{request_id:str}/status")
-    async def status(self, request_id: FromPath[str], following: NamedDependency[Following]) -> ContainerStatus:
+    async def status(self, request_id: FromPath[str], following: NamedDependency[BuildQueries]) -> ContainerStatus:
         return await following.request(request_id)
 
 
@@ -84,7 +84,7 @@ class TokensController(Controller):
         return await submissions.take(request, legacy=True)
 
     @get("/{token:str}")
-    async def describe(self, token: FromPath[str], following: NamedDependency[Following]) -> TokenDescription:
+    async def describe(self, token: FromPath[str], following: NamedDependency[BuildQueries]) -> TokenDescription:
         return description(await following.record(token))
 
     @delete("/{token:str}", status_code=200)
@@ -92,7 +92,7 @@ class TokensController(Controller):
         self,
         request: Request[Any, Any, Any],
         token: FromPath[str],
-        revoking: NamedDependency[Revoking],
+        revoking: NamedDependency[Revocations],
         accounts: NamedDependency[Accounts],
         callers: NamedDependency[Callers],
     ) -> Response[str]:

@@ -6,9 +6,9 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from gateway.handlers.bodies import read
-from gateway.handlers.caller import Callers
-from gateway.inspect import Inspecting
+from gateway.http.bodies import read
+from gateway.http.caller import Callers
+from gateway.inspect import Inspector
 from swell.api.inspect import Inspection, InspectRequest
 
 
@@ -19,7 +19,7 @@ class InspectController(Controller):
     async def inspect(
         self,
         request: Request[Any, Any, Any],
-        inspecting: NamedDependency[Inspecting],
+        inspecting: NamedDependency[Inspector],
         callers: NamedDependency[Callers],
         platform: FromQuery[str | None] = None,
     ) -> Inspection:

@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
-from gateway.accounts import Accounts
-from gateway.handlers.caller import Callers
-from gateway.usage import Counters, RequestJob, parse_question
+from gateway.access.accounts import Accounts
+from gateway.http.caller import Callers
+from gateway.usage import Counters, UsageQuery, parse_usage_query
 from swell.errors import AccountRequired, NotFound
 
 _METRICS = {
@@ -50,9 +50,9 @@ async def metric_of_any_arch(
     arch: Text = None,
 ) -> MetricAnswer:
     """The older version understands `arch` and does not heed it."""
-    question = parse_question(named(metric), date, org, arch)
+    query = parse_usage_query(named(metric), date, org, arch)
     await callers.admit_operator(request.scope, accounts)
-    return await answer(structs.replace(question, architecture=""), counters)
+    return await answer(structs.replace(query, architecture=""), counters)
 
 
 @get("/v1alpha3/metrics/{metric:path}")
@@ -66,9 +66,9 @@ async def metric(
     org: Text = None,
     arch: Text = None,
 ) -> MetricAnswer:
-    question = parse_question(named(metric), date, org, arch)
+    query = parse_usage_query(named(metric), date, org, arch)
     await callers.admit_operator(request.scope, accounts)
-    return await answer(question, counters)
+    return await answer(query, counters)
 
 
 def named(path: str) -> str:
@@ -77,11 +77,9 @@ def named(path: str) -> str:
     return _METRICS[path]
 
 
-async def answer(question: RequestJob, counters: Counters) -> MetricAnswer:
-    usage = await counters.usage(question)
-    return MetricAnswer(
-        metric=question.metric, arch=question.architecture, count=usage.count, orgs=dict(usage.organisations)
-    )
+async def answer(query: UsageQuery, counters: Counters) -> MetricAnswer:
+    usage = await counters.usage(query)
+    return MetricAnswer(metric=query.metric, arch=query.architecture, count=usage.count, orgs=dict(usage.organisations))
 
 
 def challenge(_: Asked, __: AccountRequired) -> Response[str]:

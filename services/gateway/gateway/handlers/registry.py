@@ -10,12 +10,12 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway.domain.grant import Grant
-from gateway.handlers.bodies import drain
-from gateway.handlers.caller import ClientAddress
-from gateway.handlers.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
-from gateway.handlers.errors import described, headers_of, oci_body
-from gateway.handlers.relay import Relay
-from gateway.pull import Location, Pulls
+from gateway.http.bodies import drain
+from gateway.http.caller import ClientAddress
+from gateway.http.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
+from gateway.http.errors import described, headers_of, oci_body
+from gateway.http.relay import Relay
+from gateway.pull.pulls import Location, Pulls
 from swell.errors import SwellError
 from swell.oci.digest import parse_digest
 from swell.oci.document import Document

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.handlers.errors import ErrorBody
 from gateway.handlers.metrics import MetricAnswer
+from gateway.http.errors import ErrorBody
 from gateway.openapi import examples
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription

@@ -1,0 +1,46 @@
+"""Publish events about builds and tokens to the other services, over NATS JetStream."""
+
+from swell.errors import Unavailable
+from swell.jobs.messages import BuildCancelled, BuildDone, Message, TokenRevoked
+from swell.jobs.publish import publish
+from swell.jobs.streams import Nats
+from swell.log import log
+
+
+class RevocationEvents:
+    """Publishes revoked tokens to every gateway."""
+
+    def __init__(self, nats: Nats) -> None:
+        self._nats = nats
+
+    async def revoked(self, token: str) -> None:
+        """Publish that *token* was revoked.
+
+        Raises:
+            Unavailable: JetStream does not store the event.
+        """
+        await publish(self._nats.stream, TokenRevoked(id=token))
+
+
+class BuildEvents:
+    """Publishes cancelled and ended builds.
+
+    The state is in Redis before an event is published: waiting processes poll it, so a lost event only delays them.
+    """
+
+    def __init__(self, nats: Nats) -> None:
+        self._nats = nats
+
+    async def cancelled(self, build_id: str) -> None:
+        """Publish to the builder of *build_id* that it should stop; a failure is logged."""
+        await self._publish(BuildCancelled(id=build_id))
+
+    async def ended(self, event: BuildDone) -> None:
+        """Publish that a build ended; a failure is logged."""
+        await self._publish(event)
+
+    async def _publish(self, message: Message) -> None:
+        try:
+            await publish(self._nats.stream, message)
+        except Unavailable as error:
+            log.warning("build event not published", subject=message.subject, id=message.id, error=str(error))

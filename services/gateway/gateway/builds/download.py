@@ -1,0 +1,75 @@
+"""Downloading the SIF file of a build, for those who speak plain HTTP and not to registries."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from gateway.access.readable import Access, images_of_record
+from gateway.domain.grant import Grant
+from gateway.domain.naming import ORAS
+from gateway.pull.pulls import Location
+from swell.errors import BuildFailed, NotFound, Unavailable
+from swell.oci.digest import Digest
+from swell.oci.document import Document
+from swell.oci.reference import parse_reference
+from swell.registry.principal import PUBLIC, Principal, limited_to
+from swell.store.builds import Builds
+from swell.store.records import Build
+
+_REMEMBERED = timedelta(hours=1)  # what its manifest says, by the one who asks the registry
+
+
+class Images(Protocol):
+    async def manifest(self, grant: Grant, reference: str) -> Document: ...
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location: ...
+
+
+class Downloads:
+    def __init__(
+        self,
+        builds: Builds,
+        images: Images,
+        access: Access,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._builds = builds
+        self._images = images
+        self._access = access
+        self._now = now
+
+    async def sif(self, build_id: str, principal: Principal = PUBLIC) -> Location:
+        """Where the bytes of the SIF file of *build_id* are, for a *principal* that may read what it was made of.
+
+        Raises:
+            NotFound: there is no such build, or it makes something else.
+            BadRequest, ScopeRequired: *principal* may not read an image that it was made of.
+            Unavailable: it has not ended yet.
+            BuildFailed: it has made none.
+        """
+        build = await self._builds.get(build_id)
+        if build is None or not build.submission.sif:
+            raise NotFound(f"no build {build_id} of a SIF file")
+        if build.result is None:
+            raise Unavailable(f"the build {build_id} is still running", retry_after=10)
+        if build.result.digest is None:
+            raise BuildFailed(f"the build {build_id} failed: {build.result.message}")
+        checked = await self._access.check_recipe(principal, partial(images_of_record, build.submission))
+        checked.must_be_readable()
+        grant = self._grant(build, build.result.digest)
+        (file,) = (await self._images.manifest(grant, build.result.digest)).layers
+        return await self._images.locate(grant, file.digest)
+
+    def _grant(self, build: Build, digest: Digest) -> Grant:
+        """What whoever knows the build may see: what it has made, and nothing else of that repository."""
+        image = parse_reference(build.submission.target_image.removeprefix(ORAS)).at(digest)
+        created = self._now()
+        return Grant(
+            token=build.id,
+            image=str(image),
+            platform=build.submission.platform,
+            created=created,
+            expires=created + _REMEMBERED,
+            principal=limited_to([image.name], build.submission.push_principal),
+        )

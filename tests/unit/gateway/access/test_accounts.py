@@ -1,0 +1,169 @@
+"""Accounts: who may pass, and what it costs to find out."""
+
+import asyncio
+import base64
+import time
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from gateway.access.accounts import Accounts, parse_accounts, parse_basic
+from gateway.adapters.accounts import read_accounts
+from swell.errors import AccountRequired, TooManyRequests
+from swell.settings import SettingsInvalid
+
+ANNA, BORIS = b"anna's password", "größe:mit:Doppelpunkt".encode()
+
+
+def hashed(password: bytes, rounds: int = 4) -> bytes:
+    """As `htpasswd -B` writes it."""
+    return bcrypt.hashpw(password[:72], bcrypt.gensalt(rounds)).replace(b"$2b$", b"$2y$")
+
+
+FILE = b"# the operators\n\nanna:" + hashed(ANNA) + b"\r\nboris:" + hashed(BORIS) + b"\n"
+
+
+@pytest.fixture
+def accounts() -> Accounts:
+    return Accounts(parse_accounts(FILE))
+
+
+def basic(name: str, password: bytes, scheme: str = "Basic") -> str:
+    return f"{scheme} {base64.b64encode(name.encode() + b':' + password).decode()}"
+
+
+@pytest.mark.parametrize(("name", "password"), [("anna", ANNA), ("boris", BORIS)])
+async def test_who_knows_the_password_passes(accounts: Accounts, name: str, password: bytes) -> None:
+    """The scheme in any case, as RFC 9110 says; a password may hold colons, a name may not."""
+    for scheme in ("Basic", "basic", "BASIC"):
+        await accounts.admit(basic(name, password, scheme))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!",
+        "Basic größe",
+        "Bearer " + base64.b64encode(b"anna:" + ANNA).decode(),
+        "Basic " + base64.b64encode(b"anna").decode(),
+        basic("anna", b"wrong"),
+        basic("anna", b""),
+        basic("anna", b"\x00"),
+        basic("boris", ANNA),
+        basic("nobody", ANNA),
+        basic("", ANNA),
+        basic("# the operators", b""),
+    ],
+)
+async def test_everybody_else_does_not(accounts: Accounts, authorization: str | None) -> None:
+    with pytest.raises(AccountRequired):
+        await accounts.admit(authorization)
+
+
+async def test_without_accounts_nobody_passes() -> None:
+    """An operator who has made no file has opened nothing."""
+    with pytest.raises(AccountRequired):
+        await Accounts(parse_accounts(b"")).admit(basic("anna", ANNA))
+
+
+async def test_a_long_password_is_cut_off_as_htpasswd_does() -> None:
+    """bcrypt reads 72 bytes; an account made by htpasswd must work with the password it was made with."""
+    accounts = Accounts({b"anna": hashed(b"x" * 100)})
+
+    await accounts.admit(basic("anna", b"x" * 100))
+    with pytest.raises(AccountRequired):
+        await accounts.admit(basic("anna", b"x" * 71))
+
+
+async def test_a_right_password_is_verified_once_a_minute(monkeypatch: pytest.MonkeyPatch, accounts: Accounts) -> None:
+    """Dashboards poll; a hash costs tens of milliseconds on purpose. A wrong one beside it stays wrong."""
+    verified: list[bytes] = []
+    check = bcrypt.checkpw
+
+    def checkpw(password: bytes, hashed_password: bytes) -> bool:
+        verified.append(password)
+        return check(password, hashed_password)
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+    for _ in range(10):
+        await accounts.admit(basic("anna", ANNA))
+    for _ in range(2):
+        with pytest.raises(AccountRequired):
+            await accounts.admit(basic("anna", b"wrong"))
+
+    assert verified == [ANNA, b"wrong", b"wrong"]
+
+
+async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
+    """Else the time tells which names are worth guessing for."""
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=9)})
+
+    async def seconds(name: str) -> float:
+        started = time.process_time()  # of our own threads: what else this machine does makes no difference
+        with pytest.raises(AccountRequired):
+            await accounts.admit(basic(name, b"wrong"))
+        return time.process_time() - started
+
+    known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("anna", "zoe")]
+    assert unknown > known / 3
+
+
+async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
+    """One core works on them, the rest wait or are sent away; other requests are answered meanwhile."""
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=8)})
+    guesses = [asyncio.create_task(accounts.admit(basic("anna", b"%d" % guess))) for guess in range(100)]
+    turns = 0
+    while not all(guess.done() for guess in guesses):
+        await asyncio.sleep(0.001)
+        turns += 1
+    kinds = [type(guess.exception()) for guess in guesses]
+
+    assert turns > 10
+    assert kinds.count(TooManyRequests) == 68
+    assert kinds.count(AccountRequired) == 32
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"anna",
+        b"anna:",
+        b":" + hashed(ANNA),
+        b"anna:plain",
+        b"anna:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        b"anna:$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00",
+        b"anna:" + hashed(ANNA)[:-1],
+        b"anna:" + hashed(ANNA).replace(b"$04$", b"$31$"),
+    ],
+    ids=["no hash", "an empty hash", "no name", "plain", "SHA", "MD5", "cut off", "takes days"],
+)
+def test_a_line_that_is_no_account_stops_the_start(line: bytes) -> None:
+    """Weaker hashes are refused, and one that would take hours; the message tells where, and not what is in there."""
+    with pytest.raises(SettingsInvalid, match="line 2 .* htpasswd -B") as caught:
+        parse_accounts(b"# accounts\n" + line)
+
+    assert line.decode() not in str(caught.value)
+
+
+def test_a_header_is_taken_apart_at_the_first_colon() -> None:
+    assert parse_basic(basic("boris", BORIS)) == (b"boris", BORIS)
+
+
+async def test_accounts_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "accounts"
+    file.write_bytes(FILE)
+
+    await read_accounts(file).admit(basic("anna", ANNA))
+    with pytest.raises(AccountRequired):
+        await read_accounts(None).admit(basic("anna", ANNA))
+
+
+def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    """An operator who names one means it."""
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        read_accounts(tmp_path / "accounts")

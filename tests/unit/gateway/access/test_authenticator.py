@@ -1,0 +1,373 @@
+"""Identity: who is let in, by what they bring; and which address they come from."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.access.authenticator import Authenticator
+from gateway.adapters.api_keys import ApiKey, ApiKeys, hash_of, new_key
+from gateway.commands.keys import entry_of
+from gateway.domain.identity import ANONYMOUS, Caller, Identity
+from gateway.http.caller import Callers, ClientAddress, bearer, networks
+from gateway.http.errors import headers_of
+from swell.errors import EndpointUnpaired, Unauthorized
+from swell.registry.principal import OPERATOR, PUBLIC
+from swell.settings import SettingsInvalid
+
+ADA = Identity(user="ada", email="ada@example.org", organisation="engines")
+KEY = "swell_a-key"
+ENDPOINT = "https://platform.example.org/api"
+
+
+class KnownIdentities:
+    """Ada has a key."""
+
+    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+        if token not in {None, "", KEY}:
+            raise Unauthorized
+        return ADA if token else ANONYMOUS
+
+
+@pytest.fixture
+def open_door() -> Authenticator:
+    return Authenticator(KnownIdentities(), anonymous_access=True)
+
+
+@pytest.fixture
+def closed_door() -> Authenticator:
+    return Authenticator(KnownIdentities(), anonymous_access=False)
+
+
+@pytest.mark.parametrize("endpoint", [None, ENDPOINT])
+async def test_who_brings_a_known_token_is_known(
+    open_door: Authenticator, closed_door: Authenticator, endpoint: str
+) -> None:
+    """Nextflow sends the Platform's address with every token, also with one of ours."""
+    for door in (open_door, closed_door):
+        assert await door.admit(KEY, endpoint) == ADA
+
+
+@pytest.mark.parametrize("token", [None, ""])
+async def test_who_brings_no_token_is_nobody(open_door: Authenticator, token: str | None) -> None:
+    """An endpoint alone says nothing."""
+    assert (await open_door.admit(token, ENDPOINT)).is_anonymous
+
+
+async def test_a_token_that_nobody_has_is_refused(open_door: Authenticator) -> None:
+    """Who mistyped it must not end up with the small limits of the anonymous; a good header does not help."""
+    with pytest.raises(Unauthorized):
+        await open_door.admit("swell_another", bearer=KEY)
+
+
+async def test_a_token_of_a_platform_that_is_not_paired_is_refused_by_its_address(open_door: Authenticator) -> None:
+    """400 as in Wave: it may be a good token over there, so the address is what to mend."""
+    with pytest.raises(EndpointUnpaired, match=f"{ENDPOINT} is not paired"):
+        await open_door.admit("swell_another", ENDPOINT)
+
+
+async def test_a_header_counts_when_the_body_brings_nothing(open_door: Authenticator) -> None:
+    assert await open_door.admit("", bearer=KEY) == ADA
+
+
+async def test_a_header_that_we_do_not_know_is_not_for_us(open_door: Authenticator) -> None:
+    """It may be a proxy's in front of us."""
+    assert (await open_door.admit(None, bearer="a proxy's")).is_anonymous
+
+
+@pytest.mark.parametrize("bearer_", [None, "a proxy's"])
+async def test_nobody_is_let_in_where_only_the_known_may_ask(closed_door: Authenticator, bearer_: str | None) -> None:
+    """401, with the header that RFC 9110 wants: Java's client breaks without it."""
+    with pytest.raises(Unauthorized, match="no anonymous requests") as refused:
+        await closed_door.admit(None, bearer=bearer_)
+
+    assert refused.value.status == 401
+    assert headers_of(refused.value) == {"www-authenticate": "Bearer"}
+
+
+def keep(path: Path, *keys: str, user: str = "ada") -> None:
+    path.write_text("".join(entry_of(ApiKey(hash=hash_of(key), user=user, email="a@example.org")) for key in keys))
+
+
+async def test_a_key_opens_as_long_as_it_stands_in_the_file(tmp_path: Path) -> None:
+    """Taking one away needs no restart; several may be of one user."""
+    file, first, second = tmp_path / "keys.toml", new_key(), new_key()
+    keep(file, first, second)
+    keys = ApiKeys(file)
+    assert {await keys.of(key, ENDPOINT) for key in (first, second)} == {Identity(user="ada", email="a@example.org")}
+
+    keep(file, second)
+
+    assert (await keys.of(second, None)).user == "ada"
+    with pytest.raises(Unauthorized):
+        await keys.of(first, None)
+
+
+@pytest.mark.parametrize("token", ["", " ", KEY, "\udc80", "é", "x" * 100_000])
+async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
+    """Not its hash either, which more people can read."""
+    file, key = tmp_path / "keys.toml", new_key()
+    keep(file, key)
+    keys = ApiKeys(file)
+    for wrong in (hash_of(key), key.upper(), key + "x", key[:-1], token):
+        if wrong:
+            with pytest.raises(Unauthorized):
+                await keys.of(wrong, None)
+
+
+@pytest.mark.parametrize("token", [None, ""])
+async def test_without_a_file_there_are_no_keys(token: str | None) -> None:
+    assert await ApiKeys(None).of(token, ENDPOINT) is ANONYMOUS
+    with pytest.raises(Unauthorized):
+        await ApiKeys(None).of(KEY, None)
+
+
+async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
+    """Who is known stays known while the operator mends it; the log says it once."""
+    file, key = tmp_path / "keys.toml", new_key()
+    keep(file, key)
+    keys = ApiKeys(file)
+    file.write_text("[[key]]\nuser = ")
+    with capture_logs() as lines:
+        for _ in range(3):
+            assert (await keys.of(key, None)).user == "ada"
+
+    assert [line["event"] for line in lines] == ["API keys not read again"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[[key]]\nuser = 'ada'\n",
+        "[[key]]\nhash = 'short'\nuser = 'ada'\n",
+        f"[[key]]\nhash = '{64 * 'a'}'\nuser = ''\n",
+        f"[[key]]\nhash = '{64 * 'a'}'\nuser = 'ada'\norganization = 'x'\n",
+        "key = 1\n",
+        "nonsense",
+        b"\xff",
+        None,
+    ],
+)
+def test_a_file_that_makes_no_sense_stops_the_service(tmp_path: Path, content: str | bytes | None) -> None:
+    """A word that was misspelt must not become a user who is nobody."""
+    file = tmp_path / "keys.toml"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(SettingsInvalid, match=r"keys\.toml"):
+        ApiKeys(file)
+
+
+def made(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.keys", "new", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> None:
+    """The key does not: who can read the file cannot be somebody else."""
+    ran = made("--user", "ada", "--email", "ada@example.org", "--org", 'Größe "&" \\Co')
+    file = tmp_path / "keys.toml"
+    file.write_text(ran.stdout)
+    (key,) = (word for word in ran.stderr.split() if word.startswith("swell_"))
+
+    found = await ApiKeys(file).of(key, None)
+
+    assert found == Identity(user="ada", email="ada@example.org", organisation='Größe "&" \\Co')
+    assert len(key) >= len("swell_") + 128 // 6
+    assert key not in ran.stdout
+
+
+def test_a_user_without_a_proper_name_gets_no_key() -> None:
+    ran = made("--user", "ada lovelace")
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "user" in ran.stderr
+
+
+PROXIES = networks(["10.0.0.0/8", "192.0.2.1", "2001:db8:ffff::/48"])
+
+
+def scope(socket: str | None, *forwarded: str, header: str = "x-forwarded-for") -> Any:
+    headers = [(b"host", b"a"), *((header.encode(), text.encode("latin-1")) for text in forwarded)]
+    return {"client": (socket, 4711) if socket else None, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("socket", "forwarded", "address"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # no proxy of ours: anybody can write a header
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1, 10.2.3.4,192.0.2.1"], "198.51.100.1"),
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),  # nobody but proxies: the farthest
+        ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["203.0.113.9, \xff"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1:5000"], "198.51.100.1"),
+        ("10.0.0.1", ["[2001:db8::1]:5000"], "2001:db8::/64"),
+        ("::ffff:10.0.0.1", ["2001:db8::ffff:1"], "2001:db8::/64"),
+        ("2001:db8:ffff::1", ["::ffff:198.51.100.1"], "198.51.100.1"),
+        ("2001:db8:1:2:3:4:5:6", [], "2001:db8:1:2::/64"),
+        (None, ["198.51.100.1"], "unknown"),
+        ("a socket's path", ["198.51.100.1"], "unknown"),
+    ],
+)
+def test_a_header_is_believed_as_far_as_our_proxies_wrote_it(
+    socket: str | None, forwarded: list[str], address: str
+) -> None:
+    """Otherwise a client would choose whose limit it uses up."""
+    assert ClientAddress(PROXIES)(scope(socket, *forwarded)) == address
+
+
+def test_without_proxies_no_header_is_believed() -> None:
+    assert ClientAddress()(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
+
+
+def test_a_proxy_may_have_a_header_of_its_own() -> None:
+    """And then no other counts, which it might let through."""
+    address = ClientAddress(PROXIES, "CF-Connecting-IP")
+
+    assert address(scope("10.0.0.1", "198.51.100.1", header="cf-connecting-ip")) == "198.51.100.1"
+    assert address(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
+
+
+def test_neighbours_in_a_network_of_ipv6_are_one_client() -> None:
+    """Whoever has one address there has 2^64."""
+    address = ClientAddress()
+
+    assert address(scope("2001:db8::1")) == address(scope("2001:db8::ffff:2")) != address(scope("2001:db8:0:1::1"))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "nonsense", "10.0.0.0/33"])
+def test_a_network_that_is_none_stops_the_service(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match="SWELL_TRUSTED_PROXIES"):
+        networks([text])
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (b"Bearer abc", "abc"),
+        (b"bearer  abc ", "abc"),
+        (b"Bearer", None),
+        (b"Bearer ", None),
+        (b"Basic YTpi", None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_a_bearer_is_read_from_its_header(header: bytes, token: str | None) -> None:
+    assert bearer([(b"x", b"Bearer no"), (b"authorization", header)]) == token
+
+
+async def test_a_caller_is_who_asks_and_from_where(open_door: Authenticator) -> None:
+    callers = Callers(open_door, ClientAddress())
+    asked = scope("203.0.113.9", KEY)
+    asked["headers"].append((b"authorization", f"Bearer {KEY}".encode()))
+
+    assert await callers.of(asked) == Caller(ADA, "203.0.113.9")
+    assert await callers.of(scope("203.0.113.9"), KEY, ENDPOINT) == Caller(ADA, "203.0.113.9")
+    assert await callers.of(scope("203.0.113.9"), "", ENDPOINT) == Caller(ANONYMOUS, "203.0.113.9")
+
+
+def test_an_identity_of_nobody_is_small() -> None:
+    """It is kept with every request."""
+    assert msgspec.json.encode(ANONYMOUS) == b"{}"
+
+
+def test_a_key_has_256_bits_and_can_be_recognised() -> None:
+    """Scanners for leaked secrets look for the prefix; 43 characters of base64 are 32 bytes."""
+    assert re.fullmatch(r"swell_[A-Za-z0-9_-]{43}", new_key())
+    assert new_key() != new_key()
+
+
+def test_a_key_is_stored_as_its_sha256() -> None:
+    """The vector is FIPS 180-4's, for "abc"."""
+    assert hash_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("change", ["inode", "time", "size"])
+async def test_any_change_of_the_file_is_seen(tmp_path: Path, change: str) -> None:
+    """A revoked key must not live on because an editor kept the file's time, or wrote as many bytes."""
+    file, first, second = tmp_path / "keys.toml", new_key(), new_key()
+    keep(file, first)
+    os.utime(file, ns=(10**18, 10**18))
+    keys = ApiKeys(file)
+
+    text = file.read_text().replace(hash_of(first), hash_of(second)) + ("# longer\n" if change == "size" else "")
+    if change == "inode":
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(file)
+    else:
+        file.write_text(text)
+    time = 10**18 + (1 if change == "time" else 0)
+    os.utime(file, ns=(time, time))
+
+    assert (await keys.of(second, None)).user == "ada"
+    with pytest.raises(Unauthorized):
+        await keys.of(first, None)
+
+
+@pytest.mark.parametrize(("length", "is_valid"), [(200, True), (201, False)])
+def test_a_users_name_has_at_most_200_characters(tmp_path: Path, length: int, is_valid: bool) -> None:
+    """It becomes a part of keys in Redis and of every record."""
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nhash = "{hash_of("k")}"\nuser = "{"u" * length}"\n')
+    if is_valid:
+        ApiKeys(file)
+    else:
+        with pytest.raises(SettingsInvalid):
+            ApiKeys(file)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "repositories", "pulls_as", "pushes_as"),
+    [
+        ((), (), PUBLIC, PUBLIC),
+        (("operator-pull",), (), OPERATOR, PUBLIC),
+        (("operator-push",), (), PUBLIC, OPERATOR),
+        (("operator-pull", "operator-push"), ("quay.io/team",), "operator:quay.io/team", "operator:quay.io/team"),
+        ((), ("quay.io/team",), PUBLIC, PUBLIC),
+    ],
+)
+async def test_a_key_opens_what_its_scopes_say(
+    tmp_path: Path, scopes: tuple[str, ...], repositories: tuple[str, ...], pulls_as: str, pushes_as: str
+) -> None:
+    """A key without scopes reads and pushes no more than anybody, so that older files stay harmless."""
+    file, key = tmp_path / "keys.toml", new_key()
+    fields = {"hash": hash_of(key), "user": "ada", "scopes": scopes, "repositories": repositories}
+    file.write_text(entry_of(msgspec.convert(fields, ApiKey)))
+
+    identity = await ApiKeys(file).of(key, None)
+
+    assert (identity.pulls_as, identity.pushes_as) == (pulls_as, pushes_as)
+
+
+@pytest.mark.parametrize(
+    "wrong", ['scopes = ["operator"]', 'repositories = ["https://quay.io"]', 'repositories = ["a..b"]']
+)
+def test_a_scope_that_does_not_exist_is_a_mistake(tmp_path: Path, wrong: str) -> None:
+    """A key that opens something else than its operator thinks is worse than none."""
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nhash = "{hash_of("a")}"\nuser = "ada"\n{wrong}\n')
+
+    with pytest.raises(SettingsInvalid):
+        ApiKeys(file)
+
+
+def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
+    """As the operator is to type it."""
+    options = ["--scope", "operator-pull", "--scope", "operator-push", "--repository", "quay.io/team"]
+    command = [sys.executable, "-m", "gateway.keys", "new", "--user", "ada", *options]
+    entry = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert 'scopes = ["operator-pull","operator-push"]' in entry
+    assert 'repositories = ["quay.io/team"]' in entry

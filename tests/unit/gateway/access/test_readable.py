@@ -1,0 +1,317 @@
+"""Access: results are given to callers who may read what they were made of."""
+
+from collections import Counter
+
+import pytest
+from msgspec import structs
+
+from gateway.access.readable import REMEMBERED, STALE, Access
+from gateway.domain.identity import ANONYMOUS, Caller
+from gateway.domain.wanted import Places, read
+from gateway.start import Starting
+from swell.api.containers import ContainerRequest
+from swell.errors import BadRequest, Denied, ManifestUnknown, ScopeRequired, SwellError, Unavailable, UpstreamFailed
+from swell.oci.digest import Digest, digest_of
+from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, opens
+from swell.store.memory import MemoryBuilds
+from swell.store.records import Submission
+from tests.unit.gateway.conftest import (
+    NOON,
+    CountedBuilds,
+    KnownMachines,
+    KnownSolver,
+    MemoryLeases,
+    MemoryRegistry,
+)
+from tests.unit.gateway.test_packages import encoded
+
+PLACES = Places(build="r.example/swell/build", cache="r.example/swell/cache")
+ANYBODY, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)
+PRIVATE, OPEN = "quay.io/private/base:1", "quay.io/open/base:1"
+
+
+class Guarded:
+    """Shows images below `quay.io/open` to anybody and others to the operator; `asked` counts, `trouble` is raised."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.trouble: SwellError | None = None
+
+    async def resolve(self, image: Reference, principal: Principal) -> Digest:
+        self.asked[f"{principal} {image}"] += 1
+        if self.trouble:
+            raise self.trouble
+        if "missing" in image.repository:
+            raise ManifestUnknown
+        if not (image.name.startswith("quay.io/open") or opens(principal, image)):
+            raise Denied
+        return digest_of(str(image).encode())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry() -> Guarded:
+    return Guarded()
+
+
+@pytest.fixture
+def builds() -> MemoryBuilds:
+    return MemoryBuilds()
+
+
+@pytest.fixture
+def access(registry: Guarded, builds: MemoryBuilds, clock: Clock) -> Access:
+    return Access(PLACES, registry, builds, now=clock)
+
+
+def starting_with(access: Access, builds: MemoryBuilds, built: MemoryRegistry) -> Starting:
+    limits, machines = CountedBuilds(), KnownMachines()
+    return Starting(PLACES, built, builds, limits, KnownSolver(), MemoryLeases(), machines, access, now=lambda: NOON)
+
+
+@pytest.fixture
+def built() -> MemoryRegistry:
+    """The repository of builds."""
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def starting(access: Access, builds: MemoryBuilds, built: MemoryRegistry) -> Starting:
+    return starting_with(access, builds, built)
+
+
+def recipe(text: str, **more: object) -> ContainerRequest:
+    return structs.replace(ContainerRequest(container_file=encoded(text)), **more)
+
+
+async def record_of(
+    builds: MemoryBuilds, containerfile: str, name: str = "made", included: tuple[str, ...] = ()
+) -> Reference:
+    image = f"{PLACES.build}:{name}"
+    submission = Submission(
+        container_id=name,
+        target_image=image,
+        containerfile=containerfile,
+        platform="linux/amd64",
+        created=NOON,
+        included=included,
+    )
+    await builds.submit(submission)
+    return parse_reference(image)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"FROM {PRIVATE}\n",
+        f"FROM {OPEN} AS a\nFROM {PRIVATE}\nCOPY --from=a / /\n",
+        f"FROM {OPEN}\nCOPY --from={PRIVATE} / /\n",
+        f"FROM {OPEN}\nRUN --mount=type=bind,from={PRIVATE},target=/m true\n",
+        f"ARG BASE={PRIVATE}\nFROM $BASE\n",
+        "ARG BASE\nFROM ${BASE}\n",
+    ],
+)
+async def test_no_cached_result_is_given_without_access_to_every_base(
+    starting: Starting, built: MemoryRegistry, text: str
+) -> None:
+    """However the recipe names the base; an image that nobody can name here counts as one that is not open."""
+    wanted = read(recipe(text), PLACES)
+    started = await starting.start(wanted, [], INSIDER)
+    with pytest.raises(BadRequest):  # joining the build that runs
+        await starting.start(wanted, [], ANYBODY)
+    built.push(str(started.image))
+    starting = starting_with(Access(PLACES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
+
+    with pytest.raises(BadRequest):
+        await starting.start(wanted, [], ANYBODY)
+    with pytest.raises(BadRequest):
+        await starting.start(structs.replace(wanted, dry_run=True), [], ANYBODY)
+
+
+async def test_an_open_base_is_no_obstacle(starting: Starting, built: MemoryRegistry) -> None:
+    """The same recipe of two strangers is one build."""
+    wanted = read(recipe(f"FROM {OPEN}\n"), PLACES)
+    first = await starting.start(wanted, [], ANYBODY)
+
+    joined = await starting.start(wanted, [], Caller(ANONYMOUS, "198.51.100.1"))
+
+    assert (first.build_id, first.cached) == (joined.build_id, joined.cached)
+
+
+async def test_a_base_that_may_not_be_read_is_refused_before_a_build(starting: Starting, builds: MemoryBuilds) -> None:
+    """It would fail, and meanwhile others who may read it would join it."""
+    with pytest.raises(BadRequest, match="operator-pull"):
+        await starting.start(read(recipe(f"FROM {PRIVATE}\n"), PLACES), [], ANYBODY)
+
+    assert await builds.waiting() == []
+
+
+async def test_a_base_that_does_not_exist_is_the_builders_to_report(starting: Starting) -> None:
+    """As in Wave: the log says so."""
+    found = await starting.start(read(recipe("FROM quay.io/missing/base\n"), PLACES), [], ANYBODY)
+
+    assert found.cached is False
+
+
+async def test_a_registry_in_trouble_does_not_stop_builds_but_gives_no_results(
+    starting: Starting, registry: Guarded, built: MemoryRegistry
+) -> None:
+    """The builder finds out whether it is back; what exists is given once access is known."""
+    registry.trouble = UpstreamFailed("away")
+    wanted = read(recipe(f"FROM {OPEN}\n"), PLACES)
+    found = await starting.start(wanted, [], ANYBODY)
+    assert found.cached is False
+
+    with pytest.raises(UpstreamFailed):
+        await starting.start(wanted, [], ANYBODY)
+
+
+async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
+    starting: Starting, builds: MemoryBuilds, registry: Guarded
+) -> None:
+    """A stranger could keep others from a private base's image by asking for it first."""
+    wanted = read(recipe(f"FROM {PRIVATE}\n"), PLACES)
+    registry.trouble = UpstreamFailed("away")
+    await starting.start(wanted, [], ANYBODY)
+    registry.trouble = None
+
+    with pytest.raises(Unavailable, match="ask again"):
+        await starting.start(wanted, [], INSIDER)
+
+
+async def test_an_answer_is_remembered_for_one_principal(access: Access, registry: Guarded, clock: Clock) -> None:
+    """Cached answers stay fast; what the operator may read says nothing of the public."""
+    image = parse_reference(OPEN)
+    for _ in range(3):
+        assert (await access.check(PUBLIC, [image])).problem is None
+    await access.check(OPERATOR, [image])
+    assert registry.asked == {f"public {OPEN}": 1, f"operator {OPEN}": 1}
+
+    clock.now += REMEMBERED + 1
+    await access.check(PUBLIC, [image])
+
+    assert registry.asked[f"public {OPEN}"] == 2
+
+
+async def test_a_refusal_is_not_remembered(access: Access, registry: Guarded) -> None:
+    """Access that was given just now counts at once."""
+    for _ in range(2):
+        assert (await access.check(PUBLIC, [parse_reference(PRIVATE)])).problem
+
+    assert registry.asked[f"public {PRIVATE}"] == 2
+
+
+async def test_while_a_registry_is_away_its_last_answer_counts_for_a_day(
+    access: Access, registry: Guarded, clock: Clock
+) -> None:
+    """Otherwise an outage of one registry would stop every pipeline that runs on it."""
+    image = parse_reference(OPEN)
+    await access.check(PUBLIC, [image])
+    registry.trouble = UpstreamFailed("away")
+    clock.now += REMEMBERED + 1
+    assert (await access.check(PUBLIC, [image])).problem is None
+
+    clock.now += STALE
+
+    assert (await access.check(PUBLIC, [image])).problem is registry.trouble
+
+
+async def test_access_that_was_withdrawn_is_not_stale(access: Access, registry: Guarded, clock: Clock) -> None:
+    """The registry's refusal replaces what it said before."""
+    image = parse_reference(OPEN)
+    await access.check(PUBLIC, [image])
+    clock.now += REMEMBERED + 1
+    registry.trouble = Denied()
+    assert (await access.check(PUBLIC, [image])).problem
+    registry.trouble = UpstreamFailed("away")
+
+    assert (await access.check(PUBLIC, [image])).problem is registry.trouble
+
+
+@pytest.mark.parametrize(
+    ("containerfile", "included", "readable"),
+    [
+        (f"FROM {OPEN}\n", (), True),
+        (f"FROM {PRIVATE}\n", (), False),
+        ("FROM quay.io/missing/base\n", (), False),
+        (f"FROM {OPEN}\n", (PRIVATE,), False),
+        (f"FROM {OPEN}\n", (OPEN,), True),
+        ("FROM scratch\n", (), True),
+    ],
+)
+async def test_an_image_of_ours_is_read_by_who_may_read_its_base(
+    access: Access, builds: MemoryBuilds, containerfile: str, included: tuple[str, ...], readable: bool
+) -> None:
+    """The record of its build says what it was made of, the layers of other images included."""
+    image = await record_of(builds, containerfile, included=included)
+
+    if readable:
+        assert opens(await access.reading(PUBLIC, image), image)
+    else:
+        with pytest.raises(ScopeRequired, match=r"made of an image"):
+            await access.reading(PUBLIC, image)
+    assert await access.reading(OPERATOR, image) == OPERATOR
+
+
+async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: Access, builds: MemoryBuilds) -> None:
+    """Through as many images of ours as there may be."""
+    first = await record_of(builds, f"FROM {PRIVATE}\n", "first")
+    second = await record_of(builds, f"FROM {first}\n", "second")
+
+    with pytest.raises(ScopeRequired):
+        await access.reading(PUBLIC, second)
+
+
+@pytest.mark.parametrize(
+    "name", [f"{PLACES.build}:unknown", f"{PLACES.build}@sha256:{'a' * 64}", "r.example/swell/cache:x"]
+)
+async def test_an_image_of_ours_without_a_record_needs_the_scope(access: Access, name: str) -> None:
+    """Records expire before images do; layers of the cache never have one."""
+    with pytest.raises(ScopeRequired, match="operator-pull"):
+        await access.reading(PUBLIC, parse_reference(name))
+
+
+@pytest.mark.parametrize(
+    ("fields", "allowed"),
+    [
+        ({}, True),
+        ({"build_repository": "r.example/swell/build/mine"}, True),
+        ({"build_repository": "quay.io/theirs/images"}, False),
+        ({"build_repository": "r.example/library"}, False),
+        ({"build_repository": "quay.io/mine/images", "cache_repository": "quay.io/theirs/cache"}, False),
+        ({"build_repository": "quay.io/mine/images", "cache_repository": "quay.io/mine/cache"}, True),
+    ],
+)
+def test_a_push_to_a_repository_of_others_needs_the_scope(
+    access: Access, fields: dict[str, str], allowed: bool
+) -> None:
+    """Frozen images and cached steps go where the key says, or where this server pushes anyway."""
+    caller = Caller(ANONYMOUS, "203.0.113.9", PUBLIC, limited_to(["quay.io/mine"]))
+    wanted = read(recipe(f"FROM {OPEN}\n", **fields), PLACES)
+
+    if allowed:
+        pushing = access.pushing(caller, wanted)
+        assert opens(pushing, parse_reference(wanted.repository))
+    else:
+        with pytest.raises(ScopeRequired, match="operator-push"):
+            access.pushing(caller, wanted)
+
+
+async def test_a_recipe_names_a_bounded_number_of_images(access: Access, registry: Guarded) -> None:
+    """Each costs a request to a registry of the caller's choice."""
+    images = [parse_reference(f"quay.io/open/base{number}") for number in range(200)]
+
+    assert isinstance((await access.check(PUBLIC, images)).problem, BadRequest)
+    assert not registry.asked

@@ -1,0 +1,123 @@
+"""Cancelling: who may, what becomes of the build, and who is told."""
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.builds.cancel import Cancellations, CancelScope
+from swell.errors import BuildEnded, NotFound, NotYours
+from swell.jobs.messages import BuildDone
+from swell.store.memory import MemoryBuilds
+from swell.store.records import NO_ATTEMPT, Child, Reason, Submission
+from tests.unit.gateway.conftest import NOON, ended
+
+BUILD = "bd-c44968632f89dd6c_1"
+MINE = CancelScope(request_id="r1")
+RECIPE = Submission(
+    container_id="c44968632f89dd6c",
+    target_image="registry.example.com/team/builds:c44968632f89dd6c",
+    containerfile="FROM alpine\n",
+    platform="linux/amd64",
+    organisation="lab.example",
+    created=NOON,
+)
+
+
+class HeardNews:
+    def __init__(self) -> None:
+        self.heard: list[BuildDone | str] = []
+
+    async def cancelled(self, build_id: str) -> None:
+        self.heard.append(build_id)
+
+    async def ended(self, event: BuildDone) -> None:
+        self.heard.append(event)
+
+
+@pytest.fixture
+def news() -> HeardNews:
+    return HeardNews()
+
+
+@pytest.fixture
+async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
+    """One build waits; one request wants it."""
+    await builds.submit(RECIPE)
+    await builds.add_interest(BUILD, "r1", "ada")
+    return Cancellations(builds, news, now=lambda: NOON)
+
+
+async def test_a_build_that_waits_ends_before_it_begins(
+    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    """Whoever waits for it is told; nobody counts it."""
+    done = await cancelling.cancel(BUILD, MINE)
+
+    assert (done.cancelled, done.others) == (True, 0)
+    build = await builds.get(BUILD)
+    assert build and build.result
+    assert (build.result.succeeded, build.result.reason, build.result.attempt) == (False, Reason.CANCELLED, NO_ATTEMPT)
+    (event,) = news.heard
+    assert isinstance(event, BuildDone)
+    assert (event.id, event.begun, event.organisation) == (BUILD, False, "lab.example")
+
+
+async def test_a_build_under_way_is_ended_by_its_builder(
+    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    await builds.begin(BUILD)
+
+    assert (await cancelling.cancel(BUILD, CancelScope(user="ada"))).cancelled
+    assert news.heard == [BUILD]
+    build = await builds.get(BUILD)
+    assert build and build.result is None
+
+
+async def test_a_build_that_others_want_goes_on(
+    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    await builds.add_interest(BUILD, "r2", "bob")
+
+    done = await cancelling.cancel(BUILD, MINE)
+
+    assert (done.cancelled, done.others) == (False, 1)
+    assert news.heard == []
+
+
+async def test_the_builds_of_its_platforms_go_with_a_build(
+    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+) -> None:
+    """The builder of each is told, or everybody is; what somebody else wants goes on."""
+    waiting, begun, shared = [await builds.submit(replace(RECIPE, target_image=f"r.io/x:{n}")) for n in range(3)]
+    children = tuple(
+        Child(platform="linux/arm64", target_image="", build_id=each) for each, _ in (waiting, begun, shared)
+    )
+    await builds.begin(begun[0])
+    await builds.add_interest(shared[0], "r2", "bob")
+    whole, _ = await builds.submit(replace(RECIPE, target_image="r.io/x:all", children=children))
+    await builds.add_interest(whole, "r1", "ada")
+
+    done = await cancelling.cancel(whole, MINE)
+
+    assert (done.id, done.cancelled, done.others) == (whole, True, 0)
+    assert [each if isinstance(each, str) else each.id for each in news.heard] == [whole, waiting[0], begun[0]]
+    assert begun[0] in news.heard
+
+
+async def test_a_build_that_has_ended_stays_ended(cancelling: Cancellations, builds: MemoryBuilds) -> None:
+    await builds.finish(BUILD, ended(succeeded=True))
+
+    with pytest.raises(BuildEnded, match=BUILD):
+        await cancelling.cancel(BUILD, MINE)
+
+
+@pytest.mark.parametrize("wish", [CancelScope(), CancelScope(request_id="r2"), CancelScope(user="bob")])
+async def test_strangers_are_refused(cancelling: Cancellations, news: HeardNews, wish: CancelScope) -> None:
+    with pytest.raises(NotYours):
+        await cancelling.cancel(BUILD, wish)
+
+    assert news.heard == []
+
+
+async def test_an_unknown_build_is_not_found(cancelling: Cancellations) -> None:
+    with pytest.raises(NotFound, match="bd-0_1"):
+        await cancelling.cancel("bd-0_1", CancelScope(everybody=True))

@@ -1,0 +1,74 @@
+"""Server-sent events: what a browser reads is what the build said, and it can go on wherever it was."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.builds.event_encoding import Lines, Position, encode, ended, missing, parse_position
+from swell.api.builds import BuildEnd
+from swell.errors import BadRequest
+from tests.unit.gateway.builds.eventsource import parse
+
+CONTENT = st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")), min_size=1, max_size=8)
+
+
+@given(CONTENT, st.integers(1, 1000))
+def test_whatever_a_build_says_each_line_is_one_event(lines: list[bytes], first: int) -> None:
+    """Broken UTF-8, NUL and carriage returns among them: what arrives is text, and its numbers are those of the log."""
+    content = b"".join(line + b"\n" for line in lines)
+
+    events = parse(encode(Lines(1, first, content), Position()))
+
+    assert [event.id for event in events] == [f"1-{first + number}" for number in range(len(lines))]
+    for event, line in zip(events, lines, strict=True):
+        said = line.removesuffix(b"\r").decode(errors="replace").replace("\0", "\ufffd").replace("\r", "\n")
+        assert event.data == said
+
+
+@given(CONTENT, st.integers(0, 12))
+def test_a_watcher_is_told_what_it_has_not(lines: list[bytes], known: int) -> None:
+    """Not the line before, and none is left out."""
+    content = b"".join(line + b"\n" for line in lines)
+
+    events = parse(encode(Lines(2, 3, content), Position(2, known)))
+
+    assert [event.id for event in events] == [f"2-{number}" for number in range(max(3, known + 1), 3 + len(lines))]
+
+
+def test_lines_of_another_attempt_are_all_new() -> None:
+    assert len(parse(encode(Lines(2, 1, b"a\nb\n"), Position(1, 500)))) == 2
+
+
+def test_what_follows_needs_no_word() -> None:
+    assert missing(Position(), Lines(1, 1, b"a\n")) == b""
+    assert missing(Position(1, 4), Lines(1, 5, b"a\n")) == b""
+    assert missing(Position(1, 4), Lines(1, 3, b"a\nb\nc\n")) == b""
+
+
+def test_another_attempt_and_missing_lines_are_told() -> None:
+    """A page can then say so, instead of showing two builds as one."""
+    told = parse(missing(Position(1, 500), Lines(2, 4, b"d\n")))
+
+    assert [(event.name, event.data) for event in told] == [
+        ("restart", '{"attempt":2}'),
+        ("gap", '{"attempt":2,"from":1,"to":3}'),
+    ]
+
+
+def test_the_end_is_an_event_with_the_last_id() -> None:
+    (event,) = parse(ended(2, BuildEnd(id="bd-1_1", succeeded=True, exit_status=0, duration=1.5)))
+
+    assert (event.name, event.id) == ("end", "2-end")
+    assert event.data == '{"id":"bd-1_1","succeeded":true,"exitStatus":0,"duration":1.5}'
+    assert parse_position(event.id).is_end
+
+
+@pytest.mark.parametrize(("text", "position"), [("", Position()), ("3-17", Position(3, 17))])
+def test_a_position_is_read(text: str, position: Position) -> None:
+    assert parse_position(text) == position
+
+
+@pytest.mark.parametrize("text", ["17", "1-", "-1", "1-x", "1-2-3", "1-2 ", "x" * 100, "1-" + "9" * 13, "１-2"])
+def test_an_id_that_is_none_of_ours_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="Last-Event-ID"):
+        parse_position(text)

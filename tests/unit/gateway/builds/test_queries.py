@@ -1,0 +1,162 @@
+"""Following: what a client reads while it waits."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from gateway.builds.queries import BuildQueries
+from gateway.domain.grant import Grant
+from swell.errors import NotFound
+from swell.store.memory import MemoryBuilds
+from swell.store.records import Submission
+from tests.unit.gateway.conftest import NOON, MemoryGrants, MemoryImages, ended
+
+BUILD = "bd-c44968632f89dd6c_1"
+
+
+class MemoryLogs:
+    def __init__(self) -> None:
+        self.whole: dict[str, list[bytes]] = {}
+        self.lines: dict[str, list[bytes]] = {}
+
+    async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return _each(self.whole[build_id]) if build_id in self.whole else None
+
+    async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    def so_far(self, build_id: str) -> AsyncIterator[bytes]:
+        return _each(self.lines.get(build_id, []))
+
+
+async def _each(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@pytest.fixture
+def logs() -> MemoryLogs:
+    return MemoryLogs()
+
+
+@pytest.fixture
+async def following(grants: MemoryGrants, images: MemoryImages, builds: MemoryBuilds, logs: MemoryLogs) -> BuildQueries:
+    """A build that runs, and the request that started it."""
+    submission = Submission(
+        container_id="c44968632f89dd6c",
+        target_image="registry.example.com/team/builds:c44968632f89dd6c",
+        containerfile="FROM alpine:3.20\nRUN apk add jq\n",
+        platform="linux/amd64",
+        created=NOON,
+    )
+    await builds.submit(submission)
+    await builds.release(submission.client, 1)
+    await builds.begin(BUILD)
+    await grants.put(_grant("b7e20c5519fa", BUILD))
+    return BuildQueries(grants, images, builds, logs, "https://wave.example.org")
+
+
+def _grant(token: str, build_id: str | None) -> Grant:
+    return Grant(
+        token=token,
+        image="registry.example.com/team/builds:c44968632f89dd6c",
+        platform="linux/amd64",
+        created=NOON,
+        expires=NOON + timedelta(hours=36),
+        build_id=build_id,
+    )
+
+
+async def test_a_request_is_building_and_then_done(following: BuildQueries, builds: MemoryBuilds) -> None:
+    """E11, the first two answers, byte by byte: clients want the Z and the decimal point."""
+    before = msgspec.json.encode(await following.request("b7e20c5519fa"))
+    await builds.finish(BUILD, ended(succeeded=True))
+    after = msgspec.json.encode(await following.request("b7e20c5519fa"))
+
+    start = '{"id":"b7e20c5519fa","status":"%s","creationTime":"2026-11-23T12:00:00Z","buildId":"%s"'
+    assert before.decode() == start % ("BUILDING", BUILD) + "}"
+    assert after.decode() == start % ("DONE", BUILD) + ',"succeeded":true,"duration":41.25}'
+
+
+async def test_a_failed_request_says_why_and_where_to_look(following: BuildQueries, builds: MemoryBuilds) -> None:
+    await builds.finish(BUILD, ended(succeeded=False, message="The step 'RUN false' ended with exit status 1."))
+
+    status = await following.request("b7e20c5519fa")
+
+    assert (status.status, status.succeeded) == ("DONE", False)
+    assert status.reason and "'RUN false' ended with exit status 1" in status.reason
+    assert status.details_uri == f"https://wave.example.org/v1alpha1/builds/{BUILD}/logs"
+
+
+async def test_a_plain_image_is_done_at_once(following: BuildQueries, grants: MemoryGrants) -> None:
+    await grants.put(_grant("3f9c0a71d2be", None))
+
+    status = await following.request("3f9c0a71d2be")
+
+    assert (status.status, status.succeeded, status.duration) == ("DONE", True, 0.0)
+
+
+async def test_a_record_grows_when_its_build_ends(following: BuildQueries, builds: MemoryBuilds) -> None:
+    """E15. Who asked, by name or address, is nobody's business."""
+    before = msgspec.to_builtins(await following.build(BUILD))
+    await builds.finish(BUILD, ended(succeeded=True))
+    after = msgspec.to_builtins(await following.build(BUILD))
+
+    assert before["dockerFile"] == "FROM alpine:3.20\nRUN apk add jq\n"
+    assert after == before | {"duration": 41.25, "exitStatus": 0}
+    assert not {"userName", "userEmail", "requestIp"} & after.keys()
+
+
+@pytest.mark.parametrize("scheme", ["oras://", ""])
+async def test_builds_of_sif_files_are_listed_by_their_names(
+    following: BuildQueries, builds: MemoryBuilds, scheme: str
+) -> None:
+    """As the answer to the request has it, and as registries do."""
+    name = "registry.example.com/team/sifs:07efaa2ed59c58a1"
+    wanted = Submission(
+        container_id="07efaa2ed59c58a1",
+        target_image=f"oras://{name}",
+        containerfile="FROM alpine:3.20\n",
+        platform="linux/amd64",
+        created=NOON,
+        sif=True,
+    )
+    build_id, _ = await builds.submit(wanted)
+
+    page = await following.builds(f"{scheme}{name}", None, None)
+
+    assert [each.build_id for each in page.builds] == [build_id]
+
+
+async def test_a_builds_status_is_pending_until_it_ends(following: BuildQueries, builds: MemoryBuilds) -> None:
+    before = await following.build_status(BUILD)
+    await builds.finish(BUILD, ended(succeeded=False))
+    after = await following.build_status(BUILD)
+
+    assert (before.status, before.succeeded, before.duration) == ("PENDING", None, None)
+    assert (after.status, after.succeeded, after.duration) == ("COMPLETED", False, 41.25)
+
+
+async def test_a_log_is_partial_first_and_whole_at_the_end(
+    following: BuildQueries, builds: MemoryBuilds, logs: MemoryLogs
+) -> None:
+    logs.lines[BUILD] = [b"STEP 1\n"]
+    partial = [piece async for piece in await following.log(BUILD)]
+    await builds.finish(BUILD, ended(succeeded=True))
+    logs.whole[BUILD] = [b"STEP 1\n", b"done\n"]
+    whole = [piece async for piece in await following.log(BUILD)]
+
+    assert (partial, whole) == ([b"STEP 1\n"], [b"STEP 1\n", b"done\n"])
+
+
+@pytest.mark.parametrize("question", ["build", "build_status", "log"])
+async def test_an_unknown_build_is_not_found(following: BuildQueries, question: str) -> None:
+    with pytest.raises(NotFound, match="bd-0_1"):
+        await getattr(following, question)("bd-0_1")
+
+
+async def test_an_unknown_request_is_not_found(following: BuildQueries) -> None:
+    with pytest.raises(NotFound):
+        await following.request("ffffffffffff")

@@ -1,0 +1,79 @@
+"""The bodies of requests, as they come over the wire or do not."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from litestar import Request
+
+from gateway.http import bodies
+from gateway.http.bodies import MAX_BODY, read, read_body
+from swell.api.inspect import InspectRequest
+from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
+
+BROKEN = {"type": "http.disconnect"}
+
+
+def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def request(messages: Iterable[dict[str, Any]], **headers: str) -> Request[Any, Any, Any]:
+    """A request whose *messages* come one after another, and then nothing."""
+    waiting = iter(messages)
+
+    async def receive() -> Any:
+        if (message := next(waiting, None)) is None:
+            await asyncio.Event().wait()
+        return message
+
+    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": fields}, receive=receive)  # type: ignore
+
+
+async def test_a_body_comes_in_pieces() -> None:
+    assert await read_body(request([piece(b"a", more=True), piece(b"", more=True), piece(b"b")])) == b"ab"
+
+
+@pytest.mark.parametrize("before", [[], [piece(b'{"a":', more=True)]])
+async def test_a_body_that_breaks_off_is_the_clients_doing(before: list[dict[str, Any]]) -> None:
+    """A connection that ends, or a chunk that is none: nothing went wrong on our side."""
+    with pytest.raises(BadRequest, match="breaks off"):
+        await read_body(request([*before, BROKEN]))
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections cost something, and there is no end to who may open some and say nothing."""
+    monkeypatch.setattr(bodies, "SILENCE", 0.01)
+
+    with pytest.raises(RequestSlow):
+        await read_body(request([piece(b"{", more=True)]))
+
+
+async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
+    """Clients that write all first would see a broken connection instead of the answer; but there is an end to it."""
+    part = piece(bytes(MAX_BODY), more=True)
+
+    with pytest.raises(TooLarge):
+        await read_body(request([part, part, piece(b"")]))
+    with pytest.raises(TooLarge):
+        await read_body(request([part] * 6))
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+async def test_what_is_not_said_to_be_json_is_not_read(kind: str) -> None:
+    with pytest.raises(MediaTypeUnsupported, match="application/json"):
+        await read_body(request([piece(b"{}")], content_type=kind))
+
+
+async def test_nothing_at_all_has_no_type() -> None:
+    """Many a client says that its empty body is a stream of octets: who cancels a build by a token sends none."""
+    assert await read_body(request([piece(b"")], content_type="application/octet-stream")) == b""
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+async def test_a_large_body_says_the_same_as_a_small_one(size: int) -> None:
+    body = b'{"containerImage": "' + b"a" * size + b'"}'
+
+    assert (await read(request([piece(body)]), InspectRequest)).container_image == "a" * size
