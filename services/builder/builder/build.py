@@ -11,14 +11,13 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
 from builder.domain.lock import LockCutter
-from swell.api.containers import BuildCompression, BuildOptions
-from swell.api.package_layers import PackageLayers
+from swell.build_spec import BuildSpec, carry
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BlobUnknown
 from swell.jobs.messages import BuildDone, BuildJob, Definition, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest, hex_of
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.principal import Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
 
@@ -28,33 +27,19 @@ CANCELLED = "The build was cancelled."
 Tell = Callable[[bytes], Awaitable[None]]
 
 
-class Recipe(Struct, frozen=True, kw_only=True):
-    """What to build, and where it goes.
+class Recipe(BuildSpec, frozen=True, kw_only=True):
+    """A build whose inputs are files on this machine.
 
-    `context` is a gzipped tar file whose digest somebody has verified; without one the context is empty but for
-    `environment`, the text of its `conda.yml`, and `files`, which are put into it by their names as they are.
-
-    Where there are `packages`, they become layers, and `containerfile` is but the record of what was asked for. With
-    `sif` a SIF file is made of the image, and pushed instead of it.
-    `cache_repository` may have what steps have made before, and is given what they make; `compression` is a wish;
-    `options` are what the container file is built with.
-    Base images are read with the credentials of `principal`; `push_principal` is whose credentials push.
+    `context` is a gzipped tar file with a verified digest; without it the context contains only `conda.yml`, the text
+    of `environment`, and `files`, which are added by name as they are. With `sif` the image is converted into a SIF
+    file, which is pushed instead.
     """
 
     build_id: str
-    target_image: str
-    containerfile: str
     platform: str = "linux/amd64"
     context: Path | None = None
-    environment: str | None = None
     files: Mapping[str, Path] = {}
-    packages: PackageLayers | None = None
-    cache_repository: str | None = None
-    compression: BuildCompression | None = None
-    options: BuildOptions = BuildOptions()
     sif: Definition | None = None
-    principal: Principal = PUBLIC
-    push_principal: Principal = PUBLIC
 
 
 class Begun(Struct, frozen=True, kw_only=True):
@@ -263,21 +248,13 @@ class Building:
 
     async def _recipe(self, job: BuildJob, fetched: AsyncExitStack) -> Recipe | BuildFailure:
         try:
-            return Recipe(
+            return carry(
+                job,
+                Recipe,
                 build_id=job.id,
-                target_image=job.target_image,
-                containerfile=job.containerfile,
-                platform=job.platform,
                 context=await self._fetch(job.context, fetched) if job.context else None,
-                environment=job.environment,
-                packages=job.packages,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
-                cache_repository=job.cache_repository,
-                compression=job.compression,
-                options=job.options or BuildOptions(),
                 sif=job.sif,
-                principal=job.principal,
-                push_principal=job.push_principal,
             )
         except BuildFailure as failure:
             return failure

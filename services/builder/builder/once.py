@@ -19,6 +19,7 @@ from builder.build import Recipe
 from builder.domain.errand import Errand, Outcome, Source
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
+from swell.build_spec import carry
 from swell.errors import SwellError
 from swell.net.outbound import Policy, follow, open_session, pieces
 from swell.oci.digest import Digest
@@ -57,17 +58,12 @@ async def build(settings: Settings) -> Digest:
     errand = msgspec.json.decode(settings.errand.read_bytes(), type=Errand)
     async with AsyncExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(dir=settings.workspace)))
-        recipe = Recipe(
+        recipe = carry(
+            errand,
+            Recipe,
             build_id=errand.build_id,
-            target_image=errand.target_image,
-            containerfile=errand.containerfile,
-            platform=errand.platform,
             context=await _fetch(errand.context, folder) if errand.context else None,
-            environment=errand.environment,
             files={name: await _fetch(source, folder) for name, source in errand.files.items()},
-            cache_repository=errand.cache_repository,
-            compression=errand.compression,
-            options=errand.options,
             sif=errand.sif,
             principal=OPERATOR,  # the auth files of a pod hold only what its build may use
             push_principal=OPERATOR,

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from gateway.domain.definition import translate
+from swell.build_spec import carry
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.store.builds import Builds
 from swell.store.records import Build
@@ -68,20 +69,13 @@ def _job(build: Build) -> BuildJob | IndexJob:
             push_principal=submission.push_principal,
         )
     made = translate(submission.containerfile) if submission.sif else None
-    return BuildJob(
+    return carry(
+        submission,
+        BuildJob,
         id=build.id,
-        target_image=submission.target_image,
         containerfile=made.containerfile if made else submission.containerfile,
-        platform=submission.platform,
         context=submission.context,
-        environment=submission.environment,
         layers=submission.layers,
-        packages=submission.packages,
-        cache_repository=submission.cache_repository,
-        compression=submission.compression,
-        options=submission.options,
         organisation=submission.organisation,
         sif=made.definition if made else None,
-        principal=submission.principal,
-        push_principal=submission.push_principal,
     )

@@ -1,37 +1,45 @@
-"""What is said over NATS: jobs that one worker takes, and events that everybody may hear. Plain values."""
+"""The messages that services exchange over NATS: jobs for one worker, and events for every subscriber.
+
+`Message` and `Job` are mixins without fields, so that a message can also derive from another Struct.
+"""
 
 from datetime import datetime
 from typing import ClassVar, Self
 
 from msgspec import Struct
 
-from swell.api.containers import BuildCompression, BuildOptions
-from swell.api.package_layers import PackageLayers
+from swell.build_spec import BuildSpec
 from swell.oci.digest import Digest
 from swell.registry.principal import PUBLIC, Principal
 from swell.store.records import NO_ATTEMPT, BuildResult, Submission
 
 
-class Message(Struct, frozen=True, kw_only=True):
-    """Something said on *subject*. The same `id` said twice is said once."""
+class Message:
+    """A message on *subject*. The stream stores a second message with the same `id` only after ten minutes."""
 
+    __slots__ = ()
     subject: ClassVar[str]
 
-    id: str
+    @property
+    def id(self) -> str:
+        """The id of the build, token, request or event; a field of each message."""
+        raise NotImplementedError
 
     @classmethod
     def subjects(cls) -> str:
-        """Where all messages of this kind are said."""
+        """The subject, or pattern of subjects, of all messages of this kind."""
         return cls.subject
 
     @property
     def address(self) -> str:
-        """Where this one is said."""
+        """The subject of this message."""
         return self.subject
 
 
-class Job(Message, frozen=True, kw_only=True):
-    """Work for one of those who take it; each has a subject of its own, so that the queue can be asked for it."""
+class Job(Message):
+    """Work for one worker. Each job has a subject of its own, so that it can be looked up in the queue."""
+
+    __slots__ = ()
 
     @classmethod
     def subjects(cls) -> str:
@@ -62,50 +70,42 @@ class Definition(Struct, frozen=True, omit_defaults=True):
     labels: dict[str, str] = {}
 
 
-class BuildJob(Job, frozen=True, kw_only=True):
-    """Build *containerfile* and push the image as *target_image*; `id` is the build id.
+class BuildJob(BuildSpec, Job, frozen=True, kw_only=True):
+    """Build an image and push it as *target_image*; `id` is the build id.
 
-    `context` is the digest of a gzipped tar in the store; `environment` is the text of a `conda.yml` beside its files.
-    `layers` are gzipped tars in the store too, which go into the context packed, as `layer-<hex>.tar.gz`. With
-    `packages` there is no container: they become layers, and *containerfile* only tells what was asked for.
-    Steps may be taken from and kept in `cache_repository`; `compression` is how the layers are to be pushed.
-    Base images are read with the credentials of `principal`, the image is pushed with those of `push_principal`.
+    `context` is the digest of a gzipped tar file in the object store. So are `layers`; each becomes the file
+    `layer-<hex>.tar.gz` of the context, still compressed.
     """
 
     subject: ClassVar[str] = "jobs.build"
 
-    target_image: str
-    containerfile: str
-    platform: str
+    id: str
     context: Digest | None = None
-    environment: str | None = None
     layers: tuple[Digest, ...] = ()
-    packages: PackageLayers | None = None
-    cache_repository: str | None = None
-    compression: BuildCompression | None = None
-    options: BuildOptions | None = None
     organisation: str = ""
     sif: Definition | None = None
-    """Make a SIF file of the image; `target_image` then begins with `oras://`."""
-    principal: Principal = PUBLIC
-    push_principal: Principal = PUBLIC
+    """Convert the image into a SIF file; `target_image` then begins with `oras://`."""
 
 
-class IndexJob(Job, frozen=True, kw_only=True):
-    """Push an index as *target_image* once the images are there that the record of the build, `id`, names as its
-    children; *platform* names those of all, with commas."""
+class IndexJob(Struct, Job, frozen=True, kw_only=True):
+    """Push an index as *target_image* when the images of all children in the record of the build `id` exist.
+
+    *platform* lists the platforms of the children, separated by commas.
+    """
 
     subject: ClassVar[str] = "jobs.index"
 
+    id: str
     target_image: str
     platform: str
     organisation: str = ""
     push_principal: Principal = PUBLIC
 
 
-class RequestJob(Job, frozen=True, kw_only=True):
-    """A job whose asker waits for an answer on the subject `reply`, but no longer than until `deadline`."""
+class RequestJob(Struct, Job, frozen=True, kw_only=True):
+    """A job whose sender waits for the answer on the subject `reply` until `deadline` (UTC)."""
 
+    id: str
     reply: str
     deadline: datetime
 
@@ -120,12 +120,15 @@ class InspectJob(RequestJob, frozen=True, kw_only=True):
     principal: Principal = PUBLIC
 
 
-class BuildDone(Message, frozen=True, kw_only=True):
-    """A build has ended, well or not; its result is in the store. `id` is the build id, `organisation` whose it was
-    if it was anybody's. One that was cancelled before a builder took it has not `begun`."""
+class BuildDone(Struct, Message, frozen=True, kw_only=True):
+    """A build has ended and its result is stored; `id` is the build id.
+
+    `begun` is false when the build was cancelled before a builder started it.
+    """
 
     subject: ClassVar[str] = "events.build.done"
 
+    id: str
     target_image: str
     platform: str
     succeeded: bool
@@ -134,37 +137,45 @@ class BuildDone(Message, frozen=True, kw_only=True):
     begun: bool = True
 
     @classmethod
-    def of(cls, build_id: str, what: "BuildJob | IndexJob | Submission", result: BuildResult) -> Self:
-        """The end of the build that was to make *what*."""
+    def of(cls, build_id: str, build: "BuildJob | IndexJob | Submission", result: BuildResult) -> Self:
+        """Return the event for a *build* that ended with *result*."""
         return cls(
             id=build_id,
-            target_image=what.target_image,
-            platform=what.platform,
-            organisation=what.organisation,
+            target_image=build.target_image,
+            platform=build.platform,
+            organisation=build.organisation,
             succeeded=result.succeeded,
             finished=result.finished,
             begun=result.attempt != NO_ATTEMPT,
         )
 
 
-class BuildCancelled(Message, frozen=True, kw_only=True):
-    """Nobody wants the build `id` any more, as its record says too: the builder that has it ends it."""
+class BuildCancelled(Struct, Message, frozen=True, kw_only=True):
+    """The build `id` is cancelled, and its record says so: the builder that runs it stops it."""
 
     subject: ClassVar[str] = "events.build.unwanted"
 
+    id: str
 
-class TokenRevoked(Message, frozen=True, kw_only=True):
-    """A token opens nothing any more; `id` is the token. Every gateway forgets it."""
+
+class TokenRevoked(Struct, Message, frozen=True, kw_only=True):
+    """The token `id` is revoked: every gateway removes it from its cache."""
 
     subject: ClassVar[str] = "events.token.revoked"
 
+    id: str
 
-class ImagesPulled(Message, frozen=True, kw_only=True):
-    """One gateway has sent `count` image manifests on `day` (UTC, 2026-11-23) since it last told: all of them for
-    `architecture` (amd64), for people of `organisation` or anonymous ones, and with Fusion in them or without."""
+
+class ImagesPulled(Struct, Message, frozen=True, kw_only=True):
+    """One gateway has served `count` image manifests since its last event.
+
+    All were pulled on `day` (UTC, such as 2026-11-23) for `architecture` (such as amd64) by users of `organisation`,
+    or by anonymous users when that is empty. `fusion`: the images contain Fusion.
+    """
 
     subject: ClassVar[str] = "events.image.pulled"
 
+    id: str
     day: str
     count: int
     architecture: str = ""

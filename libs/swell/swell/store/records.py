@@ -6,10 +6,8 @@ from typing import Self
 
 from msgspec import Struct
 
-from swell.api.containers import BuildCompression, BuildOptions
-from swell.api.package_layers import PackageLayers
+from swell.build_spec import BuildSpec
 from swell.oci.digest import Digest
-from swell.registry.principal import PUBLIC, Principal
 
 
 class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,36 +18,26 @@ class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
     build_id: str | None = None
 
 
-class Submission(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A build as it was asked for. Written once by the gateway, before the job is published.
+class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
+    """A requested build. The gateway writes it once, before it publishes the job.
 
-    `context`, `environment` and `layers` are what the context is made of, `packages` what needs none, as in
-    a `BuildJob`. `client` stands for whose build it is among those that wait, and tells nobody who that is.
-    `principal` is whose credentials read the images that the build is made of, `push_principal` whose credentials push;
-    `included` are images whose layers are among `layers`.
+    - `container_id` is the hash of the inputs: 16 hexadecimal digits.
+    - `context` and `layers` are digests of gzipped tar files in the object store, as in a `BuildJob`.
+    - `client` names the client's queue without identifying the client.
+    - `included` are the images whose layers are among `layers`.
     """
 
     container_id: str
-    target_image: str
-    containerfile: str
-    platform: str
     created: datetime
     context: Digest | None = None
-    environment: str | None = None
     layers: tuple[Digest, ...] = ()
-    packages: PackageLayers | None = None
-    cache_repository: str | None = None
-    compression: BuildCompression | None = None
-    options: BuildOptions | None = None
     organisation: str = ""
     sif: bool = False
-    """A SIF file is made of the image; `target_image` then begins with `oras://`."""
+    """Convert the image into a SIF file; `target_image` then begins with `oras://`."""
     children: tuple[Child, ...] = ()
-    """What is built is an index of these, where there are several platforms."""
+    """With several platforms, the images that the pushed index lists."""
     template: str | None = None
     client: str = ""
-    principal: Principal = PUBLIC
-    push_principal: Principal = PUBLIC
     included: tuple[str, ...] = ()
 
 

@@ -27,6 +27,7 @@ from builder.domain.errand import Errand, Source
 from builder.domain.failure import BuildFailure
 from builder.domain.stamps import Stamp, parse_stamp
 from builder.settings import KubernetesSettings
+from swell.build_spec import carry
 from swell.codecs import prepare
 from swell.disk import digest_of_file
 from swell.errors import Unavailable
@@ -34,6 +35,7 @@ from swell.log import log
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.principal import PUBLIC
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5
@@ -142,18 +144,15 @@ class KubernetesEngine:
 
         AWS keys stay here: pods are given the logins that we get for them.
         """
-        errand = Errand(
+        errand = carry(
+            recipe,
+            Errand,
             build_id=recipe.build_id,
-            target_image=recipe.target_image,
-            containerfile=recipe.containerfile,
-            platform=recipe.platform,
             context=await self._source(recipe.context) if recipe.context else None,
-            environment=recipe.environment,
             files={name: await self._source(path) for name, path in recipe.files.items()},
-            cache_repository=recipe.cache_repository,
-            compression=recipe.compression,
-            options=recipe.options,
             sif=recipe.sif,
+            principal=PUBLIC,  # the pod has auth files of its own
+            push_principal=PUBLIC,
         )
         pulls, pushes = await self._credentials.lent(recipe)
         told = {"errand.json": msgspec.json.encode(errand), "pull.json": pulls, "push.json": pushes}

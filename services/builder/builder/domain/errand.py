@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
-from swell.api.containers import BuildCompression, BuildOptions
+from swell.build_spec import BuildSpec
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason
@@ -21,19 +21,12 @@ class Source(Struct, frozen=True):
     digest: Digest
 
 
-class Errand(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A recipe whose files are somewhere else; the members are those of a `Recipe`."""
+class Errand(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
+    """The specification of a remote build: a `Recipe` whose files are downloaded from URLs."""
 
     build_id: str
-    target_image: str
-    containerfile: str
-    platform: str
     context: Source | None = None
-    environment: str | None = None
     files: Mapping[str, Source] = {}
-    cache_repository: str | None = None
-    compression: BuildCompression | None = None
-    options: BuildOptions = BuildOptions()
     sif: Definition | None = None
 
 

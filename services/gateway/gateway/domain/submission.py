@@ -8,7 +8,7 @@ from gateway.domain.definition import translate
 from gateway.domain.identity import Caller, line_of
 from gateway.domain.naming import ORAS, image_name
 from gateway.domain.wanted import Wanted
-from swell.api.containers import ContainerLayer, NameStrategy
+from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.containerfile import parse
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
@@ -51,7 +51,7 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
         layers=tuple(_digests(*(config.layers or ()))) if config else (),
         cache_repository=wanted.cache_repository,
         compression=wanted.compression,
-        options=wanted.options,
+        options=wanted.options or BuildOptions(),
         organisation=caller.identity.organisation,
         sif=wanted.sif,
         template=wanted.template,
