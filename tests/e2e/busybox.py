@@ -1,6 +1,5 @@
-"""The base image of these tests: a real busybox, in each of the four forms that registries hold images in.
-
-Made here and not by a tool, so that its bytes are the same in every run.
+"""The base image of the end-to-end tests: busybox, in the four forms in which registries store images.
+The image is made here, without a tool, so its bytes are the same in every run.
 """
 
 import gzip
@@ -28,11 +27,11 @@ BUSYBOX = Path("/bin/busybox")
 REPOSITORY = "library/busybox"
 ARCHITECTURES = ("amd64", "arm64")
 FORMS = ("docker", "oci", "docker-list", "oci-index")
-"""The tags of the four forms: a manifest or an index, of Docker's media types or the OCI's."""
+"""The tags of the four forms: a manifest or an index, with Docker's or the OCI's media types."""
 
 
 class Base(Struct, frozen=True):
-    """An image of one platform and all that it is made of."""
+    """An image of one platform with its manifest, config and layer."""
 
     manifest: Document
     config: Document
@@ -42,9 +41,8 @@ class Base(Struct, frozen=True):
 def archive(
     files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None, folders: Iterable[str] = ()
 ) -> Layer:
-    """A layer of executable *files*, symbolic *links* and entries for *folders*, which it can do without.
-
-    Long names are in pax headers. The same input makes the same bytes.
+    """Return a layer with executable *files*, symbolic *links* and optional entries for *folders*.
+    Long names are in pax headers. Equal input gives equal bytes.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -65,14 +63,14 @@ def archive(
 
 @cache
 def make_base(architecture: str, *, docker: bool) -> Base:
-    """Busybox for *architecture*; only amd64 can run, another is its twin with another config."""
+    """Return busybox for *architecture*. Only the amd64 image can run; others differ in their config alone."""
     layer = root()
     run = {"Env": ["PATH=/bin", "MODE=base", f"BUILT_FOR={architecture}"], "Cmd": ["/bin/sh"]}
     return Base(*_documents(architecture, run, layer, docker=docker), layer)
 
 
 def document_of(form: str) -> Document:
-    """The manifest or index under the tag *form*."""
+    """Return the manifest or index with the tag *form*."""
     docker = form.startswith("docker")
     amd64, arm64 = (make_base(each, docker=docker).manifest for each in ARCHITECTURES)
     if form in {"docker", "oci"}:
@@ -96,8 +94,8 @@ async def push_all(registry: str, authorization: str | None = None) -> None:
 async def push(
     image: str, *layers: Layer, authorization: str | None = None, media_type: str = OCI_LAYER, **run: object
 ) -> str:
-    """Push *image*, `host:port/repository:tag`, made of *layers* of *media_type* and the run-time fields *run*; gives
-    its name.
+    """Push *image* (`host:port/repository:tag`) and return its name.
+    The image has *layers* of *media_type* and the run-time fields *run*.
     """
     registry, _, name = image.partition("/")
     repository, _, tag = name.partition(":")
@@ -111,7 +109,7 @@ async def push(
 
 @cache
 def root() -> Layer:
-    """The layer of busybox itself."""
+    """Return the layer that contains busybox."""
     applets = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
     return archive({"bin/busybox": BUSYBOX.read_bytes()}, links=links)
@@ -120,7 +118,7 @@ def root() -> Layer:
 def _documents(
     architecture: str, run: Mapping[str, Any], *layers: Layer, docker: bool, media_type: str = OCI_LAYER
 ) -> tuple[Document, Document]:
-    """The manifest and the config of an image, whose layers are of *media_type* if it is not Docker's."""
+    """Return the manifest and config of an image; *media_type* is the type of its layers unless it is Docker's."""
     platform = parse_platform(f"linux/{architecture}")
     rootfs = {"type": "layers", "diff_ids": [digest_of(layer.tar) for layer in layers]}
     config_fields = {"architecture": platform.architecture, "os": platform.os, "config": run, "rootfs": rootfs}
@@ -141,8 +139,8 @@ def _session(registry: str, authorization: str | None) -> aiohttp.ClientSession:
 
 
 async def _put_blob(session: aiohttp.ClientSession, repository: str, content: bytes) -> None:
-    async with session.post(f"/v2/{repository}/blobs/uploads/") as begun:
-        upload = URL(begun.headers["Location"], encoded=True).update_query(digest=digest_of(content))
+    async with session.post(f"/v2/{repository}/blobs/uploads/") as response:
+        upload = URL(response.headers["Location"], encoded=True).update_query(digest=digest_of(content))
     async with session.put(upload, data=io.BytesIO(content)):
         pass
 

@@ -1,4 +1,4 @@
-"""Swell as its clients see it: JSON over HTTP, and nothing else."""
+"""A client of Swell that uses only its public HTTP API."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from swell.oci.digest import digest_of
 from swell.testing.images import Layer
 
 PLAIN, PULLER, PUSHER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher"))
-"""API keys: without scopes, with that to pull, with that to push."""
+"""API keys: without scopes, with the scope to pull, with the scope to push."""
 
 _ENTRY = '[[key]]\nhash = "{}"\nuser = "{}"\nscopes = {}\n'
 KEYS_FILE = "".join(
@@ -34,9 +34,8 @@ class Swell:
         self._session = session
 
     async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
-        """The status and the body that answer a container request.
-
-        One that names a repository of its own brings a key: this server pushes there for nobody else.
+        """Send a container request and return the status and the body of the response.
+        A request with a repository of its own sends an API key, because pushing needs a scope.
         """
         if request.get("buildRepository"):
             request = {"towerAccessToken": PUSHER} | request
@@ -44,17 +43,17 @@ class Swell:
             return response.status, await response.json()
 
     async def submit(self, **request: object) -> Fields:
-        """The answer to a container request that must succeed."""
+        """Send a container request that must succeed and return its response."""
         status, answer = await self.post(**request)
         assert status == 200, answer
         return answer
 
     async def build(self, containerfile: str, **request: object) -> Fields:
-        """The answer to the request to build *containerfile*."""
+        """Request a build of *containerfile* and return the response."""
         return await self.submit(containerFile=encoded(containerfile), **request)
 
     async def delete(self, path: str, login: str = "") -> tuple[int, str]:
-        """The status that answers *login*, an `Authorization` header, and the login that is wanted instead."""
+        """Send DELETE with the `Authorization` header *login*; return the status and the `WWW-Authenticate` header."""
         headers = {"Authorization": login} if login else {}
         async with self._session.delete(f"{self.url}{path}", headers=headers) as response:
             return response.status, response.headers.get("WWW-Authenticate", "")
@@ -64,12 +63,12 @@ class Swell:
             return response.status, await response.json(content_type=None)
 
     async def read(self, path: str) -> tuple[int, bytes]:
-        """The status and the body under *path*, behind redirects."""
+        """Follow redirects from *path* and return the status and the body."""
         async with self._session.get(f"{self.url}{path}") as response:
             return response.status, await response.read()
 
     async def bytes(self, path: str) -> bytes:
-        """The body under *path*, which must be there."""
+        """Return the body at *path*; the status must be 200."""
         status, body = await self.read(path)
         assert status == 200, body
         return body
@@ -81,7 +80,7 @@ class Swell:
         return (await self.get(f"/v1alpha1/builds/{build_id}/status"))[1]
 
     async def ended(self, build_id: str) -> Fields:
-        """The status of a build when it has ended, at most two minutes from now."""
+        """Wait for the end of a build, at most two minutes, and return its status."""
 
         async def look() -> Fields | None:
             status = await self.build_status(build_id)
@@ -91,7 +90,7 @@ class Swell:
 
 
 def encoded(text: str) -> str:
-    """*text* as requests carry it."""
+    """Return *text* in base64, as requests contain it."""
     return base64.b64encode(text.encode()).decode()
 
 
@@ -102,29 +101,29 @@ def log_path(build_id: str) -> str:
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[Swell]:
     timeout = aiohttp.ClientTimeout(total=120)
-    connector = aiohttp.TCPConnector(limit=0)  # a hundred at once are meant to be at once
+    connector = aiohttp.TCPConnector(limit=0)  # no limit: a hundred requests run at the same time
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         yield Swell(url, session)
 
 
 async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
-    """What *look* gives as soon as it gives something; it is asked every 50 ms, at most *seconds* long."""
+    """Call *look* every 50 ms until it returns a true value, at most *seconds* long, and return that value."""
     try:
         async with asyncio.timeout(seconds):
-            while not (found := await look()):  # noqa: ASYNC110 - what is waited for is in another process
+            while not (result := await look()):  # noqa: ASYNC110 - what is waited for is in another process
                 await asyncio.sleep(0.05)
-            return found
+            return result
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s: {look.__qualname__}") from None
 
 
 def as_data(layer: Layer) -> Fields:
-    """*layer* as a request carries it along."""
+    """Return *layer* as a member of a request, with its content."""
     return as_link(layer, "data:" + base64.b64encode(layer.gzipped).decode())
 
 
 def as_link(layer: Layer, location: str) -> Fields:
-    """*layer* as a request says where it is."""
+    """Return *layer* as a member of a request, with its *location*."""
     return {
         "location": location,
         "gzipDigest": digest_of(layer.gzipped),

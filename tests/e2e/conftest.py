@@ -1,4 +1,4 @@
-"""The whole of Swell as real processes, and what stands around it."""
+"""Fixtures: all services and backends of Swell as processes, upstream servers, and container engines."""
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -43,30 +43,29 @@ async def odd() -> AsyncIterator[OddRegistry]:
 
 @pytest.fixture(scope="session")
 def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
-    """Opens a stack of one's own: `new_stack(home, JOB_LEASE="PT2S")`, with *ports* on those.
-
-    Its registries are readable by all, unless SHARED_REGISTRIES says otherwise.
+    """Return a function that opens a separate stack: `new_stack(home, JOB_LEASE="PT2S")`, optionally on *ports*.
+    Every client may read its registries, unless SHARED_REGISTRIES has another value.
     """
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys.write_text(KEYS_FILE)
 
-    def make(home: Path, ports: Ports | None = None, **told: str) -> AbstractAsyncContextManager[Stack]:
-        swell = {
+    def make(home: Path, ports: Ports | None = None, **settings: str) -> AbstractAsyncContextManager[Stack]:
+        environment = {
             "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
             "SWELL_API_KEYS_FILE": str(keys),
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
             "SWELL_SHARED_REGISTRIES": ",".join((upstreams.basic, upstreams.bearer, upstreams.mistaken)),
             **NO_LIMITS,
-            **{f"SWELL_{name}": value for name, value in told.items()},
+            **{f"SWELL_{name}": value for name, value in settings.items()},
         }
-        return open_stack(home, ports or Ports.free(), environment=of_this_machine() | swell)
+        return open_stack(home, ports or Ports.free(), environment=of_this_machine() | environment)
 
     return make
 
 
 @pytest.fixture(scope="session")
 async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The stack of all tests that leave it as it is."""
+    """The stack that all tests share which do not change it."""
     async with new_stack(tmp_path_factory.mktemp("stack")) as opened:
         yield opened
 
@@ -79,7 +78,7 @@ async def swell(stack: Stack) -> AsyncIterator[Swell]:
 
 @pytest.fixture(scope="session")
 async def docker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Docker]:
-    """A Docker daemon of our own, where this machine can run one."""
+    """A Docker daemon of the tests, if this machine can run one."""
     home = tmp_path_factory.mktemp("docker")
     environment = of_this_machine() | {"DOCKER_CONFIG": str(home)}
     for tool in ("dockerd", "docker"):
@@ -103,14 +102,14 @@ async def docker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dock
 
 @pytest.fixture
 def images(upstreams: Upstreams, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A repository of a registry that is not ours, for whose credentials Swell and the tools of this machine know."""
+    """A repository of a registry that is not Swell's; Swell and the tools of this machine have its credentials."""
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(upstreams.auth_file))
     return f"{upstreams.basic}/acme/images"
 
 
 @pytest.fixture(scope="session")
 async def containerd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containerd]:
-    """A containerd of our own, where this machine can run one."""
+    """A containerd of the tests, if this machine can run one."""
     home = tmp_path_factory.mktemp("containerd")
     environment = of_this_machine()
     for tool in ("containerd", "ctr"):
@@ -136,9 +135,9 @@ async def containerd(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 @pytest.fixture(params=[*PULLERS, "docker", "containerd"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each of the five that people pull with; what it has pulled before does not count."""
+    """Each of five programs that pull and run images. Each test starts with an empty store."""
     if request.param not in PULLERS:
         yield request.getfixturevalue(request.param)
         return
-    with TemporaryDirectory(prefix="e2e-") as folder:  # podman wants a short name
+    with TemporaryDirectory(prefix="e2e-") as folder:  # podman requires a short path
         yield Containers(request.param, Path(folder))

@@ -1,4 +1,4 @@
-"""What people pull and run images with, each with a store of its own."""
+"""Programs that pull and run images, each with its own store."""
 
 import asyncio
 import uuid
@@ -12,21 +12,21 @@ PULLERS = {
     "podman": ("podman", "{root}", "{runroot}", "pull", "--tls-verify=false", "{image}"),
     "buildah": ("buildah", "{root}", "{runroot}", "from", "--tls-verify=false", "{image}"),
 }
-"""Three programs that fill the same kind of store, from which podman runs the image."""
+"""Three programs that fill the same kind of store. podman runs the image from it."""
 
-# What a command leaves running (podman tidies up behind our back) or mounted ends with it.
+# Mounts and background processes of a command (podman cleans up asynchronously) end with its namespaces.
 ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 
 
 class Ran(NamedTuple):
-    """How a command ended; `output` is what it wrote to stdout and stderr."""
+    """The result of a command; `output` has stdout and stderr."""
 
     status: int
     output: str
 
 
 async def run(*command: str, environment: dict[str, str] | None = None) -> Ran:
-    """Run *command* to its end, at most a minute."""
+    """Run *command* until it ends, at most two minutes."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
     )
@@ -41,7 +41,7 @@ async def run(*command: str, environment: dict[str, str] | None = None) -> Ran:
 
 
 async def succeed(*command: str) -> str:
-    """The output of *command*, which must end well."""
+    """Run *command*, which must succeed, and return its output."""
     ran = await run(*command)
     assert ran.status == 0, ran.output
     return ran.output
@@ -54,11 +54,11 @@ async def pull(image: str, folder: Path) -> Ran:
 
 class Engine(Protocol):
     async def run(self, image: str) -> str:
-        """Pull *image*, run it as it is meant to run, and give what it wrote."""
+        """Pull *image*, run it with its own entrypoint and command, and return its output."""
 
 
 class Containers:
-    """Pulls with one of the PULLERS, runs with podman; *store* is an empty folder, its name at most 40 long."""
+    """Pull with one of PULLERS and run with podman; *store* is an empty folder with a path of at most 40 characters."""
 
     def __init__(self, puller: str, store: Path) -> None:
         self._puller = PULLERS[puller]
@@ -73,14 +73,14 @@ class Containers:
 
 
 class Containerd:
-    """Pulls and runs with the containerd whose state is in *home*, as kubelets and nerdctl do."""
+    """Pull and run with the containerd whose state is in *home*, as kubelets and nerdctl do."""
 
     def __init__(self, home: Path) -> None:
         self._ctr = ("ctr", f"--address={home}/sock")
         self._home = home
 
     async def run(self, image: str) -> str:
-        """The output is written by containerd's shim: ctr itself may leave before it has read all of it."""
+        """Let containerd's shim write the output: ctr may end before it has read all of it."""
         await succeed(*self._ctr, "images", "pull", "--plain-http", image)
         name = f"run-{uuid.uuid4().hex}"
         output = self._home / name
@@ -89,7 +89,7 @@ class Containerd:
 
 
 class Docker:
-    """Pulls and runs with the daemon behind *socket*."""
+    """Pull and run with the Docker daemon at *socket*."""
 
     def __init__(self, socket: Path) -> None:
         self._docker = ("docker", f"--host=unix://{socket}")

@@ -1,4 +1,4 @@
-"""Requests as raw as they are sent, answers as raw as they come, and a gateway that has an operator."""
+"""Single HTTP requests with complete responses, and a gateway with an operator's account."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ LOGIN = {"Authorization": "Basic " + base64.b64encode(b"ops:pw").decode()}
 
 
 class Answer(Struct):
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: Any
@@ -38,7 +38,7 @@ class Answer(Struct):
 
 
 async def ask(swell: Swell, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-    """The answer; *body* is sent as JSON unless it is bytes."""
+    """Send a request and return the response; *body* is sent as JSON unless it is bytes. Redirects are not followed."""
     encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
     data = None if body is None else io.BytesIO(encoded)
     sent = {"Content-Type": "application/json"} | headers
@@ -52,11 +52,11 @@ async def submit(swell: Swell, **body: Any) -> Answer:
 
 @asynccontextmanager
 async def operated_beside(stack: Stack, home: Path) -> AsyncIterator[Swell]:
-    """A gateway beside the stack's own, with an account for `LOGIN`, that knows its commit."""
+    """Start another gateway of *stack*, with the account of `LOGIN` and a commit, and yield its client."""
     (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
     port = Ports.free().gateway
     url = f"http://localhost:{port}"
-    told = {
+    settings = {
         "SWELL_LISTEN": f"127.0.0.1:{port}",
         "SWELL_SERVER_URL": url,
         "SWELL_ACCOUNTS_FILE": str(home / "accounts"),
@@ -65,7 +65,7 @@ async def operated_beside(stack: Stack, home: Path) -> AsyncIterator[Swell]:
     gateway = Program(
         name="operated",
         command=(sys.executable, "-m", "gateway"),
-        environment=of_this_machine() | stack.env | told,
+        environment=of_this_machine() | stack.env | settings,
         ready=probes.http(f"{url}/health"),
     )
     async with running(gateway, home), client_of(url) as client:

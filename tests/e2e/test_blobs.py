@@ -1,4 +1,4 @@
-"""The bytes of images, redirected or relayed: whole, in parts, to many, to slow ones."""
+"""Blobs through redirects and through a relay: complete, in ranges, for many and for slow clients."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ SLOW_READERS = 16
 
 
 class Relaying(Struct, frozen=True):
-    """A gateway that relays, beside the stack's own, which redirects."""
+    """A gateway that relays blobs; the stack's own gateway redirects."""
 
     swell: Swell
     process: Child
@@ -48,7 +48,7 @@ async def big(upstreams: Upstreams) -> str:
 
 
 class Blobs(Struct, frozen=True):
-    """The blobs of an image as one of the gateways gives them, by their names in the manifest."""
+    """URLs of the config and the last layer of an image at one gateway, and the digest of the layer."""
 
     config: str
     layer: str
@@ -67,22 +67,22 @@ async def submitted(swell: Swell, **request: object) -> Blobs:
 async def ask(
     url: str, method: str = "GET", *, follow: bool = True, **headers: str
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """The answer to one request on a connection of its own."""
+    """Send one request on a new connection and return the response."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with aiohttp.request(method, url, allow_redirects=follow, headers=named) as answer:
         return answer.status, answer.headers, await answer.read()
 
 
 async def test_a_relayed_image_is_pulled_and_runs(relaying: Relaying, upstreams: Upstreams, engine: Engine) -> None:
-    """Its base from a registry, its layer from S3, its config from memory: all by one address."""
+    """The base comes from a registry, the layer from S3, the config from memory: all through one address."""
     config = {"entrypoint": ["/opt/tool"], "layers": [as_data(TOOL)]}
     answer = await relaying.swell.submit(containerImage=upstreams.image(), containerConfig=config)
 
     assert (await engine.run(answer["targetImage"])).strip() == "relayed"
 
 
-async def test_a_relay_never_sends_elsewhere(relaying: Relaying, upstreams: Upstreams) -> None:
-    """Its clients reach nothing else."""
+async def test_a_relay_never_redirects(relaying: Relaying, upstreams: Upstreams) -> None:
+    """Clients of a relay can reach no other address."""
     blobs = await submitted(relaying.swell, containerImage=upstreams.image(), containerConfig={"env": ["A=b"]})
 
     for url in (blobs.config, blobs.layer):
@@ -93,7 +93,7 @@ async def test_a_relay_never_sends_elsewhere(relaying: Relaying, upstreams: Upst
 
 @pytest.fixture
 async def sending(stack: Stack, tmp_path: Path) -> AsyncIterator[Swell]:
-    """A gateway and a registry-proxy beside the stack's own, whose clients reach the object store."""
+    """A gateway and a registry-proxy of the stack whose clients can reach the object store."""
     where, proxy = proxy_beside(stack, "proxy-sending", S3_PUBLIC_ENDPOINT=stack.env["SWELL_S3_ENDPOINT"])
     url, gateway = gateway_beside(stack, "gateway-sending", REGISTRY_PROXY=where)
     async with running(proxy, tmp_path), running(gateway, tmp_path), client_of(url) as client:
@@ -104,10 +104,10 @@ async def location(blob: str) -> str:
     return (await ask(blob, follow=False))[1]["Location"]
 
 
-async def test_clients_who_reach_the_store_are_sent_there_at_once(
+async def test_clients_that_reach_the_store_are_redirected_there(
     stack: Stack, sending: Swell, upstreams: Upstreams, engine: Engine
 ) -> None:
-    """What was added is there from the start; the config that we made is not, and comes from the data port."""
+    """Added layers are in the store from the start. The config that Swell makes is not, so the data port sends it."""
     config = {"entrypoint": ["/opt/tool"], "layers": [as_data(TOOL)]}
     blobs = await submitted(sending, containerImage=upstreams.image(), containerConfig=config)
 
@@ -120,10 +120,10 @@ async def test_clients_who_reach_the_store_are_sent_there_at_once(
     assert (await engine.run(answer["targetImage"])).strip() == "relayed"
 
 
-async def test_what_a_registry_has_is_in_the_store_once_it_was_pulled(
+async def test_a_pulled_blob_is_stored_and_later_clients_are_redirected_to_it(
     stack: Stack, sending: Swell, upstreams: Upstreams
 ) -> None:
-    """It is brought there behind the first client's answer; the next are sent there."""
+    """The first pull stores the blob while it sends it; later clients read it from the store."""
     await ask((await submitted(sending, containerImage=upstreams.image())).layer)
 
     async with asyncio.timeout(60):
@@ -136,10 +136,10 @@ async def test_what_a_registry_has_is_in_the_store_once_it_was_pulled(
 
 
 @pytest.mark.parametrize("delivery", ["redirect", "relay"])
-async def test_heads_parts_and_conditions_are_answered_in_both_ways(
+async def test_head_ranges_and_conditions_work_with_redirects_and_relays(
     swell: Swell, relaying: Relaying, upstreams: Upstreams, delivery: str
 ) -> None:
-    """What the relay passes on is what the data port says; errors have the specification's codes, here and there."""
+    """A relay passes on the responses of the data port. Errors have the codes of the specification in both cases."""
     blobs = await submitted(swell if delivery == "redirect" else relaying.swell, containerImage=upstreams.image())
     _, _, whole = await ask(blobs.layer)
 
@@ -154,10 +154,10 @@ async def test_heads_parts_and_conditions_are_answered_in_both_ways(
 
 
 @pytest.mark.parametrize("delivery", ["redirect", "relay"])
-async def test_a_transfer_that_was_cut_goes_on_with_a_range(
+async def test_a_client_resumes_a_broken_download_with_a_range(
     swell: Swell, relaying: Relaying, big: str, delivery: str
 ) -> None:
-    """As containerd does at once, and Docker after some seconds: `bytes=N-` for what they do not have yet."""
+    """containerd does this at once, Docker after some seconds: they request `bytes=N-`."""
     blobs = await submitted(swell if delivery == "redirect" else relaying.swell, containerImage=big)
     held = sha256()
     async with aiohttp.ClientSession() as client, client.get(blobs.layer) as answer:
@@ -173,7 +173,7 @@ async def test_a_transfer_that_was_cut_goes_on_with_a_range(
 
 @pytest.fixture(scope="module")
 async def afar(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Relaying]:
-    """One that does not share the registry-proxy's disk."""
+    """A relaying gateway that does not share the registry-proxy's disk."""
     url, program = gateway_beside(stack, "relaying-afar", BLOB_DELIVERY="relay", SPOOL="")
     async with running(program, tmp_path_factory.mktemp("afar")) as process, client_of(url) as client:
         yield Relaying(client, process)
@@ -183,7 +183,7 @@ async def afar(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
 async def test_slow_readers_cost_no_memory(
     stack: Stack, relaying: Relaying, afar: Relaying, big: str, where: str
 ) -> None:
-    """Sixteen hold a blob of 192 MiB each and read little of it: neither a relay nor the data port reads ahead."""
+    """Sixteen clients read little of a blob of 192 MiB: neither a relay nor the data port reads ahead."""
     relay = relaying if where == "beside" else afar
     blobs = await submitted(relay.swell, containerImage=big)
     await ask(blobs.layer)
@@ -195,7 +195,7 @@ async def test_slow_readers_cost_no_memory(
         for _ in range(8):
             for answer in answers:
                 await answer.content.readexactly(1 << 18)
-            await asyncio.sleep(0.1)  # they are slow
+            await asyncio.sleep(0.1)  # the clients are slow
         grown = [resident(process) - size for process, size in zip(processes, before, strict=True)]
         for answer in answers:
             answer.close()
@@ -204,10 +204,10 @@ async def test_slow_readers_cost_no_memory(
 
 
 @pytest.mark.parametrize("delivery", ["redirect", "relay"])
-async def test_a_registry_proxy_that_is_killed_costs_a_range(
+async def test_a_client_resumes_after_a_crash_of_the_registry_proxy(
     new_stack: OpenStack, big: str, tmp_path: Path, delivery: str
 ) -> None:
-    """The client has what it has got, asks for the rest, and nothing of the broken transfer was kept or left."""
+    """The client requests the remaining bytes, and no part of the broken transfer stays in the spool."""
     async with new_stack(tmp_path, BLOB_DELIVERY=delivery) as stack, client_of(stack.url) as swell:
         blobs = await submitted(swell, containerImage=big)
         held = bytearray()
@@ -230,7 +230,7 @@ async def read_into(held: bytearray, answer: aiohttp.ClientResponse) -> None:
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that *process* holds."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
+    """Return the resident memory of *process* in bytes."""
+    match = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024

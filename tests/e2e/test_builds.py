@@ -1,4 +1,4 @@
-"""A build from the request to the pull, as somebody sees it who waits for it."""
+"""A build from the request to the pull, as a client sees it."""
 
 import asyncio
 from pathlib import Path
@@ -7,14 +7,14 @@ from tests.e2e.client import Swell, log_path, until
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 
-# Steps are quoted in the log, so what they print is worked out: only a step that has run can have said it.
+# The log quotes each step, so its output is computed: only a step that ran can print it.
 SLOW = 'RUN echo "first $((20 + 1))" && sleep 6 && echo "last $((20 + 2))"'
 
 
 async def test_a_pull_that_begins_before_the_build_has_ended_waits_for_it(
     swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """The name is given out at once, and good at once: no client has to ask when."""
+    """The image name is returned at once and works at once: clients need not poll."""
     answer = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 5\n")
     assert (answer["cached"], answer.get("succeeded")) == (False, None)
     assert (await swell.build_status(answer["buildId"]))["status"] == "PENDING"
@@ -26,7 +26,7 @@ async def test_a_pull_that_begins_before_the_build_has_ended_waits_for_it(
 
 
 async def test_lines_of_the_log_can_be_read_while_the_build_runs(swell: Swell, upstreams: Upstreams) -> None:
-    """Who waits for a long build sees that it goes on; afterwards the log is there as a whole."""
+    """Users of a long build see its progress. After the end, the log is complete."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\n{SLOW}\n"))["buildId"]
 
     async def begun() -> str | None:
@@ -42,8 +42,8 @@ async def test_lines_of_the_log_can_be_read_while_the_build_runs(swell: Swell, u
     assert "last 22" in await swell.log(build_id)
 
 
-async def test_a_failed_build_is_told_to_whoever_pulls_it(swell: Swell, upstreams: Upstreams, tmp_path: Path) -> None:
-    """In words, in the output of the tool at hand, with the address of the log; so do the status and the log."""
+async def test_a_pull_of_a_failed_build_shows_the_reason(swell: Swell, upstreams: Upstreams, tmp_path: Path) -> None:
+    """The client's output contains the reason and the address of the log, as do the status and the log."""
     answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "said $((6 * 7))" && false\n')
     build_id, page = answer["buildId"], swell.url + log_path(answer["buildId"])
 
@@ -60,8 +60,8 @@ async def test_a_failed_build_is_told_to_whoever_pulls_it(swell: Swell, upstream
     assert record["exitStatus"] == 1
 
 
-async def test_a_failed_build_is_tried_again_when_it_is_asked_for_again(swell: Swell, upstreams: Upstreams) -> None:
-    """What was missing may be there now; the first failure stays on record under its own number."""
+async def test_a_new_request_repeats_a_failed_build(swell: Swell, upstreams: Upstreams) -> None:
+    """The cause may be gone. The first failure stays on record under its own number."""
     containerfile = f"FROM {upstreams.image()}\nRUN exit 3 # again and again\n"
     first = (await swell.build(containerfile))["buildId"]
     await swell.ended(first)
@@ -76,7 +76,7 @@ async def test_a_failed_build_is_tried_again_when_it_is_asked_for_again(swell: S
 async def test_a_hundred_same_requests_at_once_are_one_build_and_a_hundred_tokens(
     swell: Swell, upstreams: Upstreams
 ) -> None:
-    """A workflow's tasks all start together; each gets a name of its own, and every one can be pulled."""
+    """The tasks of a workflow start together. Each gets its own name, and every name can be pulled."""
     containerfile = f"FROM {upstreams.image()}\nRUN echo for all > /all.txt\n"
 
     answers = await asyncio.gather(*(swell.build(containerfile) for _ in range(100)))
@@ -87,10 +87,10 @@ async def test_a_hundred_same_requests_at_once_are_one_build_and_a_hundred_token
     assert len(set(manifests)) == 1
 
 
-async def test_asking_again_for_what_is_built_gives_it_at_once(
+async def test_a_repeated_request_returns_the_existing_image(
     swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """`cached` says that nothing was started; the build of old is named."""
+    """`cached` means that no build was started; the response names the earlier build."""
     containerfile = f"FROM {upstreams.image()}\nRUN echo once > /once.txt\n"
     first = await swell.build(containerfile)
     await swell.ended(first["buildId"])
@@ -104,6 +104,6 @@ async def test_asking_again_for_what_is_built_gives_it_at_once(
 
 
 def manifest_path(image: str) -> str:
-    """Where the manifest of *image*, a name with a token, is asked for."""
+    """Return the path of the manifest of *image*, a name with a token."""
     name, _, tag = image.partition("/")[2].rpartition(":")
     return f"/v2/{name}/manifests/{tag}"

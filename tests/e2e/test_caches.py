@@ -1,4 +1,4 @@
-"""Layer caches, compression and what a build reaches, as a client of the API meets them."""
+"""Layer caches, compression and the network of builds, as clients of the API see them."""
 
 import json
 
@@ -10,16 +10,18 @@ from tests.e2e.upstreams import Upstreams
 
 
 def registry_of(stack: Stack) -> str:
-    """The embedded registry, where clients of this machine may have repositories of their own."""
+    """Return the address of the embedded registry, in which local clients may have their own repositories."""
     return stack.env["SWELL_BUILD_REPOSITORY"].partition("/")[0]
 
 
-# An image that tells its history.
+# an image with a history
 FROM = "FROM {} AS tools\nFROM scratch\nCOPY --from=tools /bin /bin\n"
 
 
-async def test_recipes_with_the_same_beginning_share_it(swell: Swell, stack: Stack, upstreams: Upstreams) -> None:
-    """With a cache of one's own beside a repository of one's own."""
+async def test_container_files_with_the_same_first_steps_share_them(
+    swell: Swell, stack: Stack, upstreams: Upstreams
+) -> None:
+    """The client names its own cache and its own build repository."""
     mine = {
         "buildRepository": f"{registry_of(stack)}/acme/images",
         "cacheRepository": f"{registry_of(stack)}/acme/cache",
@@ -36,10 +38,10 @@ async def test_recipes_with_the_same_beginning_share_it(swell: Swell, stack: Sta
     assert any(word in logs[1] for word in words)
 
 
-async def test_a_base_image_without_a_history_is_built_from_without_a_cache(
+async def test_a_base_image_without_a_history_builds_without_a_cache(
     swell: Swell, stack: Stack, upstreams: Upstreams
 ) -> None:
-    """Some tools leave it out, and buildah cannot keep steps apart then; the image is made nevertheless."""
+    """Some tools omit the history, and buildah then cannot distinguish steps. The image is built nevertheless."""
     mine = {
         "buildRepository": f"{registry_of(stack)}/acme/images",
         "cacheRepository": f"{registry_of(stack)}/acme/cache",
@@ -48,18 +50,16 @@ async def test_a_base_image_without_a_history_is_built_from_without_a_cache(
     assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
 
 
-async def test_a_cache_of_ones_own_has_no_part_in_images_for_everybody(
-    swell: Swell, stack: Stack, upstreams: Upstreams
-) -> None:
-    """Whoever asks for the same recipe gets the same image, so it is not made of what one client has put somewhere."""
-    containerfile = f"FROM {upstreams.image()}\nRUN echo for everybody\n"
+async def test_a_clients_cache_is_not_used_for_shared_images(swell: Swell, stack: Stack, upstreams: Upstreams) -> None:
+    """The same container file gives all clients the same image, so no client's cache may supply its layers."""
+    containerfile = f"FROM {upstreams.image()}\nRUN echo for all\n"
     build_id = (await swell.build(containerfile, cacheRepository=f"{registry_of(stack)}/acme/cache"))["buildId"]
     assert (await swell.ended(build_id))["succeeded"]
     assert "cache" not in await swell.log(build_id)
 
 
-async def test_layers_come_as_they_were_asked_for(swell: Swell, upstreams: Upstreams) -> None:
-    """From the request to the bytes that are pulled through the token."""
+async def test_layers_have_the_requested_compression(swell: Swell, upstreams: Upstreams) -> None:
+    """The claim holds from the request to the bytes that a client pulls."""
     answer = await swell.build(
         f"FROM {upstreams.image()}\nRUN echo small > /small\n", buildCompression={"mode": "zstd", "level": 19}
     )
@@ -70,17 +70,17 @@ async def test_layers_come_as_they_were_asked_for(swell: Swell, upstreams: Upstr
     assert (await swell.bytes(f"/v2/{name}/blobs/{manifest['layers'][-1]['digest']}"))[:4] == b"\x28\xb5\x2f\xfd"
 
 
-async def test_a_level_that_does_not_exist_is_refused(swell: Swell, upstreams: Upstreams) -> None:
-    """Before anything is queued."""
+async def test_an_invalid_compression_level_is_refused(swell: Swell, upstreams: Upstreams) -> None:
+    """The request is refused before a build is queued."""
     _, refused = await swell.post(containerFile="RlJPTSBhCg==", buildCompression={"mode": "gzip", "level": 22})
     assert "buildCompression.level of gzip can be 0 to 9" in refused["message"]
 
 
 async def test_a_dockerfile_cannot_read_the_object_store(swell: Swell, stack: Stack, upstreams: Upstreams) -> None:
-    """Its inner ports want no password, and have everybody's layers and logs."""
+    """Its internal ports need no password and contain the layers and logs of all clients."""
     host, _, port = stack.env["SWELL_S3_ENDPOINT"].rpartition("/")[2].partition(":")
     async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/") as answer:
-        assert answer.status  # from here, it answers
+        assert answer.status  # the port answers requests from this process
     build_id = (await swell.build(f"FROM {upstreams.image()}\nADD http://{host}:{port}/ /stolen\n"))["buildId"]
     assert (await swell.ended(build_id))["succeeded"] is False
     assert "connection refused" in await swell.log(build_id)

@@ -1,4 +1,4 @@
-"""Cancelling real builds: their processes end, and everybody who waits is told."""
+"""Cancelling real builds ends their processes, and all waiting clients see it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,13 +29,13 @@ ADA, BOB = new_key(), new_key()
 
 @pytest.fixture(scope="module")
 async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One build at a time; Ada, Bob and an operator are known."""
+    """A stack that runs one build at a time, with API keys for Ada and Bob and an operator's account."""
     home = tmp_path_factory.mktemp("cancelling")
     keys = "".join(entry_of(ApiKey(hash=hash_of(key), user=user)) for key, user in ((ADA, "ada"), (BOB, "bob")))
     (home / "keys.toml").write_text(keys)
     (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
-    told = {"API_KEYS_FILE": str(home / "keys.toml"), "ACCOUNTS_FILE": str(home / "accounts")}
-    async with new_stack(home / "stack", BUILD_CONCURRENCY="1", JOB_LEASE="PT5S", **told) as opened:
+    settings = {"API_KEYS_FILE": str(home / "keys.toml"), "ACCOUNTS_FILE": str(home / "accounts")}
+    async with new_stack(home / "stack", BUILD_CONCURRENCY="1", JOB_LEASE="PT5S", **settings) as opened:
         yield opened
 
 
@@ -46,7 +46,7 @@ async def swell(stack: Stack) -> AsyncIterator[Swell]:
 
 
 def sleeping(upstreams: Upstreams, name: str, base: str = FORMS[0]) -> str:
-    """A container file of its own; its step says that it runs."""
+    """Return a unique container file whose step prints a line and sleeps."""
     return f'FROM {upstreams.image(base)}\nRUN echo "{name} $((20 + 1))" && sleep 300\n'
 
 
@@ -54,19 +54,19 @@ async def cancel(swell: Swell, build_id: str, body: Any = None, **headers: str) 
     return await ask(swell, "POST", f"/v1alpha1/builds/{build_id}/cancel", body, **headers)
 
 
-async def test_a_cancelled_build_ends_with_all_that_belongs_to_it(
+async def test_cancelling_a_build_removes_its_processes_and_files(
     stack: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """Processes and files go; the status, the pull, the watcher and the log say why."""
-    told = await swell.build(sleeping(upstreams, "doomed"))
-    build_id = told["buildId"]
+    """The status, the pull, the watcher and the log show the reason."""
+    build = await swell.build(sleeping(upstreams, "doomed"))
+    build_id = build["buildId"]
     async with watching(swell, build_id) as watcher:
         await watcher.sees("doomed 21")
-        pulling = asyncio.create_task(pull(told["targetImage"], tmp_path))
+        pulling = asyncio.create_task(pull(build["targetImage"], tmp_path))
         family = descendants(stack.pid("builder"))
         assert len(family) > 3
 
-        answer = await cancel(swell, build_id, {"requestId": told["requestId"]})
+        answer = await cancel(swell, build_id, {"requestId": build["requestId"]})
 
         assert (answer.status, answer.json) == (200, {"id": build_id, "cancelled": True, "others": 0})
         end = (await watcher.end())[-1]
@@ -78,18 +78,16 @@ async def test_a_cancelled_build_ends_with_all_that_belongs_to_it(
     assert ran.status != 0 and "cancelled" in ran.output
     status = await swell.build_status(build_id)
     assert (status["succeeded"], status["reason"]) == (False, "cancelled")
-    _, request = await swell.get(f"/v1alpha2/container/{told['requestId']}/status")
+    _, request = await swell.get(f"/v1alpha2/container/{build['requestId']}/status")
     assert (request["status"], request["succeeded"]) == ("DONE", False)
     assert "cancelled" in request["reason"] and "cancelled" in await swell.log(build_id)
-    late = await cancel(swell, build_id, {"requestId": told["requestId"]})
+    late = await cancel(swell, build_id, {"requestId": build["requestId"]})
     assert (late.status, late.json["code"]) == (409, "CONFLICT")
 
 
-async def test_a_build_that_waits_is_cancelled_without_a_builder(
-    stack: Stack, swell: Swell, upstreams: Upstreams
-) -> None:
-    """At once, although the only builder is busy; it never begins, and nobody counts it."""
-    before = await ends_told(stack)
+async def test_a_waiting_build_is_cancelled_without_a_builder(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """It ends at once while the only builder is busy. It never starts and is not counted."""
+    before = await published_ends(stack)
     busy = await swell.build(sleeping(upstreams, "busy"))
     waiting = await swell.build(sleeping(upstreams, "waiting"))
     async with watching(swell, busy["buildId"]) as watcher:
@@ -106,16 +104,16 @@ async def test_a_build_that_waits_is_cancelled_without_a_builder(
         await cancel(swell, busy["buildId"], {"requestId": busy["requestId"]})
         await watcher.end()
 
-    async def told() -> list[BuildDone] | None:
-        new = [event for event in await ends_told(stack) if event not in before]
+    async def build() -> list[BuildDone] | None:
+        new = [event for event in await published_ends(stack) if event not in before]
         return new if len(new) >= 2 else None
 
-    events = {event.id: event.begun for event in await until(told)}
+    events = {event.id: event.begun for event in await until(build)}
     assert events == {busy["buildId"]: True, waiting["buildId"]: False}
 
 
-async def test_a_build_of_several_is_cancelled_by_the_last_one(swell: Swell, upstreams: Upstreams) -> None:
-    """Ada has asked twice, Bob and somebody without a name once; who has not asked at all cancels nothing."""
+async def test_the_last_request_that_leaves_a_build_cancels_it(swell: Swell, upstreams: Upstreams) -> None:
+    """Ada sent two requests, Bob and an anonymous client one each. A client without a request cannot cancel."""
     recipe = sleeping(upstreams, "shared")
     ada = await swell.build(recipe, towerAccessToken=ADA)
     build_id = ada["buildId"]
@@ -135,10 +133,12 @@ async def test_a_build_of_several_is_cancelled_by_the_last_one(swell: Swell, ups
 
 
 @pytest.mark.parametrize("shared", [False, True])
-async def test_the_builds_of_each_platform_go_with_that_of_all(
+async def test_cancelling_a_build_of_several_platforms_cancels_its_children(
     stack: Stack, swell: Swell, upstreams: Upstreams, shared: bool
 ) -> None:
-    """The one that runs ends with its processes, the one that waits never begins; one that is wanted alone goes on."""
+    """The running child ends with its processes and the waiting child never starts. A child that another request uses
+    continues.
+    """
     recipe = sleeping(upstreams, f"both-{shared}", "oci-index")
     whole = await swell.build(recipe, containerPlatform="linux/amd64,linux/arm64")
     children = await children_of(swell, whole["buildId"])
@@ -163,7 +163,7 @@ async def test_the_builds_of_each_platform_go_with_that_of_all(
 
 
 async def sleepers(stack: Stack) -> set[int]:
-    """The processes of steps that sleep."""
+    """Return the processes of steps that sleep."""
     family = descendants(stack.pid("builder"))
     return {pid for pid in family if command_of(pid) == b"sleep\x00300\x00"}
 
@@ -171,25 +171,27 @@ async def sleepers(stack: Stack) -> set[int]:
 def command_of(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has ended in this moment
+    except OSError:  # it ended at this moment
         return b""
 
 
 async def children_of(swell: Swell, build_id: str) -> dict[str, str]:
-    """The builds that *build_id* is made of, by platform."""
+    """Return the child builds of *build_id* by platform."""
     _, record = await swell.get(f"/v1alpha1/builds/{build_id}")
     return {each["value"]: each["id"] for each in record["buildChildIds"]["refs"]}
 
 
-async def test_the_operator_cancels_whatever_runs(swell: Swell, upstreams: Upstreams) -> None:
-    told = await swell.build(sleeping(upstreams, "operated"), towerAccessToken=ADA)
+async def test_the_operator_can_cancel_any_build(swell: Swell, upstreams: Upstreams) -> None:
+    """An operator must be able to stop a build of any client."""
+    build = await swell.build(sleeping(upstreams, "operated"), towerAccessToken=ADA)
 
-    assert (await cancel(swell, told["buildId"], Authorization="Basic b3BzOndyb25n")).status == 401
-    assert (await cancel(swell, told["buildId"], **LOGIN)).json["cancelled"]
-    assert (await swell.ended(told["buildId"]))["reason"] == "cancelled"
+    assert (await cancel(swell, build["buildId"], Authorization="Basic b3BzOndyb25n")).status == 401
+    assert (await cancel(swell, build["buildId"], **LOGIN)).json["cancelled"]
+    assert (await swell.ended(build["buildId"]))["reason"] == "cancelled"
 
 
-async def test_what_was_cancelled_is_built_when_it_is_asked_for_again(swell: Swell, upstreams: Upstreams) -> None:
+async def test_a_cancelled_build_can_be_requested_again(swell: Swell, upstreams: Upstreams) -> None:
+    """Cancelling ends one build; it does not forbid the image."""
     recipe = f'FROM {upstreams.image()}\nRUN echo "again $((20 + 1))" && sleep 5\n'
     first = await swell.build(recipe)
     await cancel(swell, first["buildId"], {"requestId": first["requestId"]})
@@ -201,22 +203,22 @@ async def test_what_was_cancelled_is_built_when_it_is_asked_for_again(swell: Swe
     assert not (await swell.ended(first["buildId"]))["succeeded"]
 
 
-async def test_a_wish_outlives_the_builder(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
-    """It dies before it can end the build; the next one does not begin it again."""
-    told = await swell.build(sleeping(upstreams, "wished"))
-    async with watching(swell, told["buildId"]) as watcher:
+async def test_a_cancellation_survives_a_crash_of_the_builder(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """The builder crashes before it can end the build. The next builder does not start it again."""
+    build = await swell.build(sleeping(upstreams, "wished"))
+    async with watching(swell, build["buildId"]) as watcher:
         await watcher.sees("wished 21")
         stack.kill("builder")
-        assert (await cancel(swell, told["buildId"], {"requestId": told["requestId"]})).status == 200
+        assert (await cancel(swell, build["buildId"], {"requestId": build["requestId"]})).status == 200
         await stack.restart("builder")
         end = (await watcher.end())[-1]
 
     assert '"reason":"cancelled"' in end.data
-    assert "wished 21" not in await swell.log(told["buildId"])
+    assert "wished 21" not in await swell.log(build["buildId"])
 
 
-async def ends_told(stack: Stack) -> list[BuildDone]:
-    """The ends of builds that were told to everybody."""
+async def published_ends(stack: Stack) -> list[BuildDone]:
+    """Return how many BuildDone events were published."""
     async with AsyncExitStack() as opened:
         nats = await opened.enter_async_context(streams.connect(stack.env["SWELL_NATS_URL"], "test"))
         info = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)

@@ -1,4 +1,4 @@
-"""Packages as layers, from the request to the running container, with a channel of our own."""
+"""Packages as layers, from the request to the running container, with a local channel."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
 async def swell(
     new_stack: OpenStack, upstreams: Upstreams, channel: Channel, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Swell]:
-    """A stack that may ask the channel."""
+    """A client of a stack that may connect to the channel."""
     hosts = ",".join((*upstreams.hosts, channel.url.removeprefix("http://")))
     async with (
         new_stack(tmp_path_factory.mktemp("stack"), ALLOWED_HOSTS=hosts) as stack,
@@ -35,7 +35,7 @@ async def swell(
         yield client
 
 
-def wish(channel: Channel, upstreams: Upstreams, *entries: str, form: str = "oci-index") -> dict[str, Any]:
+def request_for(channel: Channel, upstreams: Upstreams, *entries: str, form: str = "oci-index") -> dict[str, Any]:
     packages = {
         "type": "CONDA",
         "entries": entries,
@@ -46,13 +46,11 @@ def wish(channel: Channel, upstreams: Upstreams, *entries: str, form: str = "oci
 
 
 @pytest.mark.parametrize("form", ["docker", "oci-index"])
-async def test_packages_run_in_the_image_that_was_promised(
-    swell: Swell, channel: Channel, upstreams: Upstreams, form: str
-) -> None:
-    """On a base image of Docker's types or the OCI's; the pull waits for the build, and podman runs what comes."""
+async def test_packages_run_in_the_image(swell: Swell, channel: Channel, upstreams: Upstreams, form: str) -> None:
+    """The base image is of the docker or the OCI format. The pull waits for the build, and podman runs the result."""
     command = ["/bin/sh", "-c", "tool-2; echo $CONDA_PREFIX $PATH"]
-    wanted = wish(channel, upstreams, "tool", "greeter", "python", form=form)
-    answer = await swell.submit(**wanted, containerConfig={"entrypoint": command})
+    request = request_for(channel, upstreams, "tool", "greeter", "python", form=form)
+    answer = await swell.submit(**request, containerConfig={"entrypoint": command})
     with TemporaryDirectory(prefix="e2e-") as folder:
         said = await Containers("podman", Path(folder)).run(answer["targetImage"])
     assert "hello from /opt/conda\nlibrary\n/opt/conda /opt/conda/bin:" in said
@@ -63,20 +61,22 @@ async def test_packages_run_in_the_image_that_was_promised(
     assert f"{channel.url}/linux-64/tool-1.0-0.conda#sha256:" in lock.decode()
 
 
-async def test_the_same_request_is_one_image(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
-    """It is not solved again, and what its build has found then is what it finds."""
-    first = await swell.submit(**wish(channel, upstreams, "greeter"))
+async def test_a_repeated_request_is_not_solved_again(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
+    """The result is the image of the first build."""
+    first = await swell.submit(**request_for(channel, upstreams, "greeter"))
     await swell.ended(first["buildId"])
-    second = await swell.submit(**wish(channel, upstreams, "greeter"))
+    second = await swell.submit(**request_for(channel, upstreams, "greeter"))
     assert (second["cached"], second["buildId"]) == (True, first["buildId"])
 
 
-async def test_the_lock_of_a_build_makes_the_same_image(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
-    """Under another name, because it is another request; with the same bytes, because it is the same wish."""
-    first = await swell.submit(**wish(channel, upstreams, "tool", "python"))
+async def test_the_lock_file_of_a_build_gives_the_same_image(
+    swell: Swell, channel: Channel, upstreams: Upstreams
+) -> None:
+    """The name differs, because the request differs. The bytes are equal."""
+    first = await swell.submit(**request_for(channel, upstreams, "tool", "python"))
     await swell.ended(first["buildId"])
     _, lock = await swell.read(f"/v1alpha1/builds/{first['buildId']}/condalock")
-    again = wish(channel, upstreams)
+    again = request_for(channel, upstreams)
     again["packages"] |= {"environment": encoded(lock.decode()), "entries": None}
     second = await swell.submit(**again)
     await swell.ended(second["buildId"])
@@ -90,11 +90,13 @@ async def digest(swell: Swell, build_id: str) -> str:
     return str(record["digest"])
 
 
-async def test_what_cannot_be_solved_is_answered_at_once(swell: Swell, channel: Channel, upstreams: Upstreams) -> None:
-    """With the solver's explanation, and without a build."""
-    status, answer = await swell.post(**wish(channel, upstreams, "tool", "libgreet=2"))
+async def test_a_request_that_cannot_be_solved_is_refused_at_once(
+    swell: Swell, channel: Channel, upstreams: Upstreams
+) -> None:
+    """The response has the explanation of the solver, and no build starts."""
+    status, answer = await swell.post(**request_for(channel, upstreams, "tool", "libgreet=2"))
     assert status == 400
     assert "libgreet >=1,<2, which cannot be installed" in json.dumps(answer, ensure_ascii=False)
-    status, answer = await swell.post(**wish(channel, upstreams, "nothing-of-that-name"))
+    status, answer = await swell.post(**request_for(channel, upstreams, "nothing-of-that-name"))
     assert status == 400
     assert "No candidates were found for nothing-of-that-name" in json.dumps(answer)

@@ -1,4 +1,4 @@
-"""The operator reads how much was built and pulled."""
+"""The operator reads the numbers of builds and pulls."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +21,7 @@ KEY = new_key()
 
 
 class Operator:
-    """Reads the numbers of the server at *url*."""
+    """Reads the usage metrics of the server at *url*."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
@@ -33,7 +33,7 @@ class Operator:
             return response.status, await response.json() if response.status != 401 else {}
 
     async def counts(self, path: str, count: int) -> dict[str, Any]:
-        """The answer as soon as it tells that many; a pull is told after a second."""
+        """Wait until the count has the expected value and return it; pulls are published after a second."""
 
         async def look() -> dict[str, Any] | None:
             _, answer = await self.read(path)
@@ -44,7 +44,7 @@ class Operator:
 
 @pytest.fixture
 async def stack(new_stack: OpenStack, tmp_path: Path) -> AsyncIterator[Stack]:
-    """One that has counted nothing yet, with an account for Anna and an API key for somebody of acme.org."""
+    """A stack without counts, with an operator's account for Anna and an API key for a user of acme.org."""
     accounts, keys = tmp_path / "accounts", tmp_path / "keys.toml"
     accounts.write_bytes(b"anna:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
     keys.write_text(f'[[key]]\nhash = "{hash_of(KEY)}"\nuser = "zoe"\norganisation = "acme.org"\n')
@@ -67,8 +67,9 @@ async def operator(stack: Stack) -> AsyncIterator[Operator]:
 async def test_every_build_and_every_pull_is_counted(
     swell: Swell, operator: Operator, upstreams: Upstreams, web: Web, tmp_path: Path
 ) -> None:
-    """A build that failed was one too, one from the cache is none; a pull is one image, however many requests it takes.
-    With Fusion it counts there as well."""
+    """Failed builds count, cached builds do not. A pull is one image, even if it takes several requests.
+    An image with Fusion is counted as a Fusion pull as well.
+    """
     good = await swell.build(f"FROM {upstreams.image()}\nENV A=b\n")
     bad = await swell.build(f"FROM {upstreams.image()}\nRUN false\n")
     for answer in (good, bad):
@@ -89,14 +90,14 @@ async def test_every_build_and_every_pull_is_counted(
     assert await operator.read("builds?date=2024-02-29") == (200, {"metric": "builds", "count": 0})
 
 
-async def test_use_counts_for_the_organisation_of_who_asked(
+async def test_use_counts_for_the_organisation_of_the_requesting_user(
     swell: Swell, operator: Operator, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """Also when another machine pulls, which has the name only; others' use is not theirs."""
-    theirs = await swell.build(f"FROM {upstreams.image()}\nENV A=b\n", towerAccessToken=KEY)
-    nobodys = await swell.submit(containerImage=upstreams.image())
-    await swell.ended(theirs["buildId"])
-    for number, answer in enumerate([theirs, theirs, nobodys]):
+    """Pulls from another machine with the same name count for it too. Use by others does not."""
+    of_acme = await swell.build(f"FROM {upstreams.image()}\nENV A=b\n", towerAccessToken=KEY)
+    anonymous = await swell.submit(containerImage=upstreams.image())
+    await swell.ended(of_acme["buildId"])
+    for number, answer in enumerate([of_acme, of_acme, anonymous]):
         ran = await pull(answer["targetImage"], tmp_path / f"image-{number}")
         assert ran.status == 0, ran.output
 
@@ -114,7 +115,7 @@ async def test_use_counts_for_the_organisation_of_who_asked(
 async def test_an_image_of_an_index_counts_for_its_own_architecture(
     swell: Swell, operator: Operator, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """A name that was asked for on one machine is pulled on others."""
+    """A name that one machine requests can be pulled on machines of other architectures."""
     name = (await swell.submit(containerImage=upstreams.image("oci-index")))["targetImage"]
     path = name.partition("/")[2].rpartition(":")[0]
     _, index = await swell.get(f"/v2/{path}/manifests/oci-index")
@@ -128,7 +129,8 @@ async def test_an_image_of_an_index_counts_for_its_own_architecture(
         assert answer["count"] == architectures.count(architecture)
 
 
-async def test_numbers_are_for_those_who_have_an_account(operator: Operator) -> None:
+async def test_metrics_need_an_account(operator: Operator) -> None:
+    """The numbers show what organisations do."""
     assert (await operator.read("pulls", ""))[0] == 401
     assert (await operator.read("pulls", aiohttp.encode_basic_auth("anna", "guess")))[0] == 401
     assert (await operator.read("pulls"))[0] == 200

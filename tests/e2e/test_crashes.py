@@ -1,4 +1,4 @@
-"""Power cuts and kill -9: what was promised is kept, once, and nothing is left lying about."""
+"""After power cuts and SIGKILL, every build has exactly one result, and no process or file is left behind."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from tests.integration.embedded.processes import descendants, gone
 
 @pytest.fixture(scope="module")
 async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack to be hurt; a job whose builder is gone goes to another after five seconds."""
+    """A stack whose processes tests kill. A job whose builder died goes to another builder after five seconds."""
     async with new_stack(tmp_path_factory.mktemp("fragile"), JOB_LEASE="PT5S") as opened:
         yield opened
 
@@ -38,11 +38,11 @@ async def swell(fragile: Stack) -> AsyncIterator[Swell]:
         yield client
 
 
-async def test_a_build_outlives_its_builder_and_has_one_end(
+async def test_a_build_survives_its_builder_and_ends_once(
     fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """The next builder does it again from the start, and the log says so; nothing of the first attempt goes on."""
-    before = await builds_told(fragile)
+    """The next builder starts it again, and the log shows that. No process of the first attempt remains."""
+    before = await builds_ended(fragile)
     answer = await swell.build(f'FROM {upstreams.image()}\nRUN echo "begun $((20 + 1))" && sleep 5\n')
     build_id = answer["buildId"]
 
@@ -63,15 +63,17 @@ async def test_a_build_outlives_its_builder_and_has_one_end(
     ran = await pull(answer["targetImage"], tmp_path)
     assert ran.status == 0, ran.output
 
-    assert await builds_told(fragile) == before + 1
+    assert await builds_ended(fragile) == before + 1
 
 
-async def test_an_image_of_several_platforms_outlives_the_builder_that_waits_for_them(
+async def test_a_build_of_several_platforms_survives_the_builder_that_waits(
     fragile: Stack, swell: Swell, upstreams: Upstreams
 ) -> None:
-    """It takes no place from the builds that it waits for: all places are taken when it is asked for. Whoever comes
-    next waits on, and there is one end of it."""
-    before = await builds_told(fragile)
+    """Waiting for the children uses no build slot: all slots are in use when the request arrives. The next builder
+    continues to wait,
+    and the build ends once.
+    """
+    before = await builds_ended(fragile)
     busy = [
         (await swell.build(f"FROM {upstreams.image()}\nRUN sleep 1 # {number}\n"))["buildId"]
         for number in range(os.cpu_count() or 1)
@@ -91,13 +93,13 @@ async def test_an_image_of_several_platforms_outlives_the_builder_that_waits_for
     record = (await swell.get(f"/v1alpha1/builds/{build_id}"))[1]
     assert record["digest"].startswith("sha256:")
     assert len(record["buildChildIds"]["refs"]) == 2
-    assert await builds_told(fragile) == before + len(busy) + 3
+    assert await builds_ended(fragile) == before + len(busy) + 3
 
 
-async def test_a_build_that_was_stored_and_not_published_is_published_by_whoever_comes_next(
+async def test_a_build_that_was_stored_but_not_published_is_published_later(
     fragile: Stack, swell: Swell, upstreams: Upstreams
 ) -> None:
-    """The gateway dies between two steps: the queue, halted meanwhile, never hears of the build."""
+    """The gateway dies between the two steps. The message queue, which is stopped meanwhile, receives the job later."""
     fragile.kill("nats", signal.SIGSTOP)
     submitting = asyncio.create_task(swell.build(f"FROM {upstreams.image()}\nRUN echo orphaned\n"))
     async with redis.connect(fragile.env["SWELL_REDIS_URL"]) as connection:
@@ -110,17 +112,15 @@ async def test_a_build_that_was_stored_and_not_published_is_published_by_whoever
     fragile.kill("gateway")
     with pytest.raises(aiohttp.ClientError):
         await submitting
-    fragile.kill("nats")  # along with what it was sent and had not read
+    fragile.kill("nats")  # bytes that were sent and not yet read are lost as well
     await fragile.restart("nats")
     await fragile.restart("gateway")
 
     assert (await swell.ended(build_id))["succeeded"]
 
 
-async def test_after_a_power_cut_everything_is_known_as_before(
-    new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path
-) -> None:
-    """All processes die at once; a second start in the same home needs no hand."""
+async def test_all_records_survive_a_power_cut(new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """All processes die at once. A second start in the same home needs no repair."""
     home, ports = tmp_path / "home", Ports.free()
     async with new_stack(home, ports) as stack, client_of(stack.url) as swell:
         answer = await swell.build(f"FROM {upstreams.image()}\nRUN echo lasting > /lasting.txt\n")
@@ -137,26 +137,26 @@ async def test_after_a_power_cut_everything_is_known_as_before(
         async def log_is_kept() -> bool:
             return await swell.read(log_path(answer["buildId"])) == (200, log)
 
-        await until(log_is_kept)  # the store says that it is ready some moments before it finds its objects
+        await until(log_is_kept)  # the store reports that it is ready some moments before it finds its objects
 
 
-async def builds_told(stack: Stack) -> int:
-    """How many ends of builds were told to everybody, once no job is waiting or under way any more."""
+async def builds_ended(stack: Stack) -> int:
+    """Return how many BuildDone events were published, once no job is queued or in progress."""
     async with streams.connect(stack.env["SWELL_NATS_URL"], "test") as nats:
 
         async def no_jobs() -> bool:
             return (await nats.stream.stream_info("JOBS")).state.messages == 0
 
         await until(no_jobs)
-        told = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
-        return (told.state.subjects or {}).get(BuildDone.subject, 0)
+        info = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
+        return (info.state.subjects or {}).get(BuildDone.subject, 0)
 
 
 @pytest.mark.full
-async def test_whatever_crashes_is_started_again_and_requests_work_without_a_hand(
+async def test_make_up_restarts_every_crashed_process(
     new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """`make up` with kill -9 of each child in turn: within seconds a build runs from its request to its end again."""
+    """After SIGKILL of each child process in turn, a build succeeds again within seconds."""
     async with new_stack(tmp_path, JOB_LEASE="PT5S") as stack, client_of(stack.url) as swell:
         supervising = asyncio.create_task(stack.supervise())
         try:
@@ -166,7 +166,7 @@ async def test_whatever_crashes_is_started_again_and_requests_work_without_a_han
                 stack.kill(name)
 
                 async def works(number: int = number, killed: int = killed, name: str = name) -> bool:
-                    """A build that nobody asked for before, asked for until it succeeds."""
+                    """Request a new build until one succeeds."""
                     try:
                         if stack.pid(name) == killed:
                             return False

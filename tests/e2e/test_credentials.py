@@ -1,6 +1,6 @@
-"""Whose credentials are used for whom: the table of `docs/operating.md`, and results that are not for everybody.
-
-The private registry is a real one that wants HTTP Basic, and that the operator does not share.
+"""Which credentials are used for which caller, as the table in `docs/operating.md` says, and results that are not
+public.
+The private registry is a real one with HTTP Basic; the operator does not share it.
 """
 
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ LAYER = {"location": "", "gzipDigest": "", "gzipSize": 1, "tarDigest": "sha256:"
 
 @pytest.fixture(scope="module")
 async def closed(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack that shares its embedded registry and no other."""
+    """A stack that shares only its embedded registry."""
     async with new_stack(tmp_path_factory.mktemp("closed"), SHARED_REGISTRIES="") as stack:
         yield stack
 
@@ -37,7 +37,7 @@ async def ask(client: Swell, caller: str, path: str = CONTAINER, **request: Any)
 
 
 def actions(upstreams: Upstreams, closed: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The rows of the table. Each recipe is one of its own, so that no result answers another row."""
+    """Return the rows of the table. Each uses its own container file, so no result is reused in another row."""
     private, public = image_of(upstreams.basic, FORMS[0]), upstreams.image()
     shared = closed.env["SWELL_BUILD_REPOSITORY"].partition("/")[0] + "/library/not-there:1"
     foreign = f"{upstreams.basic}/acme/table"
@@ -110,7 +110,7 @@ ALLOWED = {
 async def test_the_table_of_credentials(
     client: Swell, closed: Stack, upstreams: Upstreams, action: str, caller: str
 ) -> None:
-    """Each cell of the table in `docs/operating.md`; a refusal names the scope that is missing."""
+    """Checks each cell of the table in `docs/operating.md`; a refusal names the missing scope."""
     path, request = actions(upstreams, closed)[action]
 
     status, answer = await ask(client, caller, path, **request)
@@ -124,10 +124,10 @@ async def test_the_table_of_credentials(
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_a_shared_registry_is_read_for_anybody(
+async def test_a_shared_registry_is_readable_by_all_clients(
     client: Swell, closed: Stack, upstreams: Upstreams, caller: str
 ) -> None:
-    """The embedded registry wants a password, and yet says to everybody what it does not have."""
+    """The embedded registry has a password, and every client learns which images it does not have."""
     _, request = actions(upstreams, closed)["name an image of a shared registry"]
 
     status, answer = await ask(client, caller, **request)
@@ -136,8 +136,8 @@ async def test_a_shared_registry_is_read_for_anybody(
     assert "operator-pull" not in answer["message"], answer
 
 
-async def test_a_result_is_given_only_to_who_may_read_its_base(client: Swell, upstreams: Upstreams) -> None:
-    """Whoever guesses a recipe gets no token for the image of a private base: running, built, or in a dry run."""
+async def test_a_result_needs_access_to_its_base_image(client: Swell, upstreams: Upstreams) -> None:
+    """A guessed container file gives no token for the image of a private base: running, built, or in a dry run."""
     containerfile = encoded(f"FROM {image_of(upstreams.basic, FORMS[0])}\nLABEL of=a-private-base\n")
     status, first = await ask(client, "operator-pull", containerFile=containerfile)
     assert status == 200, first
@@ -146,23 +146,23 @@ async def test_a_result_is_given_only_to_who_may_read_its_base(client: Swell, up
     assert (await client.ended(first["buildId"]))["succeeded"], await client.log(first["buildId"])
     cached, answer = await ask(client, "anonymous", containerFile=containerfile)
     dry, _ = await ask(client, "anonymous", containerFile=containerfile, dryRun=True)
-    _, theirs = await ask(client, "operator-pull", containerFile=containerfile)
+    _, answer = await ask(client, "operator-pull", containerFile=containerfile)
 
     assert (joined, cached, dry) == (400, 400, 400), answer
-    assert theirs["cached"]
+    assert answer["cached"]
 
 
-async def test_an_image_of_this_server_is_given_only_to_who_may_read_its_base(
+async def test_an_image_of_this_server_needs_access_to_its_base_image(
     client: Swell, closed: Stack, upstreams: Upstreams
 ) -> None:
-    """Named directly, included, inspected or built upon: the record of its build says what it was made of."""
-    made = {}
+    """The image is named, included, inspected or used as base. The record of its build lists its base images."""
+    images = {}
     for name, base in {"private": image_of(upstreams.basic, FORMS[0]), "public": upstreams.image()}.items():
         containerfile = encoded(f"FROM {base}\nLABEL of=named-directly\n")
         _, answer = await ask(client, "operator-pull", containerFile=containerfile)
         assert (await client.ended(answer["buildId"]))["succeeded"], await client.log(answer["buildId"])
         _, record = await client.get(f"/v1alpha1/builds/{answer['buildId']}")
-        made[name] = record["targetImage"]
+        images[name] = record["targetImage"]
 
     def requests(image: str) -> list[tuple[str, dict[str, Any]]]:
         return [
@@ -171,12 +171,12 @@ async def test_an_image_of_this_server_is_given_only_to_who_may_read_its_base(
             (INSPECT, {"containerImage": image}),
         ]
 
-    for path, request in requests(made["private"]):
+    for path, request in requests(images["private"]):
         status, answer = await ask(client, "anonymous", path, **request)
         assert status == 403, answer
         assert "operator-pull" in str(answer)
         assert (await ask(client, "operator-pull", path, **request))[0] == 200
-    for path, request in requests(made["public"]):
+    for path, request in requests(images["public"]):
         assert (await ask(client, "anonymous", path, **request))[0] == 200
     unknown = f"{closed.env['SWELL_BUILD_REPOSITORY']}:unknown"
     assert (await ask(client, "anonymous", containerImage=unknown))[0] == 403

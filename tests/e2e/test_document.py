@@ -1,4 +1,4 @@
-"""The document of the API keeps its word: what it shows works as it says."""
+"""The OpenAPI document is true: its examples work as it says."""
 
 import base64
 import re
@@ -23,16 +23,16 @@ async def operated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> As
 
 
 def at_home(value: Any, upstreams: Upstreams) -> Any:
-    """An example of the document with the image and the account of *upstreams*."""
-    theirs = {examples.IMAGE: upstreams.image("docker-list"), examples.REGISTRY: upstreams.bearer}
-    theirs |= {
+    """Return an example of the document with the image and the account of *upstreams*."""
+    replacements = {examples.IMAGE: upstreams.image("docker-list"), examples.REGISTRY: upstreams.bearer}
+    replacements |= {
         examples.REPOSITORY: f"{upstreams.basic}/acme/shown",
         examples.USER_NAME: USER,
         examples.PASSWORD: PASSWORD,
     }
     if isinstance(value, dict):
         return {name: _file_at_home(name, member, upstreams) for name, member in value.items()}
-    return theirs.get(value, value) if isinstance(value, str) else value
+    return replacements.get(value, value) if isinstance(value, str) else value
 
 
 def _file_at_home(name: str, member: Any, upstreams: Upstreams) -> Any:
@@ -45,15 +45,16 @@ BODIES = [pytest.param(each, name, id=f"{each.path} {name}") for each in OPERATI
 
 
 @pytest.mark.parametrize(("operation", "name"), BODIES)
-async def test_every_body_that_the_document_shows_is_answered_as_it_says(
+async def test_every_example_body_gets_the_documented_response(
     swell: Swell, upstreams: Upstreams, operation: Operation, name: str
 ) -> None:
+    """Users copy these examples, so each must work on a running server."""
     body, path = at_home(operation.examples[name], upstreams), operation.path
-    if "requestId" in body:  # somebody's wish about a build, which must be under way
+    if "requestId" in body:  # a request to cancel needs a running build
         built = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 60\n")
         body, path = {"requestId": built["requestId"]}, path.format(buildId=built["buildId"])
 
-    if body.get("buildRepository"):  # this server pushes there for the holders of a scope alone
+    if body.get("buildRepository"):  # pushing to this repository needs a scope
         body |= {"towerAccessToken": PUSHER}
 
     answer = await ask(swell, "POST", path, body)
@@ -66,9 +67,10 @@ READS = [each for each in OPERATIONS if each.method == "get" and not each.path.e
 
 
 @pytest.mark.parametrize("operation", READS, ids=lambda each: each.path)
-async def test_everything_that_the_document_lets_one_read_can_be_read(
+async def test_every_documented_read_operation_works(
     operated: Swell, upstreams: Upstreams, operation: Operation
 ) -> None:
+    """The status, media type and schema of each response are those of the document."""
     built = await operated.build(f"FROM {upstreams.image()}\nENV READ=yes\n")
     names = {"requestId": built["requestId"], "token": built["containerToken"], "buildId": built["buildId"]}
 
@@ -82,8 +84,8 @@ async def test_everything_that_the_document_lets_one_read_can_be_read(
         msgspec.json.decode(answer.body, type=operation.answer)
 
 
-async def test_the_page_of_the_document_comes_whole_and_from_here(swell: Swell) -> None:
-    """All that it names is there, and its policy lets a browser fetch nothing from anywhere else."""
+async def test_the_page_of_the_document_needs_no_other_server(swell: Swell) -> None:
+    """All linked files exist, and the policy lets a browser load nothing from other servers."""
     page = await ask(swell, "GET", "/openapi/")
     links = re.findall(r'(?:href|src)="([^"]*)"', page.body.decode())
 

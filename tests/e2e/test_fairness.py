@@ -1,4 +1,4 @@
-"""The line of builds, with several builders: nobody's hundreds are in front of anybody's one."""
+"""The fair queue with several builders: hundreds of builds of one client do not delay another client."""
 
 import asyncio
 import sys
@@ -28,12 +28,12 @@ SHARE, ROOM = 2, 14
 
 @pytest.fixture(scope="module")
 async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Two builders that build two at a time each; a client may have two under way and a few behind them."""
+    """Two builders with two builds each. A client may have two builds in progress and a few waiting."""
     home = tmp_path_factory.mktemp("fair")
     keys = "".join(entry_of(ApiKey(hash=hash_of(key), user=user)) for key, user in ((ADA, "ada"), (BOB, "bob")))
     (home / "keys.toml").write_text(keys)
-    told = {"BUILDS_AT_ONCE": str(SHARE), "BUILDS_WAITING": str(ROOM), "BUILD_CONCURRENCY": "2"}
-    async with new_stack(home / "stack", API_KEYS_FILE=str(home / "keys.toml"), **told) as opened:
+    settings = {"BUILDS_AT_ONCE": str(SHARE), "BUILDS_WAITING": str(ROOM), "BUILD_CONCURRENCY": "2"}
+    async with new_stack(home / "stack", API_KEYS_FILE=str(home / "keys.toml"), **settings) as opened:
         port = Ports.free().builder
         addresses = {"SWELL_LISTEN": f"127.0.0.1:{port}", "SWELL_WORKSPACE": str(home / "second")}
         second = Program(
@@ -56,9 +56,13 @@ def recipe(upstreams: Upstreams, name: str, seconds: float = 1) -> str:
     return f"FROM {upstreams.image()}\nRUN echo {name} && sleep {seconds}\n"
 
 
-async def test_a_client_with_many_builds_lets_another_one_by(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
-    """Ada has filled her line; Bob's build begins next. She is told where hers are, and gets them all, two at a time.
-    The gateway dies meanwhile, which makes no difference."""
+async def test_a_client_with_many_builds_does_not_delay_another(
+    stack: Stack, swell: Swell, upstreams: Upstreams
+) -> None:
+    """Ada fills her queue; Bob's build starts next. Ada sees the positions of her builds and gets all of them, two at a
+    time.
+    A crash of the gateway meanwhile makes no difference.
+    """
     first = [await swell.build(recipe(upstreams, f"first{n}", 300), towerAccessToken=ADA) for n in range(SHARE)]
     hers = [(await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(ROOM)]
     refused = await submit(swell, containerFile=encoded(recipe(upstreams, "one-more")), towerAccessToken=ADA)
@@ -76,7 +80,7 @@ async def test_a_client_with_many_builds_lets_another_one_by(stack: Stack, swell
     bobs = (await swell.build(recipe(upstreams, "bob"), towerAccessToken=BOB))["buildId"]
     assert (await swell.ended(bobs))["succeeded"]
     assert {(await swell.build_status(each))["status"] for each in hers} == {"PENDING"}
-    for each in first:  # which have held up the line until here
+    for each in first:  # they have blocked the queue until now
         await cancel(swell, each)
     stack.kill("gateway")
     await stack.restart("gateway")
@@ -86,38 +90,38 @@ async def test_a_client_with_many_builds_lets_another_one_by(stack: Stack, swell
     assert all(result.succeeded for result in results)
     assert most_at_once(results) <= SHARE
     by_start = [hers[results.index(result)] for result in sorted(results, key=lambda result: result.started)]
-    assert abs(by_start.index(hers[-1]) - len(hers)) <= SHARE  # first come, first served
+    assert abs(by_start.index(hers[-1]) - len(hers)) <= SHARE  # first in, first out
 
 
-async def test_a_place_in_the_line_is_free_when_a_build_has_left_it(swell: Swell, upstreams: Upstreams) -> None:
-    """Whoever cleans up is let in again at once."""
-    told = [await swell.build(recipe(upstreams, f"full{n}", 300), towerAccessToken=BOB) for n in range(SHARE + ROOM)]
+async def test_cancelling_a_waiting_build_frees_its_place(swell: Swell, upstreams: Upstreams) -> None:
+    """A client that cancels a build can submit another one at once."""
+    builds = [await swell.build(recipe(upstreams, f"full{n}", 300), towerAccessToken=BOB) for n in range(SHARE + ROOM)]
     more = {"containerFile": encoded(recipe(upstreams, "another")), "towerAccessToken": BOB}
     assert (await submit(swell, **more)).status == 429
 
-    for each in told[1:]:
-        await cancel(swell, each)
+    for build in builds[1:]:
+        await cancel(swell, build)
     answer = await submit(swell, **more)
     assert answer.status == 200
-    for each in (told[0], answer.json):
-        await cancel(swell, each)
-    await asyncio.gather(*(swell.ended(each["buildId"]) for each in (*told, answer.json)))
+    for build in (builds[0], answer.json):
+        await cancel(swell, build)
+    await asyncio.gather(*(swell.ended(build["buildId"]) for build in (*builds, answer.json)))
 
 
-async def cancel(swell: Swell, told: Fields) -> None:
-    status, _ = await swell.post(f"/v1alpha1/builds/{told['buildId']}/cancel", requestId=told["requestId"])
+async def cancel(swell: Swell, build: Fields) -> None:
+    status, _ = await swell.post(f"/v1alpha1/builds/{build['buildId']}/cancel", requestId=build["requestId"])
     assert status == 200
 
 
 async def results_of(stack: Stack, build_ids: list[str]) -> list[BuildResult]:
     async with AsyncExitStack() as opened:
         connection = await opened.enter_async_context(redis.connect(stack.env["SWELL_REDIS_URL"]))
-        found = [await RedisBuilds(connection).get(each) for each in build_ids]
-    return [build.result for build in found if build and build.result]
+        records = [await RedisBuilds(connection).get(each) for each in build_ids]
+    return [build.result for build in records if build and build.result]
 
 
 def most_at_once(results: list[BuildResult]) -> int:
-    """How many were under way at the busiest moment."""
+    """Return the largest number of builds that were in progress at the same time."""
     moments = [(each.started, 1) for each in results] + [(each.finished, -1) for each in results]
     now = most = 0
     for _, change in sorted(moments):

@@ -1,4 +1,4 @@
-"""What was added to an image survives what people do with it: copies into other formats, and builds upon it."""
+"""Augmented images can be copied to other formats and used as base images."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ DESTINATIONS = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder, its name short as podman wants it."""
+    """An empty folder with a short path, as podman requires."""
     with TemporaryDirectory(prefix="e2e-") as path:
         yield Path(path)
 
@@ -44,16 +44,16 @@ async def augmented(swell: Swell, upstreams: Upstreams, form: str) -> str:
 
 
 async def inspected(*image: str) -> dict[str, Any]:
-    """The config of an image in any place that skopeo knows."""
+    """Return the config of an image at any location that skopeo supports."""
     return dict(json.loads(await succeed("skopeo", "inspect", "--config", *image)))
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("to", DESTINATIONS)
-async def test_it_can_be_copied_into_every_format(
+async def test_an_augmented_image_can_be_copied_into_every_format(
     swell: Swell, upstreams: Upstreams, folder: Path, form: str, to: str
 ) -> None:
-    """And says there what it said here: the layers, their history and how it runs."""
+    """The copy has the same layers, history and run-time fields."""
     image = await augmented(swell, upstreams, form)
     destination = [part.format(folder=folder) for part in DESTINATIONS[to]]
 
@@ -67,8 +67,10 @@ async def test_it_can_be_copied_into_every_format(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_it_can_be_built_upon_and_run(swell: Swell, upstreams: Upstreams, folder: Path, form: str) -> None:
-    """`buildah commit` refuses an image whose history does not account for its layers."""
+async def test_an_augmented_image_works_as_a_base_image(
+    swell: Swell, upstreams: Upstreams, folder: Path, form: str
+) -> None:
+    """`buildah commit` refuses an image whose history does not match its layers."""
     image = await augmented(swell, upstreams, form)
     where = (f"--root={folder}/root", f"--runroot={folder}/run")
 
@@ -84,17 +86,17 @@ async def test_it_can_be_built_upon_and_run(swell: Swell, upstreams: Upstreams, 
 
 
 def stored(content: bytes) -> bytes:
-    """*content* as zstd, in blocks that are not compressed. Source: RFC 8878, 3.1.1."""
+    """Return *content* as zstd in uncompressed blocks.
+    Source: RFC 8878, section 3.1.1, https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1
+    """
     blocks = [content[at : at + BLOCK] for at in range(0, len(content), BLOCK)]
     headers = [(len(block) << 3 | (at == len(blocks) - 1)).to_bytes(3, "little") for at, block in enumerate(blocks)]
-    window = b"\x38"  # of 128 KiB
+    window = b"\x38"  # a window of 128 KiB
     return b"\x28\xb5\x2f\xfd\x00" + window + b"".join(map(b"".join, zip(headers, blocks, strict=True)))
 
 
-async def test_layers_compressed_with_zstd_are_included_as_they_are(
-    swell: Swell, upstreams: Upstreams, engine: Engine
-) -> None:
-    """The manifest names them for what they are, so whoever pulls can unpack them."""
+async def test_included_zstd_layers_are_not_changed(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
+    """The manifest has their media type, so clients can unpack them."""
     tar = archive({"opt/note": b"unpacked\n"}).tar
     packed = await push(f"{upstreams.open}/packed/with:zstd", Layer(tar, stored(tar)), media_type=OCI_ZSTD_LAYER)
     if isinstance(engine, Docker):

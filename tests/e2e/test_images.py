@@ -1,4 +1,4 @@
-"""What people ask for is in the image that they pull, and it runs."""
+"""Pulled images contain what clients requested, and they run."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from tests.e2e.client import Swell, as_data, as_link
 from tests.e2e.engines import Engine
 from tests.e2e.upstreams import Upstreams, Web
 
-TOOL = archive({"opt/tool": b'#!/bin/sh\npwd\necho "told: $*"\nenv\n'})
-"""A program that says how it was started."""
+TOOL = archive({"opt/tool": b'#!/bin/sh\npwd\necho "args: $*"\nenv\n'})
+"""A program that prints its arguments, working directory and environment."""
 
 ADDED = {
     "entrypoint": ["/opt/tool"],
@@ -19,14 +19,14 @@ ADDED = {
     "env": ["MODE=added", "FOO=bar"],
     "workingDir": "/opt",
 }
-HAVING_RUN = {"/opt", "told: --fast --quiet", "MODE=added", "FOO=bar", "BUILT_FOR=amd64", "PATH=/bin"}
+HAVING_RUN = {"/opt", "args: --fast --quiet", "MODE=added", "FOO=bar", "BUILT_FOR=amd64", "PATH=/bin"}
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_what_is_added_to_an_image_is_there_when_it_runs(
+async def test_additions_to_an_image_are_there_when_it_runs(
     swell: Swell, upstreams: Upstreams, engine: Engine, form: str
 ) -> None:
-    """The image keeps what it had; the same name keeps its first place with its last value."""
+    """The image keeps its own fields. A repeated variable keeps its position and gets the new value."""
     config = ADDED | {"layers": [as_data(TOOL)]}
     answer = await swell.submit(containerImage=upstreams.image(form), containerConfig=config)
 
@@ -36,7 +36,7 @@ async def test_what_is_added_to_an_image_is_there_when_it_runs(
     assert "MODE=base" not in said
 
 
-async def test_a_build_has_what_its_steps_its_context_and_its_environment_gave(
+async def test_a_built_image_has_the_results_of_steps_context_and_environment(
     swell: Swell, upstreams: Upstreams, engine: Engine
 ) -> None:
     """RUN, COPY and ENV each leave something that the running image can show."""
@@ -55,10 +55,8 @@ async def test_a_build_has_what_its_steps_its_context_and_its_environment_gave(
     assert said >= {"6 times 7 is 42", "from the context", "FOO=built", "MODE=base"}
 
 
-async def test_contexts_and_layers_come_from_the_web_as_well(
-    swell: Swell, upstreams: Upstreams, web: Web, engine: Engine
-) -> None:
-    """Big ones do not fit into a request; they are fetched where the client says, and added to builds too."""
+async def test_contexts_and_layers_can_be_urls(swell: Swell, upstreams: Upstreams, web: Web, engine: Engine) -> None:
+    """Large ones do not fit into a request. Swell fetches them from their location, for builds too."""
     context = archive({"note.txt": b"from the web\n"})
     layer = as_link(TOOL, web.keep("tool.tar.gz", TOOL.gzipped))
     answer = await swell.build(
@@ -73,10 +71,8 @@ async def test_contexts_and_layers_come_from_the_web_as_well(
 
 
 @pytest.mark.parametrize("form", ["docker-list", "oci-index"])
-async def test_other_platforms_of_an_image_are_served_as_they_are(
-    swell: Swell, upstreams: Upstreams, form: str
-) -> None:
-    """Something was added for amd64 only; whoever pulls for arm64 gets the twin byte for byte."""
+async def test_other_platforms_of_an_image_are_not_changed(swell: Swell, upstreams: Upstreams, form: str) -> None:
+    """The request adds to amd64 only. Clients that pull arm64 get the original, byte for byte."""
     answer = await swell.submit(containerImage=upstreams.image(form), containerConfig=ADDED)
     name = "/v2/" + answer["targetImage"].partition("/")[2].rpartition(":")[0]
     twin = make_base("arm64", docker=form == "docker-list")
@@ -91,10 +87,8 @@ async def test_other_platforms_of_an_image_are_served_as_they_are(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_an_image_to_which_nothing_is_added_keeps_its_digest(
-    swell: Swell, upstreams: Upstreams, form: str
-) -> None:
-    """Signatures and locks name digests."""
+async def test_an_image_without_additions_keeps_its_digest(swell: Swell, upstreams: Upstreams, form: str) -> None:
+    """Signatures and lock files refer to digests."""
     answer = await swell.submit(containerImage=upstreams.image(form))
     name = answer["targetImage"].partition("/")[2].rpartition(":")[0]
 

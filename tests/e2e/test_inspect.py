@@ -1,4 +1,4 @@
-"""What images are and whether credentials are right, asked of the running house as Wave's clients ask."""
+"""Inspecting images and validating credentials through the HTTP API, with requests as Wave's clients send them."""
 
 from typing import Any
 
@@ -24,8 +24,10 @@ def pick(answer: Any, *names: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("door", ["open", "basic", "bearer"])
-async def test_an_image_is_told_with_its_config_and_manifest(swell: Swell, upstreams: Upstreams, door: str) -> None:
-    """Of private registries too, with the operator's credentials; the platform's identity does no harm."""
+async def test_inspect_returns_the_config_and_manifest_of_an_image(
+    swell: Swell, upstreams: Upstreams, door: str
+) -> None:
+    """Private registries work with the operator's credentials. Null and unknown identity members change nothing."""
     registry, base = getattr(upstreams, door), make_base("amd64", docker=False)
     body = {"containerImage": image_of(registry, "oci"), "towerAccessToken": None, "towerEndpoint": "https://x.test"}
 
@@ -41,17 +43,20 @@ async def test_an_image_is_told_with_its_config_and_manifest(swell: Swell, upstr
 
 
 @pytest.mark.parametrize("form", ["docker-list", "oci-index"])
-async def test_an_index_is_told_whole_or_for_one_platform(swell: Swell, upstreams: Upstreams, form: str) -> None:
+async def test_inspect_returns_an_index_or_the_image_of_one_platform(
+    swell: Swell, upstreams: Upstreams, form: str
+) -> None:
+    """`platform` selects one image; an unknown platform is refused with those that exist."""
     index, twin = document_of(form), make_base("arm64", docker=form == "docker-list")
     body = {"containerImage": upstreams.image(form)}
 
     whole = await send(swell, INSPECT, body)
     chosen = await send(swell, f"{INSPECT}?platform=linux/arm64", body)
-    missing, told = await send(swell, f"{INSPECT}?platform=linux/arm/v7", body)
+    status, refusal = await send(swell, f"{INSPECT}?platform=linux/arm/v7", body)
 
     assert whole == (200, {"index": {**index.fields, "digest": index.digest}})
     assert chosen[1]["container"]["digest"] == twin.manifest.digest
-    assert (missing, "linux/amd64" in told["message"]) == (400, True)
+    assert (status, "linux/amd64" in refusal["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -65,32 +70,35 @@ async def test_an_index_is_told_whole_or_for_one_platform(swell: Swell, upstream
         ({"containerImage": "169.254.169.254/a/b"}, "", 400, "must not connect"),
     ],
 )
-async def test_a_question_that_makes_no_sense_is_the_clients_mistake(
+async def test_an_invalid_inspection_is_refused_with_a_reason(
     swell: Swell, body: Any, query: str, status: int, words: str
 ) -> None:
+    """A malformed request must not look like a failure of the server."""
     answered, answer = await send(swell, INSPECT + query, body)
 
     assert answered == status
     assert words in answer["message"]
 
 
-async def test_absent_hidden_and_unreachable_are_told_apart(swell: Swell, upstreams: Upstreams) -> None:
-    """By the status that clients know, and by words; the registry's own answer stays with us."""
+async def test_missing_forbidden_and_unreachable_images_have_different_errors(
+    swell: Swell, upstreams: Upstreams
+) -> None:
+    """Clients act on the status. The body of the registry's response is not passed on."""
     absent = await send(swell, INSPECT, {"containerImage": upstreams.image("none")})
     hidden = await send(swell, INSPECT, {"containerImage": image_of(upstreams.mistaken, FORMS[0])})
-    nobody = await send(swell, INSPECT, {"containerImage": image_of("registry.invalid")})
+    unresolved = await send(swell, INSPECT, {"containerImage": image_of("registry.invalid")})
     refused = await send(swell, INSPECT, {"containerImage": image_of(f"localhost:{Ports.free().registry}")})
 
     assert (absent[0], absent[1]["code"]) == (404, "MANIFEST_UNKNOWN")
     assert (hidden[0], hidden[1]["code"]) == (403, "DENIED")
-    assert (nobody[0], nobody[1]["code"]) == (502, "UPSTREAM_FAILED")
+    assert (unresolved[0], unresolved[1]["code"]) == (502, "UPSTREAM_FAILED")
     assert (refused[0], refused[1]["code"]) == (400, "ADDRESS_FORBIDDEN")
     assert f"{REPOSITORY}:none" in absent[1]["message"]
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-async def test_credentials_are_right_or_wrong(swell: Swell, upstreams: Upstreams, wrapped: bool) -> None:
-    """A bare boolean, at the old address as at the new one; the path behind the registry does not matter."""
+async def test_validating_credentials_returns_true_or_false(swell: Swell, upstreams: Upstreams, wrapped: bool) -> None:
+    """The old and the new path return a bare boolean. A path after the registry's host is ignored."""
 
     async def valid(password: str) -> tuple[int, Any]:
         body = {"userName": USER, "password": password, "registry": f"{upstreams.bearer}/team"}
@@ -102,6 +110,7 @@ async def test_credentials_are_right_or_wrong(swell: Swell, upstreams: Upstreams
 
 @pytest.mark.parametrize("name", ["userName", "password", "registry"])
 async def test_credentials_must_be_complete(swell: Swell, name: str) -> None:
+    """An empty name, password or registry is refused before any request to a registry."""
     body = {"userName": USER, "password": PASSWORD, "registry": "quay.io"}
 
     for path, sent in ((CREDENTIALS, body | {name: " "}), ("/validate-creds", {"request": body | {name: None}})):
@@ -110,7 +119,8 @@ async def test_credentials_must_be_complete(swell: Swell, name: str) -> None:
 
 
 @pytest.mark.parametrize("registry", ["127.0.0.1", "localhost", "[::1]:5000", "http://169.254.169.254/latest"])
-async def test_credentials_go_to_no_forbidden_address(swell: Swell, registry: str) -> None:
+async def test_credentials_are_not_sent_to_a_forbidden_address(swell: Swell, registry: str) -> None:
+    """The endpoint must not let clients reach private addresses."""
     status, answer = await send(swell, CREDENTIALS, {"userName": "u", "password": "p", "registry": registry})
 
     assert (status, answer["code"]) == (400, "ADDRESS_FORBIDDEN")

@@ -1,4 +1,4 @@
-"""Limits and identity, as clients meet them: two gateways behind which one operator stands."""
+"""Limits and identity as clients see them, with two gateways of one operator."""
 
 import base64
 import sys
@@ -25,11 +25,11 @@ KEY = new_key()
 
 @pytest.fixture(scope="module")
 async def gateways(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[Swell]]:
-    """Two of them beside the stack's own, with small limits for the anonymous, and a key for Ada."""
+    """Clients of two gateways with small limits for anonymous clients and an API key for Ada."""
     home = tmp_path_factory.mktemp("limited")
     (home / "keys.toml").write_text(entry_of(ApiKey(hash=hash_of(KEY), user="ada")))
     limits = {"PULL": "100/1h", "BUILD": "100/1h", "ANONYMOUS_PULL": "10/1h", "ANONYMOUS_BUILD": "2/1h"}
-    told = {f"SWELL_{name}_LIMIT": text for name, text in limits.items()}
+    settings = {f"SWELL_{name}_LIMIT": text for name, text in limits.items()}
     async with AsyncExitStack() as opened:
         clients = []
         for name in ("one", "two"):
@@ -40,7 +40,7 @@ async def gateways(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> As
                 command=(sys.executable, "-m", "gateway"),
                 environment=of_this_machine()
                 | stack.env
-                | told
+                | settings
                 | addresses
                 | {"SWELL_API_KEYS_FILE": str(home / "keys.toml")},
                 ready=probes.http(f"{url}/health"),
@@ -55,8 +55,8 @@ async def ask(url: str, method: str = "GET") -> tuple[int, Mapping[str, str], by
         return answer.status, answer.headers, await answer.read()
 
 
-async def test_gateways_keep_one_limit_of_pulls_together(gateways: list[Swell], upstreams: Upstreams) -> None:
-    """Which of them a client reaches is a matter of luck; and what it has begun to pull it can finish."""
+async def test_gateways_share_one_limit_of_pulls(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """The load balancer chooses the gateway. A client can always finish a pull that it has started."""
     answer = await gateways[0].submit(containerImage=upstreams.image())
     urls = [f"{each.url}/v2/wt/{answer['containerToken']}/{REPOSITORY}/manifests/docker" for each in gateways]
 
@@ -74,9 +74,9 @@ async def test_gateways_keep_one_limit_of_pulls_together(gateways: list[Swell], 
 
 
 @pytest.mark.row("T17")
-async def test_a_user_has_limits_of_their_own(gateways: list[Swell], upstreams: Upstreams) -> None:
-    """With the name that was given to them, nodes pull on their account."""
-    platform = "https://api.cloud.seqera.io"  # which clients name with every token
+async def test_a_user_has_their_own_limits(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """Compute nodes pull with the user's image name and count for the user."""
+    platform = "https://api.cloud.seqera.io"  # clients send this endpoint with every token
     answer = await gateways[0].submit(containerImage=upstreams.image(), towerAccessToken=KEY, towerEndpoint=platform)
     url = f"{gateways[1].url}/v2/wt/{answer['containerToken']}/{REPOSITORY}/manifests/docker"
 
@@ -84,7 +84,9 @@ async def test_a_user_has_limits_of_their_own(gateways: list[Swell], upstreams: 
 
 
 async def test_only_builds_that_are_queued_count_e27(gateways: list[Swell], upstreams: Upstreams) -> None:
-    """Asking for the same again is free; the third that is new is refused, with the kind of limit and whose it is."""
+    """Repeated requests are not counted. The third new build is refused, and the message names the limit and the
+    client.
+    """
     files = [f"FROM {upstreams.image()}\nENV NUMBER={number}\n" for number in range(3)]
     for turn in range(6):
         await gateways[turn % 2].build(files[turn % 2])
@@ -97,8 +99,8 @@ async def test_only_builds_that_are_queued_count_e27(gateways: list[Swell], upst
     assert (await gateways[0].post(**build, towerAccessToken=KEY))[0] == 200
 
 
-async def test_a_token_that_nobody_has_is_refused(gateways: list[Swell], upstreams: Upstreams) -> None:
-    """401 in words; an empty one is nobody's, and so is an address of the Platform alone."""
+async def test_an_unknown_access_token_is_refused(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """The status is 401 with a message. An empty token, or an endpoint alone, is an anonymous request."""
     image = upstreams.image()
     status, answer = await gateways[0].post(containerImage=image, towerAccessToken="swell_another")
 

@@ -1,4 +1,4 @@
-"""A sample of the odd registry, through the whole of Swell; all rows are in the integration tests of its client."""
+"""A sample of the odd registry, through all of Swell. The integration tests of the client have all rows."""
 
 import json
 
@@ -44,7 +44,7 @@ def image(odd: OddRegistry, row: Row) -> str:
 
 
 async def pull(swell: Swell, odd: OddRegistry, row: Row) -> tuple[bytes, bytes]:
-    """The manifest and the layer of *row*, as a client without any addition gets them."""
+    """Pull the manifest and the layer of *row*, as a client does without additions."""
     answer = await swell.submit(containerImage=image(odd, row))
     base = f"/v2/wt/{answer['containerToken']}/{row.repository}"
     manifest = await swell.bytes(f"{base}/manifests/{row.reference}")
@@ -53,13 +53,15 @@ async def pull(swell: Swell, odd: OddRegistry, row: Row) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("name", WORKING)
 async def test_images_of_odd_registries_are_pulled(swell: Swell, odd: OddRegistry, name: str) -> None:
-    """As Docker pulls them."""
+    """Docker can pull these images, so Swell must."""
     assert await pull(swell, odd, BY_NAME[name]) == (IMAGE.manifest.content, IMAGE.layers[0].gzipped)
 
 
 @pytest.mark.parametrize("name", FAILING)
-async def test_what_cannot_be_pulled_is_refused_with_a_sentence(swell: Swell, odd: OddRegistry, name: str) -> None:
-    """In the POST, where there is somebody to read it; never with an internal error."""
+async def test_an_image_that_cannot_be_pulled_is_refused_with_a_reason(
+    swell: Swell, odd: OddRegistry, name: str
+) -> None:
+    """The response to the POST has the reason, because a person reads it; it is never an internal error."""
     status, answer = await swell.post(containerImage=image(odd, BY_NAME[name]))
 
     assert 400 <= status < 600
@@ -68,8 +70,8 @@ async def test_what_cannot_be_pulled_is_refused_with_a_sentence(swell: Swell, od
     assert "secret" not in json.dumps(answer)
 
 
-async def test_one_broken_image_leaves_the_others_of_its_registry_alone(swell: Swell, odd: OddRegistry) -> None:
-    """Five requests for an image that is 503 once blocked its whole registry, for all users."""
+async def test_one_broken_image_does_not_block_others_of_its_registry(swell: Swell, odd: OddRegistry) -> None:
+    """Five requests for an image with 503 once blocked the whole registry for all users."""
     for _ in range(6):
         status, _ = await swell.post(containerImage=image(odd, BY_NAME["manifest-503"]))
         assert status in {502, 503}
@@ -78,8 +80,8 @@ async def test_one_broken_image_leaves_the_others_of_its_registry_alone(swell: S
         await pull(swell, odd, BY_NAME[name])
 
 
-async def test_a_platform_that_the_image_lacks_is_refused(swell: Swell, odd: OddRegistry) -> None:
-    """With the one that exists, and windows with all others that images are not made for."""
+async def test_a_missing_platform_is_refused(swell: Swell, odd: OddRegistry) -> None:
+    """The message names the platform that exists. Windows is refused like every platform without an image."""
     row = BY_NAME["manifest-chunked"]
 
     status, answer = await swell.post(containerImage=image(odd, row), containerPlatform="linux/arm64")

@@ -1,4 +1,4 @@
-"""Backends that go away for half a minute, and builders that die whenever they like: what was promised is kept."""
+"""Backends are unavailable for 30 seconds and builders crash at random: no accepted build is lost."""
 
 import asyncio
 import random
@@ -16,14 +16,14 @@ from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 
-GONE = 30.0  # seconds; as long as the house says that an outage may last
+GONE = 30.0  # seconds; the longest outage that the design promises to survive
 DEATHS = 20
 BACKENDS = ("nats", "redis", "s3", "registry")
 
 
 @pytest.fixture(scope="module")
 async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack to be hurt; a job whose builder is gone goes to another after two seconds."""
+    """A stack whose processes tests kill. A job whose builder died goes to another builder after two seconds."""
     async with new_stack(tmp_path_factory.mktemp("outages"), JOB_LEASE="PT2S") as opened:
         yield opened
 
@@ -35,7 +35,7 @@ async def swell(fragile: Stack) -> AsyncIterator[Swell]:
 
 
 async def ended(swell: Swell, build_id: str) -> Fields:
-    """The record of a build when it has ended, at most two minutes from now; refusals meanwhile do not count."""
+    """Wait for the end of a build, at most two minutes, and return its record. Errors meanwhile are ignored."""
 
     async def look() -> Fields | None:
         try:
@@ -49,13 +49,11 @@ async def ended(swell: Swell, build_id: str) -> Fields:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_a_build_under_way_outlives_an_outage(
+async def test_a_running_build_survives_an_outage(
     backend: str, fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """It waits, or fails for the reason that there was; what was pulled before is pulled meanwhile; then all is well.
-
-    Its log has what its steps said. Who asks for a build meanwhile is told to come again, or is served: no answer is
-    our fault.
+    """The build waits, or fails with the real reason. Cached images can be pulled meanwhile, and all works afterwards.
+    The log is complete. New requests for builds are served or get 503 with Retry-After, never another server error.
     """
     served = await swell.submit(containerImage=upstreams.image(), containerConfig={"env": [f"GONE={backend}"]})
     assert (await pull(served["targetImage"], tmp_path / "before")).status == 0
@@ -88,11 +86,11 @@ async def test_a_build_under_way_outlives_an_outage(
 
 
 @pytest.mark.timeout(600)
-async def test_a_builder_that_dies_twenty_times_ends_every_build_once(
+async def test_every_build_ends_once_despite_twenty_builder_crashes(
     fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """At moments that chance chooses, under load. A build may end as failed only for having lost too many builders."""
-    chance, told = random.Random(20), await ends(fragile)  # noqa: S311
+    """The crashes happen at random times under load. A build may fail only because it lost too many builders."""
+    chance, ends_before = random.Random(20), await ends(fragile)  # noqa: S311
     answers: list[Fields] = []
 
     async def load() -> None:
@@ -115,11 +113,11 @@ async def test_a_builder_that_dies_twenty_times_ends_every_build_once(
             continue
         ran = await pull(answer["targetImage"], tmp_path / answer["buildId"])
         assert ran.status == 0, ran.output
-    assert await ends(fragile) == told + len(answers)
+    assert await ends(fragile) == ends_before + len(answers)
 
 
 async def refused(swell: Swell, containerfile: str) -> bool:
-    """Whether a build is refused because of a backend of ours that is away, and its client told when to come again."""
+    """Return whether a build is refused because a backend is unavailable, with a Retry-After."""
     request = {"containerFile": encoded(containerfile)}
     async with aiohttp.request("POST", f"{swell.url}/v1alpha2/container", json=request) as response:
         refusal = await response.json()
@@ -128,7 +126,7 @@ async def refused(swell: Swell, containerfile: str) -> bool:
 
 
 async def manifest(stack: Stack, image: str) -> int:
-    """The status that answers a pull's first question for *image*."""
+    """Return the status of a manifest request for *image*."""
     authority, _, path = image.partition("/")
     name, _, tag = path.rpartition(":")
     url = f"http://{authority}/v2/{name}/manifests/{tag}"
@@ -137,12 +135,12 @@ async def manifest(stack: Stack, image: str) -> int:
 
 
 async def ends(stack: Stack) -> int:
-    """How many ends of builds were told, once no job is waiting or under way any more."""
+    """Return how many BuildDone events were published, once no job is queued or in progress."""
     async with streams.connect(stack.env["SWELL_NATS_URL"], "test") as nats:
 
         async def no_jobs() -> bool:
             return (await nats.stream.stream_info("JOBS")).state.messages == 0
 
         await until(no_jobs, seconds=120)
-        told = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
-        return (told.state.subjects or {}).get(BuildDone.subject, 0)
+        info = await nats.stream.stream_info("EVENTS", subjects_filter=BuildDone.subject)
+        return (info.state.subjects or {}).get(BuildDone.subject, 0)

@@ -1,4 +1,4 @@
-"""What builds say that no log expects: it is survived, bounded and told, and no secret of ours is in it."""
+"""Unusual build output is stored and bounded, and contains no secret of the server."""
 
 import re
 from base64 import b64encode
@@ -16,14 +16,18 @@ LIMIT = 64 * MEBIBYTE
 
 
 def resident(pid: int) -> int:
-    """The most bytes of memory that a process has had."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) << 10
+    """Return the largest resident memory that a process has had, in bytes."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) << 10
 
 
-async def test_bytes_that_are_no_text_are_kept_and_shown_as_text(swell: Swell, upstreams: Upstreams) -> None:
-    """NUL, broken UTF-8 and carriage returns: the file has them as they came, a page can read the stream."""
+async def test_output_that_is_not_text_is_stored_unchanged_and_streamed_as_text(
+    swell: Swell, upstreams: Upstreams
+) -> None:
+    """The output has NUL, broken UTF-8 and carriage returns. The stored log has the same bytes; the stream is valid
+    text.
+    """
     step = r"printf 'nul \000 broken \377\376 half \303\n10%%\r100%%\n'"
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
     async with watching(swell, build_id) as watcher:
@@ -37,7 +41,8 @@ async def test_bytes_that_are_no_text_are_kept_and_shown_as_text(swell: Swell, u
     assert any(line.endswith("10%\n100%") for line in watcher.lines)
 
 
-async def test_a_line_of_ten_megabytes_is_kept_in_pieces(swell: Swell, upstreams: Upstreams) -> None:
+async def test_a_line_of_ten_megabytes_is_split(swell: Swell, upstreams: Upstreams) -> None:
+    """Messages of the log stream are small; a long line must not be lost."""
     step = f"head -c {10 * MEBIBYTE} /dev/zero | tr '\\0' y; echo; echo after"
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
     async with watching(swell, build_id) as watcher:
@@ -50,8 +55,8 @@ async def test_a_line_of_ten_megabytes_is_kept_in_pieces(swell: Swell, upstreams
 
 
 @pytest.mark.timeout(600)
-async def test_a_log_of_a_gigabyte_is_bounded_and_says_so(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
-    """Its beginning and its end are kept, the build goes on to its end, and memory stays where it was."""
+async def test_a_log_of_a_gigabyte_is_shortened(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """Its beginning and end are stored, the build finishes, and the builder's memory does not grow."""
     step = f"head -c {1024 * MEBIBYTE} /dev/zero | tr '\\0' x; echo; echo the end $((20 + 1))"
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN {step}\n"))["buildId"]
 
@@ -63,15 +68,17 @@ async def test_a_log_of_a_gigabyte_is_bounded_and_says_so(stack: Stack, swell: S
     log = await swell.bytes(f"/v1alpha1/builds/{build_id}/logs")
     assert LIMIT < len(log) < LIMIT + MEBIBYTE
     assert b"longer than the %d bytes that are kept" % LIMIT in log
-    found = re.search(rb"\((\d+) lines with (\d+) bytes are left out here\)", log)
-    assert found
-    assert int(found[2]) + len(log) <= 1025 * MEBIBYTE  # BuildKit itself cuts what a step writes beyond 72 MiB
+    match = re.search(rb"\((\d+) lines with (\d+) bytes are left out here\)", log)
+    assert match
+    assert int(match[2]) + len(log) <= 1025 * MEBIBYTE  # BuildKit cuts the output of a step at 72 MiB
     assert b"output clipped" in log or b"\nthe end 21\n" in log
     assert resident(stack.pid("builder")) < 300 * MEBIBYTE
 
 
 async def test_credentials_of_the_builder_are_masked(swell: Swell, upstreams: Upstreams) -> None:
-    """In the words of the container file, in what its steps print, and inside base64, streamed as well as kept."""
+    """They are masked in the container file, in the output of steps and inside base64, in the stream and in the stored
+    log.
+    """
     coded = b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     steps = [f"echo '{PASSWORD}'", f"echo '{coded}'", f"printf 'xx{PASSWORD}yy' | base64", f"printf '{coded}' | base64"]
     lines = "".join(f"RUN {step}\n" for step in steps)

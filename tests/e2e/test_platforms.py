@@ -1,4 +1,4 @@
-"""Builds for machines that the builder's is not."""
+"""Builds for platforms that differ from the builder's."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ RECIPE = {"containerFile": encoded("FROM debian\nRUN true\n")}
 
 @pytest.fixture(scope="module")
 async def narrow_stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Its builder is there for amd64 alone."""
+    """A stack whose builder runs steps for amd64 only."""
     async with new_stack(tmp_path_factory.mktemp("narrow"), BUILD_PLATFORMS="linux/amd64") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 async def narrow(narrow_stack: Stack) -> AsyncIterator[Swell]:
-    """A client of it, who comes when the builder has told so."""
+    """A client of that stack, once the builder has published its capabilities."""
     async with client_of(narrow_stack.url) as client:
 
         async def is_told() -> bool:
@@ -50,7 +50,9 @@ async def narrow(narrow_stack: Stack) -> AsyncIterator[Swell]:
 async def test_steps_that_no_builder_runs_are_refused_at_once(
     narrow: Swell, upstreams: Upstreams, platform: str, dry: bool
 ) -> None:
-    """The answer says for which platform, what lacks and what to do; of two platforms none is built."""
+    """The response names the platform, what is missing and what to do. A request for two platforms is refused as a
+    whole.
+    """
     containerfile = encoded(f"FROM {upstreams.image('oci-index')}\nRUN echo {platform}\n")
 
     status, answer = await narrow.post(containerFile=containerfile, containerPlatform=platform, dryRun=dry)
@@ -61,7 +63,8 @@ async def test_steps_that_no_builder_runs_are_refused_at_once(
     assert "containerToken" not in answer
 
 
-async def test_files_are_put_together_for_any_platform(narrow: Swell, upstreams: Upstreams) -> None:
+async def test_builds_without_steps_work_for_any_platform(narrow: Swell, upstreams: Upstreams) -> None:
+    """COPY runs no program, so it needs no machine of that platform."""
     containerfile = f"FROM {upstreams.image('oci-index')}\nCOPY hello /\n"
     context = as_data(archive({"hello": b"hello"}))
 
@@ -72,7 +75,7 @@ async def test_files_are_put_together_for_any_platform(narrow: Swell, upstreams:
 
 @pytest.mark.parametrize(("template", "status"), [("conda/micromamba:v2", 501), ("conda/direct:v1", 200)])
 async def test_conda_packages_become_layers_for_any_platform(narrow: Swell, template: str, status: int) -> None:
-    """Without a container there is nothing to run; with one there is."""
+    """`conda/direct` runs no program; the other templates run steps and are refused."""
     wish = {"packages": SAMTOOLS, "buildTemplate": template, "containerPlatform": ARM64, "dryRun": True}
 
     assert (await narrow.post(**wish))[0] == status
@@ -80,7 +83,7 @@ async def test_conda_packages_become_layers_for_any_platform(narrow: Swell, temp
 
 @pytest.fixture
 def said_on_arm64() -> Fields:
-    """A build with a step for arm64, where this machine can run it."""
+    """Return the log of a build with a step for arm64, if this machine can run it."""
     if "arm64" in (lacks := Emulators().lacks()):
         pytest.skip(f"this machine lacks {lacks['arm64']}")
     containerfile = 'FROM scratch\nCOPY --chmod=755 hello /hello\nRUN ["/hello"]\n'
@@ -89,21 +92,21 @@ def said_on_arm64() -> Fields:
 
 
 async def test_steps_run_where_the_builder_has_an_emulator(swell: Swell, said_on_arm64: Fields) -> None:
-    """Nobody has to say which ones it has: the builder looks for itself."""
+    """The builder detects emulators itself; operators need no setting."""
     answer = await swell.submit(**said_on_arm64)
 
     assert (await swell.ended(answer["buildId"]))["succeeded"], await swell.log(answer["buildId"])
     assert SAID.decode() in await swell.log(answer["buildId"])
 
 
-async def test_of_several_builders_the_one_that_can_builds(
+async def test_a_job_goes_to_the_builder_that_can_run_it(
     narrow: Swell, narrow_stack: Stack, said_on_arm64: Fields, tmp_path: Path
 ) -> None:
-    """Whoever is given the job first. Builders come while the server runs, and what was refused is then possible."""
+    """Any builder may receive the job first. Builders can be added while the server runs, and enable new platforms."""
     assert (await narrow.post(**RECIPE, containerPlatform=ARM64, dryRun=True))[0] == 501
     port = Ports.free().builder
-    told = {"LISTEN": f"127.0.0.1:{port}", "WORKSPACE": str(tmp_path / "second"), "BUILD_PLATFORMS": ARM64}
-    environment = narrow_stack.env | {f"SWELL_{name}": value for name, value in told.items()}
+    settings = {"LISTEN": f"127.0.0.1:{port}", "WORKSPACE": str(tmp_path / "second"), "BUILD_PLATFORMS": ARM64}
+    environment = narrow_stack.env | {f"SWELL_{name}": value for name, value in settings.items()}
     second = Program(
         name="second",
         command=(sys.executable, "-m", "builder"),
@@ -122,5 +125,5 @@ async def test_of_several_builders_the_one_that_can_builds(
             status = await narrow.build_status(build_id)
             return status if status["status"] == "COMPLETED" else None
 
-        # It is put back for some seconds each time that the wrong one takes it.
+        # a builder that cannot run the job puts it back for some seconds
         assert (await until(end, seconds=300))["succeeded"], await narrow.log(build_id)

@@ -1,4 +1,4 @@
-"""All that an augmented image names can be had through its token, and is what its descriptor says."""
+"""Everything that an augmented image refers to can be pulled with its token and matches its descriptor."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,8 +15,8 @@ from tests.e2e.upstreams import Upstreams
 CONFIG = {"env": ["NAME=größe ☃"], "layers": [as_data(archive({"added": b"added\n"}))]}
 
 
-async def asked(session: aiohttp.ClientSession, url: str) -> tuple[Any, bytes]:
-    """The headers that HEAD and GET agree on, and the bytes that GET gives; redirects are followed."""
+async def fetch(session: aiohttp.ClientSession, url: str) -> tuple[Any, bytes]:
+    """Return the headers that HEAD and GET agree on, and the body of GET; redirects are followed."""
     seen = []
     for method in ("HEAD", "GET"):
         async with session.request(method, url) as answer:
@@ -28,31 +28,33 @@ async def asked(session: aiohttp.ClientSession, url: str) -> tuple[Any, bytes]:
 
 
 async def walk(session: aiohttp.ClientSession, name: str, reference: str) -> AsyncIterator[tuple[Any, bytes]]:
-    """Everything below *reference*: its descriptor where something named it, and its bytes."""
-    head, content = await asked(session, f"{name}/manifests/{reference}")
+    """Return everything below *reference*: the descriptor, if a document has one, and the bytes."""
+    head, content = await fetch(session, f"{name}/manifests/{reference}")
     document = json.loads(content)
     assert (head[0], head[2], head[3]) == (200, document["mediaType"], digest_of(content))
     yield {"digest": head[3], "size": int(head[1])}, content
     for entry in document.get("manifests", ()):
-        async for found in walk(session, name, entry["digest"]):
-            yield found
+        async for descendants in walk(session, name, entry["digest"]):
+            yield descendants
     for blob in filter(None, (document.get("config"), *document.get("layers", ()))):
-        head, content = await asked(session, f"{name}/blobs/{blob['digest']}")
+        head, content = await fetch(session, f"{name}/blobs/{blob['digest']}")
         assert head[0] == 200
         yield blob, content
 
 
 @pytest.mark.parametrize("adds", [True, False], ids=["augmented", "as it is"])
 @pytest.mark.parametrize("form", FORMS)
-async def test_every_descriptor_names_what_is_served(swell: Swell, upstreams: Upstreams, form: str, adds: bool) -> None:
-    """Sizes are of bytes, also where texts are longer than they look; GET and HEAD tell the same."""
+async def test_every_descriptor_matches_the_served_bytes(
+    swell: Swell, upstreams: Upstreams, form: str, adds: bool
+) -> None:
+    """Sizes count bytes, also of text that is not ASCII. GET and HEAD agree."""
     config = CONFIG if adds else None
     answer = await swell.submit(containerImage=upstreams.image(form), containerConfig=config)
     repository, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
 
     async with aiohttp.ClientSession() as session:
-        found = [each async for each in walk(session, f"{swell.url}/v2/{repository}", tag)]
+        descendants = [each async for each in walk(session, f"{swell.url}/v2/{repository}", tag)]
 
-    assert len(found) == {"docker": 3, "oci": 3, "docker-list": 7, "oci-index": 7}[form] + adds
-    for descriptor, content in found:
+    assert len(descendants) == {"docker": 3, "oci": 3, "docker-list": 7, "oci-index": 7}[form] + adds
+    for descriptor, content in descendants:
         assert (descriptor["digest"], descriptor["size"]) == (digest_of(content), len(content))

@@ -1,4 +1,4 @@
-"""What cannot be had is refused at once, in words, and by the status that clients know."""
+"""Requests that cannot succeed are refused at once, with a reason and the status that clients expect."""
 
 import asyncio
 import base64
@@ -34,20 +34,18 @@ FILE = base64.b64encode(b"FROM a\n").decode()
         ({"containerFile": "FROM alpine"}, "base64"),
     ],
 )
-async def test_a_request_that_makes_no_sense_is_told_what_to_change(
+async def test_an_invalid_request_is_refused_with_the_place_of_the_mistake(
     swell: Swell, request_: dict[str, object], word: str
 ) -> None:
-    """400, with a message that names the place; nothing was started."""
+    """The status is 400, the message names the member, and no build is started."""
     status, answer = await swell.post(**request_)
 
     assert status == 400
     assert word in answer["message"]
 
 
-async def test_an_image_that_does_not_exist_is_refused_before_a_token_is_given(
-    swell: Swell, upstreams: Upstreams
-) -> None:
-    """The one who asked can mend it; the cluster that would pull it cannot."""
+async def test_a_missing_image_is_refused_before_a_token_is_issued(swell: Swell, upstreams: Upstreams) -> None:
+    """The client that sends the request can fix it; the cluster that would pull the image cannot."""
     image = image_of(upstreams.open, "no-such-tag")
 
     status, answer = await swell.post(containerImage=image)
@@ -69,26 +67,28 @@ NESTED = base64.b64encode(("[" + ",".join(["[" * 90 + "]" * 90] * 200) + "]").en
     ],
     ids=["layers", "environment", "items"],
 )
-async def test_nobody_waits_for_somebody_elses_request_to_be_read(swell: Swell, request_: dict[str, object]) -> None:
-    """A few kilobytes may take seconds to look through; in between, others are answered as ever."""
+async def test_a_request_that_takes_long_to_read_does_not_delay_others(
+    swell: Swell, request_: dict[str, object]
+) -> None:
+    """A few kilobytes can take seconds to decode. Other requests are served meanwhile."""
     body = json.dumps(request_).encode()
     asking, longest, started = asyncio.create_task(ask(swell, "POST", SUBMIT, body)), 0.0, time.monotonic()
     while not asking.done():
-        asked = time.monotonic()
+        started = time.monotonic()
         assert (await swell.get("/service-info"))[0] == 200
-        longest = max(longest, time.monotonic() - asked)
+        longest = max(longest, time.monotonic() - started)
 
     assert (await asking).status in {400, 413}
     assert longest < (time.monotonic() - started) / 2
 
 
 @pytest.mark.row("L5")
-async def test_a_layer_from_the_web_that_is_not_what_it_claims_never_reaches_an_image(
+async def test_a_layer_with_a_wrong_digest_is_never_added(
     swell: Swell, upstreams: Upstreams, web: Web, tmp_path: Path
 ) -> None:
-    """The pull says so; half a layer or another one is worse than none."""
-    said, found = archive({"said": b"a"}), archive({"found": b"b"})
-    layer = as_link(said, web.keep("swapped.tar.gz", found.gzipped))
+    """The pull fails with a reason: a truncated or different layer is worse than none."""
+    declared, served = archive({"said": b"a"}), archive({"found": b"b"})
+    layer = as_link(declared, web.keep("swapped.tar.gz", served.gzipped))
     answer = await swell.submit(containerImage=upstreams.image(), containerConfig={"layers": [layer]})
 
     ran = await pull(answer["targetImage"], tmp_path)
@@ -97,7 +97,7 @@ async def test_a_layer_from_the_web_that_is_not_what_it_claims_never_reaches_an_
     assert "gzipDigest" in ran.output
 
 
-async def test_an_unknown_token_is_not_found_as_registries_say_it(swell: Swell) -> None:
+async def test_an_unknown_token_is_a_registry_error(swell: Swell) -> None:
     """Clients print the code and message of a registry's error."""
     status, answer = await swell.get(f"/v2/wt/{26 * 'x'}/{REPOSITORY}/manifests/docker")
 
@@ -107,14 +107,14 @@ async def test_an_unknown_token_is_not_found_as_registries_say_it(swell: Swell) 
 
 @pytest.mark.row("E2")
 async def test_an_expired_token_is_an_unknown_token(stack: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
-    """A name that has leaked is worth nothing after its time, whatever is kept in memory."""
+    """A leaked name is worthless after its expiry, even if it is cached in memory."""
     port = Ports.free().gateway
     url = f"http://localhost:{port}"
-    told = {"SWELL_LISTEN": f"127.0.0.1:{port}", "SWELL_SERVER_URL": url, "SWELL_TOKEN_TTL": "PT6S"}
+    settings = {"SWELL_LISTEN": f"127.0.0.1:{port}", "SWELL_SERVER_URL": url, "SWELL_TOKEN_TTL": "PT6S"}
     gateway = Program(
         name="short-lived",
         command=(sys.executable, "-m", "gateway"),
-        environment=of_this_machine() | stack.env | told,
+        environment=of_this_machine() | stack.env | settings,
         ready=probes.http(f"{url}/health"),
     )
     async with running(gateway, tmp_path), client_of(url) as swell:
@@ -130,10 +130,10 @@ async def test_an_expired_token_is_an_unknown_token(stack: Stack, upstreams: Ups
 
 
 @pytest.mark.parametrize("door", ["basic", "bearer"])
-async def test_a_private_registry_opens_to_the_operators_credentials(
+async def test_a_private_registry_is_read_with_the_operators_credentials(
     swell: Swell, upstreams: Upstreams, tmp_path: Path, door: str
 ) -> None:
-    """By password, or by a token that a realm gives for it; a build may stand upon such an image as well."""
+    """The registry uses a password, or a token from its realm. Such an image can be a base image as well."""
     image = image_of(getattr(upstreams, door))
     answer = await swell.submit(containerImage=image, containerConfig={"env": ["FOO=bar"]})
 
@@ -144,8 +144,8 @@ async def test_a_private_registry_opens_to_the_operators_credentials(
     assert (await swell.ended(built["buildId"]))["succeeded"], await swell.log(built["buildId"])
 
 
-async def test_wrong_credentials_are_the_registrys_refusal_not_our_fault(swell: Swell, upstreams: Upstreams) -> None:
-    """Who asked is told that it is about access, and is shown no secret."""
+async def test_wrong_credentials_give_an_access_error(swell: Swell, upstreams: Upstreams) -> None:
+    """The message names access as the cause and contains no secret."""
     status, answer = await swell.post(containerImage=image_of(upstreams.mistaken))
 
     assert status == 400

@@ -1,4 +1,4 @@
-"""What requests can ask for beyond an image and a container file, and what is known of them afterwards."""
+"""What requests can contain beyond an image and a container file, and the records of requests."""
 
 import json
 from collections.abc import AsyncIterator
@@ -24,8 +24,8 @@ LOGIN = aiohttp.encode_basic_auth("anna", "secret")
 FIRST = "/container-token"
 SECOND = "/v1alpha2/container"
 
-SHOW = archive({"opt/show": b'#!/bin/sh\npwd\necho "told: $*"\nenv\n[ ! -e /included.txt ] || cat /included.txt\n'})
-"""A program that says how it was started and what it finds."""
+SHOW = archive({"opt/show": b'#!/bin/sh\npwd\necho "args: $*"\nenv\n[ ! -e /included.txt ] || cat /included.txt\n'})
+"""A program that prints its arguments, working directory, files and environment."""
 
 HOSTILE = [
     "QUOTED=a 'b' \"c\"",
@@ -40,7 +40,7 @@ CONFIG = {
     "workingDir": '/some where/$x "y"',
     "layers": [as_data(SHOW)],
 }
-SHOWN = {'/some where/$x "y"', "told: --all $HOME", "MODE=base", *HOSTILE}
+SHOWN = {'/some where/$x "y"', "args: --all $HOME", "MODE=base", *HOSTILE}
 
 TOOL = b"""#!/bin/sh
 case "$*" in
@@ -51,7 +51,7 @@ case "$*" in
 "env export"*) printf '@EXPLICIT\\nhttps://conda.example.org/samtools-1.17.conda\\n' ;;
 esac
 """
-"""Stands in for micromamba: what it installs as samtools is the list of what was wanted."""
+"""A stand-in for micromamba: its `samtools` prints the list of requested packages."""
 LOCK = b"@EXPLICIT\nhttps://conda.example.org/samtools-1.17.conda\n"
 PASSWD = {"etc/passwd": b"root:x:0:0::/:/bin/sh\nmamba:x:1000:1000::/:/bin/sh\n", "etc/group": b"mamba:x:1000:\n"}
 
@@ -62,7 +62,7 @@ SAMTOOLS = {"type": "CONDA", "entries": ["samtools=1.17"], "channels": ["conda-f
 async def test_a_frozen_image_is_pulled_from_the_registry_that_the_client_named(
     swell: Swell, upstreams: Upstreams, images: str, engine: Engine
 ) -> None:
-    """It outlives every token, so none is given; what was added to it is in it, to the letter."""
+    """It outlives every token, so the response has none. The image contains all additions unchanged."""
     image = await push(
         f"{upstreams.open}/acme/entry:1", root(), Env=["PATH=/bin", "MODE=base"], Entrypoint=["/run", "a"]
     )
@@ -84,7 +84,7 @@ async def test_a_frozen_image_is_pulled_from_the_registry_that_the_client_named(
 async def test_a_frozen_build_has_its_own_steps_its_config_and_its_includes(
     swell: Swell, upstreams: Upstreams, images: str, engine: Engine
 ) -> None:
-    """What comes from other images is baked in as well; what the container file starts is named to what starts now."""
+    """Included layers are part of the image. The entrypoint of the container file is in WAVE_ENTRY_CHAIN."""
     included = await push(f"{upstreams.open}/acme/included:1", archive({"included.txt": b"of another image\n"}))
     answer = await swell.build(
         f'FROM {upstreams.image()}\nENV STEP=done\nENTRYPOINT ["/own", "start"]\n',
@@ -103,7 +103,7 @@ async def test_a_frozen_build_has_its_own_steps_its_config_and_its_includes(
 async def test_a_frozen_image_is_not_served_through_its_request(
     swell: Swell, upstreams: Upstreams, images: str
 ) -> None:
-    """Whoever tries is told the name that works."""
+    """The error contains the name that works."""
     answer = await swell.submit(containerImage=upstreams.image(), freeze=True, buildRepository=images)
     path = manifest_path(f"host/wt/{answer['requestId']}/{answer['targetImage'].partition('/')[2]}")
 
@@ -116,7 +116,7 @@ async def test_a_frozen_image_is_not_served_through_its_request(
 
 @pytest.mark.parametrize("engine", ["skopeo", "podman"], indirect=True)
 async def test_included_images_come_on_top_in_their_order(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
-    """Each from its own registry, with the credentials for it; the last one wins."""
+    """Each comes from its own registry with its own credentials; the last one overrides the others."""
     one = archive({"one.txt": b"one\n", "which.txt": b"first\n"})
     two = archive({"two.txt": b"two\n", "which.txt": b"second\n"})
     first = await push(f"{upstreams.open}/acme/one:1", one)
@@ -134,10 +134,10 @@ async def test_included_images_come_on_top_in_their_order(swell: Swell, upstream
 
 @pytest.mark.parametrize("engine", ["skopeo"], indirect=True)
 @pytest.mark.row("E4")
-async def test_packages_are_installed_and_their_lock_file_is_kept(
+async def test_packages_are_installed_and_their_lock_file_is_stored(
     swell: Swell, upstreams: Upstreams, engine: Engine
 ) -> None:
-    """The name tells what is inside; the lock file is for reading by machines, so it is not in the log."""
+    """The image name shows the packages. The lock file is for programs, so it is not in the log."""
     image = await swell.submit(
         packages=SAMTOOLS | {"condaOpts": await tool_images(upstreams)},
         containerConfig={"cmd": ["sh", "-c", "cat $(which samtools)"]},
@@ -156,7 +156,7 @@ async def test_packages_are_installed_and_their_lock_file_is_kept(
 
 
 async def test_a_build_without_packages_has_no_lock_file(swell: Swell, upstreams: Upstreams) -> None:
-    """404, as for every build that is not known."""
+    """The status is 404, as for an unknown build."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\nENV NO=packages\n"))["buildId"]
     await swell.ended(build_id)
 
@@ -172,10 +172,10 @@ async def test_a_build_without_packages_has_no_lock_file(swell: Swell, upstreams
         ("imageSuffix", "/samtools:1.17--{}"),
     ],
 )
-async def test_tools_stand_in_the_name_where_the_client_wants_them(
+async def test_the_name_strategy_places_package_names(
     stack: Stack, swell: Swell, strategy: str | None, name: str
 ) -> None:
-    """Some registries want a repository for each tool, others one for all."""
+    """Some registries need a repository for each tool, others have one for all."""
     answer = await swell.submit(packages=SAMTOOLS, nameStrategy=strategy, dryRun=True)
 
     assert answer["containerImage"] == stack.env["SWELL_BUILD_REPOSITORY"] + name.format(_id(answer))
@@ -190,14 +190,14 @@ async def test_tools_stand_in_the_name_where_the_client_wants_them(
     ],
 )
 async def test_a_dry_run_shows_the_container_file_of_packages(swell: Swell, request_: Fields, words: list[str]) -> None:
-    """People look at what would be built before they build it, or take it elsewhere."""
+    """Users check a container file before they build it, or use it elsewhere."""
     answer = await swell.submit(**request_, dryRun=True)
 
     assert [word for word in words if word not in answer["containerFile"]] == []
 
 
 async def test_a_dry_run_starts_nothing(swell: Swell, upstreams: Upstreams) -> None:
-    """There is no build and nothing to pull; the name is the one that the image would have."""
+    """No build starts, and nothing can be pulled. The name is the one that the image would have."""
     containerfile = f"FROM {upstreams.image()}\nENV DRY=run\n"
     image = await swell.submit(containerImage=upstreams.image(), dryRun=True)
     dry = await swell.build(containerfile, dryRun=True)
@@ -215,7 +215,7 @@ async def test_a_dry_run_starts_nothing(swell: Swell, upstreams: Upstreams) -> N
 
 
 async def test_the_first_version_of_the_api_gives_tokens_for_images(swell: Swell, upstreams: Upstreams) -> None:
-    """Its answers have no more members than clients of that time know."""
+    """Its responses have only the members that its clients expect."""
     status, answer = await swell.post(FIRST, containerImage=upstreams.image())
 
     assert status == 200
@@ -223,10 +223,10 @@ async def test_the_first_version_of_the_api_gives_tokens_for_images(swell: Swell
     assert digest_of(await swell.bytes(manifest_path(answer["targetImage"]))) == document_of("docker").digest
 
 
-async def test_the_first_version_of_the_api_tells_a_token_of_what_is_frozen_as_well(
+async def test_the_first_version_of_the_api_returns_a_token_for_frozen_images(
     swell: Swell, upstreams: Upstreams, images: str
 ) -> None:
-    """Its clients rely on the member; the image is pulled from where it is."""
+    """Its clients require the member; they pull the image from its own registry."""
     request = {"containerImage": upstreams.image(), "containerConfig": {"env": ["API=first"]}}
     _, answer = await swell.post(FIRST, **request, freeze=True, buildRepository=images)
     await swell.ended(answer["buildId"])
@@ -238,7 +238,7 @@ async def test_the_first_version_of_the_api_tells_a_token_of_what_is_frozen_as_w
 async def test_the_first_version_of_the_api_names_only_new_builds(
     swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """Its clients take a build for one that has yet to end."""
+    """Its clients expect that a named build is still running."""
     request = {"containerFile": encoded(f"FROM {upstreams.image()}\nENV API=first\n")}
     _, new = await swell.post(FIRST, **request)
     assert (await pull(new["targetImage"], tmp_path)).status == 0
@@ -254,12 +254,14 @@ async def test_the_first_version_of_the_api_names_only_new_builds(
 
 
 @pytest.mark.parametrize("form", ["docker", "oci-index"])
-async def test_a_request_is_on_record_with_what_it_came_to(swell: Swell, upstreams: Upstreams, form: str) -> None:
-    """After the first pull with both digests: of the image as its registry has it, and as it was given out."""
+async def test_the_record_of_a_request_has_the_digests_of_its_image(
+    swell: Swell, upstreams: Upstreams, form: str
+) -> None:
+    """After the first pull it has the digest in the registry and the digest that was served."""
     image = upstreams.image(form)
-    told = {"containerImage": image, "timestamp": "2026-03-01T10:30:00+01:00", "fingerprint": "f1"}
+    request = {"containerImage": image, "timestamp": "2026-03-01T10:30:00+01:00", "fingerprint": "f1"}
     config = {"env": ["STAGE=qa"], "layers": [as_data(SHOW)]}
-    answer = await swell.submit(**told, containerConfig=config)
+    answer = await swell.submit(**request, containerConfig=config)
     path = f"{SECOND}/{answer['requestId']}"
     _, before = await swell.get(path)
     manifest = await swell.bytes(manifest_path(answer["targetImage"]))
@@ -287,30 +289,31 @@ async def test_a_request_is_on_record_with_what_it_came_to(swell: Swell, upstrea
 
 
 async def test_a_token_is_described_in_the_form_of_the_first_version(swell: Swell, upstreams: Upstreams) -> None:
-    """A plain image has an empty part about its build; a build tells its files as text."""
+    """The build part is empty for a plain image; for a build it contains the files as text."""
     image = upstreams.image()
     plain = await swell.submit(containerImage=image)
     built = await swell.build(f"FROM {image}\nENV DESCRIBED=yes\n")
 
-    _, told = await swell.get(f"{FIRST}/{plain['containerToken']}")
+    _, description = await swell.get(f"{FIRST}/{plain['containerToken']}")
     _, told_built = await swell.get(f"{FIRST}/{built['containerToken']}")
 
-    assert told.keys() == {"token", "expiration", "request", "build", "source", "wave"}
-    assert (told["token"], told["build"]) == (plain["containerToken"], {})
-    assert (told["source"], told["wave"]) == ({"image": image}, {"image": plain["targetImage"]})
+    assert description.keys() == {"token", "expiration", "request", "build", "source", "wave"}
+    assert (description["token"], description["build"]) == (plain["containerToken"], {})
+    assert (description["source"], description["wave"]) == ({"image": image}, {"image": plain["targetImage"]})
     build = {"containerFile": f"FROM {image}\nENV DESCRIBED=yes\n", "buildId": built["buildId"], "buildNew": True}
     assert told_built["build"] == build | {"freeze": False}
     await swell.ended(built["buildId"])
 
 
 @pytest.mark.parametrize("path", [FIRST, SECOND])
-async def test_what_was_never_asked_for_has_no_record(swell: Swell, path: str) -> None:
+async def test_an_unknown_request_has_no_record(swell: Swell, path: str) -> None:
+    """The status is 404 in both versions of the API."""
     assert (await swell.read(f"{path}/ffffffffffff"))[0] == 404
 
 
 @pytest.fixture
 async def gateways(stack: Stack, tmp_path: Path) -> AsyncIterator[list[Swell]]:
-    """Two of them beside the stack's own, with an account for Anna."""
+    """Clients of two gateways of the stack, with an operator's account for Anna."""
     accounts = tmp_path / "accounts"
     accounts.write_bytes(b"anna:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
     async with AsyncExitStack() as opened:
@@ -322,10 +325,8 @@ async def gateways(stack: Stack, tmp_path: Path) -> AsyncIterator[list[Swell]]:
         yield clients
 
 
-async def test_a_token_that_was_taken_away_opens_nothing_at_any_gateway(
-    gateways: list[Swell], upstreams: Upstreams
-) -> None:
-    """Whatever they keep in memory; only an account may do it, and the record of the request stays."""
+async def test_a_revoked_token_opens_nothing_at_any_gateway(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """Caches in memory are invalidated. Only an account may revoke a token, and the record of the request stays."""
     answer = await gateways[0].submit(containerImage=upstreams.image())
     path, token = manifest_path(answer["targetImage"]), f"{FIRST}/{answer['containerToken']}"
     for gateway in gateways:
@@ -338,24 +339,26 @@ async def test_a_token_that_was_taken_away_opens_nothing_at_any_gateway(
     assert await gateways[0].delete(token, LOGIN) == (200, "")
 
     assert (await gateways[0].read(path))[0] == 404
-    await until(lambda: _is_closed(gateways[1], path), seconds=CachedGrants.FRESH - 1)  # before it would look again
+    await until(
+        lambda: _is_closed(gateways[1], path), seconds=CachedGrants.FRESH - 1
+    )  # before the gateway reads the grant again
     assert await gateways[0].delete(token, LOGIN) == (404, "")
     assert (await gateways[0].read(token))[0] == 200
 
 
 def _id(answer: Fields) -> str:
-    """The container id, by which builds and images are called."""
+    """Return the container id, which names of builds and images contain."""
     return str(answer["buildId"].removeprefix("bd-").rpartition("_")[0])
 
 
 def _login(upstreams: Upstreams) -> str:
-    """What opens `basic`, for somebody who pushes there."""
+    """Return the credentials of the registry `basic`, for a client that pushes there."""
     auths = json.loads(upstreams.auth_file.read_bytes())["auths"]
     return f"Basic {auths[upstreams.basic]['auth']}"
 
 
 async def tool_images(upstreams: Upstreams) -> dict[str, str]:
-    """An image with the stand-in for micromamba, and the one that its work is copied into."""
+    """The image with the stand-in for micromamba, and the base image that its result is copied into."""
     users = archive(PASSWD | {"tmp/.keep": b""})
     tool = archive({"bin/micromamba": TOOL}, links={"usr/bin/env": "/bin/env"})
     env = ["PATH=/bin", "MAMBA_ROOT_PREFIX=/opt/conda", "MAMBA_USER=mamba"]
@@ -370,7 +373,7 @@ async def _status(swell: Swell, request_id: str) -> Fields:
 
 
 async def _done(swell: Swell, request_id: str) -> Fields:
-    """The state that a request is in at its end."""
+    """Return the status of a request after its end."""
 
     async def look() -> Fields | None:
         status = await _status(swell, request_id)

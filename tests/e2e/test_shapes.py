@@ -1,4 +1,4 @@
-"""What is no plain image: SIF files, and one name for several platforms."""
+"""SIF files, and images of several platforms."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ From: {base}
     export GREETING="good  morning"
 
 %labels
-    Author somebody
+    Author Ada
 
 %runscript
     echo "$GREETING, $1, $LATER"
@@ -43,7 +43,7 @@ GREETING = archive({"greeting.txt": b"from the context\n"})
 
 
 async def unpacked(sif: Path) -> Path:
-    """The files in *sif*, whose partition begins at the first page that has the sign of a squashfs."""
+    """Return the files in *sif*; the partition begins at the first page with the magic number of squashfs."""
     content = sif.read_bytes()
     offset = next(at for at in range(4096, len(content), 4096) if content[at : at + 4] == b"hsqs")
     folder = sif.with_suffix(".files")
@@ -59,7 +59,7 @@ async def in_chroot(root: Path, *command: str) -> str:
 
 
 async def sif_of(swell: Swell, answer: Fields, folder: Path) -> Path:
-    """The file that *answer* promises, downloaded."""
+    """Wait for the build of *answer* and return its SIF file."""
     assert (await swell.ended(answer["buildId"]))["succeeded"], await swell.log(answer["buildId"])
     path = folder / "image.sif"
     path.write_bytes(await swell.bytes(f"/v1alpha1/builds/{answer['buildId']}/sif"))
@@ -73,7 +73,7 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
     images: str,
     tmp_path: Path,
 ) -> None:
-    """Its sections, the image it begins from and the context; pushed as those who pull `oras://` expect it."""
+    """It uses sections, a base image and a build context. The result is pushed as `oras://` clients expect."""
     wish = {
         "containerFile": encoded(DEFINITION.format(base=upstreams.image())),
         "buildContext": as_data(GREETING),
@@ -106,14 +106,14 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
 
 
 @pytest.mark.parametrize("kind", ["containerImage", "containerFile"])
-async def test_what_is_frozen_into_a_sif_file_is_there_to_the_letter(
+async def test_a_frozen_sif_file_has_the_additions_unchanged(
     swell: Swell,
     upstreams: Upstreams,
     images: str,
     tmp_path: Path,
     kind: str,
 ) -> None:
-    """An image, or a Dockerfile, with a config: what Apptainer knows of it, entrypoint, environment and layers."""
+    """An image or a Dockerfile gets a container config. Apptainer sees entrypoint, environment and layers."""
     source = upstreams.image() if kind == "containerImage" else encoded(f"FROM {upstreams.image()}\nENV STEP=1\n")
     config = {
         "entrypoint": ["/opt/show", "--all", "$HOME"],
@@ -127,11 +127,11 @@ async def test_what_is_frozen_into_a_sif_file_is_there_to_the_letter(
     root = await unpacked(await sif_of(swell, answer, tmp_path))
     said = (await in_chroot(root, "/.singularity.d/actions/run", "and `more`")).splitlines()
 
-    assert {"told: --all $HOME and `more`", "MODE=base", "QUOTED=a 'b' \"c\" $HOME"} <= set(said)
+    assert {"args: --all $HOME and `more`", "MODE=base", "QUOTED=a 'b' \"c\" $HOME"} <= set(said)
 
 
 async def test_packages_become_a_sif_file(swell: Swell, upstreams: Upstreams, images: str, tmp_path: Path) -> None:
-    """With the name that an image of them has, the programs in the path, and the lock file beside the log."""
+    """The name contains the package names, the programs are in PATH, and the lock file is stored with the log."""
     answer = await swell.submit(
         packages=SAMTOOLS | {"condaOpts": await tool_images(upstreams)},
         format="sif",
@@ -139,16 +139,16 @@ async def test_packages_become_a_sif_file(swell: Swell, upstreams: Upstreams, im
         buildRepository=images,
     )
     root = await unpacked(await sif_of(swell, answer, tmp_path))
-    found = await in_chroot(root, "/.singularity.d/actions/exec", "which", "samtools")
+    path = await in_chroot(root, "/.singularity.d/actions/exec", "which", "samtools")
 
     assert answer["targetImage"] == f"oras://{images}:samtools-1.17--{answer['buildId'][3:19]}"
-    assert found == "/opt/conda/bin/samtools\n"
+    assert path == "/opt/conda/bin/samtools\n"
     assert "- samtools=1.17" in (root / "opt/conda/bin/samtools").read_text()
     assert await swell.bytes(f"/v1alpha1/builds/{answer['buildId']}/condalock") == LOCK
 
 
 async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell, images: str) -> None:
-    """The section is named, and nothing is queued."""
+    """The message names the section, and no build is queued."""
     definition = "Bootstrap: docker\nFrom: debian\n%setup\n    touch /etc/passwd\n"
     status, answer = await swell.post(
         containerFile=encoded(definition), format="sif", freeze=True, buildRepository=images
@@ -161,7 +161,7 @@ async def test_a_definition_that_cannot_be_built_is_refused_at_once(swell: Swell
 async def test_a_sif_file_can_be_downloaded_in_parts(
     stack: Stack, swell: Swell, upstreams: Upstreams, images: str, tmp_path: Path
 ) -> None:
-    """A download that broke off goes on where it was, and what is there already is not sent again."""
+    """A client can resume a download, and an unchanged file is not sent again."""
     answer = await swell.submit(containerImage=upstreams.image(), format="sif", freeze=True, buildRepository=images)
     whole = (await sif_of(swell, answer, tmp_path)).read_bytes()
     url, part = f"{stack.url}/v1alpha1/builds/{answer['buildId']}/sif", tmp_path / "part"
@@ -180,13 +180,13 @@ async def test_a_sif_file_can_be_downloaded_in_parts(
 async def test_an_image_for_both_platforms_is_pulled_by_each(
     swell: Swell, upstreams: Upstreams, tmp_path: Path, platforms: str
 ) -> None:
-    """One name; whoever pulls gets the image for their machine, built from the base for it."""
+    """One name gives each client the image of its platform, built from the base of that platform."""
     containerfile = f"FROM {upstreams.image('oci-index')}\nCOPY greeting.txt /\nENV ORDER='{platforms}'\n"
     answer = await swell.build(containerfile, buildContext=as_data(GREETING), containerPlatform=platforms)
     folder = tmp_path / "arm64"
     skopeo = ("skopeo", "--override-arch=arm64", "copy", "--src-tls-verify=false")
     await succeed(*skopeo, f"docker://{answer['targetImage']}", f"oci:{folder}:image")
-    with TemporaryDirectory(prefix="e2e-") as store:  # podman wants a short name
+    with TemporaryDirectory(prefix="e2e-") as store:  # podman requires a short path
         podman = (*ALONE, "podman", f"--root={store}/root", f"--runroot={store}/run")
         await succeed(*podman, "pull", "--tls-verify=false", "--platform=linux/arm64", answer["targetImage"])
         held = await succeed(*podman, "image", "inspect", "--format={{.Architecture}}", answer["targetImage"])
@@ -206,7 +206,7 @@ async def test_an_image_for_both_platforms_is_pulled_by_each(
 
 
 def config_of(layout: Path) -> Fields:
-    """The config of the one image in an OCI layout."""
+    """Return the config of the only image in an OCI layout."""
 
     def read(digest: str) -> Fields:
         return dict(json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()))
@@ -223,7 +223,7 @@ async def test_each_platform_has_its_own_fusion_layer(
     images: str,
     engine: Engine,
 ) -> None:
-    """What is frozen into one platform's image is what is meant for it; a layer for any goes into both."""
+    """A layer for one platform is added to that image only; other layers are added to both."""
     layers = [as_data(SHOW)]
     for name in ("amd64", "arm64"):
         layer = archive({"fusion": f"for {name}\n".encode()})
@@ -249,8 +249,8 @@ async def test_each_platform_has_its_own_fusion_layer(
 
 
 async def test_a_platform_that_fails_is_named(swell: Swell, upstreams: Upstreams) -> None:
-    """And what was made for the other is not made again when somebody asks once more."""
-    # The base has no file for arm64 to be copied by this name.
+    """A new request does not build the successful platform again."""
+    # the base has no file with this name for arm64
     containerfile = f"FROM {upstreams.image('oci-index')}\nARG TARGETARCH\nCOPY file-for-$TARGETARCH /file\n"
     context = as_data(archive({"file-for-amd64": b"x"}))
     first = await swell.build(containerfile, buildContext=context, containerPlatform=BOTH)

@@ -1,4 +1,4 @@
-"""Ctrl-C, with the real services at work."""
+"""Ctrl-C stops `make up` while the real services work."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.integration.embedded.processes import descendants, gone
 
 
 async def test_ctrl_c_lets_a_short_build_end_and_leaves_no_process(upstreams: Upstreams, tmp_path: Path) -> None:
-    """Whoever waits for the build finds it done at the next start; nobody has to look for processes."""
+    """The build is finished at the next start, and no process needs to be cleaned up."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "swell_embedded", "up", "--free-ports"),
         env=of_this_machine() | {"SWELL_HOME": str(tmp_path), "SWELL_ALLOWED_HOSTS": ",".join(upstreams.hosts)},
@@ -46,12 +46,12 @@ async def test_ctrl_c_lets_a_short_build_end_and_leaves_no_process(upstreams: Up
 
 
 async def _ready(process: asyncio.subprocess.Process) -> str:
-    """The address that it says it is ready at, within 90 s."""
+    """Wait at most 90 s for the line with the address and return the address."""
     assert process.stdout
     async with asyncio.timeout(90):
         async for line in process.stdout:
-            if found := re.search(rb"Swell is ready at (\S+)", line):
-                return found[1].decode()
+            if match := re.search(rb"Swell is ready at (\S+)", line):
+                return match[1].decode()
     raise AssertionError("it ended before it was ready")
 
 

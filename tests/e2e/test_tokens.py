@@ -1,4 +1,4 @@
-"""What a token opens, and that nothing opens any more when it was taken away, whatever has happened meanwhile."""
+"""A token opens one image, and nothing after it is revoked, even after failures."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ ADDED = {"env": ["ADDED=yes"]}
 
 @pytest.fixture(scope="module")
 async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack to be hurt."""
+    """A stack whose processes tests kill."""
     async with new_stack(tmp_path_factory.mktemp("fragile")) as opened:
         yield opened
 
@@ -42,7 +42,7 @@ async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory
 async def test_a_token_opens_its_image_and_nothing_beside_it(
     swell: Swell, upstreams: Upstreams, config: dict[str, Any] | None
 ) -> None:
-    """Not the neighbour's tag or digest, nor another name, nor a blob of it; the registry has them all (S-2)."""
+    """Other tags, digests, names and blobs of the repository stay closed, although the registry has them (S-2)."""
     other = await push(f"{upstreams.open}/acme/secret:1", archive({"secret": b"secret"}), Cmd=["true"])
     secret = await manifest_of(swell, await swell.submit(containerImage=other))
     neighbour = make_base("arm64", docker=False)
@@ -60,10 +60,8 @@ async def test_a_token_opens_its_image_and_nothing_beside_it(
     assert (await ask(swell, "GET", f"{image}/acme/secret/tags/list")).status == 404
 
 
-async def test_what_was_kept_for_a_token_goes_when_it_is_taken_away(
-    fragile: Stack, upstreams: Upstreams, tmp_path: Path
-) -> None:
-    """Its manifests say what somebody has made of an image."""
+async def test_revoking_a_token_deletes_its_documents(fragile: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """Its manifests show how a client changed an image."""
     async with AsyncExitStack() as opened:
         (swell,) = await operated(opened, fragile, tmp_path, "one")
         state = await opened.enter_async_context(redis.connect(fragile.env["SWELL_REDIS_URL"]))
@@ -80,10 +78,10 @@ async def test_what_was_kept_for_a_token_goes_when_it_is_taken_away(
         await until(is_gone)
 
 
-async def test_the_links_of_a_token_that_was_taken_away_open_nothing(
+async def test_links_of_a_revoked_token_stop_working_at_all_replicas(
     fragile: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """At no replica, though a link asks nobody; another token's link to the same blob goes on."""
+    """A link is checked without a call to another service. Links of another token to the same blob keep working."""
     async with AsyncExitStack() as opened:
         (swell,) = await operated(opened, fragile, tmp_path, "one")
         data = f"http://127.0.0.1:{Ports.free().data}"
@@ -103,12 +101,11 @@ async def test_the_links_of_a_token_that_was_taken_away_open_nothing(
         await until(are_closed, seconds=5)
 
 
-async def test_a_revocation_that_nobody_heard_holds_all_the_same(
+async def test_a_revocation_takes_effect_without_the_message_queue(
     fragile: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """The message queue is away at that moment; the other gateway finds out by itself, some seconds later.
-
-    When the queue is back it hears at once again, and nobody had to do anything.
+    """The queue is unavailable at that moment. The other gateway reads the revocation from Redis some seconds later.
+    When the queue is back, messages arrive at once again without any repair.
     """
     async with AsyncExitStack() as opened:
         one, two = await operated(opened, fragile, tmp_path, "one", "two")
@@ -125,7 +122,7 @@ async def test_a_revocation_that_nobody_heard_holds_all_the_same(
             async def is_closed() -> bool:
                 return (await ask(two, "GET", path)).status == 404
 
-            await until(is_closed, seconds=CachedGrants.STALE + 20)  # a loaded machine
+            await until(is_closed, seconds=CachedGrants.STALE + 20)  # tolerance for a busy machine
             assert (await revoking).status == 200
             assert (await ask(one, "GET", path)).status == 404
         finally:
@@ -139,11 +136,11 @@ async def test_a_revocation_that_nobody_heard_holds_all_the_same(
         path = path_of(again)
         assert (await ask(two, "GET", path)).status == 200
         assert (await ask(one, "DELETE", f"/container-token/{again['containerToken']}", None, **LOGIN)).status == 200
-        await until(is_closed, seconds=CachedGrants.FRESH - 1)  # before it would look again
+        await until(is_closed, seconds=CachedGrants.FRESH - 1)  # before the gateway reads the grant again
 
 
-async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstreams: Upstreams) -> None:
-    """The others are told when to come back, in the registry's words; and nobody has to mend anything."""
+async def test_cached_images_can_be_pulled_without_redis(fragile: Stack, upstreams: Upstreams) -> None:
+    """Other pulls get 503 with Retry-After and a code of the specification. Recovery needs no action."""
     async with client_of(fragile.url) as swell:
         warm = await swell.submit(containerImage=upstreams.image(), containerConfig=ADDED)
         cold = await swell.submit(containerImage=upstreams.image())
@@ -166,30 +163,32 @@ async def test_pulls_of_what_is_known_go_on_without_redis(fragile: Stack, upstre
         await until(is_open)
 
 
-async def test_pulls_of_what_is_known_do_not_wait_for_a_redis_that_hangs(fragile: Stack, upstreams: Upstreams) -> None:
-    """Not while a grant is believed, and hardly when it is time to look it up again."""
+async def test_cached_pulls_do_not_wait_for_a_hanging_redis(fragile: Stack, upstreams: Upstreams) -> None:
+    """A fresh grant needs no lookup; a lookup of an older grant has a short deadline."""
     async with client_of(fragile.url) as swell:
         path = path_of(await swell.submit(containerImage=upstreams.image()))
         assert (await ask(swell, "GET", path)).status == 200
         fragile.kill("redis", signal.SIGSTOP)
         try:
-            ends, taken = time.monotonic() + CachedGrants.STALE + 3, []
-            while time.monotonic() < ends:
+            deadline, seconds = time.monotonic() + CachedGrants.STALE + 3, []
+            while time.monotonic() < deadline:
                 started = time.monotonic()
                 assert (await ask(swell, "GET", path)).status == 200
-                taken.append(time.monotonic() - started)
+                seconds.append(time.monotonic() - started)
                 await asyncio.sleep(0.2)
         finally:
             fragile.kill("redis", signal.SIGCONT)
 
-    assert max(taken) < CachedGrants.PATIENCE + 4  # a loaded machine; Redis itself would be waited for longer
-    assert median(taken) < CachedGrants.PATIENCE
+    assert (
+        max(seconds) < CachedGrants.PATIENCE + 4
+    )  # a busy machine; the timeout of Redis is longer
+    assert median(seconds) < CachedGrants.PATIENCE
 
 
 async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
     stack: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """A pipeline starts two hundred tasks at once: manifests and configs are asked for once, with additions or not."""
+    """A pipeline starts two hundred tasks at once. Each manifest and config is fetched once, with or without additions."""
     async with AsyncExitStack() as opened:
         counted = await opened.enter_async_context(open_counted(upstreams.open))
         gateways = [swell for swell, _ in await replicas(opened, stack, counted, tmp_path, "one", "two", "three")]
@@ -204,14 +203,16 @@ async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
                 await by_all(gateways, path_of(answer).replace(form, entry.digest))
 
             documents = [digest for digest in counted.asked if "GET" in digest]
-            assert len(documents) == {"oci-index": 4, "docker-list": 3}[form]  # an augmented one's config is read, too
+            assert (
+                len(documents) == {"oci-index": 4, "docker-list": 3}[form]
+            )  # the config of an augmented image is read as well
             assert set(counted.asked.values()) == {1}
 
 
-async def test_a_replica_that_dies_while_it_pulls_leaves_the_pull_to_the_next(
+async def test_another_replica_takes_over_the_pull_of_a_dead_one(
     stack: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """Others wait for it as long as it lives, and some seconds."""
+    """Other replicas wait while it lives, and for the rest of its lease."""
     async with AsyncExitStack() as opened:
         counted = await opened.enter_async_context(open_counted(upstreams.open))
         (swell, proxy), (other, _) = await replicas(opened, stack, counted, tmp_path, "one", "two")
@@ -225,7 +226,7 @@ async def test_a_replica_that_dies_while_it_pulls_leaves_the_pull_to_the_next(
 
         await until(is_asked)
         waiting = asyncio.create_task(ask(other, "GET", path_of(answer)))
-        done, _ = await asyncio.wait([waiting], timeout=4)  # longer than a lease that nobody renews
+        done, _ = await asyncio.wait([waiting], timeout=4)  # longer than a lease that is not renewed
         assert not done
         proxy.send(signal.SIGKILL)
 
@@ -235,7 +236,7 @@ async def test_a_replica_that_dies_while_it_pulls_leaves_the_pull_to_the_next(
 
 
 async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
-    """What all of *clients* are given under *path*, at the same time."""
+    """Return what all *clients* receive for *path* at the same time; it must be equal."""
     answers = await asyncio.gather(*(gateways[number % len(gateways)].bytes(path) for number in range(clients)))
     (content,) = set(answers)
     return content
@@ -244,7 +245,7 @@ async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
 async def replicas(
     opened: AsyncExitStack, stack: Stack, counted: Counted, home: Path, *names: str
 ) -> list[tuple[Swell, Child]]:
-    """Gateways, each with a registry-proxy of its own that may speak to *counted*."""
+    """Start gateways, each with its own registry-proxy that may connect to *counted*."""
     started = []
     for name in names:
         where, proxy = proxy_beside(stack, f"proxy-{name}", ALLOWED_HOSTS=counted.authority)
@@ -256,7 +257,7 @@ async def replicas(
 
 
 async def operated(opened: AsyncExitStack, stack: Stack, home: Path, *names: str) -> list[Swell]:
-    """Gateways beside that of *stack*, with an account for `LOGIN`."""
+    """Start gateways of *stack* with the account of `LOGIN`."""
     (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
     clients = []
     for name in names:
@@ -267,7 +268,7 @@ async def operated(opened: AsyncExitStack, stack: Stack, home: Path, *names: str
 
 
 def path_of(answer: dict[str, Any]) -> str:
-    """Where the image of *answer* is asked for, by its tag."""
+    """Return the path of the manifest of *answer*'s image, by its tag."""
     repository, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
     return f"/v2/{repository}/manifests/{tag}"
 
@@ -277,9 +278,9 @@ async def manifest_of(swell: Swell, answer: dict[str, Any]) -> Document:
 
 
 async def link_to(swell: Swell, answer: dict[str, Any], digest: str) -> str:
-    """The path at the data port that a blob of *answer*'s image is redirected to."""
-    found = await ask(swell, "GET", f"{path_of(answer).rpartition('/manifests/')[0]}/blobs/{digest}")
-    return urlsplit(str(found.headers["Location"])).path
+    """Return the path at the data port to which a blob of *answer*'s image is redirected."""
+    response = await ask(swell, "GET", f"{path_of(answer).rpartition('/manifests/')[0]}/blobs/{digest}")
+    return urlsplit(str(response.headers["Location"])).path
 
 
 async def statuses(urls: list[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Watching real builds: from the first line to the end, over gateways and builders that die."""
+"""Watching real builds from the first line to the end, across crashes of gateways and builders."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -15,17 +15,17 @@ from tests.e2e.upstreams import Upstreams
 from tests.e2e.watching import watching
 
 
-def talking(upstreams: Upstreams, lines: int, pause: float) -> str:
-    """A container file whose step says numbered lines slowly; what it prints stands nowhere in the file."""
-    step = f'for n in $(seq {lines}); do echo "told $((n + 1000))"; sleep {pause}; done'
+def printing(upstreams: Upstreams, lines: int, pause: float) -> str:
+    """Return a container file whose step prints numbered lines slowly; its text does not contain the lines."""
+    step = f'for n in $(seq {lines}); do echo "line $((n + 1000))"; sleep {pause}; done'
     return f"FROM {upstreams.image()}\nRUN {step}\n"
 
 
 async def test_a_build_is_watched_to_its_end_and_no_further(swell: Swell, upstreams: Upstreams) -> None:
-    """Lines come while it runs, the last event says how it ended, and who has had that one is told that it was it."""
-    build_id = (await swell.build(talking(upstreams, 5, 1)))["buildId"]
+    """Lines arrive while the build runs. The last event has the result, and a client that has it gets 204."""
+    build_id = (await swell.build(printing(upstreams, 5, 1)))["buildId"]
     async with watching(swell, build_id) as watcher:
-        await watcher.sees("told 1001")
+        await watcher.sees("line 1001")
         assert (await swell.build_status(build_id))["status"] == "PENDING"
         events = await watcher.end()
 
@@ -38,7 +38,8 @@ async def test_a_build_is_watched_to_its_end_and_no_further(swell: Swell, upstre
         assert (finished.status, await finished.end()) == (204, [])
 
 
-async def test_the_reason_of_a_failure_is_in_the_end(swell: Swell, upstreams: Upstreams) -> None:
+async def test_the_end_event_has_the_reason_of_a_failure(swell: Swell, upstreams: Upstreams) -> None:
+    """A watcher needs no second request to learn why a build failed."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo watched && exit 7\n"))["buildId"]
     async with watching(swell, build_id) as watcher:
         end = (await watcher.end())[-1]
@@ -54,16 +55,16 @@ async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory
         yield opened
 
 
-async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
-    """Its own was killed in the middle of a line of events; none is missing, none comes twice."""
+async def test_a_watcher_continues_at_another_gateway(fragile: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """Its gateway is killed while it sends an event. No line is missing or repeated."""
     url, program = gateway_beside(fragile, "other")
     other = await Child.start(program, tmp_path)
     try:
         await other.ready()
         async with client_of(fragile.url) as swell, client_of(url) as elsewhere:
-            build_id = (await swell.build(talking(upstreams, 20, 0.4)))["buildId"]
+            build_id = (await swell.build(printing(upstreams, 20, 0.4)))["buildId"]
             async with watching(swell, build_id) as first:
-                await first.sees("told 1003")
+                await first.sees("line 1003")
                 fragile.kill("gateway")
                 before = await first.end()
             assert before[-1].name == "message"
@@ -79,11 +80,11 @@ async def test_a_watcher_goes_on_at_another_gateway(fragile: Stack, upstreams: U
     assert after[-1].name == "end"
 
 
-async def test_a_gateway_that_stops_lets_its_watchers_go_at_once(fragile: Stack, upstreams: Upstreams) -> None:
-    """It does not wait for builds to end, which may take long."""
+async def test_a_stopping_gateway_disconnects_its_watchers_at_once(fragile: Stack, upstreams: Upstreams) -> None:
+    """It does not wait for the end of builds, which may take long."""
     async with client_of(fragile.url) as swell:
-        told = await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 300\n")
-        build_id = told["buildId"]
+        build = await swell.build(f"FROM {upstreams.image()}\nRUN echo $((60 + 3)) && sleep 300\n")
+        build_id = build["buildId"]
         async with watching(swell, build_id) as watcher:
             await watcher.sees("63")
             fragile.kill("gateway", signal.SIGTERM)
@@ -91,16 +92,16 @@ async def test_a_gateway_that_stops_lets_its_watchers_go_at_once(fragile: Stack,
         await fragile.restart("gateway")
         assert events[-1].name == "message"
         assert (await swell.build_status(build_id))["status"] == "PENDING"
-        await swell.post(f"/v1alpha1/builds/{build_id}/cancel", requestId=told["requestId"])
+        await swell.post(f"/v1alpha1/builds/{build_id}/cancel", requestId=build["requestId"])
         await swell.ended(build_id)
 
 
-async def test_a_builder_that_dies_is_told_as_a_restart(fragile: Stack, upstreams: Upstreams) -> None:
-    """The lines of the next attempt count from one; what is kept is that attempt's."""
+async def test_a_crash_of_the_builder_is_a_restart_event(fragile: Stack, upstreams: Upstreams) -> None:
+    """The lines of the next attempt count from 1, and the stored log is that attempt's."""
     async with client_of(fragile.url) as swell:
-        build_id = (await swell.build(talking(upstreams, 10, 0.5)))["buildId"]
+        build_id = (await swell.build(printing(upstreams, 10, 0.5)))["buildId"]
         async with watching(swell, build_id) as watcher:
-            await watcher.sees("told 1002")
+            await watcher.sees("line 1002")
             fragile.kill("builder")
             await fragile.restart("builder")
             events = await watcher.end()
@@ -111,11 +112,11 @@ async def test_a_builder_that_dies_is_told_as_a_restart(fragile: Stack, upstream
     assert all(event.id.startswith("1-") for event in events[:at])
     assert [event.id for event in events[at + 1 :]] == [*(f"2-{n}" for n in range(1, len(events) - at - 1)), "2-end"]
     assert "\n".join(event.data for event in events[at + 1 : -1]) + "\n" == log
-    assert log.count("told 1010") == 1
+    assert log.count("line 1010") == 1
 
 
-async def test_text_and_events_are_one_address(swell: Swell, upstreams: Upstreams) -> None:
-    """A cache on the way keeps them apart."""
+async def test_text_and_events_share_one_url(swell: Swell, upstreams: Upstreams) -> None:
+    """A cache between server and client must keep the two responses apart."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo one address\n"))["buildId"]
     await swell.ended(build_id)
 

@@ -1,4 +1,4 @@
-"""Registries and a web server that are not Swell's: what its users name in their requests."""
+"""Registries and a web server that do not belong to Swell; requests name them."""
 
 import asyncio
 import json
@@ -25,10 +25,10 @@ USER, PASSWORD = "reader", "pass:word"
 
 
 class Upstreams(Struct, frozen=True, kw_only=True):
-    """Authorities (`host:port`) of registries that hold the same image, each behind another door.
-
-    `basic` wants HTTP Basic; `mistaken` is its other name, for which the auth file has a wrong password. `bearer` wants
-    a token of its realm, which wants a password.
+    """Addresses (`host:port`) of registries with the same image and different authentication.
+    `basic` needs HTTP Basic. `mistaken` is its second name, for which the auth file has a wrong password. `bearer`
+    needs a
+    token of its realm, and the realm needs a password.
     """
 
     open: str
@@ -51,7 +51,7 @@ def image_of(registry: str, form: str = FORMS[0]) -> str:
 
 @asynccontextmanager
 async def open_upstreams(home: Path) -> AsyncIterator[Upstreams]:
-    """All of them, filled."""
+    """Start all of them with the base image."""
     basic_home = home / "basic"
     async with (
         open_registry(home / "open") as anonymous,
@@ -59,12 +59,12 @@ async def open_upstreams(home: Path) -> AsyncIterator[Upstreams]:
         open_bearer(anonymous) as bearer,
     ):
         basic = stack.registry
-        right = _basic(basic.username, basic.password)
+        login = _basic(basic.username, basic.password)
         await push_all(anonymous)
-        await push_all(basic.address, right)
+        await push_all(basic.address, login)
         mistaken = basic.address.replace("localhost", "127.0.0.1")
-        known = {basic.address: right, mistaken: _basic(basic.username, "wrong"), bearer: _basic(USER, PASSWORD)}
-        (home / "auth.json").write_text(json.dumps({"auths": {name: _entry(each) for name, each in known.items()}}))
+        logins = {basic.address: login, mistaken: _basic(basic.username, "wrong"), bearer: _basic(USER, PASSWORD)}
+        (home / "auth.json").write_text(json.dumps({"auths": {name: _entry(each) for name, each in logins.items()}}))
         yield Upstreams(
             open=anonymous, basic=basic.address, mistaken=mistaken, bearer=bearer, auth_file=home / "auth.json"
         )
@@ -72,7 +72,7 @@ async def open_upstreams(home: Path) -> AsyncIterator[Upstreams]:
 
 @asynccontextmanager
 async def open_registry(home: Path) -> AsyncIterator[str]:
-    """Debian's docker-registry with its data in *home*, open to everybody; gives its authority."""
+    """Start Debian's docker-registry with its data in *home*, without authentication; yield its address."""
     home.mkdir()
     port = Ports.free().registry
     config = {
@@ -94,7 +94,7 @@ async def open_registry(home: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def running(program: Program, logs: Path) -> AsyncIterator[Child]:
-    """*program*, ready; it ends with the block."""
+    """Start *program* and wait until it is ready; it stops with the block."""
     child = await Child.start(program, logs)
     try:
         await child.ready()
@@ -104,9 +104,8 @@ async def running(program: Program, logs: Path) -> AsyncIterator[Child]:
 
 
 class _Bearer:
-    """A door before *registry* that opens to tokens, each for one repository, and the realm that gives them.
-
-    Source: distribution-spec's token authentication.
+    """A proxy of *registry* that requires tokens, each for one repository, and the realm that issues them.
+    Source: Docker Registry token authentication, https://distribution.github.io/distribution/spec/auth/token/
     """
 
     def __init__(self, registry: str, session: aiohttp.ClientSession) -> None:
@@ -118,7 +117,7 @@ class _Bearer:
         if request.headers.get("Authorization") != _basic(USER, PASSWORD):
             return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
         token = secrets.token_hex(16)
-        self._given[token] = request.query.get("scope", "")  # logging in asks for none
+        self._given[token] = request.query.get("scope", "")  # a login has no scope
         return web.json_response({"token": token, "expires_in": 300})
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -127,15 +126,17 @@ class _Bearer:
             challenge = f'Bearer realm="http://{request.host}/token",service="e2e"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         headers = {"Accept": ", ".join(request.headers.getall("Accept", []))}
-        async with self._session.get(f"http://{self._registry}{request.path}", headers=headers) as found:
+        async with self._session.get(f"http://{self._registry}{request.path}", headers=headers) as response:
             return web.Response(
-                status=found.status, body=await found.read(), headers={"Content-Type": found.headers["Content-Type"]}
+                status=response.status,
+                body=await response.read(),
+                headers={"Content-Type": response.headers["Content-Type"]},
             )
 
 
 @asynccontextmanager
 async def open_bearer(registry: str) -> AsyncIterator[str]:
-    """A registry that wants tokens and has what *registry* has; gives its authority."""
+    """Start a registry with the content of *registry* that requires tokens; yield its address."""
     async with aiohttp.ClientSession() as session:
         door = _Bearer(registry, session)
         async with _serving(web.get("/token", door.token), web.get("/v2/{path:.*}", door.answer)) as authority:
@@ -143,9 +144,8 @@ async def open_bearer(registry: str) -> AsyncIterator[str]:
 
 
 class Counted:
-    """A door before *registry* that counts what goes through it, as `GET /v2/...`; it shows *login* there itself.
-
-    It leaves the next `unanswered` requests without an answer.
+    """A proxy of *registry* that counts requests, as `GET /v2/...`, and adds the headers *login*.
+    It leaves the next `unanswered` requests without a response.
     """
 
     def __init__(self, registry: str, login: Mapping[str, str], session: aiohttp.ClientSession) -> None:
@@ -163,17 +163,17 @@ class Counted:
             await asyncio.sleep(60)
         headers = {"Accept": request.headers.get("Accept", "*/*"), **self._login}
         url = f"http://{self._registry}{request.path}"
-        async with self._session.request(request.method, url, headers=headers) as found:
-            kept = {name: found.headers[name] for name in _TOLD if name in found.headers}
-            return web.Response(status=found.status, body=await found.read(), headers=kept)
+        async with self._session.request(request.method, url, headers=headers) as response:
+            response_headers = {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
+            return web.Response(status=response.status, body=await response.read(), headers=response_headers)
 
 
-_TOLD = ("Content-Type", "Docker-Content-Digest")
+_PASSED_ON = ("Content-Type", "Docker-Content-Digest")
 
 
 @asynccontextmanager
 async def open_counted(registry: str, login: Mapping[str, str] | None = None) -> AsyncIterator[Counted]:
-    """A `Counted` before *registry* (`host:port`), on a free port."""
+    """Start a `Counted` proxy of *registry* (`host:port`) on a free port."""
     async with aiohttp.ClientSession() as session:
         counted = Counted(registry, login or {}, session)
         async with _serving(web.get("/v2/{path:.*}", counted.answer)) as authority:
@@ -182,13 +182,13 @@ async def open_counted(registry: str, login: Mapping[str, str] | None = None) ->
 
 
 class Web(Struct, frozen=True):
-    """A web server at *authority* that has *files*, by name."""
+    """A web server at *authority* with *files* by name."""
 
     authority: str
     files: dict[str, bytes]
 
     def keep(self, name: str, content: bytes) -> str:
-        """Have *content* there; gives its address."""
+        """Store *content* under *name* and return its URL."""
         self.files[name] = content
         return f"http://{self.authority}/{name}"
 

@@ -1,4 +1,4 @@
-"""Somebody who watches a build's log as it comes."""
+"""A client that watches the log of a build live."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ ACCEPT = {"Accept": "text/event-stream"}
 
 
 class Watcher:
-    """Reads one stream; `status` is that of the answer, `ids` and `events` what has come until now."""
+    """Reads one event stream; `status` is that of the response, `events` and `lines` are what has arrived so far."""
 
     def __init__(self, response: aiohttp.ClientResponse, last_id: str) -> None:
         self.status = response.status
@@ -51,7 +51,7 @@ class Watcher:
             await self._news.wait_for(lambda: text in self.text)
 
     async def end(self, seconds: float = 120) -> list[Event]:
-        """All events of the stream, when it has closed."""
+        """Wait until the stream closes and return all its events."""
         async with asyncio.timeout(seconds):
             await self._reading
         return self.events
@@ -63,7 +63,7 @@ class Watcher:
 
 @asynccontextmanager
 async def watching(swell: Swell, build_id: str, last_id: str = "") -> AsyncIterator[Watcher]:
-    """Somebody watches *build_id*, who has the events until *last_id*."""
+    """Watch *build_id*, starting after the event *last_id*."""
     headers = ACCEPT | ({"Last-Event-ID": last_id} if last_id else {})
     timeout = aiohttp.ClientTimeout(total=300)
     async with (
