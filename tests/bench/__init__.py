@@ -1,5 +1,5 @@
-"""`python -m tests.bench [NAME …]`: each bar of the house beside its peer, measured in the same run.
+"""`python -m tests.bench [NAME …]` measures each performance target ("bar") beside its peer, in the same run.
 
-`bar` says what a bar is, `place` where it is measured; `builds`, `manifests`, `blobs`, `submits`, `polls` and `sizes`
-hold the bars and measure them, with `load` (wrk), `bare` (buildah alone) and `peers` (registries alone) for tools.
+`bar` defines bars and `place` prepares the stack. `builds`, `manifests`, `blobs`, `submits`, `polls` and `sizes` have
+the bars and measure them, with `load` (wrk), `bare` (buildah alone) and `peers` (registries alone).
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME …]`: measure, print one table, and keep it as JSON below `.swell/bench`."""
+"""`python -m tests.bench [NAME …]`: measure, print a table, and write it as JSON below `.swell/bench`."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ from tests.bench.table import table, write
 from tests.bench.watching import watched_build
 
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
-    "memory": memory,  # first: a fresh stack is what idle means
+    "memory": memory,  # first, because idle memory needs a new stack
     "build": trivial_build,
     "cached": cached_build,
     "packages": conda_direct,
@@ -44,13 +44,13 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "status": status,
     "watch": watched_build,
     "start": second_start,
-    "growth": growth,  # last: it leaves a long log behind
+    "growth": growth,  # last, because it leaves a long append-only file
 }
 _TROUBLE = (CannotMeasure, SwellError, aiohttp.ClientError, OSError, TimeoutError)
 
 
 def main() -> None:
-    """Exit code 0 whatever the figures say, 1 when something could not be measured."""
+    """Exit with 0 for any figures, and with 1 if a measurement failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the bars beside their peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MEASUREMENTS)}; default: all")
     names = parser.parse_args().names or list(MEASUREMENTS)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 async def _measure(names: Sequence[str]) -> tuple[list[Result], int]:
-    """What the measurements *names* found, and how many of them came to nothing."""
+    """Return the results of the measurements *names* and the number of measurements that failed."""
     results: list[Result] = []
     troubles = 0
     async with open_place() as place:

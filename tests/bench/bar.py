@@ -1,4 +1,4 @@
-"""Bars as values: what is asked, what some rounds measured, and whether that is enough."""
+"""A bar, its measured rounds, and the verdict."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Compared(StrEnum):
-    """Which figure of a round is held against the bar."""
+    """The figure of a round that is compared with the bar."""
 
     RATIO = "ours / peer"
     DIFFERENCE = "ours - peer"
@@ -22,10 +22,10 @@ class Verdict(StrEnum):
 
 
 class Bar(Struct, frozen=True, kw_only=True):
-    """What is asked of a figure in *unit*; `must` and `aim` bound what is `compared`: a ratio has no unit.
+    """A target for a figure in *unit*; `must` and `aim` bound the value in `compared`, and a ratio has no unit.
 
-    `peer` says who is measured beside us. More is better when `at_least`, otherwise less is. Where the house has no
-    aim beyond the must, they are the same.
+    `peer` names the program that is measured beside Swell. More is better if `at_least`, otherwise less is. `aim`
+    equals `must` where no higher target exists.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Bar(Struct, frozen=True, kw_only=True):
 
 
 class Round(Struct, frozen=True):
-    """What was measured of ours and of the peer, right after each other or by turns."""
+    """The figures of Swell and of the peer, measured one after the other or alternately."""
 
     ours: float
     peer: float | None = None
@@ -50,7 +50,7 @@ class Round(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """A bar and how we stand: medians of the rounds, and the `least` and `most` of the compared figure."""
+    """The verdict on a bar: medians of the rounds, and the smallest and largest compared figure."""
 
     bar: Bar
     rounds: tuple[Round, ...]
@@ -63,7 +63,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 def judge(bar: Bar, rounds: Sequence[Round]) -> Result:
-    """Hold *rounds*, at least one, against *bar*; the median round counts."""
+    """Compare the median of *rounds*, at least one, with *bar*."""
     figures = [each.figure(bar.compared) for each in rounds]
     peers = [each.peer for each in rounds if each.peer is not None]
     return Result(

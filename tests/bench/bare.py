@@ -1,4 +1,4 @@
-"""The bare tool: buildah as somebody with a shell would use it, with a store of its own that stays warm."""
+"""The bare tool: buildah as it is used in a shell, with a warm store of its own."""
 
 import shutil
 import tarfile
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tests.bench.process import CannotMeasure, run
 
-# The storage driver and the isolation that our builder uses, so that only what is around them differs.
+# The storage driver and the isolation of Swell's builder, so the comparison shows only Swell's own cost.
 _ISOLATION = ("--isolation=rootless", "--runtime=runc", "--network=private")
 
 
@@ -23,10 +23,10 @@ class Buildah(Struct, frozen=True, kw_only=True):
         return self.home / "context"
 
     async def build_and_push(self, image: str, containerfile: str) -> None:
-        """`buildah build && buildah push`; the files in `context` are at hand.
+        """Run `buildah build` and `buildah push`; `context` has the files.
 
         Raises:
-            CannotMeasure: one of the two fails.
+            CannotMeasure: a command failed.
         """
         (self.home / "Containerfile").write_text(containerfile)
         files = (f"--file={self.home / 'Containerfile'}", str(self.context))
@@ -35,7 +35,7 @@ class Buildah(Struct, frozen=True, kw_only=True):
         await self._buildah("push", *access, image, f"docker://{image}")
 
     async def push_base(self, image: str) -> None:
-        """Make *image* of this machine's static busybox, push it, and keep it warm here."""
+        """Make *image* from this machine's static busybox, push it, and leave it in the store."""
         busybox = shutil.which("busybox")
         if busybox is None:
             raise CannotMeasure("there is no busybox to make a base image of (Debian: busybox-static)")

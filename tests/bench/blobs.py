@@ -1,4 +1,4 @@
-"""How fast blobs are answered: redirected, sent by us, relayed; how soon they begin, and what they cost."""
+"""The speed of blobs, redirected, sent or relayed: their first byte, their rate and their memory."""
 
 import asyncio
 import json
@@ -21,13 +21,13 @@ from tests.bench.relaying import Relaying, relaying
 from tests.e2e.busybox import push
 
 ROUNDS = 3
-FIRST_BYTES = 30  # in a round
+FIRST_BYTES = 30  # in each round
 MANY = "library/many"
 MANY_SIZE = 1 << 20
 BIG = "library/big"
 BIG_SIZE = 96 << 20  # bytes
-FETCHES = 4  # of the big blob in a round, whether one after another or at once
-RELAYED = 4 << 30  # bytes, while memory is watched
+FETCHES = 4  # of the large blob in a round, one after another or at once
+RELAYED = 4 << 30  # bytes, while memory is measured
 COLD_CLIENTS = 200
 COLD = "library/cold"
 COLD_SIZE = 4 << 20
@@ -39,7 +39,7 @@ FIRST_BYTE = Bar(
     must=10,
     aim=3,
     compared=Compared.DIFFERENCE,
-    peer="its upstream, asked directly",
+    peer="its upstream, read directly",
 )
 COLD_FETCHES = Bar(name=f"upstream fetches for {COLD_CLIENTS} cold clients of a blob", unit="fetches", must=1, aim=1)
 
@@ -66,7 +66,9 @@ async def blob_redirect(place: Place) -> list[Result]:
 
 
 async def first_byte(place: Place) -> list[Result]:
-    """Of blobs that only the upstream has, by turns with the upstream; each is asked for once, our redirect counts."""
+    """Measure blobs that only the upstream has, alternately with the upstream; each blob is read once, with its
+    redirect.
+    """
     rounds = []
     for number in range(ROUNDS):
         repository, blobs = f"{MANY}{number}", [os.urandom(MANY_SIZE) for _ in range(FIRST_BYTES)]
@@ -84,8 +86,11 @@ async def first_byte(place: Place) -> list[Result]:
 
 
 async def blob_relay(place: Place) -> list[Result]:
-    """A blob that compression cannot make smaller, to one client and to four: behind a redirect to the data port, and
-    from gateways that relay, with the registry-proxy's disk and without; the peer sends it from a file."""
+    """Measure an incompressible blob for one client and for four.
+
+    It comes through a redirect to the data port, and from relaying gateways with and without the registry-proxy's disk.
+    The peer sends it from a file.
+    """
     await _push_big(place, BIG, BIG_SIZE)
     digest, token = await _layer(place, BIG), await place.token(BIG)
     results = []
@@ -105,7 +110,7 @@ async def blob_relay(place: Place) -> list[Result]:
 
 
 async def _sent_by(peer: str, ours: str, how: str) -> list[Result]:
-    """The URL *ours* beside *peer*, by turns, after a first fetch that may be cold."""
+    """Measure the URLs *ours* and *peer* alternately, after a first fetch that may be cold."""
     await _rate(ours)
     results = []
     for clients, at_once in (("1 client", False), (f"{FETCHES} clients", True)):
@@ -115,7 +120,7 @@ async def _sent_by(peer: str, ours: str, how: str) -> list[Result]:
 
 
 async def cold_clients(place: Place) -> list[Result]:
-    """All at once, for a blob that nobody has asked for yet; each of the rounds has another."""
+    """Measure clients that start together for a new blob; each round has another blob."""
     rounds = []
     for number in range(ROUNDS):
         repository = f"{COLD}{number}"
@@ -125,7 +130,7 @@ async def cold_clients(place: Place) -> list[Result]:
             answer = await place.submit(containerImage=f"{registry.authority}/{repository}:latest")
             url = place.through(str(answer["containerToken"]), "blobs", repository, digest)
             await _all_at_once(url)
-            rounds.append(Round(registry.asked[f"/v2/{repository}/blobs/{digest}"]))
+            rounds.append(Round(registry.requests[f"/v2/{repository}/blobs/{digest}"]))
     return [judge(COLD_FETCHES, rounds)]
 
 
@@ -141,7 +146,7 @@ async def _all_at_once(url: str) -> None:
 
 
 async def _growth(place: Place, relay: Relaying, url: str) -> float:
-    """MB by which the larger-growing of the two has grown at most, while curl reads *url* again and again."""
+    """Return the larger growth of memory in MB while curl reads *url* repeatedly."""
     processes = relay.pid, place.stack.pid("registry-proxy")
     before = [resident(process) for process in processes]
     reading, most = asyncio.create_task(_read_all(url)), 0.0
@@ -158,7 +163,7 @@ async def _read_all(url: str) -> None:
 
 
 async def _layer(place: Place, repository: str) -> str:
-    """The digest of the first layer."""
+    """Return the digest of the first layer."""
     return str(json.loads(await place.manifest(repository))["layers"][0]["digest"])
 
 
@@ -170,7 +175,7 @@ async def _push_big(place: Place, repository: str, size: int) -> None:
 
 
 async def _first_byte(place: Place, url: str, headers: Mapping[str, str]) -> float:
-    """Milliseconds until the first byte of the body; the rest is read as well, so that the connection stays."""
+    """Return milliseconds until the first byte of the body. The rest is read too, so the connection is reused."""
     started = time.perf_counter()
     async with place.http.get(url, headers=headers) as answer:
         await answer.content.readany()
@@ -180,7 +185,7 @@ async def _first_byte(place: Place, url: str, headers: Mapping[str, str]) -> flo
 
 
 async def _rate(url: str, *, at_once: bool = False) -> float:
-    """MB/s while curl fetches *url* `FETCHES` times."""
+    """Return MB/s while curl fetches *url* `FETCHES` times."""
     fetches = ["-o", "/dev/null", url] * FETCHES
     started = time.perf_counter()
     await run("curl", "-sfL", *(["-Z", "--parallel-immediate"] if at_once else []), *fetches)

@@ -1,4 +1,4 @@
-"""How long a build takes: to its first log line, to its end, and when it was built already."""
+"""The duration of a build: until its first log line, until its end, and when the image exists already."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ from tests.bench.place import Place
 from tests.bench.process import CannotMeasure
 
 ROUNDS = 3
-BUILDS = 10  # in a round, of ours and of the peer's by turns
-CACHED = 100  # answers in a round
+BUILDS = 10  # in a round, alternately of Swell and of the peer
+CACHED = 100  # responses in a round
 _PATIENCE = 30.0
 
 FIRST_LINE = Bar(name="submit to first log line, p50", unit="ms", must=200, aim=80)
@@ -41,8 +41,8 @@ class Times(Struct, frozen=True):
     pushed: float
 
 
-class Ear:
-    """Hears when a build says its first line and when it ends."""
+class BuildEvents:
+    """Receives the first log line and the end of builds."""
 
     def __init__(self) -> None:
         self.lines: dict[str, float] = {}
@@ -55,7 +55,7 @@ class Ear:
         await subscribe(place.nats, BuildDone, self._done)
 
     async def end(self, build_id: str) -> float:
-        """When *build_id* ended, on the clock of `time.perf_counter`."""
+        """Return when *build_id* ended, on the clock of `time.perf_counter`."""
         done, when = await asyncio.wait_for(self._ends[build_id], _PATIENCE)
         if not done.succeeded:
             raise CannotMeasure(f"the build {build_id} failed")
@@ -70,8 +70,8 @@ class Ear:
 
 
 async def trivial_build(place: Place) -> list[Result]:
-    """One RUN on a warm base; ended is when the world is told, so the log is kept and the record written."""
-    ear = Ear()
+    """Measure one RUN on a warm base. The end is the published event, so log and record are stored."""
+    ear = BuildEvents()
     await ear.listen(place)
     await _ours(place, ear)
     await _bare(place)
@@ -84,14 +84,14 @@ async def trivial_build(place: Place) -> list[Result]:
 
 
 async def cached_build(place: Place) -> list[Result]:
-    """The same request once more, when its image is in the registry."""
-    ear, recipe = Ear(), _recipe(place)
+    """Measure a repeated request whose image is in the registry."""
+    ear, recipe = BuildEvents(), _recipe(place)
     await ear.listen(place)
     await ear.end((await place.submit(containerFile=recipe))["buildId"])
     return [judge(KNOWN, [Round(await _cached(place, recipe)) for _ in range(ROUNDS)])]
 
 
-async def _ours(place: Place, ear: Ear) -> Times:
+async def _ours(place: Place, ear: BuildEvents) -> Times:
     started = time.perf_counter()
     build_id = (await place.submit(containerFile=_recipe(place)))["buildId"]
     ended = await ear.end(build_id)
@@ -117,7 +117,7 @@ async def _cached(place: Place, recipe: str) -> float:
 
 
 def _containerfile(place: Place) -> str:
-    """A recipe that nobody has built yet."""
+    """Return a container file that was not built before."""
     return f"FROM {place.image()}\nRUN echo {uuid.uuid4().hex} > /unique.txt\n"
 
 

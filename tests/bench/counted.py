@@ -1,4 +1,4 @@
-"""A registry that counts what it is asked for."""
+"""A registry that counts its requests."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,31 +10,35 @@ from aiohttp import web
 from tests.bench.place import Place
 
 
-class Counted:
-    """The stack's registry behind another door, at *authority*; `asked` counts the GETs of each path."""
+class CountingProxy:
+    """A proxy of the stack's registry at *authority*; `requests` counts the GETs of each path."""
 
     def __init__(self, place: Place, session: aiohttp.ClientSession) -> None:
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.authority = ""
         self._place = place
         self._session = session
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked[request.path] += request.method == "GET"
+        self.requests[request.path] += request.method == "GET"
         headers = {"Accept": request.headers.get("Accept", "*/*"), **self._place.login}
-        async with self._session.request(request.method, self._place.registry + request.path, headers=headers) as found:
-            kept = {name: found.headers[name] for name in ("Content-Length", "Content-Type") if name in found.headers}
-            response = web.StreamResponse(status=found.status, headers=kept)
+        async with self._session.request(
+            request.method, self._place.registry + request.path, headers=headers
+        ) as upstream:
+            response_headers = {
+                name: upstream.headers[name] for name in ("Content-Length", "Content-Type") if name in upstream.headers
+            }
+            response = web.StreamResponse(status=upstream.status, headers=response_headers)
             await response.prepare(request)
-            async for piece in found.content.iter_any():
+            async for piece in upstream.content.iter_any():
                 await response.write(piece)
             return response
 
 
 @asynccontextmanager
-async def counted(place: Place) -> AsyncIterator[Counted]:
+async def counted(place: Place) -> AsyncIterator[CountingProxy]:
     async with aiohttp.ClientSession() as session:
-        registry = Counted(place, session)
+        registry = CountingProxy(place, session)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", registry.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

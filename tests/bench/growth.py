@@ -1,4 +1,4 @@
-"""A pull costs the same with ten tokens and with a million: measured before, while and after so many are granted."""
+"""The cost of a pull with ten and with a million tokens, measured before, during and after the large number."""
 
 import asyncio
 import secrets
@@ -17,15 +17,15 @@ from tests.bench.load import load
 from tests.bench.place import ACCEPT, Place
 from tests.bench.process import CannotMeasure
 
-ROUNDS = 4  # with many; half of those with few come before, half after: the machine may not be the same all the time
+ROUNDS = 4  # with many tokens; half of the rounds with few come before, half after, because the machine may change
 COLD = 50  # new tokens in a round
 MANY, FEWER = 1_000_000, 100_000
 BATCH = 10_000  # grants in one pipeline
-ROOM = 3 << 30  # bytes that a million grants may take, with what Redis needs to write them down
+ROOM = 3 << 30  # bytes for a million grants, and for Redis to write them
 
 
 async def growth(place: Place) -> list[Result]:
-    """The first pull of new tokens, and the pulls of one that is warm."""
+    """Measure the first pull of new tokens, and pulls of a warm token."""
     count = MANY if _memory() >= ROOM else FEWER
     sys.stdout.write(f"  with {count:,} tokens\n")
     cold, warm = _bars(count)
@@ -69,7 +69,7 @@ async def _rounds(place: Place, token: str, count: int) -> list[tuple[float, flo
 
 
 async def _round(place: Place, token: str) -> tuple[float, float]:
-    """Milliseconds of a cold pull, and warm ones in a second."""
+    """Return milliseconds of a cold pull, and warm pulls in a second."""
     taken = []
     for _ in range(COLD):
         url = place.through(await place.token(), "manifests")
@@ -82,7 +82,7 @@ async def _round(place: Place, token: str) -> tuple[float, float]:
 
 @asynccontextmanager
 async def _granted(state: Redis, token: str, count: int) -> AsyncIterator[None]:
-    """As many grants as *count* beside that of *token*, and like it; they go with the block."""
+    """Store *count* grants like that of *token*; they are deleted after the block."""
     prefix = secrets.token_hex(8)
     grant = await state.get(f"swell:grant:{token}")
     if not isinstance(grant, bytes):
@@ -103,19 +103,22 @@ async def _granted(state: Redis, token: str, count: int) -> AsyncIterator[None]:
 
 
 async def _settled(state: Redis) -> None:
-    """Wait, at most a minute, until Redis does not write its log anew any more: that is work, too."""
+    """Wait, at most a minute, until Redis has finished rewriting its append-only file, which costs processor time."""
     async with asyncio.timeout(60):
-        while (await state.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110  Redis tells nobody
+        while (await state.info("persistence"))["aof_rewrite_in_progress"]:  # noqa: ASYNC110  Redis sends no event
             await asyncio.sleep(0.5)
 
 
 def _batches(prefix: str, count: int) -> Iterator[list[str]]:
-    """*count* names as long as tokens are."""
+    """Return *count* names with the length of tokens."""
     for start in range(0, count, BATCH):
         yield [f"{prefix}{number:010}" for number in range(start, min(start + BATCH, count))]
 
 
 def _memory() -> int:
-    """Bytes that are to be had. Source: proc(5), /proc/meminfo."""
+    """Return the available memory in bytes.
+
+    Source: proc(5), /proc/meminfo, https://man7.org/linux/man-pages/man5/proc_meminfo.5.html
+    """
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return int(fields["MemAvailable"].split()[0]) * 1024

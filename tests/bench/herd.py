@@ -1,4 +1,4 @@
-"""Two hundred clients on one cold image, through three replicas: what that costs its upstream."""
+"""Two hundred clients pull one cold image through three replicas: the requests that its upstream gets."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from tests.bench.place import ACCEPT, Place
 from tests.bench.process import CannotMeasure
 from tests.e2e.busybox import push
 from tests.e2e.environment import gateway_beside, proxy_beside
-from tests.e2e.upstreams import Counted, open_counted, running
+from tests.e2e.upstreams import CountingProxy, open_counting_proxy, running
 
 ROUNDS = 3
 CLIENTS = 200
@@ -28,20 +28,20 @@ FETCHES = Bar(
 
 
 async def herd(place: Place) -> list[Result]:
-    """Something is added to the image, so that its config is read as well; what was counted is a door's word.
+    """The image is augmented, so its config is read as well. A proxy of the upstream counts the requests.
 
-    Each round has an image that nobody has seen: what was read of another is kept for all replicas.
+    Each round has a new image, because all replicas share what was read before.
     """
     async with AsyncExitStack() as opened:
-        counted = await opened.enter_async_context(open_counted(place.stack.registry.address, place.login))
+        counted = await opened.enter_async_context(open_counting_proxy(place.stack.registry.address, place.login))
         gateways = [await _replica(opened, place, counted, number) for number in range(REPLICAS)]
         connector = aiohttp.TCPConnector(limit=0)
         session = await opened.enter_async_context(aiohttp.ClientSession(connector=connector, raise_for_status=True))
         return [judge(FETCHES, [await _round(place, session, gateways, counted, number) for number in range(ROUNDS)])]
 
 
-async def _replica(opened: AsyncExitStack, place: Place, counted: Counted, number: int) -> str:
-    """The address of another gateway, with a registry-proxy of its own behind it."""
+async def _replica(opened: AsyncExitStack, place: Place, counted: CountingProxy, number: int) -> str:
+    """Return the address of another gateway with its own registry-proxy."""
     where, proxy = proxy_beside(place.stack, f"proxy-{number}", ALLOWED_HOSTS=counted.authority)
     url, gateway = gateway_beside(place.stack, f"gateway-{number}", REGISTRY_PROXY=where)
     for program in (proxy, gateway):
@@ -50,19 +50,19 @@ async def _replica(opened: AsyncExitStack, place: Place, counted: Counted, numbe
 
 
 async def _round(
-    place: Place, session: aiohttp.ClientSession, gateways: list[str], counted: Counted, number: int
+    place: Place, session: aiohttp.ClientSession, gateways: list[str], counted: CountingProxy, number: int
 ) -> Round:
     repository, content = f"{COLD}{number}", os.urandom(1 << 10)
     await push(place.image(repository), Layer(content, content), authorization=place.login["Authorization"])
     request = {"containerImage": f"{counted.authority}/{repository}:latest", "containerConfig": {"env": ["COLD=yes"]}}
     async with session.post(f"{gateways[0]}/v1alpha2/container", json=request) as answer:
         token = (await answer.json())["containerToken"]
-    counted.asked.clear()
+    counted.requests.clear()
     urls = [place.path(gateway, "manifests", f"wt/{token}/{repository}") for gateway in gateways]
     answers = await asyncio.gather(*(_get(session, urls[number % REPLICAS]) for number in range(CLIENTS)))
-    if len(set(answers)) != 1 or len(counted.asked) != 2:
-        raise CannotMeasure(f"{len(set(answers))} different manifests, and asked for {sorted(counted.asked)}")
-    return Round(max(counted.asked.values()))
+    if len(set(answers)) != 1 or len(counted.requests) != 2:
+        raise CannotMeasure(f"{len(set(answers))} different manifests, and asked for {sorted(counted.requests)}")
+    return Round(max(counted.requests.values()))
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> bytes:

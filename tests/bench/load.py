@@ -1,4 +1,4 @@
-"""Load: wrk keeps 16 connections busy for some seconds, from one thread."""
+"""Load: wrk keeps 16 connections busy for some seconds, in one thread."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class Load(Struct, frozen=True):
-    """What wrk saw: whole answers only; `p50` and `p99` in microseconds."""
+    """The result of wrk for complete responses; `p50` and `p99` in microseconds."""
 
     requests: int
     microseconds: int
@@ -30,10 +30,10 @@ class Load(Struct, frozen=True):
 async def load(
     url: str, headers: Mapping[str, str] | None = None, *, post: Path | None = None, seconds: int = SECONDS
 ) -> Load:
-    """GET *url*, or send it the JSON file *post*, again and again for *seconds*.
+    """GET *url*, or POST the JSON file *post* to it, for *seconds*.
 
     Raises:
-        CannotMeasure: an answer was an error, or none came.
+        CannotMeasure: a response was an error, or none arrived.
     """
     fields = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout=5s", f"-s{_SCRIPT}", *fields, url]

@@ -1,4 +1,4 @@
-"""How fast manifests are answered: warm beside registries that give the same one, cold beside the upstream."""
+"""The speed of manifests: warm beside registries with the same manifest, cold beside the upstream."""
 
 import time
 import uuid
@@ -40,7 +40,7 @@ UPSTREAM = Bar(
     must=5,
     aim=2,
     compared=Compared.DIFFERENCE,
-    peer="its upstream, asked directly",
+    peer="its upstream, read directly",
 )
 
 
@@ -61,7 +61,7 @@ async def manifest_by_digest(place: Place) -> list[Result]:
 
 
 async def cold_manifest(place: Place) -> list[Result]:
-    """The first question under a new token for an image that nobody has seen, and the same to the upstream."""
+    """Measure the first manifest of a new token for a new image, and the same manifest from the upstream."""
     await _cold(place)
     rounds = []
     for _ in range(ROUNDS):
@@ -71,7 +71,7 @@ async def cold_manifest(place: Place) -> list[Result]:
 
 
 async def _cold(place: Place) -> tuple[float, float]:
-    """Milliseconds of the upstream's answer and of ours."""
+    """Return milliseconds of the upstream's response and of Swell's."""
     tag = f"cold-{uuid.uuid4().hex}"
     await place.tag_another(tag)
     ours = place.through(await place.token(tag=tag), "manifests", reference=tag)
@@ -86,7 +86,7 @@ async def _ms(place: Place, url: str, headers: Mapping[str, str]) -> float:
 
 
 async def _by_turns(place: Place, peer: str, ours: str) -> list[tuple[Load, Load]]:
-    """Load the URLs *peer* and *ours* by turns, after both are warm and have given the same bytes."""
+    """Load the URLs *peer* and *ours* alternately, after both are warm and have returned equal bytes."""
     if await place.get(ours, ACCEPT) != await place.get(peer, ACCEPT):
         raise CannotMeasure("the two manifests differ")
     for url in (peer, ours):

@@ -1,4 +1,4 @@
-"""How long packages take to become an image without a container, when they are on the builder's disk already."""
+"""The duration of a `conda/direct` build whose packages are on the builder's disk already."""
 
 import random
 import time
@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from tests.bench.bar import Bar, Result, Round, judge
-from tests.bench.builds import Ear
+from tests.bench.builds import BuildEvents
 from tests.bench.place import Place
 from tests.integration.builder.channel import Channel, File, Made
 
@@ -18,17 +18,17 @@ DIRECT = Bar(name="conda-direct, 3 packages, request to pushed", unit="s", must=
 
 
 async def conda_direct(place: Place) -> list[Result]:
-    """Each round asks for the same packages under another name, and makes and pushes every layer of them anew."""
+    """Each round requests the same packages under another name, and makes and pushes every layer again."""
     folder = place.channels / "bench"
     folder.mkdir(parents=True)
     Channel(folder, f"file://{folder}").add(*(_package(name, size) for name, size in SIZES.items()))
-    ear = Ear()
+    ear = BuildEvents()
     await ear.listen(place)
     await _round(place, ear, folder)
     return [judge(DIRECT, [Round(await _round(place, ear, folder)) for _ in range(ROUNDS)])]
 
 
-async def _round(place: Place, ear: Ear, folder: Path) -> float:
+async def _round(place: Place, ear: BuildEvents, folder: Path) -> float:
     environment = f"name: {uuid.uuid4().hex}\nchannels: ['file://{folder}']\ndependencies: [{', '.join(SIZES)}]\n"
     packages = {
         "type": "CONDA",
@@ -36,15 +36,15 @@ async def _round(place: Place, ear: Ear, folder: Path) -> float:
         "condaOpts": {"baseImage": place.image(), "basePackages": ""},
     }
     repository = f"{place.stack.env['SWELL_BUILD_REPOSITORY']}/direct-{uuid.uuid4().hex}"
-    for made in (place.home / "stack/builder/conda/layers").iterdir():
-        made.unlink()
+    for layer in (place.home / "stack/builder/conda/layers").iterdir():
+        layer.unlink()
     started = time.perf_counter()
     answer = await place.submit(packages=packages, buildTemplate="conda/direct:v1", buildRepository=repository)
     return await ear.end(answer["buildId"]) - started
 
 
 def _package(name: str, size: int) -> Made:
-    """A package that packs to about a third, as programs do; the same in every run."""
+    """Return a package that compresses to about a third, as programs do; it is the same in every run."""
     pick = random.Random(name)  # noqa: S311  (no secret)
     words = [pick.randbytes(pick.randint(2, 12)) for _ in range(4096)]
     content = b"".join(pick.choices(words, k=size // 7))[:size]

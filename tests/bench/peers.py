@@ -1,4 +1,4 @@
-"""The peers of pulls: the reference registry as anybody may run it, without a password and without us."""
+"""The peers of pulls: the reference registry with its usual configuration, without a password."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -17,14 +17,14 @@ CACHE = "docker-registry as a warm cache"
 
 @asynccontextmanager
 async def open_registry(place: Place) -> AsyncIterator[str]:
-    """One more registry on the files of the stack's own, asking for no password: it is the faster for that."""
+    """Start another registry on the files of the stack's registry, without a password, which makes it faster."""
     async with _registry(place.home / "open", storage=place.home / "stack" / "data" / "registry") as url:
         yield url
 
 
 @asynccontextmanager
 async def pull_through(place: Place) -> AsyncIterator[str]:
-    """A pull-through cache in front of `open_registry`."""
+    """Start a pull-through cache in front of `open_registry`."""
     folder = place.home / "cache"
     async with (
         open_registry(place) as remote,
@@ -35,7 +35,7 @@ async def pull_through(place: Place) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _registry(folder: Path, *, storage: Path, **more: Mapping[str, str]) -> AsyncIterator[str]:
-    """docker-registry with *storage* and what *more* its configuration says; yields its base URL."""
+    """Start docker-registry with *storage* and the configuration *more*; yield its base URL."""
     port = Ports.free().registry
     folder.mkdir(exist_ok=True)
     config = {

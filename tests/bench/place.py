@@ -1,4 +1,4 @@
-"""Where it is measured: a stack of its own on free ports, a base image in its registry, and ways to talk to both."""
+"""The measured stack on free ports, with a base image in its registry, and clients for both."""
 
 import json
 import os
@@ -24,9 +24,9 @@ _TAG = "latest"
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """A running stack and its surroundings; files may be left in *home*, which goes at the end.
+    """A running stack; *home* is a temporary folder that is deleted at the end.
 
-    `gateway` and `registry` are base URLs with 127.0.0.1 for a host; `login` is the header that the registry wants.
+    `gateway` and `registry` are base URLs with the host 127.0.0.1; `login` is the header for the registry.
     """
 
     home: Path
@@ -37,7 +37,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> Path:
-        """Where the builder reads Conda channels from."""
+        """The folder of Conda channels that the builder reads."""
         return self.home / "channels"
 
     @property
@@ -54,33 +54,33 @@ class Place(Struct, frozen=True, kw_only=True):
         return {"Authorization": "Basic " + b64encode(f"{known.username}:{known.password}".encode()).decode()}
 
     def image(self, repository: str = BASE, tag: str = _TAG) -> str:
-        """The name of *repository*'s image, as clients and builds have it."""
+        """Return the name of *repository*'s image for clients and builds."""
         return f"{self.stack.registry.address}/{repository}:{tag}"
 
     def path(self, registry: str, kind: str, repository: str = BASE, reference: str = _TAG) -> str:
-        """Where *registry*, a base URL, has *reference*; *kind* is manifests or blobs."""
+        """Return the URL of *reference* at *registry*, a base URL; *kind* is manifests or blobs."""
         return f"{registry}/v2/{repository}/{kind}/{reference}"
 
     def through(self, token: str, kind: str, repository: str = BASE, reference: str = _TAG) -> str:
-        """Where the gateway has the same."""
+        """Return the URL of the same at the gateway."""
         return self.path(self.gateway, kind, f"wt/{token}/{repository}", reference)
 
     async def submit(self, **request: object) -> dict[str, Any]:
-        """`POST /v1alpha2/container`; raises aiohttp.ClientResponseError when it is refused."""
+        """Send `POST /v1alpha2/container`; raises aiohttp.ClientResponseError when it is refused."""
         async with self.http.post(f"{self.gateway}/v1alpha2/container", json=request) as answer:
             answered: dict[str, Any] = await answer.json()
             return answered
 
     async def token(self, repository: str = BASE, tag: str = _TAG) -> str:
-        """A new token for *repository*'s image as it is."""
+        """Return a new token for *repository*'s image without additions."""
         return str((await self.submit(containerImage=self.image(repository, tag)))["containerToken"])
 
     async def manifest(self, repository: str) -> bytes:
-        """The manifest of *repository*'s image, from the registry itself."""
+        """Return the manifest of *repository*'s image from the registry."""
         return await self.get(self.path(self.registry, "manifests", repository), ACCEPT | self.login)
 
     async def tag_another(self, tag: str) -> None:
-        """Push a manifest that nobody has seen as *tag* of the base image's repository: the base image, and a word."""
+        """Push a new manifest as *tag*: the base image with one more word."""
         fields = json.loads(await self.manifest(BASE))
         content = json.dumps(fields | {"annotations": {"tag": tag}}).encode()
         headers = {"Content-Type": fields["mediaType"]} | self.login
@@ -88,25 +88,25 @@ class Place(Struct, frozen=True, kw_only=True):
             pass
 
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> bytes:
-        """The body of *url*; raises aiohttp.ClientResponseError for an error."""
+        """Return the body of *url*; raises aiohttp.ClientResponseError for an error."""
         async with self.http.get(url, headers=headers) as answer:
             return await answer.read()
 
 
 @asynccontextmanager
 async def open_place() -> AsyncIterator[Place]:
-    """Start everything in a temporary folder; nothing is left of it after the block.
+    """Start everything in a temporary folder, which is deleted after the block.
 
     Raises:
         CannotStart, ChildDied: as `open_stack`.
-        CannotMeasure: there is no base image to be had.
+        CannotMeasure: the base image cannot be made.
     """
     async with AsyncExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="swell-bench-")))
         ports = Ports.free()
         allowed = f"localhost:{ports.registry},127.0.0.1"
-        told = {"SWELL_ALLOWED_HOSTS": allowed, "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
-        environment = clean_environment() | NO_LIMITS | told
+        settings = {"SWELL_ALLOWED_HOSTS": allowed, "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
+        environment = clean_environment() | NO_LIMITS | settings
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))
         session = aiohttp.ClientSession(raise_for_status=True, timeout=aiohttp.ClientTimeout(total=60))
@@ -118,5 +118,5 @@ async def open_place() -> AsyncIterator[Place]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what the operator tells their own Swell."""
+    """Return this process's environment without settings of the operator's own Swell."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SWELL_")}

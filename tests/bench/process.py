@@ -1,4 +1,4 @@
-"""Commands that are run to their end, within a time; and how much memory a process holds."""
+"""Commands with a deadline, and the memory of processes."""
 
 import asyncio
 import re
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class CannotMeasure(Exception):
-    """A measurement came to nothing; says why."""
+    """A measurement failed; the message has the reason."""
 
 
 async def run(*command: str, within: float = 60) -> bytes:
-    """What *command* writes to its standard output.
+    """Return the standard output of *command*.
 
     Raises:
         CannotMeasure: it fails, or takes more than *within* seconds and was killed.
@@ -32,6 +32,6 @@ async def run(*command: str, within: float = 60) -> bytes:
 
 
 def resident(process: int) -> float:
-    """MB of memory that *process* holds."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 / 1e6 if found else 0
+    """Return the resident memory of *process* in MB."""
+    match = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 / 1e6 if match else 0

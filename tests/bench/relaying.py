@@ -1,4 +1,4 @@
-"""A gateway that relays blobs, beside the stack's own, which redirects."""
+"""A gateway that relays blobs, beside the stack's own gateway, which redirects."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from tests.e2e.environment import gateway_beside
 
 
 class Relaying(Struct, frozen=True):
-    """At *url*, a base URL; tokens are good at both."""
+    """The gateway at *url*, a base URL; tokens work at both gateways."""
 
     url: str
     pid: int
@@ -19,10 +19,10 @@ class Relaying(Struct, frozen=True):
 
 @asynccontextmanager
 async def relaying(place: Place, *, shared: bool = True) -> AsyncIterator[Relaying]:
-    """Unless its disk is *shared* with the registry-proxy, the bytes come to it over a connection."""
-    told = {} if shared else {"SPOOL": ""}
+    """Start it; unless its disk is *shared* with the registry-proxy, it reads the bytes over a connection."""
+    settings = {} if shared else {"SPOOL": ""}
     name = "relaying" if shared else "relaying-afar"
-    url, program = gateway_beside(place.stack, name, BLOB_DELIVERY="relay", **told)
+    url, program = gateway_beside(place.stack, name, BLOB_DELIVERY="relay", **settings)
     child = await Child.start(program, place.home)
     try:
         await child.ready()

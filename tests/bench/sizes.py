@@ -1,4 +1,4 @@
-"""How much memory the services take, and how soon a stack is up again."""
+"""The memory of the services, and the duration of a second start."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ START = Bar(name="make up, second time, to ready", unit="s", must=10, aim=5)
 
 
 async def memory(place: Place) -> list[Result]:
-    """Pages shared between processes are counted once, each process's part to itself (PSS)."""
+    """Measure the proportional set size (PSS), which divides shared pages between processes."""
     idle, busy = [], []
     for _ in range(ROUNDS):
         await asyncio.sleep(_LEFT_ALONE)
@@ -38,24 +38,27 @@ async def memory(place: Place) -> list[Result]:
 
 
 async def second_start(place: Place) -> list[Result]:
-    """From the command to its word that Swell is ready, in a home that has been used before."""
+    """Measure from the command to the message that Swell is ready, in a home that was used before."""
     home = place.home / "again"
     await _start_and_stop(home)
     return [judge(START, [Round(await _start_and_stop(home)) for _ in range(ROUNDS)])]
 
 
 def _sizes(place: Place) -> list[float]:
-    """MB of each service with the processes that it started; the supervisor made each the leader of a session."""
+    """Return the MB of each service with its child processes; each service is a session leader."""
     return [sum(_pss(process) for process in _session(place.stack.pid(each.name))) for each in SERVICES]
 
 
 def _session(leader: int) -> list[Path]:
-    """Source: proc(5), /proc/PID/stat: after the name in parentheses come state, parent, group, session."""
+    """Return the session of a process. After the name in parentheses come state, parent, group and session.
+
+    Source: proc(5), /proc/PID/stat, https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    """
     processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             fields = (process / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # gone meanwhile
+        except OSError:  # the process has ended
             continue
         if int(fields[3]) == leader:
             processes.append(process)
@@ -63,8 +66,8 @@ def _session(leader: int) -> list[Path]:
 
 
 def _pss(process: Path) -> float:
-    found = re.search(r"^Pss: +(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 / 1e6 if found else 0
+    match = re.search(r"^Pss: +(\d+) kB", (process / "smaps_rollup").read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 / 1e6 if match else 0
 
 
 async def _start_and_stop(home: Path) -> float:

@@ -1,4 +1,4 @@
-"""How many container requests for existing images are stored and answered."""
+"""The rate of container requests for existing images."""
 
 import gzip
 import io
@@ -23,12 +23,12 @@ PLAIN = ContainerConfig(entrypoint=("/bin/sh",), env=("MODE=bench",), working_di
 
 
 async def augmentation(place: Place) -> list[Result]:
-    """Run-time fields alone: what Nextflow sends for most tasks."""
+    """Measure run-time fields alone, which Nextflow sends for most tasks."""
     return await _submits(place, "augmentation submit", PLAIN)
 
 
 async def augmentation_with_layer(place: Place) -> list[Result]:
-    """A small layer inside the request, the same each time: what the wave command sends."""
+    """Measure a small layer inside the request, always the same, as the wave command sends it."""
     config = msgspec.structs.replace(PLAIN, layers=(_layer(),))
     return await _submits(place, "augmentation submit, inline layer", config)
 
@@ -44,7 +44,7 @@ async def _submits(place: Place, name: str, config: ContainerConfig) -> list[Res
 
 
 def request(place: Place, config: ContainerConfig = PLAIN) -> Path:
-    """A file with the request to add *config* to the base image."""
+    """Write a file with a request that adds *config* to the base image."""
     path = place.home / "request.json"
     path.write_bytes(msgspec.json.encode({"containerImage": place.image(), "containerConfig": config}))
     return path

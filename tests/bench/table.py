@@ -1,4 +1,4 @@
-"""Results as people and programs read them: one aligned table, one JSON file."""
+"""Results for people and for programs: an aligned table and a JSON file."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,14 +13,14 @@ _MARK = {Compared.RATIO: "{}x", Compared.DIFFERENCE: "+{}", Compared.ALONE: "{}"
 
 
 def table(results: Iterable[Result]) -> str:
-    """A line for each of *results*, the words on the left, the numbers on the right of their columns."""
+    """Return one line for each of *results*; words are aligned left, numbers right."""
     rows = [_HEAD, *(_row(each) for each in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     return "\n".join(_line(row, widths) for row in rows)
 
 
 def write(results: Sequence[Result], folder: Path, when: datetime) -> Path:
-    """Keep *results* as JSON in *folder*, under a name that sorts by time; the rounds are in it."""
+    """Write *results* with their rounds as JSON to *folder*, under a name that sorts by time."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{when:%Y-%m-%dT%H-%M-%SZ}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2))
@@ -53,7 +53,7 @@ def _marked(mark: str, value: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count: 0.123, 12.3, 1,230."""
+    """Return three significant digits: 0.123, 12.3, 1,230."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What a bench says of a bar."""
+"""The verdicts of the benchmark."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SLOWER = Bar(name="build", unit="ms", must=200, aim=80, compared=Compared.DIFFER
 
 
 def test_the_median_of_the_compared_rounds_counts() -> None:
-    """One disturbed round decides nothing; ratios are taken within a round, where both had the same machine."""
+    """One disturbed round decides nothing. Ratios are taken within a round, on the same machine state."""
     result = judge(FASTER, [Round(500, 100), Round(1000, 100), Round(60, 10)])
 
     assert (result.figure, result.least, result.most) == (6, 5, 10)
@@ -29,12 +29,12 @@ def test_the_median_of_the_compared_rounds_counts() -> None:
     ],
 )
 def test_a_bar_is_met_from_its_bound_on(bar: Bar, ours: float, verdict: Verdict) -> None:
-    """Of some things more is better, of others less; the bound itself is enough."""
+    """For some figures more is better, for others less; the bound itself is sufficient."""
     assert judge(bar, [Round(ours, 10)]).verdict is verdict
 
 
 def test_the_columns_of_a_table_are_aligned() -> None:
-    """Numbers are compared by eye, one below the other."""
+    """Readers compare numbers that stand one below the other."""
     lines = table([judge(FASTER, [Round(12_345, 10)]), judge(SLOWER, [Round(5, 10)])]).splitlines()
 
     assert (

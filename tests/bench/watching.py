@@ -1,4 +1,4 @@
-"""How soon a thousand people see a line of a build, and what that costs the build."""
+"""The delay of log lines for a thousand watchers, and their cost for the build."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tests.bench.bar import Bar, Compared, Result, Round, judge
-from tests.bench.builds import Ear
+from tests.bench.builds import BuildEvents
 from tests.bench.place import Place
 from tests.bench.process import CannotMeasure
 
@@ -34,15 +34,17 @@ _LINE = re.compile(rb"data: said ([-\d]+ [:\d]+\.\d{6})\d* \+0000\n")
 
 
 class Watched(NamedTuple):
-    """Seconds that the build took, and milliseconds until the lines were seen."""
+    """Seconds of the build, and milliseconds until its lines arrived."""
 
     took: float
     seen: list[float]
 
 
 async def watched_build(place: Place) -> list[Result]:
-    """Steps say what the time is, the watchers look at the same clock. Builds with and without come by turns."""
-    ear = Ear()
+    """Steps print the time, and the watchers compare it with the same clock. Builds with and without watchers
+    alternate.
+    """
+    ear = BuildEvents()
     await ear.listen(place)
     await _build(place, ear, 0)
     seen, cost = [], []
@@ -53,8 +55,8 @@ async def watched_build(place: Place) -> list[Result]:
     return [judge(SEEN, seen), judge(COST, cost)]
 
 
-async def _build(place: Place, ear: Ear, watchers: int) -> Watched:
-    """Watchers are connected before the first of the lines is said; how long that takes is not the build's."""
+async def _build(place: Place, ear: BuildEvents, watchers: int) -> Watched:
+    """Watchers connect before the first line; their connection time is not part of the build."""
     started = time.perf_counter()
     build_id = str((await place.submit(containerFile=_recipe(place)))["buildId"])
     tasks = [asyncio.create_task(_watch(place, build_id)) for _ in range(watchers)]
@@ -72,7 +74,7 @@ async def _build(place: Place, ear: Ear, watchers: int) -> Watched:
 
 
 async def _watch(place: Place, build_id: str) -> list[float]:
-    """Milliseconds that each line took from the step's clock to here, to the end of the stream."""
+    """Return the milliseconds that each line took from the step to this process, until the stream ends."""
     host = urlsplit(place.gateway)
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
     path = f"/v1alpha1/builds/{build_id}/logs"
@@ -94,12 +96,12 @@ async def _watch(place: Place, build_id: str) -> list[float]:
 
 
 def _moment(text: bytes) -> float:
-    """Seconds since the epoch; a file's time is that of the last tick, up to 4 ms ago."""
+    """Return seconds since the epoch; the time of a file is that of the last tick, up to 4 ms ago."""
     return datetime.fromisoformat(f"{text.decode()}+00:00").timestamp()
 
 
 def _recipe(place: Place) -> str:
-    """A step that waits for its watchers, and then works a little and says the time again and again."""
+    """Return a step that waits for its watchers, then works a little and prints the time repeatedly."""
     say = f'for n in $(seq {LINES}); do {_WORK}; touch /now; echo "said $(stat -c %y /now)"; sleep 0.1; done'
     file = f"FROM {place.image()}\nRUN sleep 2; {say}; echo {uuid.uuid4().hex}\n"
     return b64encode(file.encode()).decode()

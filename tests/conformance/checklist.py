@@ -1,4 +1,4 @@
-"""What Wave's clients count on, row by row, and which test proves it.
+"""The behaviour that Wave's clients rely on, row by row, with the tests that prove it.
 
 `python -m tests.conformance.checklist` prints the table. A test claims rows with `@pytest.mark.row("T1", "R1")`.
 """
@@ -14,22 +14,22 @@ ROWS = {
     # transport and errors
     "T1": "the command line prints the name of the image and nothing else",
     "T2": "success is 200, and no other status",
-    "T3": "a server behind a path prefix is one like others",
+    "T3": "a server behind a path prefix works",
     "T4": "a GET may have a Content-Type and no body",
     "T5": "one connection takes several requests",
     "T6": "an invalid request is 4xx with a message in JSON; the command line shows both and ends with 1",
     "T7": "the status of an unknown request is 404",
     "T8": "the same POST, sent again after 503, has one effect",
     "T9": "a POST whose answer was lost and that is sent again starts no second build",
-    "T10": "429 has Retry-After: nf-wave heeds it, the command line gives up",
-    "T11": "what passes by itself is told as 502, 503 or 504",
+    "T10": "429 has Retry-After: nf-wave obeys it, the command line gives up",
+    "T11": "a temporary failure is 502, 503 or 504",
     "T12": "an answer is one JSON object, never empty, never HTML",
     "T13": "members that a client does not know do it no harm",
-    "T14": "Traceparent and an Authorization of somebody else's are accepted",
+    "T14": "Traceparent and an Authorization of another system are accepted",
     "T15": "an empty access token is none",
     "T16": "an endpoint without a token is anonymous",
     "T17": "a token of an endpoint that is not paired is 400 and names it",
-    "T18": "an image that cannot be had is 400 at once and is named",
+    "T18": "a missing image is 400 at once, with its name",
     # bodies
     "B1": "absent keys and null are the same",
     "B2": "all keys of nf-wave, mostly null",
@@ -65,7 +65,7 @@ ROWS = {
     "B32": "version 2 of the template replaces the clients' default of micromamba 1",
     "B33": "pip:NAME is of pip; pip::NAME is 4xx",
     "B34": "a URL and another entry is an error",
-    "B35": "an architecture that nobody knows is 400",
+    "B35": "an unknown architecture is 400",
     "B36": "an image pinned by digest takes no config",
     # layers and contexts
     "L1": "a layer's file is at its path, with its mode, owned by root",
@@ -80,7 +80,7 @@ ROWS = {
     "L10": "included images come on top, in order",
     "L11": "a command with blanks stays one element",
     "L12": "NAME= is an empty value",
-    # the answer to a submit
+    # the response to a submission
     "R1": "the name of a plain image",
     "R2": "nothing to wait for: succeeded is true",
     "R3": "a new build: its id, not cached, succeeded open",
@@ -92,7 +92,7 @@ ROWS = {
     "R9": "booleans are booleans",
     "R10": "instants have a zone",
     "R11": "null members may be left out",
-    "R12": "a dry run tells the real name and builds nothing",
+    "R12": "a dry run returns the real name and builds nothing",
     "R13": "the same request later: a fresh token, the same image",
     "R14": "the same request many times at once: one build",
     "R15": "-o json prints the members that are known and not null",
@@ -102,14 +102,14 @@ ROWS = {
     "S2": "a build that runs: BUILDING, succeeded open",
     "S3": "a required scan: SCANNING, then DONE",
     "S4": "without a required scan, DONE does not wait for one",
-    "S5": "DONE tells whether it succeeded",
+    "S5": "DONE has `succeeded`",
     "S6": "every status has its creationTime",
     "S7": "a duration has a decimal point",
     "S8": "a short duration has no exponent",
     "S9": "a failed build: the reason and an address; the command line ends with 1",
     "S10": "the same with -o json ends with 0 and says so inside",
-    "S11": "a scan that found too much",
-    "S12": "a scan that found what is allowed",
+    "S11": "a scan with too many vulnerabilities",
+    "S12": "a scan with allowed vulnerabilities",
     "S13": "a mirror has a mirrorId",
     "S14": "a plain image is DONE at once",
     "S15": "a hundred who poll every second are answered fast and count against no limit",
@@ -154,17 +154,19 @@ GOLDEN = {
     16: "images are not scanned yet",
     17: "images are not mirrored yet",
 }
-"""The golden examples of Wave's API by number, which stand in the names of tests as `_e1`; why some have none."""
+"""The golden examples of Wave's API by number; names of tests end in it, as `_e1`. The value is the reason if there is
+no test.
+"""
 
 
 def claims() -> dict[str, list[str]]:
-    """The tests of each row, as `path::name`."""
-    found = defaultdict(list)
+    """Return the tests of each row, as `path::name`."""
+    claimed = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         for function in _functions(path):
             for row in _rows(function):
-                found[row].append(f"{path.relative_to(TESTS.parent)}::{function.name}")
-    return dict(found)
+                claimed[row].append(f"{path.relative_to(TESTS.parent)}::{function.name}")
+    return dict(claimed)
 
 
 def names() -> list[str]:

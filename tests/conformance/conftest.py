@@ -1,4 +1,4 @@
-"""The same stack and the same upstreams as of the end-to-end tests."""
+"""The fixtures of the end-to-end tests: the same stack and the same upstream servers."""
 
 from tests.e2e.conftest import new_stack, odd, stack, swell, upstreams, web
 

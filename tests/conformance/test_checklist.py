@@ -1,4 +1,4 @@
-"""The checklist of what Wave's clients count on has no row without a test, and no test without a row."""
+"""Every row of the checklist has a test, and every test of a row has its row."""
 
 import re
 
@@ -6,17 +6,19 @@ from tests.conformance.checklist import GOLDEN, LATER, ROWS, claims, names
 
 
 def test_every_row_has_a_test_or_a_reason() -> None:
-    """And not both: whoever makes a row true takes its reason away."""
+    """A row has a test or a reason, never both: a new test removes the reason."""
     proven = claims().keys()
 
     assert ROWS.keys() - proven == LATER.keys()
 
 
-def test_every_claim_is_of_a_row() -> None:
+def test_every_claimed_row_exists() -> None:
+    """A typing error in a mark would claim nothing."""
     assert claims().keys() <= ROWS.keys()
 
 
 def test_every_golden_example_has_a_test_or_a_reason() -> None:
-    told = {int(number) for name in names() for number in re.findall(r"_e(\d+)(?=_|\Z)", name)}
+    """An example without either is behaviour that is not checked."""
+    tested = {int(number) for name in names() for number in re.findall(r"_e(\d+)(?=_|\Z)", name)}
 
-    assert {number for number, why in GOLDEN.items() if not why} == told
+    assert {number for number, why in GOLDEN.items() if not why} == tested

@@ -1,7 +1,9 @@
-"""The OCI distribution specification's parts "Pull" and "Content Discovery", asked through tokens.
+"""The parts "Pull" and "Content Discovery" of the OCI distribution specification, version 1.1, through tokens.
 
-Each test names the end-point that it asks; MUST and SHOULD are those of the specification (version 1.1). Asked are
-an image that something was added to, one as it is, indexes of both kinds, and one that was granted by its digest.
+Each test names its end-point; MUST and SHOULD are those of the specification. The subjects are an augmented image, an
+image without additions, indexes of both kinds, and an image that was granted by its digest.
+
+Source: OCI distribution-spec v1.1, https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
 
 import json
@@ -25,12 +27,12 @@ CODES = {
     *("DENIED", "UNSUPPORTED", "TOOMANYREQUESTS"),
 }
 ADDED = {"env": ["CONFORMS=yes"], "cmd": ["env"]}
-UNKNOWN = digest_of(b"nobody has pushed this")
+UNKNOWN = digest_of(b"never pushed")
 FORBIDDEN_HEADERS = {"www-authenticate", "set-cookie", "transfer-encoding", "content-encoding", "upgrade"}
 
 
 class Subject(Struct, frozen=True):
-    """An image behind a token: where it is asked, by which reference, and its documents, itself first."""
+    """An image behind a token: its path, its reference and its documents, the image itself first."""
 
     swell: Swell
     repository: str
@@ -40,16 +42,16 @@ class Subject(Struct, frozen=True):
     @property
     def blobs(self) -> set[str]:
         manifests = [each for each in self.documents if not each.is_index]
-        return {found.digest for each in manifests for found in (each.config, *each.layers)}
+        return {descriptor.digest for each in manifests for descriptor in (each.config, *each.layers)}
 
     async def ask(self, method: str, path: str, **headers: str) -> Answer:
-        """What answers *path* below the repository; a redirect is an answer."""
+        """Return the response for *path* below the repository; redirects are not followed."""
         answer = await ask(self.swell, method, f"/v2/{self.repository}/{path}", None, **headers)
         assert {name.lower() for name in answer.headers}.isdisjoint(FORBIDDEN_HEADERS)
         return answer
 
     async def refused(self, method: str, path: str, *statuses: int) -> Answer:
-        """The answer to *path*, which is an error as the specification wants errors."""
+        """Return the response for *path*, which must be an error as the specification defines it."""
         answer = await self.ask(method, path)
         assert answer.status in statuses, answer
         if method != "HEAD":
@@ -70,11 +72,11 @@ SUBJECTS = {
 
 @pytest.fixture(scope="module", params=SUBJECTS)
 async def subject(request: pytest.FixtureRequest, swell: Swell, upstreams: Upstreams) -> Subject:
-    """Each of the images, and all of its documents, read as a client does."""
+    """Each of the images with all its documents, read as a client reads them."""
     reference, config = SUBJECTS[request.param]
     separator = "@" if ":" in reference else ":"
-    wanted = {"containerConfig": config} if config else {}
-    answer = await swell.submit(containerImage=f"{upstreams.open}/{REPOSITORY}{separator}{reference}", **wanted)
+    additions = {"containerConfig": config} if config else {}
+    answer = await swell.submit(containerImage=f"{upstreams.open}/{REPOSITORY}{separator}{reference}", **additions)
     repository = f"wt/{answer['containerToken']}/{REPOSITORY}"
     return Subject(swell, repository, reference, tuple(await documents(swell, repository, reference)))
 
@@ -94,16 +96,16 @@ async def test_end_1_the_api_is_there(swell: Swell) -> None:
             assert (answer.status, answer.headers["Docker-Distribution-Api-Version"]) == (200, "registry/2.0")
 
 
-async def test_end_2_get_gives_a_blob(subject: Subject) -> None:
-    """MUST: 200, the bytes of that digest, possibly behind a redirect. SHOULD: `Docker-Content-Digest`."""
+async def test_end_2_get_returns_a_blob(subject: Subject) -> None:
+    """MUST: 200 and the bytes of that digest, a redirect is allowed. SHOULD: `Docker-Content-Digest`."""
     for digest in subject.blobs:
         first = await subject.ask("GET", f"blobs/{digest}")
         assert (first.status, first.headers["Docker-Content-Digest"]) == (307, digest)
         assert digest_of(await subject.swell.bytes(f"/v2/{subject.repository}/blobs/{digest}")) == digest
 
 
-async def test_end_2_head_tells_of_a_blob(subject: Subject) -> None:
-    """MUST: 200. SHOULD: the length of what GET gives, and its digest."""
+async def test_end_2_head_describes_a_blob(subject: Subject) -> None:
+    """MUST: 200. SHOULD: the length of the GET response, and its digest."""
     for digest in subject.blobs:
         head = await subject.ask("HEAD", f"blobs/{digest}")
         content = await subject.swell.bytes(f"/v2/{subject.repository}/blobs/{digest}")
@@ -114,13 +116,13 @@ async def test_end_2_head_tells_of_a_blob(subject: Subject) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_end_2_an_unknown_blob_is_not_found(subject: Subject, method: str) -> None:
-    """MUST: 404; an invalid digest may be told as such."""
+    """MUST: 404; an invalid digest may have its own error."""
     await subject.refused(method, f"blobs/{UNKNOWN}", 404)
     await subject.refused(method, "blobs/sha256:baddigeststring", 400, 404)
 
 
-async def test_end_3_get_gives_a_manifest(subject: Subject) -> None:
-    """MUST: 200 by tag and by digest, with its media type. SHOULD: `Docker-Content-Digest`, and it names the bytes."""
+async def test_end_3_get_returns_a_manifest(subject: Subject) -> None:
+    """MUST: 200 by tag and by digest, with its media type. SHOULD: `Docker-Content-Digest` of the bytes."""
     for reference, document in named(subject):
         answer = await subject.ask("GET", f"manifests/{reference}")
         assert (answer.status, answer.body) == (200, document.content)
@@ -129,7 +131,7 @@ async def test_end_3_get_gives_a_manifest(subject: Subject) -> None:
         assert int(answer.headers["Content-Length"]) == len(answer.body)
 
 
-async def test_end_3_head_says_what_get_says(subject: Subject) -> None:
+async def test_end_3_head_agrees_with_get(subject: Subject) -> None:
     """MUST: 200 without a body. SHOULD: length and digest."""
     for reference, _ in named(subject):
         got, head = [await subject.ask(method, f"manifests/{reference}") for method in ("GET", "HEAD")]
@@ -138,16 +140,16 @@ async def test_end_3_head_says_what_get_says(subject: Subject) -> None:
             assert head.headers[name] == got.headers[name]
 
 
-async def test_end_3_what_a_client_accepts_changes_nothing(subject: Subject) -> None:
-    """An image has one form here, and its digest names that one."""
+async def test_end_3_the_accept_header_changes_nothing(subject: Subject) -> None:
+    """An image has one form here, and its digest names that form."""
     for accept in (OCI_INDEX, "application/vnd.docker.distribution.manifest.v1+json", "text/html", "*/*"):
         answer = await subject.ask("GET", f"manifests/{subject.reference}", Accept=accept)
         assert (answer.status, answer.body) == (200, subject.documents[0].content)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_end_3_whoever_has_a_manifest_is_told_so(subject: Subject, method: str) -> None:
-    """RFC 9110: 304 for an `If-None-Match` that names it."""
+async def test_end_3_a_matching_if_none_match_gets_304(subject: Subject, method: str) -> None:
+    """RFC 9110, section 13.1.2: 304 if `If-None-Match` names the current manifest."""
     for reference, document in named(subject):
         headers = {"If-None-Match": f'"other", W/"{document.digest}"'}
         answer = await subject.ask(method, f"manifests/{reference}", **headers)
@@ -156,14 +158,14 @@ async def test_end_3_whoever_has_a_manifest_is_told_so(subject: Subject, method:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_end_3_an_unknown_manifest_is_not_found(subject: Subject, method: str) -> None:
-    """MUST: 404, by tag and by digest; an invalid digest may be told as such."""
+    """MUST: 404, by tag and by digest; an invalid digest may have its own error."""
     await subject.refused(method, f"manifests/{UNKNOWN}", 404)
     await subject.refused(method, "manifests/no-such-tag", 404)
     await subject.refused(method, "manifests/sha256:baddigeststring", 400, 404)
 
 
 async def test_end_8a_the_tags_are_a_sorted_list(subject: Subject) -> None:
-    """MUST: 200, JSON with the name that was asked and the tags in lexical order; here what the token opens."""
+    """MUST: 200, JSON with the requested name and the tags in lexical order; here the tag that the token opens."""
     for query in ("", "?", "?unknown=1&n="):
         answer = await subject.ask("GET", f"tags/list{query}")
         assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
@@ -174,7 +176,7 @@ async def test_end_8a_the_tags_are_a_sorted_list(subject: Subject) -> None:
 
 
 async def test_end_8b_the_tags_come_in_pages(subject: Subject) -> None:
-    """MUST: not more than `n`, none and no `Link` for 0, and only what comes after `last`."""
+    """MUST: at most `n` tags; none and no `Link` for 0; only tags after `last`."""
     for query, expected in (
         ("n=1", tags(subject)),
         ("n=0", []),
@@ -188,7 +190,7 @@ async def test_end_8b_the_tags_come_in_pages(subject: Subject) -> None:
 
 
 async def test_end_12a_referrers_are_an_index(subject: Subject) -> None:
-    """MUST: 200 and an OCI index, an empty one where nothing refers to the digest or nobody knows it."""
+    """MUST: 200 and an OCI index; it is empty if no document refers to the digest, known or unknown."""
     for digest in (*(each.digest for each in subject.documents), UNKNOWN):
         answer = await subject.ask("GET", f"referrers/{digest}")
         assert (answer.status, answer.headers["Content-Type"]) == (200, OCI_INDEX)
@@ -196,20 +198,20 @@ async def test_end_12a_referrers_are_an_index(subject: Subject) -> None:
         assert "OCI-Filters-Applied" not in answer.headers
 
 
-async def test_end_12a_referrers_of_what_is_no_digest_are_a_mistake(subject: Subject) -> None:
+async def test_end_12a_referrers_of_an_invalid_digest_are_refused(subject: Subject) -> None:
     """MUST: 400."""
     await subject.refused("GET", "referrers/sha256:baddigeststring", 400)
 
 
-async def test_end_12b_a_filter_that_was_applied_is_told(subject: Subject) -> None:
-    """MUST: `OCI-Filters-Applied`, where the server filters."""
+async def test_end_12b_an_applied_filter_is_in_the_headers(subject: Subject) -> None:
+    """MUST: `OCI-Filters-Applied`, if the server filters."""
     answer = await subject.ask("GET", f"referrers/{UNKNOWN}?artifactType=application/vnd.example+type")
     assert (answer.status, answer.headers["OCI-Filters-Applied"]) == (200, "artifactType")
     assert answer.json["manifests"] == []
 
 
-async def test_end_12_what_the_upstream_tells_of_can_be_pulled(swell: Swell, upstreams: Upstreams) -> None:
-    """A signature of an image that nothing is added to: listed, filtered, and there with all its parts."""
+async def test_end_12_referrers_of_the_upstream_can_be_pulled(swell: Swell, upstreams: Upstreams) -> None:
+    """A signature of an image without additions is listed and filtered, and can be pulled with all its parts."""
     image = await push(f"{upstreams.open}/signed/tool:1", root(), Cmd=["true"])
     base = Document("", await read(image))
     signature = Document("", await read(await push(f"{upstreams.open}/signed/tool:sig", root(), Cmd=["false"])))
@@ -217,16 +219,16 @@ async def test_end_12_what_the_upstream_tells_of_can_be_pulled(swell: Swell, ups
     answer = await swell.submit(containerImage=image)
     subject = Subject(swell, f"wt/{answer['containerToken']}/signed/tool", "1", (base,))
 
-    await subject.refused("GET", f"manifests/{signature.digest}", 404)  # nothing that the image leads to
+    await subject.refused("GET", f"manifests/{signature.digest}", 404)  # the image does not refer to it
     listed = (await subject.ask("GET", f"referrers/{base.digest}")).json["manifests"]
     filtered = await subject.ask("GET", f"referrers/{base.digest}?artifactType=application/vnd.example.other")
 
     assert [each["digest"] for each in listed] == [signature.digest]
     assert (filtered.json["manifests"], filtered.headers["OCI-Filters-Applied"]) == ([], "artifactType")
     assert (await subject.ask("GET", f"manifests/{signature.digest}")).body == signature.content
-    for found in (signature.config, *signature.layers):
-        content = await swell.bytes(f"/v2/{subject.repository}/blobs/{found.digest}")
-        assert digest_of(content) == found.digest
+    for descriptor in (signature.config, *signature.layers):
+        content = await swell.bytes(f"/v2/{subject.repository}/blobs/{descriptor.digest}")
+        assert digest_of(content) == descriptor.digest
 
 
 @pytest.mark.parametrize(
@@ -244,20 +246,20 @@ async def test_end_12_what_the_upstream_tells_of_can_be_pulled(swell: Swell, ups
     ],
 )
 async def test_end_4_to_7_9_to_11_nothing_can_be_pushed_or_deleted(subject: Subject, method: str, path: str) -> None:
-    """405 is what the specification says of what a registry does not do; RFC 9110: `Allow` MUST come with it."""
+    """The specification names 405 for unsupported operations; RFC 9110: `Allow` MUST be in the response."""
     answer = await subject.refused(method, path, 405)
     assert answer.headers["Allow"] == "GET, HEAD"
     assert answer.json["errors"][0]["code"] == "UNSUPPORTED"
 
 
-async def test_the_catalogue_is_not_told(swell: Swell) -> None:
-    """The specification reserves the path; here it would tell of other people's images."""
+async def test_the_catalogue_is_not_supported(swell: Swell) -> None:
+    """The specification reserves the path. Here it would list images of other users."""
     answer = await ask(swell, "GET", "/v2/_catalog")
     assert (answer.status, answer.json["errors"][0]["code"]) == (404, "UNSUPPORTED")
 
 
-async def test_names_of_any_depth_and_any_word_are_pulled(swell: Swell, upstreams: Upstreams) -> None:
-    """The grammar of names allows components of one letter, and those that the API's paths are made of."""
+async def test_names_with_many_and_unusual_components_can_be_pulled(swell: Swell, upstreams: Upstreams) -> None:
+    """The grammar allows components of one letter, and words that are part of the API's paths."""
     for name in ("x", "a/b/c/d/e/f", "acme/manifests/blobs/tags/list", "acme/tags/list/referrers", "a__b/c-d/e.f"):
         image = await push(f"{upstreams.open}/{name}:1", root(), Cmd=["true"])
         answer = await swell.submit(containerImage=image)
@@ -271,7 +273,7 @@ async def test_names_of_any_depth_and_any_word_are_pulled(swell: Swell, upstream
 
 
 def named(subject: Subject) -> list[tuple[str, Document]]:
-    """Every reference that leads to a document of the image."""
+    """Return every reference that leads to a document of the image."""
     by_digest = [(str(document.digest), document) for document in subject.documents]
     return [(subject.reference, subject.documents[0]), *by_digest]
 
@@ -281,7 +283,7 @@ def tags(subject: Subject) -> list[str]:
 
 
 async def read(image: str) -> bytes:
-    """The manifest of *image*, `host:port/repository:tag`, from its registry."""
+    """Return the manifest of *image* (`host:port/repository:tag`) from its registry."""
     registry, _, name = image.partition("/")
     repository, _, tag = name.partition(":")
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
@@ -291,7 +293,7 @@ async def read(image: str) -> bytes:
 
 
 async def refer(image: str, base: Document, referrer: Document, artifact_type: str) -> None:
-    """Push the index of what refers to *base*, where registries without that end-point have it: under a tag."""
+    """Push the index of referrers of *base* under the referrers tag, for registries without that end-point."""
     registry, _, name = image.partition("/")
     repository, tag = name.partition(":")[0], base.digest.replace(":", "-")
     entry: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Schemathesis asks whatever the document allows, and some things that it does not."""
+"""Schemathesis sends requests that the OpenAPI document allows, and some that it does not allow."""
 
 from typing import Any
 
@@ -32,6 +32,6 @@ schema.app = house.app("http://localhost:9090")
 
 @schema.parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells(case: "schemathesis.Case[Any]") -> None:
-    """And none is a failure of ours, whatever is sent: 501 to 503 tell of what is not served, or not reached."""
+def test_every_response_matches_the_document(case: "schemathesis.Case[Any]") -> None:
+    """No response is an internal error: 501 to 503 name an unsupported or unavailable part."""
     case.call_and_validate(checks=CHECKS)

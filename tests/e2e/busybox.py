@@ -1,4 +1,5 @@
 """The base image of the end-to-end tests: busybox, in the four forms in which registries store images.
+
 The image is made here, without a tool, so its bytes are the same in every run.
 """
 
@@ -42,6 +43,7 @@ def archive(
     files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None, folders: Iterable[str] = ()
 ) -> Layer:
     """Return a layer with executable *files*, symbolic *links* and optional entries for *folders*.
+
     Long names are in pax headers. Equal input gives equal bytes.
     """
     buffer = io.BytesIO()
@@ -95,6 +97,7 @@ async def push(
     image: str, *layers: Layer, authorization: str | None = None, media_type: str = OCI_LAYER, **run: object
 ) -> str:
     """Push *image* (`host:port/repository:tag`) and return its name.
+
     The image has *layers* of *media_type* and the run-time fields *run*.
     """
     registry, _, name = image.partition("/")

@@ -35,6 +35,7 @@ class Swell:
 
     async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
         """Send a container request and return the status and the body of the response.
+
         A request with a repository of its own sends an API key, because pushing needs a scope.
         """
         if request.get("buildRepository"):

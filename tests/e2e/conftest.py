@@ -44,6 +44,7 @@ async def odd() -> AsyncIterator[OddRegistry]:
 @pytest.fixture(scope="session")
 def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
     """Return a function that opens a separate stack: `new_stack(home, JOB_LEASE="PT2S")`, optionally on *ports*.
+
     Every client may read its registries, unless SHARED_REGISTRIES has another value.
     """
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"

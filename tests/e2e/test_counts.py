@@ -68,6 +68,7 @@ async def test_every_build_and_every_pull_is_counted(
     swell: Swell, operator: Operator, upstreams: Upstreams, web: Web, tmp_path: Path
 ) -> None:
     """Failed builds count, cached builds do not. A pull is one image, even if it takes several requests.
+
     An image with Fusion is counted as a Fusion pull as well.
     """
     good = await swell.build(f"FROM {upstreams.image()}\nENV A=b\n")

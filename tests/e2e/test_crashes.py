@@ -70,8 +70,7 @@ async def test_a_build_of_several_platforms_survives_the_builder_that_waits(
     fragile: Stack, swell: Swell, upstreams: Upstreams
 ) -> None:
     """Waiting for the children uses no build slot: all slots are in use when the request arrives. The next builder
-    continues to wait,
-    and the build ends once.
+    continues to wait, and the build ends once.
     """
     before = await builds_ended(fragile)
     busy = [

@@ -1,5 +1,6 @@
 """Which credentials are used for which caller, as the table in `docs/operating.md` says, and results that are not
 public.
+
 The private registry is a real one with HTTP Basic; the operator does not share it.
 """
 

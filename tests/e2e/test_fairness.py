@@ -60,8 +60,7 @@ async def test_a_client_with_many_builds_does_not_delay_another(
     stack: Stack, swell: Swell, upstreams: Upstreams
 ) -> None:
     """Ada fills her queue; Bob's build starts next. Ada sees the positions of her builds and gets all of them, two at a
-    time.
-    A crash of the gateway meanwhile makes no difference.
+    time. A crash of the gateway meanwhile makes no difference.
     """
     first = [await swell.build(recipe(upstreams, f"first{n}", 300), towerAccessToken=ADA) for n in range(SHARE)]
     hers = [(await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(ROOM)]

@@ -87,6 +87,7 @@ async def test_an_augmented_image_works_as_a_base_image(
 
 def stored(content: bytes) -> bytes:
     """Return *content* as zstd in uncompressed blocks.
+
     Source: RFC 8878, section 3.1.1, https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1
     """
     blocks = [content[at : at + BLOCK] for at in range(0, len(content), BLOCK)]

@@ -53,6 +53,7 @@ async def test_a_running_build_survives_an_outage(
     backend: str, fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
     """The build waits, or fails with the real reason. Cached images can be pulled meanwhile, and all works afterwards.
+
     The log is complete. New requests for builds are served or get 503 with Retry-After, never another server error.
     """
     served = await swell.submit(containerImage=upstreams.image(), containerConfig={"env": [f"GONE={backend}"]})

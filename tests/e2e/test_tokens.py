@@ -26,7 +26,7 @@ from tests.e2e.client import Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.environment import gateway_beside, proxy_beside
 from tests.e2e.raw import LOGIN, Answer, ask
-from tests.e2e.upstreams import Counted, Upstreams, open_counted, running
+from tests.e2e.upstreams import CountingProxy, Upstreams, open_counting_proxy, running
 
 ADDED = {"env": ["ADDED=yes"]}
 
@@ -105,6 +105,7 @@ async def test_a_revocation_takes_effect_without_the_message_queue(
     fragile: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
     """The queue is unavailable at that moment. The other gateway reads the revocation from Redis some seconds later.
+
     When the queue is back, messages arrive at once again without any repair.
     """
     async with AsyncExitStack() as opened:
@@ -179,34 +180,32 @@ async def test_cached_pulls_do_not_wait_for_a_hanging_redis(fragile: Stack, upst
         finally:
             fragile.kill("redis", signal.SIGCONT)
 
-    assert (
-        max(seconds) < CachedGrants.PATIENCE + 4
-    )  # a busy machine; the timeout of Redis is longer
+    assert max(seconds) < CachedGrants.PATIENCE + 4  # a busy machine; the timeout of Redis is longer
     assert median(seconds) < CachedGrants.PATIENCE
 
 
 async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(
     stack: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """A pipeline starts two hundred tasks at once. Each manifest and config is fetched once, with or without additions."""
+    """A pipeline starts two hundred tasks at once. Each manifest and config is fetched only once."""
     async with AsyncExitStack() as opened:
-        counted = await opened.enter_async_context(open_counted(upstreams.open))
+        counted = await opened.enter_async_context(open_counting_proxy(upstreams.open))
         gateways = [swell for swell, _ in await replicas(opened, stack, counted, tmp_path, "one", "two", "three")]
         for form, config in (("oci-index", ADDED), ("docker-list", None)):
             answer = await gateways[0].submit(
                 containerImage=f"{counted.authority}/{REPOSITORY}:{form}", containerConfig=config
             )
-            counted.asked.clear()
+            counted.requests.clear()
 
             index = Document("", await by_all(gateways, path_of(answer)))
             for entry in index.manifests:
                 await by_all(gateways, path_of(answer).replace(form, entry.digest))
 
-            documents = [digest for digest in counted.asked if "GET" in digest]
+            documents = [digest for digest in counted.requests if "GET" in digest]
             assert (
                 len(documents) == {"oci-index": 4, "docker-list": 3}[form]
             )  # the config of an augmented image is read as well
-            assert set(counted.asked.values()) == {1}
+            assert set(counted.requests.values()) == {1}
 
 
 async def test_another_replica_takes_over_the_pull_of_a_dead_one(
@@ -214,15 +213,15 @@ async def test_another_replica_takes_over_the_pull_of_a_dead_one(
 ) -> None:
     """Other replicas wait while it lives, and for the rest of its lease."""
     async with AsyncExitStack() as opened:
-        counted = await opened.enter_async_context(open_counted(upstreams.open))
+        counted = await opened.enter_async_context(open_counting_proxy(upstreams.open))
         (swell, proxy), (other, _) = await replicas(opened, stack, counted, tmp_path, "one", "two")
         answer = await swell.submit(containerImage=f"{counted.authority}/{REPOSITORY}:oci", containerConfig=ADDED)
-        counted.asked.clear()
+        counted.requests.clear()
         counted.unanswered = 1
         lost = asyncio.create_task(ask(swell, "GET", path_of(answer)))
 
         async def is_asked() -> bool:
-            return bool(counted.asked)
+            return bool(counted.requests)
 
         await until(is_asked)
         waiting = asyncio.create_task(ask(other, "GET", path_of(answer)))
@@ -243,7 +242,7 @@ async def by_all(gateways: list[Swell], path: str, clients: int = 200) -> bytes:
 
 
 async def replicas(
-    opened: AsyncExitStack, stack: Stack, counted: Counted, home: Path, *names: str
+    opened: AsyncExitStack, stack: Stack, counted: CountingProxy, home: Path, *names: str
 ) -> list[tuple[Swell, Child]]:
     """Start gateways, each with its own registry-proxy that may connect to *counted*."""
     started = []

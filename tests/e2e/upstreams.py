@@ -26,9 +26,9 @@ USER, PASSWORD = "reader", "pass:word"
 
 class Upstreams(Struct, frozen=True, kw_only=True):
     """Addresses (`host:port`) of registries with the same image and different authentication.
+
     `basic` needs HTTP Basic. `mistaken` is its second name, for which the auth file has a wrong password. `bearer`
-    needs a
-    token of its realm, and the realm needs a password.
+    needs a token of its realm, and the realm needs a password.
     """
 
     open: str
@@ -105,6 +105,7 @@ async def running(program: Program, logs: Path) -> AsyncIterator[Child]:
 
 class _Bearer:
     """A proxy of *registry* that requires tokens, each for one repository, and the realm that issues them.
+
     Source: Docker Registry token authentication, https://distribution.github.io/distribution/spec/auth/token/
     """
 
@@ -143,21 +144,22 @@ async def open_bearer(registry: str) -> AsyncIterator[str]:
             yield authority
 
 
-class Counted:
+class CountingProxy:
     """A proxy of *registry* that counts requests, as `GET /v2/...`, and adds the headers *login*.
+
     It leaves the next `unanswered` requests without a response.
     """
 
     def __init__(self, registry: str, login: Mapping[str, str], session: aiohttp.ClientSession) -> None:
         self.authority = ""
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.unanswered = 0
         self._registry = registry
         self._login = login
         self._session = session
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked[f"{request.method} {request.path}"] += 1
+        self.requests[f"{request.method} {request.path}"] += 1
         if self.unanswered:
             self.unanswered -= 1
             await asyncio.sleep(60)
@@ -172,10 +174,10 @@ _PASSED_ON = ("Content-Type", "Docker-Content-Digest")
 
 
 @asynccontextmanager
-async def open_counted(registry: str, login: Mapping[str, str] | None = None) -> AsyncIterator[Counted]:
-    """Start a `Counted` proxy of *registry* (`host:port`) on a free port."""
+async def open_counting_proxy(registry: str, login: Mapping[str, str] | None = None) -> AsyncIterator[CountingProxy]:
+    """Start a `CountingProxy` proxy of *registry* (`host:port`) on a free port."""
     async with aiohttp.ClientSession() as session:
-        counted = Counted(registry, login or {}, session)
+        counted = CountingProxy(registry, login or {}, session)
         async with _serving(web.get("/v2/{path:.*}", counted.answer)) as authority:
             counted.authority = authority
             yield counted

@@ -1,4 +1,4 @@
-"""The whole of Swell, and clients that behave as Wave's do."""
+"""The stack, and clients that behave as Wave's clients do."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ from tests.e2e.raw import operated_beside
 
 __all__ = ["containerd", "docker", "engine"]
 
-PACE = 0.02  # what a minute of a client's waiting takes of ours: little more than a second
+PACE = 0.02  # a minute of a client's waiting takes little more than a second of real time
 
 
 @pytest.fixture
@@ -34,6 +34,6 @@ def nf_wave(swell: Swell, clock: Clock) -> NfWave:
 
 @pytest.fixture(scope="session")
 async def operated(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Swell]:
-    """A gateway beside the stack's own, that has an operator."""
+    """A gateway of the stack with an operator's account."""
     async with operated_beside(stack, tmp_path_factory.mktemp("operated")) as client:
         yield client

@@ -1,6 +1,6 @@
-"""A stand-in for nf-wave, Nextflow's plugin, which cannot be had where Swell is tested.
+"""A stand-in for nf-wave, Nextflow's plugin, which is not available where Swell is tested.
 
-It sends all its keys, mostly null, tries again as the real one does, version 1.22.0, and reads answers as that does.
+It sends all its keys, most of them null, retries as the real client 1.22.0 does, and reads responses as that does.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from tests.conformance.clients.wave_cli import STATUSES, SUBMIT
-from tests.conformance.clients.wire import Clock, Patience, Wire
+from tests.conformance.clients.wire import Clock, RetryRules, Wire
 
 KEYS = (
     *("towerAccessToken", "towerRefreshToken", "towerWorkspaceId", "towerEndpoint", "containerImage", "containerFile"),
@@ -22,15 +22,15 @@ KEYS = (
 NO_CONFIG = dict.fromkeys(("entrypoint", "cmd", "env", "workingDir", "layers"))
 POLL_EVERY = 1.0  # seconds
 
-_PATIENCE = Patience(frozenset({429, 500, 502, 503, 504}), first_wait=0.45, heeds_retry_after=True)
+_PATIENCE = RetryRules(frozenset({429, 500, 502, 503, 504}), first_wait=0.45, heeds_retry_after=True)
 
 
 class TaskFailed(Exception):
-    """The task that waited for the container is not started."""
+    """The task that waits for the container cannot start."""
 
 
 class Container(Struct, frozen=True):
-    """What a task is started with; `build_id` is told to the Platform."""
+    """The container of a task; `build_id` is reported to the Seqera Platform."""
 
     image: str
     request_id: str | None
@@ -43,10 +43,10 @@ class NfWave:
         self.wire = Wire(endpoint, _PATIENCE, clock)
 
     async def submit(self, fields: Mapping[str, Any] | bytes) -> Container:
-        """The container for *fields*, or for a whole body.
+        """Return the container for *fields*, or for a complete body.
 
         Raises:
-            TaskFailed: the answer is not what a task can be started with.
+            TaskFailed: the response is not sufficient to start a task.
         """
         body = fields if isinstance(fields, bytes) else json.dumps(body_of(fields)).encode()
         headers = {"Traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"}
@@ -60,10 +60,10 @@ class NfWave:
         )
 
     async def is_ready(self, request_id: str) -> bool:
-        """Whether the task can start.
+        """Return whether the task can start.
 
         Raises:
-            TaskFailed: it never can; the message has the reason, and where to read on.
+            TaskFailed: the build failed; the message has the reason and the address of the log.
         """
         status = await self._asked("GET", f"{SUBMIT}/{request_id}/status")
         if status.get("status") not in STATUSES or not isinstance(status.get("creationTime"), str):
@@ -75,7 +75,7 @@ class NfWave:
         return True
 
     async def ready(self, container: Container, polls: int = 6000) -> Container:
-        """*container* when a task can start with it, within so many *polls* of a second each."""
+        """Wait until a task can start with *container*, at most *polls* polls, one each second."""
         for _ in range(polls):
             if container.is_ready or not container.request_id or await self.is_ready(container.request_id):
                 return container
@@ -95,6 +95,6 @@ class NfWave:
 
 
 def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole body for *fields*: what is not told is null, flags are false."""
+    """Return the complete body for *fields*: other members are null, flags are false."""
     usual = {"freeze": False, "dryRun": False, "mirror": False, "containerPlatform": "linux/amd64"}
     return dict.fromkeys(KEYS) | usual | {"containerConfig": NO_CONFIG} | dict(fields)

@@ -1,4 +1,4 @@
-"""Requests as Wave's clients write them: what is spelt in many ways means one thing."""
+"""Requests in the spellings that Wave's clients use: different spellings have the same meaning."""
 
 import base64
 import gzip
@@ -50,7 +50,8 @@ TOLERATED: dict[str, dict[str, Any]] = {
 @pytest.mark.row("B1", "B2", "B3", "B4", "B5", "B8", "B9", "B11", "B20", "B21", "B22", "B25", "B26")
 @pytest.mark.row("T15", "T16", "S4", "S5")
 @pytest.mark.parametrize("name", TOLERATED)
-async def test_bodies_are_taken_as_clients_write_them(swell: Swell, upstreams: Upstreams, name: str) -> None:
+async def test_bodies_of_clients_are_accepted(swell: Swell, upstreams: Upstreams, name: str) -> None:
+    """Clients in use send these forms and cannot be changed."""
     answer = await submit(swell, **TOLERATED[name] | {"containerImage": upstreams.image("docker-list")})
     status = (await ask(swell, "GET", f"{SUBMIT}/{answer.json['requestId']}/status")).json
 
@@ -82,8 +83,8 @@ TOLERATED_PACKAGES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.row("B12", "B13", "B14", "B15", "B16", "B19", "B32", "B33")
 @pytest.mark.parametrize("name", TOLERATED_PACKAGES)
-async def test_packages_are_taken_as_clients_write_them(swell: Swell, name: str) -> None:
-    """A dry run shows the container file that they become."""
+async def test_packages_of_clients_are_accepted(swell: Swell, name: str) -> None:
+    """A dry run shows the resulting container file."""
     packages, word = TOLERATED_PACKAGES[name]
 
     answer = await submit(swell, packages=packages, dryRun=True)
@@ -94,7 +95,7 @@ async def test_packages_are_taken_as_clients_write_them(swell: Swell, name: str)
 
 @pytest.mark.row("B10", "B30")
 async def test_escapes_and_raw_text_are_the_same(swell: Swell, upstreams: Upstreams) -> None:
-    """So is any order of keys: the same inputs are one build."""
+    """The order of keys does not matter either: equal inputs are one build."""
     body = {"containerFile": encoded(f"FROM {upstreams.image()}\nENV A=é\n"), "fingerprint": "é", "format": None}
 
     sent = [body, dict(reversed(body.items()))]
@@ -108,7 +109,8 @@ async def test_escapes_and_raw_text_are_the_same(swell: Swell, upstreams: Upstre
 
 @pytest.mark.row("B28")
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/validate-creds"])
-async def test_a_body_of_many_megabytes_gets_a_clear_answer(swell: Swell, path: str) -> None:
+async def test_a_body_that_is_too_large_is_refused_with_a_reason(swell: Swell, path: str) -> None:
+    """The client must see the limit, not a broken connection."""
     answer = await ask(swell, "POST", path, {"containerImage": "a", "fingerprint": "x" * (21 << 20)})
 
     assert (answer.status, answer.json["code"]) == (413, "SIZE_INVALID")
@@ -125,8 +127,8 @@ LARGE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("member", LARGE)
-async def test_every_member_has_a_limit_and_tells_it(swell: Swell, member: str) -> None:
-    """What is kept of a request is kept for months, so none of it is as large as a body may be."""
+async def test_every_member_has_a_limit(swell: Swell, member: str) -> None:
+    """Records of requests are stored for months, so no member may be as large as a body."""
     answer = await submit(swell, **LARGE[member])
 
     assert (answer.status, answer.json["code"]) == (413, "SIZE_INVALID")
@@ -135,7 +137,7 @@ async def test_every_member_has_a_limit_and_tells_it(swell: Swell, member: str) 
 
 @pytest.mark.parametrize("member", ["buildContext", "containerConfig"])
 async def test_a_layer_that_would_fill_the_disk_is_refused(swell: Swell, upstreams: Upstreams, member: str) -> None:
-    """A megabyte of gzip holds more than a gigabyte of zeros; it is measured as it is inflated."""
+    """A megabyte of gzip can contain more than a gigabyte of zeros; the size is measured while it is decompressed."""
     header, zeros = archive({"zeros": b""}).tar[:512], gzip.compress(bytes(64 << 20), 9)
     bomb = {"location": "data:" + base64.b64encode(gzip.compress(header) + 17 * zeros).decode()}
     body = (

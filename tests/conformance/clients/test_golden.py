@@ -1,7 +1,7 @@
-"""Wave's golden examples, by their numbers: `_e1` at the end of a name is the first of them.
+"""Wave's golden examples by their numbers: a test whose name ends in `_e1` is the first of them.
 
-Hosts are those of the tests, ids and instants are what they come out as; all else is compared as it is shown. Of
-mirrors and scans there are none yet.
+Hosts, ids and times are those of the tests; everything else is compared with the example. Mirrors and scans are not
+supported yet.
 """
 
 import re
@@ -20,7 +20,7 @@ UNKNOWN = "ffffffffffff"
 
 
 def instants(answer: Fields, *names: str) -> None:
-    """Take the members *names* out of *answer*, in which each is an instant."""
+    """Remove the members *names* from *answer*; each must be a time."""
     for name in names:
         assert INSTANT.fullmatch(answer.pop(name))
 
@@ -31,6 +31,7 @@ def wave_name(swell: Swell, token: str, image: str) -> str:
 
 @pytest.mark.row("R1", "R2", "R10", "T2")
 async def test_a_plain_image_is_named_with_its_token_e1(swell: Swell, upstreams: Upstreams) -> None:
+    """Clients read these members and no others."""
     image, config = upstreams.image(), {"env": ["STAGE=qa"]}
     when = "2026-03-01T10:30:00+01:00"
 
@@ -49,7 +50,8 @@ async def test_a_plain_image_is_named_with_its_token_e1(swell: Swell, upstreams:
     }
 
 
-async def test_the_first_version_answers_with_less_e2(swell: Swell, upstreams: Upstreams) -> None:
+async def test_the_first_version_returns_fewer_members_e2(swell: Swell, upstreams: Upstreams) -> None:
+    """Old clients fail on members that they do not expect."""
     image = upstreams.image()
 
     answer = (await ask(swell, "POST", "/container-token", {"containerImage": image})).json
@@ -62,13 +64,13 @@ async def test_the_first_version_answers_with_less_e2(swell: Swell, upstreams: U
 
 @pytest.mark.row("R3", "R4", "S5", "S17", "S19")
 async def test_a_build_is_new_and_then_cached_e3_e4_e11_e15(swell: Swell, upstreams: Upstreams) -> None:
-    """And its records tell what it was, without a word about who asked."""
+    """The records describe the build without the identity of the client."""
     text = f"FROM {upstreams.image()}\nENV GOLDEN=yes\nRUN sleep 5\n"
     new = (await submit(swell, containerFile=encoded(text))).json
 
     async def begun() -> Fields | None:
-        told = (await ask(swell, "GET", f"{SUBMIT}/{new['requestId']}/status")).json
-        return None if "queuePosition" in told else dict(told)
+        fields = (await ask(swell, "GET", f"{SUBMIT}/{new['requestId']}/status")).json
+        return None if "queuePosition" in fields else dict(fields)
 
     running = await until(begun)
     await swell.ended(new["buildId"])
@@ -86,14 +88,14 @@ async def test_a_build_is_new_and_then_cached_e3_e4_e11_e15(swell: Swell, upstre
         name = wave_name(swell, token, new["containerImage"])
         assert answer == common | more | {"requestId": token, "containerToken": token, "targetImage": name}
     assert re.fullmatch(r".+:[0-9a-f]{16}", new["containerImage"])
-    for told in (running, done):
-        instants(told, "creationTime")
+    for fields in (running, done):
+        instants(fields, "creationTime")
     assert running == {"id": new["requestId"], "status": "BUILDING", "buildId": build_id}
     duration = done.pop("duration")
     assert done == {"id": new["requestId"], "status": "DONE", "buildId": build_id, "succeeded": True}
-    for told in (record, status):
-        instants(told, "startTime")
-        assert told.pop("duration") == duration > 0
+    for fields in (record, status):
+        instants(fields, "startTime")
+        assert fields.pop("duration") == duration > 0
     assert status == {"id": build_id, "status": "COMPLETED", "succeeded": True}
     assert re.fullmatch("sha256:[0-9a-f]{64}", record.pop("digest"))
     assert record == {
@@ -107,7 +109,8 @@ async def test_a_build_is_new_and_then_cached_e3_e4_e11_e15(swell: Swell, upstre
     }
 
 
-async def test_the_first_version_tells_a_build_when_it_is_new_e5(swell: Swell, upstreams: Upstreams) -> None:
+async def test_the_first_version_names_new_builds_only_e5(swell: Swell, upstreams: Upstreams) -> None:
+    """Old clients wait for every build that a response names."""
     body = {"containerFile": encoded(f"FROM {upstreams.image()}\nENV FIRST=version\n")}
 
     new = (await ask(swell, "POST", "/container-token", body)).json
@@ -120,8 +123,8 @@ async def test_the_first_version_tells_a_build_when_it_is_new_e5(swell: Swell, u
 
 
 @pytest.mark.row("R5")
-async def test_what_is_frozen_has_a_name_of_its_own_e6(swell: Swell, upstreams: Upstreams) -> None:
-    """That of a SIF file begins with oras://; a dry run tells it."""
+async def test_a_frozen_image_has_a_name_without_a_token_e6(swell: Swell, upstreams: Upstreams) -> None:
+    """The name of a SIF file begins with `oras://`; a dry run returns it."""
     packages = {"type": "CONDA", "entries": ["jq=1.7.1"], "channels": ["conda-forge"]}
     repository = f"{upstreams.open}/acme/images"
     frozen = {"freeze": True, "buildRepository": repository, "packages": packages, "dryRun": True}
@@ -138,7 +141,8 @@ async def test_what_is_frozen_has_a_name_of_its_own_e6(swell: Swell, upstreams: 
 
 
 @pytest.mark.row("R12")
-async def test_a_dry_run_tells_the_name_and_builds_nothing_e8(swell: Swell, upstreams: Upstreams) -> None:
+async def test_a_dry_run_returns_the_name_and_builds_nothing_e8(swell: Swell, upstreams: Upstreams) -> None:
+    """The later real build has the same name, and is the first build."""
     build = {"containerFile": encoded(f"FROM {upstreams.image()}\nENV DRY=run\n")}
 
     dry = (await submit(swell, **build, dryRun=True)).json
@@ -146,13 +150,13 @@ async def test_a_dry_run_tells_the_name_and_builds_nothing_e8(swell: Swell, upst
 
     assert dry["containerImage"] == real["containerImage"]
     assert (dry["cached"], dry["freeze"], dry["mirror"], dry["succeeded"]) == (False, False, False, True)
-    assert dry["buildId"] == re.sub(r"bd-(\w+)_1", r"\1_0", real["buildId"])  # it was the first that was built
+    assert dry["buildId"] == re.sub(r"bd-(\w+)_1", r"\1_0", real["buildId"])  # the real build was the first one
 
 
 @pytest.mark.row("B23")
 @pytest.mark.parametrize("together", ["linux/amd64,linux/arm64", "linux/arm64, linux/amd64"])
 async def test_a_build_for_two_platforms_is_one_build_e9(swell: Swell, upstreams: Upstreams, together: str) -> None:
-    """Its number counts, as that of any other build; Wave's stays 0."""
+    """Its number counts as that of any other build; Wave's number is always 0."""
     answer = (await submit(swell, **_both(upstreams, together))).json
 
     assert re.fullmatch(r"bd-[0-9a-f]{16}_[1-9]\d*", answer["buildId"])
@@ -171,7 +175,8 @@ def _both(upstreams: Upstreams, together: str) -> Fields:
 
 
 @pytest.mark.row("S9")
-async def test_a_failed_build_says_why_e11(swell: Swell, upstreams: Upstreams) -> None:
+async def test_the_status_of_a_failed_build_has_the_reason_e11(swell: Swell, upstreams: Upstreams) -> None:
+    """`detailsUri` is the page that clients show to users."""
     new = await swell.build(f"FROM {upstreams.image()}\nRUN exit 3\n")
     await swell.ended(new["buildId"])
 
@@ -185,7 +190,7 @@ async def test_a_failed_build_says_why_e11(swell: Swell, upstreams: Upstreams) -
 
 
 async def test_a_request_can_be_looked_up_in_both_forms_e13(swell: Swell, upstreams: Upstreams) -> None:
-    """All of the example but the address of whoever asked."""
+    """The record has all members of the example except the client's address."""
     image, config = upstreams.image(), {"env": ["STAGE=qa"], "layers": [], "cmd": None}
     when = "2026-03-01T10:30:00+01:00"
     token = (await submit(swell, containerImage=image, containerConfig=config, timestamp=when)).json["requestId"]
@@ -195,7 +200,7 @@ async def test_a_request_can_be_looked_up_in_both_forms_e13(swell: Swell, upstre
 
     instants(record, "expiration")
     instants(described, "expiration")
-    asked = {
+    request = {
         "containerImage": image,
         "containerConfig": {"env": ["STAGE=qa"]},
         "platform": "linux/amd64",
@@ -204,10 +209,10 @@ async def test_a_request_can_be_looked_up_in_both_forms_e13(swell: Swell, upstre
         "zoneId": "+01:00",
     }
     name = wave_name(swell, token, image)
-    assert record == asked | {"id": token, "sourceImage": image, "waveImage": name, "mirror": False}
+    assert record == request | {"id": token, "sourceImage": image, "waveImage": name, "mirror": False}
     assert described == {
         "token": token,
-        "request": asked,
+        "request": request,
         "build": {},
         "source": {"image": image},
         "wave": {"image": name},
@@ -216,13 +221,15 @@ async def test_a_request_can_be_looked_up_in_both_forms_e13(swell: Swell, upstre
 
 @pytest.mark.row("T7")
 @pytest.mark.parametrize("path", ["/container-token/{}", SUBMIT + "/{}", SUBMIT + "/{}/status"])
-async def test_what_nobody_asked_for_is_404_e13(swell: Swell, path: str) -> None:
+async def test_the_record_of_an_unknown_request_is_404_e13(swell: Swell, path: str) -> None:
+    """The message names the id that is unknown."""
     answer = await ask(swell, "GET", path.format(UNKNOWN))
 
     assert (answer.status, UNKNOWN in answer.json["message"]) == (404, True)
 
 
-async def test_an_operator_takes_a_token_away_e14(operated: Swell, upstreams: Upstreams) -> None:
+async def test_an_operator_revokes_a_token_e14(operated: Swell, upstreams: Upstreams) -> None:
+    """Other clients get 401 with a challenge, and a second DELETE gets 404."""
     path = f"/container-token/{(await submit(operated, containerImage=upstreams.image())).json['requestId']}"
 
     stranger = await ask(operated, "DELETE", path)
@@ -233,13 +240,15 @@ async def test_an_operator_takes_a_token_away_e14(operated: Swell, upstreams: Up
     assert (again.status, bool(again.json["message"])) == (404, True)
 
 
-async def test_a_build_that_nobody_started_is_404_e15(swell: Swell) -> None:
+async def test_an_unknown_build_is_404_e15(swell: Swell) -> None:
+    """All paths of a build agree."""
     for rest in ("", "/status", "/logs", "/condalock"):
         assert (await ask(swell, "GET", f"/v1alpha1/builds/nope{rest}")).status == 404
 
 
 @pytest.mark.row("I1", "I2", "I3")
 async def test_an_image_can_be_inspected_e18(swell: Swell, upstreams: Upstreams) -> None:
+    """With a platform the response is a container, without one the index."""
     image, base = upstreams.image("oci-index"), make_base("arm64", docker=False)
     registry = image.partition("/")[0]
     body = {"containerImage": image}
@@ -278,9 +287,10 @@ async def test_an_image_can_be_inspected_e18(swell: Swell, upstreams: Upstreams)
         ("", {"containerImage": "{none}"}, 404),
     ],
 )
-async def test_what_cannot_be_inspected_is_told_e18(
+async def test_an_impossible_inspection_has_an_error_message_e18(
     swell: Swell, upstreams: Upstreams, query: str, body: dict[str, str], status: int
 ) -> None:
+    """Clients show the message to users."""
     named = {name: value.format(none=upstreams.image("none")) for name, value in body.items()}
 
     answer = await ask(swell, "POST", f"/v1alpha1/inspect{query}", named)
@@ -291,7 +301,7 @@ async def test_what_cannot_be_inspected_is_told_e18(
 @pytest.mark.row("I8")
 @pytest.mark.parametrize("path", ["/v1alpha2/validate-creds", "/validate-creds", "/validate-creds wrapped"])
 async def test_credentials_are_true_or_false_e19(swell: Swell, upstreams: Upstreams, path: str) -> None:
-    """The older address takes them wrapped or not: both have been told to clients."""
+    """The older path accepts them wrapped or not, because clients use both forms."""
 
     async def valid(**fields: str) -> Any:
         body = {"userName": USER, "password": PASSWORD, "registry": upstreams.bearer} | fields
@@ -305,12 +315,12 @@ async def test_credentials_are_true_or_false_e19(swell: Swell, upstreams: Upstre
 
 
 @pytest.mark.row("I6")
-async def test_the_service_tells_its_level_e20(swell: Swell, operated: Swell) -> None:
-    """Which is Wave's; our own version stands beside it. Whoever made the server tells the commit, or nobody knows."""
-    told, also = [(await ask(each, "GET", "/service-info")).json["serviceInfo"] for each in (swell, operated)]
+async def test_service_info_has_the_api_level_e20(swell: Swell, operated: Swell) -> None:
+    """The version is Wave's API level; Swell's own version has another member. The operator sets the commit."""
+    info, with_commit = [(await ask(each, "GET", "/service-info")).json["serviceInfo"] for each in (swell, operated)]
 
-    assert told["version"] == also["version"] == "1.37.0"
-    assert (told["commitId"], also["commitId"]) == ("unknown", "0f1e2d3")
+    assert info["version"] == with_commit["version"] == "1.37.0"
+    assert (info["commitId"], with_commit["commitId"]) == ("unknown", "0f1e2d3")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +340,8 @@ async def test_the_service_tells_its_level_e20(swell: Swell, operated: Swell) ->
         ("/v1alpha3/metrics/what", 404),
     ],
 )
-async def test_metrics_are_for_those_with_an_account_e21(operated: Swell, path: str, expected: Any) -> None:
+async def test_metrics_need_an_account_e21(operated: Swell, path: str, expected: Any) -> None:
+    """Other clients get 401 with a challenge and no body, as from Wave."""
     answer = await ask(operated, "GET", path, **LOGIN)
     stranger = await ask(operated, "GET", "/v1alpha2/metrics/pulls")
 

@@ -1,4 +1,4 @@
-"""Wave's golden examples of what is refused, by their numbers, and how it is told."""
+"""Wave's golden examples of refused requests by their numbers, with their error bodies."""
 
 import asyncio
 import re
@@ -52,20 +52,21 @@ LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha25
     ],
     ids=str,
 )
-async def test_what_does_not_go_together_is_refused_in_words_e22(swell: Swell, body: dict[str, Any]) -> None:
-    """Whose turn it is, what to do, and ids for the logs."""
+async def test_members_that_exclude_each_other_are_refused_e22(swell: Swell, body: dict[str, Any]) -> None:
+    """The body has the side, the next step, and ids for the logs."""
     answer = await submit(swell, **body)
 
     assert answer.status == 400, answer.body
-    told = answer.json
-    assert told["message"]
-    assert (told["side"], bool(told["next"])) == ("client", True)
-    assert told["requestId"] == answer.headers["X-Request-Id"]
-    assert re.fullmatch(r"[0-9a-f]{32}", told["traceId"])
+    refusal = answer.json
+    assert refusal["message"]
+    assert (refusal["side"], bool(refusal["next"])) == ("client", True)
+    assert refusal["requestId"] == answer.headers["X-Request-Id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", refusal["traceId"])
 
 
 @pytest.mark.parametrize("member", ["packages", "nameStrategy", "mirror"])
-async def test_the_first_version_knows_nothing_of_the_second_e22(swell: Swell, member: str) -> None:
+async def test_the_first_version_refuses_members_of_the_second_e22(swell: Swell, member: str) -> None:
+    """A member without effect would give a wrong image."""
     value = {"packages": PACKAGES, "nameStrategy": "none", "mirror": True}[member]
 
     answer = await ask(swell, "POST", "/container-token", {"containerImage": "a", member: value})
@@ -74,8 +75,8 @@ async def test_the_first_version_knows_nothing_of_the_second_e22(swell: Swell, m
 
 
 @pytest.mark.row("T18")
-async def test_an_image_that_cannot_be_had_is_refused_by_its_name_e23(swell: Swell, upstreams: Upstreams) -> None:
-    """Absent or hidden: the registry alone knows, and often tells neither."""
+async def test_a_missing_image_is_refused_by_its_name_e23(swell: Swell, upstreams: Upstreams) -> None:
+    """The image is missing or private: only its registry knows, and often does not say which."""
     for image in (upstreams.image("none"), image_of(upstreams.mistaken)):
         answer = await submit(swell, containerImage=image)
 
@@ -85,7 +86,7 @@ async def test_an_image_that_cannot_be_had_is_refused_by_its_name_e23(swell: Swe
 
 @pytest.mark.row("T17")
 async def test_a_platform_that_is_not_paired_is_named_e24(swell: Swell, upstreams: Upstreams) -> None:
-    """A token without a Platform's address is just unknown."""
+    """A token without an endpoint is an unknown token."""
     body = {"containerImage": upstreams.image(), "towerAccessToken": "t"}
 
     unpaired = await submit(swell, **body, towerEndpoint="https://tower.example")
@@ -98,7 +99,8 @@ async def test_a_platform_that_is_not_paired_is_named_e24(swell: Swell, upstream
 
 
 @pytest.mark.parametrize("member", ["containerFile", "packages", "containerConfig", "buildContext"])
-async def test_what_is_no_base64_is_refused_by_its_name_e25(swell: Swell, member: str) -> None:
+async def test_invalid_base64_is_refused_with_the_member_e25(swell: Swell, member: str) -> None:
+    """A request has several base64 members; the message names the wrong one."""
     bodies: dict[str, dict[str, Any]] = {
         "containerFile": {"containerFile": "FROM alpine"},
         "packages": {"packages": {"type": "CONDA", "environment": "dependencies: [jq]"}},
@@ -111,7 +113,8 @@ async def test_what_is_no_base64_is_refused_by_its_name_e25(swell: Swell, member
     assert (answer.status, member in answer.json["message"], "base64" in answer.json["message"]) == (400, True, True)
 
 
-async def test_what_is_switched_off_is_501_e26(swell: Swell, upstreams: Upstreams) -> None:
+async def test_an_unsupported_operation_is_501_e26(swell: Swell, upstreams: Upstreams) -> None:
+    """The client must see that the server lacks the function."""
     answer = await submit(swell, containerImage=upstreams.image(), scanMode="async")
 
     assert (answer.status, answer.json["code"]) == (501, "UNSUPPORTED")
@@ -138,7 +141,8 @@ async def test_what_is_switched_off_is_501_e26(swell: Swell, upstreams: Upstream
     ids=lambda body: body[:40],
 )
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/v1alpha2/validate-creds"])
-async def test_what_cannot_be_read_is_the_clients_mistake_e28(swell: Swell, path: str, body: bytes) -> None:
+async def test_an_unreadable_body_is_400_e28(swell: Swell, path: str, body: bytes) -> None:
+    """A malformed body must not look like a failure of the server."""
     answer = await ask(swell, "POST", path, body)
 
     assert (answer.status, bool(answer.json["message"])) == (400, True)
@@ -146,8 +150,8 @@ async def test_what_cannot_be_read_is_the_clients_mistake_e28(swell: Swell, path
 
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/v1alpha2/validate-creds"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-async def test_what_is_not_said_to_be_json_is_not_read(swell: Swell, path: str, kind: str) -> None:
-    """Any page on the web can have a browser send such bodies; JSON it may not send here."""
+async def test_other_content_types_are_refused(swell: Swell, path: str, kind: str) -> None:
+    """Any web page can make a browser send such bodies, but not JSON."""
     answer = await ask(swell, "POST", path, {"containerImage": "a"}, **{"Content-Type": kind})
 
     assert (answer.status, answer.headers["Content-Type"]) == (415, "application/json")
@@ -155,14 +159,16 @@ async def test_what_is_not_said_to_be_json_is_not_read(swell: Swell, path: str, 
 
 
 @pytest.mark.parametrize("kind", ["", "application/json", "Application/JSON ; charset=utf-8"])
-async def test_json_is_read_in_any_spelling_of_its_name(swell: Swell, kind: str) -> None:
+async def test_every_spelling_of_the_json_content_type_is_accepted(swell: Swell, kind: str) -> None:
+    """Media types are not case-sensitive and may have parameters."""
     answer = await ask(swell, "POST", SUBMIT, {}, **{"Content-Type": kind})
 
     assert (answer.status, "containerImage" in answer.json["message"]) == (400, True)
 
 
 @pytest.mark.parametrize("query", ["limit=", "limit=many"])
-async def test_a_parameter_that_cannot_be_read_is_named(swell: Swell, query: str) -> None:
+async def test_an_invalid_query_parameter_is_named(swell: Swell, query: str) -> None:
+    """The message names the parameter to change."""
     answer = await ask(swell, "GET", f"/v1alpha1/builds?image=a&{query}")
 
     assert (answer.status, answer.json["message"].startswith("limit: ")) == (400, True)
@@ -177,16 +183,16 @@ async def test_a_parameter_that_cannot_be_read_is_named(swell: Swell, query: str
         {"containerFile": FILE, "buildContext": {**LINKED, "location": f"http://{'a' * 64}.io/x"}},
     ],
 )
-async def test_no_client_can_make_us_fail(swell: Swell, body: dict[str, Any]) -> None:
-    """A place that nobody can be at is the client's mistake, or nobody's: never an error of this server."""
+async def test_impossible_values_are_not_internal_errors(swell: Swell, body: dict[str, Any]) -> None:
+    """A host or time that cannot exist is a mistake of the client, never a failure of the server."""
     answer = await submit(swell, **body)
 
     assert answer.status in {400, 502}, answer.json
     assert answer.json["code"] != "UNKNOWN"
 
 
-async def test_a_request_that_is_no_http_is_the_clients_mistake(swell: Swell) -> None:
-    """A chunk of a body must tell its size."""
+async def test_a_malformed_http_body_is_400(swell: Swell) -> None:
+    """A chunk of a body must have a valid size."""
     url = urlsplit(swell.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     writer.write(
@@ -199,25 +205,26 @@ async def test_a_request_that_is_no_http_is_the_clients_mistake(swell: Swell) ->
     assert answer == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-async def test_crawlers_are_turned_away_e29(swell: Swell) -> None:
-    """But for the page that tells them to stay away."""
+async def test_crawlers_are_refused_e29(swell: Swell) -> None:
+    """They may read only the page that forbids crawling."""
     bot = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}
 
     refused = await ask(swell, "GET", "/service-info", **bot)
-    told = await ask(swell, "GET", "/robots.txt", **bot)
+    robots = await ask(swell, "GET", "/robots.txt", **bot)
 
     assert (refused.status, refused.body) == (405, b"")
-    assert (told.status, told.body) == (200, b"User-agent: *\nDisallow: /\n")
+    assert (robots.status, robots.body) == (200, b"User-agent: *\nDisallow: /\n")
 
 
 @pytest.mark.parametrize("path", ["/service-info", "/nope", "/v2/", f"{SUBMIT}/nope", "/openapi/"])
-async def test_browsers_are_told_to_be_careful(swell: Swell, path: str) -> None:
+async def test_responses_have_security_headers(swell: Swell, path: str) -> None:
+    """Each response has them once; HSTS is for https only."""
     headers = (await ask(swell, "GET", path)).headers
 
     assert (headers["X-Frame-Options"], headers["X-Content-Type-Options"]) == ("DENY", "nosniff")
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert len(headers.getall("Content-Security-Policy")) == 1
-    assert "Strict-Transport-Security" not in headers  # which is for https
+    assert "Strict-Transport-Security" not in headers  # that header is for https
 
 
 @pytest.mark.row("T12")
@@ -237,10 +244,10 @@ async def test_browsers_are_told_to_be_careful(swell: Swell, path: str) -> None:
         ("GET", "/openapi/assets/..%2f..%2fLICENSE", 404, None),
     ],
 )
-async def test_what_is_not_there_is_told_in_json_e29(
+async def test_unknown_paths_and_methods_get_json_errors_e29(
     swell: Swell, method: str, path: str, status: int, allow: str | None
 ) -> None:
-    """OPTIONS is a method like others: what a browser asks for a page of another origin, it is told that it may not."""
+    """OPTIONS has no special rule, so browsers allow no requests from other origins."""
     answer = await ask(swell, method, path, Origin="https://elsewhere.example.org")
 
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
@@ -251,17 +258,15 @@ async def test_what_is_not_there_is_told_in_json_e29(
 
 @pytest.fixture(scope="module")
 async def closed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Swell]:
-    """A gateway beside the stack's own, that takes no anonymous requests."""
+    """A gateway of the stack that refuses anonymous requests."""
     url, gateway = gateway_beside(stack, "closed", ANONYMOUS_ACCESS="false")
     async with running(gateway, tmp_path_factory.mktemp("closed")), client_of(url) as client:
         yield client
 
 
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect"])
-async def test_where_only_the_known_may_ask_nobody_else_may_look(
-    closed: Swell, upstreams: Upstreams, path: str
-) -> None:
-    """Images are shown by the operator's credentials, so inspecting them is no lesser thing."""
+async def test_a_closed_server_refuses_anonymous_inspections(closed: Swell, upstreams: Upstreams, path: str) -> None:
+    """Inspecting uses the operator's credentials, like a container request."""
     answer = await ask(closed, "POST", path, {"containerImage": upstreams.image()})
 
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")

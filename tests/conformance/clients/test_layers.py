@@ -1,4 +1,4 @@
-"""Layers as the clients pack them are in the image that is pulled, as they were packed."""
+"""Layers as the clients pack them are unchanged in the image that is pulled."""
 
 import json
 from typing import Any
@@ -14,27 +14,27 @@ from tests.e2e.upstreams import Upstreams
 DEEP = "/".join(["a-rather-long-name-of-a-folder"] * 6) + "/tool"
 PATHS = {
     "implied folders": ("opt/in/tool", ()),
-    "told folders": ("opt/out/tool", ("opt/", "opt/out/")),
+    "named folders": ("opt/out/tool", ("opt/", "opt/out/")),
     "a name of 180 characters": (DEEP, ()),
 }
 
 
 async def config_of(swell: Swell, answer: Fields) -> Any:
-    """The run-time fields of the image that *answer* names."""
+    """Return the run-time fields of the image that *answer* names."""
     name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
     manifest = json.loads(await swell.bytes(f"/v2/{name}/manifests/{tag}"))
     return json.loads(await swell.bytes(f"/v2/{name}/blobs/{manifest['config']['digest']}"))["config"]
 
 
 async def root_of(swell: Swell, answer: Fields) -> str:
-    """The digest under the name that *answer* gives."""
+    """Return the digest of the manifest that *answer* names."""
     name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
     return str((await swell.get(f"/v2/{name}/manifests/{tag}"))[1]["config"]["digest"])
 
 
 @pytest.mark.row("L1", "L2", "L3", "L4", "L6")
-async def test_files_are_where_and_what_they_were_packed_as(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
-    """With their modes, owned by root, whether or not the tar has entries for their folders."""
+async def test_files_have_their_packed_paths_and_modes(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
+    """They belong to root, whether or not the archive has entries for their folders."""
     layers = [as_data(archive({path: b"#!/bin/sh\n"}, folders=folders)) for path, folders in PATHS.values()]
     command = "; ".join(f"stat -c '%u:%g %a %n' /{path}" for path, _ in PATHS.values())
     config = {"layers": layers, "cmd": ["sh", "-c", command]}
@@ -47,7 +47,8 @@ async def test_files_are_where_and_what_they_were_packed_as(swell: Swell, upstre
 
 @pytest.mark.row("L5")
 @pytest.mark.parametrize("claim", ["gzipDigest", "tarDigest", "gzipSize"])
-async def test_a_layer_that_is_not_what_it_claims_is_refused(swell: Swell, upstreams: Upstreams, claim: str) -> None:
+async def test_a_layer_with_a_wrong_digest_or_size_is_refused(swell: Swell, upstreams: Upstreams, claim: str) -> None:
+    """A declared digest or size that is wrong means damaged data."""
     lie = 1 if claim == "gzipSize" else "sha256:" + 64 * "0"
     layer = as_data(archive({"a": b"a"})) | {claim: lie}
 
@@ -58,6 +59,7 @@ async def test_a_layer_that_is_not_what_it_claims_is_refused(swell: Swell, upstr
 
 @pytest.mark.row("L8")
 async def test_the_same_folder_packed_twice_is_the_same_image(swell: Swell, upstreams: Upstreams) -> None:
+    """Tasks with the same bundle share one image, so the digest must not change."""
     roots = set()
     for _ in range(2):
         config = {"layers": [as_data(archive({"same": b"same"}))]}
@@ -68,7 +70,7 @@ async def test_the_same_folder_packed_twice_is_the_same_image(swell: Swell, upst
 
 @pytest.mark.row("L10")
 async def test_included_images_come_on_top_in_order(swell: Swell, upstreams: Upstreams, engine: Engine) -> None:
-    """A file of the last one hides those of the same name; what runs is the base image's own."""
+    """A file of the last image hides files with the same name. The base image's entrypoint runs."""
 
     async def pushed(tag: str, layer: Layer) -> str:
         return await push(f"{upstreams.open}/{REPOSITORY}:{tag}", layer, Env=["A=included"])
@@ -88,7 +90,7 @@ async def test_included_images_come_on_top_in_order(swell: Swell, upstreams: Ups
 
 @pytest.mark.row("L11", "L12")
 async def test_commands_and_empty_values_stay_as_they_are(swell: Swell, upstreams: Upstreams) -> None:
-    """A command is a list: nobody splits it again."""
+    """A command is a list and is never split."""
     answer = await swell.submit(
         containerImage=upstreams.image(), containerConfig={"cmd": ["ls -l"], "entrypoint": [""], "env": ["NAME="]}
     )

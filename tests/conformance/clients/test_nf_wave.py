@@ -1,11 +1,11 @@
-"""Nextflow's plugin against the running house: what its tasks wait for, and what they are started with."""
+"""Nextflow's plugin with the running stack: when its tasks start, and with which container."""
 
 from pathlib import Path
 
 import pytest
 
 from swell_embedded.stack import Stack
-from tests.conformance.clients.between import Fault, between
+from tests.conformance.clients.faulty_proxy import Fault, faulty_proxy
 from tests.conformance.clients.nf_wave import NfWave, TaskFailed
 from tests.conformance.clients.wave_cli import WaveCli
 from tests.conformance.clients.wire import Clock
@@ -18,6 +18,7 @@ from tests.e2e.upstreams import Upstreams, Web, running
 
 @pytest.mark.row("B2", "R2", "S14")
 async def test_a_plain_image_is_ready_at_once(nf_wave: NfWave, upstreams: Upstreams) -> None:
+    """No build is needed, so the task must not wait."""
     container = await nf_wave.submit({"containerImage": upstreams.image()})
 
     assert container.is_ready
@@ -27,6 +28,7 @@ async def test_a_plain_image_is_ready_at_once(nf_wave: NfWave, upstreams: Upstre
 
 @pytest.mark.row("S1", "S2", "S5", "S6")
 async def test_a_task_waits_for_its_build(nf_wave: NfWave, upstreams: Upstreams) -> None:
+    """The plugin polls until the build is done."""
     file = encoded(f"FROM {upstreams.image()}\nENV TASK=waits\n")
 
     container = await nf_wave.submit({"containerFile": file})
@@ -36,7 +38,8 @@ async def test_a_task_waits_for_its_build(nf_wave: NfWave, upstreams: Upstreams)
 
 
 @pytest.mark.row("S9")
-async def test_a_task_fails_with_the_reason_and_where_to_read_on(nf_wave: NfWave, upstreams: Upstreams) -> None:
+async def test_a_task_fails_with_the_reason_and_the_address_of_the_log(nf_wave: NfWave, upstreams: Upstreams) -> None:
+    """The user of a workflow sees only this message."""
     file = encoded(f"FROM {upstreams.image()}\nRUN exit 4\n")
 
     with pytest.raises(TaskFailed, match=rf".+ {nf_wave.wire.endpoint}/"):
@@ -45,8 +48,9 @@ async def test_a_task_fails_with_the_reason_and_where_to_read_on(nf_wave: NfWave
 
 @pytest.mark.row("T10", "T11")
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_retry_after_is_waited_for(swell: Swell, upstreams: Upstreams, status: int) -> None:
-    async with between(swell.url) as proxy:
+async def test_the_plugin_obeys_retry_after(swell: Swell, upstreams: Upstreams, status: int) -> None:
+    """The same bytes are sent again, so a repeated request starts no second build."""
+    async with faulty_proxy(swell.url) as proxy:
         proxy.faults = [Fault(status, {"Retry-After": "7"}, unseen=True), Fault(status)]
         nf_wave = NfWave(proxy.url, Clock())
         await nf_wave.submit({"containerImage": upstreams.image()})
@@ -56,8 +60,8 @@ async def test_retry_after_is_waited_for(swell: Swell, upstreams: Upstreams, sta
 
 
 @pytest.mark.row("T10")
-async def test_our_own_limit_is_waited_out(stack: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
-    """Retry-After is long enough for the next attempt to pass; the command line shows what the limit is."""
+async def test_the_retry_after_of_the_limit_is_sufficient(stack: Stack, upstreams: Upstreams, tmp_path: Path) -> None:
+    """The next attempt succeeds; the command line shows the limit."""
     url, gateway = gateway_beside(stack, "limited", ANONYMOUS_BUILD_LIMIT="1/10s")
     async with running(gateway, tmp_path):
         nf_wave, cli = NfWave(url, Clock(pace=1)), WaveCli(url)
@@ -73,7 +77,7 @@ async def test_our_own_limit_is_waited_out(stack: Stack, upstreams: Upstreams, t
 
 @pytest.mark.row("E5", "L3")
 async def test_the_program_of_a_bundle_runs_at_its_path(nf_wave: NfWave, upstreams: Upstreams, engine: Engine) -> None:
-    """A module brings its own programs, packed with their directories, for the image that its tasks run in."""
+    """A module brings its own programs, packed with their folders, for the image of its tasks."""
     bundle = archive(
         {"usr/local/bin/hello": b"#!/bin/sh\necho bundled\n"}, folders=("usr/", "usr/local/", "usr/local/bin/")
     )
@@ -89,7 +93,7 @@ async def test_the_program_of_a_bundle_runs_at_its_path(nf_wave: NfWave, upstrea
 async def test_fusion_takes_the_entrypoint_and_calls_the_images_own(
     nf_wave: NfWave, upstreams: Upstreams, web: Web, engine: Engine
 ) -> None:
-    """Its layer comes from the web, for the architecture of the image, and its entrypoint replaces the image's."""
+    """Its layer is a URL for the architecture of the image. Its entrypoint replaces that of the image."""
     fusion = {
         name: archive({"opt/fusion": f"#!/bin/sh\necho fusion for {name}: $FUSION\n".encode()})
         for name in ("amd64", "arm64")

@@ -1,7 +1,7 @@
-"""Requests as Wave's own clients sent them, each with the answer that it must get, sent and read as they do.
+"""Recorded requests of Wave's clients, sent and read as the clients do, with the required responses.
 
-They are in `tests/conformance/vectors`, recorded from the `wave` command line 1.8.2 and Nextflow's nf-wave client. The
-images that they name are replaced by ones of the tests' registry; all else is sent as it was.
+They are in `tests/conformance/vectors`, recorded from the `wave` command line 1.8.2 and Nextflow's nf-wave client.
+Images of the tests' registry replace the recorded images; nothing else is changed.
 """
 
 import base64
@@ -37,7 +37,7 @@ ANSWERS = {
     "cli conda-lock-url": BUILT,
     "cli conda-file": BUILT,
     "cli conda-pixi-multi-freeze": STRANGER,
-    "cli conda-sif-freeze": WRONG,  # packages are frozen to a repository of one's own
+    "cli conda-sif-freeze": WRONG,  # packages are frozen to the client's own repository
     "cli cran": BUILT,
     "cli include": SERVED,
     "cli mirror": STRANGER,
@@ -62,10 +62,10 @@ ANSWERS = {
 WITHOUT_TOKEN = {
     "cli inspect": SHOWN,
     "cli image-token-workspace": SERVED,
-    "cli conda-pixi-multi-freeze": LATER,  # it wants to be scanned
+    "cli conda-pixi-multi-freeze": LATER,  # the request needs a scan
     "cli mirror": LATER,
     "nfwave container-token": SERVED,
-    "nfwave full-config": LATER,  # it wants to be scanned
+    "nfwave full-config": LATER,  # the request needs a scan
     "nfwave mirror": LATER,
 }
 
@@ -81,20 +81,20 @@ class Recorded(Struct):
 
 
 def recorded() -> dict[str, Recorded]:
-    """All requests, by the client and the case."""
-    found = {}
+    """Return all requests by client and case."""
+    requests = {}
     for client in ("cli", "nfwave"):
-        for line in (VECTORS / f"{client}.jsonl").read_text().strip().split("\n"):  # a body has U+2028
+        for line in (VECTORS / f"{client}.jsonl").read_text().strip().split("\n"):  # one body contains U+2028
             fields = json.loads(line)
-            found[f"{client} {fields['case']}"] = Recorded(*(fields[name] for name in Recorded.__struct_fields__))
-    return found
+            requests[f"{client} {fields['case']}"] = Recorded(*(fields[name] for name in Recorded.__struct_fields__))
+    return requests
 
 
 REQUESTS = recorded()
 
 
 def at_home(body: Fields, upstreams: Upstreams) -> Fields:
-    """*body* with images of *upstreams* where it names others."""
+    """Return *body* with images of *upstreams* in the place of the recorded ones."""
     image = upstreams.image("docker-list")
     if not body.get("mirror") and body.get("containerImage"):
         body["containerImage"] = image
@@ -107,7 +107,7 @@ def at_home(body: Fields, upstreams: Upstreams) -> Fields:
 
 
 async def replay(swell: Swell, name: str, request: Recorded, body: Fields) -> tuple[int, Fields]:
-    """What the client gets, and reads without complaint where it is good."""
+    """Send the recorded request and return what the client reads from the response."""
     content = json.dumps(body, ensure_ascii=name.startswith("nfwave")).encode()
     headers = {key: value for key, value in request.headers if key != "Content-Length"}
     client = WaveCli(swell.url) if name.startswith("cli") else NfWave(swell.url)
@@ -118,7 +118,7 @@ async def replay(swell: Swell, name: str, request: Recorded, body: Fields) -> tu
 
 
 async def read(client: WaveCli | NfWave, path: str, body: bytes) -> None:
-    """Send *body* as the client does, and have the answer read by its rules."""
+    """Send *body* as the client does, and read the response by its rules."""
     if isinstance(client, NfWave):
         await client.submit(body)
     elif path == INSPECT:
@@ -129,7 +129,7 @@ async def read(client: WaveCli | NfWave, path: str, body: bytes) -> None:
 
 
 def check(kind: str, status: int, answer: Fields) -> None:
-    """Whether *answer* has what clients read from an answer of that *kind*."""
+    """Check that *answer* has the members that clients read from a response of that *kind*."""
     assert status == STATUS[kind], answer
     if kind in {SERVED, BUILT}:
         assert "://" not in answer["targetImage"]
@@ -150,15 +150,16 @@ def check(kind: str, status: int, answer: Fields) -> None:
         assert answer["next"]
 
 
-def test_every_recorded_request_has_an_answer() -> None:
+def test_every_recorded_request_has_an_expected_response() -> None:
+    """A new recording without an expectation would prove nothing."""
     assert REQUESTS.keys() == ANSWERS.keys()
     assert {name for name, kind in ANSWERS.items() if kind == STRANGER} == WITHOUT_TOKEN.keys()
 
 
 @pytest.mark.row("B2", "B3", "B8", "B14", "R1", "R3", "L4", "T2", "T13", "T17")
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_a_real_clients_request_gets_the_right_answer(swell: Swell, upstreams: Upstreams, name: str) -> None:
-    """Whoever brings a token that nobody has given is no longer anonymous, but a stranger of an unknown Platform."""
+async def test_a_recorded_request_gets_the_expected_response(swell: Swell, upstreams: Upstreams, name: str) -> None:
+    """A request with an unknown token is not anonymous: its token belongs to an unknown Platform."""
     request = REQUESTS[name]
 
     status, answer = await replay(swell, name, request, at_home(json.loads(request.body), upstreams))
@@ -167,7 +168,8 @@ async def test_a_real_clients_request_gets_the_right_answer(swell: Swell, upstre
 
 
 @pytest.mark.parametrize("name", WITHOUT_TOKEN)
-async def test_a_strangers_request_is_answered_without_the_token(swell: Swell, upstreams: Upstreams, name: str) -> None:
+async def test_a_recorded_request_without_its_token_is_anonymous(swell: Swell, upstreams: Upstreams, name: str) -> None:
+    """Without the token, the same request is served."""
     request = REQUESTS[name]
     body = at_home(json.loads(request.body), upstreams) | {"towerAccessToken": None}
 

@@ -1,4 +1,4 @@
-"""The command line against the running house: what it prints, how it ends, and what it asks for on the way."""
+"""The `wave` command line with the running stack: its output, its exit code and its requests."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from swell_embedded.stack import Stack
-from tests.conformance.clients.between import DROPPED, Fault, between
+from tests.conformance.clients.faulty_proxy import DROPPED, Fault, faulty_proxy
 from tests.conformance.clients.wave_cli import Output, WaveCli
 from tests.conformance.clients.wire import Clock
 from tests.e2e.busybox import archive
@@ -22,7 +22,7 @@ from tests.e2e.raw import submit
 from tests.e2e.upstreams import Upstreams, running
 
 ALWAYS = {"dryRun": False, "freeze": False, "mirror": False, "timestamp": "2026-11-24T18:18:56.434114140+05:30"}
-LONG = timedelta(hours=2)  # two minutes and a half of ours
+LONG = timedelta(hours=2)  # two minutes and a half of real time
 SUBMITTED = "POST /v1alpha2/container"
 
 
@@ -37,8 +37,8 @@ def image(upstreams: Upstreams) -> dict[str, object]:
 
 
 @pytest.mark.row("T1", "T13")
-async def test_the_name_of_an_image_is_all_that_is_printed(cli: WaveCli, upstreams: Upstreams) -> None:
-    """Scripts put it into a variable."""
+async def test_only_the_image_name_is_printed(cli: WaveCli, upstreams: Upstreams) -> None:
+    """Scripts store the output in a variable."""
     ran = await cli.run(image(upstreams))
 
     assert (ran.code, ran.stderr) == (0, "")
@@ -49,17 +49,19 @@ async def test_the_name_of_an_image_is_all_that_is_printed(cli: WaveCli, upstrea
 
 @pytest.mark.row("R9", "R11", "R15")
 async def test_json_has_the_known_members_that_are_not_null(cli: WaveCli, upstreams: Upstreams) -> None:
-    told = json.loads((await cli.run(image(upstreams), Output.JSON)).stdout)
+    """Scripts read these members."""
+    response = json.loads((await cli.run(image(upstreams), Output.JSON)).stdout)
     built = json.loads((await cli.run(build(upstreams, "ENV A=json"), Output.JSON)).stdout)
 
     plain = {"containerImage", "containerToken", "expiration", "freeze", "mirror", "requestId", "targetImage"}
-    assert told.keys() == plain | {"succeeded"}
+    assert response.keys() == plain | {"succeeded"}
     assert built.keys() == plain | {"buildId", "cached"}
-    assert list(told) == sorted(told)
+    assert list(response) == sorted(response)
 
 
 @pytest.mark.row("R10", "R16")
-async def test_yaml_has_instants_in_quotes(cli: WaveCli, upstreams: Upstreams) -> None:
+async def test_yaml_has_times_in_quotes(cli: WaveCli, upstreams: Upstreams) -> None:
+    """A time without quotes would be read as another type."""
     ran = await cli.run(image(upstreams), Output.YAML)
 
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("expiration: ")]
@@ -68,18 +70,19 @@ async def test_yaml_has_instants_in_quotes(cli: WaveCli, upstreams: Upstreams) -
 
 
 @pytest.mark.row("R2")
-async def test_nothing_is_awaited_where_nothing_is_built(cli: WaveCli, upstreams: Upstreams) -> None:
+async def test_awaiting_a_plain_image_sends_no_status_request(cli: WaveCli, upstreams: Upstreams) -> None:
+    """There is no build, so there is nothing to wait for."""
     ran = await cli.run(image(upstreams), wait=LONG)
 
     assert ran.code == 0
-    assert [asked for asked, _ in cli.wire.attempts] == [SUBMITTED]
+    assert [responses for responses, _ in cli.wire.attempts] == [SUBMITTED]
 
 
 @pytest.mark.row("E3", "L9", "S1", "S2", "S7")
 async def test_a_container_file_with_a_context_is_awaited_and_run(
     cli: WaveCli, upstreams: Upstreams, engine: Engine, request: pytest.FixtureRequest
 ) -> None:
-    """`wave -f Dockerfile --context d --await`: the build sees exactly the files that were packed."""
+    """`wave -f Dockerfile --context d --await`: the build sees exactly the packed files."""
     context = as_data(archive({"data/a.txt": b"packed\n", ".dockerignore": b"b.txt\n"}))
     command = '["sh", "-c", "cd /context; find . -type f; cat data/a.txt"]'
     step = f"COPY . /context\nENV OF={request.node.callspec.id}\nCMD {command}"
@@ -92,17 +95,18 @@ async def test_a_container_file_with_a_context_is_awaited_and_run(
 
 
 @pytest.mark.row("S5", "S6", "S8", "S19")
-async def test_what_was_awaited_is_told_in_yaml_with_its_duration(cli: WaveCli, upstreams: Upstreams) -> None:
-    told = yaml.safe_load((await cli.run(build(upstreams, "ENV A=yaml"), Output.YAML, wait=LONG)).stdout)
+async def test_an_awaited_build_has_its_duration_in_yaml(cli: WaveCli, upstreams: Upstreams) -> None:
+    """The duration is an ISO 8601 text."""
+    response = yaml.safe_load((await cli.run(build(upstreams, "ENV A=yaml"), Output.YAML, wait=LONG)).stdout)
 
-    assert (told["status"], told["succeeded"]) == ("DONE", True)
-    assert 0 < float(told["duration"].removeprefix("PT").removesuffix("S")) < 120
+    assert (response["status"], response["succeeded"]) == ("DONE", True)
+    assert 0 < float(response["duration"].removeprefix("PT").removesuffix("S")) < 120
 
 
 @pytest.mark.row("S9", "S10")
 @pytest.mark.parametrize("output", Output)
-async def test_a_failed_build_is_told_in_each_form(cli: WaveCli, upstreams: Upstreams, output: Output) -> None:
-    """Plain: on stderr and with 1, the reason and where to read on. As JSON it is an answer like others: 0."""
+async def test_a_failed_build_is_shown_in_each_format(cli: WaveCli, upstreams: Upstreams, output: Output) -> None:
+    """Plain text: reason and address of the log on stderr, exit code 1. JSON: a normal response, exit code 0."""
     ran = await cli.run(build(upstreams, f"RUN exit 3 # {output}"), output, wait=LONG)
 
     if output == Output.PLAIN:
@@ -111,15 +115,15 @@ async def test_a_failed_build_is_told_in_each_form(cli: WaveCli, upstreams: Upst
         assert reason
         assert address.startswith(f"{cli.wire.endpoint}/")
         return
-    told = yaml.safe_load(ran.stdout)
-    assert (ran.code, told["succeeded"]) == (0, False)
-    assert ("reason" in told) == (output == Output.YAML)
+    response = yaml.safe_load(ran.stdout)
+    assert (ran.code, response["succeeded"]) == (0, False)
+    assert ("reason" in response) == (output == Output.YAML)
 
 
 @pytest.mark.row("S16")
 async def test_a_second_is_too_short_for_a_slow_build(swell: Swell, upstreams: Upstreams) -> None:
-    """It is looked at after each poll, so two are made, ten seconds apart."""
-    cli = WaveCli(swell.url, Clock())  # its ten seconds are over at once
+    """The client checks the time after each poll, so it polls twice, ten seconds apart."""
+    cli = WaveCli(swell.url, Clock())  # the ten seconds pass at once
 
     ran = await cli.run(build(upstreams, "RUN sleep 5"), wait=timedelta(seconds=1))
 
@@ -131,6 +135,7 @@ async def test_a_second_is_too_short_for_a_slow_build(swell: Swell, upstreams: U
 
 @pytest.mark.row("I7")
 async def test_info_has_no_note(cli: WaveCli) -> None:
+    """The client adds a note when the server's version is too low."""
     ran = await cli.info()
 
     assert ran.code == 0
@@ -141,21 +146,22 @@ async def test_info_has_no_note(cli: WaveCli) -> None:
 @pytest.mark.row("I1", "I2")
 @pytest.mark.parametrize("form", ["oci", "oci-index"])
 async def test_inspect_prints_a_container_or_an_index(cli: WaveCli, upstreams: Upstreams, form: str) -> None:
-    """The address that it makes for each layer is the registry's."""
+    """The client makes the address of each layer from the registry's host."""
     name = upstreams.image(form)
 
-    told = json.loads((await cli.inspect({"containerImage": name})).stdout)
+    response = json.loads((await cli.inspect({"containerImage": name})).stdout)
 
     if form == "oci-index":
-        assert len(told["index"]["manifests"]) == 2
+        assert len(response["index"]["manifests"]) == 2
         return
-    (layer,) = told["container"]["manifest"]["layers"]
+    (layer,) = response["container"]["manifest"]["layers"]
     registry, _, repository = name.rpartition(":")[0].partition("/")
     assert layer["uri"] == f"http://{registry}/v2/{repository}/blobs/{layer['digest']}"
 
 
 @pytest.mark.row("T6")
 async def test_a_refusal_is_shown_with_its_status(cli: WaveCli) -> None:
+    """Users see the message of the server."""
     ran = await cli.run(ALWAYS | {"containerImage": "http://a"})
 
     assert ran.code == 1
@@ -165,11 +171,11 @@ async def test_a_refusal_is_shown_with_its_status(cli: WaveCli) -> None:
 
 @pytest.mark.row("T3")
 @pytest.mark.parametrize("slashes", ["", "/", "//"])
-async def test_a_server_behind_a_path_prefix_is_one_like_others(
+async def test_a_server_behind_a_path_prefix_works(
     swell: Swell, upstreams: Upstreams, clock: Clock, slashes: str
 ) -> None:
-    """The proxy strips the prefix; there is one slash whatever the endpoint ends in."""
-    async with between(swell.url, "/base") as proxy:
+    """The proxy strips the prefix. Slashes at the end of the endpoint do not matter."""
+    async with faulty_proxy(swell.url, "/base") as proxy:
         cli = WaveCli(proxy.url + slashes, clock)
         ran = await cli.run(build(upstreams, f"ENV PREFIX={len(slashes)}"), wait=LONG)
 
@@ -184,11 +190,11 @@ async def test_a_server_behind_a_path_prefix_is_one_like_others(
     [[Fault(503), Fault(503)], [Fault(502), Fault(504)], [DROPPED], [Fault(503, unseen=True), DROPPED]],
     ids=["503 twice", "502 and 504", "dropped", "unseen and dropped"],
 )
-async def test_what_is_sent_again_is_one_build(
+async def test_a_repeated_request_is_one_build(
     swell: Swell, upstreams: Upstreams, clock: Clock, faults: list[Fault], request: pytest.FixtureRequest
 ) -> None:
-    """The server may have done its work before the answer was lost: the same bytes come again."""
-    async with between(swell.url) as proxy:
+    """The server may have processed the request before the response was lost."""
+    async with faulty_proxy(swell.url) as proxy:
         cli = WaveCli(proxy.url, clock)
         proxy.faults = list(faults)
         ran = await cli.run(build(upstreams, f"ENV AGAIN={request.node.callspec.id.replace(' ', '-')}"), Output.JSON)
@@ -201,7 +207,8 @@ async def test_what_is_sent_again_is_one_build(
 
 @pytest.mark.row("T10")
 async def test_the_command_line_gives_up_at_429(swell: Swell, upstreams: Upstreams, clock: Clock) -> None:
-    async with between(swell.url) as proxy:
+    """The client has no retry for 429."""
+    async with faulty_proxy(swell.url) as proxy:
         proxy.faults = [Fault(429, {"Retry-After": "1"}, unseen=True)]
         ran = await WaveCli(proxy.url, clock).run(image(upstreams))
 
@@ -210,19 +217,19 @@ async def test_the_command_line_gives_up_at_429(swell: Swell, upstreams: Upstrea
 
 @pytest.mark.row("T4", "T5")
 async def test_one_connection_takes_a_get_with_a_content_type_and_a_post(swell: Swell) -> None:
-    """Also behind a body that is refused."""
+    """Requests after a refused body work as well."""
     connector = aiohttp.TCPConnector(limit=1)
     async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
         for _ in range(3):
             async with session.post(f"{swell.url}/v1alpha2/container", data=b"{") as refused:
                 assert refused.status == 400
-            async with session.get(f"{swell.url}/service-info") as told:
-                assert told.status == 200
+            async with session.get(f"{swell.url}/service-info") as response:
+                assert response.status == 200
 
 
 @pytest.mark.row("T14")
-async def test_headers_that_are_not_ours_do_no_harm(cli: WaveCli, upstreams: Upstreams) -> None:
-    """A trace goes on in what we answer."""
+async def test_headers_of_other_systems_are_accepted(cli: WaveCli, upstreams: Upstreams) -> None:
+    """A trace continues in the response."""
     trace = "4cf944a72edf4153876b47c32d10e65f"
     headers = {"Authorization": "Bearer x", "Traceparent": f"00-{trace}-180dae8a6c6f4b7b-01"}
 
@@ -234,10 +241,10 @@ async def test_headers_that_are_not_ours_do_no_harm(cli: WaveCli, upstreams: Ups
 
 
 @pytest.mark.row("E1", "R13")
-async def test_the_same_request_later_is_the_same_image_under_a_fresh_token(
+async def test_a_later_request_gets_a_new_token_for_the_same_image(
     cli: WaveCli, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """nf-wave asks again after half an hour, and pulls without a login."""
+    """nf-wave repeats its request after half an hour, and pulls without a login."""
     body = image(upstreams) | {"containerConfig": {"cmd": ["true"], "layers": []}}
 
     first, second = [json.loads((await cli.run(body, Output.JSON)).stdout) for _ in range(2)]
@@ -256,14 +263,14 @@ async def test_the_same_request_later_is_the_same_image_under_a_fresh_token(
 async def test_a_hundred_pollers_are_answered_and_count_against_no_limit(
     stack: Stack, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """Nextflow polls once a second for every task that waits; a build is one, however many ask for it."""
+    """Nextflow polls once a second for every waiting task. Requests for the same image are one build."""
     limits = {f"{kind}_LIMIT": "1/1h" for kind in ("ANONYMOUS_BUILD", "ANONYMOUS_PULL")}
     url, gateway = gateway_beside(stack, "polled", **limits)
     async with running(gateway, tmp_path), client_of(url) as swell:
         body = build(upstreams, "RUN sleep 4")
-        asked = await asyncio.gather(*(submit(swell, **body) for _ in range(10)))
-        (build_id,) = {each.json["buildId"] for each in asked}
-        requests = [each.json["requestId"] for each in asked]
+        responses = await asyncio.gather(*(submit(swell, **body) for _ in range(10)))
+        (build_id,) = {each.json["buildId"] for each in responses}
+        requests = [each.json["requestId"] for each in responses]
 
         async def poll(number: int) -> list[tuple[int, float]]:
             answers = []
@@ -278,5 +285,5 @@ async def test_a_hundred_pollers_are_answered_and_count_against_no_limit(
         ended = await swell.ended(build_id)
 
     assert {status for status, _ in answers} == {200}
-    assert sorted(seconds for _, seconds in answers)[len(answers) // 2] < 1  # the machine may be busy
+    assert sorted(seconds for _, seconds in answers)[len(answers) // 2] < 1  # for a busy machine
     assert ended["succeeded"]

@@ -1,7 +1,7 @@
-"""A stand-in for the `wave` command line, which cannot be had where Swell is tested.
+"""A stand-in for the `wave` command line, which is not available where Swell is tested.
 
-It reads answers with the strictness of the real one, version 1.8.2, and prints and ends as that does; it is given the
-body that the real one would have made of its options.
+It reads responses as strictly as the real client 1.8.2, and has the same output and exit codes. Its input is the body
+that the real client makes from its options.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from tests.conformance.clients.wire import Clock, Patience, Unreachable, Wire
+from tests.conformance.clients.wire import Clock, RetryRules, Unreachable, Wire
 
 SUBMIT, INSPECT, INFO = "/v1alpha2/container", "/v1alpha1/inspect", "/service-info"
 POLL_EVERY = 10.0  # seconds
 LIMIT, LIMIT_WITH_TOKEN = timedelta(minutes=15), timedelta(minutes=25)
 LEAST_SERVER = (1, 31, 0)
 
-_PATIENCE = Patience(frozenset({249, 502, 503, 504}), first_wait=0.15)
+_PATIENCE = RetryRules(frozenset({249, 502, 503, 504}), first_wait=0.15)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,9})?(Z|[+-]\d\d:\d\d)")
 _SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _TEXTS = ("requestId", "containerToken", "targetImage", "containerImage", "buildId", "scanId")
@@ -31,7 +31,7 @@ STATUSES = ("PENDING", "BUILDING", "SCANNING", "DONE")
 
 
 class Crash(Exception):
-    """The real one shows a stack trace and ends with 1."""
+    """The real client shows a stack trace and exits with 1."""
 
 
 class Output(StrEnum):
@@ -41,7 +41,7 @@ class Output(StrEnum):
 
 
 class Ran(Struct, frozen=True):
-    """What a run has written, and the exit code that it ended with."""
+    """The output and the exit code of a run."""
 
     code: int
     stdout: str = ""
@@ -49,7 +49,7 @@ class Ran(Struct, frozen=True):
 
 
 class Number(str):
-    """A number of JSON as it is written: `12` and `12.0` are not the same to this client."""
+    """A JSON number as it is written: this client distinguishes `12` and `12.0`."""
 
     __slots__ = ()
 
@@ -61,7 +61,7 @@ class WaveCli:
     async def run(
         self, body: Mapping[str, Any] | bytes, output: Output = Output.PLAIN, *, wait: timedelta | None = None
     ) -> Ran:
-        """Submit *body*; with *wait*, `--await`, until it is done or that time is over."""
+        """Submit *body*. With *wait* (`--await`), poll until the build is done or that time is over."""
         sent = body if isinstance(body, bytes) else json.dumps(body, sort_keys=True, ensure_ascii=False).encode()
         try:
             answer = read_answer(await self._asked("POST", SUBMIT, sent))
@@ -80,20 +80,20 @@ class WaveCli:
             return Ran(1, stderr=str(failed))
 
     async def info(self) -> Ran:
-        """`--info`; a note follows the server's version when that is too low."""
+        """Run `--info`; a note follows the server's version when that is too low."""
         try:
-            told = _members(await self._asked("GET", INFO)).get("serviceInfo") or {}
+            info = _members(await self._asked("GET", INFO)).get("serviceInfo") or {}
         except _Failed as failed:
             return Ran(1, "Server:\n", str(failed))
-        found = _SEMVER.fullmatch(str(told.get("version")))
-        if not found:
-            raise Crash(f"no semantic version: {told}")
-        numbers = tuple(int(found[at]) for at in (1, 2, 3))
+        match = _SEMVER.fullmatch(str(info.get("version")))
+        if not match:
+            raise Crash(f"no semantic version: {info}")
+        numbers = tuple(int(match[at]) for at in (1, 2, 3))
         note = "" if numbers >= LEAST_SERVER else " (required: 1.31.0)"
-        return Ran(0, f"Server:\n - Version : {found[0]}{note}\n - Endpoint: {self.wire.endpoint}\n")
+        return Ran(0, f"Server:\n - Version : {match[0]}{note}\n - Endpoint: {self.wire.endpoint}\n")
 
     async def _asked(self, method: str, path: str, body: bytes | None = None) -> str:
-        """The text of an answer of status 200, and of no other."""
+        """Return the text of a response, whose status must be 200."""
         try:
             reply = await self.wire.ask(method, path, body)
         except Unreachable as error:
@@ -114,14 +114,14 @@ class WaveCli:
 
 
 class _Failed(Exception):
-    """What goes to stderr before the end with 1."""
+    """The text for stderr; the exit code is 1."""
 
 
 def read_answer(text: str) -> dict[str, Any]:
-    """The eleven members of a submit's answer that are known, without nulls.
+    """Return the eleven known members of the response to a submission, without nulls.
 
     Raises:
-        Crash: one of them has a type that the real one's reader does not take.
+        Crash: a member has a type that the real client cannot read.
     """
     members = _members(text)
     known: dict[str, Any] = {name: _text(name, members.get(name)) for name in _TEXTS}
@@ -131,7 +131,7 @@ def read_answer(text: str) -> dict[str, Any]:
 
 
 def read_status(text: str) -> dict[str, Any]:
-    """The members of a status, without nulls; `duration` in seconds."""
+    """Return the members of a status without nulls; `duration` in seconds."""
     members = _members(text)
     if (status := members.get("status")) is not None and status not in STATUSES:
         raise Crash(f"no status: {status!r}")
@@ -148,7 +148,7 @@ def read_status(text: str) -> dict[str, Any]:
 
 
 def read_inspection(text: str) -> dict[str, Any]:
-    """What is printed again of an inspection; each layer of a container with the address of its blob."""
+    """Return what the client prints of an inspection; each layer of a container has the URL of its blob."""
     members = _members(text)
     if container := members.get("container"):
         manifest = container.get("manifest") or {}
@@ -161,17 +161,17 @@ def read_inspection(text: str) -> dict[str, Any]:
 
 
 def printed(answer: Mapping[str, Any], status: Mapping[str, Any], output: Output) -> Ran:
-    """What a run ends with, *status* being empty when nothing was awaited."""
-    told = dict(answer) | ({"succeeded": status["succeeded"]} if "succeeded" in status else {})
+    """Return the result of a run; *status* is empty if the client did not wait."""
+    fields = dict(answer) | ({"succeeded": status["succeeded"]} if "succeeded" in status else {})
     match output:
         case Output.JSON:
-            return Ran(0, _json(told) + "\n")
+            return Ran(0, _json(fields) + "\n")
         case Output.YAML:
             more = ("status", "duration", "vulnerabilities", "reason", "detailsUri")
-            told |= {name: status[name] for name in more if name in status}
-            return Ran(0, _yaml(told))
+            fields |= {name: status[name] for name in more if name in status}
+            return Ran(0, _yaml(fields))
     if status and "succeeded" not in status:
-        raise Crash("done, and nobody knows how it ended")
+        raise Crash("the status has no `succeeded`")
     if status and not status["succeeded"]:
         lines = ["Container provisioning did not complete successfully"]
         lines += [status[name] for name in ("reason", "detailsUri") if status.get(name)]
@@ -180,7 +180,7 @@ def printed(answer: Mapping[str, Any], status: Mapping[str, Any], output: Output
 
 
 def _members(text: str) -> dict[str, Any]:
-    """The JSON object that *text* is; without one, the real one says that it cannot connect."""
+    """Return the JSON object in *text*. For other text the real client reports that it cannot connect."""
     try:
         members = json.loads(text, parse_int=Number, parse_float=Number)
     except ValueError as error:
@@ -191,7 +191,7 @@ def _members(text: str) -> dict[str, Any]:
 
 
 def _text(name: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):  # a number is a text here
+    if value is not None and not isinstance(value, str):  # the client converts a number to text
         raise Crash(f"{name} is {value!r}")
     return value
 
@@ -209,7 +209,7 @@ def _instant(name: str, value: Any) -> str | None:
 
 
 def _duration(value: Any) -> Decimal | None:
-    """Seconds; a whole number is read as so many nanoseconds."""
+    """Return seconds; the real client reads a whole number as nanoseconds."""
     if value is None:
         return None
     if not isinstance(value, Number) or "e" in value.lower():
@@ -221,11 +221,11 @@ def _has_token(body: bytes) -> bool:
     return bool(json.loads(body).get("towerAccessToken"))
 
 
-def _json(told: Mapping[str, Any]) -> str:
-    return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _yaml(told: Mapping[str, Any]) -> str:
-    """Block style; instants are texts in quotes, durations as ISO 8601 has them."""
-    plain = {name: f"PT{value}S" if isinstance(value, Decimal) else value for name, value in told.items()}
+def _yaml(fields: Mapping[str, Any]) -> str:
+    """Return block style; times are quoted texts, durations are ISO 8601."""
+    plain = {name: f"PT{value}S" if isinstance(value, Decimal) else value for name, value in fields.items()}
     return yaml.safe_dump(plain, sort_keys=True, default_flow_style=False, allow_unicode=True) + "\n"

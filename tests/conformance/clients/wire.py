@@ -1,6 +1,6 @@
-"""HTTP as Wave's clients speak it: one request at a time over HTTP/1.1, the same bytes again after trouble.
+"""HTTP as Wave's clients use it: one request at a time over HTTP/1.1, the same bytes again after a failure.
 
-Source: what the `wave` command line 1.8.2 and Nextflow's nf-wave 1.22 were seen to do on the wire.
+Source: observed requests of the `wave` command line 1.8.2 and Nextflow's nf-wave 1.22.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ _LONGEST_WAIT = 90.0
 
 
 class Unreachable(Exception):
-    """No answer came, however often it was asked for."""
+    """No attempt got a response."""
 
 
 class Clock:
-    """Time for clients that wait: a sleep takes *pace* of what it says, and is over for whoever looks at the time."""
+    """A clock for clients that wait: a sleep takes *pace* times its length in real time."""
 
     def __init__(self, pace: float = 0.0) -> None:
         self._pace = pace
@@ -42,39 +42,39 @@ class Reply(Struct, frozen=True):
         return self.body.decode(errors="replace")
 
 
-class Patience(Struct, frozen=True):
-    """Which statuses are worth another attempt, how long the first wait is, and whether `Retry-After` counts."""
+class RetryRules(Struct, frozen=True):
+    """Which statuses are retried, how long the first wait is, and whether `Retry-After` is obeyed."""
 
     statuses: frozenset[int]
     first_wait: float
     heeds_retry_after: bool = False
 
     def wait(self, attempt: int, reply: Reply | None) -> float:
-        """Seconds after *attempt*, the first being 0. The real clients move them by up to a quarter."""
+        """Return the seconds to wait after *attempt*, which counts from 0. Real clients vary it by a quarter."""
         wait: float = min(self.first_wait * 2.0**attempt, _LONGEST_WAIT)
-        told = reply.headers.get("Retry-After", "") if reply else ""
-        if self.heeds_retry_after and told.isdecimal():
-            return min(max(wait, float(told)), _LONGEST_WAIT)
+        retry_after = reply.headers.get("Retry-After", "") if reply else ""
+        if self.heeds_retry_after and retry_after.isdecimal():
+            return min(max(wait, float(retry_after)), _LONGEST_WAIT)
         return wait
 
 
 class Wire:
-    """Asks the server at *endpoint*, of which slashes at the end are dropped and a path is kept."""
+    """Sends requests to *endpoint*; slashes at its end are removed, its path is used."""
 
-    def __init__(self, endpoint: str, patience: Patience, clock: Clock | None = None) -> None:
+    def __init__(self, endpoint: str, patience: RetryRules, clock: Clock | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.clock = clock or Clock()
         self.attempts: list[tuple[str, bytes | None]] = []
-        """Every method with its path, and the bytes that were sent."""
+        """The method and path of every request, with its body."""
         self._patience = patience
 
     async def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """The last reply, whatever its status.
+        """Return the last response, with any status.
 
         Raises:
-            Unreachable: there was none.
+            Unreachable: no attempt got a response.
         """
         sent = {"Content-Type": "application/json", "User-Agent": AGENT, "Accept": "*/*"} | dict(headers or {})
         reply: Reply | None = None

@@ -1,4 +1,4 @@
-"""A proxy between a client and the server, that loses answers and strips prefixes as told."""
+"""A proxy between a client and the server that can lose responses and strip path prefixes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,9 +12,9 @@ HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "co
 
 
 class Fault(Struct, frozen=True):
-    """What the client gets instead of an answer: a status, or with none a connection that ends.
+    """A response in the place of the server's: a status, or for None a connection that closes.
 
-    The server has done its work by then, unless *unseen*.
+    The server has processed the request, unless *unseen*.
     """
 
     status: int | None = None
@@ -26,8 +26,8 @@ DROPPED = Fault()
 NO_FAULT = None
 
 
-class Between(Struct):
-    """Stands at *url*; the next answers are replaced by *faults*, one each. *paths* is what was asked for."""
+class FaultyProxy(Struct):
+    """The proxy at *url*. Each of *faults* replaces one response; *paths* lists the requested paths."""
 
     url: str
     faults: list[Fault | None] = field(default_factory=list)
@@ -35,10 +35,10 @@ class Between(Struct):
 
 
 @asynccontextmanager
-async def between(server: str, prefix: str = "") -> AsyncIterator[Between]:
-    """A proxy in front of *server* for paths below *prefix*, which the server does not see."""
+async def faulty_proxy(server: str, prefix: str = "") -> AsyncIterator[FaultyProxy]:
+    """Start a proxy of *server* for paths below *prefix*; the server does not see the prefix."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        state = Between("")
+        state = FaultyProxy("")
 
         async def answer(request: web.Request) -> web.StreamResponse:
             state.paths.append(f"{request.method} {request.path}")
@@ -52,10 +52,16 @@ async def between(server: str, prefix: str = "") -> AsyncIterator[Between]:
             headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
             async with session.request(
                 request.method, target, data=body or None, headers=headers, allow_redirects=False
-            ) as told:
-                content = await told.read()
-                kept = {name: value for name, value in told.headers.items() if name.lower() not in HOP_BY_HOP}
-            return _instead(request, fault) if fault else web.Response(status=told.status, headers=kept, body=content)
+            ) as response:
+                content = await response.read()
+                response_headers = {
+                    name: value for name, value in response.headers.items() if name.lower() not in HOP_BY_HOP
+                }
+            return (
+                _instead(request, fault)
+                if fault
+                else web.Response(status=response.status, headers=response_headers, body=content)
+            )
 
         app = web.Application(client_max_size=64 << 20)
         app.router.add_route("*", "/{path:.*}", answer)
