@@ -30,9 +30,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "libs/swell/swell/net/addresses.py": ("tests/unit/test_outbound.py", "tests/unit/test_addresses.py"),
     "libs/swell/swell/net/outbound.py": (
         "tests/unit/test_outbound.py",
-        "tests/integration/registry_proxy/test_guard.py",
-        "tests/integration/registry_proxy/test_reach.py",
-        "tests/integration/registry_proxy/test_isolation.py",
+        "tests/integration/registry_proxy/registries/test_guard.py",
+        "tests/integration/registry_proxy/registries/test_proxies.py",
+        "tests/integration/registry_proxy/deliver/test_isolation.py",
     ),
     "libs/swell/swell/oci/digest.py": ("tests/unit/oci/test_digest.py",),
     "libs/swell/swell/registry/challenge.py": ("tests/unit/registry/test_challenge.py",),

@@ -125,7 +125,7 @@ async def test_documents_of_a_token_are_read(redis: Redis) -> None:
     assert await documents.get(token, root.digest) == root
     digest = Digest(root.fields["config"]["digest"])
     config = await documents.config(digest)
-    assert config and await documents.made_config(token, digest)
+    assert config and await documents.has_created_config(token, digest)
     assert config.digest == digest
     assert "ADDED=yes" in config.fields["config"]["Env"]
 

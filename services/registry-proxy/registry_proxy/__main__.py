@@ -6,24 +6,24 @@ from datetime import timedelta
 
 from msgspec import structs
 
-from registry_proxy.access import Access
-from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.adapters.documents import RedisDocuments
-from registry_proxy.adapters.kept import KeptImages
+from registry_proxy.adapters.image_cache import ImageCache
 from registry_proxy.adapters.layers import Layers
+from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.logins import Logins
 from registry_proxy.adapters.proofs import RedisProofs
 from registry_proxy.adapters.spool import open_spool
-from registry_proxy.adapters.turns import RedisTurns
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.deliver import Deliveries
+from registry_proxy.deliver.access import Access
+from registry_proxy.deliver.deliveries import Deliveries
 from registry_proxy.handlers.blobs import BlobsHandler
+from registry_proxy.handlers.events import RevokedLinks, RevokedTokens
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
-from registry_proxy.handlers.news import RevokedLinks, RevokedTokens
 from registry_proxy.handlers.registries import RegistriesHandler
-from registry_proxy.handlers.sending import sending
-from registry_proxy.inspect import Inspecting
+from registry_proxy.handlers.server import serve_blobs
+from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
 from swell.errors import Unavailable
@@ -62,14 +62,14 @@ async def main(settings: Settings) -> None:
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         keys = keyring(settings)
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
-        kept_images = KeptImages(upstream, keys, settings.stale_age)
+        kept_images = ImageCache(upstream, keys, settings.stale_age)
         documents = RedisDocuments(state, Blobs(kept, DOCUMENTS))
         blobs, key = Blobs(kept), settings.link_key.encode()
-        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs, RedisProofs(state)), RedisTurns(state))
+        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs, RedisProofs(state)), RedisLeases(state))
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )
-        inspecting = InspectJobs(Inspecting(kept_images), nats)
+        inspector = InspectJobs(Inspector(kept_images), nats)
         cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
         access = Access(upstream, RedisProofs(state, settings.stale_age), settings.stale_age)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
@@ -78,7 +78,7 @@ async def main(settings: Settings) -> None:
         await subscribe(nats, TokenRevoked, revoked.heard)
         handler = BlobsHandler(deliveries, key, revoked)
         await opened.enter_async_context(
-            sending(handler, address(settings.data_listen), per_client=settings.connections_per_address)
+            serve_blobs(handler, address(settings.data_listen), per_client=settings.connections_per_address)
         )
         await opened.enter_async_context(
             answering(
@@ -89,7 +89,7 @@ async def main(settings: Settings) -> None:
         )
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(consume(source, NAME, InspectJob, inspecting.take, slots=slots, drain=DRAIN))
+            tasks.create_task(consume(source, NAME, InspectJob, inspector.take, slots=slots, drain=DRAIN))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).take, slots=16))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from registry_proxy.domain.augment import choose, deeper
-from registry_proxy.walk import Walk, Walks
+from registry_proxy.image_tree.walk import Walk, Walks
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
@@ -36,7 +36,7 @@ class Upstream(Protocol):
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
 
 
-class Inspecting:
+class Inspector:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._walks = Walks()

@@ -20,10 +20,10 @@ from registry_proxy.domain.augment import (
     deeper,
 )
 from registry_proxy.domain.link import Origin
-from registry_proxy.nesting import check_nesting
-from registry_proxy.platforms import check_platforms
-from registry_proxy.tree import Digests, Documents, Pull, Tree, Turns, Upstream
-from registry_proxy.walk import Walk, Walks
+from registry_proxy.image_tree.nesting import check_nesting
+from registry_proxy.image_tree.platforms import check_platforms
+from registry_proxy.image_tree.tree import Digests, Documents, Leases, Pull, Tree, Upstream
+from registry_proxy.image_tree.walk import Walk, Walks
 from swell.api.containers import ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ImageUnsupported, ManifestUnknown
 from swell.oci.descriptor import Descriptor
@@ -53,12 +53,12 @@ class Layers(Protocol):
 
 class Pulls:
     def __init__(
-        self, upstream: Upstream, documents: Documents, layers: Layers, turns: Turns, walks: Walks | None = None
+        self, upstream: Upstream, documents: Documents, layers: Layers, leases: Leases, walks: Walks | None = None
     ) -> None:
         self._upstream = upstream
         self._documents = documents
         self._layers = layers
-        self._tree = Tree(upstream, documents, turns)
+        self._tree = Tree(upstream, documents, leases)
         self._walks = walks or Walks()
 
     async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
@@ -155,7 +155,7 @@ class Pulls:
                 if layer.location.startswith(BLOB_SCHEME):
                     return Located(Origin.UPSTREAM, descriptor, parse_blob_location(layer.location))
                 return Located(Origin.LAYER, descriptor, pull.image)
-        if not _is_unchanged(pull) and await self._documents.made_config(pull.token, descriptor.digest):
+        if not _is_unchanged(pull) and await self._documents.has_created_config(pull.token, descriptor.digest):
             return Located(Origin.DOCUMENT, descriptor, pull.image)
         return Located(Origin.UPSTREAM, descriptor, pull.image)
 

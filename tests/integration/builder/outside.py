@@ -14,7 +14,7 @@ from pathlib import Path
 import bcrypt
 import trustme
 
-from tests.integration.registry_proxy.amazon import ECR, PUBLIC
+from tests.integration.registry_proxy.registries.amazon import ECR, PUBLIC
 from tests.integration.registry_proxy.support import running
 
 from .conftest import Registry, free_port

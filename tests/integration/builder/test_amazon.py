@@ -27,7 +27,7 @@ from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
-from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
+from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
 from tests.integration.registry_proxy.support import said, serving
 
 from . import channel

@@ -23,7 +23,7 @@ from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials
 from swell.store.records import Reason
-from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, Aws
+from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, Aws
 from tests.integration.registry_proxy.support import serving as scripted
 
 from .cluster import Cluster, serving

@@ -12,7 +12,7 @@ from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from registry_proxy.handlers import jobs
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
-from registry_proxy.inspect import Inspecting
+from registry_proxy.inspect import Inspector
 from swell.errors import AddressForbidden, BadRequest, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob
@@ -59,7 +59,7 @@ def inspections(nats: Nats) -> QueuedInspections:
 @pytest.fixture
 async def proxy(nats: Nats, upstream: Upstream) -> AsyncIterator[None]:
     """Takes the jobs, with two slots."""
-    take = InspectJobs(Inspecting(upstream), nats).take
+    take = InspectJobs(Inspector(upstream), nats).take
     task = asyncio.create_task(consume(nats.stream, "registry-proxy", InspectJob, take, slots=2))
     yield
     task.cancel()

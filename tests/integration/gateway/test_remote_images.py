@@ -28,7 +28,7 @@ from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
 from tests.integration.gateway.conftest import make_grant
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns, PublicStore
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases, PublicStore
 
 KEY = b"link key"
 DATA = "https://data.example.org/swell"
@@ -53,7 +53,7 @@ def store() -> PublicStore:
 
 @pytest.fixture
 async def images(registry: FakeRegistry, layers: MemoryLayers, store: PublicStore) -> AsyncIterator[RemoteImages]:
-    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryTurns()), store, DATA, KEY)
+    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryLeases()), store, DATA, KEY)
     where = Address("127.0.0.1", Ports.free().registry_proxy)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),

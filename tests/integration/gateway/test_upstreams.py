@@ -15,10 +15,10 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Pulls
 from registry_proxy import pull
-from registry_proxy.adapters import kept
+from registry_proxy.adapters import image_cache
 from registry_proxy.adapters.documents import RedisDocuments
-from registry_proxy.adapters.kept import KeptImages
-from registry_proxy.adapters.turns import RedisTurns
+from registry_proxy.adapters.image_cache import ImageCache
+from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.handlers.images import ImagesHandler
 from swell.net.http import listening
@@ -33,7 +33,7 @@ from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.conftest import make_grant
 from tests.integration.gateway.house import Answer, Client
-from tests.integration.registry_proxy.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
+from tests.integration.registry_proxy.registries.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
 from tests.integration.registry_proxy.support import Answer as Upstream
 from tests.integration.registry_proxy.support import Script, said, serving
 from tests.unit.gateway.conftest import FreePulls, KnownEnds, MemoryGrants
@@ -84,8 +84,8 @@ class Door:
 async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session(Policy(frozenset({"127.0.0.1"})), reach))
-        images = KeptImages(RegistryUpstream(session, Keyring()), Keyring())
-        proxied = pull.Pulls(images, RedisDocuments(redis), MemoryLayers(), RedisTurns(redis))
+        images = ImageCache(RegistryUpstream(session, Keyring()), Keyring())
+        proxied = pull.Pulls(images, RedisDocuments(redis), MemoryLayers(), RedisLeases(redis))
         handler = ImagesHandler(proxied, PublicStore(), "http://data.test", b"key")
         proxy = Address("127.0.0.1", Ports.free().registry_proxy)
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
@@ -143,7 +143,7 @@ async def test_an_image_that_was_seen_is_served_while_its_registry_is_in_trouble
     script: Script, redis: Redis, monkeypatch: pytest.MonkeyPatch, trouble: Upstream
 ) -> None:
     """To new tokens as well, with the mark that HTTP has for it; the mark goes when the trouble does."""
-    monkeypatch.setattr(kept, "TAG_SECONDS", 0)  # a tag is read again at once
+    monkeypatch.setattr(image_cache, "TAG_SECONDS", 0)  # a tag is read again at once
     async with opened(redis) as door:
         script.on(PATH, good)
         assert "warning" not in (await door.pull(script.authority)).headers

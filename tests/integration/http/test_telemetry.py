@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from registry_proxy.adapters.kept import STALE
+from registry_proxy.adapters.image_cache import STALE
 from swell.errors import Unavailable
 from swell.telemetry import exposed
 from swell_embedded.ports import Ports

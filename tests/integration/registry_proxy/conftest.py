@@ -11,21 +11,21 @@ import pytest
 from redis.asyncio import Redis
 from yarl import URL
 
-from registry_proxy.access import Access
-from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.adapters.proofs import RedisProofs
 from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.deliver import Deliveries
+from registry_proxy.deliver.access import Access
+from registry_proxy.deliver.deliveries import Deliveries
 from registry_proxy.handlers.blobs import BlobsHandler
-from registry_proxy.handlers.sending import sending
+from registry_proxy.handlers.server import serve_blobs
 from swell.net.outbound import Policy, open_session
 from swell.registry.credentials import Keyring
 from swell.serve import Address
 from swell.store.blobs import Blobs
 from swell.store.objects import S3Objects, connect
 from swell_embedded.ports import Ports
-from tests.integration.registry_proxy.port import KEY, Configs, NewPort, Port
+from tests.integration.registry_proxy.deliver.data_port import KEY, Configs, NewPort, Port
 from tests.integration.registry_proxy.support import S3, Registry, Script, docker_registry, serving, weed_mini
 
 
@@ -93,7 +93,7 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
             with open_spool(home, room) as spool:
                 async with (
                     Deliveries(Configs(), layers, cache, upstream, spool, access, forsaken=forsaken) as deliveries,
-                    sending(BlobsHandler(deliveries, KEY), where, grace=1),
+                    serve_blobs(BlobsHandler(deliveries, KEY), where, grace=1),
                 ):
                     yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)
 

@@ -101,7 +101,7 @@ async def test_what_is_forgotten_is_gone(documents: AnyDocuments) -> None:
     assert await documents.get("t1", MANIFEST.digest) is None
     assert await documents.digests("t1") is None
     assert await documents.referrers("t1", [SOURCE]) == []
-    assert not await documents.made_config("t1", CONFIG.digest)
+    assert not await documents.has_created_config("t1", CONFIG.digest)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.inspect import Inspecting
+from registry_proxy.inspect import Inspector
 from swell.errors import AddressForbidden, BadRequest, Denied, ManifestUnknown, UpstreamFailed
 from swell.net.outbound import Policy, open_session
 from swell.oci.platform import parse_platform
@@ -31,18 +31,18 @@ async def filled(registry: Registry) -> Registry:
 
 
 @pytest.fixture
-def inspecting(session: aiohttp.ClientSession, filled: Registry) -> Inspecting:
+def inspector(session: aiohttp.ClientSession, filled: Registry) -> Inspector:
     """With the operator's credentials."""
-    return Inspecting(RegistryUpstream(session, parse_auth_file(filled.auth_file, lambda *_: True)))
+    return Inspector(RegistryUpstream(session, parse_auth_file(filled.auth_file, lambda *_: True)))
 
 
 def image(registry: Registry, form: str) -> Reference:
     return parse_reference(f"{registry.authority}/{REPOSITORY}:{form}")
 
 
-async def inspected(inspecting: Inspecting, asked: Reference, platform: str | None = None) -> Any:
+async def inspected(inspector: Inspector, asked: Reference, platform: str | None = None) -> Any:
     """What a client reads."""
-    answer = await inspecting.inspect(asked, parse_platform(platform) if platform else None)
+    answer = await inspector.inspect(asked, parse_platform(platform) if platform else None)
     return json.loads(msgspec.json.encode(answer))
 
 
@@ -62,10 +62,10 @@ def as_skopeo_has_it(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["docker", "oci"])
-async def test_an_image_is_what_skopeo_sees(inspecting: Inspecting, filled: Registry, form: str) -> None:
+async def test_an_image_is_what_skopeo_sees(inspector: Inspector, filled: Registry, form: str) -> None:
     asked = image(filled, form)
 
-    container = (await inspected(inspecting, asked))["container"]
+    container = (await inspected(inspector, asked))["container"]
 
     assert container["manifest"] == await skopeo(filled, asked, "--raw")
     assert container["config"] == as_skopeo_has_it(await skopeo(filled, asked, "--config", "--raw"))
@@ -74,10 +74,10 @@ async def test_an_image_is_what_skopeo_sees(inspecting: Inspecting, filled: Regi
 
 
 @pytest.mark.parametrize("form", INDEXES)
-async def test_an_index_is_what_skopeo_sees(inspecting: Inspecting, filled: Registry, form: str) -> None:
+async def test_an_index_is_what_skopeo_sees(inspector: Inspector, filled: Registry, form: str) -> None:
     asked = image(filled, form)
 
-    index = (await inspected(inspecting, asked))["index"]
+    index = (await inspected(inspector, asked))["index"]
 
     assert index.pop("digest") == (await skopeo(filled, asked, "--no-tags"))["Digest"]
     assert index == await skopeo(filled, asked, "--raw")
@@ -86,11 +86,11 @@ async def test_an_index_is_what_skopeo_sees(inspecting: Inspecting, filled: Regi
 @pytest.mark.parametrize("form", INDEXES)
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 async def test_a_platform_of_an_index_is_what_skopeo_chooses(
-    inspecting: Inspecting, filled: Registry, form: str, architecture: str
+    inspector: Inspector, filled: Registry, form: str, architecture: str
 ) -> None:
     asked = image(filled, form)
 
-    container = (await inspected(inspecting, asked, architecture))["container"]
+    container = (await inspected(inspector, asked, architecture))["container"]
 
     chosen = await skopeo(filled, asked, "--config", "--raw", f"--override-arch={architecture}", "--override-os=linux")
     assert container["config"] == as_skopeo_has_it(chosen)
@@ -98,9 +98,9 @@ async def test_a_platform_of_an_index_is_what_skopeo_chooses(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_layer_is_at_the_address_that_clients_make(inspecting: Inspecting, filled: Registry, form: str) -> None:
+async def test_a_layer_is_at_the_address_that_clients_make(inspector: Inspector, filled: Registry, form: str) -> None:
     """Wave's command line prints `hostName`/v2/`imageName`/blobs/`digest` for each layer."""
-    container = (await inspected(inspecting, image(filled, form), "amd64"))["container"]
+    container = (await inspected(inspector, image(filled, form), "amd64"))["container"]
     layer = container["manifest"]["layers"][0]
     url = f"{container['hostName']}/v2/{container['imageName']}/blobs/{layer['digest']}"
 
@@ -109,19 +109,19 @@ async def test_a_layer_is_at_the_address_that_clients_make(inspecting: Inspectin
 
 
 async def test_what_is_wrong_is_told_apart(
-    inspecting: Inspecting, session: aiohttp.ClientSession, filled: Registry
+    inspector: Inspector, session: aiohttp.ClientSession, filled: Registry
 ) -> None:
     """Absent, not shown, not for this platform, nobody there, and not allowed: each mended by somebody else."""
     nobody = parse_reference(f"127.0.0.1:{Ports.free().registry}/team/tool:1")
 
     with pytest.raises(ManifestUnknown, match=f"{REPOSITORY}:none' not found"):
-        await inspecting.inspect(image(filled, "none"), None)
+        await inspector.inspect(image(filled, "none"), None)
     with pytest.raises(Denied):
-        await Inspecting(RegistryUpstream(session, Keyring())).inspect(image(filled, "oci"), None)
+        await Inspector(RegistryUpstream(session, Keyring())).inspect(image(filled, "oci"), None)
     with pytest.raises(BadRequest, match="linux/amd64"):
-        await inspecting.inspect(image(filled, "oci-index"), parse_platform("linux/arm/v7"))
+        await inspector.inspect(image(filled, "oci-index"), parse_platform("linux/arm/v7"))
     with pytest.raises(UpstreamFailed, match="cannot be reached"):
-        await inspecting.inspect(nobody, None)
+        await inspector.inspect(nobody, None)
     async with open_session(Policy()) as guarded:
         with pytest.raises(AddressForbidden):
-            await Inspecting(RegistryUpstream(guarded, Keyring())).inspect(image(filled, "oci"), None)
+            await Inspector(RegistryUpstream(guarded, Keyring())).inspect(image(filled, "oci"), None)

@@ -13,13 +13,13 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from registry_proxy.adapters.documents import RedisDocuments
-from registry_proxy.adapters.kept import KeptImages
-from registry_proxy.adapters.turns import RedisTurns
+from registry_proxy.adapters.image_cache import ImageCache
+from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.handlers.images import ImagesHandler
-from registry_proxy.inspect import Inspecting
+from registry_proxy.image_tree.tree import Pull
+from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
-from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig
 from swell.errors import BlobUnknown, ManifestInvalid
 from swell.oci.digest import Digest, digest_of
@@ -83,7 +83,7 @@ def documents(redis: Redis) -> RedisDocuments:
 
 @pytest.fixture
 def pulls(upstream: RegistryUpstream, documents: RedisDocuments, redis: Redis) -> Pulls:
-    return Pulls(KeptImages(upstream, Keyring()), documents, MemoryLayers(), RedisTurns(redis))
+    return Pulls(ImageCache(upstream, Keyring()), documents, MemoryLayers(), RedisLeases(redis))
 
 
 @pytest.mark.parametrize("adds", [False, True], ids=["walked", "augmented"])
@@ -135,7 +135,7 @@ async def test_an_inspection_is_bounded_as_well(script: Script, upstream: Regist
     assert empty
 
     with pytest.raises(ManifestInvalid, match="100 documents"):
-        await Inspecting(upstream).inspect(image, parse_platform("linux/amd64"))
+        await Inspector(upstream).inspect(image, parse_platform("linux/amd64"))
 
     assert len(script.seen) <= 102
 

@@ -4,7 +4,7 @@ import pytest
 
 from registry_proxy.pull import Pulls
 from swell.testing.registry import FakeRegistry
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases
 
 
 @pytest.fixture
@@ -24,4 +24,4 @@ def layers() -> MemoryLayers:
 
 @pytest.fixture
 def pulls(registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers) -> Pulls:
-    return Pulls(registry, documents, layers, MemoryTurns())
+    return Pulls(registry, documents, layers, MemoryLeases())

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from registry_proxy.domain.link import Link, Scope
-from registry_proxy.tree import Digests
+from registry_proxy.image_tree.tree import Digests
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
@@ -38,7 +38,7 @@ class MemoryDocuments:
     async def config(self, digest: Digest) -> Document | None:
         return self._configs.get(digest)
 
-    async def made_config(self, token: str, digest: Digest) -> bool:
+    async def has_created_config(self, token: str, digest: Digest) -> bool:
         return (token, digest) in self._made
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None:
@@ -90,8 +90,8 @@ class MemoryLayers:
         self.ensured.append(layer)
 
 
-class MemoryTurns:
-    """The twin of RedisTurns, for replicas in one process."""
+class MemoryLeases:
+    """The twin of RedisLeases, for replicas in one process."""
 
     def __init__(self) -> None:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -10,12 +10,12 @@ from typing import Self
 import pytest
 from msgspec import structs
 
-from registry_proxy.access import Access
 from registry_proxy.adapters.spool import Spool, open_spool
-from registry_proxy.deliver import Deliveries
+from registry_proxy.deliver.access import Access
+from registry_proxy.deliver.deliveries import Deliveries
+from registry_proxy.deliver.transfer import Body, FileBody, Redirect
 from registry_proxy.domain.link import Link, Origin
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Body, Held, Redirect
 from swell.errors import BlobUnknown, Denied, SwellError, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -76,9 +76,9 @@ def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Spool]:
         yield spool
 
 
-async def pieces(found: Redirect | Body | Held) -> AsyncIterator[bytes]:
+async def pieces(found: Redirect | Body | FileBody) -> AsyncIterator[bytes]:
     """The bytes of *found*, wherever they are."""
-    if isinstance(found, Held):
+    if isinstance(found, FileBody):
         async for extent in found.extents:
             if isinstance(extent, bytes):
                 yield extent

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.inspect import Inspecting
+from registry_proxy.image_tree.tree import Pull
+from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
-from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig
 from swell.errors import (
     BadRequest,
@@ -30,7 +30,7 @@ from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import Principal
 from swell.testing.images import make_layer
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases
 
 IMAGE = parse_reference("docker.io/library/hostile:1")
 REFUSALS = (ManifestInvalid, ManifestUnknown, BlobUnknown, ImageUnsupported, TooLarge)
@@ -76,7 +76,7 @@ def pull_of(wanted: ContainerConfig) -> Pull:
 
 
 async def outcome(registry: Hostile, wanted: ContainerConfig = WANTED) -> Document | SwellError:
-    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns())
+    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryLeases())
     try:
         return await pulls.manifest(pull_of(wanted), "1")
     except REFUSALS as error:
@@ -141,7 +141,7 @@ async def test_any_image_is_served_or_refused(registry: Hostile, adds: bool) -> 
 
     for platform in (None, PLATFORMS[0]):
         try:
-            assert msgspec.json.encode(await Inspecting(registry).inspect(IMAGE, platform))
+            assert msgspec.json.encode(await Inspector(registry).inspect(IMAGE, platform))
         except (*REFUSALS, BadRequest) as error:
             assert str(error)
     if isinstance(made, Document):
@@ -172,7 +172,7 @@ async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_ty
     assert (made.media_type, made.content) == registry.root
     assert isinstance(refused, ImageUnsupported)
     assert (refused.status, "schema 1" in str(refused)) == (400, True)
-    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns())
+    pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryLeases())
     with pytest.raises(ImageUnsupported, match="no image of a current format"):
         await pulls.locate(pull_of(ContainerConfig()), digest_of(b"layer"))
 
@@ -223,7 +223,7 @@ async def test_numbers_that_we_do_not_know_stay_as_they_came(number: bytes) -> N
     registry = manifest_with(b"{" + ROOTFS + b',"x":' + number + b"}")
     documents = MemoryDocuments()
 
-    made = await Pulls(registry, documents, MemoryLayers(), MemoryTurns()).manifest(pull_of(WANTED), "1")
+    made = await Pulls(registry, documents, MemoryLayers(), MemoryLeases()).manifest(pull_of(WANTED), "1")
 
     config = await documents.config(made.config.digest)
     assert config
@@ -237,7 +237,7 @@ async def test_of_two_keys_of_one_name_the_last_counts_and_one_is_left() -> None
         MemoryDocuments(),
     )
 
-    made = await Pulls(registry, documents, MemoryLayers(), MemoryTurns()).manifest(pull_of(WANTED), "1")
+    made = await Pulls(registry, documents, MemoryLayers(), MemoryLeases()).manifest(pull_of(WANTED), "1")
 
     config = await documents.config(made.config.digest)
     assert config
@@ -254,10 +254,10 @@ async def test_indexes_in_indexes_without_end_are_refused(wanted: ContainerConfi
         content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner]}).encode()
         inner = registry.keep(content, OCI_INDEX)
     registry.root = OCI_INDEX, content
-    pulls, pull = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryTurns()), pull_of(wanted)
+    pulls, pull = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryLeases()), pull_of(wanted)
 
     with pytest.raises(ManifestInvalid, match="within each other"):
-        await Inspecting(registry).inspect(IMAGE, PLATFORMS[0])
+        await Inspector(registry).inspect(IMAGE, PLATFORMS[0])
 
     with pytest.raises(ManifestInvalid, match="within each other"):
         await pulls.manifest(pull, digest_of(b"nothing"))

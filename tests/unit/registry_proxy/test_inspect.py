@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from registry_proxy.inspect import Inspecting, config_info, container_info, index_info
+from registry_proxy.inspect import Inspector, config_info, container_info, index_info
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
@@ -45,8 +45,8 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def inspecting(registry: Registry) -> Inspecting:
-    return Inspecting(registry)
+def inspector(registry: Registry) -> Inspector:
+    return Inspector(registry)
 
 
 def told(value: object) -> Any:
@@ -59,12 +59,12 @@ def config_of(**fields: object) -> Any:
 
 
 @pytest.mark.parametrize("docker", [True, False])
-async def test_an_image_is_told_as_a_container(registry: Registry, inspecting: Inspecting, docker: bool) -> None:
+async def test_an_image_is_told_as_a_container(registry: Registry, inspector: Inspector, docker: bool) -> None:
     """Every member that a client reads, spelt as it expects; the layers' addresses begin with the host's name."""
     pushed = registry.push(TOOL, layers=2, docker=docker)
     assert pushed.config
 
-    answer = told(await inspecting.inspect(parse_reference(TOOL), None))
+    answer = told(await inspector.inspect(parse_reference(TOOL), None))
 
     container = answer.pop("container")
     assert answer == {}
@@ -87,81 +87,79 @@ async def test_an_image_is_told_as_a_container(registry: Registry, inspecting: I
 
 
 @pytest.mark.parametrize("docker", [True, False])
-async def test_an_index_is_told_as_an_index(registry: Registry, inspecting: Inspecting, docker: bool) -> None:
+async def test_an_index_is_told_as_an_index(registry: Registry, inspector: Inspector, docker: bool) -> None:
     """Nobody chooses a platform for who did not ask for one."""
     children = [
         registry.push(TOOL, platform=platform, docker=docker) for platform in ("amd64", "arm64", "linux/arm/v7")
     ]
     pushed = registry.push_index(TOOL, *children, docker=docker)
 
-    answer = told(await inspecting.inspect(pushed.reference, None))
+    answer = told(await inspector.inspect(pushed.reference, None))
 
     assert answer == {"index": {**pushed.manifest.fields, "digest": pushed.digest}}
     assert answer["index"]["mediaType"] == (DOCKER_LIST if docker else OCI_INDEX)
 
 
-async def test_a_platform_leads_to_its_image(registry: Registry, inspecting: Inspecting) -> None:
+async def test_a_platform_leads_to_its_image(registry: Registry, inspector: Inspector) -> None:
     """`reference` is what was asked for, `digest` what was found."""
     amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
     registry.push_index(TOOL, amd, arm)
 
-    container = (await inspecting.inspect(parse_reference(TOOL), ARM)).container
+    container = (await inspector.inspect(parse_reference(TOOL), ARM)).container
 
     assert container
     assert (container.reference, container.digest) == ("2.1", arm.digest)
     assert container.config.architecture == "arm64"
 
 
-async def test_a_platform_is_found_in_an_index_of_indexes(registry: Registry, inspecting: Inspecting) -> None:
+async def test_a_platform_is_found_in_an_index_of_indexes(registry: Registry, inspector: Inspector) -> None:
     """Those that do not have it are passed over."""
     amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
     outer = registry.push_index(TOOL, registry.push_index(TOOL, amd), registry.push_index(TOOL, arm))
 
-    container = (await inspecting.inspect(outer.reference, ARM)).container
+    container = (await inspector.inspect(outer.reference, ARM)).container
 
     assert container and container.digest == arm.digest
 
 
-async def test_where_the_index_tells_no_platform_the_config_does(registry: Registry, inspecting: Inspecting) -> None:
+async def test_where_the_index_tells_no_platform_the_config_does(registry: Registry, inspector: Inspector) -> None:
     """`platform` is optional in an index."""
     amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
     index = registry.push_index(TOOL, *(structs.replace(each, platform=None) for each in (amd, arm)))
 
-    container = (await inspecting.inspect(index.reference, ARM)).container
+    container = (await inspector.inspect(index.reference, ARM)).container
 
     assert container and container.digest == arm.digest
     with pytest.raises(BadRequest, match="nothing for linux/arm/v7"):
-        await inspecting.inspect(index.reference, parse_platform("arm"))
+        await inspector.inspect(index.reference, parse_platform("arm"))
 
 
-async def test_a_platform_that_the_index_lacks_is_the_clients_mistake(
-    registry: Registry, inspecting: Inspecting
-) -> None:
+async def test_a_platform_that_the_index_lacks_is_the_clients_mistake(registry: Registry, inspector: Inspector) -> None:
     """Not "not found": the image is there. The message says what could be asked for; deep down as well."""
     index = registry.push_index(TOOL, registry.push(TOOL))
     outer = registry.push_index("quay.io/acme/tool:outer", index)
 
     for image in (index, outer):
         with pytest.raises(BadRequest, match="not made for linux/arm64, but for linux/amd64"):
-            await inspecting.inspect(image.reference, ARM)
+            await inspector.inspect(image.reference, ARM)
 
 
-async def test_an_image_without_an_index_is_the_one(registry: Registry, inspecting: Inspecting) -> None:
+async def test_an_image_without_an_index_is_the_one(registry: Registry, inspector: Inspector) -> None:
     """As in pulls: there is nothing to choose from."""
     pushed = registry.push(TOOL)
 
-    container = (await inspecting.inspect(pushed.reference, ARM)).container
+    container = (await inspector.inspect(pushed.reference, ARM)).container
 
     assert container and container.digest == pushed.digest
 
 
-async def test_an_entry_that_the_registry_lacks_is_not_found(registry: Registry, inspecting: Inspecting) -> None:
+async def test_an_entry_that_the_registry_lacks_is_not_found(registry: Registry, inspector: Inspector) -> None:
     """That is another thing than a platform that nobody promised."""
     elsewhere = registry.push("quay.io/acme/elsewhere:1", platform="arm64")
     index = registry.push_index(TOOL, elsewhere)
 
     with pytest.raises(ManifestUnknown):
-        await inspecting.inspect(index.reference, ARM)
+        await inspector.inspect(index.reference, ARM)
 
 
 async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
@@ -171,7 +169,7 @@ async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
     fields = {"schemaVersion": 2, "artifactType": "application/vnd.example", "config": part, "layers": []}
     chart = detect(OCI_MANIFEST, json.dumps(fields).encode())
 
-    answer = told(await Inspecting(OneDocument(chart)).inspect(parse_reference(TOOL), None))
+    answer = told(await Inspector(OneDocument(chart)).inspect(parse_reference(TOOL), None))
 
     assert answer["container"]["config"] == {}
     assert answer["container"]["manifest"] == fields | {"mediaType": OCI_MANIFEST}
@@ -181,7 +179,7 @@ async def test_a_manifest_of_the_first_schema_is_refused_in_words() -> None:
     signed = Document("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}')
 
     with pytest.raises(ImageUnsupported, match=TOOL):
-        await Inspecting(OneDocument(signed)).inspect(parse_reference(TOOL), None)
+        await Inspector(OneDocument(signed)).inspect(parse_reference(TOOL), None)
 
 
 def test_dockers_names_become_waves() -> None:
@@ -277,7 +275,7 @@ def test_a_malformed_index_is_the_registrys_fault(fields: dict[str, object]) -> 
 async def test_a_config_is_read_only_where_the_manifest_says(registry: Registry) -> None:
     """One question for the manifest and one for its config; a registry counts them."""
     pushed = registry.push(TOOL)
-    await Inspecting(registry).inspect(pushed.reference, None)
+    await Inspector(registry).inspect(pushed.reference, None)
     descriptor: Descriptor = pushed.manifest.config
 
     assert registry.asked == {TOOL: 1, f"quay.io/acme/tool@{descriptor.digest}": 1}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry_proxy import platforms
+from registry_proxy.image_tree import platforms
 from registry_proxy.pull import Pulls
 from swell.errors import BadRequest
 from swell.oci.digest import Digest

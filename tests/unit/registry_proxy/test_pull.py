@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.domain.link import Origin
+from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Located, Pulls
-from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Unavailable
 from swell.oci.digest import digest_of
@@ -18,8 +18,8 @@ from swell.oci.document import Document
 from swell.oci.media_types import INDEXES
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
-from tests.unit.registry_proxy.asking import ADDED, NOTHING, UBUNTU, WANTED, pull_of
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+from tests.unit.registry_proxy.examples import ADDED, NOTHING, UBUNTU, WANTED, pull_of
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases
 
 
 async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pulls) -> None:
@@ -157,8 +157,8 @@ async def test_a_replica_that_loses_the_race_serves_the_winners_image(
             return moved
 
     pull, moved = pull_of(registry.push(UBUNTU)), registry.push("ubuntu:moved").manifest
-    winner = Pulls(registry, documents, layers, MemoryTurns())
-    loser = Pulls(Moving(), documents, layers, MemoryTurns())
+    winner = Pulls(registry, documents, layers, MemoryLeases())
+    loser = Pulls(Moving(), documents, layers, MemoryLeases())
 
     assert await loser.manifest(pull, "22.04") == await winner.manifest(pull, "22.04") != moved
 
@@ -169,8 +169,8 @@ async def test_replicas_that_resolve_at_the_same_time_ask_the_upstream_once(
     """Two hundred tasks start behind three replicas; the registry sees one."""
     amd64 = registry.push("ubuntu:amd64")
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
-    pull, turns = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED), MemoryTurns()
-    replicas = [Pulls(registry, documents, layers, turns) for _ in range(3)]
+    pull, leases = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED), MemoryLeases()
+    replicas = [Pulls(registry, documents, layers, leases) for _ in range(3)]
 
     made = await asyncio.gather(*(replica.manifest(pull, "22.04") for replica in replicas * 20))
     await asyncio.gather(*(replica.manifest(pull, arm64.digest) for replica in replicas * 20))
@@ -183,8 +183,8 @@ async def test_the_next_replica_tries_when_the_first_has_failed(
     registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers
 ) -> None:
     """A turn ends with its work, done or not."""
-    base, turns = registry.push(UBUNTU), MemoryTurns()
-    replicas = [Pulls(registry, documents, layers, turns) for _ in range(2)]
+    base, leases = registry.push(UBUNTU), MemoryLeases()
+    replicas = [Pulls(registry, documents, layers, leases) for _ in range(2)]
     registry.away = True
     with pytest.raises(Unavailable):
         await replicas[0].manifest(pull_of(base), "22.04")
@@ -268,7 +268,7 @@ async def test_what_was_kept_for_a_token_goes_with_it(
     await pulls.forget("t1")
 
     assert (await documents.root("t1"), await documents.get("t1", made.digest)) == (None, None)
-    assert not await documents.made_config("t1", made.config.digest)
+    assert not await documents.has_created_config("t1", made.config.digest)
     assert await documents.root("t2") == base.manifest
 
 
@@ -324,7 +324,7 @@ wishes = st.builds(
 async def test_whatever_a_token_leads_to_can_be_had(data: st.DataObject, wanted: ContainerConfig) -> None:
     """Every digest that a client meets below the root names bytes of that digest and that size (10.4)."""
     registry, documents = FakeRegistry(), MemoryDocuments()
-    pulls = Pulls(registry, documents, MemoryLayers(), MemoryTurns())
+    pulls = Pulls(registry, documents, MemoryLayers(), MemoryLeases())
     pull = pull_of(data.draw(pushes(registry)), wanted)
 
     async for manifest in _manifests(pulls, pull, "22.04"):

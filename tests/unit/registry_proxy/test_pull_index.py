@@ -5,7 +5,7 @@ from msgspec import structs
 
 from registry_proxy.domain.augment import MAX_DEPTH
 from registry_proxy.domain.link import Origin
-from registry_proxy.nesting import NESTED
+from registry_proxy.image_tree.nesting import NESTED
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
@@ -14,7 +14,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_MANIFEST
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
-from tests.unit.registry_proxy.asking import ADDED, UBUNTU, WANTED, pull_of
+from tests.unit.registry_proxy.examples import ADDED, UBUNTU, WANTED, pull_of
 
 
 async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegistry, pulls: Pulls) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from redis.asyncio import Redis
 
-from registry_proxy.tree import Digests
+from registry_proxy.image_tree.tree import Digests
 from swell.errors import BlobUnknown, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest, parse_digest
@@ -68,7 +68,7 @@ class RedisDocuments:
             inline, pointer = await self._redis.mget(_config(digest), _large_config(digest))
         return await self._read(inline, pointer)
 
-    async def made_config(self, token: str, digest: Digest) -> bool:
+    async def has_created_config(self, token: str, digest: Digest) -> bool:
         with translated():
             return bool(await self._redis.hexists(_image(token), _made(digest)))
 

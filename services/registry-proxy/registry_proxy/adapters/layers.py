@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import aiohttp
 
-from registry_proxy.access import Proofs
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver.access import Proofs
 from registry_proxy.slots import TransferSlots
 from swell.api.containers import ContainerLayer
 from swell.concurrency.single_flight import SingleFlight

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from registry_proxy.deliver.transfer import Extent
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Extent
 from swell.errors import SpoolFull, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest

@@ -12,8 +12,8 @@ from typing import Self
 
 import aiohttp
 
+from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.ranges import Span, parse_content_range
-from registry_proxy.transfer import Body, Redirect
 from swell.errors import (
     BlobUnknown,
     DigestInvalid,

@@ -5,11 +5,11 @@ from collections.abc import Callable, Container, Mapping
 
 from aiohttp import web
 
-from registry_proxy.deliver import Deliveries
+from registry_proxy.deliver.deliveries import Deliveries
+from registry_proxy.deliver.transfer import Body, FileBody, Redirect
 from registry_proxy.domain.link import PREFIX, Link, verify
 from registry_proxy.domain.ranges import Span, content_range, parse_range
-from registry_proxy.handlers.sending import ClientGone, Sending
-from registry_proxy.transfer import Body, Held, Redirect
+from registry_proxy.handlers.server import BodyWriter, ClientGone
 from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
 from swell.log import log
 from swell.oci.error_codes import error_body
@@ -75,18 +75,18 @@ class BlobsHandler:
         async with self._deliveries.open(link, part) as found:
             if isinstance(found, Redirect):
                 return _whole(307, {"Location": found.url})
-            answer = Sending(request, 206 if part else 200, _headers(link, part))
+            answer = BodyWriter(request, 206 if part else 200, _headers(link, part))
             if await _send(answer, found):
                 seconds = round(time.monotonic() - started, 3)
                 log.info("blob served", digest=link.digest, origin=link.origin, size=link.size, seconds=seconds)
             return answer.response
 
 
-async def _send(answer: Sending, found: Body | Held) -> bool:
+async def _send(answer: BodyWriter, found: Body | FileBody) -> bool:
     """Send what was *found*; too late for telling an error, so the answer is cut short then: whether all was sent."""
     try:
         await answer.begin()
-        if isinstance(found, Held):
+        if isinstance(found, FileBody):
             async for extent in found.extents:
                 await (answer.send(extent) if isinstance(extent, bytes) else answer.send_file(extent))
         else:

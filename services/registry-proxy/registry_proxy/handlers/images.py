@@ -8,8 +8,8 @@ from typing import Protocol
 import msgspec
 
 from registry_proxy.domain.link import LIFE, Link, mark_of, sign
+from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Pulls
-from registry_proxy.tree import Pull
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
 from swell.oci.media_types import served_as

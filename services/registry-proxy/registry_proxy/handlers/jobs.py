@@ -2,7 +2,7 @@
 
 import asyncio
 
-from registry_proxy.inspect import Inspecting
+from registry_proxy.inspect import Inspector
 from swell.api.inspect import Inspection
 from swell.errors import UpstreamFailed
 from swell.jobs.messages import InspectJob
@@ -15,8 +15,8 @@ PATIENCE = 25  # seconds; less than the asker's, who so hears whose fault it is
 
 
 class InspectJobs:
-    def __init__(self, inspecting: Inspecting, nats: Nats) -> None:
-        self._inspecting = inspecting
+    def __init__(self, inspector: Inspector, nats: Nats) -> None:
+        self._inspector = inspector
         self._nats = nats
 
     async def take(self, job: InspectJob, _attempt: int) -> None:
@@ -25,7 +25,7 @@ class InspectJobs:
             platform = parse_platform(job.platform) if job.platform else None
             try:
                 async with asyncio.timeout(PATIENCE):
-                    return await self._inspecting.inspect(image, platform, job.principal)
+                    return await self._inspector.inspect(image, platform, job.principal)
             except TimeoutError as error:
                 raise UpstreamFailed(f"{image.registry} does not answer in time") from error
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Body, Redirect
 from swell import errors
 from swell.errors import SwellError
 from swell.net.outbound import DIRECT, Policy, Reach, open_session

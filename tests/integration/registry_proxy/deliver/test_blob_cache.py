@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from registry_proxy.adapters import cache as module
-from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters import blob_cache as module
+from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.domain.link import Scope
 from swell.errors import Unavailable
 from swell.oci.digest import digest_of

@@ -1,12 +1,12 @@
 """What the registry-proxy does when a token was taken away."""
 
 from registry_proxy.domain.link import mark_of
-from registry_proxy.handlers.news import RevokedLinks, RevokedTokens
+from registry_proxy.handlers.events import RevokedLinks, RevokedTokens
 from registry_proxy.pull import Pulls
 from swell.jobs.messages import TokenRevoked
 from swell.testing.registry import FakeRegistry
-from tests.unit.registry_proxy.asking import UBUNTU, WANTED, pull_of
-from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryTurns
+from tests.unit.registry_proxy.examples import UBUNTU, WANTED, pull_of
+from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases
 
 KEY = b"k" * 32
 
@@ -14,7 +14,7 @@ KEY = b"k" * 32
 async def test_late_news_closes_the_links_as_well(registry: FakeRegistry) -> None:
     """A replica that had lost its connection hears nothing at once; what waits in the queue reaches one of them."""
     documents, links = MemoryDocuments(), RevokedLinks(KEY)
-    pulls = Pulls(registry, documents, MemoryLayers(), MemoryTurns())
+    pulls = Pulls(registry, documents, MemoryLayers(), MemoryLeases())
     await pulls.manifest(pull_of(registry.push(UBUNTU), WANTED), "22.04")
 
     await RevokedTokens(pulls, links).take(TokenRevoked(id="t1"), 1)

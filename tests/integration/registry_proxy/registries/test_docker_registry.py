@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.transfer import Body
+from registry_proxy.deliver.transfer import Body
 from swell.errors import BlobUnknown, Denied, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference, parse_reference

@@ -11,14 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from registry_proxy import sharing
+from registry_proxy.deliver import shared_transfers
+from registry_proxy.deliver.resume import BlobSource, opened, verified_pieces
+from registry_proxy.deliver.shared_transfers import IDLE_LIFETIME, Transfers, have_same_bytes
+from registry_proxy.deliver.sources import Cache, RegistrySource, Store, StoreSource, Upstream, check_size
+from registry_proxy.deliver.transfer import Body, Extent, FileBody, Redirect, Transfer
 from registry_proxy.domain.link import Link, Origin
 from registry_proxy.domain.ranges import Span
-from registry_proxy.places import Cache, InRegistry, InStore, Store, Upstream, check_size
-from registry_proxy.resume import Place, checked, opened
-from registry_proxy.sharing import FORSAKEN, Transfers, begins_alike
 from registry_proxy.slots import TransferSlots
-from registry_proxy.transfer import Body, Extent, Held, Redirect, Transfer
 from swell.errors import BlobUnknown, DigestMismatch, SpoolFull, TooManyRequests, Unavailable, UpstreamFailed
 from swell.log import log
 from swell.oci.digest import Digest
@@ -44,7 +44,7 @@ class Access(Protocol):
         """Count the bytes that the registry has just sent for *link* as a proof."""
 
 
-class File(sharing.File, Protocol):
+class File(shared_transfers.File, Protocol):
     @property
     def path(self) -> Path: ...
 
@@ -84,7 +84,7 @@ class Deliveries:
         spool: Spool,
         access: Access,
         slots: TransferSlots | None = None,
-        forsaken: timedelta = FORSAKEN,
+        forsaken: timedelta = IDLE_LIFETIME,
     ) -> None:
         self._documents = documents
         self._layers = layers
@@ -102,7 +102,7 @@ class Deliveries:
         await self._transfers.close()
 
     @asynccontextmanager
-    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body | Held]:
+    async def open(self, link: Link, part: Span | None = None) -> AsyncIterator[Redirect | Body | FileBody]:
         """The bytes of *link*, or a *part* of them, to be read inside the block.
 
         The last bytes of a whole body come after size and digest have been found right; when they are not,
@@ -119,7 +119,7 @@ class Deliveries:
             elif file := await self._on_disk(link):
                 check_size(link, file.size)
                 block.enter_context(file.held())
-                yield Held(_once(file.extent(span)))
+                yield FileBody(_once(file.extent(span)))
             else:
                 yield await self._brought(link, span, block)
 
@@ -166,10 +166,10 @@ class Deliveries:
             return False
         return True
 
-    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body | Held:
+    async def _brought(self, link: Link, span: Span, block: AsyncExitStack) -> Redirect | Body | FileBody:
         """*span* with the other readers of the blob in its scope, or by itself where that does not fit."""
         for is_last in (False, True):
-            running = self._transfers.find_or_begin(link, span)
+            running = self._transfers.find_or_start(link, span)
             if running is None:
                 break
             try:
@@ -180,7 +180,7 @@ class Deliveries:
                 if is_last:
                     raise
             else:
-                return redirect or Held(self._followed(link, span, running, block))
+                return redirect or FileBody(self._followed(link, span, running, block))
         return await block.enter_async_context(self._alone(link, span))
 
     async def _followed(
@@ -208,7 +208,9 @@ class Deliveries:
         self, link: Link, running: Transfer, span: Span, block: AsyncExitStack
     ) -> AsyncIterator[Extent | bytes]:
         """*span*, which ends what *running* has begun, for one reader and stored nowhere."""
-        place: Place = InStore(self._store(link), link.digest) if await self._is_stored(link) else self._registry(link)
+        place: BlobSource = (
+            StoreSource(self._store(link), link.digest) if await self._is_stored(link) else self._registry(link)
+        )
         found = await block.enter_async_context(opened(place, span))
         if isinstance(found, Redirect):
             raise UpstreamFailed("the blob has moved while it was read")
@@ -216,19 +218,19 @@ class Deliveries:
             return found.pieces
         if running.verifier is None or running.arrived != span.start:
             raise Unavailable("the end of the blob cannot be verified: ask again")
-        return checked(found.pieces, running.verifier.copy())
+        return verified_pieces(found.pieces, running.verifier.copy())
 
     async def _replaced(
         self, link: Link, running: Transfer, sent: Span, stop: int, block: AsyncExitStack, error: DigestMismatch
     ) -> AsyncIterator[Extent]:
         """The bytes behind *sent*, of a new transfer that begins like *running*, whose digest was wrong."""
-        other = self._transfers.find_or_begin(link, Span(0, link.size))
+        other = self._transfers.find_or_start(link, Span(0, link.size))
         if other is None or other is running:
             raise error
         if await block.enter_async_context(other.joined(sent.start)) is not None:
             raise error  # the bytes are somewhere else now, and the answer has begun
         log.info("blob fetched again: the first transfer had another digest", digest=link.digest)
-        if not await begins_alike(running, other, sent):
+        if not await have_same_bytes(running, other, sent):
             raise error
         return other.extents(Span(sent.stop, stop))
 
@@ -242,7 +244,7 @@ class Deliveries:
             if is_stored and (url := self._public_link(link)):
                 begun.end(Redirect(url))
                 return
-            place: Place = InStore(self._store(link), link.digest) if is_stored else self._registry(link)
+            place: BlobSource = StoreSource(self._store(link), link.digest) if is_stored else self._registry(link)
             async with opened(place, Span(0, link.size)) as found:
                 if isinstance(found, Redirect):
                     begun.end(found)
@@ -281,8 +283,8 @@ class Deliveries:
     def _public_link(self, link: Link) -> str | None:
         return None if link.relayed else self._store(link).link(link.digest)
 
-    def _registry(self, link: Link) -> InRegistry:
-        return InRegistry(self._upstream, link, self._slots)
+    def _registry(self, link: Link) -> RegistrySource:
+        return RegistrySource(self._upstream, link, self._slots)
 
     async def _is_stored(self, link: Link) -> bool:
         """Whether the blob is in S3 and may be read; if not, it must be fetched from its registry."""
@@ -303,11 +305,11 @@ class Deliveries:
         if is_stored and (url := self._public_link(link)):
             yield Redirect(url)
             return
-        place: Place = InStore(self._store(link), link.digest) if is_stored else self._registry(link)
+        place: BlobSource = StoreSource(self._store(link), link.digest) if is_stored else self._registry(link)
         async with opened(place, span) as found:
             if isinstance(found, Body):
                 verifier = Verifier(link.digest, span.length, trusted=is_stored or span.length < link.size)
-                yield Body(checked(found.pieces, verifier), span.length)
+                yield Body(verified_pieces(found.pieces, verifier), span.length)
             else:
                 yield found
 

@@ -6,8 +6,8 @@ from typing import Self
 import pytest
 from prometheus_client import REGISTRY
 
-from registry_proxy.adapters import kept as module
-from registry_proxy.adapters.kept import SHOWN_SECONDS, TAG_SECONDS, KeptImages
+from registry_proxy.adapters import image_cache as module
+from registry_proxy.adapters.image_cache import SHOWN_SECONDS, TAG_SECONDS, ImageCache
 from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamBroken, UpstreamFailed
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
@@ -90,11 +90,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def kept(registry: Registry, clock: Clock) -> KeptImages:
-    return KeptImages(registry, Keyring(), now=clock)
+def kept(registry: Registry, clock: Clock) -> ImageCache:
+    return ImageCache(registry, Keyring(), now=clock)
 
 
-async def test_a_document_by_digest_is_read_once(registry: Registry, kept: KeptImages) -> None:
+async def test_a_document_by_digest_is_read_once(registry: Registry, kept: ImageCache) -> None:
     """It never changes; by its tag or its digest, and by hundred at once."""
     digest = registry.push(TAG).digest
 
@@ -104,7 +104,7 @@ async def test_a_document_by_digest_is_read_once(registry: Registry, kept: KeptI
     assert registry.asked == [f"GET {TAG}"]
 
 
-async def test_a_tag_that_is_known_costs_a_head_at_most(registry: Registry, kept: KeptImages, clock: Clock) -> None:
+async def test_a_tag_that_is_known_costs_a_head_at_most(registry: Registry, kept: ImageCache, clock: Clock) -> None:
     """Registries count GETs of manifests against their pull limits, not HEADs."""
     first = registry.push(TAG)
     await kept.fetch_manifest(TAG)
@@ -119,7 +119,7 @@ async def test_a_tag_that_is_known_costs_a_head_at_most(registry: Registry, kept
 
 
 async def test_what_was_resolved_for_a_request_is_what_its_first_pull_reads(
-    registry: Registry, kept: KeptImages
+    registry: Registry, kept: ImageCache
 ) -> None:
     """A tag that moves in these seconds must not make the submission's answer a lie."""
     first = registry.push(TAG)
@@ -130,7 +130,7 @@ async def test_what_was_resolved_for_a_request_is_what_its_first_pull_reads(
     assert registry.asked == [f"HEAD {TAG}", f"GET {TAG.at(first.digest)}"]
 
 
-async def test_a_repository_does_not_open_by_what_another_showed(registry: Registry, kept: KeptImages) -> None:
+async def test_a_repository_does_not_open_by_what_another_showed(registry: Registry, kept: ImageCache) -> None:
     """Who knows a private image's digest must not read it through a repository of one's own."""
     digest = registry.push(TAG).digest
     registry.push(OTHER, '{"other": 1}')
@@ -145,7 +145,7 @@ async def test_credentials_see_what_they_were_shown(registry: Registry, clock: C
     """The same repository is not the same to everybody."""
     document = registry.push(TAG)
     entries = {"quay.io/team": Credentials("me", "a")}
-    kept = KeptImages(registry, Keyring(entries), now=clock).acting_for(OPERATOR)
+    kept = ImageCache(registry, Keyring(entries), now=clock).acting_for(OPERATOR)
     await kept.fetch_manifest(TAG)
     entries["quay.io/team"] = Credentials("me", "b")
 
@@ -154,7 +154,7 @@ async def test_credentials_see_what_they_were_shown(registry: Registry, clock: C
     assert registry.asked == [f"GET {TAG}", f"GET {TAG.at(document.digest)}"]
 
 
-async def test_one_principals_documents_answer_no_other(registry: Registry, kept: KeptImages) -> None:
+async def test_one_principals_documents_answer_no_other(registry: Registry, kept: ImageCache) -> None:
     """What the operator's credentials opened is no answer for the public."""
     document = registry.push(TAG)
     await kept.acting_for(OPERATOR).fetch_manifest(TAG)
@@ -165,7 +165,7 @@ async def test_one_principals_documents_answer_no_other(registry: Registry, kept
     assert registry.asked == [f"GET {TAG}", f"GET {TAG.at(document.digest)}"]
 
 
-async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept: KeptImages, clock: Clock) -> None:
+async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept: ImageCache, clock: Clock) -> None:
     """Somebody may have been shut out; then nothing that was kept is shown any more, fresh or stale."""
     digest = registry.push(TAG).digest
     await kept.fetch_manifest(TAG)
@@ -182,7 +182,7 @@ async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept:
 
 
 async def test_seeing_that_access_is_still_there_costs_a_head(
-    registry: Registry, kept: KeptImages, clock: Clock
+    registry: Registry, kept: ImageCache, clock: Clock
 ) -> None:
     """And holds for the next five minutes."""
     document = registry.push(TAG)
@@ -198,7 +198,7 @@ async def test_seeing_that_access_is_still_there_costs_a_head(
 
 @pytest.mark.parametrize("trouble", [UpstreamBroken("away"), UpstreamFailed("500"), TooManyRequests(retry_after=60)])
 async def test_a_registry_in_trouble_is_stood_in_for(
-    registry: Registry, kept: KeptImages, clock: Clock, trouble: SwellError
+    registry: Registry, kept: ImageCache, clock: Clock, trouble: SwellError
 ) -> None:
     """With what its tag meant last, and with the word that it may be old; by digest nothing gets old."""
     document = registry.push(TAG)
@@ -216,7 +216,7 @@ async def test_a_registry_in_trouble_is_stood_in_for(
 
 
 async def test_a_silent_registry_is_waited_for_only_so_long(
-    registry: Registry, kept: KeptImages, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, kept: ImageCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is something to serve: the client behind has less patience than the registry's deadline."""
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
@@ -230,7 +230,7 @@ async def test_a_silent_registry_is_waited_for_only_so_long(
         assert await kept.fetch_manifest(TAG.at(document.digest)) == document
 
 
-async def test_nothing_older_than_told_is_served(registry: Registry, kept: KeptImages, clock: Clock) -> None:
+async def test_nothing_older_than_told_is_served(registry: Registry, kept: ImageCache, clock: Clock) -> None:
     """A day-old meaning of `latest` is help; a month-old one is harm."""
     digest = registry.push(TAG).digest
     await kept.fetch_manifest(TAG)
@@ -243,7 +243,7 @@ async def test_nothing_older_than_told_is_served(registry: Registry, kept: KeptI
 
 
 async def test_a_tag_that_was_taken_away_is_not_stood_in_for(
-    registry: Registry, kept: KeptImages, clock: Clock
+    registry: Registry, kept: ImageCache, clock: Clock
 ) -> None:
     """Its absence was an answer."""
     registry.push(TAG)
@@ -259,7 +259,7 @@ async def test_a_tag_that_was_taken_away_is_not_stood_in_for(
         await kept.fetch_manifest(TAG)
 
 
-async def test_a_registry_that_is_back_is_believed(registry: Registry, kept: KeptImages, clock: Clock) -> None:
+async def test_a_registry_that_is_back_is_believed(registry: Registry, kept: ImageCache, clock: Clock) -> None:
     """The mark goes with the trouble."""
     registry.push(TAG)
     await kept.fetch_manifest(TAG)
@@ -272,7 +272,7 @@ async def test_a_registry_that_is_back_is_believed(registry: Registry, kept: Kep
     assert await kept.fetch_manifest(TAG) == moved
 
 
-async def test_a_config_has_the_size_and_type_that_its_manifest_says(registry: Registry, kept: KeptImages) -> None:
+async def test_a_config_has_the_size_and_type_that_its_manifest_says(registry: Registry, kept: ImageCache) -> None:
     """Two manifests may name one config, one of them wrongly."""
     document = registry.push(TAG)
     right = Descriptor(media_type=OCI_CONFIG, digest=document.digest, size=document.size)
@@ -285,7 +285,7 @@ async def test_a_config_has_the_size_and_type_that_its_manifest_says(registry: R
     assert len(registry.asked) == 2
 
 
-async def test_memory_is_bounded_by_bytes(registry: Registry, kept: KeptImages) -> None:
+async def test_memory_is_bounded_by_bytes(registry: Registry, kept: ImageCache) -> None:
     """A hundred images of a megabyte are more than is kept; the first is read again."""
     images = [parse_reference(f"quay.io/team/tool:{number}") for number in range(40)]
     for number, image in enumerate(images):

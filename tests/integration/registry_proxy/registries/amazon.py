@@ -9,7 +9,7 @@ from aiohttp import web
 
 from swell.registry.credentials import Credentials
 from swell.registry.settings import RegistrySettings
-from tests.integration.registry_proxy.sigv4 import signer
+from tests.integration.registry_proxy.registries.sigv4 import signer
 from tests.integration.registry_proxy.support import Script
 
 ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"

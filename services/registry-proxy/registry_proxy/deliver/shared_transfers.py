@@ -10,16 +10,18 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
-from registry_proxy import transfer
+from registry_proxy.deliver import transfer
+from registry_proxy.deliver.transfer import Extent, Transfer
 from registry_proxy.domain.link import Link, Origin, Scope
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Extent, Transfer
 from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable
 from swell.log import log
 
 AHEAD = 16 << 20  # bytes; a part that begins further on is fetched by itself, not waited for
-FORSAKEN = timedelta(seconds=30)  # a transfer without readers goes on so long: clients come back where they were cut
+IDLE_LIFETIME = timedelta(
+    seconds=30
+)  # a transfer without readers goes on so long: clients come back where they were cut
 COMPARED = 1 << 20  # bytes at a time
 
 _Key = tuple[Scope, Origin, bool]
@@ -51,7 +53,7 @@ class Transfers(Generic[F]):
         self,
         new_file: Callable[[Link], F | None],
         fetch: Callable[[Link, Transfer, F], Awaitable[None]],
-        forsaken: timedelta = FORSAKEN,
+        forsaken: timedelta = IDLE_LIFETIME,
     ) -> None:
         """*fetch* brings the blob into a transfer; *new_file* gives it its file, or None when there is no room."""
         self._new_file = new_file
@@ -60,7 +62,7 @@ class Transfers(Generic[F]):
         self._under_way: dict[_Key, Transfer] = {}
         self._tasks: dict[Transfer, asyncio.Task[None]] = {}
 
-    def find_or_begin(self, link: Link, span: Span) -> Transfer | None:
+    def find_or_start(self, link: Link, span: Span) -> Transfer | None:
         """The transfer that will have *span* soon; None when it is better fetched by itself."""
         if running := self._under_way.get(_key(link)):
             is_soon = running.is_whole or span.start <= running.arrived + AHEAD
@@ -135,7 +137,7 @@ class _Writer:
         self._task.cancel()
 
 
-async def begins_alike(first: Transfer, second: Transfer, span: Span) -> bool:
+async def have_same_bytes(first: Transfer, second: Transfer, span: Span) -> bool:
     """Whether both have the same bytes in *span*, which *first* has and *second* is waited for; both are joined.
 
     Raises:

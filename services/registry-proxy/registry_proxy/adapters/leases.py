@@ -11,10 +11,10 @@ from swell.log import log
 from swell.store.leases import Leases
 
 
-class RedisTurns:
+class RedisLeases:
     """A turn lasts as long as its block; *lease* after its holder has died it is somebody else's.
 
-    Turns save work, they guard nothing: whoever has waited for *patience* goes ahead without.
+    Leases save work, they guard nothing: whoever has waited for *patience* goes ahead without.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry import retry
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
-from tests.integration.registry_proxy.faults import (
+from tests.integration.registry_proxy.registries.faults import (
     DIGEST,
     FAULTS,
     HURRY,

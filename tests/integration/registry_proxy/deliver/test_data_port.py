@@ -14,12 +14,12 @@ from yarl import URL
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Link, Origin, sign
 from registry_proxy.domain.ranges import parse_range
-from registry_proxy.handlers import sending
+from registry_proxy.handlers import server
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
 from swell.registry.credentials import Keyring
-from tests.integration.registry_proxy.port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
+from tests.integration.registry_proxy.deliver.data_port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
 from tests.integration.registry_proxy.support import Names, ranged, said
 
 MISSING = Link(Origin.DOCUMENT, "docker.io", "library/x", digest_of(b"missing"), 7, OCI_CONFIG, 4_102_444_800)
@@ -273,7 +273,7 @@ async def test_a_head_without_an_end_is_cut_off(port: Port) -> None:
 
 async def test_whoever_says_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor whoever never comes to the end of a request: connections cost memory."""
-    monkeypatch.setattr(sending, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     async with new_port() as port:
         for said in (b"", b"GET /blobs/x.y HTTP/1.1\r\nHost: x\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port.url.port)

@@ -9,15 +9,15 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from registry_proxy import resume
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver import resume
 from registry_proxy.domain.link import Origin
 from registry_proxy.domain.ranges import parse_range
-from registry_proxy.handlers import sending
+from registry_proxy.handlers import server
 from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.digest import digest_of
 from swell.registry.credentials import Keyring
-from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
+from tests.integration.registry_proxy.deliver.data_port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, broken_off, eventually, ranged, said
 
 
@@ -88,7 +88,7 @@ async def test_an_upstream_that_falls_silent_is_asked_again(new_port: NewPort, c
 
 async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its piece of memory and its file are for others; the rest of what it was promised never comes."""
-    monkeypatch.setattr(sending, "STALLED_SECONDS", 0.3)
+    monkeypatch.setattr(server, "STALLED_SECONDS", 0.3)
     content = bytes(32 << 20)
     async with new_port() as port:
         link = port.link(content, Origin.LAYER)

@@ -37,7 +37,7 @@ class Extent(Struct, frozen=True):
     stop: int
 
 
-class Held(Struct, frozen=True):
+class FileBody(Struct, frozen=True):
     """The bytes as they are on this machine's disk, or arrive there; those for which the disk has no room come as they
     are."""
 

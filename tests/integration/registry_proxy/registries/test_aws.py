@@ -19,8 +19,8 @@ from swell.registry.aws import AwsLogins, place_of
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from swell.registry.settings import RegistrySettings
-from tests.integration.registry_proxy.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
-from tests.integration.registry_proxy.sigv4 import signature
+from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
+from tests.integration.registry_proxy.registries.sigv4 import signature
 from tests.integration.registry_proxy.support import Answer, Names, Script, make_image, said
 
 IMAGE = make_image()

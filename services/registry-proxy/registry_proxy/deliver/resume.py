@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
+from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.ranges import Span
-from registry_proxy.transfer import Body, Redirect
 from swell.disk import in_thread
 from swell.errors import Unavailable, UpstreamFailed
 from swell.log import log
@@ -16,14 +16,14 @@ PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)  # seconds before each new try where a transf
 PROGRESS = 1 << 20  # bytes since the last new try, after which the tries are counted anew
 
 
-class Place(Protocol):
+class BlobSource(Protocol):
     """Where one blob can be read."""
 
     def open(self, span: Span) -> AbstractAsyncContextManager[Redirect | Body]: ...
 
 
 @asynccontextmanager
-async def opened(place: Place, span: Span) -> AsyncIterator[Redirect | Body]:
+async def opened(place: BlobSource, span: Span) -> AsyncIterator[Redirect | Body]:
     """The bytes of *span* at *place*; where they break off they are taken up again, at most five times a MiB.
 
     Raises:
@@ -38,7 +38,7 @@ async def opened(place: Place, span: Span) -> AsyncIterator[Redirect | Body]:
         yield found
 
 
-async def _resuming(first: Body, place: Place, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _resuming(first: Body, place: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
     at, last, pauses, found = span.start, span.start, iter(PAUSES), first
     while True:
         try:
@@ -58,7 +58,7 @@ async def _resuming(first: Body, place: Place, span: Span, connection: AsyncExit
         found = Body(_rest(place, Span(at, span.stop), connection))
 
 
-async def _rest(place: Place, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _rest(place: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
     found = await connection.enter_async_context(place.open(span))
     if isinstance(found, Redirect):
         raise UpstreamFailed("the blob has moved while it was read")
@@ -66,7 +66,7 @@ async def _rest(place: Place, span: Span, connection: AsyncExitStack) -> AsyncIt
         yield piece
 
 
-async def checked(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:
+async def verified_pieces(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:
     """*pieces*, of which the last is held back until *verifier* has found all of them right.
 
     Raises:

@@ -9,7 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
-from registry_proxy.adapters.turns import RedisTurns
+from registry_proxy.adapters.leases import RedisLeases
 from swell.errors import Unavailable
 
 KEY = "w5bgtyvxnpli57dtojtubvohem:sha256:0"
@@ -19,15 +19,15 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
     """Each replica has its own; the key alone is common."""
     at_work, most = 0, 0
 
-    async def work(turns: RedisTurns) -> None:
+    async def work(leases: RedisLeases) -> None:
         nonlocal at_work, most
-        async with turns.take("a"):
+        async with leases.take("a"):
             at_work += 1
             most = max(most, at_work)
             await asyncio.sleep(0.01)
             at_work -= 1
 
-    await asyncio.gather(*(work(RedisTurns(redis)) for _ in range(5)))
+    await asyncio.gather(*(work(RedisLeases(redis)) for _ in range(5)))
 
     assert most == 1
     assert await redis.keys() == []
@@ -35,11 +35,11 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
 
 async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
     """Turns save work; a pull is worth more. The turn of the other one is left alone."""
-    async with RedisTurns(redis).take("a"):
+    async with RedisLeases(redis).take("a"):
         (turn,) = await redis.keys()
         holder = await redis.get(turn)
 
-        async with RedisTurns(redis, patience=timedelta(milliseconds=120)).take("a"):
+        async with RedisLeases(redis, patience=timedelta(milliseconds=120)).take("a"):
             pass
 
         assert await redis.get(turn) == holder
@@ -48,8 +48,8 @@ async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
 async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> None:
     """Its name is logged when something takes long."""
     with capture_logs() as lines:
-        impatient = RedisTurns(redis, patience=timedelta(milliseconds=60))
-        async with RedisTurns(redis).take(KEY), impatient.take(KEY):
+        impatient = RedisLeases(redis, patience=timedelta(milliseconds=60))
+        async with RedisLeases(redis).take(KEY), impatient.take(KEY):
             pass
 
     assert [line["event"] for line in lines] == ["went ahead out of turn"]
@@ -59,6 +59,6 @@ async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> Non
 async def test_without_redis_there_are_no_turns() -> None:
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(Unavailable):
-        async with RedisTurns(nowhere).take("a"):
+        async with RedisLeases(nowhere).take("a"):
             pass
     await nowhere.aclose()

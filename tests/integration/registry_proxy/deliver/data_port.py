@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 from yarl import URL
 
-from registry_proxy.adapters.cache import BlobCache
+from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.adapters.spool import Spool
 from registry_proxy.domain.link import Link, Origin, sign
 from swell.oci.digest import Digest, digest_of

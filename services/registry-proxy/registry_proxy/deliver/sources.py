@@ -5,10 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
+from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.link import Link, Scope
 from registry_proxy.domain.ranges import Span
 from registry_proxy.slots import TransferSlots
-from registry_proxy.transfer import Body, Redirect
 from swell.errors import UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
@@ -52,7 +52,7 @@ class Upstream(Protocol):
         """
 
 
-class InRegistry:
+class RegistrySource:
     """A blob in its registry; reading it takes a slot."""
 
     def __init__(self, upstream: Upstream, link: Link, slots: TransferSlots) -> None:
@@ -71,7 +71,7 @@ class InRegistry:
             yield found
 
 
-class InStore:
+class StoreSource:
     """A blob in S3."""
 
     def __init__(self, store: Store, digest: Digest) -> None:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 
-from registry_proxy.transfer import Extent
+from registry_proxy.deliver.transfer import Extent
 from swell.disk import cached
 from swell.errors import Unavailable
 from swell.log import log
@@ -39,7 +39,7 @@ class ClientGone(Exception):
     """The client has closed the connection, takes nothing for 60 s, or takes less than 1 KiB a second."""
 
 
-class Sending:
+class BodyWriter:
     """An answer with a long body for a client who may be slow: nothing piles up here.
 
     All that sends raises `ClientGone`.
@@ -208,7 +208,7 @@ class _Server(web.Server):
 
 
 @asynccontextmanager
-async def sending(
+async def serve_blobs(
     handler: Handler, where: Address, grace: float = 10.0, *, per_client: int = PER_CLIENT
 ) -> AsyncIterator[None]:
     """Answer HTTP at *where* while the block runs; leaving it gives the requests under way *grace* seconds to finish.

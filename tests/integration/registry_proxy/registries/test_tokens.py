@@ -17,7 +17,7 @@ from swell.registry import auth
 from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR, Principal
-from tests.integration.registry_proxy.faults import raw
+from tests.integration.registry_proxy.registries.faults import raw
 from tests.integration.registry_proxy.support import Answer, Script, make_image, said
 
 PATH = "/v2/team/tool/manifests/1"

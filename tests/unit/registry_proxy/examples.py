@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from registry_proxy.tree import Pull
+from registry_proxy.image_tree.tree import Pull
 from swell.api.containers import ContainerConfig
 from swell.oci.platform import parse_platform
 from swell.testing.images import make_layer

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from msgspec import Struct
 
 from registry_proxy.domain.augment import deeper
-from registry_proxy.walk import Walk
+from registry_proxy.image_tree.walk import Walk
 from swell.api.containers import ContainerConfig
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import ManifestUnknown
@@ -57,7 +57,7 @@ class Upstream(Protocol):
         """The index of what refers to *reference*, a digest, in its repository; None when there is none."""
 
 
-class Turns(Protocol):
+class Leases(Protocol):
     def take(self, key: str) -> AbstractAsyncContextManager[None]:
         """Wait until no replica is at work under *key*; then it is ours while the block runs."""
 
@@ -70,7 +70,7 @@ class Documents(Protocol):
 
     async def get(self, token: str, digest: Digest) -> Document | None: ...
 
-    async def made_config(self, token: str, digest: Digest) -> bool:
+    async def has_created_config(self, token: str, digest: Digest) -> bool:
         """Whether the config under *digest* was made for this token."""
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None: ...
@@ -105,10 +105,10 @@ class Tree:
     """Work for one document is done once for all who ask at the same time, in every replica, and is cancelled with the
     last of them."""
 
-    def __init__(self, upstream: Upstream, documents: Documents, turns: Turns) -> None:
+    def __init__(self, upstream: Upstream, documents: Documents, leases: Leases) -> None:
         self._upstream = upstream
         self._documents = documents
-        self._turns = turns
+        self._leases = leases
         self._making: SingleFlight[str, Document] = SingleFlight(kept=False)
 
     async def once(
@@ -172,7 +172,7 @@ class Tree:
     async def _alone(
         self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
     ) -> Document:
-        async with self._turns.take(key):
+        async with self._leases.take(key):
             return await look() or await make()
 
     async def _fetched(self, pull: Pull, digest: Digest) -> Document:

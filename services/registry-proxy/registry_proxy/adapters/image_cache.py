@@ -65,7 +65,7 @@ class _Repository(Struct):
     tags: LRUCache[str, _Tag] = field(default_factory=lambda: LRUCache(TAGS))
 
 
-class KeptImages:
+class ImageCache:
     """*upstream*'s documents, asked for as seldom as can be; identical questions at one time are one.
 
     Raises what *upstream* does.

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from registry_proxy.transfer import Body, Redirect
+from registry_proxy.deliver.transfer import Body, Redirect
 from swell.errors import (
     BlobUnknown,
     Denied,

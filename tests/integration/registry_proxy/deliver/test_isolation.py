@@ -9,15 +9,15 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from registry_proxy.access import Access
 from registry_proxy.adapters import upstream as upstream_module
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver.access import Access
 from registry_proxy.domain.link import Link
 from swell.errors import BlobUnknown, Denied, UpstreamFailed
 from swell.net.outbound import Pace
 from swell.oci.digest import digest_of
 from swell.registry.principal import OPERATOR
-from tests.integration.registry_proxy.port import CONTENT, NewPort, Port, kept
+from tests.integration.registry_proxy.deliver.data_port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, eventually, ranged, said
 from tests.unit.registry_proxy.memory import MemoryProofs
 

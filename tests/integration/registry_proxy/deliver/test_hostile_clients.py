@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 import pytest
 from aiohttp import web
 
-from registry_proxy.handlers import sending as module
-from registry_proxy.handlers.sending import Sending, sending
+from registry_proxy.handlers import server as module
+from registry_proxy.handlers.server import BodyWriter, serve_blobs
 from swell.serve import Address
 from swell_embedded.ports import Ports
 
@@ -22,7 +22,7 @@ async def answer(request: web.BaseRequest) -> web.StreamResponse:
     """`/large` sends as much as the client takes; everything else is `ok`."""
     if request.path != "/large":
         return web.Response(text="ok")
-    response = Sending(request, 200, {"Content-Length": str(1 << 40)})
+    response = BodyWriter(request, 200, {"Content-Length": str(1 << 40)})
     await response.begin()
     with suppress(module.ClientGone):
         while True:
@@ -46,7 +46,7 @@ async def connect() -> AsyncIterator[Connect]:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async with sending(answer, where, grace=1, per_client=4):
+    async with serve_blobs(answer, where, grace=1, per_client=4):
         yield opened
 
 
