@@ -14,7 +14,7 @@ from builder.adapters.fleet import Fleet, lacks
 from builder.adapters.logs import BuildLogs
 from builder.adapters.masking import read_secrets
 from builder.adapters.news import StreamNews
-from builder.adapters.registry import RegistryPush, prober, pusher
+from builder.adapters.registry import prober, pusher, registry_push
 from builder.adapters.sif import Sifs
 from builder.adapters.wishes import BuildWishes
 from builder.assemble import Assembling
@@ -52,7 +52,7 @@ async def main(settings: Settings) -> None:
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
-        registry = RegistryPush(pusher(session, settings, aws))
+        registry = registry_push(pusher(session, settings, aws))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         engine, containers = await opened.enter_async_context(
             open_containers(settings, sifs, aws, prober(session, settings))

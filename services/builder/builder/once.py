@@ -13,7 +13,7 @@ from yarl import URL
 
 from builder.adapters.engine import BuildahEngine
 from builder.adapters.masking import read_secrets
-from builder.adapters.registry import RegistryPush, pusher
+from builder.adapters.registry import pusher, registry_push
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.errand import Errand, Outcome, Source
@@ -69,7 +69,7 @@ async def build(settings: Settings) -> Digest:
             push_principal=OPERATOR,
         )
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        registry = RegistryPush(pusher(session, settings, AwsLogins(session, settings)))
+        registry = registry_push(pusher(session, settings, AwsLogins(session, settings)))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
         masker = read_secrets(settings)

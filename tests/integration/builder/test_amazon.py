@@ -17,7 +17,7 @@ from msgspec import structs
 
 from builder.adapters.conda import CondaEngine
 from builder.adapters.engine import BuildahEngine
-from builder.adapters.registry import RegistryPush, pusher
+from builder.adapters.registry import pusher, registry_push
 from builder.adapters.sif import Sifs
 from builder.build import Engine, Recipe
 from builder.settings import CondaSettings, Isolation
@@ -70,7 +70,7 @@ class Amazon:
     async def engine(self, workspace: Path, **changed: Any) -> AsyncIterator[BuildahEngine]:
         settings = self.settings(workspace, **changed)
         async with self._asking(settings) as (session, aws):
-            sifs = Sifs(RegistryPush(pusher(session, settings, aws)), limit=64 << 20, memory=2 << 30)
+            sifs = Sifs(registry_push(pusher(session, settings, aws)), limit=64 << 20, memory=2 << 30)
             async with BuildahEngine.open(settings, sifs, aws) as engine:
                 yield engine
 

@@ -7,7 +7,7 @@ import pytest
 from cachetools import LRUCache
 
 from builder.adapters.base_image import BaseImage
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.domain.failure import BuildFailure
 from swell.net.outbound import Policy, open_session
 from swell.oci.descriptor import Descriptor
@@ -17,6 +17,7 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from tests.integration.registry_proxy.support import Script, said, serving
 
@@ -41,7 +42,7 @@ class World:
 async def world(registry: Registry, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     async with serving() as script, open_session(Policy(frozenset({registry.address, script.authority}))) as session:
         keyring = parse_auth_file(registry.auth_file.read_bytes())
-        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
+        push = registry_push(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
         base = BaseImage(RegistryClient(session, Keyring()), push, PUBLIC, LRUCache(100))
         target = parse_reference(f"{registry.address}/copies/{abs(hash(request.node.name))}:1")
         yield World(script, base, push, target)

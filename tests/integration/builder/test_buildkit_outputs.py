@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.buildkit.engine import BuildkitEngine
@@ -36,7 +36,7 @@ async def daemons(
     auth = registry.auth_file
     async with open_session(Policy(frozenset({registry.address}))) as session:
         client = RegistryClient(session, parse_auth_file(auth.read_bytes()), actions="pull,push")
-        sifs = Sifs(RegistryPush(client), limit=1 << 30, memory=4 << 30)
+        sifs = Sifs(registry_push(client), limit=1 << 30, memory=4 << 30)
         async with Buildkit(registry, programs, base).open(tmp_path_factory.mktemp("outputs"), sifs=sifs) as engine:
             yield engine
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.build import Recipe
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
@@ -165,7 +165,7 @@ async def test_what_we_read_and_push_ourselves_is_opened_by_the_same_entry(
     """An operator writes one file for all who read it."""
     keyring = parse_auth_file(json.dumps({"auths": {closed.address: entry}}).encode())
     async with open_session(Policy(closed.hosts)) as session:
-        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
+        push = registry_push(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
         base = await push.fetch(parse_reference(f"{closed.address}/base:1"))
         assert base is not None
         assert await push.document(parse_reference(f"{closed.address}/base:again"), base) == base.digest

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.domain.failure import BuildFailure
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
@@ -13,6 +13,7 @@ from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR
+from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell.testing.images import make_image, make_index
 from tests.integration.builder.conftest import Registry
@@ -21,7 +22,7 @@ from tests.integration.builder.conftest import Registry
 @pytest.fixture
 async def push(registry: Registry) -> AsyncIterator[RegistryPush]:
     async with open_session(Policy(frozenset({registry.address}))) as session:
-        yield RegistryPush(
+        yield registry_push(
             RegistryClient(session, parse_auth_file(registry.auth_file.read_bytes()), actions="pull,push").acting_for(
                 OPERATOR
             )
@@ -70,7 +71,7 @@ async def test_a_blob_with_other_bytes_than_its_digest_is_refused(registry: Regi
 async def test_who_shows_no_credentials_may_not_push(registry: Registry) -> None:
     """And the message says so, without a trace of any secret."""
     async with open_session(Policy(frozenset({registry.address}))) as session:
-        stranger = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
+        stranger = registry_push(RegistryClient(session, Keyring(), actions="pull,push"))
         with pytest.raises(BuildFailure, match="401") as failure:
             await stranger.blob(parse_reference(f"{registry.address}/pushed/secret:1"), digest_of(b"x"), b"x")
 

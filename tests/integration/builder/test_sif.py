@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from builder.adapters.engine import BuildahEngine
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
@@ -47,7 +47,7 @@ async def sif_engine(
 ) -> AsyncIterator[BuildahEngine]:
     keyring = parse_auth_file(registry.auth_file.read_bytes())
     async with open_session(Policy(frozenset({registry.address}))) as session:
-        push = RegistryPush(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
+        push = registry_push(RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         async with open_engine(tmp_path_factory.mktemp("sif-workspace"), sifs=sifs) as engine:
             yield engine
@@ -204,7 +204,7 @@ async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> N
     layout_of(sandbox.work / "image", tar(member("random", os.urandom(3 << 19))))
 
     async with open_session(Policy()) as session:
-        push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
+        push = registry_push(RegistryClient(session, Keyring(), actions="pull,push"))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         with pytest.raises(BuildFailure, match="disk") as failure:
             await sifs.push(sandbox, "work/image", recipe("r.io/base:1", ""), Tail(output))
@@ -226,7 +226,7 @@ async def test_what_no_sif_file_can_be_made_of_is_the_senders_fault(
     layout_of(sandbox.work / "image", tar(member(name, b"x")), architecture=architecture)
 
     async with open_session(Policy()) as session:
-        push = RegistryPush(RegistryClient(session, Keyring(), actions="pull,push"))
+        push = registry_push(RegistryClient(session, Keyring(), actions="pull,push"))
         sifs = Sifs(push, limit=64 << 20, memory=2 << 30)
         with pytest.raises(BuildFailure, match=says) as failure:
             await sifs.push(sandbox, "work/image", recipe("r.io/base:1", ""), Tail(Output()))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from builder.adapters.registry import RegistryPush, fetch_document
 from builder.domain.conda_image import check_base
 from builder.domain.failure import BuildFailure
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
@@ -20,6 +19,7 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
+from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.responses import failure
 from swell.store.records import Reason
 

@@ -22,7 +22,7 @@ from builder.adapters.conda_room import room
 from builder.adapters.conda_solving import LateSolving
 from builder.adapters.conda_sources import Sources
 from builder.adapters.disk import bounded
-from builder.adapters.registry import RegistryPush
+from builder.adapters.registry import registry_push
 from builder.build import Recipe, Tell
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
@@ -99,7 +99,7 @@ class CondaEngine:
         rules = self._settings.credential_rules
         pull = self._client(self._settings.pull_auth_file, "pull", rules.may_read).acting_for(recipe.principal)
         pushing = self._client(self._settings.push_auth_file, "pull,push", rules.may_push)
-        push = RegistryPush(pushing.acting_for(recipe.push_principal))
+        push = registry_push(pushing.acting_for(recipe.push_principal))
         base = BaseImage(pull, push, recipe.principal, self._copied)
         return Tools(packages=self._packages, made=self._made, base=base, push=push, settings=self._settings)
 

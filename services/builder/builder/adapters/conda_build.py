@@ -13,7 +13,6 @@ from builder.adapters.conda_layers import Layer, writing
 from builder.adapters.conda_made import MadeLayers, key_of
 from builder.adapters.conda_packages import Packages
 from builder.adapters.conda_room import explained, together
-from builder.adapters.registry import RegistryPush
 from builder.build import Recipe, Tell
 from builder.domain.conda_activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
 from builder.domain.conda_channels import subdir_of
@@ -35,6 +34,7 @@ from swell.oci.digest import Digest, hex_of, parse_digest
 from swell.oci.image import Image
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
+from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell_sandbox.lines import pieces
 

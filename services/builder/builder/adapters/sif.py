@@ -15,7 +15,6 @@ import builder
 import swell
 from builder.adapters.commands import execute
 from builder.adapters.layout import open_plain
-from builder.adapters.registry import RegistryPush
 from builder.adapters.squash import Order
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
@@ -27,6 +26,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell_sandbox import SCRATCH, Mount, Sandbox
 from swell_sandbox.process import Tail

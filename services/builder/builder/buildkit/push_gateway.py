@@ -15,11 +15,11 @@ from aiohttp import ClientResponse, web
 from msgspec import Struct
 from yarl import URL
 
-from builder.adapters.registry import upload
 from swell.errors import Denied, SwellError, UpstreamFailed
 from swell.net.outbound import follow, pieces, read, send
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
+from swell.registry.push import upload
 
 HOST, PORT = "127.0.0.2", 5000
 """Where the gateway listens in buildkitd's network namespace; on loopback, so that BuildKit speaks plain http."""
