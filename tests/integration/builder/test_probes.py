@@ -10,6 +10,7 @@ from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
 from builder.domain.mounts import Version
 from builder.settings import Isolation
+from swell.registry.principal import OPERATOR
 
 from .conftest import OpenEngine, Output
 from .contract import new_build_id
@@ -56,7 +57,14 @@ async def outcome(engine: Engine, probe: Probe, base: str, canaries: Canaries, f
     try:
         for body, target in [*bodies, (probe.body, f"{registry}/{probe.name}:1")]:
             containerfile = probe.fill(body, base, first, canaries)
-            recipe = Recipe(build_id=new_build_id(), target_image=target, containerfile=containerfile, context=context)
+            recipe = Recipe(
+                build_id=new_build_id(),
+                target_image=target,
+                containerfile=containerfile,
+                context=context,
+                principal=OPERATOR,  # else the base image is refused, and nothing is probed
+                push_principal=OPERATOR,
+            )
             await engine.build(recipe, output)
     except BuildFailure as failure:
         return f"{output.text}\n{failure}"
