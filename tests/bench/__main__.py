@@ -13,7 +13,7 @@ from swell import log
 from swell.errors import SwellError
 from tests.bench.bar import Result
 from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
-from tests.bench.builds import cached_build, trivial_build
+from tests.bench.builds import builds_on_layers, cached_build, trivial_build
 from tests.bench.growth import growth
 from tests.bench.herd import herd
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
@@ -29,6 +29,7 @@ from tests.bench.watching import watched_build
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "memory": memory,  # first, because idle memory needs a new stack
     "build": trivial_build,
+    "layers": builds_on_layers,
     "cached": cached_build,
     "packages": conda_direct,
     "tag": manifest_by_tag,

@@ -13,9 +13,11 @@ from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs
 from swell.api.containers import BuildOptions
 from swell.registry.principal import OPERATOR
+from tests.bench.bare_buildkit import Buildctl, open_buildctl
 
 from .conftest import Output, Registry
 from .features import FEATURES, Feature
+from .real import REAL
 from .test_buildkit import Buildkit, programs
 
 __all__ = ["programs"]
@@ -52,6 +54,48 @@ async def test_a_feature_works(
     for name, value in feature.config.items():
         found = config[name]
         assert value in found if name == "Env" else found == (found | value if name == "Labels" else value)
+
+
+EPOCH = "1700000000"
+
+
+@pytest.fixture(scope="module")
+async def bare(
+    registry: Registry, programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Buildctl]:
+    home = tmp_path_factory.mktemp("bare")
+    async with open_buildctl(home, registry.address, str(registry.auth_file)) as bare:
+        yield bare
+
+
+def real_parameters() -> list[object]:
+    chosen = [*REAL, *FEATURES]
+    return [
+        pytest.param(feature, id=feature.name, marks=() if number % 25 == 0 else (pytest.mark.full,))
+        for number, feature in enumerate(chosen)
+    ]
+
+
+@pytest.mark.parametrize("feature", real_parameters())
+async def test_an_image_is_that_of_bare_buildctl(
+    daemons: BuildkitEngine, bare: Buildctl, registry: Registry, base: str, feature: Feature, tmp_path: Path
+) -> None:
+    """To the byte, with a fixed epoch: the same digest, so the same layers and the same configuration."""
+    number = [*REAL, *FEATURES].index(feature)
+    recipe = recipe_of(feature, registry, base, tmp_path, made=f"real/{number}:ours")
+    options = structs.replace(recipe.options, build_args=recipe.options.build_args | {"SOURCE_DATE_EPOCH": EPOCH})
+    ours = await daemons.build(structs.replace(recipe, options=options), Output())
+    chosen = {f"build-arg:{name}": value for name, value in options.build_args.items()}
+    chosen |= {f"label:{name}": value for name, value in options.labels.items()}
+    chosen |= {"target": options.target} if options.target else {}
+    # The syntax line would be followed to a registry that is not there.
+    files = {name: _archive() if data == b"@archive" else data for name, data in feature.context.items()}
+    await bare.build_and_push(
+        f"{registry.address}/real/{number}:bare", recipe.containerfile, files, {"cmdline": "built-in", **chosen}
+    )
+    theirs = registry.fetch(f"real/{number}/manifests/bare")[1]
+    assert registry.config(f"real/{number}", "ours") == registry.config(f"real/{number}", "bare")
+    assert ours == theirs
 
 
 def recipe_of(feature: Feature, registry: Registry, base: str, folder: Path, made: str) -> Recipe:
