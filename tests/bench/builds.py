@@ -98,7 +98,9 @@ async def builds_on_layers(place: Place) -> list[Result]:
     return [judge(LARGE_BASE, on_large), judge(NINE_CACHED, cached)]
 
 
-async def _measured(place: Place, ear: BuildEvents, containerfile: Callable[[], str]) -> tuple[list[Round], list[Round]]:
+async def _measured(
+    place: Place, ear: BuildEvents, containerfile: Callable[[], str]
+) -> tuple[list[Round], list[Round]]:
     """Rounds until the first line, and until the image is pushed, beside bare buildctl; both warmed up before."""
     async with open_buildctl(
         place.home / "buildkit", place.stack.registry.address, place.stack.env["SWELL_REGISTRY_AUTH_FILE"]
