@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
-from gateway.access.readable import Access
 from gateway.access.revoke import Revocations
 from gateway.adapters.accounts import read_accounts
 from gateway.adapters.api_keys import ApiKeys
@@ -28,27 +28,27 @@ from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
 from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.log_streams import LogStreams
-from gateway.adapters.machines import CachedCapabilities
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
+from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.domain.quota import Quota, Quotas, parse_quota
-from gateway.domain.wanted import Places
+from gateway.domain.repositories import Repositories
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.inspect import Inspector
-from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
 from gateway.pull.pulls import Pulls
-from gateway.release import Releasing
 from gateway.settings import BlobDelivery, Settings
-from gateway.start import Starting
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
 from swell.jobs import streams
@@ -124,11 +124,11 @@ async def main(settings: Settings) -> None:
             Leases(state, START_LEASE),
             CachedCapabilities(WorkerCapabilities(state)),
         )
-        access = Access(plan.places, images, builds)
-        starting = Starting(plan.places, images, builds, limits, solver, leases, machines, access)
-        releasing = Releasing(builds, JobQueue(nats), settings.builds_at_once)
-        blobs, preparing = BlobStore(Blobs(layers)), Preparing(inspections)
-        provisioning = Provisioning(plan, grants, images, builds, blobs, access, preparing, starting, releasing)
+        access = ImageAccess(plan.places, images, builds)
+        starting = BuildStarter(plan.places, images, builds, limits, solver, leases, machines, access)
+        releasing = Dispatcher(builds, JobQueue(nats), settings.builds_at_once)
+        blobs, preparing = BlobStore(Blobs(layers)), RequestPreparer(inspections)
+        provisioning = ContainerRequests(plan, grants, images, builds, blobs, access, preparing, starting, releasing)
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         guesses = GuessLimiter(parse_quota(settings.guess_limit))
         is_open = settings.anonymous_access
@@ -162,14 +162,14 @@ async def main(settings: Settings) -> None:
                     feeds.close()  # watchers would stay as long as they may
 
 
-def promises(settings: Settings) -> Plan:
-    places = Places(
+def promises(settings: Settings) -> ServerConfig:
+    places = Repositories(
         build=settings.build_repository,
         cache=settings.cache_repository,
         public=settings.public_repository,
         reserved=settings.reserved_words,
     )
-    return Plan(
+    return ServerConfig(
         server_url=settings.server_url.rstrip("/"),
         places=places,
         token_ttl=settings.token_ttl,
@@ -193,7 +193,7 @@ def live_tokens(most: int, life: timedelta) -> Quota | None:
     return Quota(most, max(1, int(life.total_seconds()))) if most else None
 
 
-async def keep_releasing(releasing: Releasing, some_ended: asyncio.Event) -> None:
+async def keep_releasing(releasing: Dispatcher, some_ended: asyncio.Event) -> None:
     """Release builds that wait, whenever *some_ended*, and now and then look for what was forgotten, for ever."""
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # Redis's client may swallow a cancellation

@@ -26,13 +26,13 @@ from gateway.http.request_checks import RequestChecks
 from gateway.http.security_headers import SecurityHeaders
 from gateway.http.tracing import RequestTracing
 from gateway.inspect import Inspector
-from gateway.provision import Provisioning
+from gateway.submit.submit import ContainerRequests
 from gateway.usage import Counters
 from swell.errors import AccountRequired
 
 
 def create_app(
-    provisioning: Provisioning,
+    provisioning: ContainerRequests,
     following: BuildQueries,
     watching: LogEvents,
     cancelling: Cancellations,

@@ -18,8 +18,8 @@ import pytest
 from builder.adapters.contexts import StoredContexts
 from builder.adapters.engine import BuildahEngine
 from builder.build import Building, Recipe
-from gateway.domain.freeze import frozen_image
-from gateway.domain.packages import recipe
+from gateway.submit.freeze import frozen_image
+from gateway.submit.recipes.packages import recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.jobs.messages import BuildDone, BuildJob

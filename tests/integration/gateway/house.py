@@ -14,8 +14,8 @@ from msgspec import Struct
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, Identities
 from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
-from gateway.access.readable import Access
 from gateway.access.revoke import Revocations
 from gateway.app import create_app
 from gateway.builds.cancel import Cancellations
@@ -25,16 +25,16 @@ from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quotas
-from gateway.domain.wanted import Places
+from gateway.domain.repositories import Repositories
 from gateway.handlers.containers import LiveTokens
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.inspect import Inspector
-from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
 from gateway.pull.pulls import Pulls
-from gateway.release import Releasing
-from gateway.start import Starting
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ContainerRequests, ServerConfig
 from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
@@ -134,26 +134,26 @@ class House:
         self.pulls = 0
 
     def app(self, server_url: str) -> Any:
-        plan = Plan(
+        plan = ServerConfig(
             server_url=server_url,
-            places=Places(build="registry.example.com/team/builds"),
+            places=Repositories(build="registry.example.com/team/builds"),
             token_ttl=timedelta(hours=1),
         )
-        access = Access(plan.places, OpenRegistry(), self.builds)
+        access = ImageAccess(plan.places, OpenRegistry(), self.builds)
         limits, machines = CountedBuilds(), KnownMachines()
-        starting = Starting(
+        starting = BuildStarter(
             plan.places, self.registry, self.builds, limits, KnownSolver(), MemoryLeases(), machines, access
         )
-        provisioning = Provisioning(
+        provisioning = ContainerRequests(
             plan,
             self.grants,
             self.registry,
             self.builds,
             MemoryBlobs(),
             access,
-            Preparing(KnownInspections()),
+            RequestPreparer(KnownInspections()),
             starting,
-            Releasing(self.builds, MemoryQueue(), at_once=8),
+            Dispatcher(self.builds, MemoryQueue(), at_once=8),
         )
         following = BuildQueries(self.grants, self.images, self.builds, self.logs, server_url)
         watching = LogEvents(self.builds, self.feeds, self.logs)

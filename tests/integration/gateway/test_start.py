@@ -6,14 +6,15 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.__main__ import START_LEASE
+from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
-from gateway.access.readable import Access
 from gateway.adapters.limits import RedisBuckets
-from gateway.adapters.machines import CachedCapabilities
-from gateway.domain.direct import Direct
+from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
-from gateway.domain.wanted import Places, read
-from gateway.start import Found, Starting
+from gateway.domain.repositories import Repositories
+from gateway.submit.recipes.direct import Direct
+from gateway.submit.start import BuildStarter, StartResult
+from gateway.submit.validation import read
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests
 from swell.oci.platform import Platform
@@ -24,7 +25,7 @@ from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry, O
 from tests.unit.gateway.test_direct import request
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
-PLACES = Places(build="registry.example.com/team/builds")
+PLACES = Repositories(build="registry.example.com/team/builds")
 
 
 class SlowSolver(KnownSolver):
@@ -43,10 +44,10 @@ class Gateway:
         leases = Leases(redis, START_LEASE)
         machines = CachedCapabilities(WorkerCapabilities(redis))
         builds = RedisBuilds(redis)
-        access = Access(PLACES, OpenRegistry(), builds)
-        self._starting = Starting(PLACES, MemoryRegistry(), builds, limits, solver, leases, machines, access)
+        access = ImageAccess(PLACES, OpenRegistry(), builds)
+        self._starting = BuildStarter(PLACES, MemoryRegistry(), builds, limits, solver, leases, machines, access)
 
-    async def start(self, wanted: ContainerRequest) -> Found:
+    async def start(self, wanted: ContainerRequest) -> StartResult:
         return await self._starting.start(read(wanted, PLACES), [], SOMEBODY)
 
 

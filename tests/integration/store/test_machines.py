@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from gateway.adapters.machines import CachedCapabilities
+from gateway.adapters.worker_capabilities import CachedCapabilities
 from swell.oci.platform import Platform
 from swell.store.worker_capabilities import WorkerCapabilities
 from tests.e2e.client import until

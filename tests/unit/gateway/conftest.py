@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.access.readable import Access
+from gateway.access.image_access import ImageAccess
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
-from gateway.domain.direct import Direct
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
-from gateway.domain.wanted import Places
-from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
+from gateway.domain.repositories import Repositories
 from gateway.pull.pulls import Location
-from gateway.release import Releasing
-from gateway.start import Starting
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.recipes.direct import Direct
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests
@@ -317,10 +317,10 @@ def solver() -> KnownSolver:
 
 
 @pytest.fixture
-def plan() -> Plan:
-    return Plan(
+def plan() -> ServerConfig:
+    return ServerConfig(
         server_url="https://wave.example.org",
-        places=Places(build="registry.example.com/team/builds"),
+        places=Repositories(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
     )
 
@@ -332,39 +332,43 @@ def machines() -> KnownMachines:
 
 @pytest.fixture
 def starting(
-    plan: Plan,
+    plan: ServerConfig,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
     limits: CountedBuilds,
     solver: KnownSolver,
     machines: KnownMachines,
-    access: Access,
-) -> Starting:
-    return Starting(plan.places, registry, builds, limits, solver, MemoryLeases(), machines, access, now=lambda: NOON)
+    access: ImageAccess,
+) -> BuildStarter:
+    return BuildStarter(
+        plan.places, registry, builds, limits, solver, MemoryLeases(), machines, access, now=lambda: NOON
+    )
 
 
 @pytest.fixture
-def access(plan: Plan, builds: MemoryBuilds) -> Access:
+def access(plan: ServerConfig, builds: MemoryBuilds) -> ImageAccess:
     """Every base image can be read."""
-    return Access(plan.places, OpenRegistry(), builds)
+    return ImageAccess(plan.places, OpenRegistry(), builds)
 
 
 @pytest.fixture
-def releasing(builds: MemoryBuilds, queue: MemoryQueue) -> Releasing:
-    return Releasing(builds, queue, at_once=8)
+def releasing(builds: MemoryBuilds, queue: MemoryQueue) -> Dispatcher:
+    return Dispatcher(builds, queue, at_once=8)
 
 
 @pytest.fixture
 def provisioning(
-    plan: Plan,
+    plan: ServerConfig,
     grants: MemoryGrants,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
     blobs: MemoryBlobs,
     inspections: KnownInspections,
-    access: Access,
-    starting: Starting,
-    releasing: Releasing,
-) -> Provisioning:
-    preparing = Preparing(inspections)
-    return Provisioning(plan, grants, registry, builds, blobs, access, preparing, starting, releasing, now=lambda: NOON)
+    access: ImageAccess,
+    starting: BuildStarter,
+    releasing: Dispatcher,
+) -> ContainerRequests:
+    preparing = RequestPreparer(inspections)
+    return ContainerRequests(
+        plan, grants, registry, builds, blobs, access, preparing, starting, releasing, now=lambda: NOON
+    )

@@ -5,8 +5,8 @@ from base64 import b64encode
 
 import pytest
 
-from gateway.domain.added import Data
-from gateway.domain.wanted import carries_data
+from gateway.submit.layers import Data
+from gateway.submit.validation import carries_data
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.packages import Packages
 from swell.errors import TooLarge

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.readable import Access
-from gateway.domain.answers import description, moment
-from gateway.domain.wanted import Places
+from gateway.access.image_access import ImageAccess
+from gateway.domain.repositories import Repositories
 from gateway.inspect import registry_of
-from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
-from gateway.release import Releasing
-from gateway.start import Starting
+from gateway.submit.answer import description, moment
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerRequest
 from swell.api.inspect import CredentialsRequest, InspectRequest, LegacyCredentialsRequest
 from swell.api.lenient import decode
@@ -123,22 +123,24 @@ extras = st.fixed_dictionaries(
 requests = shapeless | st.builds(dict.__or__, sources, extras)
 
 
-def make_provisioning() -> tuple[Provisioning, MemoryGrants]:
+def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
     grants, registry, inspections = MemoryGrants(), MemoryRegistry(), KnownInspections()
     registry.push(IMAGE)
     inspections.found[IMAGE] = found(b"a")
-    plan = Plan(
+    plan = ServerConfig(
         server_url="https://wave.example.org",
-        places=Places(build="registry.example.com/team/builds", public="public.example.com"),
+        places=Repositories(build="registry.example.com/team/builds", public="public.example.com"),
         token_ttl=timedelta(hours=36),
     )
     builds = MemoryBuilds()
-    access = Access(plan.places, OpenRegistry(), builds)
+    access = ImageAccess(plan.places, OpenRegistry(), builds)
     machines = KnownMachines()
-    starting = Starting(plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), machines, access)
-    releasing = Releasing(builds, MemoryQueue(), at_once=8)
-    neighbours = builds, MemoryBlobs(), access, Preparing(inspections), starting, releasing
-    return Provisioning(plan, grants, registry, *neighbours, now=lambda: NOON), grants
+    starting = BuildStarter(
+        plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), machines, access
+    )
+    releasing = Dispatcher(builds, MemoryQueue(), at_once=8)
+    neighbours = builds, MemoryBlobs(), access, RequestPreparer(inspections), starting, releasing
+    return ContainerRequests(plan, grants, registry, *neighbours, now=lambda: NOON), grants
 
 
 @given(requests, st.booleans())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.build_id import config_hash, container_id, hash_of
+from gateway.submit.build_id import config_hash, container_id, hash_of
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 
 JQ = {

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.conda import Environment, from_entries, from_file
-from gateway.domain.naming import Tool, tools_of
+from gateway.submit.naming import Tool, tools_of
+from gateway.submit.recipes.conda import Environment, from_entries, from_file
 from swell.errors import BadRequest
 
 LOCK_URL = "https://locks.example.org/samtools.lock"

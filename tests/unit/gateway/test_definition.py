@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.definition import is_definition, translate
-from gateway.domain.freeze import frozen_file, frozen_image
-from gateway.domain.packages import recipe
+from gateway.submit.freeze import frozen_file, frozen_image
+from gateway.submit.recipes.packages import recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.packages import recipe
+from gateway.submit.recipes.packages import recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 
 COMMANDS = ("touch /one", "touch /two")

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from gateway.domain.direct import Direct
-from gateway.domain.packages import recipe
-from gateway.provision import Provisioning
+from gateway.submit.recipes.direct import Direct
+from gateway.submit.recipes.packages import recipe
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.package_layers import PackageLayers
 from swell.api.packages import CondaOpts, Packages, PackageType
@@ -88,7 +88,9 @@ def test_what_needs_a_container_is_refused_at_once(wanted: Packages, message: st
         recipe(wanted, TEMPLATE, False)
 
 
-async def test_the_job_has_what_was_solved(provisioning: Provisioning, queue: MemoryQueue, solver: KnownSolver) -> None:
+async def test_the_job_has_what_was_solved(
+    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver
+) -> None:
     """The builder solves nothing again, so that it builds what was promised."""
     answer = await provisioning.submit(request("samtools=1.17"), SOMEBODY)
     assert queue.jobs[0].packages == PackageLayers(base_image="ubuntu:24.04", lock=KnownSolver.LOCK)
@@ -98,7 +100,7 @@ async def test_the_job_has_what_was_solved(provisioning: Provisioning, queue: Me
 
 
 async def test_what_cannot_be_solved_is_not_queued(
-    provisioning: Provisioning, queue: MemoryQueue, solver: KnownSolver, limits: CountedBuilds
+    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver, limits: CountedBuilds
 ) -> None:
     """The answer to the request has the explanation; nothing was started, and nothing counts."""
     solver.impossible = "nothing provides samtools"
@@ -108,21 +110,21 @@ async def test_what_cannot_be_solved_is_not_queued(
     assert limits.taken == 0
 
 
-async def test_what_runs_already_is_not_solved_again(provisioning: Provisioning, solver: KnownSolver) -> None:
+async def test_what_runs_already_is_not_solved_again(provisioning: ContainerRequests, solver: KnownSolver) -> None:
     """The same request is the same image, whatever the channels have got meanwhile."""
     first = await provisioning.submit(request("samtools"), SOMEBODY)
     second = await provisioning.submit(request("samtools"), SOMEBODY)
     assert (first.build_id, len(solver.asked)) == (second.build_id, 1)
 
 
-async def test_each_platform_is_solved_for_itself(provisioning: Provisioning, solver: KnownSolver) -> None:
+async def test_each_platform_is_solved_for_itself(provisioning: ContainerRequests, solver: KnownSolver) -> None:
     """Another machine has other packages."""
     await provisioning.submit(request("samtools", container_platform="arm64"), SOMEBODY)
     assert solver.asked[0][1] == parse_platform("linux/arm64")
 
 
 async def test_a_dry_run_tells_the_name_and_solves_nothing(
-    provisioning: Provisioning, queue: MemoryQueue, solver: KnownSolver
+    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver
 ) -> None:
     """It answers what would be asked for, at once."""
     answer = await provisioning.submit(request("samtools=1.17", dry_run=True), SOMEBODY)
@@ -130,7 +132,7 @@ async def test_a_dry_run_tells_the_name_and_solves_nothing(
     assert (queue.jobs, solver.asked) == ([], [])
 
 
-async def test_a_frozen_config_goes_along(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_a_frozen_config_goes_along(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """It is part of the record, and so of the name; the builder puts it into the image."""
     opts = CondaOpts(base_image="scratch", base_packages=None)
     config = ContainerConfig(env=("A=1",))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.freeze import base_image_of, entrypoint_of, frozen_file, frozen_image
+from gateway.submit.freeze import base_image_of, entrypoint_of, frozen_file, frozen_image
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest
 

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.naming import (
-    Tool,
-    build_repository,
-    effective_strategy,
-    image_name,
-    is_within,
-    tools_of,
-)
+from gateway.domain.repositories import is_within
+from gateway.submit.naming import Tool, build_repository, effective_strategy, image_name, tools_of
 from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import parse_reference

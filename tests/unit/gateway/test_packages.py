@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from gateway.domain.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, recipe
+from gateway.submit.recipes.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, recipe
 from swell.api.packages import MAMBA_IMAGE, CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest, TooLarge
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.provision import Provisioning
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.packages import Packages, PackageType
 from swell.errors import PlatformUnsupported
@@ -57,7 +57,7 @@ def kept(*, dry_run: bool = False) -> ContainerRequest:
     ids=["file", "dry", "both", "both-dry", "packages", "template", "definition"],
 )
 async def test_steps_that_nobody_runs_are_refused_at_once(
-    provisioning: Provisioning,
+    provisioning: ContainerRequests,
     builds: MemoryBuilds,
     queue: MemoryQueue,
     grants: MemoryGrants,
@@ -87,7 +87,7 @@ async def test_steps_that_nobody_runs_are_refused_at_once(
     ids=["native", "files", "files-both", "direct", "direct-both", "frozen"],
 )
 async def test_what_runs_nothing_is_built_for_any_platform(
-    provisioning: Provisioning, queue: MemoryQueue, request_of: ContainerRequest
+    provisioning: ContainerRequests, queue: MemoryQueue, request_of: ContainerRequest
 ) -> None:
     """Files can be put together by any machine, and Conda packages are only unpacked."""
     await provisioning.submit(request_of, SOMEBODY)
@@ -96,7 +96,7 @@ async def test_what_runs_nothing_is_built_for_any_platform(
 
 
 async def test_an_image_that_is_there_needs_nobody_to_build_it(
-    provisioning: Provisioning, registry: MemoryRegistry, machines: KnownMachines, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, machines: KnownMachines, queue: MemoryQueue
 ) -> None:
     """The builder that made it may be gone."""
     lacking, machines.missing = machines.missing, {}
@@ -112,7 +112,7 @@ async def test_an_image_that_is_there_needs_nobody_to_build_it(
 
 
 async def test_a_build_that_is_under_way_is_shared(
-    provisioning: Provisioning, machines: KnownMachines, queue: MemoryQueue, builds: MemoryBuilds
+    provisioning: ContainerRequests, machines: KnownMachines, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """Somebody may have begun it who does not answer just now; when it has failed, another one is refused."""
     lacking, machines.missing = machines.missing, {}

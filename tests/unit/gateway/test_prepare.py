@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gateway.provision import Provisioning
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerRequest
 from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.api.lenient import decode
@@ -66,7 +66,7 @@ def debian(registry: MemoryRegistry) -> None:
 
 
 async def test_a_frozen_image_is_built_with_what_was_asked_for(
-    provisioning: Provisioning, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
+    provisioning: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """It is pulled from where it was pushed: the answer has no token and never expires."""
     inspections.found["docker.io/library/debian:12"] = found(b"base", entrypoint=ENTRYPOINT)
@@ -94,7 +94,7 @@ async def test_a_frozen_image_is_built_with_what_was_asked_for(
 
 
 async def test_what_is_frozen_counts_for_the_id(
-    provisioning: Provisioning, inspections: KnownInspections, queue: MemoryQueue
+    provisioning: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
 ) -> None:
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     for value in ("1", "2"):
@@ -112,7 +112,7 @@ async def test_what_is_frozen_counts_for_the_id(
 
 
 async def test_a_container_file_without_a_config_is_frozen_as_it_is(
-    provisioning: Provisioning, queue: MemoryQueue
+    provisioning: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """Nothing is looked up for it, so a private base image is no obstacle here."""
     await provisioning.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
@@ -120,7 +120,7 @@ async def test_a_container_file_without_a_config_is_frozen_as_it_is(
     assert queue.jobs[0].containerfile == "FROM debian:12\nRUN true\n"
 
 
-async def test_freezing_looks_at_the_base_image(provisioning: Provisioning) -> None:
+async def test_freezing_looks_at_the_base_image(provisioning: ContainerRequests) -> None:
     """Its entrypoint must be known, so an image that nobody has is told at once."""
     with pytest.raises(ManifestUnknown):
         await provisioning.submit(
@@ -135,7 +135,7 @@ async def test_freezing_looks_at_the_base_image(provisioning: Provisioning) -> N
 
 
 async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
-    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
+    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     inspections.found["quay.io/acme/tools:1"] = found(b"tools")
@@ -157,7 +157,7 @@ async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
 
 
 async def test_the_layers_of_includes_come_on_top_in_order(
-    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
+    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     """L10; they are taken from their own registries at the pull."""
     registry.push("docker.io/library/debian:12")
@@ -200,7 +200,7 @@ async def test_the_layers_of_includes_come_on_top_in_order(
     ],
 )
 async def test_what_cannot_be_included_is_refused(
-    provisioning: Provisioning, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
+    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
 ) -> None:
     """An index without a platform of ours, a chart, a compression that the config could not tell."""
     registry.push("docker.io/library/debian:12")
@@ -212,7 +212,7 @@ async def test_what_cannot_be_included_is_refused(
 
 @pytest.mark.parametrize("compression", ["tar+zstd", "tar"])
 async def test_layers_of_other_images_keep_their_compression(
-    provisioning: Provisioning,
+    provisioning: ContainerRequests,
     inspections: KnownInspections,
     registry: MemoryRegistry,
     grants: MemoryGrants,
@@ -241,7 +241,7 @@ async def test_layers_of_other_images_keep_their_compression(
     ],
 )
 async def test_zstd_is_refused_where_no_manifest_could_tell_it(
-    provisioning: Provisioning,
+    provisioning: ContainerRequests,
     inspections: KnownInspections,
     registry: MemoryRegistry,
     base: Inspection,
@@ -259,7 +259,7 @@ async def test_zstd_is_refused_where_no_manifest_could_tell_it(
         )
 
 
-async def test_packages_become_a_build_named_after_them(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_packages_become_a_build_named_after_them(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     answer = await provisioning.submit(
         request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
     )
@@ -270,7 +270,7 @@ async def test_packages_become_a_build_named_after_them(provisioning: Provisioni
 
 
 async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_started(
-    provisioning: Provisioning, limits: CountedBuilds, builds: MemoryBuilds
+    provisioning: ContainerRequests, limits: CountedBuilds, builds: MemoryBuilds
 ) -> None:
     """A hundred tasks of one run ask for one build at once, and each must get it."""
     first = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
@@ -290,7 +290,7 @@ async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_start
 
 
 async def test_only_a_build_that_is_started_counts(
-    provisioning: Provisioning, limits: CountedBuilds, registry: MemoryRegistry
+    provisioning: ContainerRequests, limits: CountedBuilds, registry: MemoryRegistry
 ) -> None:
     """Asking again, a dry run and a plain image are free; the next new build is not."""
     registry.push("docker.io/library/debian:12")
@@ -308,7 +308,7 @@ async def test_only_a_build_that_is_started_counts(
         await provisioning.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
 
 
-async def test_a_dockerfile_has_another_name_as_a_sif_file(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_a_dockerfile_has_another_name_as_a_sif_file(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """A registry's tag is one thing: an image that was there first would be given to whoever wants the file."""
     wish = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
 

@@ -11,12 +11,12 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from gateway.access.readable import Access
-from gateway.domain.wanted import Places
-from gateway.prepare import Preparing
-from gateway.provision import Plan, Provisioning
-from gateway.release import Releasing
-from gateway.start import PUSH_RETRY, Starting
+from gateway.access.image_access import ImageAccess
+from gateway.domain.repositories import Repositories
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.start import PUSH_RETRY, BuildStarter
+from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
 from swell.errors import (
@@ -67,7 +67,7 @@ def data_layer(content: bytes, **claims: object) -> ContainerLayer:
     return ContainerLayer(f"data:{base64.b64encode(content).decode()}", **claims)  # type: ignore[arg-type]
 
 
-async def test_an_image_is_granted_at_once(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+async def test_an_image_is_granted_at_once(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
     """E1 of the API's golden examples: nothing to build, so it has succeeded already."""
     registry.push("quay.io/acme/tool:2.1")
 
@@ -80,7 +80,7 @@ async def test_an_image_is_granted_at_once(provisioning: Provisioning, registry:
     assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
 
 
-async def test_a_short_name_means_docker_hub(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+async def test_a_short_name_means_docker_hub(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
     registry.push("docker.io/library/debian:12")
 
     answer = await provisioning.submit(ContainerRequest(container_image="debian:12"), SOMEBODY)
@@ -88,7 +88,7 @@ async def test_a_short_name_means_docker_hub(provisioning: Provisioning, registr
     assert answer.target_image.endswith("/library/debian:12")
 
 
-async def test_an_image_that_nobody_has_is_refused(provisioning: Provisioning, grants: MemoryGrants) -> None:
+async def test_an_image_that_nobody_has_is_refused(provisioning: ContainerRequests, grants: MemoryGrants) -> None:
     """E23: better at the request than at the pull, and no token is given."""
     with pytest.raises(BadRequest, match="quay.io/acme/secret:1 does not exist or cannot be accessed"):
         await provisioning.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), SOMEBODY)
@@ -97,7 +97,7 @@ async def test_an_image_that_nobody_has_is_refused(provisioning: Provisioning, g
 
 
 async def test_a_container_file_starts_a_build(
-    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants
+    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E3: the answer names the image before it is there; the pull waits for it."""
     answer = await provisioning.submit(RECIPE, SOMEBODY)
@@ -109,7 +109,7 @@ async def test_a_container_file_starts_a_build(
     assert grants.kept[answer.request_id].build_id == "bd-c44968632f89dd6c_1"
 
 
-async def test_the_same_request_again_is_the_same_build(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_the_same_request_again_is_the_same_build(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     answers = [await provisioning.submit(RECIPE, SOMEBODY) for _ in range(5)]
 
     assert {answer.build_id for answer in answers} == {"bd-c44968632f89dd6c_1"}
@@ -118,7 +118,7 @@ async def test_the_same_request_again_is_the_same_build(provisioning: Provisioni
 
 
 async def test_what_is_built_already_is_not_built_again(
-    provisioning: Provisioning, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """E4."""
     await provisioning.submit(RECIPE, SOMEBODY)
@@ -132,7 +132,7 @@ async def test_what_is_built_already_is_not_built_again(
 
 
 async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
-    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """It is a part of this server: the client can do nothing but wait."""
     registry.trouble = UpstreamBroken("registry.example.com closed the connection")
@@ -148,7 +148,7 @@ async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
 
 
 async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
-    provisioning: Provisioning, registry: MemoryRegistry
+    provisioning: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """Also one beside ours, and one whose name begins like ours."""
     registry.trouble = UpstreamBroken("no answer")
@@ -158,7 +158,7 @@ async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
 
 
 async def test_an_image_without_a_record_is_served_without_a_build_id(
-    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """The registry outlives our records; its image is as good as it was."""
     registry.push(TARGET)
@@ -171,7 +171,7 @@ async def test_an_image_without_a_record_is_served_without_a_build_id(
 
 @pytest.mark.parametrize("succeeded", [True, False])
 async def test_a_build_without_an_image_is_built_again(
-    provisioning: Provisioning, builds: MemoryBuilds, succeeded: bool
+    provisioning: ContainerRequests, builds: MemoryBuilds, succeeded: bool
 ) -> None:
     """It failed, or somebody has deleted the image from the registry since."""
     await provisioning.submit(RECIPE, SOMEBODY)
@@ -183,7 +183,7 @@ async def test_a_build_without_an_image_is_built_again(
 
 
 async def test_a_build_that_the_line_has_no_room_for_does_not_count(
-    provisioning: Provisioning, builds: MemoryBuilds, limits: CountedBuilds
+    provisioning: ContainerRequests, builds: MemoryBuilds, limits: CountedBuilds
 ) -> None:
     """The client is told to come again, and may then."""
     for number in range(8 + 100):
@@ -195,7 +195,7 @@ async def test_a_build_that_the_line_has_no_room_for_does_not_count(
 
 
 async def test_nobody_is_given_a_build_that_is_being_cancelled(
-    provisioning: Provisioning, builds: MemoryBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """Whoever asks for the same image while its processes end is given another build."""
     first = await provisioning.submit(RECIPE, SOMEBODY)
@@ -213,7 +213,7 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
 
 
 async def test_a_layer_sent_along_is_kept_by_its_digest(
-    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
     """The grant names the layer and does not hold it."""
     registry.push("docker.io/library/debian:12")
@@ -230,7 +230,7 @@ async def test_a_layer_sent_along_is_kept_by_its_digest(
 
 
 async def test_a_layer_may_come_deflated_once_more(
-    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
     """As `gzip:`, which older clients of Wave send; what it claims is of the gzip inside."""
     registry.push("docker.io/library/debian:12")
@@ -249,7 +249,7 @@ async def test_a_layer_may_come_deflated_once_more(
 
 
 async def test_a_layer_that_is_not_what_it_claims_is_refused(
-    provisioning: Provisioning, registry: MemoryRegistry, blobs: MemoryBlobs
+    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs
 ) -> None:
     registry.push("docker.io/library/debian:12")
     layer = data_layer(tar_gz("a", b"a"), gzip_digest="sha256:" + "0" * 64)
@@ -284,7 +284,7 @@ async def test_a_layer_that_is_not_what_it_claims_is_refused(
     ],
 )
 async def test_a_wrong_request_is_told_what_to_change(
-    provisioning: Provisioning, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
+    provisioning: ContainerRequests, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
 ) -> None:
     """The message names the field, and nothing was started."""
     with pytest.raises(error, match=says):
@@ -293,7 +293,7 @@ async def test_a_wrong_request_is_told_what_to_change(
     assert queue.jobs == []
 
 
-async def test_what_clients_always_send_is_taken(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+async def test_what_clients_always_send_is_taken(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
     """Wave's command line sends every flag, and members that we do not know."""
     registry.push("docker.io/library/ubuntu:22.04")
     body = (
@@ -308,26 +308,30 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
     grants: MemoryGrants,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
-    starting: Starting,
-    releasing: Releasing,
-    access: Access,
+    starting: BuildStarter,
+    releasing: Dispatcher,
+    access: ImageAccess,
 ) -> None:
     """Names of images have no path before theirs; links keep it (T3)."""
     registry.push("docker.io/library/a:latest")
-    plan = Plan(
+    plan = ServerConfig(
         server_url="https://example.org:8443/swell",
-        places=Places(build="registry.example.com/team/builds"),
+        places=Repositories(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=1),
     )
-    preparing = Preparing(KnownInspections())
-    provisioning = Provisioning(plan, grants, registry, builds, MemoryBlobs(), access, preparing, starting, releasing)
+    preparing = RequestPreparer(KnownInspections())
+    provisioning = ContainerRequests(
+        plan, grants, registry, builds, MemoryBlobs(), access, preparing, starting, releasing
+    )
 
     answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)
 
     assert answer.target_image == f"example.org:8443/wt/{answer.container_token}/library/a:latest"
 
 
-async def test_others_are_answered_while_data_is_measured(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+async def test_others_are_answered_while_data_is_measured(
+    provisioning: ContainerRequests, registry: MemoryRegistry
+) -> None:
     """A hundred megabytes of tar take a moment, which must not be everybody's."""
     registry.push("docker.io/library/a:latest")
     header, zeros = make_layer("").tar[:512], gzip.compress(bytes(32 << 20), 9)
@@ -354,7 +358,7 @@ ARM_IMAGE = ContainerRequest(container_image="quay.io/acme/tool:2.1", container_
     ids=["served", "frozen"],
 )
 async def test_an_image_that_lacks_the_platform_is_refused(
-    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
+    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
 ) -> None:
     """At once, with the platforms that there are, instead of a pull that fails or gives another platform's image."""
     registry.push("quay.io/acme/tool:2.1")
@@ -367,7 +371,7 @@ async def test_an_image_that_lacks_the_platform_is_refused(
 
 
 async def test_the_operator_may_allow_missing_platforms(
-    plan: Plan, provisioning: Provisioning, registry: MemoryRegistry
+    plan: ServerConfig, provisioning: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """As Wave does: an image of one platform is then given to whoever asks for it."""
     registry.push("quay.io/acme/tool:2.1")
@@ -380,7 +384,7 @@ async def test_the_operator_may_allow_missing_platforms(
 
 
 @pytest.mark.parametrize("platform", ["windows/amd64", "darwin/arm64"])
-async def test_images_are_made_for_linux_only(provisioning: Provisioning, platform: str) -> None:
+async def test_images_are_made_for_linux_only(provisioning: ContainerRequests, platform: str) -> None:
     """Builds run Linux, and layers are added as Linux unpacks them."""
     with pytest.raises(BadRequest, match="linux only"):
         await provisioning.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)

@@ -3,15 +3,15 @@
 from datetime import timedelta
 
 from gateway.domain.identity import Caller, Identity
-from gateway.provision import Provisioning
-from gateway.release import Releasing
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.submit import ContainerRequests
 from swell.store.memory import MemoryBuilds
 from tests.unit.gateway.conftest import SOMEBODY, MemoryQueue, ended
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
 
 async def test_a_build_whose_job_was_not_published_is_reaped(
-    provisioning: Provisioning, releasing: Releasing, builds: MemoryBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """A gateway may die between storing a build and publishing its job; another one publishes it."""
     await provisioning.submit(RECIPE, SOMEBODY)
@@ -27,7 +27,7 @@ async def test_a_build_whose_job_was_not_published_is_reaped(
 
 
 async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
-    provisioning: Provisioning, releasing: Releasing, builds: MemoryBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
     await provisioning.submit(RECIPE, SOMEBODY)
@@ -41,7 +41,7 @@ async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
 
 
 async def test_a_client_with_its_share_under_way_waits(
-    provisioning: Provisioning, releasing: Releasing, builds: MemoryBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """The queue hears of the next build when one has ended; a client that comes by then does not wait for it."""
     for number in range(9):

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from gateway.domain.answers import description, fusion_version, moment
-from gateway.domain.wanted import Places, read
-from gateway.provision import Provisioning
+from gateway.domain.repositories import Repositories
+from gateway.submit.answer import description, fusion_version, moment
+from gateway.submit.submit import ContainerRequests
+from gateway.submit.validation import read
 from swell.api.containers import (
     BuildCompression,
     BuildOptions,
@@ -33,7 +34,7 @@ def request(**fields: object) -> ContainerRequest:
 
 
 async def test_the_first_version_tells_a_build_only_when_it_is_new(
-    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """E5: clients of that version take a build id for work to wait for."""
     first = await provisioning.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
@@ -47,7 +48,7 @@ async def test_the_first_version_tells_a_build_only_when_it_is_new(
 
 
 async def test_the_first_version_answers_a_plain_image_with_five_members(
-    provisioning: Provisioning, registry: MemoryRegistry
+    provisioning: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """E2."""
     registry.push("docker.io/library/debian:12")
@@ -58,7 +59,7 @@ async def test_the_first_version_answers_a_plain_image_with_five_members(
 
 
 async def test_a_dry_run_tells_and_does_nothing(
-    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants
+    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E8: the name that a real run would give, the file that it would build, and whether it is there already."""
     answer = await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
@@ -70,13 +71,13 @@ async def test_a_dry_run_tells_and_does_nothing(
     assert grants.kept[answer.request_id].is_dry
 
 
-async def test_a_dry_run_knows_what_is_there(provisioning: Provisioning, registry: MemoryRegistry) -> None:
+async def test_a_dry_run_knows_what_is_there(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
 
     assert (await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
 
 
-async def test_a_repository_of_the_clients_own_is_built_to(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_a_repository_of_the_clients_own_is_built_to(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """The repository is a part of the id, so the same file there is another build."""
     answer = await provisioning.submit(request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY)
 
@@ -100,14 +101,16 @@ def test_a_cache_serves_only_the_builds_of_whoever_fills_it(
     build_repository: str | None, cache_repository: str | None, used: str | None
 ) -> None:
     """What we build for everybody is not made of what a client may have put into a cache, nor the other way round."""
-    places = Places(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
+    places = Repositories(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
     wanted = read(
         request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), places
     )
     assert wanted.cache_repository == used
 
 
-async def test_the_cache_and_the_compression_reach_the_builder(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_the_cache_and_the_compression_reach_the_builder(
+    provisioning: ContainerRequests, queue: MemoryQueue
+) -> None:
     """As they were asked for, also when the job is published again for a gateway that died."""
     repositories = {"buildRepository": "quay.io/acme/images", "cacheRepository": "quay.io/acme/cache"}
     compression = {"mode": "zstd", "level": 9, "force": True}
@@ -118,7 +121,7 @@ async def test_the_cache_and_the_compression_reach_the_builder(provisioning: Pro
     assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
 
 
-async def test_options_travel_to_the_builder(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_options_travel_to_the_builder(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """And make another build of the same file."""
     chosen = {"buildArgs": {"V": "1"}, "target": "one", "labels": {"a": "b"}}
 
@@ -130,7 +133,7 @@ async def test_options_travel_to_the_builder(provisioning: Provisioning, queue: 
 
 
 async def test_what_was_asked_is_kept_without_what_is_private(
-    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants
+    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     """E13, both forms; keys, e-mail and network address are not in them."""
     registry.push("quay.io/acme/tool:2.1")
@@ -205,7 +208,7 @@ def test_the_version_of_fusion_is_read_from_its_address(location: str, version: 
 
 
 async def test_the_platforms_old_names_are_told_by_the_new_ones(
-    provisioning: Provisioning, registry: MemoryRegistry, grants: MemoryGrants
+    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     registry.push("docker.io/library/a:latest")
 
@@ -300,7 +303,11 @@ def deflated(content: bytes) -> str:
     ],
 )
 async def test_what_does_not_go_together_is_refused(
-    provisioning: Provisioning, registry: MemoryRegistry, fields: dict[str, object], error: type[SwellError], says: str
+    provisioning: ContainerRequests,
+    registry: MemoryRegistry,
+    fields: dict[str, object],
+    error: type[SwellError],
+    says: str,
 ) -> None:
     """E22 and the table of rules; the message tells the member to change."""
     registry.push("docker.io/library/a:latest")
@@ -322,7 +329,7 @@ async def test_what_does_not_go_together_is_refused(
     ],
 )
 async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
-    provisioning: Provisioning, registry: MemoryRegistry, location: str
+    provisioning: ContainerRequests, registry: MemoryRegistry, location: str
 ) -> None:
     """It is the client's mistake, and no failure of ours."""
     registry.push("docker.io/library/a:latest")
@@ -333,7 +340,7 @@ async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
 
 @pytest.mark.parametrize("encoded", ["QR==", "AAAA====", "QQ", "QQ==\n", "Q Q="])
 @pytest.mark.parametrize("member", ["containerFile", "packages.environment"])
-async def test_there_is_one_base64_of_a_text(provisioning: Provisioning, member: str, encoded: str) -> None:
+async def test_there_is_one_base64_of_a_text(provisioning: ContainerRequests, member: str, encoded: str) -> None:
     """What encodes to another text than was sent is read differently by different readers."""
     packages = {"packages": {"type": "CONDA", "environment": encoded}}
 
@@ -341,7 +348,7 @@ async def test_there_is_one_base64_of_a_text(provisioning: Provisioning, member:
         await provisioning.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
 
 
-async def test_the_first_versions_environment_is_told_by_its_own_name(provisioning: Provisioning) -> None:
+async def test_the_first_versions_environment_is_told_by_its_own_name(provisioning: ContainerRequests) -> None:
     """Who sends `condaFile` has never heard of packages."""
     broken = base64.b64encode(b"a: [").decode()
 
@@ -357,7 +364,7 @@ async def test_the_first_versions_environment_is_told_by_its_own_name(provisioni
         {"mirror": True, "containerImage": "a"},
     ],
 )
-async def test_the_first_version_knows_less(provisioning: Provisioning, fields: dict[str, object]) -> None:
+async def test_the_first_version_knows_less(provisioning: ContainerRequests, fields: dict[str, object]) -> None:
     """E22, last line."""
     with pytest.raises(BadRequest, match="/v1alpha2/container"):
         await provisioning.submit(request(**fields), SOMEBODY, legacy=True)
@@ -376,7 +383,7 @@ async def test_the_first_version_knows_less(provisioning: Provisioning, fields: 
     ],
 )
 async def test_what_clients_send_is_taken(
-    provisioning: Provisioning, registry: MemoryRegistry, fields: dict[str, object]
+    provisioning: ContainerRequests, registry: MemoryRegistry, fields: dict[str, object]
 ) -> None:
     """B3 to B5, B21, B22, T15, T16."""
     registry.push("docker.io/library/a:latest")

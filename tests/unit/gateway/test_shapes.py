@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.access.readable import Access
+from gateway.access.image_access import ImageAccess
 from gateway.builds.download import Downloads
 from gateway.builds.queries import BuildQueries
-from gateway.provision import Provisioning
-from gateway.release import Releasing
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest, BuildFailed, NotFound, TooManyRequests, Unavailable
@@ -56,7 +56,7 @@ def both(**fields: object) -> ContainerRequest:
 
 
 async def test_a_definition_is_built_and_shown_as_it_was_sent(
-    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """The engine gets a container file; the name, the id and the records are those of the text that was sent."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
@@ -74,7 +74,7 @@ async def test_a_definition_is_built_and_shown_as_it_was_sent(
 
 
 async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
-    provisioning: Provisioning, registry: MemoryRegistry, queue: MemoryQueue
+    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """Registries know nothing of oras://."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
@@ -98,7 +98,7 @@ async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
     ],
 )
 async def test_sif_files_have_the_names_that_images_have(
-    provisioning: Provisioning, queue: MemoryQueue, fields: dict[str, object], target: str
+    provisioning: ContainerRequests, queue: MemoryQueue, fields: dict[str, object], target: str
 ) -> None:
     answer = await provisioning.submit(asked(format="sif", **fields), SOMEBODY)
 
@@ -106,7 +106,7 @@ async def test_sif_files_have_the_names_that_images_have(
     assert queue.jobs[0].sif
 
 
-async def test_a_dockerfile_is_frozen_as_a_dockerfile(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_a_dockerfile_is_frozen_as_a_dockerfile(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """What is added to it is written in its own language, whatever becomes of the image."""
     config = ContainerConfig(env=("A=1",))
     text = "FROM debian:12\nENTRYPOINT []\n"
@@ -116,7 +116,7 @@ async def test_a_dockerfile_is_frozen_as_a_dockerfile(provisioning: Provisioning
 
 
 async def test_a_definition_that_cannot_be_built_starts_nothing(
-    provisioning: Provisioning, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
+    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
 ) -> None:
     request = asked(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
 
@@ -130,7 +130,7 @@ async def test_a_definition_that_cannot_be_built_starts_nothing(
 
 
 @pytest.fixture
-def downloads(builds: MemoryBuilds, access: Access) -> Downloads:
+def downloads(builds: MemoryBuilds, access: ImageAccess) -> Downloads:
     images = MemoryImages()
     descriptor = {"mediaType": "x", "digest": digest_of(b"sif"), "size": 3}
     fields = {"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}
@@ -201,7 +201,7 @@ def names(jobs: list[BuildJob]) -> dict[str, str]:
 
 @pytest.mark.parametrize("platforms", [BOTH, "arm64, amd64", "linux/arm64,x86_64"])
 async def test_two_platforms_are_two_builds_and_an_index(
-    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants, platforms: str
+    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants, platforms: str
 ) -> None:
     """In whatever order they are named, it is the same build; the index stands beside its images."""
     answer = await provisioning.submit(both(container_platform=platforms), SOMEBODY)
@@ -216,7 +216,7 @@ async def test_two_platforms_are_two_builds_and_an_index(
     assert grants.kept[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
 
 
-async def test_ids_are_those_of_the_platforms(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_ids_are_those_of_the_platforms(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """The published vectors: the id of the pair, and for each platform the one that it has alone."""
     request = both(container_file=encoded("FROM ubuntu:latest"), build_repository="docker.io/wave")
     answer = await provisioning.submit(request, SOMEBODY)
@@ -234,7 +234,7 @@ async def test_ids_are_those_of_the_platforms(provisioning: Provisioning, queue:
     ],
 )
 async def test_the_index_has_the_name_that_one_image_would_have(
-    provisioning: Provisioning, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
+    provisioning: ContainerRequests, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
 ) -> None:
     """Its images are in the same repository, where the registry can find them, with their tools before the id."""
     request = both(container_file=None, packages=SAMTOOLS, name_strategy=strategy)
@@ -245,7 +245,7 @@ async def test_the_index_has_the_name_that_one_image_would_have(
     assert [job.target_image for job in queue.jobs] == [child.format(job.id[3:19]) for job in queue.jobs]
 
 
-async def test_a_dry_run_tells_the_name_and_starts_nothing(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_a_dry_run_tells_the_name_and_starts_nothing(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     dry = await provisioning.submit(both(dry_run=True), SOMEBODY)
     real = await provisioning.submit(both(), SOMEBODY)
 
@@ -253,7 +253,7 @@ async def test_a_dry_run_tells_the_name_and_starts_nothing(provisioning: Provisi
     assert len(queue.jobs) == 2
 
 
-async def test_asking_twice_is_one_build(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_asking_twice_is_one_build(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     first = await provisioning.submit(both(), SOMEBODY)
     second = await provisioning.submit(both(), SOMEBODY)
 
@@ -262,7 +262,7 @@ async def test_asking_twice_is_one_build(provisioning: Provisioning, queue: Memo
 
 
 async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
-    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds
+    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """Whoever waited for that build would wait for its end, and get nothing."""
     first = await provisioning.submit(both(), SOMEBODY)
@@ -280,7 +280,7 @@ async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
 
 
 async def test_what_one_platform_has_already_is_not_built_again(
-    provisioning: Provisioning, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
+    provisioning: ContainerRequests, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
 ) -> None:
     """By a build of that platform alone, that runs or is done; it counts for nobody a second time."""
     alone = await provisioning.submit(both(container_platform="linux/arm64"), SOMEBODY)
@@ -302,7 +302,7 @@ async def test_what_one_platform_has_already_is_not_built_again(
 
 
 async def test_each_platform_counts_as_a_build(
-    provisioning: Provisioning, limits: CountedBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
     """The index itself is none."""
     await provisioning.submit(both(), SOMEBODY)
@@ -315,7 +315,7 @@ async def test_each_platform_counts_as_a_build(
 
 
 async def test_what_is_refused_for_one_platform_is_built_for_none(
-    provisioning: Provisioning, releasing: Releasing, limits: CountedBuilds, queue: MemoryQueue
+    provisioning: ContainerRequests, releasing: Dispatcher, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
     """Nobody would pull what was built, and it would count."""
     limits.most = 1
@@ -327,7 +327,7 @@ async def test_what_is_refused_for_one_platform_is_built_for_none(
     assert queue.jobs == []
 
 
-async def test_each_platform_is_given_its_own_layers(provisioning: Provisioning, queue: MemoryQueue) -> None:
+async def test_each_platform_is_given_its_own_layers(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
     """A layer of Fusion tells in its address what it is for; the container file of a platform adds no other."""
 
     def layer(name: str) -> ContainerLayer:
@@ -348,7 +348,7 @@ async def test_each_platform_is_given_its_own_layers(provisioning: Provisioning,
         assert [f"sha256:{each}" for each in re.findall("layer-([0-9a-f]{64})", job.containerfile)] == list(job.layers)
 
 
-async def test_included_images_of_several_platforms_must_be_frozen(provisioning: Provisioning) -> None:
+async def test_included_images_of_several_platforms_must_be_frozen(provisioning: ContainerRequests) -> None:
     """Each platform has its own layers in them, which one answer to a pull could not tell apart."""
     request = both(freeze=False, build_repository=None, container_includes=("debian:12",))
 
@@ -357,7 +357,7 @@ async def test_included_images_of_several_platforms_must_be_frozen(provisioning:
 
 
 async def test_orphans_of_both_kinds_are_published(
-    provisioning: Provisioning, releasing: Releasing, queue: MemoryQueue, builds: MemoryBuilds
+    provisioning: ContainerRequests, releasing: Dispatcher, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """A gateway may die between storing and publishing: images and index, all are found by the next one."""
     await provisioning.submit(both(), SOMEBODY)
@@ -372,7 +372,7 @@ async def test_orphans_of_both_kinds_are_published(
 
 
 async def test_the_record_names_the_builds_of_the_platforms(
-    provisioning: Provisioning, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
+    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
 ) -> None:
     following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
     answer = await provisioning.submit(both(), SOMEBODY)

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.domain.packages import Template, recipe
+from gateway.submit.recipes.packages import Template, recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest
 

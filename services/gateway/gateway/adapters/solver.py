@@ -2,7 +2,7 @@
 
 from grpc.aio import Channel
 
-from gateway.domain.direct import Direct
+from gateway.submit.recipes.direct import Direct
 from swell.oci.platform import Platform
 from swell.rpc.channel import call
 from swell.rpc.v1 import solver_pb2 as pb

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from gateway.access.readable import Access, images_of_record
+from gateway.access.image_access import ImageAccess, images_of_record
 from gateway.domain.grant import Grant
-from gateway.domain.naming import ORAS
+from gateway.domain.repositories import ORAS
 from gateway.pull.pulls import Location
 from swell.errors import BuildFailed, NotFound, Unavailable
 from swell.oci.digest import Digest
@@ -31,7 +31,7 @@ class Downloads:
         self,
         builds: Builds,
         images: Images,
-        access: Access,
+        access: ImageAccess,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._builds = builds

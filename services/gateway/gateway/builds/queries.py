@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.domain.grant import Grant
-from gateway.domain.naming import ORAS
+from gateway.domain.repositories import ORAS
 from swell.api.builds import (
     BuildPage,
     BuildRecord,

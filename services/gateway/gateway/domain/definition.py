@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from gateway.domain.templates.parts import CONTEXT, lines
 from swell.errors import BadRequest
 from swell.jobs.messages import POST_FILE, Definition
 from swell.oci.reference import parse_reference
+
+CONTEXT = "{{wave_context_dir}}"  # where whoever builds a SIF file finds the context; known only then
 
 _BEGINNING = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
 _SECTION = re.compile(r"^[ \t]*%([A-Za-z]\S*)[ \t]*(.*?)[ \t]*$")
@@ -30,6 +31,11 @@ class Translated(Struct, frozen=True):
 
     containerfile: str
     definition: Definition
+
+
+def lines(*parts: str | None) -> str:
+    """A file of *parts* in their lines, without those that are None."""
+    return "".join(f"{part}\n" for part in parts if part is not None)
 
 
 def is_definition(text: str) -> bool:

@@ -9,10 +9,10 @@ from litestar.params import FromPath
 from gateway.access.accounts import Accounts
 from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
-from gateway.domain.answers import description
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
-from gateway.provision import Provisioning
+from gateway.submit.answer import description
+from gateway.submit.submit import ContainerRequests
 from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 
@@ -33,7 +33,7 @@ class Submissions:
     """Takes container requests as they come over HTTP. A handler gets this alone: Litestar would fetch two parts in
     tasks of their own, which is slow."""
 
-    def __init__(self, provisioning: Provisioning, callers: Callers, live: LiveTokens) -> None:
+    def __init__(self, provisioning: ContainerRequests, callers: Callers, live: LiveTokens) -> None:
         self._provisioning = provisioning
         self._callers = callers
         self._live = live

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from gateway.domain.templates.parts import chain, definition, lines, quoted, words
+from gateway.domain.definition import lines
+from gateway.submit.recipes.shell import chain, definition, quoted, words
 from swell.errors import BadRequest
 
 CRAN = "https://cloud.r-project.org/"

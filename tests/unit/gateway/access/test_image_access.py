@@ -5,10 +5,11 @@ from collections import Counter
 import pytest
 from msgspec import structs
 
-from gateway.access.readable import REMEMBERED, STALE, Access
+from gateway.access.image_access import REMEMBERED, STALE, ImageAccess
 from gateway.domain.identity import ANONYMOUS, Caller
-from gateway.domain.wanted import Places, read
-from gateway.start import Starting
+from gateway.domain.repositories import Repositories
+from gateway.submit.start import BuildStarter
+from gateway.submit.validation import read
 from swell.api.containers import ContainerRequest
 from swell.errors import BadRequest, Denied, ManifestUnknown, ScopeRequired, SwellError, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
@@ -26,7 +27,7 @@ from tests.unit.gateway.conftest import (
 )
 from tests.unit.gateway.test_packages import encoded
 
-PLACES = Places(build="r.example/swell/build", cache="r.example/swell/cache")
+PLACES = Repositories(build="r.example/swell/build", cache="r.example/swell/cache")
 ANYBODY, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)
 PRIVATE, OPEN = "quay.io/private/base:1", "quay.io/open/base:1"
 
@@ -72,13 +73,15 @@ def builds() -> MemoryBuilds:
 
 
 @pytest.fixture
-def access(registry: Guarded, builds: MemoryBuilds, clock: Clock) -> Access:
-    return Access(PLACES, registry, builds, now=clock)
+def access(registry: Guarded, builds: MemoryBuilds, clock: Clock) -> ImageAccess:
+    return ImageAccess(PLACES, registry, builds, now=clock)
 
 
-def starting_with(access: Access, builds: MemoryBuilds, built: MemoryRegistry) -> Starting:
+def starting_with(access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry) -> BuildStarter:
     limits, machines = CountedBuilds(), KnownMachines()
-    return Starting(PLACES, built, builds, limits, KnownSolver(), MemoryLeases(), machines, access, now=lambda: NOON)
+    return BuildStarter(
+        PLACES, built, builds, limits, KnownSolver(), MemoryLeases(), machines, access, now=lambda: NOON
+    )
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def built() -> MemoryRegistry:
 
 
 @pytest.fixture
-def starting(access: Access, builds: MemoryBuilds, built: MemoryRegistry) -> Starting:
+def starting(access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry) -> BuildStarter:
     return starting_with(access, builds, built)
 
 
@@ -124,7 +127,7 @@ async def record_of(
     ],
 )
 async def test_no_cached_result_is_given_without_access_to_every_base(
-    starting: Starting, built: MemoryRegistry, text: str
+    starting: BuildStarter, built: MemoryRegistry, text: str
 ) -> None:
     """However the recipe names the base; an image that nobody can name here counts as one that is not open."""
     wanted = read(recipe(text), PLACES)
@@ -132,7 +135,7 @@ async def test_no_cached_result_is_given_without_access_to_every_base(
     with pytest.raises(BadRequest):  # joining the build that runs
         await starting.start(wanted, [], ANYBODY)
     built.push(str(started.image))
-    starting = starting_with(Access(PLACES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
+    starting = starting_with(ImageAccess(PLACES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
 
     with pytest.raises(BadRequest):
         await starting.start(wanted, [], ANYBODY)
@@ -140,7 +143,7 @@ async def test_no_cached_result_is_given_without_access_to_every_base(
         await starting.start(structs.replace(wanted, dry_run=True), [], ANYBODY)
 
 
-async def test_an_open_base_is_no_obstacle(starting: Starting, built: MemoryRegistry) -> None:
+async def test_an_open_base_is_no_obstacle(starting: BuildStarter, built: MemoryRegistry) -> None:
     """The same recipe of two strangers is one build."""
     wanted = read(recipe(f"FROM {OPEN}\n"), PLACES)
     first = await starting.start(wanted, [], ANYBODY)
@@ -150,7 +153,9 @@ async def test_an_open_base_is_no_obstacle(starting: Starting, built: MemoryRegi
     assert (first.build_id, first.cached) == (joined.build_id, joined.cached)
 
 
-async def test_a_base_that_may_not_be_read_is_refused_before_a_build(starting: Starting, builds: MemoryBuilds) -> None:
+async def test_a_base_that_may_not_be_read_is_refused_before_a_build(
+    starting: BuildStarter, builds: MemoryBuilds
+) -> None:
     """It would fail, and meanwhile others who may read it would join it."""
     with pytest.raises(BadRequest, match="operator-pull"):
         await starting.start(read(recipe(f"FROM {PRIVATE}\n"), PLACES), [], ANYBODY)
@@ -158,7 +163,7 @@ async def test_a_base_that_may_not_be_read_is_refused_before_a_build(starting: S
     assert await builds.waiting() == []
 
 
-async def test_a_base_that_does_not_exist_is_the_builders_to_report(starting: Starting) -> None:
+async def test_a_base_that_does_not_exist_is_the_builders_to_report(starting: BuildStarter) -> None:
     """As in Wave: the log says so."""
     found = await starting.start(read(recipe("FROM quay.io/missing/base\n"), PLACES), [], ANYBODY)
 
@@ -166,7 +171,7 @@ async def test_a_base_that_does_not_exist_is_the_builders_to_report(starting: St
 
 
 async def test_a_registry_in_trouble_does_not_stop_builds_but_gives_no_results(
-    starting: Starting, registry: Guarded, built: MemoryRegistry
+    starting: BuildStarter, registry: Guarded, built: MemoryRegistry
 ) -> None:
     """The builder finds out whether it is back; what exists is given once access is known."""
     registry.trouble = UpstreamFailed("away")
@@ -179,7 +184,7 @@ async def test_a_registry_in_trouble_does_not_stop_builds_but_gives_no_results(
 
 
 async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
-    starting: Starting, builds: MemoryBuilds, registry: Guarded
+    starting: BuildStarter, builds: MemoryBuilds, registry: Guarded
 ) -> None:
     """A stranger could keep others from a private base's image by asking for it first."""
     wanted = read(recipe(f"FROM {PRIVATE}\n"), PLACES)
@@ -191,7 +196,7 @@ async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
         await starting.start(wanted, [], INSIDER)
 
 
-async def test_an_answer_is_remembered_for_one_principal(access: Access, registry: Guarded, clock: Clock) -> None:
+async def test_an_answer_is_remembered_for_one_principal(access: ImageAccess, registry: Guarded, clock: Clock) -> None:
     """Cached answers stay fast; what the operator may read says nothing of the public."""
     image = parse_reference(OPEN)
     for _ in range(3):
@@ -205,7 +210,7 @@ async def test_an_answer_is_remembered_for_one_principal(access: Access, registr
     assert registry.asked[f"public {OPEN}"] == 2
 
 
-async def test_a_refusal_is_not_remembered(access: Access, registry: Guarded) -> None:
+async def test_a_refusal_is_not_remembered(access: ImageAccess, registry: Guarded) -> None:
     """Access that was given just now counts at once."""
     for _ in range(2):
         assert (await access.check(PUBLIC, [parse_reference(PRIVATE)])).problem
@@ -214,7 +219,7 @@ async def test_a_refusal_is_not_remembered(access: Access, registry: Guarded) ->
 
 
 async def test_while_a_registry_is_away_its_last_answer_counts_for_a_day(
-    access: Access, registry: Guarded, clock: Clock
+    access: ImageAccess, registry: Guarded, clock: Clock
 ) -> None:
     """Otherwise an outage of one registry would stop every pipeline that runs on it."""
     image = parse_reference(OPEN)
@@ -228,7 +233,7 @@ async def test_while_a_registry_is_away_its_last_answer_counts_for_a_day(
     assert (await access.check(PUBLIC, [image])).problem is registry.trouble
 
 
-async def test_access_that_was_withdrawn_is_not_stale(access: Access, registry: Guarded, clock: Clock) -> None:
+async def test_access_that_was_withdrawn_is_not_stale(access: ImageAccess, registry: Guarded, clock: Clock) -> None:
     """The registry's refusal replaces what it said before."""
     image = parse_reference(OPEN)
     await access.check(PUBLIC, [image])
@@ -252,7 +257,7 @@ async def test_access_that_was_withdrawn_is_not_stale(access: Access, registry: 
     ],
 )
 async def test_an_image_of_ours_is_read_by_who_may_read_its_base(
-    access: Access, builds: MemoryBuilds, containerfile: str, included: tuple[str, ...], readable: bool
+    access: ImageAccess, builds: MemoryBuilds, containerfile: str, included: tuple[str, ...], readable: bool
 ) -> None:
     """The record of its build says what it was made of, the layers of other images included."""
     image = await record_of(builds, containerfile, included=included)
@@ -265,7 +270,7 @@ async def test_an_image_of_ours_is_read_by_who_may_read_its_base(
     assert await access.reading(OPERATOR, image) == OPERATOR
 
 
-async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: Access, builds: MemoryBuilds) -> None:
+async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: ImageAccess, builds: MemoryBuilds) -> None:
     """Through as many images of ours as there may be."""
     first = await record_of(builds, f"FROM {PRIVATE}\n", "first")
     second = await record_of(builds, f"FROM {first}\n", "second")
@@ -277,7 +282,7 @@ async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: Acces
 @pytest.mark.parametrize(
     "name", [f"{PLACES.build}:unknown", f"{PLACES.build}@sha256:{'a' * 64}", "r.example/swell/cache:x"]
 )
-async def test_an_image_of_ours_without_a_record_needs_the_scope(access: Access, name: str) -> None:
+async def test_an_image_of_ours_without_a_record_needs_the_scope(access: ImageAccess, name: str) -> None:
     """Records expire before images do; layers of the cache never have one."""
     with pytest.raises(ScopeRequired, match="operator-pull"):
         await access.reading(PUBLIC, parse_reference(name))
@@ -295,21 +300,21 @@ async def test_an_image_of_ours_without_a_record_needs_the_scope(access: Access,
     ],
 )
 def test_a_push_to_a_repository_of_others_needs_the_scope(
-    access: Access, fields: dict[str, str], allowed: bool
+    access: ImageAccess, fields: dict[str, str], allowed: bool
 ) -> None:
     """Frozen images and cached steps go where the key says, or where this server pushes anyway."""
-    caller = Caller(ANONYMOUS, "203.0.113.9", PUBLIC, limited_to(["quay.io/mine"]))
+    principal = limited_to(["quay.io/mine"])
     wanted = read(recipe(f"FROM {OPEN}\n", **fields), PLACES)
 
     if allowed:
-        pushing = access.pushing(caller, wanted)
+        pushing = access.pushing(principal, wanted.repository, wanted.cache_repository)
         assert opens(pushing, parse_reference(wanted.repository))
     else:
         with pytest.raises(ScopeRequired, match="operator-push"):
-            access.pushing(caller, wanted)
+            access.pushing(principal, wanted.repository, wanted.cache_repository)
 
 
-async def test_a_recipe_names_a_bounded_number_of_images(access: Access, registry: Guarded) -> None:
+async def test_a_recipe_names_a_bounded_number_of_images(access: ImageAccess, registry: Guarded) -> None:
     """Each costs a request to a registry of the caller's choice."""
     images = [parse_reference(f"quay.io/open/base{number}") for number in range(200)]
 

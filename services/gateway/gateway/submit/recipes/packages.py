@@ -9,11 +9,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.domain.conda import CondaImage, Environment, from_entries, from_file
-from gateway.domain.direct import Direct, direct_of
-from gateway.domain.templates import direct, installr, micromamba, pixi
-from gateway.domain.templates.installr import RImage
-from gateway.domain.texts import naming, text_of
+from gateway.submit.members import naming, text_of
+from gateway.submit.recipes import installr, micromamba, pixi
+from gateway.submit.recipes.conda import CondaImage, Environment, from_entries, from_file
+from gateway.submit.recipes.direct import Direct, direct_of, record
+from gateway.submit.recipes.installr import RImage
 from swell.api.packages import (
     BASE_IMAGE,
     MAMBA_IMAGE,
@@ -132,7 +132,7 @@ def _direct(packages: Packages, environment: Environment, *, sif: bool) -> Recip
         raise BadRequest(f"{Template.DIRECT_V1} {what}; use {Template.MICROMAMBA_V2}")
     base_image = _image("baseImage", opts.base_image or BASE_IMAGE)
     wanted = direct_of(environment, base_image, _words("basePackages", opts.base_packages))
-    made = direct.record(wanted)
+    made = record(wanted)
     return Recipe(containerfile=made, environment=environment.text, direct=wanted, template=Template.DIRECT_V1)
 
 

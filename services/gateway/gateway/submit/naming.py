@@ -11,12 +11,10 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from gateway.domain.repositories import ORAS, is_within
 from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import is_repository
-
-ORAS = "oras://"
-"""Before the name of a SIF file, which is no image for those who run containers."""
 
 _SHOWN_TOOLS = 5
 _LONGEST_TAG = 80
@@ -37,11 +35,6 @@ class _Pip(Struct, forbid_unknown_fields=True):
     """The only dependency that is no text."""
 
     pip: list[str]
-
-
-def is_within(repository: str, parent: str | None) -> bool:
-    """Whether *repository* is *parent*, or a path below it."""
-    return bool(parent) and f"{repository}/".startswith(f"{parent}/")
 
 
 def effective_strategy(strategy: NameStrategy | None, repository: str, public: str | None) -> NameStrategy:

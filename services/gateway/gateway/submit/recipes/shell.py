@@ -4,8 +4,9 @@ import re
 import shlex
 from collections.abc import Iterable
 
+from gateway.domain.definition import lines
+
 LOCK_START, LOCK_END = ">> CONDA_LOCK_START", "<< CONDA_LOCK_END"
-CONTEXT = "{{wave_context_dir}}"  # where whoever builds a SIF file finds the context; known only then
 
 
 def quoted(text: str) -> str:
@@ -33,11 +34,6 @@ def chain(*commands: str | None) -> str:
 def shown_lock(path: str) -> str:
     """A command that prints the lock file *path* between the marks where it is later cut out of the log."""
     return chain(f"echo '{LOCK_START}'", f"cat {path}", f"echo '{LOCK_END}'")
-
-
-def lines(*parts: str | None) -> str:
-    """A file of *parts* in their lines, without those that are None."""
-    return "".join(f"{part}\n" for part in parts if part is not None)
 
 
 def definition(

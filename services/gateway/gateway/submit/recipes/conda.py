@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.domain.texts import naming
+from gateway.submit.members import naming
 from swell.errors import BadRequest
 
 _EXPLICIT = re.compile(r"^@EXPLICIT\s*$", re.MULTILINE)

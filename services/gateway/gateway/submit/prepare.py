@@ -6,8 +6,8 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.domain.freeze import base_image_of, entrypoint_of, for_sif, frozen_file, frozen_image
-from gateway.domain.wanted import Wanted
+from gateway.submit.freeze import base_image_of, entrypoint_of, for_sif, frozen_file, frozen_image
+from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
 from swell.errors import BadRequest
@@ -30,11 +30,11 @@ class Inspections(Protocol):
     async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection: ...
 
 
-class Preparing:
+class RequestPreparer:
     def __init__(self, inspections: Inspections) -> None:
         self._inspections = inspections
 
-    async def prepare(self, wanted: Wanted, principal: Principal) -> Wanted:
+    async def prepare(self, wanted: BuildRequest, principal: Principal) -> BuildRequest:
         """*wanted* without includes, and when it is frozen, without an image: with a container file for it.
 
         Images are read with the credentials of *principal*.
@@ -59,7 +59,7 @@ class Preparing:
             return frozen
         return replace(frozen, containerfile=for_sif(frozen.containerfile or ""))
 
-    async def _frozen(self, wanted: Wanted, principal: Principal) -> Wanted:
+    async def _frozen(self, wanted: BuildRequest, principal: Principal) -> BuildRequest:
         config = wanted.container_config or _NOTHING
         if wanted.image:
             entrypoint = await self._entrypoint(str(wanted.image), wanted.platform, principal)
@@ -89,7 +89,9 @@ class Preparing:
             raise BadRequest(f"containerIncludes: {image} is no container image")
         return [_layer(image, content, diff_id) for content, diff_id in zip(contents, diff_ids, strict=True)]
 
-    async def _check_media_types(self, wanted: Wanted, layers: Iterable[ContainerLayer], principal: Principal) -> None:
+    async def _check_media_types(
+        self, wanted: BuildRequest, layers: Iterable[ContainerLayer], principal: Principal
+    ) -> None:
         """See that *layers* can be added as they are: elsewhere than in an OCI image, all must be gzip."""
         if all(layer.media_type is None for layer in layers):
             return

@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from gateway.domain.definition import base_of, is_definition
-from gateway.domain.templates.parts import CONTEXT, lines, quoted, words
+from gateway.domain.definition import CONTEXT, base_of, is_definition, lines
+from gateway.submit.recipes.shell import quoted, words
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
 from swell.errors import BadRequest

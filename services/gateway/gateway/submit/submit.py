@@ -10,16 +10,17 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.readable import Access, refused
-from gateway.domain.answers import answer, legacy_answer, record
+from gateway.access.image_access import ImageAccess, refused
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
-from gateway.domain.recipe import images_of_request, images_read
+from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
-from gateway.domain.wanted import Places, Wanted, carries_data, read
-from gateway.prepare import Preparing
-from gateway.release import Releasing
-from gateway.start import Found, Starting
+from gateway.submit.answer import answer, legacy_answer, record
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.request import BuildRequest, images_of_request, images_read
+from gateway.submit.start import BuildStarter, StartResult
+from gateway.submit.validation import carries_data, read
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
@@ -47,14 +48,14 @@ class BlobKeeper(Protocol):
         """Store each content under its digest; all are there when the call returns."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class ServerConfig(Struct, frozen=True, kw_only=True):
     """What the gateway promises: under which address, where builds go, for how long a token opens its image.
 
     With `allows_missing_platforms`, images are given that are not made for the platform asked for.
     """
 
     server_url: str
-    places: Places
+    places: Repositories
     token_ttl: timedelta
     allows_missing_platforms: bool = False
 
@@ -63,18 +64,18 @@ class Plan(Struct, frozen=True, kw_only=True):
         return urlsplit(self.server_url).netloc
 
 
-class Provisioning:
+class ContainerRequests:
     def __init__(
         self,
-        plan: Plan,
+        plan: ServerConfig,
         requests: Requests,
         registry: Registry,
         builds: Builds,
         blobs: BlobKeeper,
-        access: Access,
-        preparing: Preparing,
-        starting: Starting,
-        releasing: Releasing,
+        access: ImageAccess,
+        preparing: RequestPreparer,
+        starting: BuildStarter,
+        releasing: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._plan = plan
@@ -119,30 +120,32 @@ class Provisioning:
         made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
         return legacy_answer(made, grant) if legacy else made
 
-    async def _acting(self, asked: Wanted, caller: Caller) -> Caller:
+    async def _acting(self, asked: BuildRequest, caller: Caller) -> Caller:
         """*caller* with the credentials that *asked* may be answered with."""
         builds = asked.freeze or not asked.image
-        push = self._access.pushing(caller, asked) if builds else caller.push_principal
+        push = caller.push_principal
+        if builds:
+            push = self._access.pushing(push, asked.repository, asked.cache_repository)
         reading = await self._access.of_all(caller.principal, images_read(asked))
         if asked.containerfile:
             with suppress(BadRequest):  # where a name cannot be read, the build says so
                 reading = await self._access.of_all(reading, images_of_request(asked))
         return replace(caller, principal=reading, push_principal=push)
 
-    async def _read(self, request: ContainerRequest, *, legacy: bool) -> Wanted:
+    async def _read(self, request: ContainerRequest, *, legacy: bool) -> BuildRequest:
         """What *request* asks for; others are answered while its data is inflated and measured."""
         if carries_data(request):
             return await asyncio.to_thread(read, request, self._plan.places, legacy=legacy)
         return read(request, self._plan.places, legacy=legacy)
 
-    async def _want(self, found: Found, grant: Grant) -> None:
+    async def _want(self, found: StartResult, grant: Grant) -> None:
         """Let the build under way be one that this request wants: it is not cancelled before the request says so."""
         if found.build_id is None or found.cached is not False:
             return
         if not await self._builds.add_interest(found.build_id, grant.token, grant.user):
             raise Unavailable(f"the build {found.build_id} is being cancelled in this moment; ask again")
 
-    async def _keep(self, wanted: Wanted, principal: Principal) -> None:
+    async def _keep(self, wanted: BuildRequest, principal: Principal) -> None:
         """Have in the store whatever the build will need from it, and the data that came along."""
         await self._blobs.keep(wanted.blobs)
         baked = (wanted.container_config.layers if wanted.freeze and wanted.container_config else None) or ()
@@ -156,7 +159,7 @@ class Provisioning:
         except BlobUnknown as error:
             raise BadRequest(f"there is nothing at the location {layer.location[:200]}: {error}") from error
 
-    async def _serve(self, wanted: Wanted, principal: Principal) -> Found:
+    async def _serve(self, wanted: BuildRequest, principal: Principal) -> StartResult:
         image = wanted.image
         assert image  # noqa: S101  of the two, this one is set
         try:
@@ -170,9 +173,9 @@ class Provisioning:
         except UpstreamFailed as error:
             message = f"container image {image} cannot be looked at: {error}"
             raise type(error)(message, retry_after=error.retry_after) from error
-        return Found(image=image, succeeded=True)
+        return StartResult(image=image, succeeded=True)
 
-    def _grant(self, wanted: Wanted, found: Found, caller: Caller) -> Grant:
+    def _grant(self, wanted: BuildRequest, found: StartResult, caller: Caller) -> Grant:
         created = self._now()
         return Grant(
             token=new_token(),

@@ -3,10 +3,11 @@
 To unpack data takes time, which few bytes can make a thousand times as long: what comes with one request is bounded.
 """
 
+import zlib
+
 import msgspec
 
-from gateway.domain.inline import carried
-from gateway.domain.texts import naming
+from gateway.submit.members import decoded, naming
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 from swell.layers import measure
@@ -19,6 +20,10 @@ MAX_CONFIG = 512 << 10  # characters of a container config, its layers aside: no
 MAX_SIZE = 1 << 50  # bytes of a layer
 MAX_TAR = 1 << 30  # bytes of all tars that come along, unpacked
 MAX_URL = 8192  # characters of the address of a layer; signed ones are long
+
+DATA = "data:"
+DEFLATED = "gzip:"  # so it is called; what is in it is zlib's format
+MAX_INFLATED = 16 << 20  # bytes; no layer that comes inside a request is larger before it is deflated
 
 _WEB = ("http://", "https://")
 _MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
@@ -94,3 +99,30 @@ def _check_claims(name: str, layer: ContainerLayer) -> None:
             raise DigestInvalid(f"{name}.{member} is {digest!r}; expected sha256:<64 hex>")
     if not 0 < (layer.gzip_size or 0) < MAX_SIZE:
         raise BadRequest(f"{name}.gzipSize is {layer.gzip_size}; expected bytes, fewer than {MAX_SIZE}")
+
+
+def carried(member: str, location: str) -> bytes | None:
+    """The gzipped tar that *location* carries itself; None when it says where the layer is.
+
+    Raises:
+        BadRequest: it cannot be read.
+        TooLarge: it inflates to more than `MAX_INFLATED`.
+    """
+    if location.startswith(DATA):
+        return decoded(member, location[len(DATA) :])
+    if location.startswith(DEFLATED):
+        return _inflated(member, decoded(member, location[len(DEFLATED) :]))
+    return None
+
+
+def _inflated(member: str, content: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        inflated = stream.decompress(content, MAX_INFLATED)
+    except zlib.error as error:
+        raise BadRequest(f"{member} begins with {DEFLATED}, but holds no zlib stream") from error
+    if stream.unconsumed_tail:
+        raise TooLarge(f"{member} inflates to more than {MAX_INFLATED} bytes")
+    if not stream.eof or stream.unused_data:
+        raise BadRequest(f"{member} holds no whole zlib stream, or more than one")
+    return inflated

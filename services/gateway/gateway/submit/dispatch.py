@@ -20,7 +20,7 @@ class Jobs(Protocol):
         """Whether the job of *build_id* waits in the queue or is being done."""
 
 
-class Releasing:
+class Dispatcher:
     """A client may have *at_once* builds under way."""
 
     def __init__(self, builds: Builds, jobs: Jobs, at_once: int) -> None:

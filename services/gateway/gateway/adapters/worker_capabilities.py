@@ -23,7 +23,7 @@ class CachedCapabilities:
         self._runs: dict[str, float] = {}  # architectures, which are few, and until when it is believed
 
     async def lacking(self, platform: Platform) -> Sequence[str]:
-        """See `gateway.start.WorkerCapabilities.lacking`."""
+        """See `gateway.submit.start.WorkerCapabilities.lacking`."""
         architecture = platform.architecture
         if self._runs.get(architecture, 0) > self._clock():
             return ()

@@ -8,26 +8,24 @@ import re
 import msgspec
 from msgspec import Struct
 
-from gateway.domain.added import Data, config_of, layer_of
-from gateway.domain.conda import from_file
-from gateway.domain.definition import is_definition
-from gateway.domain.direct import NAME, Direct
-from gateway.domain.naming import Tool, build_repository, effective_strategy, is_within, tools_of
-from gateway.domain.packages import recipe
-from gateway.domain.texts import naming, text_of
+from gateway.domain.repositories import Repositories
+from gateway.submit.layers import Data, config_of, layer_of
+from gateway.submit.members import naming, text_of
+from gateway.submit.naming import build_repository, effective_strategy, tools_of
+from gateway.submit.recipes.conda import from_file
+from gateway.submit.recipes.direct import NAME, Direct
+from gateway.submit.recipes.packages import recipe
+from gateway.submit.request import BuildRequest
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
     BuildOptions,
     CompressionMode,
-    ContainerConfig,
-    ContainerLayer,
     ContainerRequest,
-    NameStrategy,
     ScanMode,
 )
 from swell.errors import BadRequest, NotSupported, TooLarge
-from swell.oci.platform import Platform, canonical_architecture, parse_platform
+from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference
 
 MAX_FILE = 128 << 10  # bytes of a container file
@@ -46,89 +44,9 @@ _SHORT = {
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 
 
-class Places(Struct, frozen=True, kw_only=True):
-    """Where this server builds to: by default, and below `public` the community's images, with words kept for us."""
-
-    build: str
-    cache: str | None = None
-    public: str | None = None
-    reserved: frozenset[str] = frozenset()
-
-    def is_custom(self, repository: str | None) -> bool:
-        """Whether a client named a repository of their own."""
-        ours = (self.public, self.build, self.cache)
-        return bool(repository) and not any(is_within(repository or "", each) for each in ours)
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """Either `image` or `containerfile` is set. `blobs` holds the layers that came as `data:`, by their gzip digest.
-
-    `includes` are images whose layers are to be added, `included` those whose layers were.
-    """
-
-    platforms: tuple[Platform, ...]
-    image: Reference | None = None
-    containerfile: str | None = None
-    environment: str | None = None
-    tools: tuple[Tool, ...] = ()
-    template: str | None = None
-    direct: Direct | None = None
-    container_config: ContainerConfig | None = None
-    context: ContainerLayer | None = None
-    includes: tuple[Reference, ...] = ()
-    included: tuple[Reference, ...] = ()
-    repository: str
-    cache_repository: str | None = None
-    strategy: NameStrategy | None = None
-    compression: BuildCompression | None = None
-    options: BuildOptions | None = None
-    sif: bool = False
-    freeze: bool = False
-    dry_run: bool = False
-    blobs: dict[str, bytes]
-
-    @property
-    def platform(self) -> Platform:
-        """The platform asked for; of several, the one whose images are looked at for all."""
-        return self.platforms[0]
-
-    @property
-    def platform_names(self) -> str:
-        """All of them, with commas."""
-        return ",".join(map(str, self.platforms))
-
-    @property
-    def writes_definition(self) -> bool:
-        """Whether what is to be built is told as an Apptainer definition file."""
-        return self.sif and (self.containerfile is None or is_definition(self.containerfile))
-
-    @property
-    def parts(self) -> tuple["Wanted", ...]:
-        """Of several platforms, what is wanted of each, with the layers that are meant for it."""
-        if len(self.platforms) == 1:
-            return ()
-        return tuple(_part(self, platform) for platform in self.platforms)
-
-
-def _part(wanted: Wanted, platform: Platform) -> Wanted:
-    config = wanted.container_config
-    if config and config.layers:
-        config = msgspec.structs.replace(
-            config, layers=tuple(layer for layer in config.layers if _is_for(layer, platform)) or None
-        )
-    return msgspec.structs.replace(wanted, platforms=(platform,), container_config=config)
-
-
-def _is_for(layer: ContainerLayer, platform: Platform) -> bool:
-    """Fusion's layers tell in their addresses which architecture they are for; all others are for any."""
-    found = _FUSION.fullmatch(layer.location)
-    return not found or canonical_architecture(found[1]) == platform.architecture
-
-
-def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> Wanted:
+def read(request: ContainerRequest, places: Repositories, *, legacy: bool = False) -> BuildRequest:
     """Understand *request*, or say what to change in it; *legacy* is the first version of the API.
 
     Raises:
@@ -145,7 +63,7 @@ def read(request: ContainerRequest, places: Places, *, legacy: bool = False) -> 
     platforms = _platforms(request)
     _check_combinations(request, image, texts)
     data = Data()
-    return Wanted(
+    return BuildRequest(
         platforms=platforms,
         image=image,
         containerfile=texts.containerfile,
@@ -255,7 +173,7 @@ def _check_sources(request: ContainerRequest, *, legacy: bool) -> None:
         raise BadRequest("condaFile is for /container-token only; use packages.environment")
 
 
-def _check_freeze(request: ContainerRequest, places: Places) -> None:
+def _check_freeze(request: ContainerRequest, places: Repositories) -> None:
     if not request.freeze or places.is_custom(request.build_repository):
         return
     if request.packages and not places.public:
@@ -342,11 +260,11 @@ def _options(request: ContainerRequest, image: Reference | None, texts: _Texts) 
     return options
 
 
-def _chosen(request: ContainerRequest, places: Places) -> str:
+def _chosen(request: ContainerRequest, places: Repositories) -> str:
     return request.build_repository or (places.public if request.freeze and places.public else places.build)
 
 
-def _repository(request: ContainerRequest, places: Places) -> str:
+def _repository(request: ContainerRequest, places: Repositories) -> str:
     return build_repository(
         _chosen(request, places),
         strategy=request.name_strategy,
@@ -355,7 +273,7 @@ def _repository(request: ContainerRequest, places: Places) -> str:
     )
 
 
-def _cache_repository(request: ContainerRequest, places: Places) -> str | None:
+def _cache_repository(request: ContainerRequest, places: Repositories) -> str | None:
     """Ours for what everybody may be given, theirs for what they keep themselves; never one for the other.
 
     An image in our repository is given to whoever asks for the same recipe, so it is not made of what a client put into

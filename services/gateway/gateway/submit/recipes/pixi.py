@@ -1,7 +1,8 @@
 """Conda environments by pixi, copied into another image, where they are activated at the start."""
 
-from gateway.domain.conda import CondaImage
-from gateway.domain.templates.parts import CONTEXT, ONE_STREAM, chain, definition, lines, shown_lock, words
+from gateway.domain.definition import CONTEXT, lines
+from gateway.submit.recipes.conda import CondaImage
+from gateway.submit.recipes.shell import ONE_STREAM, chain, definition, shown_lock, words
 
 _HOME = "/opt/wave"
 _HOOK = "/shell-hook.sh"

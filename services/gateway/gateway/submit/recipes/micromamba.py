@@ -1,7 +1,8 @@
 """Conda environments by micromamba. Version 1 stays in micromamba's image; 2 copies the environment into another."""
 
-from gateway.domain.conda import CondaImage, Environment
-from gateway.domain.templates.parts import CONTEXT, ONE_STREAM, chain, definition, lines, shown_lock, words
+from gateway.domain.definition import CONTEXT, lines
+from gateway.submit.recipes.conda import CondaImage, Environment
+from gateway.submit.recipes.shell import ONE_STREAM, chain, definition, shown_lock, words
 
 _INSTALL = "micromamba install -y -n base"
 _EXPORT = "micromamba env export --name base --explicit > environment.lock"

@@ -11,10 +11,8 @@ from typing import Protocol
 from cachetools import TTLCache
 from msgspec import Struct
 
-from gateway.domain.identity import Caller
-from gateway.domain.naming import ORAS
-from gateway.domain.recipe import images_of
-from gateway.domain.wanted import Places, Wanted
+from gateway.domain.base_images import images_of
+from gateway.domain.repositories import ORAS, Repositories
 from swell.errors import (
     BadRequest,
     Denied,
@@ -48,15 +46,15 @@ class Registry(Protocol):
     async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
 
 
-class Checked(Struct, frozen=True):
+class AccessCheck(Struct, frozen=True):
     """Who reads the images of a recipe, when all can be read; else what is in the way of that."""
 
     principal: Principal
     problem: SwellError | None = None
 
-    def unless_refused(self) -> "Checked":
+    def unless_refused(self) -> "AccessCheck":
         """Itself; raises the problem if another attempt would meet it again."""
-        if isinstance(self.problem, Refused | ScopeRequired):
+        if isinstance(self.problem, ImageRefused | ScopeRequired):
             raise self.problem
         return self
 
@@ -66,15 +64,15 @@ class Checked(Struct, frozen=True):
             raise self.problem
 
 
-class Refused(BadRequest):
+class ImageRefused(BadRequest):
     """The caller may not read an image, or it does not exist."""
 
 
-class Access:
+class ImageAccess:
     """Answers that allow something are remembered for five minutes, for each principal."""
 
     def __init__(
-        self, places: Places, registry: Registry, builds: Builds, now: Callable[[], float] = time.monotonic
+        self, places: Repositories, registry: Registry, builds: Builds, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._places = places
         self._rules = rules_of((places.build, places.cache, places.public), ())
@@ -83,14 +81,13 @@ class Access:
         self._now = now
         self._readable: TTLCache[tuple[Principal, Reference], float] = TTLCache(MOST_REMEMBERED, STALE, now)
 
-    def pushing(self, caller: Caller, wanted: Wanted) -> Principal:
-        """Whose credentials push *wanted*.
+    def pushing(self, principal: Principal, *names: str | None) -> Principal:
+        """*principal* limited to the repositories *names*, for a push.
 
         Raises:
-            ScopeRequired: *caller* may not push there.
+            ScopeRequired: *principal* may not push there.
         """
-        principal, named = caller.push_principal, [wanted.repository, wanted.cache_repository]
-        repositories = [parse_reference(each) for each in named if each and "/" in each]
+        repositories = [parse_reference(each) for each in names if each and "/" in each]
         for repository in repositories:
             if not self._rules.may_push(principal, repository):
                 raise ScopeRequired(
@@ -116,24 +113,26 @@ class Access:
             principal = await self.reading(principal, image)
         return principal
 
-    async def check_recipe(self, principal: Principal, images: Callable[[], list[Reference]]) -> Checked:
+    async def check_recipe(self, principal: Principal, images: Callable[[], list[Reference]]) -> AccessCheck:
         """As `check`, of what *images* finds in a recipe; where it finds none, only the operator may read them."""
         try:
             named = images()
         except BadRequest as error:
-            return Checked(principal, None if principal == OPERATOR else error)
+            return AccessCheck(principal, None if principal == OPERATOR else error)
         return await self.check(principal, named)
 
-    async def check(self, principal: Principal, images: Iterable[Reference]) -> Checked:
+    async def check(self, principal: Principal, images: Iterable[Reference]) -> AccessCheck:
         """Whether *principal* may read all of *images*, the base images of a recipe."""
         named = list(dict.fromkeys(images))
         if len(named) > MOST_IMAGES:
-            return Checked(principal, Refused(f"the recipe names {len(named)} images; at most {MOST_IMAGES} can be"))
+            return AccessCheck(
+                principal, ImageRefused(f"the recipe names {len(named)} images; at most {MOST_IMAGES} can be")
+            )
         try:
             await self._check_all(principal, named, DEPTH)
-            return Checked(await self.of_all(principal, named))
+            return AccessCheck(await self.of_all(principal, named))
         except (BadRequest, ScopeRequired, TooManyRequests, UpstreamFailed, Unavailable) as error:
-            return Checked(principal, error)
+            return AccessCheck(principal, error)
 
     async def _check_all(self, principal: Principal, images: Iterable[Reference], depth: int) -> None:
         slots = asyncio.Semaphore(_AT_ONCE)
@@ -148,7 +147,7 @@ class Access:
         elif pending:
             results = await asyncio.gather(*map(check, pending), return_exceptions=True)
             errors = [each for each in results if isinstance(each, BaseException)]
-            for error in sorted(errors, key=lambda each: not isinstance(each, Refused | ScopeRequired)):
+            for error in sorted(errors, key=lambda each: not isinstance(each, ImageRefused | ScopeRequired)):
                 raise error  # a refusal first: what is in trouble may pass
 
     def _is_remembered(self, principal: Principal, image: Reference, seconds: float) -> bool:
@@ -202,9 +201,9 @@ class Access:
             raise ScopeRequired(f"{image} was made of an image that you may not read: {error}") from error
 
 
-def refused(image: Reference, why: SwellError) -> Refused:
+def refused(image: Reference, why: SwellError) -> ImageRefused:
     """The answer to a caller who may not read *image*."""
-    return Refused(f"container image {image} does not exist or cannot be accessed: {why}; {_HINT}")
+    return ImageRefused(f"container image {image} does not exist or cannot be accessed: {why}; {_HINT}")
 
 
 def images_of_record(submission: Submission) -> list[Reference]:

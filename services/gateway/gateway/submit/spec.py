@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from gateway.domain.build_id import container_id
 from gateway.domain.definition import translate
 from gateway.domain.identity import Caller, line_of
-from gateway.domain.naming import ORAS, image_name
-from gateway.domain.wanted import Wanted
+from gateway.domain.repositories import ORAS
+from gateway.submit.build_id import container_id
+from gateway.submit.naming import image_name
+from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.containerfile import parse
 from swell.oci.digest import Digest, parse_digest
@@ -15,7 +16,9 @@ from swell.oci.reference import Reference, parse_reference
 from swell.store.records import Submission
 
 
-def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Submission | None = None) -> Submission:
+def submission(
+    wanted: BuildRequest, caller: Caller, created: datetime, *, beside: Submission | None = None
+) -> Submission:
     """What is to be built, as it is kept; the image of one platform of several goes *beside* that of all.
 
     Raises:
@@ -63,7 +66,7 @@ def submission(wanted: Wanted, caller: Caller, created: datetime, *, beside: Sub
     )
 
 
-def has_steps(wanted: Wanted) -> bool:
+def has_steps(wanted: BuildRequest) -> bool:
     """Whether building *wanted* runs anything on a machine of its platform: files can be put together anywhere."""
     if wanted.direct or not wanted.containerfile:
         return False

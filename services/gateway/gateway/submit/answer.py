@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.domain.grant import Grant, image_name
-from gateway.domain.inline import DATA
-from gateway.domain.naming import ORAS
-from gateway.domain.wanted import Wanted
+from gateway.domain.repositories import ORAS
+from gateway.submit.layers import DATA
+from gateway.submit.request import BuildRequest
 from swell.api.containers import (
     BuildPart,
     ContainerAnswer,
@@ -33,7 +33,7 @@ _FUSION = re.compile(r"/v(\d+(?:\.\w+)*)-\w+\.json|/pkg/(\d+(?:/\w+)*)/fusion-\w
 
 
 def answer(
-    authority: str, wanted: Wanted, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
+    authority: str, wanted: BuildRequest, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
 ) -> ContainerAnswer:
     """The answer of `/v1alpha2/container`. What is frozen is pulled from where it is: it needs no token."""
     scheme = ORAS if wanted.sif else ""
@@ -65,7 +65,7 @@ def legacy_answer(made: ContainerAnswer, grant: Grant) -> ContainerAnswer:
 
 
 def record(
-    authority: str, request: ContainerRequest, wanted: Wanted, image: Reference, grant: Grant, *, new: bool
+    authority: str, request: ContainerRequest, wanted: BuildRequest, image: Reference, grant: Grant, *, new: bool
 ) -> ContainerRecord:
     """What is kept of *request*; never its keys."""
     asked, zone = moment(request.timestamp, grant.created)

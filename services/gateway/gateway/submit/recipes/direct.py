@@ -5,7 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.domain.conda import Environment, load
+from gateway.domain.definition import lines
+from gateway.submit.recipes.conda import Environment, load
 from swell.errors import BadRequest
 
 NAME, INSTEAD = "conda/direct:v1", "conda/micromamba:v2"
@@ -60,3 +61,13 @@ def _texts(name: str, values: object) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise BadRequest(f"packages.environment has {name} that are no list of texts")
     return values
+
+
+def record(wanted: Direct) -> str:
+    """The same wish gives the same text, from which the image gets its name."""
+    return lines(
+        f"# {NAME}: nothing is run. The packages of conda.yml become layers on this image, below /opt/conda.",
+        f"FROM {wanted.base_image}",
+        f"# and: {' '.join(wanted.base_packages)}" if wanted.base_packages and not wanted.lock else None,
+        'ENV CONDA_PREFIX=/opt/conda PATH="/opt/conda/bin:$PATH"',
+    )

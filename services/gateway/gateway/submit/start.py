@@ -9,13 +9,13 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.readable import Access, Checked
-from gateway.domain.direct import Direct
+from gateway.access.image_access import AccessCheck, ImageAccess
 from gateway.domain.identity import Caller
-from gateway.domain.recipe import images_of_request
-from gateway.domain.submission import has_steps, image_of, submission
+from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
-from gateway.domain.wanted import Places, Wanted
+from gateway.submit.recipes.direct import Direct
+from gateway.submit.request import BuildRequest, images_of_request
+from gateway.submit.spec import has_steps, image_of, submission
 from swell.api.package_layers import PackageLayers
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import ManifestUnknown, PlatformUnsupported, SwellError, Unavailable, UpstreamFailed
@@ -58,7 +58,7 @@ class WorkerCapabilities(Protocol):
         run them, or when no builder is known just now."""
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class StartResult(Struct, frozen=True, kw_only=True):
     """What answers a request: an image that is there, or a build on its way.
 
     In the lines of *clients* there is something new.
@@ -76,17 +76,17 @@ class Found(Struct, frozen=True, kw_only=True):
         return self.cached is not None
 
 
-class Starting:
+class BuildStarter:
     def __init__(
         self,
-        places: Places,
+        places: Repositories,
         registry: Registry,
         builds: Builds,
         limits: Limits,
         solver: Solver,
         leases: Leases,
         machines: WorkerCapabilities,
-        access: Access,
+        access: ImageAccess,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._places = places
@@ -100,7 +100,7 @@ class Starting:
         self._under_way: SingleFlight[tuple[str, str, str], _Started] = SingleFlight(kept=False)
         self._now = now
 
-    async def start(self, wanted: Wanted, parts: Sequence[Wanted], caller: Caller) -> Found:
+    async def start(self, wanted: BuildRequest, parts: Sequence[BuildRequest], caller: Caller) -> StartResult:
         """See that the image of *wanted*, of one platform or of all its *parts*, is there, or is built.
 
         Raises:
@@ -121,25 +121,25 @@ class Starting:
         if wanted.dry_run:
             if not (exists or running):
                 await self._check_platforms(wanted)
-            return Found(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
+            return StartResult(image=image, build_id=f"{submitted.container_id}_0", cached=exists, succeeded=True)
         if exists:
             known = latest.id if latest and latest.result and latest.result.succeeded else None
-            return Found(image=image, build_id=known, cached=True, succeeded=True)
+            return StartResult(image=image, build_id=known, cached=True, succeeded=True)
         if running and latest:
             await self._see_that_it_can_succeed(latest, wanted, caller)
-            return Found(image=image, build_id=latest.id, cached=False)
+            return StartResult(image=image, build_id=latest.id, cached=False)
         await self._check_platforms(wanted)
         instead_of = latest.id if latest else None
         if parts:
             return _found(image, await self._start_all(parts, submitted, instead_of, caller))
         return _found(image, [await self._start(wanted, submitted, instead_of, caller)])
 
-    async def _checked(self, wanted: Wanted, caller: Caller) -> Checked:
+    async def _checked(self, wanted: BuildRequest, caller: Caller) -> AccessCheck:
         """Whether *caller* may read what *wanted* is built of; raises what certainly refuses that."""
         checked = await self._access.check_recipe(caller.principal, partial(images_of_request, wanted))
         return checked.unless_refused()
 
-    async def _see_that_it_can_succeed(self, running: Build, wanted: Wanted, caller: Caller) -> None:
+    async def _see_that_it_can_succeed(self, running: Build, wanted: BuildRequest, caller: Caller) -> None:
         """See that the build that runs for *wanted* may read what *caller* may.
 
         Raises:
@@ -153,7 +153,7 @@ class Starting:
                     f"the build {running.id} runs for others, who may read less; ask again", retry_after=5
                 )
 
-    async def _check_platforms(self, wanted: Wanted) -> None:
+    async def _check_platforms(self, wanted: BuildRequest) -> None:
         """See that somebody can build *wanted* for each of its platforms, as far as we know."""
         for platform in wanted.platforms if has_steps(wanted) else ():
             if lacking := await self._machines.lacking(platform):
@@ -163,7 +163,7 @@ class Starting:
                 raise PlatformUnsupported(message)
 
     async def _start_all(
-        self, parts: Sequence[Wanted], submitted: Submission, instead_of: str | None, caller: Caller
+        self, parts: Sequence[BuildRequest], submitted: Submission, instead_of: str | None, caller: Caller
     ) -> "list[_Started]":
         """Start what builds each of *parts*, and last what makes one image of them; or nothing, if one cannot be."""
         children = list[_Started]()
@@ -185,7 +185,7 @@ class Starting:
         if leaving.left is CancelState.TAKEN_OUT:
             await self._limits.return_build(caller.identity.user, caller.address)
 
-    async def _child(self, part: Wanted, parent: Submission, caller: Caller) -> "_Started":
+    async def _child(self, part: BuildRequest, parent: Submission, caller: Caller) -> "_Started":
         """See that the image of one platform is there, or is built; it stands beside its *parent*."""
         submitted = submission(part, caller, self._now(), beside=parent)
         latest = await self._builds.latest(submitted.target_image)
@@ -195,13 +195,15 @@ class Starting:
             return _Started(submission=submitted)
         return await self._start(part, submitted, latest.id if latest else None, caller)
 
-    async def _start(self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller) -> "_Started":
+    async def _start(
+        self, wanted: BuildRequest, submitted: Submission, instead_of: str | None, caller: Caller
+    ) -> "_Started":
         """Register a build; a client that asks for it several times at once has one answer, good or bad."""
         key = submitted.target_image, caller.identity.user, caller.address
         return await self._under_way.run(key, lambda: self._start_alone(wanted, submitted, instead_of, caller))
 
     async def _start_alone(
-        self, wanted: Wanted, submitted: Submission, instead_of: str | None, caller: Caller
+        self, wanted: BuildRequest, submitted: Submission, instead_of: str | None, caller: Caller
     ) -> "_Started":
         """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
         held = await self._leases.take(f"swell:starting:{submitted.target_image}", PATIENCE)
@@ -225,7 +227,7 @@ class Starting:
         build_id, new = await self._builds.submit(submitted, instead_of=instead_of)
         return _Started(submission=submitted, build_id=build_id, is_new=new)
 
-    async def _solved(self, submitted: Submission, wanted: Wanted) -> Submission:
+    async def _solved(self, submitted: Submission, wanted: BuildRequest) -> Submission:
         """*submitted* with exactly the packages that it gets, so that its build finds the same as we did."""
         if wanted.direct is None:
             return submitted
@@ -260,7 +262,7 @@ def _as_child(started: _Started) -> Child:
     return Child(platform=submission.platform, target_image=submission.target_image, build_id=started.build_id)
 
 
-def _found(image: Reference, started: Sequence[_Started]) -> Found:
+def _found(image: Reference, started: Sequence[_Started]) -> StartResult:
     """The last of *started* makes *image*."""
     clients = tuple(dict.fromkeys(each.submission.client for each in started if each.is_new))
-    return Found(image=image, build_id=started[-1].build_id, cached=False, clients=clients)
+    return StartResult(image=image, build_id=started[-1].build_id, cached=False, clients=clients)
