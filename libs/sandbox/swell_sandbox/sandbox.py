@@ -16,6 +16,9 @@ USER_IDS = 65536
 SECRET = "/proc/self/fd/3"  # noqa: S105  (a path)
 """Where a command reads the secret that it is given."""
 
+_BIG_FILES = "/var/tmp"  # noqa: S108  (a path in the sandbox)
+"""Where some programs write large temporary files whatever TMPDIR says: buildah's containers/image library."""
+
 # Runs as the machine's root, in mount and PID namespaces of its own.
 #   - A secret is an open file without a name. A step of a build has the user of the engine, but may not open that.
 #   - The last `unshare` locks all mounts: what is read-only stays so. It becomes an unprivileged user.
@@ -41,6 +44,8 @@ exec "$@"
 
 class Sandbox(Struct, frozen=True, kw_only=True):
     """The sandbox of `directory`, which its processes see at `SCRATCH`; they may write below `work` alone.
+
+    `/var/tmp` in the sandbox is `work` too, so that temporary files count for the limit of the directory's size.
 
     `user_id` is the first of the `USER_IDS` user and group ids that they are to the machine. They see `mounts`, enter
     the control groups `cgroups` and the network namespace `network` (None: the machine's), register the emulator
@@ -121,7 +126,8 @@ class Sandbox(Struct, frozen=True, kw_only=True):
         """Run *command* for the length of the block, then kill it with all its descendants; otherwise as `run`."""
         if secret is not None:
             self._write_secret(secret)
-        seen = (Mount(self.directory, SCRATCH, writable=True), *self.mounts, *mounts)
+        scratch = Mount(self.directory, SCRATCH, writable=True)
+        seen = (scratch, Mount(self.work, _BIG_FILES, writable=True), *self.mounts, *mounts)
         namespace = await open_root(
             self.directory / "root", seen, self._etc(), network=self.network, cgroups=self.cgroups
         )

@@ -1,6 +1,5 @@
 """The buildah engine builds, pushes and says why not, with the real tools and a real registry."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -135,13 +134,17 @@ async def test_a_cached_base_image_is_asked_for_again(
 
 
 async def test_a_base_image_is_fetched_once(open_engine: OpenEngine, base: str, tmp_path: Path) -> None:
-    """Builds share the layers of base images: the second build has them in its store's neighbour."""
+    """Builds of the same principal share the layers of base images: the second build finds them stored."""
+
+    def layers() -> list[Path]:
+        return sorted(path for path in (tmp_path / "bases/0").glob("*/overlay/*") if len(path.name) == 64)
+
     async with open_engine(tmp_path) as engine:
         await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
-        stored = {path.name for path in (tmp_path / "bases/0/overlay").iterdir()}
+        stored = layers()
         await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
-        assert {path.name for path in (tmp_path / "bases/0/overlay").iterdir()} == stored
-    assert any(re.fullmatch("[0-9a-f]{64}", name) for name in stored)
+        assert layers() == stored
+    assert stored
 
 
 async def test_a_full_disk_begins_another_cache(open_engine: OpenEngine, base: str, tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from builder.adapters.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from builder.domain.mounts import Version
 from swell.store.records import Reason
 from swell_sandbox import cgroups
 
@@ -61,6 +63,13 @@ async def test_a_step_cannot_reach_our_loopback(engine: BuildahEngine, base: str
     assert b"reached" not in output
 
 
+@pytest.fixture(scope="module")
+async def unchecked(open_engine: OpenEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BuildahEngine]:
+    """An engine that refuses no mounts, so that nothing but the sandbox protects the machine."""
+    async with open_engine(tmp_path_factory.mktemp("unchecked"), version=Version(999, 0, 0)) as engine:
+        yield engine
+
+
 REACH_OUT = "type=bind,rw,from=trap,source=/everything,target=/host"
 
 
@@ -78,30 +87,47 @@ async def reach_out(engine: BuildahEngine, base: str, mount: str, step: str) -> 
 
 
 @pytest.mark.parametrize("mount", [REACH_OUT, "type=cache,id=../../../../../../..,target=/host"])
-async def test_outside_of_a_step_is_only_the_root_of_its_sandbox(engine: BuildahEngine, base: str, mount: str) -> None:
+async def test_outside_of_a_step_is_only_the_root_of_its_sandbox(
+    unchecked: BuildahEngine, base: str, mount: str
+) -> None:
     """The machine's files are not there, and nothing of the sandbox's root can be written."""
     step = (
         "cat /host/etc/shadow; ls /host/root /host/home /host/var/lib /host/work; touch /host/x /host/usr/x /host/etc/x"
     )
 
-    output = await reach_out(engine, base, mount, step)
+    output = await reach_out(unchecked, base, mount, step)
 
     assert output.text.count("o such file or directory") >= 5
     assert output.text.count("ead-only file system") >= 3
 
 
-async def test_outside_of_a_step_is_no_other_build(engine: BuildahEngine, base: str) -> None:
+async def test_triggers_of_a_base_image_are_checked(
+    unchecked: BuildahEngine, open_engine: OpenEngine, base: str, registry: Registry, tmp_path: Path
+) -> None:
+    """A mount that is unsafe in the container file is as unsafe in an ONBUILD of its base image."""
+    trigger = f"FROM {base}\nONBUILD RUN --mount=type=cache,id=../../../../../../..,target=/host ls /host\n"
+    await unchecked.build(recipe(base, trigger, made="triggers:1"), Output())
+
+    async with open_engine(tmp_path, version=Version(1, 28, 2)) as engine:
+        body = f"FROM {registry.address}/triggers:1\nRUN true\n"
+        failure = await failure_of(engine, recipe(base, body))
+
+    assert failure.reason is Reason.RECIPE
+    assert "may not lead out of the cache" in str(failure)
+
+
+async def test_outside_of_a_step_is_no_other_build(unchecked: BuildahEngine, base: str) -> None:
     """Contexts and layers of others are not there, and base images cannot be changed."""
     look = "find /host -maxdepth 7 -name 'bd-*'; for store in /host/tmp/bases/*; do touch $store/poison; done"
 
-    output = await reach_out(engine, base, REACH_OUT, look)
+    output = await reach_out(unchecked, base, REACH_OUT, look)
 
     assert "ead-only file system" in output.text
     assert not any(line.startswith(b"/host") for line in output)
 
 
 async def test_who_reaches_out_of_a_step_finds_no_credentials(
-    engine: BuildahEngine, base: str, registry: Registry
+    unchecked: BuildahEngine, base: str, registry: Registry
 ) -> None:
     """Those for base images are with buildah while the step runs, whose user the step has."""
     secret = registry.authorization.removeprefix("Basic ")
@@ -109,7 +135,7 @@ async def test_who_reaches_out_of_a_step_finds_no_credentials(
         "cat /host/tmp/auth.json; find /host/tmp/work -name '*auth*'; cat /host/proc/*/fd/3 /host/proc/*/environ; env"
     )
 
-    output = await reach_out(engine, base, REACH_OUT, looks)
+    output = await reach_out(unchecked, base, REACH_OUT, looks)
 
     assert secret not in output.text
     assert '"auths"' not in output.text

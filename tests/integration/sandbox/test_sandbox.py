@@ -48,6 +48,12 @@ async def test_nothing_but_the_scratch_directory_is_writable(sandbox: Sandbox) -
     assert sandbox.read("x", 10) == b"y\n"
 
 
+async def test_large_temporary_files_are_in_the_scratch_directory(sandbox: Sandbox) -> None:
+    """Some programs write to /var/tmp whatever TMPDIR says; what they write counts for the limit of the directory."""
+    await said(sandbox, "echo large > /var/tmp/file")
+    assert sandbox.read("file", 10) == b"large\n"
+
+
 async def test_mounts_are_read_only_unless_they_say_otherwise(sandbox: Sandbox, tmp_path: Path) -> None:
     """A store of base images is shared by builds that must not change it."""
     for name in ("shared", "own"):

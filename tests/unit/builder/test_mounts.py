@@ -3,7 +3,8 @@
 import pytest
 
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import FLAWS, UNKNOWN, Version, check_mounts, parse_version, run_mounts
+from builder.domain.mounts import FLAWS, UNKNOWN, Version, check_mounts, mounts_of, parse_version
+from swell.containerfile import DIALECTS
 from swell.store.records import Reason
 
 DEBIAN_12 = Version(1, 28, 2)
@@ -13,7 +14,7 @@ CURRENT = Version(1, 38, 1)
 def refusal(containerfile: str, version: Version = DEBIAN_12, links: tuple[str, ...] = ()) -> str:
     """Why *containerfile* is refused; empty if it is not."""
     try:
-        check_mounts(containerfile, version, links.__contains__)
+        check_mounts((containerfile,), version, links.__contains__)
     except BuildFailure as failure:
         assert failure.reason is Reason.RECIPE
         return str(failure)
@@ -27,7 +28,7 @@ def refusal(containerfile: str, version: Version = DEBIAN_12, links: tuple[str, 
         "type=cache,target=/root/.cache,sharing=locked,uid=5",
         "type=cache,id=pip-3.11,target=/root/.cache/pip",
         "type=cache,id=s/key-pip,target=/root/.cache/pip",
-        "type=cache,id=$ID,from=base,target=/m",
+        "type=cache,id=$KNOWN,target=/m",
         "type=bind,source=x,target=/y",
         "type=bind,source=/x/y,target=/y,readonly",
         "type=bind,source=.,target=/y",
@@ -35,7 +36,7 @@ def refusal(containerfile: str, version: Version = DEBIAN_12, links: tuple[str, 
         "target=/y",
         "type=bind,from=build,target=/y",
         "type=bind,from=build,source=/,target=/y",
-        "type=bind,from=$STAGE,target=/$Y",
+        "type=bind,from=build,target=/$KNOWN",
         "type=bind,source=x,target=/y,bind-propagation=rprivate",
         "type=tmpfs,target=/tmp",
         "type=secret,id=token,target=/run/../token",
@@ -44,7 +45,7 @@ def refusal(containerfile: str, version: Version = DEBIAN_12, links: tuple[str, 
 )
 def test_mounts_that_lead_nowhere_else_are_not_refused(mount: str) -> None:
     """They are what people write; no user may lose them because of an old engine."""
-    assert refusal(f"FROM base AS build\nRUN --mount={mount} true\n") == ""
+    assert refusal(f"FROM base AS build\nENV KNOWN=value\nRUN --mount={mount} true\n") == ""
 
 
 ESCAPES = {
@@ -52,10 +53,14 @@ ESCAPES = {
     "type=cache,id=a/../../etc,target=/m": "may not lead out of the cache",
     "type=cache,target=../../etc": "may not lead out of the cache",
     "id=../../etc,target=/m,type=cache": "may not lead out of the cache",
-    "type=cache,id=good,target=/m,id=../../bad": "may not lead out of the cache",
-    "type=cache,id=$ID,target=/m": "variables in the id",
-    "type=$TYPE,id=../../etc,target=/m": "may not lead out of the cache",
-    "type=cache,target=/$TARGET": "variables in the id",
+    "type=cache,id=good,target=/m,id=../../bad": "has an option twice",
+    "type=cache,id=$ID,target=/m": "may set the variable ID",
+    "type=cache,id=${UP}etc,target=/m": "may not lead out of the cache",
+    "type=$TYPE,id=../../etc,target=/m": "may set the variable TYPE",
+    "type=cache,target=/$TARGET": "may set the variable TARGET",
+    "type=tmpfs,target=/m$MORE": "has an option twice",
+    "target=/m$FROM": "use COPY --from",
+    "target=/m${UNKNOWN}": "may set the variable UNKNOWN",
     "type=cache,from=build,source=/esc,target=/m": "use COPY --from",
     "type=bind,from=build,source=/esc,target=/m,rw": "use COPY --from",
     "type=bind,from=build,src=esc,dst=/m": "use COPY --from",
@@ -63,7 +68,7 @@ ESCAPES = {
     "type=bind,source=../../etc,target=/m": "may not lead out of the build context",
     "type=bind,source=/../../etc,target=/m": "may not lead out of the build context",
     "type=bind,source=a/../../etc,target=/m": "may not lead out of the build context",
-    "type=bind,source=$SOURCE,target=/m": "variables in the source",
+    "type=bind,source=$SOURCE,target=/m": "may set the variable SOURCE",
     "type=bind,source=link,target=/m": "is a link in the build context",
     "type=bind,source=/link,target=/m": "is a link in the build context",
     "type=bind,source=x,target=/m,bind-propagation=suid": "bind-propagation is one of",
@@ -76,7 +81,8 @@ ESCAPES = {
 )
 def test_mounts_that_lead_elsewhere_are_refused(mount: str, form: str) -> None:
     """Each was seen to give a step files of the machine, or is a step on the way there."""
-    assert ESCAPES[mount] in refusal(f"FROM base AS build\n{form.format(mount)}\n", links=("link",))
+    known = "ENV UP=../../ MORE=,type=bind FROM=,from=build,source=/esc"
+    assert ESCAPES[mount] in refusal(f"FROM base AS build\n{known}\n{form.format(mount)}\n", links=("link",))
 
 
 @pytest.mark.parametrize("mount", ESCAPES)
@@ -114,19 +120,33 @@ def test_a_writable_context_makes_its_sources_links() -> None:
     "text",
     [
         "RUN \\\n  # a comment\n\n  --mount=type=cache,id=x \\\n true",
-        "# escape=`\nRUN `\n --mount=type=cache,id=x true",
+        "RUN `\n --mount=type=cache,id=x true",
         "RUN --mount='type=cache,id=x' true",
         'RUN --mount=type=ca"che",id=\\x true',
     ],
 )
 def test_mounts_are_found_in_all_spellings(text: str) -> None:
     """A spelling that only the engine reads would pass unchecked."""
-    assert [mount.text for mount in run_mounts(text)] == ["type=cache,id=x"]
+    for dialect in DIALECTS:
+        (mount,) = mounts_of([f"# escape=`\nFROM a\n{text}" if "`" in text else f"FROM a\n{text}"], dialect)
+        assert mount.options == (("type", "cache"), ("id", "x"))
 
 
 def test_words_behind_the_flags_are_no_mounts() -> None:
     """They belong to the command."""
-    assert list(run_mounts("RUN echo --mount=type=cache,id=../x\nCOPY --mount=a b\n")) == []
+    assert list(mounts_of(["FROM a\nRUN echo --mount=type=cache,id=../x\nCOPY --mount=a b\n"])) == []
+
+
+def test_lines_of_a_here_document_are_checked() -> None:
+    """Buildah 1.28 executes them as instructions, other engines do not."""
+    assert "may not lead out" in refusal("FROM a\nRUN <<EOF\nRUN --mount=type=cache,id=../x,target=/m ls\nEOF\n")
+
+
+def test_triggers_of_base_images_are_checked_with_the_file() -> None:
+    """A cache of a trigger may be the outer one of a cache in the file."""
+    triggers = "FROM scratch\nRUN --mount=type=cache,target=/a ln -s / /a/esc"
+    with pytest.raises(BuildFailure, match="inside of the cache"):
+        check_mounts(("FROM a\nRUN --mount=type=cache,id=a/esc,target=/m ls", triggers), DEBIAN_12, lambda _: False)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,18 @@ def docker_only(image_id: str) -> list[str]:
     return [*_BUILDAH, *_OWN_STORE, "inspect", "--type=image", f"--format={DOCKER_ONLY}{words}", image_id]
 
 
+def triggers(image: str) -> list[str]:
+    """Print the ONBUILD triggers in the config of *image*, which is in a store of the sandbox, a line for each."""
+    return [
+        *_BUILDAH,
+        *_OWN_STORE,
+        "inspect",
+        "--type=image",
+        "--format={{range .Docker.Config.OnBuild}}{{.}}\n{{end}}",
+        image,
+    ]
+
+
 def is_zstd_trouble(said: Iterable[bytes]) -> bool:
     """Whether a push failed because the registry has a layer as zstd, which the docker format cannot name."""
     return any(b"zstd compression is not supported for type" in line for line in said)

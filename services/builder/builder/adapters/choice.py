@@ -1,6 +1,5 @@
 """Which engine builds container files here: BuildKit, else a buildah without known escapes, else none."""
 
-import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from builder.build import Engine, Recipe, Tell
 from builder.buildkit import programs
 from builder.buildkit.engine import BuildkitEngine, missing_programs
 from builder.domain.failure import BuildFailure
+from builder.domain.mounts import UNKNOWN, Version, parse_version
 from builder.settings import EngineChoice, EngineSettings
 from swell.errors import Unavailable
 from swell.log import log
@@ -20,12 +20,10 @@ from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 
-SAFE_BUILDAH = (1, 38, 1)
+SAFE_BUILDAH = Version(1, 38, 1)
 """The first release without known ways out of a build: CVE-2024-1753 (bind mounts through symbolic links),
 CVE-2024-9675 (cache mounts) and CVE-2024-11218 (concurrent builds). Distributions that mend an older release keep its
 number, so such a release is chosen by `SWELL_ENGINE=buildah` only."""
-
-_VERSION = re.compile(r"buildah version (\d+)\.(\d+)\.(\d+)")
 
 
 class NoEngine:
@@ -67,11 +65,11 @@ async def open_engine(
     version = buildah_version()
     if settings.engine is EngineChoice.BUILDAH or version >= SAFE_BUILDAH:
         async with BuildahEngine.open(settings, sifs, aws, registry=registry) as buildah:
-            name = f"buildah {'.'.join(map(str, version))}"
+            name = f"buildah {version}"
             log.info("engine chosen", engine=name)
             yield name, buildah
         return
-    why = "BuildKit is missing, and buildah has known escapes" if version > (0, 0, 0) else "BuildKit is missing"
+    why = "BuildKit is missing, and buildah has known escapes" if version > UNKNOWN else "BuildKit is missing"
     log.warning("no engine for container files", reason=why, remedy="make engine, or SWELL_ENGINE=buildah")
     yield "none", NoEngine(f"{why}. The operator can run `make engine`")
 
@@ -83,14 +81,13 @@ def _can_use(found: programs.Programs | None) -> bool:
     return found is not None
 
 
-def buildah_version() -> tuple[int, int, int]:
-    """The release of the machine's buildah; zeros if it is missing."""
+def buildah_version() -> Version:
+    """The version of the machine's buildah; `UNKNOWN` if it is missing."""
     program = shutil.which("buildah")
     if program is None:
-        return (0, 0, 0)
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout  # noqa: S603
-    found = _VERSION.search(said)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)
+        return UNKNOWN
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout  # noqa: S603
+    return parse_version(output)
 
 
 async def _named(program: str, option: str) -> str:

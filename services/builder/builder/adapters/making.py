@@ -1,6 +1,7 @@
 """What buildah does for one recipe in its sandbox: fetch base images, build, push."""
 
 import fcntl
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -19,15 +20,16 @@ from builder.build import Recipe
 from builder.domain.base_images import base_images, final_image
 from builder.domain.compression import Compression, choose
 from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
-from builder.domain.mounts import Version, check_mounts
+from builder.domain.mounts import Version, check_mounts, has_flaws
 from builder.settings import EngineSettings
 from swell.api.containers import CompressionMode
-from swell.containerfile import BUILDAH_1_28, parse
+from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, cgroups
+from swell_sandbox.lines import LONGEST_PIECE
 from swell_sandbox.process import Tail
 
 
@@ -45,6 +47,7 @@ class Making(Struct, frozen=True, kw_only=True):
     async def image(self, bases: BaseImages, generation: Generation) -> Digest:
         """Build and push the recipe with the layers that *bases* has already; the digest of the manifest."""
         await in_thread(self._prepare)
+        await in_thread(self._check_mounts)
         stores = dict[str, Path]()
         recipe = self.recipe
         for image in base_images(recipe.containerfile, recipe.platform):
@@ -52,7 +55,31 @@ class Making(Struct, frozen=True, kw_only=True):
             if await bases.fetch(store, partial(self._pull, image, store)):
                 stores[image] = store
         final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28)
-        return await self._with_stores(tuple(stores.values()))._image(stores.get(final) if final else None)
+        build = self._with_stores(tuple(stores.values()))
+        await build._check_triggers(stores)
+        return await build._image(stores.get(final) if final else None)
+
+    def _check_mounts(self, triggers: str = "") -> None:
+        texts = (self.recipe.containerfile, *([f"FROM scratch\n{triggers}"] if triggers else []))
+        check_mounts(texts, self.version, partial(is_link, self.sandbox.work / "context"))
+
+    async def _check_triggers(self, images: Iterable[str]) -> None:
+        """Refuse unsafe mounts in the ONBUILD triggers of *images*, which have been pulled.
+
+        A registry may serve another image to the build itself; then only the sandbox protects the machine.
+        """
+        if not has_flaws(self.version):
+            return
+        lines: list[bytes] = []
+
+        async def append(line: bytes) -> None:
+            if len(line) >= LONGEST_PIECE or sum(map(len, lines)) > MAX_SIZE:
+                raise BuildFailure(Reason.RECIPE, "The ONBUILD triggers of a base image are too long to be checked.")
+            lines.append(line)
+
+        for image in images:
+            await execute(self.sandbox, buildah.triggers(image), append, credentials=NO_CREDENTIALS)
+        await in_thread(self._check_mounts, b"\n".join(lines).decode(errors="replace"))
 
     async def _image(self, final_store: Path | None) -> Digest:
         if final_store:
@@ -85,7 +112,6 @@ class Making(Struct, frozen=True, kw_only=True):
             for name, path in recipe.files.items():
                 with path.open("rb") as source:
                     add(context / name, source, owner=owner)
-        check_mounts(recipe.containerfile, self.version, partial(is_link, context))
 
     async def _pull(self, image: str, store: Path) -> bool:
         # An error here comes again in the build, which writes it to the log.

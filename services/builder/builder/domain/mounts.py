@@ -1,8 +1,10 @@
-"""Mounts of RUN steps that versions of buildah resolve to paths outside of the build: which they are, and a sentence.
+"""Mounts of RUN steps that versions of buildah resolve to paths outside of the build: they are refused.
 
-Sources: GitHub advisories GHSA-pmf3-c36m-g5cf (CVE-2024-1753), GHSA-586p-749j-fhwp (CVE-2024-9675),
-GHSA-fhqq-8f65-5xfc (CVE-2024-9407), GHSA-5vpc-35f4-r8w6 (CVE-2024-11218); the release branches of
-github.com/containers/buildah for versions.
+Source: CVE-2024-1753, https://github.com/advisories/GHSA-pmf3-c36m-g5cf
+Source: CVE-2024-9675, https://github.com/advisories/GHSA-586p-749j-fhwp
+Source: CVE-2024-9407, https://github.com/advisories/GHSA-fhqq-8f65-5xfc
+Source: CVE-2024-11218, https://github.com/advisories/GHSA-5vpc-35f4-r8w6
+Source: fixed versions, release branches of https://github.com/containers/buildah
 """
 
 import posixpath
@@ -11,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from builder.domain.failure import BuildFailure
+from swell.containerfile import BUILDAH_1_28, DIALECTS, Dialect, Mount, parse
+from swell.errors import BadRequest
 from swell.store.records import Reason
 
 IsLink = Callable[[str], bool]
@@ -18,8 +22,6 @@ IsLink = Callable[[str], bool]
 
 _PROPAGATIONS = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
 _ROOTS = frozenset({"", ".", "/"})
-_ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*(\S)", re.IGNORECASE)
-_RUN = re.compile(r"^\s*(?:ONBUILD\s+)*RUN\s+(.*)$", re.IGNORECASE | re.DOTALL)
 
 
 class Version(NamedTuple):
@@ -39,44 +41,8 @@ UNKNOWN = Version(0, 0, 0)
 
 def parse_version(output: str) -> Version:
     """Read what `buildah --version` prints."""
-    found = re.search(r"\bversion (\d+)\.(\d+)\.(\d+)", output)
-    return Version(*map(int, found.groups())) if found else UNKNOWN
-
-
-class RunMount:
-    """One `--mount=` of a RUN instruction."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._options = [(name.strip(), value) for name, _, value in (each.partition("=") for each in text.split(","))]
-
-    @property
-    def kinds(self) -> list[str]:
-        return self.values("type") or ["bind"]
-
-    def is_kind(self, kind: str) -> bool:
-        return any(each == kind or "$" in each for each in self.kinds)
-
-    def values(self, *names: str) -> list[str]:
-        """All values of options called *names*: which one counts depends on the engine."""
-        return [value for name, value in self._options if name in names]
-
-    @property
-    def sources(self) -> list[str]:
-        return self.values("source", "src")
-
-    @property
-    def targets(self) -> list[str]:
-        return self.values("target", "dst", "destination")
-
-    @property
-    def is_from(self) -> bool:
-        """Whether its source is in another stage or image."""
-        return any(self.values("from"))
-
-    @property
-    def is_writable(self) -> bool:
-        return any(value.lower() != "false" for value in self.values("rw", "readwrite"))
+    match = re.search(r"\bversion (\d+)\.(\d+)\.(\d+)", output)
+    return Version(*map(int, match.groups())) if match else UNKNOWN
 
 
 class Flaw(NamedTuple):
@@ -84,45 +50,74 @@ class Flaw(NamedTuple):
 
     name: str
     fixed: tuple[Version, ...]
-    find: Callable[[Sequence[RunMount], IsLink], tuple[RunMount, str] | None]
+    find: Callable[[Sequence[Mount], IsLink], tuple[Mount, str] | None]
 
     def is_in(self, version: Version) -> bool:
         same_branch = (fixed for fixed in self.fixed if fixed[:2] == version[:2])
         return version < self.fixed[-1] and not any(version >= fixed for fixed in same_branch)
 
 
-def check_mounts(containerfile: str, version: Version, is_link: IsLink) -> None:
+def check_mounts(texts: Sequence[str], version: Version, is_link: IsLink) -> None:
     """Refuse mounts that buildah *version* does not resolve safely.
 
+    *texts* are the container file and the triggers (ONBUILD) of its base images. Each is checked as every known engine
+    reads it.
+
     Raises:
-        BuildFailure: says which mount, why, and what to write instead.
+        BuildFailure: the message has the mount, the reason, and what to write instead.
     """
-    mounts = tuple(run_mounts(containerfile))
-    for flaw in FLAWS:
-        if flaw.is_in(version) and (found := flaw.find(mounts, is_link)):
-            mount, why = found
-            message = f"RUN --mount={mount.text[:200]}: {why} (buildah {version} has {flaw.name})."
-            raise BuildFailure(Reason.RECIPE, message)
+    flaws = [flaw for flaw in FLAWS if flaw.is_in(version)]
+    if not flaws:
+        return  # such a version may be given any container file that it can read
+    by_dialect = [tuple(mounts_of(texts, dialect)) for dialect in DIALECTS]
+    for mounts in by_dialect:
+        for mount in mounts:
+            if mount.uncertain:
+                why = (
+                    f"the base image may set the variable {min(mount.uncertain)[:80]} to anything; write its value out"
+                )
+                raise _refused(mount, why, flaws[0], version)
+        for flaw in flaws:
+            if unsafe := flaw.find(mounts, is_link):
+                raise _refused(*unsafe, flaw, version)
 
 
-def run_mounts(containerfile: str) -> Iterator[RunMount]:
-    """All mounts of RUN instructions, those of ONBUILD triggers too."""
-    for instruction in _instructions(containerfile):
-        if found := _RUN.match(instruction):
-            for flag in _flags(found[1]):
-                if flag.startswith("--mount="):
-                    yield RunMount(flag.removeprefix("--mount="))
+def mounts_of(texts: Sequence[str], dialect: Dialect = BUILDAH_1_28) -> Iterator[Mount]:
+    """All mounts of RUN instructions in *texts*, those that ONBUILD keeps included, as *dialect* reads them.
+
+    Raises:
+        BuildFailure: a text cannot be read, or a mount has an option twice.
+    """
+    for text in texts:
+        try:
+            yield from parse(text, dialect).mounts()
+        except BadRequest as error:
+            raise BuildFailure(
+                Reason.RECIPE, f"The mounts of the container file cannot be checked: {error}."
+            ) from error
 
 
-def _cache_id(mounts: Sequence[RunMount], _: IsLink) -> tuple[RunMount, str] | None:
-    known = dict[str, RunMount]()
+def _refused(mount: Mount, why: str, flaw: Flaw, version: Version) -> BuildFailure:
+    message = f"RUN --mount={mount.written[:200]}: {why} (buildah {version} has {flaw.name})."
+    return BuildFailure(Reason.RECIPE, message)
+
+
+def _values(mount: Mount, *names: str) -> list[str]:
+    """The values of all options called *names*: which one counts depends on the engine."""
+    return [value for name, value in mount.options if name in names]
+
+
+def _sources(mount: Mount) -> list[str]:
+    return _values(mount, "source", "src")
+
+
+def _cache_id(mounts: Sequence[Mount], _: IsLink) -> tuple[Mount, str] | None:
+    known = dict[str, Mount]()
     for mount in mounts:
-        if not mount.is_kind("cache") or mount.is_from:
+        if mount.type != "cache" or mount.origin:
             continue
         # The target is the id of a cache without one.
-        for name in mount.values("id") or mount.targets:
-            if "$" in name:
-                return mount, "variables in the id of a cache are not checked here; write it out"
+        for name in _values(mount, "id") or _values(mount, "target", "dst", "destination"):
             path = posixpath.normpath(name)
             if path.split("/")[0] == "..":
                 return mount, "the id of a cache may not lead out of the cache with '..'"
@@ -130,25 +125,23 @@ def _cache_id(mounts: Sequence[RunMount], _: IsLink) -> tuple[RunMount, str] | N
     for outer in known:
         for inner, mount in known.items():
             if inner != outer and inner.startswith(outer):
-                return (
-                    mount,
-                    f"this cache is inside of the cache '{outer[:-1]}', where a step may have put links; give it an id",
+                why = (
+                    f"this cache is inside of the cache '{outer[:-1]}', where a step may have put links; give it an id"
                 )
+                return mount, why
     return None
 
 
-def _link_in_source(mounts: Sequence[RunMount], is_link: IsLink) -> tuple[RunMount, str] | None:
+def _link_in_source(mounts: Sequence[Mount], is_link: IsLink) -> tuple[Mount, str] | None:
     for mount in mounts:
-        if mount.is_from and (mount.is_kind("bind") or mount.is_kind("cache")):
-            if any(source not in _ROOTS for source in mount.sources):
+        if mount.origin and mount.type in {"bind", "cache"}:
+            if any(source not in _ROOTS for source in _sources(mount)):
                 return mount, (
                     "a source in another stage or image may be a link, which would be followed on the builder; "
                     "use COPY --from, or mount the whole stage without a source"
                 )
-        elif mount.is_kind("bind"):
-            for source in mount.sources:
-                if "$" in source:
-                    return mount, "variables in the source of a mount are not checked here; write it out"
+        elif mount.type == "bind":
+            for source in _sources(mount):
                 path = posixpath.normpath(source.lstrip("/"))
                 if path.split("/")[0] == "..":
                     return mount, "the source of a mount may not lead out of the build context with '..'"
@@ -157,11 +150,11 @@ def _link_in_source(mounts: Sequence[RunMount], is_link: IsLink) -> tuple[RunMou
     return None
 
 
-def _changed_context(mounts: Sequence[RunMount], _: IsLink) -> tuple[RunMount, str] | None:
-    of_context = [mount for mount in mounts if mount.is_kind("bind") and not mount.is_from]
-    if any(mount.is_writable for mount in of_context):
+def _changed_context(mounts: Sequence[Mount], _: IsLink) -> tuple[Mount, str] | None:
+    of_context = [mount for mount in mounts if mount.type == "bind" and not mount.origin]
+    if any(value.lower() != "false" for mount in of_context for value in _values(mount, "rw", "readwrite")):
         for mount in of_context:
-            if any(source not in _ROOTS for source in mount.sources):
+            if any(source not in _ROOTS for source in _sources(mount)):
                 return mount, (
                     "where a step may write to the build context (rw), sources in it may become links; "
                     "leave out rw, or mount the whole context without a source"
@@ -169,9 +162,9 @@ def _changed_context(mounts: Sequence[RunMount], _: IsLink) -> tuple[RunMount, s
     return None
 
 
-def _propagation(mounts: Sequence[RunMount], _: IsLink) -> tuple[RunMount, str] | None:
+def _propagation(mounts: Sequence[Mount], _: IsLink) -> tuple[Mount, str] | None:
     for mount in mounts:
-        if any(value not in _PROPAGATIONS for value in mount.values("bind-propagation")):
+        if any(value not in _PROPAGATIONS for value in _values(mount, "bind-propagation")):
             return mount, f"bind-propagation is one of {', '.join(sorted(_PROPAGATIONS))}"
     return None
 
@@ -194,40 +187,9 @@ FLAWS = (
     ),
     Flaw("CVE-2024-9407", (Version(1, 33, 10), Version(1, 35, 5), Version(1, 37, 4)), _propagation),
 )
-"""CVE-2024-9676 is left out: it needs `--userns=auto`, which is not used here."""
+"""CVE-2024-9676 is left out: it needs `--userns=auto`, which the builder does not use."""
 
 
-def _instructions(containerfile: str) -> Iterator[str]:
-    """The instructions with their continuation lines joined."""
-    lines = containerfile.splitlines()
-    found = next((match for line in lines[:5] if (match := _ESCAPE.match(line))), None)
-    continued = re.compile(re.escape(found[1] if found else "\\") + r"[ \t]*$")
-    instruction = ""
-    for line in lines:
-        if line.lstrip().startswith("#") or (instruction and not line.strip()):
-            continue
-        instruction += continued.sub("", line)
-        if not continued.search(line):
-            yield instruction
-            instruction = ""
-    if instruction:
-        yield instruction
-
-
-def _flags(rest: str) -> Iterator[str]:
-    """The words that begin with `--` at the beginning of *rest*, without quotes and backslashes."""
-    while (rest := rest.lstrip()).startswith("--"):
-        word, quote, at = "", "", 0
-        while at < len(rest) and (quote or not rest[at].isspace()):
-            if rest[at] == "\\" and at + 1 < len(rest):
-                at += 1
-                word += rest[at]
-            elif rest[at] == quote:
-                quote = ""
-            elif not quote and rest[at] in "'\"":
-                quote = rest[at]
-            else:
-                word += rest[at]
-            at += 1
-        yield word
-        rest = rest[at:]
+def has_flaws(version: Version) -> bool:
+    """Whether *version* has any of the `FLAWS`."""
+    return any(flaw.is_in(version) for flaw in FLAWS)
