@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from builder.domain.conda_image import Added, base_layers, check_base, empty_image, on_top, variables_of
-from builder.domain.conda_layout import MOST_LAYERS
+from builder.domain.conda_image import Added, base_layers, empty_image, on_top, variables_of
 from builder.domain.failure import BuildFailure
 from swell.api.containers import ContainerConfig
 from swell.errors import ManifestInvalid
@@ -13,6 +12,7 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from swell.oci.mutate import MAX_LAYERS, check_layers
 from swell.oci.platform import parse_platform
 from swell.testing.images import make_image
 
@@ -33,8 +33,8 @@ def test_layers_come_on_top_and_the_rest_stays(docker: bool) -> None:
     }
     assert image.config.fields["config"] == {"Env": ["A=1"], "Cmd": ["hello"]}
     assert image.config.fields["rootfs"]["diff_ids"][2:] == [ADDED.diff_id]
-    assert image.config.fields["history"][-1]["created_by"] == "conda/direct:v1: tool-1-0"
-    check_base(image)
+    assert image.config.fields["history"][-2]["created_by"] == "conda/direct:v1: tool-1-0"
+    check_layers(image)
 
 
 def test_a_frozen_config_comes_over_the_rest() -> None:
@@ -57,7 +57,13 @@ def test_the_history_tells_of_every_layer() -> None:
     history = [{"created_by": "one"}, {"created_by": "ENV", "empty_layer": True}]
     image = on_top(Image(made.manifest, made.config.changed(history=history)), [ADDED], [])
     told = [entry["created_by"] for entry in image.config.fields["history"]]
-    assert told == ["one", "ENV", f"base layer {made.layers[1].digest}", "conda/direct:v1: tool-1-0"]
+    assert told == [
+        "one",
+        "ENV",
+        f"conda/direct:v1: base layer {made.layers[1].digest}",
+        "conda/direct:v1: tool-1-0",
+        "conda/direct:v1: config",
+    ]
 
 
 def test_nothing_is_a_base_as_well() -> None:
@@ -85,12 +91,12 @@ def test_a_base_that_contradicts_itself_is_refused(config: dict[str, Any]) -> No
         Document(OCI_MANIFEST, b'{"layers": [], "config": null}'), Document(OCI_CONFIG, b"{}").changed(**config)
     )
     with pytest.raises(ManifestInvalid):
-        check_base(Image(make_image("x", layers=0).manifest, base.config))
+        check_layers(Image(make_image("x", layers=0).manifest, base.config))
 
 
 def test_a_base_that_is_full_or_odd_is_refused() -> None:
     """An image has so many layers and no more; some kinds may not be copied."""
-    full = make_image("full", layers=MOST_LAYERS)
+    full = make_image("full", layers=MAX_LAYERS)
     with pytest.raises(BuildFailure, match="has 127 layers"):
         base_layers(Image(full.manifest, full.config))
     odd = make_image("odd")

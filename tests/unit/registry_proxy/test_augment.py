@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.domain.augment import MAX_LAYERS, augment
+from registry_proxy.domain.augment import augment
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import ImageUnsupported, ManifestInvalid, TooLarge
 from swell.layers import verify_layer
@@ -26,6 +26,7 @@ from swell.oci.media_types import (
     OCI_LAYER,
     OCI_MANIFEST,
 )
+from swell.oci.mutate import MAX_LAYERS
 from tests.unit.registry_proxy.golden import (
     ADDED,
     BASE_GZIP,

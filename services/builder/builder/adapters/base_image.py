@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
-from builder.domain.conda_image import check_base
 from builder.domain.failure import BuildFailure
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
 from swell.net.outbound import follow, pieces, read
@@ -15,6 +14,7 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.image import Image
+from swell.oci.mutate import check_layers
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
@@ -60,7 +60,7 @@ class BaseImage:
             if not platform.matches(config.fields):
                 raise ManifestUnknown(f"'{reference}' is no image for {platform}")
             image = Image(document, config)
-            check_base(image)
+            check_layers(image)
             return image
 
     async def copy(self, layer: Descriptor, source: Reference, target: Reference, scratch: Path) -> None:

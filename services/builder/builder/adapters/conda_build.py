@@ -17,7 +17,7 @@ from builder.build import Recipe, Tell
 from builder.domain.conda_activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
 from builder.domain.conda_channels import subdir_of
 from builder.domain.conda_image import SCRATCH, Added, base_layers, empty_image, on_top, variables_of
-from builder.domain.conda_layout import MOST_LAYERS, doors, group, settle
+from builder.domain.conda_layout import doors, group, settle
 from builder.domain.conda_lock import LockedPackage, read_lock
 from builder.domain.conda_package import Link, Package, environment_python
 from builder.domain.conda_prefix import with_prefix
@@ -32,6 +32,7 @@ from swell.layers import LayerMeter
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, hex_of, parse_digest
 from swell.oci.image import Image
+from swell.oci.mutate import MAX_LAYERS
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.registry.push import RegistryPush
@@ -175,9 +176,9 @@ class PackageBuild:
         """Have all layers in the registry; ours are answered, the lowest first."""
         below = base_layers(base)
         settings = self._tools.settings
-        most = min(settings.conda_own_layers + 1, MOST_LAYERS - len(below) - len(self._config.layers or ()))
+        most = min(settings.conda_own_layers + 1, MAX_LAYERS - len(below) - len(self._config.layers or ()))
         if most < 1:
-            raise BuildFailure(Reason.RECIPE, f"The image would have more than {MOST_LAYERS} layers.")
+            raise BuildFailure(Reason.RECIPE, f"The image would have more than {MAX_LAYERS} layers.")
         sizes = {name: archive.size for name, archive in plan.archives.items()}
         groups = group(sizes, worth=settings.conda_own_layer_size, most=most)
         making = together(self._layer(number, groups, plan) for number in range(len(groups)))

@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from builder.domain.conda_package import Link, Malformed
 
-MOST_LAYERS = 127  # of an image, as Docker and containerd take it
-
 _MOST_HOPS = 40
 Files = Mapping[str, Sequence[Link]]
 """The links of each package, by its name."""

@@ -13,6 +13,7 @@ from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
 from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
+from swell.oci.mutate import ChainStyle, entry_chain
 
 _MARK = "# the lines below were added by freeze"
 _SIF_MARK = "# a SIF file is made of this"
@@ -96,10 +97,8 @@ def for_sif(containerfile: str) -> str:
 
 
 def _added(config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> Iterator[str]:
-    if entrypoint:
-        # What starts the image may begin this chain; its words are cut at blanks there, so nothing is quoted.
-        chain = " ".join(entrypoint)
-        yield _environment([f"WAVE_ENTRY_CHAIN={chain}"], sif)
+    if chain := entry_chain(entrypoint, ChainStyle.WORDS):
+        yield _environment(chain, sif)
     yield from _singularity(config) if sif else _docker(config)
 
 

@@ -6,68 +6,64 @@ no chance in it: the same image and wish give the same digests, so whatever was 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import msgspec
 from msgspec import Struct, structs
 
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import ImageUnsupported, ManifestInvalid, ManifestUnknown, TooLarge
+from swell.errors import ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.media_types import DOCKER_LAYER, DOCKER_MANIFEST, INDEXES, MANIFESTS, OCI_LAYER, SCHEMA_1
+from swell.oci.mutate import (
+    AddedLayer,
+    ChainStyle,
+    append_layers,
+    override_run_fields,
+    repointed,
+    run_fields,
+)
 from swell.oci.platform import Platform, canonical_architecture
 
 MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
-MAX_LAYERS = 127  # what overlay file systems of container engines can stack
 
 _FUSION = re.compile(r"/fusion-(\w+)\.tar\.gz\Z")
-_EPOCH = "1970-01-01T00:00:00Z"
-_ENTRY_CHAIN = "WAVE_ENTRY_CHAIN"
+_TOOL = "wave augment"
 _SUBJECT = "vnd.docker.reference.digest"  # what an attestation of BuildKit is about
 
 
-class _Run(Struct, rename="pascal"):
-    """The run-time fields of a config that we build upon; very old images have text for a list."""
-
-    env: list[str] | None = None
-    entrypoint: list[str] | str | None = None
-
-
-class _History(Struct):
-    empty_layer: bool | None = None
-
-
-class _RootFs(Struct):
-    diff_ids: list[str] | None = None  # Go writes an empty list as null or not at all
-
-
 class _Config(Struct):
-    rootfs: _RootFs
     architecture: str | None = None
-    config: _Run | None = None
-    history: list[_History] | None = None
 
 
 def augment(image: Image, wanted: ContainerConfig) -> Image:
     """Append *wanted*'s layers and override the run-time fields it names.
 
-    The same image and wish give the same digests. Fields we do not know stay as they came. Fusion layers for another
-    architecture than the image's are left out. All digests and sizes of *wanted*'s layers have been verified.
+    Deterministic: equal inputs give equal digests. Unknown JSON fields are preserved. Fusion layers for another
+    architecture than the image's are left out. The caller has verified the digests and sizes of *wanted*'s layers.
 
     Raises:
-        ManifestInvalid: the image's manifest and config are malformed, or do not fit each other.
-        ImageUnsupported: it is no container image, but a chart, a SIF file or a manifest of schema 1; or it is in
-            Docker's format, and a layer is not compressed with gzip.
+        ManifestInvalid: the image's manifest and config are malformed or disagree.
+        ImageUnsupported: it is not a container image (a chart, a SIF file, a manifest of schema 1), or it is in
+            Docker's format and a layer is not compressed with gzip.
         TooLarge: the image would have more than `MAX_LAYERS` layers.
     """
     wanted = structs.replace(wanted, layers=_fitting(wanted.layers or (), _architecture(image)))
     if wanted.is_empty:
         return image
-    config = _augment_config(image, wanted)
-    return Image(_augment_manifest(image.manifest, config, wanted.layers or ()), config)
+    layers = [_added(image.manifest, layer) for layer in wanted.layers or ()]
+    return append_layers(image, layers, override_run_fields(run_fields(image.config), wanted, ChainStyle.JSON), _TOOL)
+
+
+def _added(manifest: Document, layer: ContainerLayer) -> AddedLayer:
+    return AddedLayer(
+        _media_type(manifest, layer),
+        layer.gzip_digest or "",
+        layer.gzip_size or 0,
+        layer.tar_digest or "",
+        f"layer {layer.gzip_digest}",
+    )
 
 
 def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
@@ -118,7 +114,7 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
     entries = zip(index.manifests, index.fields["manifests"] or (), strict=True)
     return index.changed(
         manifests=[
-            _repointed(fields, changed[entry.digest]) if entry.digest in changed else fields
+            repointed(fields, changed[entry.digest]) if entry.digest in changed else fields
             for entry, fields in entries
             if subject(entry) not in changed
         ]
@@ -180,17 +176,6 @@ def _architecture(image: Image) -> str:
     return canonical_architecture(image.config.read_as(_Config).architecture or "")
 
 
-def _augment_manifest(manifest: Document, config: Document, layers: tuple[ContainerLayer, ...]) -> Document:
-    added = [
-        {"mediaType": _media_type(manifest, layer), "size": layer.gzip_size, "digest": layer.gzip_digest}
-        for layer in layers
-    ]
-    return manifest.changed(
-        config=_repointed(manifest.fields["config"], config),
-        layers=[*(manifest.fields["layers"] or ()), *added],
-    )
-
-
 def _media_type(manifest: Document, layer: ContainerLayer) -> str:
     """The type of *layer* in *manifest*: of its family, for conversions; only the OCI's can be other than gzip."""
     if manifest.kind != DOCKER_MANIFEST:
@@ -198,75 +183,6 @@ def _media_type(manifest: Document, layer: ContainerLayer) -> str:
     if layer.media_type not in {None, OCI_LAYER}:
         raise ImageUnsupported(f"The image is in Docker's format, to which no layer of {layer.media_type} can be added")
     return DOCKER_LAYER
-
-
-def _repointed(descriptor: dict[str, Any], target: Document) -> dict[str, Any]:
-    """*descriptor* of *target* instead; an embedded copy of what it pointed at goes."""
-    kept = {name: value for name, value in descriptor.items() if name != "data"}
-    return kept | {"digest": target.digest, "size": target.size}
-
-
-def _augment_config(image: Image, wanted: ContainerConfig) -> Document:
-    """The config of *image* as *wanted*, with a history that accounts for every layer, as converters demand."""
-    config, layers = image.config, wanted.layers or ()
-    before, base_layers = config.read_as(_Config), image.manifest.layers
-    base_diff_ids = before.rootfs.diff_ids or []
-    _check_counts(len(base_layers), len(base_diff_ids), len(layers))
-    run = _run_fields(config.fields.get("config") or {}, before.config or _Run(), wanted)
-    history = _complete_history(config, before, base_layers)
-    history += [_history_entry(f"layer {layer.gzip_digest}") for layer in layers]
-    if run != (config.fields.get("config") or {}):
-        history.append(_history_entry("config") | {"empty_layer": True})
-    return Document(image.manifest.config.media_type, config.content).changed(
-        config=run,
-        history=history,
-        rootfs=config.fields["rootfs"] | {"diff_ids": [*base_diff_ids, *(layer.tar_digest for layer in layers)]},
-    )
-
-
-def _check_counts(layers: int, diff_ids: int, added: int) -> None:
-    if layers != diff_ids:
-        raise ManifestInvalid(f"The image's manifest has {layers} layers, but its config {diff_ids} diff_ids")
-    if layers + added > MAX_LAYERS:
-        raise TooLarge(f"The image has {layers} layers and {added} are to be added; at most {MAX_LAYERS} can be")
-
-
-def _run_fields(fields: dict[str, Any], before: _Run, wanted: ContainerConfig) -> dict[str, Any]:
-    """*fields* with those that *wanted* names; Cmd stays when only Entrypoint is replaced, unlike in a Dockerfile."""
-    env = [*(wanted.env or ()), *_entry_chain(before.entrypoint)]
-    overridden = {
-        "Env": env and _merged([*(before.env or ()), *env]),
-        "Entrypoint": wanted.entrypoint,
-        "Cmd": wanted.cmd,
-        "WorkingDir": wanted.working_dir,
-    }
-    return fields | {name: value for name, value in overridden.items() if value}
-
-
-def _merged(env: Iterable[str]) -> list[str]:
-    """*env* with each name once: at its first place, with its last value, so that every runtime sees the same."""
-    return list({entry.partition("=")[0]: entry for entry in env}.values())
-
-
-def _entry_chain(entrypoint: list[str] | str | None) -> list[str]:
-    """What an entrypoint that replaces the image's own needs to call it."""
-    match entrypoint:
-        case None | "" | []:
-            return []
-        case str(command) | [command]:
-            return [f"{_ENTRY_CHAIN}={command}"]
-    return [f"{_ENTRY_CHAIN}={msgspec.json.encode(entrypoint).decode()}"]
-
-
-def _complete_history(config: Document, before: _Config, layers: tuple[Descriptor, ...]) -> list[dict[str, Any]]:
-    """The image's own history, with an entry for every layer that it leaves out."""
-    told = sum(not entry.empty_layer for entry in before.history or ())
-    untold = layers[told:]
-    return [*(config.fields.get("history") or ()), *(_history_entry(f"base layer {layer.digest}") for layer in untold)]
-
-
-def _history_entry(change: str) -> dict[str, Any]:
-    return {"created": _EPOCH, "created_by": f"wave augment: {change}"}
 
 
 def subject(entry: Descriptor) -> Digest | None:
