@@ -1,4 +1,4 @@
-"""Writes `docs/errors.md` from the code: `python -m tests.unit.catalogue > docs/errors.md`."""
+"""Print `docs/errors.md` from the code: `python -m tests.unit.catalogue > docs/errors.md`."""
 
 import pkgutil
 import sys
@@ -10,23 +10,34 @@ _PACKAGES = ("swell", "gateway", "registry_proxy", "builder", "metrics")
 _HEAD = """\
 # Errors
 
-Every failure is told in the same words wherever it is met: in the answer to a request, in a build's status, by
-`docker pull`, and in the log. Outside `/v2` the body is JSON:
+## Where do I see an error?
 
-| member | says |
+An error has the same code and message in the response to a request, in the status of a build, in the output of
+`docker pull`, and in the logs.
+
+| where | body of the response |
 |---|---|
-| `message` | what happened this time; Wave's clients print it |
-| `code` | which of the errors below it is |
-| `side` | who can mend it: the `client` who asked, the `upstream` registry, or this `server`'s operator |
-| `next` | what to do |
-| `requestId` | finds the request in the logs; the header `X-Request-Id` has it too |
-| `traceId` | finds all that the request caused, in all services; it is the `traceparent`'s when the client sent one |
+| outside `/v2` | the JSON object below |
+| under `/v2`, and at the data port | `{"errors": [{"code", "message"}]}`, as in the OCI specification |
+| a request without an account, where one is needed | 401 without a body |
 
-Under `/v2`, and where blobs are read, the body is the OCI distribution specification's
-`{"errors": [{"code", "message"}]}`, with one of its codes, or `UNKNOWN` where it has none. Where waiting helps,
-`Retry-After` tells how many seconds. Who comes without an account where one is needed is answered 401 without a body.
+Under `/v2` the code is `UNKNOWN` if the specification has none for the error.
+`Retry-After` is the number of seconds to wait, if waiting helps.
 
-This table is made from the code, by `python -m tests.unit.catalogue > docs/errors.md`.
+## What does the JSON object contain?
+
+| member | meaning |
+|---|---|
+| `message` | what happened; Wave's clients print it |
+| `code` | one of the codes below |
+| `side` | who can fix it: the `client`, the `upstream` registry, or the operator of this `server` |
+| `next` | what to do next |
+| `requestId` | the id of the request in the logs; also in the header `X-Request-Id` |
+| `traceId` | the id of the trace in all services; it is that of `traceparent` if the client sent one |
+
+## Which errors are there?
+
+`python -m tests.unit.catalogue > docs/errors.md` makes this page from the code.
 
 | status | code | what happened | side | what to do next |
 |---|---|---|---|---|
@@ -34,7 +45,7 @@ This table is made from the code, by `python -m tests.unit.catalogue > docs/erro
 
 
 def catalogue() -> str:
-    """The whole page; errors that differ from another in nothing but their details share its row."""
+    """Return the page. Errors with equal texts share a row."""
     for package in _PACKAGES:
         for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
             if not module.name.endswith("__main__"):

@@ -1,4 +1,4 @@
-"""The page that users look errors up on."""
+"""The page of errors is that of the code."""
 
 from pathlib import Path
 
@@ -7,6 +7,6 @@ from tests.unit.catalogue import catalogue
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
-def test_the_page_of_errors_says_what_the_code_says() -> None:
-    """Run `python -m tests.unit.catalogue > docs/errors.md` after a change of the tree."""
+def test_the_page_of_errors_is_current() -> None:
+    """After a change of an error class, run `python -m tests.unit.catalogue > docs/errors.md`."""
     assert PAGE.read_text() == catalogue()
