@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from builder.build import Recipe
-from builder.domain.errand import Errand
+from builder.domain.remote_build import Errand
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.api.package_layers import PackageLayers
 from swell.build_spec import BuildSpec, carry

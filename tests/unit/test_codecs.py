@@ -10,7 +10,7 @@ from tests.unit.race import PROGRAMS
 ROUNDS = 2
 FIRST_USE = """
 import json, sys, threading
-from builder.domain.conda_package import read_package
+from builder.conda.model.package import read_package
 
 info = {
     "info/index.json": b'{"name": "a", "version": "1", "build": "0"}',

@@ -6,21 +6,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
-from builder.adapters.choice import open_engine
-from builder.adapters.claims import RedisClaims
-from builder.adapters.conda import CondaEngine
-from builder.adapters.contexts import StoredContexts
-from builder.adapters.fleet import Fleet, lacks
-from builder.adapters.logs import BuildLogs
-from builder.adapters.masking import read_secrets
-from builder.adapters.news import StreamNews
+from builder.adapters.events import StreamNews
+from builder.adapters.interest import BuildWishes
+from builder.adapters.leases import RedisClaims
+from builder.adapters.logs.build_logs import BuildLogs
+from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import prober, pusher, registry_push
-from builder.adapters.sif import Sifs
-from builder.adapters.wishes import BuildWishes
+from builder.adapters.stored_contexts import StoredContexts
+from builder.adapters.worker_capabilities import Fleet, lacks
 from builder.assemble import Assembling
 from builder.build import Building, Engine, Engines
+from builder.choose_engine import open_engine
+from builder.conda.engine import CondaEngine
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings, Where
+from builder.sif.push import Sifs
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob
@@ -97,7 +97,7 @@ async def open_containers(
         async with open_engine(settings, sifs, aws, public) as chosen:
             yield chosen
         return
-    from builder.adapters.kubernetes import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
+    from builder.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
 
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
     async with (

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from builder.domain.failure import NO_STATUS, BuildFailure
-from builder.domain.lock import LockCutter
+from builder.domain.lock_cutter import LockCutter
 from swell.build_spec import BuildSpec, carry
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BlobUnknown

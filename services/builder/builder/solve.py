@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from builder.domain.conda_channels import Wish, read_wish, subdir_of
-from builder.domain.conda_lock import LockedPackage, read_lock, write_lock
+from builder.conda.model.channels import Wish, read_wish, subdir_of
+from builder.conda.model.lock import LockedPackage, read_lock, write_lock
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
 from swell.oci.platform import Platform

@@ -21,11 +21,11 @@ from typing import Any
 import bcrypt
 import pytest
 
-from builder.adapters.engine import BuildahEngine
-from builder.adapters.sif import Sifs
 from builder.build import Recipe
-from builder.domain.mounts import Version
+from builder.buildah.engine import BuildahEngine
+from builder.buildah.mounts import Version
 from builder.settings import EngineSettings
+from builder.sif.push import Sifs
 from swell.registry.principal import OPERATOR
 
 NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from builder.adapters.conda import CondaEngine
 from builder.build import Recipe
+from builder.conda.engine import CondaEngine
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers

@@ -15,12 +15,12 @@ import pytest
 from aiohttp import ClientSession
 from msgspec import structs
 
-from builder.adapters.conda import CondaEngine
-from builder.adapters.engine import BuildahEngine
 from builder.adapters.registry import pusher, registry_push
-from builder.adapters.sif import Sifs
 from builder.build import Engine, Recipe
+from builder.buildah.engine import BuildahEngine
+from builder.conda.engine import CondaEngine
 from builder.settings import CondaSettings, Isolation
+from builder.sif.push import Sifs
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins

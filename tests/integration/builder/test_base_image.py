@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cachetools import LRUCache
 
-from builder.adapters.base_image import BaseImage
 from builder.adapters.registry import registry_push
+from builder.conda.base_image import BaseImage
 from builder.domain.failure import BuildFailure
 from swell.net.outbound import Policy, open_session
 from swell.oci.descriptor import Descriptor

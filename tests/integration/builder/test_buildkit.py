@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs, find
 from builder.settings import EngineSettings
+from builder.sif.push import Sifs
 from swell.registry.principal import OPERATOR
 
 from .conftest import Output, Registry

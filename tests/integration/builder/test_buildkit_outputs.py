@@ -9,11 +9,11 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.registry import registry_push
-from builder.adapters.sif import Sifs
 from builder.build import Recipe
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
+from builder.sif.push import Sifs
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session

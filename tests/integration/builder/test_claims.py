@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from builder.adapters.claims import RedisClaims
+from builder.adapters.leases import RedisClaims
 from swell.errors import Unavailable
 
 LEASE = timedelta(seconds=3)  # a heartbeat may come late on a machine that is busy

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
+from builder.buildah.engine import BuildahEngine
 from swell.api.containers import BuildCompression, CompressionMode
 from swell.registry.principal import OPERATOR
 

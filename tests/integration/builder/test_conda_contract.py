@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.adapters.conda import CondaEngine
 from builder.build import Recipe
+from builder.conda.engine import CondaEngine
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session
@@ -28,7 +28,7 @@ BUILDER = """
 import asyncio, sys
 from pathlib import Path
 from msgspec import json
-from builder.adapters.conda import CondaEngine
+from builder.conda.engine import CondaEngine
 from builder.build import Recipe
 from builder.settings import CondaSettings
 from swell.net.outbound import Policy, open_session

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rattler import LockFile, PrefixRecord, RepoDataRecord, install
 
-from builder.domain.conda_lock import read_lock
+from builder.conda.model.lock import read_lock
 from builder.domain.failure import BuildFailure
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import digest_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
+from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
 from swell.errors import Unavailable
 from swell.registry.principal import OPERATOR

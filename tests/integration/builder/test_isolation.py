@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.engine import BuildahEngine
+from builder.buildah.engine import BuildahEngine
+from builder.buildah.mounts import Version
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import Version
 from swell.store.records import Reason
 from swell_sandbox import cgroups
 

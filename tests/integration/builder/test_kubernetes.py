@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from builder.adapters import kubernetes
-from builder.adapters.kubernetes import KubernetesEngine
 from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
+from builder.kubernetes import engine as kubernetes
+from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import Isolation, KubernetesSettings
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
@@ -315,7 +315,7 @@ async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path
     assert job["metadata"]["name"] == secret["metadata"]["name"] == recipe.build_id.replace("_", "-")
     assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
     assert job["spec"]["activeDeadlineSeconds"] > 60
-    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pool": "builds"}
+    assert pod["nodeSelector"] == {"engine.io/os": "linux", "engine.io/arch": "amd64", "pool": "builds"}
     assert container["resources"]["limits"] == {"memory": str((1 << 30) + (512 << 20)), "cpu": "2"}
     assert pod["automountServiceAccountToken"] is False
     assert "secret" not in str(job).replace("secretName", "").replace("'secret'", "")

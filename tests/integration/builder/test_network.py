@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.engine import BuildahEngine
+from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
 from builder.settings import Isolation
 from swell.errors import Unavailable

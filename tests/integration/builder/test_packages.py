@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from builder.adapters.contexts import StoredContexts
-from builder.adapters.engine import BuildahEngine
+from builder.adapters.stored_contexts import StoredContexts
 from builder.build import Building, Recipe
+from builder.buildah.engine import BuildahEngine
 from gateway.submit.freeze import frozen_image
 from gateway.submit.recipes.packages import recipe
 from swell.api.containers import ContainerConfig, ContainerLayer

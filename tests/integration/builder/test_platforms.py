@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.adapters.buildah import is_about_platform
 from builder.adapters.emulation import Emulators
-from builder.adapters.engine import BuildahEngine
 from builder.build import Recipe
+from builder.buildah.command_lines import is_about_platform
+from builder.buildah.engine import BuildahEngine
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from builder.adapters.kubernetes import KubernetesEngine
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
+from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import KubernetesSettings
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from builder.build import Engine, Recipe
+from builder.buildah.mounts import Version
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import Version
 from builder.settings import Isolation
 from swell.registry.principal import OPERATOR
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.engine import BuildahEngine
 from builder.adapters.registry import registry_push
-from builder.adapters.sif import Sifs
 from builder.build import Recipe
+from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from builder.sif.push import Sifs
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from builder.adapters.fleet import Fleet
+from builder.adapters.worker_capabilities import Fleet
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from builder.adapters.wishes import BuildWishes
+from builder.adapters.interest import BuildWishes
 from swell.store.builds import RedisBuilds
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters import lines
-from builder.adapters.logs import BuildLogs
+from builder.adapters.logs import line_sender
+from builder.adapters.logs.build_logs import BuildLogs
 from builder.domain.secrets import Masker
 from gateway.adapters.build_logs import BuildLogs as KeptLogs
 from gateway.adapters.log_streams import LogStreams
@@ -140,5 +140,5 @@ class Screen:
 @pytest.fixture
 def house(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """One whose queue is there, and may take its time: what a builder does not wait for is lost to watchers."""
-    monkeypatch.setattr(lines, "_PATIENCE", 30.0)
+    monkeypatch.setattr(line_sender, "_PATIENCE", 30.0)
     return House(nats, tmp_path)

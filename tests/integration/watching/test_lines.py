@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import pytest
 
-from builder.adapters.lines import _PATIENCE
-from builder.adapters.logs import END, BuildLogs
-from builder.adapters.masking import read_secrets
+from builder.adapters.logs.build_logs import END, BuildLogs
+from builder.adapters.logs.line_sender import _PATIENCE
+from builder.adapters.logs.masking import read_secrets
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
 from swell.concurrency import retry

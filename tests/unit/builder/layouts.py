@@ -5,7 +5,7 @@ import json
 import tarfile
 from pathlib import Path
 
-from builder.adapters.layout import Layout
+from builder.sif.layout import Layout
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 

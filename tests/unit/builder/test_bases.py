@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.bases import BaseImages, Generation
+from builder.buildah.base_stores import BaseImages, Generation
 from builder.settings import EngineSettings
 
 IMAGE = ("docker.io/library/busybox", "linux/amd64", "public")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from builder.adapters.closing import Closing
+from builder.buildah.background_closer import Closing
 
 WITHIN = 10.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.domain.compression import Compression, choose
+from builder.buildah.compression import Compression, choose
 from swell.api.containers import BuildCompression, CompressionMode
 
 GZIP, ZSTD, ESTARGZ = CompressionMode.GZIP, CompressionMode.ZSTD, CompressionMode.ESTARGZ

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.domain.conda_activation import SCRIPTS, environment, hook, read_variables
-from builder.domain.conda_package import Malformed
+from builder.conda.model.activation import SCRIPTS, environment, hook, read_variables
+from builder.conda.model.package import Malformed
 
 
 def test_variables_come_in_the_order_of_their_right() -> None:

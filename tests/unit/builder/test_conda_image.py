@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from builder.domain.conda_image import Added, base_layers, empty_image, on_top, variables_of
+from builder.conda.model.image import Added, base_layers, empty_image, on_top, variables_of
 from builder.domain.failure import BuildFailure
 from swell.api.containers import ContainerConfig
 from swell.errors import ManifestInvalid

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.conda_layout import doors, group, settle
-from builder.domain.conda_package import Link, Malformed, PackagePath
+from builder.conda.model.layout import doors, group, settle
+from builder.conda.model.package import Link, Malformed, PackagePath
 
 _names = st.text(string.ascii_lowercase, min_size=1, max_size=2)
 _sizes = st.dictionaries(st.text(string.ascii_lowercase, min_size=1, max_size=4), st.integers(0, 1000), max_size=60)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from builder.domain.conda_channels import read_wish, subdir_of
-from builder.domain.conda_lock import LockedPackage, locked, read_lock, write_lock
+from builder.conda.model.channels import read_wish, subdir_of
+from builder.conda.model.lock import LockedPackage, locked, read_lock, write_lock
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
 

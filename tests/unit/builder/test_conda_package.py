@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builder.domain.conda_package import Malformed, Python, read_package
+from builder.conda.model.package import Malformed, Python, read_package
 
 PYTHON = Python("3.12", "lib/python3.12/site-packages")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.conda_prefix import with_prefix
+from builder.conda.model.prefix import with_prefix
 
 OLD = "/build/placehold_placehold_placehold"
 NEW = "/opt/conda"

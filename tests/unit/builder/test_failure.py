@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.domain.failure import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.buildah.failures import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
 from swell.store.records import Reason
 
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.flatten import flatten, write
-from builder.adapters.layout import Layout
-from builder.domain.rootfs import LayerInvalid
+from builder.sif.flatten import flatten, write
+from builder.sif.layout import Layout
+from builder.sif.rootfs import LayerInvalid
 from swell.oci.digest import digest_of
 from tests.unit.builder.layouts import layout_of, member, tar
 

@@ -1,6 +1,6 @@
 """Lock files are cut out of a build's output, and nothing else is."""
 
-from builder.domain.lock import LONGEST, LockCutter
+from builder.domain.lock_cutter import LONGEST, LockCutter
 
 START, END = b">> CONDA_LOCK_START", b"<< CONDA_LOCK_END"
 STEP = b"STEP 3/4: RUN micromamba install && echo '>> CONDA_LOCK_START' && cat x && echo '<< CONDA_LOCK_END'"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from builder.buildah.mounts import FLAWS, UNKNOWN, Version, check_mounts, mounts_of, parse_version
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import FLAWS, UNKNOWN, Version, check_mounts, mounts_of, parse_version
 from swell.containerfile import DIALECTS
 from swell.store.records import Reason
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.outward import files, variables
+from builder.adapters.proxy_environment import files, variables
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.rootfs import Attributes, LayerInvalid, Origin, Rootfs
+from builder.sif.rootfs import Attributes, LayerInvalid, Origin, Rootfs
 
 DIRECTORY = None
 Layer = dict[str, str | None]

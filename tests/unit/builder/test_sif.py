@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.failure import INVALID, BuildFailure, diagnose_sif
-from builder.domain.sif import Kind, Part, head_of
-from builder.domain.singularity import RunFields, files_of
+from builder.domain.failure import BuildFailure
+from builder.sif.failures import INVALID, diagnose_sif
+from builder.sif.format import Kind, Part, head_of
+from builder.sif.singularity import RunFields, files_of
 from swell.jobs.messages import Definition
 from swell.oci.digest import digest_of
 from swell.store.records import Reason

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from builder.domain.conda_channels import Wish
-from builder.domain.conda_lock import LockedPackage, locked
+from builder.conda.model.channels import Wish
+from builder.conda.model.lock import LockedPackage, locked
 from builder.solve import AT_ONCE, MOST_WAITING, Solving
 from swell.errors import BadRequest, Unavailable
 from swell.oci.platform import parse_platform

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.domain.stamps import EARLIEST, parse_stamp
+from builder.kubernetes.timestamps import EARLIEST, parse_stamp
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1)), st.integers(0, 999_999_999))  # noqa: DTZ001

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.adapters.context import add, unpack
+from builder.adapters.build_context import add, unpack
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.buildkit.daemon import BUILDS, Daemon

@@ -13,7 +13,6 @@ import aiohttp
 
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.emulation import Emulators
-from builder.adapters.sif import SCHEME, Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
 from builder.buildkit import egress, policy, push_gateway
@@ -32,6 +31,7 @@ from builder.domain.emulation import PLATFORMS
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import allowed_registries
 from builder.settings import EngineSettings
+from builder.sif.push import SCHEME, Sifs
 from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable

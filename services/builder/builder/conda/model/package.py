@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from builder.domain.conda_prefix import PREFIX, FileMode
+from builder.conda.model.prefix import PREFIX, FileMode
 
 DESCRIPTIONS = frozenset(
     f"info/{name}" for name in ("index.json", "paths.json", "link.json", "files", "has_prefix", "no_link")

@@ -13,17 +13,17 @@ from typing import Self
 from aiohttp import ClientSession
 from cachetools import LRUCache
 
-from builder.adapters.base_image import MOST_COPIED, BaseImage, Copied
-from builder.adapters.conda_build import PackageBuild, Tools
-from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_made import MadeLayers
-from builder.adapters.conda_packages import Packages
-from builder.adapters.conda_room import room
-from builder.adapters.conda_solving import LateSolving
-from builder.adapters.conda_sources import Sources
 from builder.adapters.disk import bounded
 from builder.adapters.registry import registry_push
 from builder.build import Recipe, Tell
+from builder.conda.base_image import MOST_COPIED, BaseImage, Copied
+from builder.conda.cache import Folder
+from builder.conda.layer_store import MadeLayers
+from builder.conda.lazy_solver import LateSolving
+from builder.conda.package_build import PackageBuild, Tools
+from builder.conda.packages import Packages
+from builder.conda.scratch import room
+from builder.conda.sources import Sources
 from builder.domain.failure import BuildFailure
 from builder.settings import CondaSettings
 from swell.disk import in_thread

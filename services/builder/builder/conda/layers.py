@@ -17,10 +17,10 @@ from typing import IO, Any, cast
 import msgspec
 from msgspec import Struct
 
-from builder.adapters.conda_archive import Contents
-from builder.domain.conda_lock import LockedPackage
-from builder.domain.conda_package import Link, Malformed, Package, PackagePath
-from builder.domain.conda_prefix import PREFIX, with_prefix
+from builder.conda.archive import Contents
+from builder.conda.model.lock import LockedPackage
+from builder.conda.model.package import Link, Malformed, Package, PackagePath
+from builder.conda.model.prefix import PREFIX, with_prefix
 from builder.domain.failure import BuildFailure
 from swell.oci.digest import Digest
 from swell.store.records import Reason

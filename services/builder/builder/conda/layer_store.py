@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_layers import LEVEL, Layer
-from builder.domain.conda_lock import LockedPackage
-from builder.domain.conda_package import Link
+from builder.conda.cache import Folder
+from builder.conda.layers import LEVEL, Layer
+from builder.conda.model.lock import LockedPackage
+from builder.conda.model.package import Link
 from swell.disk import digest_of_file
 from swell.oci.digest import Digest
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from lightkube.models.batch_v1 import Job
 from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, Pod, PodStatus
 
-from builder.domain.errand import parse_outcome
 from builder.domain.failure import BuildFailure
+from builder.domain.remote_build import parse_outcome
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 

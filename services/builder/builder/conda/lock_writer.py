@@ -7,8 +7,8 @@ from typing import Protocol
 import msgspec
 from rattler import Channel, LockFile, LockPlatform, PackageRecord, RepoDataRecord
 
-from builder.domain.conda_lock import LockedPackage
-from builder.domain.conda_package import Package
+from builder.conda.model.lock import LockedPackage
+from builder.conda.model.package import Package
 
 
 class _Archive(Protocol):

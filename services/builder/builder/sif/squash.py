@@ -1,6 +1,6 @@
 """A program of its own, which runs in the sandbox of a build: it makes a SIF file from an OCI layout.
 
-`python -m builder.adapters.squash ORDER`, where ORDER is a file with an `Order`. What went wrong is its last line.
+`python -m builder.sif.squash ORDER`, where ORDER is a file with an `Order`. What went wrong is its last line.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from builder.adapters.flatten import LATEST, Flattened, flatten, write
-from builder.adapters.layout import Layout, open_plain
-from builder.domain.failure import INVALID
-from builder.domain.rootfs import LayerInvalid
-from builder.domain.sif import Kind, Part, head_of
-from builder.domain.singularity import RunFields, files_of
+from builder.sif.failures import INVALID
+from builder.sif.flatten import LATEST, Flattened, flatten, write
+from builder.sif.format import Kind, Part, head_of
+from builder.sif.layout import Layout, open_plain
+from builder.sif.rootfs import LayerInvalid
+from builder.sif.singularity import RunFields, files_of
 from swell.errors import SwellError
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of

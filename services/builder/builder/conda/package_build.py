@@ -7,22 +7,22 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.adapters.base_image import BaseImage
-from builder.adapters.conda_archive import Contents, contents, describe
-from builder.adapters.conda_layers import Layer, writing
-from builder.adapters.conda_made import MadeLayers, key_of
-from builder.adapters.conda_packages import Packages
-from builder.adapters.conda_room import explained, together
 from builder.build import Recipe, Tell
-from builder.domain.conda_activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
-from builder.domain.conda_channels import subdir_of
-from builder.domain.conda_image import SCRATCH, Added, base_layers, empty_image, on_top, variables_of
-from builder.domain.conda_layout import doors, group, settle
-from builder.domain.conda_lock import LockedPackage, read_lock
-from builder.domain.conda_package import Link, Package, environment_python
-from builder.domain.conda_prefix import with_prefix
+from builder.conda.archive import Contents, contents, describe
+from builder.conda.base_image import BaseImage
+from builder.conda.layer_store import MadeLayers, key_of
+from builder.conda.layers import Layer, writing
+from builder.conda.model.activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
+from builder.conda.model.channels import subdir_of
+from builder.conda.model.image import SCRATCH, Added, base_layers, empty_image, on_top, variables_of
+from builder.conda.model.layout import doors, group, settle
+from builder.conda.model.lock import LockedPackage, read_lock
+from builder.conda.model.package import Link, Package, environment_python
+from builder.conda.model.prefix import with_prefix
+from builder.conda.packages import Packages
+from builder.conda.scratch import explained, together
 from builder.domain.failure import BuildFailure
-from builder.domain.lock import END, START
+from builder.domain.lock_cutter import END, START
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers
@@ -217,7 +217,7 @@ class PackageBuild:
         return layer, variables
 
     def _write(self, path: Path, names: Sequence[str], plan: _Plan, *, is_last: bool = True) -> _Made:
-        from builder.adapters.conda_locks import pixi_lock  # noqa: PLC0415 (rattler: 9 MB that an idle builder lacks)
+        from builder.conda.lock_writer import pixi_lock  # noqa: PLC0415 (rattler: 9 MB that an idle builder lacks)
 
         variables: dict[str, str] = {}
         with writing(path, memory=self._tools.settings.build_memory // _AT_ONCE) as writer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from builder.adapters.workspace import disk_trouble
-from builder.domain.conda_package import Malformed
+from builder.conda.model.package import Malformed
 from builder.domain.failure import BuildFailure
 from swell.disk import in_thread
 from swell.store.records import Reason

@@ -13,22 +13,23 @@ from typing import Self
 
 from msgspec import structs
 
-from builder.adapters import buildah, outward
+from builder.adapters import proxy_environment
 from builder.adapters.auth_files import AuthFiles
-from builder.adapters.bases import BaseImages
-from builder.adapters.closing import Closing
 from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
-from builder.adapters.making import Making
-from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe, Tell
+from builder.buildah import command_lines
+from builder.buildah.background_closer import Closing
+from builder.buildah.base_stores import BaseImages
+from builder.buildah.image_build import Making
+from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
-from builder.domain.mounts import UNKNOWN, Version, parse_version
 from builder.settings import EngineSettings, Isolation
+from builder.sif.push import Sifs
 from swell.containerfile import parse
 from swell.disk import in_thread
 from swell.errors import Unavailable
@@ -159,13 +160,13 @@ class BuildahEngine:
                     directory=directory,
                     user_id=user_id,
                     cgroups=cgroups.make(group, **limits) if self._limited else (),
-                    environment=buildah.environment(user_id) | outward.variables(settings),
+                    environment=command_lines.environment(user_id) | proxy_environment.variables(settings),
                 )
                 await in_thread(
                     sandbox.prepare,
                     files=self._configuration(),
-                    programs=buildah.programs(),
-                    directories=buildah.directories(user_id),
+                    programs=command_lines.programs(),
+                    directories=command_lines.directories(user_id),
                 )
             async with self._network(registries) as network:
                 yield structs.replace(sandbox, network=network)
@@ -173,7 +174,9 @@ class BuildahEngine:
             await in_thread(dispose, directory, group)
 
     def _configuration(self) -> dict[str, str]:
-        files = buildah.configuration(self._settings.insecure_registries) | outward.files(self._settings)
+        files = command_lines.configuration(self._settings.insecure_registries) | proxy_environment.files(
+            self._settings
+        )
         return files | {"resolv.conf": resolv_conf()} if self._networks else files
 
     @asynccontextmanager
@@ -194,9 +197,9 @@ class BuildahEngine:
         said = Tail(drop)
         try:
             async with self._sandbox("trial") as sandbox:
-                status = await execute(sandbox, buildah.images(), said, credentials=b"{}")
+                status = await execute(sandbox, command_lines.images(), said, credentials=b"{}")
                 if not status:
-                    status = await execute(sandbox, buildah.version(), said)
+                    status = await execute(sandbox, command_lines.version(), said)
                     self._version = parse_version(b"\n".join(said.lines).decode(errors="replace"))
         except (OSError, BuildFailure, SandboxUnavailable) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error

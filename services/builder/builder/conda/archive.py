@@ -14,7 +14,7 @@ from typing import IO, cast
 
 import zstandard
 
-from builder.domain.conda_package import DESCRIPTIONS, Malformed, Package, read_package
+from builder.conda.model.package import DESCRIPTIONS, Malformed, Package, read_package
 
 _MOST_MEMBERS = 300_000
 _DESCRIPTION_BYTES = 256 << 20  # of all that an archive says of itself, unpacked

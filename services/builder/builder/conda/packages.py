@@ -5,9 +5,9 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_sources import Sources
-from builder.domain.conda_lock import LockedPackage
+from builder.conda.cache import Folder
+from builder.conda.model.lock import LockedPackage
+from builder.conda.sources import Sources
 from builder.domain.failure import BuildFailure
 from swell.concurrency.single_flight import SingleFlight
 from swell.disk import digest_of_file, in_thread

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.domain.compression import Compression
+from builder.buildah.compression import Compression
 from builder.settings import Isolation
 from swell.api.containers import BuildOptions, CompressionMode
 from swell_sandbox import SCRATCH, SECRET, Mount

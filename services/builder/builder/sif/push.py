@@ -14,12 +14,13 @@ import msgspec
 import builder
 import swell
 from builder.adapters.commands import execute
-from builder.adapters.layout import open_plain
-from builder.adapters.squash import Order
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
-from builder.domain.failure import BuildFailure, diagnose_sif
-from builder.domain.sif import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
+from builder.domain.failure import BuildFailure
+from builder.sif.failures import diagnose_sif
+from builder.sif.format import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
+from builder.sif.layout import open_plain
+from builder.sif.squash import Order
 from swell.disk import digest_of_file
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
@@ -84,7 +85,7 @@ class Sifs:
 
     def _command(self) -> tuple[str, ...]:
         limits = ("prlimit", f"--as={self._memory}", f"--fsize={self._limit}", "--")
-        return (*limits, sys.executable, "-P", "-m", "builder.adapters.squash", f"{SCRATCH}/sif.json")
+        return (*limits, sys.executable, "-P", "-m", "builder.sif.squash", f"{SCRATCH}/sif.json")
 
     async def _push(self, registry: RegistryPush, image: Reference, path: Path) -> Digest:
         digest = await asyncio.to_thread(digest_of_file, path)

@@ -1,4 +1,4 @@
-"""The kubernetes engine: a Job for each build, in whose one pod `builder.once` builds with buildah.
+"""The kubernetes engine: a Job for each build, in whose one pod `builder.run_build` builds with buildah.
 
 A builder that dies leaves its Jobs to whoever is given their builds next: a Job is found again by its name.
 """
@@ -20,12 +20,12 @@ from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
-from builder.adapters.manifests import CONTAINER, job, job_name, secret, way_out
 from builder.build import Begun, Recipe, Tell
-from builder.domain import pods
-from builder.domain.errand import Errand, Source
 from builder.domain.failure import BuildFailure
-from builder.domain.stamps import Stamp, parse_stamp
+from builder.domain.remote_build import Errand, Source
+from builder.kubernetes import pods
+from builder.kubernetes.manifests import CONTAINER, job, job_name, secret, way_out
+from builder.kubernetes.timestamps import Stamp, parse_stamp
 from builder.settings import KubernetesSettings
 from swell.build_spec import carry
 from swell.codecs import prepare

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_sources import Sources
+from builder.conda.cache import Folder
+from builder.conda.sources import Sources
 from builder.settings import CondaSettings
 from builder.solve import Solving
 from swell.disk import in_thread
@@ -30,8 +30,8 @@ class LateSolving:
         return await self._opened.solve(specs, channels, lock, platform)
 
     def _open(self) -> Solving:
-        from builder.adapters.conda_repodata import Repodata  # noqa: PLC0415 (rattler, as above)
-        from builder.adapters.conda_solver import RattlerSolver, usual_channels  # noqa: PLC0415
+        from builder.conda.repodata import Repodata  # noqa: PLC0415 (rattler, as above)
+        from builder.conda.solver import RattlerSolver, usual_channels  # noqa: PLC0415
 
         told = self._settings
         repodata = Repodata(self._sources, self._lists, self._scratch, told.conda_repodata_age)

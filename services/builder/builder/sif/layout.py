@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from builder.domain.rootfs import LayerInvalid
+from builder.sif.rootfs import LayerInvalid
 from swell.errors import DigestInvalid, ManifestInvalid
 from swell.oci.digest import Digest, digest_of, hex_of, parse_digest
 from swell.oci.document import Document, detect

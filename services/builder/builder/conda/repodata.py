@@ -19,8 +19,8 @@ from cachetools import LRUCache
 from msgspec import Struct
 from rattler import Channel, SparseRepoData
 
-from builder.adapters.conda_cache import Folder
-from builder.adapters.conda_sources import Fetched, Sources
+from builder.conda.cache import Folder
+from builder.conda.sources import Fetched, Sources
 from swell.codecs import prepare
 from swell.concurrency.single_flight import SingleFlight
 from swell.disk import digest_of_file

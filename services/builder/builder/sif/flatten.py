@@ -6,9 +6,9 @@ from typing import IO
 
 from msgspec import Struct
 
-from builder.adapters.layout import Layout
-from builder.domain.rootfs import Attributes, LayerInvalid, Origin, Rootfs
-from builder.domain.singularity import DIRECTORIES, LINKS, MOUNT_FILES, PLAIN
+from builder.sif.layout import Layout
+from builder.sif.rootfs import Attributes, LayerInvalid, Origin, Rootfs
+from builder.sif.singularity import DIRECTORIES, LINKS, MOUNT_FILES, PLAIN
 from swell.jobs.messages import POST_FILE
 
 _BLOCK = 512

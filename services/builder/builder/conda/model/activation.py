@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from builder.domain.conda_package import Malformed
-from builder.domain.conda_prefix import PREFIX
+from builder.conda.model.package import Malformed
+from builder.conda.model.prefix import PREFIX
 
 VARIABLES, SCRIPTS = "etc/conda/env_vars.d/", "etc/conda/activate.d/"
 HOOK = "etc/conda/activate.bash"

@@ -15,9 +15,9 @@ from rattler import (
 )
 from rattler.exceptions import InvalidMatchSpecError, SolverError
 
-from builder.adapters.conda_repodata import Repodata
-from builder.domain.conda_channels import Wish, machine
-from builder.domain.conda_lock import LockedPackage, locked
+from builder.conda.model.channels import Wish, machine
+from builder.conda.model.lock import LockedPackage, locked
+from builder.conda.repodata import Repodata
 from swell.errors import BadRequest
 
 _ANY_CUDA = "99"  # as micromamba is told in the other templates: no builder has a graphics card, and the image will run

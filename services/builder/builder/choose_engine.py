@@ -5,14 +5,14 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from builder.adapters.engine import BuildahEngine
-from builder.adapters.sif import Sifs
 from builder.build import Engine, Recipe, Tell
+from builder.buildah.engine import BuildahEngine
+from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.buildkit import programs
 from builder.buildkit.engine import BuildkitEngine, missing_programs
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import UNKNOWN, Version, parse_version
 from builder.settings import EngineChoice, EngineSettings
+from builder.sif.push import Sifs
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest

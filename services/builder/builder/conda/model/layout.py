@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from builder.domain.conda_package import Link, Malformed
+from builder.conda.model.package import Link, Malformed
 
 _MOST_HOPS = 40
 Files = Mapping[str, Sequence[Link]]

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from nats.js import JetStreamContext
 
-from builder.adapters.lines import LineSender
+from builder.adapters.logs.line_sender import LineSender
 from builder.domain.secrets import Masker, is_piece, may_go_on
 from swell.concurrency.retry import retry_until_available
 from swell.store.logs import lock_key, log_key

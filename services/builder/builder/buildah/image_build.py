@@ -9,19 +9,20 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from builder.adapters import buildah
 from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
-from builder.adapters.bases import BaseImages, Generation
+from builder.adapters.build_context import add, is_link, unpack
 from builder.adapters.commands import drop, execute, read_digest
-from builder.adapters.context import add, is_link, unpack
-from builder.adapters.sif import Sifs
 from builder.adapters.workspace import disk_trouble
 from builder.build import Recipe
+from builder.buildah import command_lines
+from builder.buildah.base_stores import BaseImages, Generation
+from builder.buildah.compression import Compression, choose
+from builder.buildah.failures import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.buildah.mounts import Version, check_mounts, has_flaws
 from builder.domain.base_images import base_images, final_image
-from builder.domain.compression import Compression, choose
-from builder.domain.failure import BuildFailure, CacheTrouble, cache_trouble, diagnose_build, diagnose_push
-from builder.domain.mounts import Version, check_mounts, has_flaws
+from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
+from builder.sif.push import Sifs
 from swell.api.containers import CompressionMode
 from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
@@ -78,7 +79,7 @@ class Making(Struct, frozen=True, kw_only=True):
             lines.append(line)
 
         for image in images:
-            await execute(self.sandbox, buildah.triggers(image), append, credentials=NO_CREDENTIALS)
+            await execute(self.sandbox, command_lines.triggers(image), append, credentials=NO_CREDENTIALS)
         await in_thread(self._check_mounts, b"\n".join(lines).decode(errors="replace"))
 
     async def _image(self, final_store: Path | None) -> Digest:
@@ -93,9 +94,9 @@ class Making(Struct, frozen=True, kw_only=True):
 
     def _with_stores(self, stores: tuple[Path, ...]) -> "Making":
         """The same with *stores* of base images in the sandbox, which are the only ones there."""
-        mounts = tuple(buildah.store_mount(store) for store in stores)
+        mounts = tuple(command_lines.store_mount(store) for store in stores)
         with disk_trouble():
-            (self.sandbox.directory / buildah.STORAGE_CONF).write_text(buildah.storage_conf(mounts))
+            (self.sandbox.directory / command_lines.STORAGE_CONF).write_text(command_lines.storage_conf(mounts))
         return structs.replace(self, sandbox=structs.replace(self.sandbox, mounts=mounts))
 
     def _prepare(self) -> None:
@@ -115,8 +116,11 @@ class Making(Struct, frozen=True, kw_only=True):
 
     async def _pull(self, image: str, store: Path) -> bool:
         # An error here comes again in the build, which writes it to the log.
-        mount, credentials = buildah.store_mount(store, writable=True), await self.credentials.pulls(self.recipe)
-        command, environment = buildah.pull(image, self.recipe.platform, mount), buildah.pull_environment(mount)
+        mount, credentials = command_lines.store_mount(store, writable=True), await self.credentials.pulls(self.recipe)
+        command, environment = (
+            command_lines.pull(image, self.recipe.platform, mount),
+            command_lines.pull_environment(mount),
+        )
         status = await execute(
             self.sandbox, command, drop, credentials=credentials, environment=environment, mounts=(mount,)
         )
@@ -124,7 +128,7 @@ class Making(Struct, frozen=True, kw_only=True):
 
     def _learn_blobs(self, store: Path) -> None:
         """Copy what the pull into *store* has learnt of the registry, to which no step had access."""
-        known, ours = store / buildah.BLOB_CACHE, self.sandbox.directory / buildah.BLOB_CACHE
+        known, ours = store / command_lines.BLOB_CACHE, self.sandbox.directory / command_lines.BLOB_CACHE
         with disk_trouble(), suppress(FileNotFoundError), known.open("rb") as source:
             fcntl.flock(source, fcntl.LOCK_SH)  # as buildah does; another build's pull may write just now
             add(ours, source, owner=self.sandbox.user_id)
@@ -159,7 +163,7 @@ class Making(Struct, frozen=True, kw_only=True):
 
     async def _build_with(self, credentials: bytes, cache: str | None = None, *, again: bool = False) -> int:
         settings = self.settings
-        command = buildah.build(
+        command = command_lines.build(
             self.recipe.platform,
             settings.isolation,
             self.recipe.options,
@@ -170,7 +174,7 @@ class Making(Struct, frozen=True, kw_only=True):
         return await execute(self.sandbox, command, self._tell_of_build, credentials=credentials)
 
     async def _tell_of_build(self, line: bytes) -> None:
-        if not buildah.is_about_platform(line):
+        if not command_lines.is_about_platform(line):
             await self.tell(line)
 
     async def _push(self, image_id: Digest) -> None:
@@ -180,7 +184,7 @@ class Making(Struct, frozen=True, kw_only=True):
         if compression.force:
             await self._forget_blobs()
         status = await self._push_with(image_id, compression)
-        if status and buildah.is_zstd_trouble(self.tell.lines):
+        if status and command_lines.is_zstd_trouble(self.tell.lines):
             await self._forget_blobs()
             status = await self._push_with(image_id, compression)
         if status:
@@ -189,12 +193,12 @@ class Making(Struct, frozen=True, kw_only=True):
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:
             raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
-        if status := await execute(self.sandbox, buildah.export(image_id), self.tell, credentials=NO_CREDENTIALS):
+        if status := await execute(self.sandbox, command_lines.export(image_id), self.tell, credentials=NO_CREDENTIALS):
             raise diagnose_push(status, self.tell.lines)
         return await self.sifs.push(self.sandbox, "work/image", self.recipe, self.tell)
 
     async def _push_with(self, image_id: Digest, compression: Compression) -> int:
-        command = buildah.push(image_id, self.recipe.target_image, compression)
+        command = command_lines.push(image_id, self.recipe.target_image, compression)
         return await execute(self.sandbox, command, self.tell, credentials=await self.credentials.pushes(self.recipe))
 
     async def _docker_only(self, image_id: Digest) -> str:
@@ -203,10 +207,10 @@ class Making(Struct, frozen=True, kw_only=True):
         if wanted is None or wanted.mode is not CompressionMode.ZSTD:
             return ""
         said = Tail(drop)
-        if status := await execute(self.sandbox, buildah.docker_only(image_id), said, credentials=NO_CREDENTIALS):
+        if status := await execute(self.sandbox, command_lines.docker_only(image_id), said, credentials=NO_CREDENTIALS):
             raise diagnose_push(status, said.lines)
-        mark = buildah.DOCKER_ONLY.encode()
+        mark = command_lines.DOCKER_ONLY.encode()
         return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
 
     async def _forget_blobs(self) -> None:
-        await in_thread((self.sandbox.directory / buildah.BLOB_CACHE).unlink, missing_ok=True)
+        await in_thread((self.sandbox.directory / command_lines.BLOB_CACHE).unlink, missing_ok=True)

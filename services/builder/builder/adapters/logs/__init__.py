@@ -1,0 +1,1 @@
+"""Build logs: masked, stored and streamed."""

@@ -1,0 +1,1 @@
+"""The engine that runs buildah in a sandbox."""

@@ -1,0 +1,80 @@
+"""Why buildah failed, read from the last lines of its output."""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+
+from builder.domain.failure import KILLED, BuildFailure, contains, last_error, shorten
+from swell.store.records import Reason
+
+
+class CacheTrouble(Enum):
+    REFUSED = "the registry does not take it"
+    NO_HISTORY = "a base image does not tell its history, so its steps cannot be told apart"
+
+
+_STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
+_BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
+_HEREDOC = re.compile(r"[Uu]nknown instruction|<<")
+_NO_HEREDOCS = (
+    "The container file has a here-document (<<EOF), and this server's buildah knows none: that begins with 1.33. "
+    "Join the commands with &&, or copy a file of the build context."
+)
+_ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
+_NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
+_USERS = re.compile(
+    r"building at STEP|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM|dockerfile|argument"
+)
+
+
+def diagnose_build(
+    status: int, tail: Iterable[bytes], *, no_memory: bool = False, heredoc: bool = False
+) -> BuildFailure:
+    """What `buildah build` failed of, from its exit *status* and the last lines it wrote; from what the kernel says:
+    that it has ended a process because there was *no_memory*; and from whether the container file has a *heredoc*."""
+    lines = [line.decode(errors="replace") for line in tail]
+    error = last_error(lines)
+    if contains(lines, "no space left on device"):
+        return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
+    step = _STEP.match(error)
+    if no_memory:
+        what = f"The step '{shorten(step['step'])}'" if step else "A process of the engine"
+        return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", KILLED)
+    if step:
+        return _diagnose_step(step["step"], int(step["status"]), lines)
+    if heredoc and _HEREDOC.search(error):
+        return BuildFailure(Reason.RECIPE, _NO_HEREDOCS, status)
+    if _ENGINES.search(error):
+        return BuildFailure(Reason.ENGINE, f"The engine broke: {shorten(error)}.", status)
+    if base := _BASE_IMAGE.match(error):
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {shorten(base['why'] or error)}.", status)
+    if status > 0 and _USERS.search(error):
+        return BuildFailure(Reason.RECIPE, f"The container file does not work: {shorten(error)}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine broke: {shorten(error) or f'exit status {status}'}.", status)
+
+
+def cache_trouble(tail: Iterable[bytes]) -> CacheTrouble | None:
+    """What `buildah build` failed of, if only because it had a cache."""
+    error = last_error([line.decode(errors="replace") for line in tail])
+    if error.startswith("failed pushing cache to "):
+        return CacheTrouble.REFUSED
+    return CacheTrouble.NO_HISTORY if _NO_HISTORY.search(error) else None
+
+
+def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
+    """What `buildah push` failed of."""
+    lines = [line.decode(errors="replace") for line in tail]
+    if contains(lines, "no space left on device"):
+        return BuildFailure(Reason.DISK, "The disk of the builder or of the registry is full.", status)
+    return BuildFailure(Reason.PUSH, f"The registry did not take the image: {shorten(last_error(lines))}.", status)
+
+
+def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
+    what = f"The step '{shorten(step)}'"
+    if contains(lines, "container exited on killed") or status == KILLED:
+        return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", KILLED)
+    if contains(lines, "exec format error"):
+        return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
+    if contains(lines, "runc create failed") and not contains(lines, "exec: "):
+        return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine.", status)
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status)

@@ -1,0 +1,1 @@
+"""The engine that makes image layers of conda packages, without a container."""

@@ -1,0 +1,1 @@
+"""The engine that runs each build in a pod."""

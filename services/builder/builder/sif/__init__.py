@@ -1,0 +1,1 @@
+"""SIF files, made of built images."""
