@@ -41,7 +41,7 @@ async def test_builds_are_found_by_id_by_image_and_by_container(redis: Redis) ->
 
     assert build and build.result and build.result.succeeded and not build.is_active
     assert await builds.latest(build.submission.target_image) == build
-    assert await builds.of(build.submission.container_id, before=None, most=10) == [build]
+    assert await builds.page(build.submission.container_id, before=None, limit=10) == [build]
     cancelled = await builds.get(answer("cancelled")["buildId"])
     assert cancelled and cancelled.is_cancelled and cancelled.result
     assert cancelled.result.reason is Reason.CANCELLED
@@ -64,7 +64,7 @@ async def test_the_queue_goes_on_where_it_was(redis: Redis) -> None:
     builds = RedisBuilds(redis)
     ids = [answer(label)["buildId"] for label in ("running", "waiting-0", "waiting-1", "waiting-2", "waiting-3")]
     assert [await builds.position(each) for each in ids] == [None, 1, 2, 5, 6]
-    assert set(await builds.open(timedelta())) >= set(ids[:3])
+    assert set(await builds.unfinished(timedelta())) >= set(ids[:3])
 
     assert await builds.begin(ids[0]) == 2  # the builder that had it has crashed
     await redis.zadd(f"swell:queue:running:{CLIENT}", dict.fromkeys(ids[:3], 4e9))  # as if it were the same day
@@ -86,13 +86,13 @@ async def test_a_build_is_cancelled_by_the_request_that_started_it(redis: Redis)
     assert build
     ended = BuildResult.never_begun(build.submission.created)
 
-    refused = await builds.cancel(build.id, ended, request_id="another", user="", everybody=False)
-    left = await builds.cancel(build.id, ended, request_id=asked["requestId"], user="", everybody=False)
+    refused = await builds.cancel(build.id, ended, request_id="another", user="", all_requests=False)
+    left = await builds.cancel(build.id, ended, request_id=asked["requestId"], user="", all_requests=False)
 
-    assert (refused.left, refused.others) == (CancelState.REFUSED, 1)
-    assert (left.left, left.others) == (CancelState.ENDING, 0)
+    assert (refused.state, refused.others) == (CancelState.REFUSED, 1)
+    assert (left.state, left.others) == (CancelState.STOPPING, 0)
     children = [child.build_id for child in build.submission.children]
-    assert left.children == tuple((child, CancelState.TAKEN_OUT) for child in children)
+    assert left.children == tuple((child, CancelState.DEQUEUED) for child in children)
 
 
 async def test_grants_and_their_records_are_read(redis: Redis) -> None:
@@ -161,4 +161,4 @@ async def test_limits_and_capabilities_are_read(redis: Redis) -> None:
     taken = await RedisBuckets(redis).take(Kind.BUILD, Client("ada"), Quota(1000, 3600), 1)
     assert taken.granted == 0
     await redis.zadd("swell:machines", {b"{}": 4e9})
-    assert await WorkerCapabilities(redis).told() == [{}]
+    assert await WorkerCapabilities(redis).all() == [{}]

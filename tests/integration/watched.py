@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from swell.jobs.messages import BuildDone
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build, Submission
 from tests.unit.gateway.conftest import NOON
 

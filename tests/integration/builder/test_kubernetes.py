@@ -20,7 +20,7 @@ from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
 from swell.registry.principal import OPERATOR
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Reason, Submission
 from tests.unit.builder.test_build import MemoryLogs, Pushed, house_of
 

@@ -26,7 +26,7 @@ from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.registry.principal import OPERATOR, Principal
 from swell.store.blobs import Blobs
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import Submission
 

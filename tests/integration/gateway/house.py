@@ -39,7 +39,7 @@ from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build
 from tests.unit.gateway.access.buckets import MemoryBuckets
 from tests.unit.gateway.conftest import (

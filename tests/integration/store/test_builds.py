@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from swell.store.builds import Builds, RedisBuilds
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -85,17 +85,17 @@ async def test_a_build_is_open_until_it_ends(builds: Builds) -> None:
     build_id, _ = await builds.submit(RECIPE)
     await builds.release(RECIPE.client, 1)
 
-    assert await builds.open(timedelta(0)) == [build_id]
-    assert await builds.open(timedelta(minutes=1)) == []
+    assert await builds.unfinished(timedelta(0)) == [build_id]
+    assert await builds.unfinished(timedelta(minutes=1)) == []
     await builds.finish(build_id, OK)
-    assert await builds.open(timedelta(0)) == []
+    assert await builds.unfinished(timedelta(0)) == []
 
 
 async def test_a_forgotten_build_is_looked_for_no_more(builds: Builds) -> None:
     build_id, _ = await builds.submit(RECIPE)
     await builds.forget(build_id)
 
-    assert await builds.unpublished(timedelta(0)) == await builds.open(timedelta(0)) == []
+    assert await builds.unpublished(timedelta(0)) == await builds.unfinished(timedelta(0)) == []
 
 
 async def test_attempts_are_counted_until_the_build_is_reopened(builds: Builds) -> None:
@@ -107,5 +107,5 @@ async def test_attempts_are_counted_until_the_build_is_reopened(builds: Builds) 
     await builds.reopen(build_id)
 
     assert await builds.begin(build_id) == 1
-    assert await builds.open(timedelta(0)) == [build_id]
+    assert await builds.unfinished(timedelta(0)) == [build_id]
     assert await builds.finish(build_id, OK) == OK

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from swell.errors import Unavailable
 from swell.store.builds import Builds, CancelOutcome, CancelState, RedisBuilds
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Child, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -18,7 +18,7 @@ CANCELLED = BuildResult(
     succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
 )
 OK = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON + timedelta(seconds=2))
-WISH: dict[str, Any] = {"request_id": "", "user": "", "everybody": False}
+WISH: dict[str, Any] = {"request_id": "", "user": "", "all_requests": False}
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -71,12 +71,12 @@ async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds)
     await builds.add_interest(whole, "r2", "")
     await builds.begin(amd64)
 
-    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.LEFT, 1)
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.STILL_NEEDED, 1)
     assert await is_active(builds, amd64) and await is_active(builds, arm64)
     gone = await leave(builds, whole, request_id="r2")
 
     assert gone == CancelOutcome(
-        CancelState.TAKEN_OUT, 0, ((amd64, CancelState.ENDING), (arm64, CancelState.TAKEN_OUT))
+        CancelState.DEQUEUED, 0, ((amd64, CancelState.STOPPING), (arm64, CancelState.DEQUEUED))
     )
     begun, waited = await builds.get(amd64), await builds.get(arm64)
     assert begun and begun.is_cancelled and begun.result is None
@@ -91,13 +91,13 @@ async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
     whole = await of_several(builds, 3, alone, shared)
     other = await of_several(builds, 4, None, shared, request="r2")
 
-    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.TAKEN_OUT)
+    assert await leave(builds, whole, request_id="r1") == CancelOutcome(CancelState.DEQUEUED)
 
     assert await is_active(builds, alone) and await is_active(builds, shared)
     assert await leave(builds, other, request_id="r2") == CancelOutcome(
-        CancelState.TAKEN_OUT, 0, ((shared, CancelState.TAKEN_OUT),)
+        CancelState.DEQUEUED, 0, ((shared, CancelState.DEQUEUED),)
     )
-    assert await leave(builds, alone, user="ada") == CancelOutcome(CancelState.TAKEN_OUT)
+    assert await leave(builds, alone, user="ada") == CancelOutcome(CancelState.DEQUEUED)
 
 
 async def test_whoever_asked_for_a_child_alone_does_not_take_it_from_the_whole(builds: Builds) -> None:
@@ -105,11 +105,11 @@ async def test_whoever_asked_for_a_child_alone_does_not_take_it_from_the_whole(b
     await builds.add_interest(child, "r9", "ada")
     whole = await of_several(builds, 3, child, None)
 
-    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.LEFT, 1)
+    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.STILL_NEEDED, 1)
 
     assert await is_active(builds, child)
     assert await leave(builds, whole, request_id="r1") == CancelOutcome(
-        CancelState.TAKEN_OUT, 0, ((child, CancelState.TAKEN_OUT),)
+        CancelState.DEQUEUED, 0, ((child, CancelState.DEQUEUED),)
     )
 
 
@@ -129,9 +129,9 @@ async def test_the_operator_takes_out_a_whole_and_what_it_alone_needs(builds: Bu
     await builds.add_interest(shared, "r9", "")
     whole = await of_several(builds, 3, alone, shared)
 
-    gone = await leave(builds, whole, everybody=True)
+    gone = await leave(builds, whole, all_requests=True)
 
-    assert gone == CancelOutcome(CancelState.TAKEN_OUT, 0, ((alone, CancelState.TAKEN_OUT),))
+    assert gone == CancelOutcome(CancelState.DEQUEUED, 0, ((alone, CancelState.DEQUEUED),))
     assert await is_active(builds, shared)
 
 
@@ -142,7 +142,7 @@ async def test_a_whole_that_has_ended_wants_nothing(builds: Builds) -> None:
     whole = await of_several(builds, 3, child, None)
     await builds.finish(whole, CANCELLED)
 
-    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.TAKEN_OUT)
+    assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.DEQUEUED)
 
 
 async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
@@ -151,7 +151,7 @@ async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
     await builds.finish(child, OK)
 
     assert await leave(builds, whole, request_id="r1") == CancelOutcome(
-        CancelState.TAKEN_OUT, 0, ((late, CancelState.TAKEN_OUT),)
+        CancelState.DEQUEUED, 0, ((late, CancelState.DEQUEUED),)
     )
     build = await builds.get(child)
     assert build and build.result == OK and not build.is_cancelled

@@ -43,7 +43,7 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     telling = [asyncio.create_task(each.fleet.telling()) for each in (native, foreign)]
 
     async def all_are_told() -> bool:
-        return len(await WorkerCapabilities(redis).told()) == 2
+        return len(await WorkerCapabilities(redis).all()) == 2
 
     await until(all_are_told)
     for task in telling:
@@ -68,7 +68,7 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     ids=["native", "files", "packages"],
 )
 async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob) -> None:
-    await WorkerCapabilities(redis).tell({})
+    await WorkerCapabilities(redis).publish({})
     builder = Builder(redis, LACKING)
 
     await builder.take(work, 1)
@@ -78,7 +78,7 @@ async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob
 
 async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) -> None:
     """It fails there, and says why: going round for ever would tell nobody anything."""
-    await WorkerCapabilities(redis).tell(LACKING)
+    await WorkerCapabilities(redis).publish(LACKING)
     builder = Builder(redis, LACKING)
 
     await builder.take(job(), 1)

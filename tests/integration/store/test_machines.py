@@ -16,11 +16,11 @@ NOTHING_FOREIGN = {"arm64": "qemu-aarch64-static", "arm": "qemu-arm-static"}
 async def test_builders_whose_machines_are_alike_are_told_once(redis: Redis) -> None:
     """However many there are, and however often they tell it."""
     for _ in range(3):
-        await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
-        await WorkerCapabilities(redis).tell(dict(reversed(NOTHING_FOREIGN.items())))
-    await WorkerCapabilities(redis).tell({})
+        await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
+        await WorkerCapabilities(redis).publish(dict(reversed(NOTHING_FOREIGN.items())))
+    await WorkerCapabilities(redis).publish({})
 
-    told = await WorkerCapabilities(redis).told()
+    told = await WorkerCapabilities(redis).all()
 
     assert sorted(told, key=len) == [{}, NOTHING_FOREIGN]
 
@@ -28,21 +28,21 @@ async def test_builders_whose_machines_are_alike_are_told_once(redis: Redis) -> 
 async def test_a_machine_that_nobody_tells_of_any_more_is_forgotten(redis: Redis) -> None:
     """By the clock of Redis, which is the same for all; also when others go on telling."""
     brief, machines = WorkerCapabilities(redis, timedelta(seconds=1)), WorkerCapabilities(redis)
-    await brief.tell({})
-    await machines.tell(NOTHING_FOREIGN)
+    await brief.publish({})
+    await machines.publish(NOTHING_FOREIGN)
 
     async def only_one_is_left() -> bool:
-        return await machines.told() == [NOTHING_FOREIGN]
+        return await machines.all() == [NOTHING_FOREIGN]
 
     assert await until(only_one_is_left)
 
 
 async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> None:
     brief = WorkerCapabilities(redis, timedelta(seconds=1))
-    await brief.tell(NOTHING_FOREIGN)
+    await brief.publish(NOTHING_FOREIGN)
 
     async def none_is_left() -> bool:
-        return not await brief.told() and not await redis.exists("swell:machines")
+        return not await brief.all() and not await redis.exists("swell:machines")
 
     assert await until(none_is_left)
 
@@ -50,8 +50,10 @@ async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> Non
 async def test_what_one_builder_runs_can_be_run(redis: Redis) -> None:
     """Builders may differ; what nobody runs, each says what it needs for."""
     machines = CachedCapabilities(WorkerCapabilities(redis))
-    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
-    await WorkerCapabilities(redis).tell({"amd64": "qemu-x86_64-static", "arm": "linux/arm in SWELL_BUILD_PLATFORMS"})
+    await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
+    await WorkerCapabilities(redis).publish(
+        {"amd64": "qemu-x86_64-static", "arm": "linux/arm in SWELL_BUILD_PLATFORMS"}
+    )
 
     assert await machines.lacking(AMD64) == await machines.lacking(ARM64) == ()
     assert await machines.lacking(ARM) == ["linux/arm in SWELL_BUILD_PLATFORMS", "qemu-arm-static"]
@@ -62,7 +64,7 @@ async def test_while_no_builder_is_known_nothing_is_impossible(redis: Redis) -> 
     machines = CachedCapabilities(WorkerCapabilities(redis))
     assert await machines.lacking(ARM64) == ()
 
-    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
+    await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
 
     assert await machines.lacking(ARM64) == ["qemu-aarch64-static"]
 
@@ -71,13 +73,13 @@ async def test_what_can_be_run_is_not_asked_for_each_time(redis: Redis) -> None:
     """But now and then; what cannot is asked for each time, and is possible as soon as some builder says so."""
     clock = 1000.0
     machines = CachedCapabilities(WorkerCapabilities(redis), timedelta(seconds=30), lambda: clock)
-    await WorkerCapabilities(redis).tell(NOTHING_FOREIGN)
+    await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
     assert [await machines.lacking(each) for each in (AMD64, ARM64)] == [(), ["qemu-aarch64-static"]]
-    await WorkerCapabilities(redis).tell({})
+    await WorkerCapabilities(redis).publish({})
     assert await machines.lacking(ARM64) == ()
 
     await redis.delete("swell:machines")
-    await WorkerCapabilities(redis).tell({"amd64": "another machine"})
+    await WorkerCapabilities(redis).publish({"amd64": "another machine"})
 
     clock += 29
     assert await machines.lacking(AMD64) == ()

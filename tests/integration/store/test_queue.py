@@ -8,12 +8,12 @@ from redis.asyncio import Redis
 
 from swell.errors import TooManyRequests
 from swell.store.builds import Builds, CancelState, RedisBuilds
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CID = "c44968632f89dd6c"
-ROOM = 20
+QUEUE_LIMIT = 20
 CANCELLED = BuildResult(
     succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
 )
@@ -22,7 +22,7 @@ OK = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON + ti
 
 @pytest.fixture(params=["memory", "redis"])
 def builds(request: pytest.FixtureRequest, redis: Redis) -> Builds:
-    return MemoryBuilds(ROOM) if request.param == "memory" else RedisBuilds(redis, room=ROOM)
+    return MemoryBuilds(QUEUE_LIMIT) if request.param == "memory" else RedisBuilds(redis, queue_limit=QUEUE_LIMIT)
 
 
 def recipe(number: int, client: str = "ada") -> Submission:
@@ -41,10 +41,10 @@ async def submit(builds: Builds, count: int, client: str = "ada", first: int = 0
 
 
 async def leave(
-    builds: Builds, build_id: str, request_id: str = "", user: str = "", everybody: bool = False
+    builds: Builds, build_id: str, request_id: str = "", user: str = "", all_requests: bool = False
 ) -> tuple[CancelState, int]:
-    done = await builds.cancel(build_id, CANCELLED, request_id=request_id, user=user, everybody=everybody)
-    return done.left, done.others
+    done = await builds.cancel(build_id, CANCELLED, request_id=request_id, user=user, all_requests=all_requests)
+    return done.state, done.others
 
 
 async def test_a_client_has_its_share_under_way_and_no_more(builds: Builds) -> None:
@@ -58,7 +58,7 @@ async def test_a_client_has_its_share_under_way_and_no_more(builds: Builds) -> N
 
 
 async def test_hundreds_of_one_client_are_not_in_front_of_anothers(builds: Builds) -> None:
-    await submit(builds, ROOM, "ada")
+    await submit(builds, QUEUE_LIMIT, "ada")
     await builds.release("ada", 2)
     (theirs,) = await submit(builds, 1, "bob", first=1000)
 
@@ -78,7 +78,7 @@ async def test_releasing_at_once_lets_nobody_have_more(builds: Builds) -> None:
 
 async def test_a_full_line_takes_no_more(builds: Builds) -> None:
     """And says when to come again; nobody else is refused, and nothing is left of what was."""
-    await submit(builds, ROOM)
+    await submit(builds, QUEUE_LIMIT)
     with pytest.raises(TooManyRequests) as caught:
         await builds.submit(recipe(99))
 
@@ -128,11 +128,11 @@ async def test_the_last_one_who_leaves_cancels(builds: Builds) -> None:
     for request, user in (("r1", "ada"), ("r2", "bob"), ("r3", "")):
         assert await builds.add_interest(build_id, request, user)
 
-    assert await leave(builds, build_id, "r1") == (CancelState.LEFT, 2)
-    assert await leave(builds, build_id, user="bob") == (CancelState.LEFT, 1)
+    assert await leave(builds, build_id, "r1") == (CancelState.STILL_NEEDED, 2)
+    assert await leave(builds, build_id, user="bob") == (CancelState.STILL_NEEDED, 1)
     build = await builds.get(build_id)
     assert build and not build.is_cancelled
-    assert await leave(builds, build_id, "r3") == (CancelState.TAKEN_OUT, 0)
+    assert await leave(builds, build_id, "r3") == (CancelState.DEQUEUED, 0)
 
 
 async def test_leaving_again_is_no_error_and_takes_nobody_along(builds: Builds) -> None:
@@ -141,7 +141,7 @@ async def test_leaving_again_is_no_error_and_takes_nobody_along(builds: Builds) 
     await builds.add_interest(build_id, "r1", "")
     await builds.add_interest(build_id, "r2", "")
 
-    assert await leave(builds, build_id, "r1") == await leave(builds, build_id, "r1") == (CancelState.LEFT, 1)
+    assert await leave(builds, build_id, "r1") == await leave(builds, build_id, "r1") == (CancelState.STILL_NEEDED, 1)
 
 
 @pytest.mark.parametrize("stranger", [{"request_id": "r9"}, {"user": "bob"}, {"user": ""}, {}])
@@ -159,7 +159,7 @@ async def test_the_operator_cancels_for_everybody(builds: Builds) -> None:
     (build_id,) = await submit(builds, 1)
     await builds.add_interest(build_id, "r1", "ada")
 
-    assert await leave(builds, build_id, everybody=True) == (CancelState.TAKEN_OUT, 0)
+    assert await leave(builds, build_id, all_requests=True) == (CancelState.DEQUEUED, 0)
 
 
 @pytest.mark.parametrize("released", [True, False])
@@ -170,7 +170,7 @@ async def test_a_build_that_has_not_begun_ends_in_the_same_moment(builds: Builds
         await builds.release("ada", 1)
     await builds.add_interest(first, "r1", "")
 
-    assert await leave(builds, first, "r1") == (CancelState.TAKEN_OUT, 0)
+    assert await leave(builds, first, "r1") == (CancelState.DEQUEUED, 0)
 
     build = await builds.get(first)
     assert build and build.result == CANCELLED and build.is_cancelled
@@ -185,7 +185,7 @@ async def test_a_build_that_has_begun_is_for_its_builder_to_end(builds: Builds) 
     await builds.add_interest(build_id, "r1", "")
     assert await builds.begin(build_id) == 1
 
-    assert await leave(builds, build_id, "r1") == (CancelState.ENDING, 0)
+    assert await leave(builds, build_id, "r1") == (CancelState.STOPPING, 0)
 
     build = await builds.get(build_id)
     assert build and build.result is None and build.is_cancelled
@@ -212,7 +212,7 @@ async def test_cancelling_and_beginning_at_once_end_in_one_of_both(builds: Build
 
         assert attempt == 1
         assert build and build.is_cancelled
-        assert left is (CancelState.TAKEN_OUT if build.result else CancelState.ENDING)
+        assert left is (CancelState.DEQUEUED if build.result else CancelState.STOPPING)
 
 
 async def test_the_builds_of_a_container_are_listed_newest_first(builds: Builds) -> None:
@@ -221,11 +221,11 @@ async def test_the_builds_of_a_container_are_listed_newest_first(builds: Builds)
         last, _new = await builds.submit(recipe(1), instead_of=last)
 
     async def page(before: int | None, most: int) -> list[str]:
-        return [build.id.rpartition("_")[2] for build in await builds.of(f"{1:016x}", before=before, most=most)]
+        return [build.id.rpartition("_")[2] for build in await builds.page(f"{1:016x}", before=before, limit=most)]
 
     assert await page(None, 2) == ["5", "4"]
     assert await page(4, 2) == ["3", "2"]
     assert await page(2, 2) == ["1"]
     assert await page(99, 2) == ["5", "4"]
     assert await page(1, 2) == await page(0, 2) == []
-    assert await builds.of("0" * 16, before=None, most=5) == []
+    assert await builds.page("0" * 16, before=None, limit=5) == []

@@ -15,7 +15,7 @@ from gateway.adapters.log_streams import LogStreams
 from gateway.builds.event_encoding import Position
 from gateway.builds.log_events import LogEvents
 from swell.jobs.streams import Nats
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.builds.eventsource import Event, parse

@@ -17,7 +17,7 @@ from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.registry.principal import Principal
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -396,7 +396,7 @@ async def cancel(builds: MemoryBuilds, job: BuildJob) -> None:
     taken_out = BuildResult(
         succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
     )
-    await builds.cancel(job.id, taken_out, request_id="r1", user="", everybody=False)
+    await builds.cancel(job.id, taken_out, request_id="r1", user="", all_requests=False)
 
 
 async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> None:

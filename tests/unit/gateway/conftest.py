@@ -30,7 +30,7 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult
 
 SOMEBODY = Caller(ANONYMOUS, "203.0.113.9", OPERATOR, OPERATOR)

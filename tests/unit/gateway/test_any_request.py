@@ -22,7 +22,7 @@ from swell.api.containers import ContainerRequest
 from swell.api.inspect import CredentialsRequest, InspectRequest, LegacyCredentialsRequest
 from swell.api.lenient import decode
 from swell.errors import BadRequest, NotSupported, SwellError
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from tests.unit.gateway.conftest import (
     NOON,
     SOMEBODY,

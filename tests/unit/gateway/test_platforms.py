@@ -6,7 +6,7 @@ from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.packages import Packages, PackageType
 from swell.errors import PlatformUnsupported
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,

@@ -11,7 +11,7 @@ from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, Ma
 from swell.api.lenient import decode
 from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
 from swell.oci.digest import Digest, digest_of
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build
 from tests.unit.gateway.conftest import (
     SOMEBODY,

@@ -31,7 +31,7 @@ from swell.errors import (
 )
 from swell.oci.digest import digest_of
 from swell.store.builds import CancelOutcome, CancelState
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.testing.images import make_layer
 from tests.unit.gateway.conftest import (
     NOON,
@@ -202,9 +202,9 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
     assert first.build_id
     await builds.begin(first.build_id)
     left = await builds.cancel(
-        first.build_id, ended(succeeded=False), request_id=first.request_id, user="", everybody=False
+        first.build_id, ended(succeeded=False), request_id=first.request_id, user="", all_requests=False
     )
-    assert left == CancelOutcome(CancelState.ENDING)
+    assert left == CancelOutcome(CancelState.STOPPING)
 
     second = await provisioning.submit(RECIPE, SOMEBODY)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from gateway.domain.identity import Caller, Identity
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from tests.unit.gateway.conftest import SOMEBODY, MemoryQueue, ended
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
@@ -19,7 +19,7 @@ async def test_a_build_whose_job_was_not_published_is_reaped(
     assert build
     orphan, _ = await builds.submit(build.submission, instead_of=build.id)
     assert await builds.release(build.submission.client, 8) == [orphan]
-    builds.submitted_at(orphan, ago=timedelta(minutes=1))
+    builds.set_age(orphan, timedelta(minutes=1))
 
     assert await releasing.reap() == 1
     assert await releasing.reap() == 0
@@ -31,7 +31,7 @@ async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
 ) -> None:
     """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
     await provisioning.submit(RECIPE, SOMEBODY)
-    builds.submitted_at("bd-c44968632f89dd6c_1", ago=timedelta(minutes=10))
+    builds.set_age("bd-c44968632f89dd6c_1", timedelta(minutes=10))
     assert await releasing.reap() == 0
 
     lost = queue.jobs.pop()

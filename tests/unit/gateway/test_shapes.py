@@ -21,7 +21,7 @@ from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.conftest import (
     NOON,
@@ -268,7 +268,7 @@ async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
     first = await provisioning.submit(both(), SOMEBODY)
     ending = queue.jobs[0]
     await builds.begin(ending.id)
-    await builds.cancel(ending.id, ended(succeeded=False), request_id="", user="", everybody=True)
+    await builds.cancel(ending.id, ended(succeeded=False), request_id="", user="", all_requests=True)
     await builds.finish(first.build_id or "", ended(succeeded=False))
 
     await provisioning.submit(both(), SOMEBODY)
@@ -365,7 +365,7 @@ async def test_orphans_of_both_kinds_are_published(
     queue.jobs.clear()
     queue.indexes.clear()
     for build_id in stored:
-        builds.submitted_at(build_id, ago=timedelta(minutes=2))
+        builds.set_age(build_id, timedelta(minutes=2))
 
     assert await releasing.reap() == 3
     assert [job.id for job in (*queue.jobs, *queue.indexes)] == stored

@@ -1,4 +1,4 @@
-"""What builders' machines lack to run the steps of builds: each builder tells, now and then."""
+"""What workers cannot run: each builder regularly publishes the architectures that its machine cannot run steps for."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,28 +6,26 @@ from datetime import timedelta
 import msgspec
 from redis.asyncio import Redis
 
-from swell.store import scripts
-from swell.store.redis import text, translated
+from swell.store import keys
+from swell.store.expiring_set import ExpiringSet
 
-_TOLD = "swell:machines"
 LIFE = timedelta(minutes=2)
 
 
 class WorkerCapabilities:
-    """Builders whose machines lack the same are one; what nobody has told for *life* is forgotten."""
+    """Capabilities expire *life* after they were last published; equal ones are stored once.
+
+    Raises:
+        Unavailable: every method, when Redis does not answer.
+    """
 
     def __init__(self, redis: Redis, life: timedelta = LIFE) -> None:
-        self._tell = redis.register_script(scripts.TELL_MACHINE)
-        self._told = redis.register_script(scripts.TOLD_MACHINES)
-        self._life = life.total_seconds()
+        self._published = ExpiringSet(redis, keys.WORKER_CAPABILITIES, life)
 
-    async def tell(self, lacking: Mapping[str, str]) -> None:
-        """A builder's machine runs all architectures but those in *lacking*, which says in words what each needs."""
-        with translated():
-            await self._tell([_TOLD], [msgspec.json.encode(lacking, order="sorted"), self._life])
+    async def publish(self, missing: Mapping[str, str]) -> None:
+        """Publish the architectures that a machine cannot run, each with a sentence that says what is missing."""
+        await self._published.add(msgspec.json.encode(missing, order="sorted"))
 
-    async def told(self) -> list[dict[str, str]]:
-        """What each kind of machine lacks, at most a hundred of them; nothing when no builder has told."""
-        with translated():
-            found = await self._told([_TOLD])
-        return [msgspec.json.decode(text(each), type=dict[str, str]) for each in found]
+    async def all(self) -> list[dict[str, str]]:
+        """Return what each kind of machine is missing, at most 100 kinds; empty when no builder has published."""
+        return [msgspec.json.decode(entry, type=dict[str, str]) for entry in await self._published.entries()]

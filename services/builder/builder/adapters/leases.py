@@ -7,6 +7,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
+from swell.store import keys
 from swell.store.leases import Leases
 
 
@@ -23,7 +24,7 @@ class RedisClaims:
         Raises:
             Unavailable: somebody else is.
         """
-        if (held := await self._leases.take(f"swell:build:{build_id}:claim")) is None:
+        if (held := await self._leases.take(keys.build(build_id, keys.LEASE))) is None:
             raise Unavailable(f"another builder is at {build_id}")
         async with held:
             yield

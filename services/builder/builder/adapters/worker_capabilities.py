@@ -46,7 +46,7 @@ class Fleet:
         task = asyncio.current_task()
         while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
             try:
-                await self._machines.tell(self._lacking())
+                await self._machines.publish(self._lacking())
                 if self._engines and self._engine:
                     await self._engines.publish(self._engine)
             except Unavailable as error:
@@ -67,7 +67,7 @@ class Fleet:
         architecture = job.platform.split("/")[1]
         if job.packages or architecture not in self._lacking() or not _runs_steps(job.containerfile):
             return False
-        return any(architecture not in each for each in await self._machines.told())
+        return any(architecture not in each for each in await self._machines.all())
 
 
 def _runs_steps(containerfile: str) -> bool:

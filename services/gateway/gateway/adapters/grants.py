@@ -16,6 +16,7 @@ from swell.api.containers import ContainerRecord
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
 from swell.jobs.messages import TokenRevoked
+from swell.store import keys
 from swell.store.redis import translated
 
 # A transaction would do the same, and take the client twice as long.
@@ -153,8 +154,8 @@ def _weight(known: _Known) -> int:
 
 
 def _record(token: str) -> str:
-    return f"swell:request:{token}"
+    return keys.request(token)
 
 
 def _key(token: str) -> str:
-    return f"swell:grant:{token}"
+    return keys.grant(token)

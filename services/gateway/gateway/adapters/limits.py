@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from gateway.domain.quota import Client, Kind, Quota, Taken
 from swell.errors import Unavailable
+from swell.store import keys
 from swell.store.redis import translated
 
 DEADLINE = 0.5  # seconds; whoever pulls waits for it
@@ -55,4 +56,4 @@ class RedisBuckets:
 def _key(kind: Kind, client: Client, quota: Quota) -> str:
     """Tokens of another life are counted apart: a long one's permits would take as long to come back under a short."""
     who = f"user:{client.user}" if client.user else f"address:{client.address}"
-    return f"swell:limit:{kind}:{who}" + (f":{quota.seconds}" if kind is Kind.TOKEN else "")
+    return keys.limit(kind, who + (f":{quota.seconds}" if kind is Kind.TOKEN else ""))

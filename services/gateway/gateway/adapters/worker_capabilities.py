@@ -27,7 +27,7 @@ class CachedCapabilities:
         architecture = platform.architecture
         if self._runs.get(architecture, 0) > self._clock():
             return ()
-        told = await self._machines.told()
+        told = await self._machines.all()
         lacking = {each[architecture] for each in told if architecture in each}
         if told and all(architecture in each for each in told):
             return sorted(lacking)

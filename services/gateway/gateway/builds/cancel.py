@@ -47,7 +47,7 @@ class Cancellations:
         """
         result = BuildResult.never_begun(self._now())
         left, others, children = await self._builds.cancel(
-            build_id, result, request_id=wish.request_id, user=wish.user, everybody=wish.everybody
+            build_id, result, request_id=wish.request_id, user=wish.user, all_requests=wish.everybody
         )
         match left:
             case CancelState.UNKNOWN:
@@ -59,10 +59,10 @@ class Cancellations:
         for each, how in ((build_id, left), *children):
             log.info("build left", build_id=each, left=how, others=others)
             await self._tell(each, how, result)
-        return Cancellation(id=build_id, cancelled=left is not CancelState.LEFT, others=others)
+        return Cancellation(id=build_id, cancelled=left is not CancelState.STILL_NEEDED, others=others)
 
     async def _tell(self, build_id: str, left: CancelState, result: BuildResult) -> None:
-        if left is CancelState.ENDING:
+        if left is CancelState.STOPPING:
             await self._news.cancelled(build_id)
-        elif left is CancelState.TAKEN_OUT and (build := await self._builds.get(build_id)):
+        elif left is CancelState.DEQUEUED and (build := await self._builds.get(build_id)):
             await self._news.ended(BuildDone.of(build_id, build.submission, result))

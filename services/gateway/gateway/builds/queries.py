@@ -123,7 +123,7 @@ class BuildQueries:
             if (latest := await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")) is None:
                 return BuildPage(builds=())
             container_id, target = latest.submission.container_id, latest.submission.target_image
-        found = await self._builds.of(container_id, before=_number(cursor), most=most)
+        found = await self._builds.page(container_id, before=_number(cursor), limit=most)
         following = _number_of(found[-1].id) if len(found) == most else 1
         return BuildPage(
             builds=tuple(record(build) for build in found if target in {None, build.submission.target_image}),

@@ -43,7 +43,9 @@ class Dispatcher:
         """Publish the jobs of builds whose gateway died between releasing and publishing, and of those that the queue
         has lost; answers how many."""
         orphans = await self._builds.unpublished(REAP_AFTER)
-        lost = [build_id for build_id in await self._builds.open(LOST_AFTER) if not await self._jobs.has(build_id)]
+        lost = [
+            build_id for build_id in await self._builds.unfinished(LOST_AFTER) if not await self._jobs.has(build_id)
+        ]
         reaped = dict.fromkeys(orphans + lost)
         for build_id in reaped:
             build = await self._builds.get(build_id)

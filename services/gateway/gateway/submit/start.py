@@ -23,6 +23,7 @@ from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import Principal, limited_to
+from swell.store import keys
 from swell.store.builds import Builds, CancelState
 from swell.store.records import Build, BuildResult, Child, Submission
 
@@ -181,8 +182,8 @@ class BuildStarter:
         """Take back a build that was started just now, unless somebody else wants it by now."""
         wish, result = new_token(), BuildResult.never_begun(self._now())
         await self._builds.add_interest(build_id, wish, caller.identity.user)
-        leaving = await self._builds.cancel(build_id, result, request_id=wish, user="", everybody=False)
-        if leaving.left is CancelState.TAKEN_OUT:
+        leaving = await self._builds.cancel(build_id, result, request_id=wish, user="", all_requests=False)
+        if leaving.state is CancelState.DEQUEUED:
             await self._limits.return_build(caller.identity.user, caller.address)
 
     async def _child(self, part: BuildRequest, parent: Submission, caller: Caller) -> "_Started":
@@ -206,7 +207,7 @@ class BuildStarter:
         self, wanted: BuildRequest, submitted: Submission, instead_of: str | None, caller: Caller
     ) -> "_Started":
         """Register a build, unless somebody else has in this moment; only a new one counts for *caller*."""
-        held = await self._leases.take(f"swell:starting:{submitted.target_image}", PATIENCE)
+        held = await self._leases.take(keys.build_start(submitted.target_image), PATIENCE)
         if held is None:
             raise Unavailable(f"others start the build of {submitted.target_image}, and do not end; ask again")
         async with held:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from metrics.domain.usage import Table, Use, tables
+from swell.store import keys
 from swell.store.redis import text, translated
 
 _ALL = ""  # the field of all together; no organisation has that name
@@ -28,10 +29,10 @@ class RedisCounters:
         self._add = redis.register_script(_ADD)
 
     async def add(self, use: Use) -> bool:
-        keys = [f"swell:counted:{use.event_id}", *map(_key, tables(use))]
+        names = [keys.counted(use.event_id), *map(_key, tables(use))]
         life = int(_REMEMBERED.total_seconds())
         with translated():
-            return bool(await self._add(keys=keys, args=[life, use.count, *_fields(use)]))
+            return bool(await self._add(keys=names, args=[life, use.count, *_fields(use)]))
 
     async def of_one(self, table: Table, organisation: str) -> int:
         with translated():
@@ -45,7 +46,7 @@ class RedisCounters:
 
 
 def _key(table: Table) -> str:
-    return f"swell:usage:{table.metric}:{table.day or 'ever'}:{table.architecture or 'any'}"
+    return keys.usage(table.metric, table.day or "ever", table.architecture or "any")
 
 
 def _fields(use: Use) -> list[str]:

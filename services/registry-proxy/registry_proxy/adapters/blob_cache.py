@@ -14,6 +14,7 @@ from registry_proxy.domain.link import Scope
 from swell.errors import SwellError, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.store import keys
 from swell.store.blobs import Blobs
 from swell.store.leases import Leases
 
@@ -70,7 +71,7 @@ class BlobCache:
 
     async def claim(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
         try:
-            return await self._leases.take(f"swell:blob:{scope.key}")
+            return await self._leases.take(keys.blob_lease(scope.key))
         except Unavailable:
             return nullcontext()  # bringing it twice does no harm
 

@@ -14,6 +14,7 @@ from swell.errors import BlobUnknown, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
+from swell.store import keys
 from swell.store.blobs import Blobs
 from swell.store.redis import text, translated
 
@@ -201,15 +202,15 @@ def _decoded(kept: bytes | str | None) -> Document | None:
 
 
 def _image(token: str) -> str:
-    return f"swell:image:{token}"
+    return keys.image(token)
 
 
 def _config(digest: Digest) -> str:
-    return f"swell:config:{digest}"
+    return keys.config(digest)
 
 
 def _large_config(digest: Digest) -> str:
-    return f"swell:large-config:{digest}"
+    return keys.large_config(digest)
 
 
 def _large(digest: Digest) -> str:

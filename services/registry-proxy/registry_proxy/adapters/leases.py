@@ -8,6 +8,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.log import log
+from swell.store import keys
 from swell.store.leases import Leases
 
 
@@ -31,7 +32,7 @@ class RedisLeases:
             Unavailable: Redis does not answer.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:32]  # there are tokens in keys, which no log may have
-        if (turn := await self._leases.take(f"swell:turn:{name}", self._patience)) is None:
+        if (turn := await self._leases.take(keys.augmentation_lease(name), self._patience)) is None:
             log.warning("went ahead out of turn", turn=name)
         async with turn or nullcontext():
             yield

@@ -6,6 +6,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
+from swell.store import keys
 from swell.store.redis import text, translated
 
 
@@ -33,4 +34,4 @@ class RedisProofs:
 
 
 def _name(key: str) -> str:
-    return f"swell:access:{key}"
+    return keys.access(key)

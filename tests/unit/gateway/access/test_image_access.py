@@ -15,7 +15,7 @@ from swell.errors import BadRequest, Denied, ManifestUnknown, ScopeRequired, Swe
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, opens
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.conftest import (
     NOON,

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from gateway.builds.cancel import Cancellations, CancelScope
 from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, Child, Reason, Submission
 from tests.unit.gateway.conftest import NOON, ended
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.builds.event_encoding import HEARTBEAT, Lines, Position
 from gateway.builds.log_events import LogEvents
 from swell.errors import NotFound
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.builds.eventsource import Event, parse
 from tests.unit.gateway.conftest import NOON, MemoryFeeds, ended

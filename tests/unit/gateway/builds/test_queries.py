@@ -9,7 +9,7 @@ import pytest
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from swell.errors import NotFound
-from swell.store.memory import MemoryBuilds
+from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.conftest import NOON, MemoryGrants, MemoryImages, ended
 

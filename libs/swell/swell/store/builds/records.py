@@ -1,0 +1,40 @@
+"""The records: what was submitted, how often it was started, and how it ended."""
+
+from typing import Protocol
+
+from swell.store.records import Build, BuildResult
+
+
+class BuildRecords(Protocol):
+    """The records of builds. The builder starts and finishes builds.
+
+    Raises:
+        Unavailable: every method, when the store does not answer.
+    """
+
+    async def latest(self, target_image: str) -> Build | None:
+        """Return the newest build of *target_image*; None when it is missing."""
+
+    async def get(self, build_id: str) -> Build | None:
+        """Return the build; None when it is missing."""
+
+    async def page(self, container_id: str, *, before: int | None, limit: int) -> list[Build]:
+        """Return builds of *container_id*, newest first: the *limit* highest numbers below *before*.
+
+        Expired builds are left out.
+        """
+
+    async def begin(self, build_id: str) -> int:
+        """Start an attempt; return its number, from 1. From now on only the builder can end the build."""
+
+    async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
+        """Store *result* unless the build has one; return the stored result."""
+
+    async def reopen(self, build_id: str) -> None:
+        """Remove the result and the attempts of *build_id*, because it is built again."""
+
+
+def build_ids(container_id: str, newest: int, before: int | None, limit: int) -> list[str]:
+    """Return the *limit* highest ids up to the number *newest* and below *before*, newest first."""
+    first = newest if before is None else min(newest, before - 1)
+    return [f"bd-{container_id}_{number}" for number in range(first, max(first - limit, 0), -1)]

@@ -1,0 +1,128 @@
+"""Every key in Redis. Keys are part of the storage format: services of two versions share them during an upgrade."""
+
+BUILD = "swell:build"
+"""Prefix of the parts of a build: `swell:build:<build id>:<part>`."""
+
+SUBMISSION = "submission"
+"""String: the JSON of the `Submission`."""
+RESULT = "result"
+"""String: the JSON of the `BuildResult`, once the build has ended."""
+CANCELLED = "cancelled"
+"""String `1`, once the build is cancelled."""
+ATTEMPTS = "attempts"
+"""String: how many times a builder has started the build."""
+INTEREST = "wanted"
+"""Hash: `+<user>` by request id; `-<user>` once the request has withdrawn."""
+PARENTS = "parents"
+"""Set: ids of the builds of several platforms that need this one."""
+LEASE = "claim"
+"""Lock of the builder that works on the build."""
+
+COUNTERS = "swell:build-counters"
+"""Hash: the highest build number by container id."""
+UNPUBLISHED = "swell:builds:unpublished"
+"""Sorted set: released builds whose job is not in the queue yet; scores are times of release."""
+UNFINISHED = "swell:builds:open"
+"""Sorted set: released builds that have not ended; scores are times of release."""
+
+QUEUE_ORDER = "swell:queue:order"
+"""String: the ticket number that the next queued build gets."""
+QUEUE_WAITING = "swell:queue:waiting"
+"""Prefix of sorted sets by client: builds in the client's queue; scores are ticket numbers."""
+QUEUE_RUNNING = "swell:queue:running"
+"""Prefix of sorted sets by client: released builds that have not ended; scores are times of release."""
+QUEUE_READY = "swell:queue:ready"
+"""Sorted set: released builds that no builder has started; scores are ticket numbers."""
+QUEUE_CLIENTS = "swell:queue:clients"
+"""Set: clients with queued builds."""
+QUEUE_FREED = "swell:queue:freed"
+"""Set: clients that may have a build released, because one of theirs has ended."""
+QUEUE_CLIENT_OF = "swell:queue:client-of"
+"""Hash: the client by build id, until the build ends."""
+
+WORKER_CAPABILITIES = "swell:machines"
+"""Sorted set: what workers cannot run, as JSON; scores are expiry times."""
+ENGINE_NAMES = "swell:engines"
+"""Sorted set: names of the builders' engines; scores are expiry times."""
+
+LUA = f"""
+local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
+local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'
+local FREED, CLIENT_OF = '{QUEUE_FREED}', '{QUEUE_CLIENT_OF}'
+local SUBMISSION, RESULT, CANCELLED = '{SUBMISSION}', '{RESULT}', '{CANCELLED}'
+local ATTEMPTS, INTEREST, PARENTS = '{ATTEMPTS}', '{INTEREST}', '{PARENTS}'
+local function build_key(id, part) return '{BUILD}:' .. id .. ':' .. part end
+local function waiting_key(client) return '{QUEUE_WAITING}:' .. client end
+local function running_key(client) return '{QUEUE_RUNNING}:' .. client end
+"""
+"""The same keys for Lua scripts, which begin with this text."""
+
+
+def build(build_id: str, part: str) -> str:
+    """Return the key of one part of a build."""
+    return f"{BUILD}:{build_id}:{part}"
+
+
+def latest_build(target_image: str) -> str:
+    """String: the id of the newest build of *target_image*."""
+    return f"swell:build-of:{target_image}"
+
+
+def build_start(target_image: str) -> str:
+    """Lock of the gateway that starts a build of *target_image*."""
+    return f"swell:starting:{target_image}"
+
+
+def grant(token: str) -> str:
+    """String: the JSON of the grant of *token*."""
+    return f"swell:grant:{token}"
+
+
+def request(token: str) -> str:
+    """String: the JSON of the container request of *token*."""
+    return f"swell:request:{token}"
+
+
+def limit(kind: str, client: str) -> str:
+    """String: the time at which the bucket of *client* is full again, in microseconds since 1970."""
+    return f"swell:limit:{kind}:{client}"
+
+
+def image(token: str) -> str:
+    """Hash: the documents of the image that *token* opens."""
+    return f"swell:image:{token}"
+
+
+def config(digest: str) -> str:
+    """String: a cached image config."""
+    return f"swell:config:{digest}"
+
+
+def large_config(digest: str) -> str:
+    """String: a reference to an image config in the object store."""
+    return f"swell:large-config:{digest}"
+
+
+def access(scope: str) -> str:
+    """String: a cached proof that credentials can read a repository."""
+    return f"swell:access:{scope}"
+
+
+def blob_lease(scope: str) -> str:
+    """Lock of the process that stores a blob."""
+    return f"swell:blob:{scope}"
+
+
+def augmentation_lease(name: str) -> str:
+    """Lock of the process that augments an image."""
+    return f"swell:turn:{name}"
+
+
+def usage(metric: str, day: str, architecture: str) -> str:
+    """Hash: counts by organisation; the empty name is the total."""
+    return f"swell:usage:{metric}:{day}:{architecture}"
+
+
+def counted(event_id: str) -> str:
+    """Empty string: the event is counted."""
+    return f"swell:counted:{event_id}"
