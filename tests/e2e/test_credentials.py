@@ -51,6 +51,13 @@ def actions(upstreams: Upstreams, closed: Stack) -> dict[str, tuple[str, dict[st
         "inspect a private image": (INSPECT, {"containerImage": private}),
         "include a private image": (CONTAINER, {"containerImage": public, "containerIncludes": [private]}),
         "build FROM a private image": (CONTAINER, {"containerFile": encoded(f"FROM {private}\nLABEL a=1\n")}),
+        "build FROM a private image that buildArgs name": (
+            CONTAINER,
+            {
+                "containerFile": encoded(f"ARG BASE={public}\nFROM $BASE\nLABEL a=5\n"),
+                "buildArgs": {"BASE": private},
+            },
+        ),
         "build with COPY --from a private image": (
             CONTAINER,
             {"containerFile": encoded(f"FROM {public}\nCOPY --from={private} /bin/busybox /copied\n")},
@@ -96,6 +103,7 @@ ALLOWED = {
     "inspect a private image": PULLS,
     "include a private image": PULLS,
     "build FROM a private image": PULLS,
+    "build FROM a private image that buildArgs name": PULLS,
     "build with COPY --from a private image": PULLS,
     "dry run FROM a private image": PULLS,
     "packages on a private image": PULLS,

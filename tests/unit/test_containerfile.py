@@ -253,6 +253,31 @@ def test_build_arguments_win_over_defaults() -> None:
     assert parse(text).base_images({"A": "m", "B": "n", "C": "o"}) == ("m", "i/n")
 
 
+@pytest.mark.parametrize(
+    ("text", "build_args", "image"),
+    [
+        ("ARG BASE=public\nFROM $BASE\n", {"BASE": "private"}, "private"),
+        ("ARG BASE\nFROM $BASE\n", {"BASE": "private"}, "private"),
+        ("ARG TARGETARCH=private\nFROM a:$TARGETARCH\n", {}, "a:private"),
+        ("FROM a:$TARGETARCH\n", {"TARGETARCH": "private"}, "a:private"),
+        ("FROM a:${TARGETSTAGE:+private}\n", {}, "a:private"),
+        ("ARG A=\nFROM a:pri${A/*/vate}\n", {}, "a:private"),
+        ("FROM a:${TARGETSTAGE:-public} AS private\n", {"TARGETSTAGE": "private"}, "a:private"),
+    ],
+)
+def test_the_image_that_buildkit_pulls_is_never_hidden(text: str, build_args: dict[str, str], image: str) -> None:
+    """Build arguments win over defaults, defaults over the platform, and TARGETSTAGE is the stage to build."""
+    assert image in base_images(text, build_args)
+
+
+@pytest.mark.parametrize("word", ["A/\\*/c", "A/'*'/c", "A/$E/c", "A//x/$R", "A#\\*", "A%$B"])
+def test_a_pattern_that_engines_read_differently_is_refused(word: str) -> None:
+    """Quotes, escapes and an empty pattern mean different things there; BuildKit reads `$1` in a replacement."""
+    heading = "ARG A=p*x\nARG E=\nARG R='$1'\nARG B='\\\\*'\n"
+    with pytest.raises(BadRequest, match="pattern|replaces"):
+        base_images(f"{heading}FROM a:${{{word}}}\n")
+
+
 def test_a_stage_may_be_named_by_a_variable() -> None:
     """BuildKit expands first; buildah 1.28 looks for the text as it is written, and pulls an image."""
     text = "ARG N=b\nFROM a AS stage-b\nFROM stage-${N}\n"

@@ -21,6 +21,7 @@ from functools import cached_property
 import msgspec
 from msgspec import Struct
 
+from swell.api.containers import TARGET_STAGE
 from swell.errors import BadRequest
 from swell.oci.platform import Platform
 
@@ -245,7 +246,7 @@ class Containerfile(tuple[Instruction, ...]):
         Raises:
             BadRequest: a FROM has no image, or a variable in it cannot be expanded.
         """
-        stages = self._stages(self._heading(_Arguments(build_args or {}, platform)))
+        stages = self._stages(self._heading(_Arguments(build_args or {}, platform, self.dialect)))
         if problem := next((stage.problem for stage in stages if stage.problem), None):
             raise BadRequest(problem)
         return stages
@@ -253,7 +254,11 @@ class Containerfile(tuple[Instruction, ...]):
     @property
     def problem(self) -> str | None:
         """Why a FROM cannot be read, the first of them."""
-        stages = self._stages(self._heading(_Arguments({}, _LINUX)))
+        return self.problem_with({}, _LINUX)
+
+    def problem_with(self, build_args: Mapping[str, str] | None, platform: Platform) -> str | None:
+        """As `problem`, with build arguments and for a platform."""
+        stages = self._stages(self._heading(_Arguments(build_args or {}, platform, self.dialect)))
         return next((stage.problem for stage in stages if stage.problem), None)
 
     def base_images(self, build_args: Mapping[str, str] | None = None, platform: Platform = _LINUX) -> tuple[str, ...]:
@@ -264,14 +269,14 @@ class Containerfile(tuple[Instruction, ...]):
         Raises:
             BadRequest: a FROM has no image, or which image is meant cannot be known before the step runs.
         """
-        if self.problem:
-            raise BadRequest(self.problem)
+        if problem := self.problem_with(build_args, platform):
+            raise BadRequest(problem)
         return self.images(build_args, platform)
 
     def images(self, build_args: Mapping[str, str] | None = None, platform: Platform = _LINUX) -> tuple[str, ...]:
         """As `base_images`, but for the FROMs that can be read."""
         found: dict[str, None] = {}
-        arguments = _Arguments(build_args or {}, platform)
+        arguments = _Arguments(build_args or {}, platform, self.dialect)
         stages = self._stages(self._heading(arguments))
         for stage in stages:
             if stage.image is not None:
@@ -300,14 +305,14 @@ class Containerfile(tuple[Instruction, ...]):
         Raises:
             BadRequest: a mount has an option twice, or quotes, which engines read differently.
         """
-        arguments = _Arguments(build_args or {}, platform)
+        arguments = _Arguments(build_args or {}, platform, self.dialect)
         stages = self._stages(self._heading(arguments))
         walk = self._walk(stages, arguments)
         return tuple(mount for stage, each, scope in walk for mount in _mounts(stage, each, scope))
 
     def _heading(self, arguments: "_Arguments") -> "_Scope":
         """The variables that FROM may use: the ARGs before the first of them."""
-        scope = _Scope(self.escape, arguments.implied if self.dialect.platform_args else {})
+        scope = _Scope(self.escape, {**arguments.implied, **arguments.replaced} if self.dialect.platform_args else {})
         for each in self:
             if each.name == "FROM":
                 break
@@ -429,8 +434,9 @@ def base_images(
             cannot be known.
     """
     read = [parse(text, dialect) for dialect in dialects]
-    if all(each.problem for each in read):
-        raise BadRequest(read[0].problem or "")
+    problems = [each.problem_with(build_args, platform) for each in read]
+    if all(problems):
+        raise BadRequest(problems[0] or "")
     return tuple(dict.fromkeys(image for each in read for image in each.images(build_args, platform)))
 
 
@@ -626,15 +632,27 @@ class _Arguments(Struct, frozen=True):
 
     given: Mapping[str, str]
     platform: Platform
+    dialect: Dialect
 
     @property
     def implied(self) -> dict[str, str]:
-        """The target's and the builder's platform; builders are linux/amd64."""
+        """The target's and the builder's platform (builders are linux/amd64), and the stage to build."""
         parts = {f"TARGET{name}": value for name, value in _parts(self.platform)}
-        return parts | {f"BUILD{name}": value for name, value in _parts(_LINUX)}
+        return parts | {f"BUILD{name}": value for name, value in _parts(_LINUX)} | {TARGET_STAGE: "default"}
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """The values of `implied` that build arguments replace."""
+        return {name: self.given[name] for name in self.implied if name in self.given}
 
     def get(self, name: str) -> str | None:
-        return self.implied.get(name, self.given.get(name)) if name.startswith(_BUILT_IN) else self.given.get(name)
+        """The value that wins over the default of an ARG.
+
+        In BuildKit a default wins over the platform; in buildah the platform wins over both.
+        """
+        if self.dialect.platform_args or not name.startswith(_BUILT_IN):
+            return self.given.get(name)
+        return None if name == TARGET_STAGE else self.implied.get(name, self.given.get(name))
 
 
 def _parts(platform: Platform) -> Iterator[tuple[str, str]]:
@@ -842,10 +860,12 @@ class _Expansion:
             return self._value(name) or ""
         value = self._value(name)
         if operator in {"/", "//"}:
-            pattern = self._until("/", depth + 1)
-            replacement = self._until("}", depth + 1)
+            pattern = self._pattern("/", depth)
+            replacement = self._pattern("}", depth)
+            if not pattern or "$" in replacement:
+                raise _TooMuch("a ${ replaces nothing, or with a $")
             return self._replaced(value or "", pattern, replacement, every=operator == "//")
-        word = self._until("}", depth + 1)
+        word = self._pattern("}", depth) if operator[-1] in "#%" else self._until("}", depth + 1)
         is_set = bool(value) if operator.startswith(":") else value is not None
         match operator[-1]:
             case "-":
@@ -859,6 +879,17 @@ class _Expansion:
             case "#":
                 return self._trimmed(value or "", word, longest=operator == "##")
         return self._trimmed((value or "")[::-1], word[::-1], longest=operator == "%%")[::-1]
+
+    def _pattern(self, stop: str, depth: int) -> str:
+        """A pattern, or what replaces its match.
+
+        Engines differ in what quotes and escapes mean there, and in the values of variables, so there are none.
+        """
+        start = self._at
+        made = self._until(stop, depth + 1)
+        if set(self._text[start : self._at] + made) & {"'", '"', "\\", self._escape}:
+            raise _TooMuch("a pattern or its replacement has a quote or an escape")
+        return made
 
     def _operator(self) -> str:
         for operator in ("}", ":-", ":+", ":?", "-", "+", "?", "##", "#", "%%", "%", "//", "/"):
@@ -874,8 +905,8 @@ class _Expansion:
 
     def _replaced(self, value: str, pattern: str, replacement: str, *, every: bool) -> str:
         """*value* with the longest matches of *pattern* replaced, or only the first of them."""
-        if not pattern:
-            return value
+        if not value and not pattern.strip("*"):
+            return replacement
         if not set(pattern) & set("*?"):
             self._budget.compare(len(value))
             made = value.replace(pattern, replacement, -1 if every else 1)

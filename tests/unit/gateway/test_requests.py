@@ -252,6 +252,8 @@ def deflated(content: bytes) -> str:
         ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip can be 0 to 9"),
         ({"containerFile": FILE, "buildCompression": {"mode": "zstd", "level": -1}}, BadRequest, "zstd.*0 to 22"),
         ({"containerFile": FILE, "buildArgs": {"a b": "1"}}, BadRequest, "buildArgs has the entry 'a b'"),
+        ({"containerFile": FILE, "buildArgs": {"TARGETARCH": "x"}}, BadRequest, "'TARGETARCH', which follows from"),
+        ({"containerFile": FILE, "buildArgs": {"TARGETSTAGE": "x"}}, BadRequest, "'TARGETSTAGE', which follows from"),
         ({"containerFile": FILE, "buildArgs": {"a": "x" * 40_000}}, TooLarge, "buildArgs has more than"),
         ({"containerFile": FILE, "labels": {f"l{n}": "" for n in range(101)}}, TooLarge, "labels has more than 100"),
         ({"containerFile": FILE, "target": "a/b"}, BadRequest, "target 'a/b'"),

@@ -12,6 +12,9 @@ from msgspec import Meta, Struct
 
 from swell.api.packages import Packages
 
+TARGET_STAGE = "TARGETSTAGE"
+"""BuildKit's variable for the stage that is built."""
+
 WorkspaceId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -93,6 +96,11 @@ class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     @property
     def is_empty(self) -> bool:
         return not (self.build_args or self.target or self.labels)
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What variables of the container file are set to, for readers of the file."""
+        return self.build_args | ({TARGET_STAGE: self.target} if self.target else {})
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):

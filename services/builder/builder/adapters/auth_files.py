@@ -70,7 +70,7 @@ class AuthFiles:
                 images.append(image)
         with _understood():
             allowed = only_allowed(content, self._rules, recipe.principal, images)
-        return await self._exchanged(allowed, recipe.containerfile, Reason.BASE_IMAGE)
+        return await self._exchanged(allowed, _text_of(recipe), Reason.BASE_IMAGE)
 
     async def pushes(self, recipe: Recipe) -> bytes:
         """What takes the image of *recipe*."""
@@ -90,7 +90,7 @@ class AuthFiles:
             pushes = await self._exchanged(pushes, f"{target} {cache}", Reason.PUSH)
         pushes = await self._exchanged(pushes, target, Reason.PUSH)
         with _understood():
-            return only_named(pulls, recipe.containerfile), only_named(pushes, f"{target} {cache}")
+            return only_named(pulls, _text_of(recipe)), only_named(pushes, f"{target} {cache}")
 
     async def with_cache(self, pulls: bytes, cache: str, principal: Principal) -> bytes:
         """*pulls*, and what opens the repository *cache* to *principal*, for that alone."""
@@ -135,10 +135,15 @@ class AuthFiles:
             raise BuildFailure(reason, f"The builder's credentials for {registry} give no login: {why}.") from error
 
 
+def _text_of(recipe: Recipe) -> str:
+    """All text in which *recipe* may name a registry."""
+    return "\n".join((recipe.containerfile, *recipe.options.build_args.values()))
+
+
 def _named(recipe: Recipe) -> list[Reference]:
     """The base images that can be read; buildah says what is wrong with the others."""
     images = []
-    for name in base_images(recipe.containerfile, recipe.platform):
+    for name in base_images(recipe.containerfile, recipe.platform, options=recipe.options):
         with suppress(BadRequest):
             images.append(parse_reference(name))
     return images

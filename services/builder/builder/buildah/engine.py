@@ -106,7 +106,7 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, tell: Tell) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
-        images = base_images(recipe.containerfile, recipe.platform)
+        images = base_images(recipe.containerfile, recipe.platform, options=recipe.options)
         emulator = self._emulator(recipe)
         names = (*images, recipe.target_image, recipe.cache_repository or "")
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}

@@ -51,11 +51,11 @@ class Making(Struct, frozen=True, kw_only=True):
         await in_thread(self._check_mounts)
         stores = dict[str, Path]()
         recipe = self.recipe
-        for image in base_images(recipe.containerfile, recipe.platform):
+        for image in base_images(recipe.containerfile, recipe.platform, options=recipe.options):
             store = generation.store(image, recipe.platform, recipe.principal)
             if await bases.fetch(store, partial(self._pull, image, store)):
                 stores[image] = store
-        final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28)
+        final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28, recipe.options)
         build = self._with_stores(tuple(stores.values()))
         await build._check_triggers(stores)
         return await build._image(stores.get(final) if final else None)

@@ -133,7 +133,7 @@ class BuildkitEngine:
     async def _build(self, recipe: Recipe, tail: Tail) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
         pulls = await self._credentials.pulls(recipe)
-        images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,))
+        images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
         async with AsyncExitStack() as opened:
             gateway = await self._gateway(recipe, target, images, tail)
             cache = gateway.cache

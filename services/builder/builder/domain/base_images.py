@@ -4,27 +4,32 @@ from collections.abc import Sequence
 
 from builder.domain.failure import BuildFailure
 from swell import containerfile
+from swell.api.containers import BuildOptions
 from swell.containerfile import DIALECTS, Dialect
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
 from swell.store.records import Reason
 
+_NO_OPTIONS = BuildOptions()
 
-def base_images(text: str, platform: str, dialects: Sequence[Dialect] = DIALECTS) -> tuple[str, ...]:
-    """The images that an engine of one of *dialects* may pull to build *text* for *platform*.
+
+def base_images(
+    text: str, platform: str, dialects: Sequence[Dialect] = DIALECTS, options: BuildOptions = _NO_OPTIONS
+) -> tuple[str, ...]:
+    """The images that an engine of one of *dialects* may pull to build *text* with *options* for *platform*.
 
     Raises:
         BuildFailure: the file cannot be read; the message has the line.
     """
     try:
-        return containerfile.base_images(text, platform=parse_platform(platform), dialects=dialects)
+        return containerfile.base_images(text, options.arguments, parse_platform(platform), dialects)
     except BadRequest as error:
         raise BuildFailure(Reason.RECIPE, f"The container file cannot be built: {error}.") from error
 
 
-def final_image(text: str, platform: str, dialect: Dialect) -> str | None:
+def final_image(text: str, platform: str, dialect: Dialect, options: BuildOptions = _NO_OPTIONS) -> str | None:
     """The image that the last stage begins from; None for scratch, and where *dialect* does not read the file."""
     try:
-        return containerfile.parse(text, dialect).final_image(platform=parse_platform(platform))
+        return containerfile.parse(text, dialect).final_image(options.arguments, parse_platform(platform))
     except BadRequest:
         return None

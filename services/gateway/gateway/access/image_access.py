@@ -210,4 +210,11 @@ def images_of_record(submission: Submission) -> list[Reference]:
     """The images that a build was made of."""
     base = submission.packages.base_image if submission.packages else None
     platforms = map(parse_platform, submission.platform.split(","))
-    return images_of(submission.containerfile, platforms, sif=submission.sif, base=base, included=submission.included)
+    return images_of(
+        submission.containerfile,
+        platforms,
+        sif=submission.sif,
+        base=base,
+        included=submission.included,
+        options=submission.options,
+    )

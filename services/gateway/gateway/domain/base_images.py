@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from gateway.domain.definition import translate
+from swell.api.containers import BuildOptions
 from swell.containerfile import base_images
 from swell.errors import BadRequest
 from swell.oci.platform import Platform
@@ -18,9 +19,10 @@ def images_of(
     sif: bool = False,
     base: str | None = None,
     included: Iterable[str] = (),
+    options: BuildOptions | None = None,
 ) -> list[Reference]:
-    """The images that *containerfile*, or a definition file, names for any of *platforms*; with packages, their *base*
-    image alone.
+    """The images that *containerfile*, or a definition file, names for any of *platforms*, built with *options*; with
+    packages, their *base* image alone.
 
     Raises:
         BadRequest: a name cannot be read, or only the builder can find out which image it is.
@@ -29,7 +31,8 @@ def images_of(
         names = [base]
     else:
         text = translate(containerfile).containerfile if sif else containerfile
-        names = list(dict.fromkeys(name for each in platforms for name in base_images(text, platform=each)))
+        arguments = options.arguments if options else {}
+        names = list(dict.fromkeys(name for each in platforms for name in base_images(text, arguments, each)))
     if unclear := next((name for name in names if "$" in name), None):
         raise BadRequest(
             f"the image {unclear[:200]!r} of the recipe cannot be found out; write its name without variables"

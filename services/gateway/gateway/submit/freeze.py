@@ -5,7 +5,7 @@ Source: Wave's public API, "freeze". The values are those that adding the config
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gateway.domain.definition import CONTEXT, base_of, is_definition, lines
 from gateway.submit.recipes.shell import quoted, words
@@ -42,13 +42,15 @@ def entrypoint_of(containerfile: str) -> tuple[str, ...] | None:
     return None
 
 
-def base_image_of(containerfile: str) -> str | None:
-    """The image that the last stage begins from; None for `scratch` and where only the builder can tell.
+def base_image_of(containerfile: str, arguments: Mapping[str, str] | None = None) -> str | None:
+    """The image that the last stage begins from, with the build *arguments*.
+
+    None for `scratch` and where only the builder can tell.
 
     Raises:
         BadRequest: a FROM cannot be read.
     """
-    return base_of(containerfile) if is_definition(containerfile) else parse(containerfile).final_image()
+    return base_of(containerfile) if is_definition(containerfile) else parse(containerfile).final_image(arguments)
 
 
 def frozen_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:

@@ -71,7 +71,8 @@ class RequestPreparer:
             return wanted
         own = entrypoint_of(containerfile)
         if own is None:
-            own = await self._entrypoint(base_image_of(containerfile), wanted.platform, principal)
+            arguments = wanted.options.arguments if wanted.options else {}
+            own = await self._entrypoint(base_image_of(containerfile, arguments), wanted.platform, principal)
         return replace(wanted, containerfile=frozen_file(containerfile, config, own, wanted.writes_definition))
 
     async def _entrypoint(self, image: str | None, platform: Platform, principal: Principal) -> tuple[str, ...]:

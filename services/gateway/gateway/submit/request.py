@@ -89,7 +89,12 @@ def images_of_request(wanted: BuildRequest) -> list[Reference]:
     """
     base = wanted.direct.base_image if wanted.direct else None
     return images_of(
-        wanted.containerfile or "", wanted.platforms, sif=wanted.sif, base=base, included=map(str, wanted.included)
+        wanted.containerfile or "",
+        wanted.platforms,
+        sif=wanted.sif,
+        base=base,
+        included=map(str, wanted.included),
+        options=wanted.options,
     )
 
 

@@ -43,6 +43,7 @@ _SHORT = {
 }
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
+_IMPLIED = re.compile(r"(TARGET|BUILD)(PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
 _STAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -255,6 +256,8 @@ def _options(request: ContainerRequest, image: Reference | None, texts: _Texts) 
                 raise BadRequest(
                     f"{member} has the entry {key[:100]!r}, which is not a name, or a value that is not text"
                 )
+    if implied := next((key for key in options.build_args if _IMPLIED.fullmatch(key)), None):
+        raise BadRequest(f"buildArgs has the entry {implied!r}, which follows from containerPlatform and target")
     if options.target and not _STAGE.fullmatch(options.target):
         raise BadRequest(f"target {options.target[:100]!r} is not the name or number of a stage")
     return options
