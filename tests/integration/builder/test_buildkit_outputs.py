@@ -154,6 +154,18 @@ async def test_a_context_has_what_the_server_adds_whatever_is_ignored(
     assert "left-out" not in text
 
 
+async def test_a_context_holds_nothing_of_another_build(
+    daemons: BuildkitEngine, buildkit: Buildkit, tmp_path: Path
+) -> None:
+    """Not even where a file has the same name, size and time; clients that pack reproducibly have one time for all."""
+    texts = []
+    for content in (b"first", b"other"):
+        context = gzipped_tar(tmp_path / f"{content.decode()}.tar.gz", {"file": content})
+        recipe = buildkit.recipe("COPY file /file\nRUN sed s/^/content:/ /file\n", made=f"outputs/{content.decode()}:1")
+        texts.append(await built(daemons, structs.replace(recipe, context=context)))
+    assert ["content:first" in texts[0], "content:other" in texts[1]] == [True, True]
+
+
 async def test_a_context_with_a_way_out_is_refused(daemons: BuildkitEngine, buildkit: Buildkit, tmp_path: Path) -> None:
     """It is unpacked on the machine itself."""
     context = gzipped_tar(tmp_path / "context.tar.gz", {"../outside": b"x"})

@@ -33,6 +33,7 @@ from swell_sandbox.workspace import remove
 TARGET, CACHE = "push", "cache"
 """How the repositories of a build are called in the push gateway: below these folders."""
 
+_FOLDERS = ("context", "dockerfile")
 _CHUNK = 256 << 10
 _LONGEST_DOCUMENT = 64 << 20
 _METADATA_BYTES = 4 << 20
@@ -130,9 +131,15 @@ def arguments(
     """The command line of `buildctl` for *recipe*.
 
     The option `cmdline` keeps BuildKit from looking for a syntax line. Cache mounts are each build's own: with one
-    shared by builds, one user could change what another's steps find there.
+    shared by builds, one user could change what another's steps find there. So are the names of its local folders:
+    buildkitd keeps a copy by name, and does not fetch a file again whose size and time are the same, whatever it holds.
+    `local-sessionid` puts what stands before its colon in front of a name, with a hyphen; no session is named there.
+    BuildKit 0.34 does so each time it reads the name, which is twice for a folder, so all the names are given.
+    Source: buildkit, source/local/source.go (`Identifier`, `snapshot`) and solver/llbsolver/policy.go.
     """
+    own = secrets.token_hex(16)
     options = {
+        **{f"local-sessionid:{name}": f"{own}:" for name in _FOLDERS},
         "platform": recipe.platform,
         "filename": "Dockerfile",
         "cmdline": "docker/dockerfile",
@@ -143,7 +150,7 @@ def arguments(
     }
     command = [
         *("build", "--progress=rawjson", "--frontend=dockerfile.v0"),
-        *(f"--local=context={files.seen}/context", f"--local=dockerfile={files.seen}/dockerfile"),
+        *(f"--local={f'{own}-' * times}{name}={files.seen}/{name}" for name in _FOLDERS for times in (1, 2, 3)),
         f"--metadata-file={files.seen}/result/metadata.json",
         *(f"--opt={name}={value}" for name, value in options.items()),
         f"--output={_output(recipe, files, target)}",
