@@ -109,6 +109,19 @@ async def test_steps_of_one_daemon_are_found_by_another_in_the_cache(
     assert f"{registry.address}/outputs/steps:swell-linux-amd64" in texts[0]
 
 
+async def test_a_container_file_does_not_read_the_cache(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """What the push gateway reads with the operator's credentials is for BuildKit's own cache, not for ADD."""
+    cache = f"{registry.address}/outputs/readable"
+    await built(daemons, structs.replace(buildkit.recipe("RUN echo cached > /cached\n"), cache_repository=cache))
+    url = "http://127.0.0.2:5000/v2/cache/outputs/readable/manifests/swell-linux-amd64"
+    recipe = structs.replace(buildkit.recipe(f"ADD {url} /stolen\n"), cache_repository=cache)
+    failure = await failure_of(daemons, recipe)
+    assert failure.reason is Reason.RECIPE
+    assert "403" in str(failure)
+
+
 @pytest.mark.parametrize("cache", ["127.0.0.1:1/nothing", "{registry}/UPPER"])
 async def test_a_cache_that_cannot_be_used_fails_no_build(
     daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry, cache: str

@@ -30,8 +30,10 @@ from swell.store.records import Reason
 from swell_sandbox import SCRATCH
 from swell_sandbox.workspace import remove
 
-TARGET, CACHE = "push", "cache"
-"""How the repositories of a build are called in the push gateway: below these folders."""
+TARGET = "push"
+"""Below this folder is the repository that a build pushes to, in the push gateway."""
+CACHE = f"cache-{secrets.token_hex(16)}"
+"""As above, of its layer cache. It can be read there, so a container file must not be able to name it in an ADD."""
 
 _FOLDERS = ("context", "dockerfile")
 _CHUNK = 256 << 10
