@@ -42,3 +42,18 @@ def test_make_targets_of_a_page_exist(page: Path) -> None:
     shown = set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", page.read_text(), re.MULTILINE))
 
     assert shown - targets == set()
+
+
+SECTIONS = ["Context", "Decision", "Consequences", "Alternatives rejected"]
+RECORDS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=name_of)
+def test_a_decision_record_has_the_usual_shape(record: Path) -> None:
+    """Readers find the decision and its reasons at the same place in every record, and every record in the list."""
+    lines = record.read_text().splitlines()
+
+    assert lines[0].startswith(f"# {record.name[:4]} ")
+    assert lines[2].startswith("Status: ")
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == SECTIONS
+    assert f"]({record.name})" in (record.parent / "README.md").read_text()
