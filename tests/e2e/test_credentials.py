@@ -153,11 +153,11 @@ async def test_a_result_needs_access_to_its_base_image(client: Swell, upstreams:
 
     joined, _ = await ask(client, "anonymous", containerFile=containerfile)
     assert (await client.ended(first["buildId"]))["succeeded"], await client.log(first["buildId"])
-    cached, answer = await ask(client, "anonymous", containerFile=containerfile)
+    cached, refusal = await ask(client, "anonymous", containerFile=containerfile)
     dry, _ = await ask(client, "anonymous", containerFile=containerfile, dryRun=True)
     _, answer = await ask(client, "operator-pull", containerFile=containerfile)
 
-    assert (joined, cached, dry) == (400, 400, 400), answer
+    assert (joined, cached, dry) == (400, 400, 400), refusal
     assert answer["cached"]
 
 
