@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from builder.build import Engine, Recipe, Tell
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.buildkit import programs
-from builder.buildkit.engine import BuildkitEngine, missing_programs
+from builder.buildkit.engine import BuildkitEngine, CannotStart
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineChoice, EngineSettings
 from builder.sif.push import Sifs
@@ -55,13 +55,14 @@ async def open_engine(
     found = programs.find()
     if settings.engine is EngineChoice.BUILDKIT and found is None:
         raise Unavailable("BuildKit is missing: run `make engine`, or put buildkitd and buildctl on the PATH")
-    if settings.engine is EngineChoice.BUILDKIT or (settings.engine is EngineChoice.AUTO and _can_use(found)):
-        assert found is not None  # noqa: S101  (see above)
-        async with BuildkitEngine.open(settings, found, sifs, aws, registry) as buildkit:
-            name = await _named(str(found.buildkitd), "--version")
-            log.info("engine chosen", engine=name)
-            yield name, buildkit
-        return
+    async with AsyncExitStack() as opened:
+        if settings.engine is not EngineChoice.BUILDAH and found is not None:
+            opening = BuildkitEngine.open(settings, found, sifs, aws, registry)
+            if buildkit := await _opened(opened, opening, must=settings.engine is EngineChoice.BUILDKIT):
+                name = await _named(str(found.buildkitd), "--version")
+                log.info("engine chosen", engine=name)
+                yield name, buildkit
+                return
     version = buildah_version()
     if settings.engine is EngineChoice.BUILDAH or version >= SAFE_BUILDAH:
         async with BuildahEngine.open(settings, sifs, aws, registry=registry) as buildah:
@@ -69,16 +70,23 @@ async def open_engine(
             log.info("engine chosen", engine=name)
             yield name, buildah
         return
-    why = "BuildKit is missing, and buildah has known escapes" if version > UNKNOWN else "BuildKit is missing"
+    lacking = "BuildKit is missing" if found is None else "BuildKit does not start here (the builder's log says why)"
+    why = f"{lacking}, and buildah has known escapes" if version > UNKNOWN else lacking
     log.warning("no engine for container files", reason=why, remedy="make engine, or SWELL_ENGINE=buildah")
     yield "none", NoEngine(f"{why}. The operator can run `make engine`")
 
 
-def _can_use(found: programs.Programs | None) -> bool:
-    if found and (missing := missing_programs()):
-        log.warning("BuildKit cannot be used here", missing=missing)
-        return False
-    return found is not None
+async def _opened(
+    stack: AsyncExitStack, opening: AbstractAsyncContextManager[BuildkitEngine], *, must: bool
+) -> BuildkitEngine | None:
+    """What *opening* opens, for as long as *stack*; None if BuildKit does not start here, and need not."""
+    try:
+        return await stack.enter_async_context(opening)
+    except CannotStart as error:
+        if must:
+            raise
+        log.warning("BuildKit cannot be used here", reason=str(error))
+        return None
 
 
 def buildah_version() -> Version:

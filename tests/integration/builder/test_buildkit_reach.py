@@ -18,7 +18,7 @@ async def test_bases_and_pushes_go_through_the_operators_proxy(
     buildkit: Buildkit, world: Outside, told: dict[str, Any], registry: Registry, tmp_path: Path
 ) -> None:
     """Only the proxy can resolve the name; BuildKit itself checks the certificate."""
-    settings = {"https_proxy": world.proxy(), "ca_file": world.ca_file}
+    settings: dict[str, Any] = {"https_proxy": world.proxy(), "ca_file": world.ca_file}
     async with buildkit.open(tmp_path / "w", **told, **settings) as engine:
         digest = await engine.build(from_and_to(NAME, made="proxied:1"), Output())
     assert registry.fetch("proxied/manifests/1")[1] == digest

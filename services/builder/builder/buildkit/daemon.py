@@ -76,7 +76,8 @@ _RUNTIME_SCRIPT = f"""\
 #!/bin/sh
 for word in "$@"; do
     case "$word" in
-    run|create|exec) for group in {FOLDER}/*; do if [ -e "$group" ]; then echo 0 > "$group"; fi; done; break;;
+    run|create|exec) for group in {FOLDER}/*; do if [ -e "$group" ]; then {{ echo 0 > "$group"; }} 2>/dev/null; fi; done
+        break;;
     esac
 done
 exec nsenter --net={STEP_NETWORK} -- runc "$@"

@@ -51,6 +51,10 @@ from swell_sandbox.workspace import can_limit, clean, dispose, group_prefix, loc
 _FOLDERS = ("builds", FOLDER_NAME, "networks")
 
 
+class CannotStart(Unavailable):
+    """BuildKit does not start on this machine."""
+
+
 class BuildkitEngine:
     """Builds with buildkitd, runc and slirp4netns; this process is root, builds are not."""
 
@@ -89,7 +93,8 @@ class BuildkitEngine:
         asked which base images anybody may read.
 
         Raises:
-            Unavailable: another builder has the workspace, or the machine lacks something.
+            CannotStart: the machine lacks something.
+            Unavailable: another builder has the workspace.
         """
         workspace = settings.workspace
         for name in _FOLDERS:
@@ -97,7 +102,7 @@ class BuildkitEngine:
         with lock(workspace):
             await in_thread(clean, workspace, _FOLDERS)
             if missing := missing_programs():
-                raise Unavailable(f"builds cannot run here: {', '.join(missing)} is missing")
+                raise CannotStart(f"builds cannot run here: {', '.join(missing)} is missing")
             registrations = _registrations(settings)
             limited = can_limit(workspace)
             opening = partial(open_daemon, settings, programs, registrations, limited=limited)
@@ -267,9 +272,9 @@ class BuildkitEngine:
                 async with lease.daemon.client(["debug", "workers"]) as client:
                     said, _ = await client.communicate()
                 if client.returncode:
-                    raise Unavailable(f"builds cannot run here: {said.decode(errors='replace')[-300:]}")
+                    raise CannotStart(f"builds cannot run here: {said.decode(errors='replace')[-300:]}")
         except (OSError, SandboxUnavailable) as error:
-            raise Unavailable(f"builds cannot run here: {error}") from error
+            raise CannotStart(f"builds cannot run here: {error}") from error
 
 
 def missing_programs() -> list[str]:

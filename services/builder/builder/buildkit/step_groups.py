@@ -24,6 +24,9 @@ _ROOT = Path("/sys/fs/cgroup")
 class StepGroups(Struct, frozen=True, kw_only=True):
     daemon: tuple[Path, ...] = ()
     steps: tuple[Path, ...] = ()
+    outer: tuple[Path, ...] = ()
+    """Version 2: the group of both, with the limits of both together. Where the kernel keeps processes of a cgroup
+    namespace below its root (mount option `nsdelegate`), steps cannot leave the daemon's group, and this one counts."""
 
     @classmethod
     def make(cls, name: str, *, memory: int, pids: int, user_id: int) -> "StepGroups":
@@ -41,7 +44,7 @@ class StepGroups(Struct, frozen=True, kw_only=True):
             (steps / "memory.max").write_text(str(memory))
             (steps / "pids.max").write_text(str(pids))
             os.chown(outer / "cgroup.procs", user_id, user_id)
-            groups = cls(daemon=(outer / "daemon",), steps=(steps,))
+            groups = cls(daemon=(outer / "daemon",), steps=(steps,), outer=(outer,))
         else:
             groups = cls(
                 daemon=cgroups.make(name, memory=DAEMON_MEMORY, pids=DAEMON_PROCESSES),
@@ -67,11 +70,11 @@ class StepGroups(Struct, frozen=True, kw_only=True):
 
     def memory_kills(self) -> int:
         """How many processes of steps the kernel has ended because they had no memory left."""
-        return sum(_event(group / file, "oom_kill") for group in self.steps for file in _MEMORY_FILES)
+        return sum(_event(group / file, "oom_kill") for group in (*self.steps, *self.outer) for file in _MEMORY_FILES)
 
     def refused_processes(self) -> int:
         """How many processes steps could not start because of their number."""
-        return sum(_event(group / "pids.events", "max") for group in self.steps)
+        return sum(_event(group / "pids.events", "max") for group in (*self.steps, *self.outer))
 
 
 _MEMORY_FILES = ("memory.events", "memory.oom_control")
