@@ -23,9 +23,14 @@ class Buildctl(Struct, frozen=True):
     auth_file: str
 
     async def build_and_push(
-        self, image: str, containerfile: str, context: Mapping[str, bytes] = {}, options: Mapping[str, str] = {}
+        self,
+        image: str,
+        containerfile: str,
+        context: Mapping[str, bytes] = {},
+        options: Mapping[str, str] = {},
+        annotations: Mapping[str, str] = {},
     ) -> None:
-        """`buildctl build --push` with the files of *context* and *options* of the frontend.
+        """`buildctl build --push` with the files of *context*, *options* of the frontend, and *annotations*.
 
         Raises:
             CannotMeasure: it fails.
@@ -41,12 +46,13 @@ class Buildctl(Struct, frozen=True):
             (directory / "context" / file).write_bytes(content)
             os.utime(directory / "context" / file, (0, 0))
         folder = f"{SCRATCH}/{BUILDS}/{name}"
+        annotated = "".join(f",annotation.{name}={value}" for name, value in annotations.items())
         rewrite = ",rewrite-timestamp=true" if "build-arg:SOURCE_DATE_EPOCH" in options else ""
         command = [
             *("build", "--progress=plain", "--frontend=dockerfile.v0"),
             *(f"--local=context={folder}/context", f"--local=dockerfile={folder}/dockerfile"),
             *(f"--opt={option}={value}" for option, value in options.items()),
-            f"--output=type=image,name={image},push=true,oci-mediatypes=true{rewrite}",
+            f"--output=type=image,name={image},push=true,oci-mediatypes=true{rewrite}{annotated}",
         ]
         async with self.daemon.client(command, logins_of(self.auth_file)) as client:
             output, _ = await client.communicate()

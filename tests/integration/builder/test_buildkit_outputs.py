@@ -226,3 +226,15 @@ async def test_with_a_fixed_epoch_the_same_recipe_makes_the_same_image(
     assert digests[0] == digests[1]
     with registry.last_layer("outputs/epoch", digests[0]) as layer:
         assert max(member.mtime for member in layer) <= 1700000000
+
+
+async def test_an_image_says_what_it_was_made_from(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """By name and digest, as the registry had it; through stages too."""
+    body = f"FROM {buildkit.base} AS one\nRUN true\nFROM one\nRUN echo from > /from\n"
+    await built(daemons, structs.replace(buildkit.recipe("", made="outputs/from:1"), containerfile=body))
+    assert manifest(registry, "outputs/from:1")["annotations"] == {
+        "org.opencontainers.image.base.name": buildkit.base,
+        "org.opencontainers.image.base.digest": registry.fetch("base/manifests/1")[1],
+    }

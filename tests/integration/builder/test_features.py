@@ -88,10 +88,16 @@ async def test_an_image_is_that_of_bare_buildctl(
     chosen = {f"build-arg:{name}": value for name, value in options.build_args.items()}
     chosen |= {f"label:{name}": value for name, value in options.labels.items()}
     chosen |= {"target": options.target} if options.target else {}
+    annotations = registry.manifest(f"real/{number}", "ours").get("annotations", {})
+    assert set(annotations) <= {f"org.opencontainers.image.base.{name}" for name in ("name", "digest")}
     # The syntax line would be followed to a registry that is not there.
     files = {name: _archive() if data == b"@archive" else data for name, data in feature.context.items()}
     await bare.build_and_push(
-        f"{registry.address}/real/{number}:bare", recipe.containerfile, files, {"cmdline": "built-in", **chosen}
+        f"{registry.address}/real/{number}:bare",
+        recipe.containerfile,
+        files,
+        {"cmdline": "built-in", **chosen},
+        annotations,
     )
     theirs = registry.fetch(f"real/{number}/manifests/bare")[1]
     assert registry.config(f"real/{number}", "ours") == registry.config(f"real/{number}", "bare")

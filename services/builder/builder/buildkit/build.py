@@ -128,7 +128,13 @@ def _ignore_file(context: Path) -> bytes | None:
 
 
 def arguments(
-    recipe: Recipe, files: BuildFiles, target: Reference, cache: Reference | None, *, proxies: Mapping[str, str]
+    recipe: Recipe,
+    files: BuildFiles,
+    target: Reference,
+    cache: Reference | None,
+    *,
+    proxies: Mapping[str, str],
+    annotations: Mapping[str, str],
 ) -> list[str]:
     """The command line of `buildctl` for *recipe*.
 
@@ -155,7 +161,7 @@ def arguments(
         *(f"--local={f'{own}-' * times}{name}={files.seen}/{name}" for name in _FOLDERS for times in (1, 2, 3)),
         f"--metadata-file={files.seen}/result/metadata.json",
         *(f"--opt={name}={value}" for name, value in options.items()),
-        f"--output={_output(recipe, files, target)}",
+        f"--output={_output(recipe, files, target, annotations)}",
     ]
     if cache:
         # Caches of different platforms are different tags of one repository.
@@ -173,10 +179,11 @@ def pushed_name(target: Reference) -> str:
     return f"{REGISTRY}/{TARGET}/{target.repository}:{target.reference}"
 
 
-def _output(recipe: Recipe, files: BuildFiles, target: Reference) -> str:
+def _output(recipe: Recipe, files: BuildFiles, target: Reference, annotations: Mapping[str, str]) -> str:
     if recipe.sif:
         return f"type=oci,dest={files.seen}/result/image,tar=false,compression=uncompressed,force-compression=true"
     fields = ["type=image", f"name={pushed_name(target)}", "push=true", "oci-mediatypes=true"]
+    fields += [f"annotation.{name}={value}" for name, value in annotations.items()]
     if "SOURCE_DATE_EPOCH" in recipe.options.build_args:
         fields.append("rewrite-timestamp=true")
     if wanted := recipe.compression:

@@ -36,7 +36,10 @@ from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
 from swell.errors import SwellError, Unavailable
 from swell.net.outbound import Policy, open_session
-from swell.oci.digest import Digest
+from swell.net.outbound import follow as follow_redirects
+from swell.oci.digest import Digest, parse_digest
+from swell.oci.media_types import ACCEPT
+from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -48,6 +51,7 @@ from swell_sandbox.process import Tail
 from swell_sandbox.sandbox import new_directory
 from swell_sandbox.workspace import can_limit, clean, dispose, group_prefix, lock
 
+_DIGEST_WITHIN = 3.0
 _FOLDERS = ("builds", FOLDER_NAME, "networks")
 
 
@@ -142,13 +146,16 @@ class BuildkitEngine:
         async with AsyncExitStack() as opened:
             gateway = await self._gateway(recipe, target, images, tail)
             cache = gateway.cache
+            finding = asyncio.create_task(self._base_of(recipe, pulls))
+            opened.callback(finding.cancel)
             with disk_trouble():
                 lease = await opened.enter_async_context(self._daemons.take(_line(recipe, pulls)))
             daemon, progress = lease.daemon, Progress()
             files = await opened.enter_async_context(BuildFiles.of(daemon, recipe, settings))
             proxy = EgressProxy(self._policy, settings)
             await opened.enter_async_context(self._served(daemon, proxy, gateway, images))
-            command = arguments(recipe, files, target, cache, proxies=self._proxies_of_steps())
+            proxies, annotations = self._proxies_of_steps(), await finding
+            command = arguments(recipe, files, target, cache, proxies=proxies, annotations=annotations)
             names = [
                 (pushed_name(target).encode(), recipe.target_image.encode()),
                 (f"{push_gateway.REGISTRY}/{CACHE}/".encode(), _registry_of(recipe.cache_repository)),
@@ -191,6 +198,34 @@ class BuildkitEngine:
         if failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE, Reason.PUSH} and not killed and daemon.is_running:
             lease.keep()
         return failure
+
+    async def _base_of(self, recipe: Recipe, pulls: bytes) -> dict[str, str]:
+        """Annotations that say what the image is made from. Source: OCI image-spec, annotations.md.
+
+        The digest is left out if the registry does not answer soon.
+        """
+        annotations = dict[str, str]()
+        with suppress(SwellError, TimeoutError):
+            file = parse(recipe.containerfile)
+            image = file.final_image(recipe.options.build_args, parse_platform(recipe.platform))
+            if image and not recipe.options.target:
+                reference = parse_reference(image)
+                annotations["org.opencontainers.image.base.name"] = str(reference)
+                if digest := reference.digest or await self._digest_of(reference, recipe, pulls):
+                    annotations["org.opencontainers.image.base.digest"] = digest
+        return annotations
+
+    async def _digest_of(self, reference: Reference, recipe: Recipe, pulls: bytes) -> str | None:
+        """The digest that the registry says *reference* has now; *pulls* has only what the principal may use."""
+        keyring = parse_auth_file(pulls, lambda *_: True)
+        insecure = frozenset(self._settings.insecure_registries)
+        client = RegistryClient(self._session, keyring, insecure).acting_for(recipe.principal)
+        async with asyncio.timeout(_DIGEST_WITHIN):
+            path = f"manifests/{reference.reference}"
+            response = await client.ask(follow_redirects, "HEAD", reference, path, {"Accept": ACCEPT})
+        response.release()
+        digest = response.headers.get("Docker-Content-Digest", "")
+        return parse_digest(digest) if response.status == 200 and digest else None
 
     async def _gateway(self, recipe: Recipe, target: Reference, images: Sequence[str], tail: Tail) -> PushGateway:
         """What takes the image, and the layer cache, with the operator's credentials."""
