@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-
 from builder.adapters.choice import open_engine
 from builder.adapters.engine import BuildahEngine
+from builder.domain.mounts import Version
+
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
-from builder.domain.mounts import Version
 from builder.settings import EngineChoice, EngineSettings
 from swell.errors import Unavailable
 from swell.store.records import Reason
