@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from builder.adapters.choice import open_engine
-from builder.adapters.engine import BuildahEngine
-from builder.domain.mounts import Version
 
+from builder.buildah.engine import BuildahEngine
+from builder.buildah.mounts import Version
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.programs import Programs
+from builder.choose_engine import open_engine
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineChoice, EngineSettings
 from swell.errors import Unavailable
@@ -44,7 +44,7 @@ async def test_without_an_engine_a_builder_starts_and_says_what_to_do(
     without_buildkit: None, buildkit: Buildkit, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A buildah with known escapes is not taken unasked; packages need no engine for container files."""
-    monkeypatch.setattr("builder.adapters.choice.SAFE_BUILDAH", Version(99, 0, 0))
+    monkeypatch.setattr("builder.choose_engine.SAFE_BUILDAH", Version(99, 0, 0))
     async with open_engine(EngineSettings(workspace=tmp_path)) as (name, engine):
         with pytest.raises(BuildFailure, match="make engine") as caught:
             await engine.build(buildkit.good("nothing"), Output())
@@ -58,7 +58,7 @@ async def test_a_buildkit_that_does_not_start_is_not_taken(
     """A machine may forbid what it needs: the builder then starts without it, unless it was named."""
     broken = Programs(Path("/bin/false"), programs.buildctl)
     monkeypatch.setattr("builder.buildkit.programs.find", lambda: broken)
-    monkeypatch.setattr("builder.adapters.choice.SAFE_BUILDAH", Version(99, 0, 0))
+    monkeypatch.setattr("builder.choose_engine.SAFE_BUILDAH", Version(99, 0, 0))
     async with open_engine(EngineSettings(workspace=tmp_path)) as (name, _):
         assert name == "none"
     with pytest.raises(Unavailable, match="BuildKit does not start"):
