@@ -73,7 +73,7 @@ async def test_layers_have_the_requested_compression(swell: Swell, upstreams: Up
 async def test_an_invalid_compression_level_is_refused(swell: Swell, upstreams: Upstreams) -> None:
     """The request is refused before a build is queued."""
     _, refused = await swell.post(containerFile="RlJPTSBhCg==", buildCompression={"mode": "gzip", "level": 22})
-    assert "buildCompression.level of gzip can be 0 to 9" in refused["message"]
+    assert "buildCompression.level of gzip must be 0 to 9" in refused["message"]
 
 
 async def test_a_dockerfile_cannot_read_the_object_store(swell: Swell, stack: Stack, upstreams: Upstreams) -> None:

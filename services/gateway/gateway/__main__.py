@@ -114,29 +114,31 @@ async def main(settings: Settings) -> None:
         await subscribe(nats, BuildDone, lambda _: some_ended.set())
         await subscribe(nats, TokenRevoked, grants.revoked)
         tally = PullCounter(nats.stream)
-        plan = promises(settings)
+        server_config = server_config_from(settings)
         build_logs = BuildLogs(logs, nats.stream)
         feeds = LogStreams(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
         limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
         inspections = QueuedInspections(nats)
-        solver, leases, machines = (
+        solver, leases, capabilities = (
             RemoteSolver(builder),
             Leases(state, START_LEASE),
             CachedCapabilities(WorkerCapabilities(state)),
         )
-        access = ImageAccess(plan.places, images, builds)
-        starting = BuildStarter(plan.places, images, builds, limits, solver, leases, machines, access)
-        releasing = Dispatcher(builds, JobQueue(nats), settings.builds_at_once)
-        blobs, preparing = BlobStore(Blobs(layers)), RequestPreparer(inspections)
-        provisioning = ContainerRequests(plan, grants, images, builds, blobs, access, preparing, starting, releasing)
+        access = ImageAccess(server_config.repositories, images, builds)
+        starter = BuildStarter(server_config.repositories, images, builds, limits, solver, leases, capabilities, access)
+        dispatcher = Dispatcher(builds, JobQueue(nats), settings.builds_at_once)
+        blobs, preparer = BlobStore(Blobs(layers)), RequestPreparer(inspections)
+        container_requests = ContainerRequests(
+            server_config, grants, images, builds, blobs, access, preparer, starter, dispatcher
+        )
         client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
         guesses = GuessLimiter(parse_quota(settings.guess_limit))
         is_open = settings.anonymous_access
-        pulls = Pulls(grants, ends, images, limits, plan.server_url, guesses, anonymous_access=is_open)
+        pulls = Pulls(grants, ends, images, limits, server_config.server_url, guesses, anonymous_access=is_open)
         admission = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
         app = create_app(
-            provisioning,
-            BuildQueries(grants, remote, builds, build_logs, plan.server_url),
+            container_requests,
+            BuildQueries(grants, remote, builds, build_logs, server_config.server_url),
             LogEvents(builds, feeds, build_logs),
             Cancellations(builds, BuildEvents(nats)),
             Downloads(builds, images, access),
@@ -153,7 +155,7 @@ async def main(settings: Settings) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(tally.tell())
-            tasks.create_task(keep_releasing(releasing, some_ended))
+            tasks.create_task(keep_dispatching(dispatcher, some_ended))
             most = ConnectionLimit(settings.connections_per_address, client_address.of_connection)
             async with listening(app, address(settings.listen), limit=most):  # closed first, to publish its last pulls
                 try:
@@ -162,8 +164,8 @@ async def main(settings: Settings) -> None:
                     feeds.close()  # watchers would stay as long as they may
 
 
-def promises(settings: Settings) -> ServerConfig:
-    places = Repositories(
+def server_config_from(settings: Settings) -> ServerConfig:
+    repositories = Repositories(
         build=settings.build_repository,
         cache=settings.cache_repository,
         public=settings.public_repository,
@@ -171,7 +173,7 @@ def promises(settings: Settings) -> ServerConfig:
     )
     return ServerConfig(
         server_url=settings.server_url.rstrip("/"),
-        places=places,
+        repositories=repositories,
         token_ttl=settings.token_ttl,
         allows_missing_platforms=settings.allow_missing_platforms,
     )
@@ -193,13 +195,13 @@ def live_tokens(most: int, life: timedelta) -> Quota | None:
     return Quota(most, max(1, int(life.total_seconds()))) if most else None
 
 
-async def keep_releasing(releasing: Dispatcher, some_ended: asyncio.Event) -> None:
+async def keep_dispatching(dispatcher: Dispatcher, some_ended: asyncio.Event) -> None:
     """Release builds that wait, whenever *some_ended*, and now and then look for what was forgotten, for ever."""
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
         try:
-            await releasing.release()
-            if not some_ended.is_set() and (count := await releasing.reap()):
+            await dispatcher.dispatch()
+            if not some_ended.is_set() and (count := await dispatcher.republish_lost()):
                 log.warning("jobs of a gateway that stopped were published", count=count)
         except Unavailable as error:
             log.warning("cannot look for builds that wait", error=str(error))

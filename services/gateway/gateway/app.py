@@ -32,7 +32,7 @@ from swell.errors import AccountRequired
 
 
 def create_app(
-    provisioning: ContainerRequests,
+    container_requests: ContainerRequests,
     following: BuildQueries,
     watching: LogEvents,
     cancelling: Cancellations,
@@ -51,7 +51,7 @@ def create_app(
 ) -> ASGIApp:
     """*tls* says whether clients reach us by https; *commit* is the revision that we tell."""
     ready = {
-        "submissions": Submissions(provisioning, callers, live),
+        "submissions": Submissions(container_requests, callers, live),
         "following": following,
         "watching": watching,
         "cancelling": cancelling,

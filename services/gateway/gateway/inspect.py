@@ -21,7 +21,7 @@ class Logins(Protocol):
 
 
 class Access(Protocol):
-    async def reading(self, principal: Principal, image: Reference) -> Principal:
+    async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
         """Who reads *image* for *principal*; raises `ScopeRequired`."""
 
 
@@ -38,7 +38,7 @@ class Inspector:
             raise BadRequest("Only one platform is allowed here")
         chosen = parse_platform(platform) if platform else None
         reference = parse_reference(image)
-        reader = await self._access.reading(principal, reference)
+        reader = await self._access.pull_principal(principal, reference)
         return await self._inspections.inspect(reference, chosen, reader)
 
     async def credentials(self, request: CredentialsRequest) -> bool:

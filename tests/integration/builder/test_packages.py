@@ -18,8 +18,8 @@ import pytest
 from builder.adapters.stored_contexts import StoredContexts
 from builder.build import Building, Recipe
 from builder.buildah.engine import BuildahEngine
-from gateway.submit.freeze import frozen_image
-from gateway.submit.recipes.packages import recipe
+from gateway.submit.freeze import freeze_image
+from gateway.submit.recipes.packages import make_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.jobs.messages import BuildDone, BuildJob
@@ -215,7 +215,7 @@ def conda(tools: str, base: str, *entries: str, **wanted: Any) -> Packages:
 
 async def test_micromamba_v2_installs_the_environment_and_copies_it(house: House, tools: str, base: str) -> None:
     """What clients ask for is in the prefix of the image; hostile names are words that the tool is given."""
-    made = recipe(conda(tools, base, "samtools=1.17", HOSTILE, channels=("bioconda",)), None, False)
+    made = make_recipe(conda(tools, base, "samtools=1.17", HOSTILE, channels=("bioconda",)), None, False)
 
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.lines == [
@@ -235,7 +235,7 @@ async def test_what_needs_a_graphics_card_is_installed_as_if_there_were_one(
     house: House, tools: str, base: str
 ) -> None:
     """No builder has one, and the image will run where there is."""
-    made = recipe(conda(tools, base, "needs-cuda"), None, False)
+    made = make_recipe(conda(tools, base, "needs-cuda"), None, False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert "micromamba with cuda <install> <-y> <-n> <base> <-f> </tmp/conda.yml>" in house.lines
 
@@ -243,7 +243,7 @@ async def test_what_needs_a_graphics_card_is_installed_as_if_there_were_one(
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2"])
 async def test_what_cannot_be_installed_fails_the_build(house: House, tools: str, base: str, template: str) -> None:
     """And the log has what the tool said."""
-    made = recipe(conda(tools, base, "no-such-package"), template, False)
+    made = make_recipe(conda(tools, base, "no-such-package"), template, False)
     assert not await house.build(made.containerfile, made.environment)
     assert b"no-such-package does not exist" in house.log.output
     assert house.log.locks == {}
@@ -253,7 +253,7 @@ async def test_what_cannot_be_installed_fails_the_build(house: House, tools: str
 async def test_micromamba_v1_stays_in_its_image(house: House, tools: str, base: str) -> None:
     """An explicit list comes under a name by which micromamba knows it, and belongs to micromamba's user."""
     explicit = base64.b64encode(b"@EXPLICIT\nhttps://conda.example.org/a-1.conda\n").decode()
-    made = recipe(conda(tools, base, environment=explicit), "conda/micromamba:v1", False)
+    made = make_recipe(conda(tools, base, environment=explicit), "conda/micromamba:v1", False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.lines[0] == "micromamba <install> <-y> <-n> <base> <-f> </tmp/conda.txt>"
     assert house.read("opt/conda/conda.txt").startswith(b"@EXPLICIT")
@@ -264,14 +264,14 @@ async def test_micromamba_v1_stays_in_its_image(house: House, tools: str, base: 
 async def test_a_lock_file_by_address_needs_no_context(house: House, tools: str, base: str, template: str) -> None:
     """Addresses and channels are arguments, whatever they say."""
     url = f"https://locks.example.org/{HOSTILE}"
-    made = recipe(conda(tools, base, url, channels=(HOSTILE,)), template, False)
+    made = make_recipe(conda(tools, base, url, channels=(HOSTILE,)), template, False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert f"micromamba <install> <-y> <-n> <base> <-c> <{HOSTILE}> <-f> <{url}>" in house.lines
 
 
 async def test_pixi_activates_its_environment_at_the_start(house: House, tools: str, base: str) -> None:
     """The hook ends in whatever command is given."""
-    made = recipe(conda(tools, base, "samtools"), "conda/pixi:v1", False)
+    made = make_recipe(conda(tools, base, "samtools"), "conda/pixi:v1", False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.lines[2] == f"pixi <add> <procps-ng> <{HOSTILE}>"
     assert house.read("shell-hook.sh") == b'export HOOKED=yes\nexec "$@"\n'
@@ -283,7 +283,7 @@ async def test_r_packages_are_arguments_of_r(house: House, tools: str) -> None:
     """Each process is told the repositories; R itself is a stand-in here."""
     opts = CranOpts(r_image=tools, base_packages=f"littler {HOSTILE}")
     entries = ("dplyr", "ggplot2=3.4.1", "bioc::DESeq2")
-    made = recipe(Packages(type=PackageType.CRAN, entries=entries, cran_opts=opts), None, False)
+    made = make_recipe(Packages(type=PackageType.CRAN, entries=entries, cran_opts=opts), None, False)
     assert await house.build(made.containerfile), house.log.output.text
     assert house.lines[:2] == ["apt-get <update>", f"apt-get <install> <-y> <littler> <{HOSTILE}>"]
     assert [line.rpartition(" ")[2] for line in house.lines[2:]] == ["<ggplot2=3.4.1>", "<dplyr>", "<DESeq2>"]
@@ -302,7 +302,7 @@ async def test_commands_end_the_container_file(house: House, tools: str, templat
         pixi_opts=PixiOpts(pixi_image=tools, base_image=tools, commands=commands),
         cran_opts=CranOpts(r_image=tools, commands=commands),
     )
-    made = recipe(packages, template, False)
+    made = make_recipe(packages, template, False)
 
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.read("commanded") == b"0\n"
@@ -313,7 +313,7 @@ async def test_an_environment_file_is_installed_with_more_channels(house: House,
     """Its own channels come first, and pip's packages stay where they are."""
     text = b"channels: [bioconda]\ndependencies: [samtools, pip, {pip: [pandas]}]\n"
     wanted = conda(tools, base, environment=base64.b64encode(text).decode(), channels=("conda-forge",))
-    made = recipe(wanted, None, False)
+    made = make_recipe(wanted, None, False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     installed = house.read("opt/conda/conda.yml").decode()
     assert installed.splitlines()[:3] == ["channels:", "- bioconda", "- conda-forge"]
@@ -331,7 +331,7 @@ async def test_a_frozen_image_has_the_values_to_the_letter(house: House, base: s
         layers=(await house.layer("hello"),),
     )
     layers = tuple(Digest(layer.gzip_digest or "") for layer in config.layers or ())
-    made = frozen_image(base, config, ("/entry", "$run"), False)
+    made = freeze_image(base, config, ("/entry", "$run"), False)
 
     assert await house.build(made, layers=layers), house.log.output.text
     found = house.config()

@@ -44,11 +44,9 @@ from swell.store.records import Build
 from tests.unit.gateway.access.buckets import MemoryBuckets
 from tests.unit.gateway.conftest import (
     CountedBuilds,
-    FreePulls,
+    KnownCapabilities,
     KnownEnds,
     KnownInspections,
-    KnownMachines,
-    KnownSolver,
     MemoryBlobs,
     MemoryFeeds,
     MemoryGrants,
@@ -56,7 +54,9 @@ from tests.unit.gateway.conftest import (
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
-    OpenRegistry,
+    PublicRegistry,
+    StubSolver,
+    UnlimitedPulls,
 )
 
 SUBMIT = "/v1alpha2/container"
@@ -134,36 +134,43 @@ class House:
         self.pulls = 0
 
     def app(self, server_url: str) -> Any:
-        plan = ServerConfig(
+        server_config = ServerConfig(
             server_url=server_url,
-            places=Repositories(build="registry.example.com/team/builds"),
+            repositories=Repositories(build="registry.example.com/team/builds"),
             token_ttl=timedelta(hours=1),
         )
-        access = ImageAccess(plan.places, OpenRegistry(), self.builds)
-        limits, machines = CountedBuilds(), KnownMachines()
-        starting = BuildStarter(
-            plan.places, self.registry, self.builds, limits, KnownSolver(), MemoryLeases(), machines, access
+        access = ImageAccess(server_config.repositories, PublicRegistry(), self.builds)
+        limits, capabilities = CountedBuilds(), KnownCapabilities()
+        starter = BuildStarter(
+            server_config.repositories,
+            self.registry,
+            self.builds,
+            limits,
+            StubSolver(),
+            MemoryLeases(),
+            capabilities,
+            access,
         )
-        provisioning = ContainerRequests(
-            plan,
+        container_requests = ContainerRequests(
+            server_config,
             self.grants,
             self.registry,
             self.builds,
             MemoryBlobs(),
             access,
             RequestPreparer(KnownInspections()),
-            starting,
-            Dispatcher(self.builds, MemoryQueue(), at_once=8),
+            starter,
+            Dispatcher(self.builds, MemoryQueue(), share=8),
         )
         following = BuildQueries(self.grants, self.images, self.builds, self.logs, server_url)
         watching = LogEvents(self.builds, self.feeds, self.logs)
         cancelling = Cancellations(self.builds, self)
-        pulls = Pulls(self.grants, KnownEnds(), self.images, FreePulls(), server_url, self.guesses)
+        pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guesses)
         revoking = Revocations(self.grants, self)
         registry = RegistryHandler(pulls, self._pulled, ClientAddress())
         callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guesses)
         return create_app(
-            provisioning,
+            container_requests,
             following,
             watching,
             cancelling,

@@ -84,7 +84,7 @@ async def test_what_a_grant_adds_is_added(registry: FakeRegistry, images: Remote
 
 
 async def test_all_platforms_of_a_grant_reach_the_other_side(registry: FakeRegistry, images: RemoteImages) -> None:
-    """What was built for two is pulled by both kinds of machines."""
+    """What was built for two is pulled by both kinds of capabilities."""
     amd64 = registry.push("ubuntu:amd64")
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
     registry.push_index(UBUNTU, amd64, arm64)

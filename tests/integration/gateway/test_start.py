@@ -12,26 +12,26 @@ from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories
-from gateway.submit.recipes.direct import Direct
+from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.start import BuildStarter, StartResult
-from gateway.submit.validation import read
+from gateway.submit.validation import validate
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests
 from swell.oci.platform import Platform
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.worker_capabilities import WorkerCapabilities
-from tests.unit.gateway.conftest import SOMEBODY, KnownSolver, MemoryRegistry, OpenRegistry
+from tests.unit.gateway.conftest import SOMEBODY, MemoryRegistry, PublicRegistry, StubSolver
 from tests.unit.gateway.test_direct import request
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
-PLACES = Repositories(build="registry.example.com/team/builds")
+REPOSITORIES = Repositories(build="registry.example.com/team/builds")
 
 
-class SlowSolver(KnownSolver):
+class SlowSolver(StubSolver):
     """Takes long enough that whoever asked at the same time has come by then."""
 
-    async def solve(self, wanted: Direct, platform: Platform) -> str:
+    async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
         await asyncio.sleep(0.3)
         return await super().solve(wanted, platform)
 
@@ -39,25 +39,27 @@ class SlowSolver(KnownSolver):
 class Gateway:
     """Starts builds of what nobody has pushed; an anonymous client may have one in a day."""
 
-    def __init__(self, redis: Redis, solver: KnownSolver) -> None:
+    def __init__(self, redis: Redis, solver: StubSolver) -> None:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
         leases = Leases(redis, START_LEASE)
-        machines = CachedCapabilities(WorkerCapabilities(redis))
+        capabilities = CachedCapabilities(WorkerCapabilities(redis))
         builds = RedisBuilds(redis)
-        access = ImageAccess(PLACES, OpenRegistry(), builds)
-        self._starting = BuildStarter(PLACES, MemoryRegistry(), builds, limits, solver, leases, machines, access)
+        access = ImageAccess(REPOSITORIES, PublicRegistry(), builds)
+        self._starter = BuildStarter(
+            REPOSITORIES, MemoryRegistry(), builds, limits, solver, leases, capabilities, access
+        )
 
     async def start(self, wanted: ContainerRequest) -> StartResult:
-        return await self._starting.start(read(wanted, PLACES), [], SOMEBODY)
+        return await self._starter.start(validate(wanted, REPOSITORIES), [], SOMEBODY)
 
 
 @pytest.fixture
-def solver() -> KnownSolver:
+def solver() -> StubSolver:
     return SlowSolver()
 
 
 @pytest.fixture
-def gateways(redis: Redis, solver: KnownSolver) -> list[Gateway]:
+def gateways(redis: Redis, solver: StubSolver) -> list[Gateway]:
     return [Gateway(redis, solver) for _ in range(3)]
 
 
@@ -76,7 +78,7 @@ async def test_another_build_is_one_too_many(gateways: list[Gateway]) -> None:
 
 
 async def test_packages_are_solved_once_however_many_ask_for_them_at_once(
-    gateways: list[Gateway], solver: KnownSolver
+    gateways: list[Gateway], solver: StubSolver
 ) -> None:
     """Solving is the dearest thing that a request can ask for."""
     found = await asyncio.gather(*(gateways[number % 3].start(request("samtools=1.17")) for number in range(9)))
@@ -85,7 +87,7 @@ async def test_packages_are_solved_once_however_many_ask_for_them_at_once(
     assert len(solver.asked) == 1
 
 
-async def test_packages_that_do_not_exist_are_told_to_all_at_once(gateways: list[Gateway], solver: KnownSolver) -> None:
+async def test_packages_that_do_not_exist_are_told_to_all_at_once(gateways: list[Gateway], solver: StubSolver) -> None:
     """A gateway asks once for all who came together, and nothing counts."""
     solver.impossible = "there is no samtools 9"
     asking = (gateways[0].start(request("samtools=9")) for _ in range(9))

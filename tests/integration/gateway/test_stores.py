@@ -89,7 +89,7 @@ async def test_a_service_stops_well_without_its_queue(backends: Stack) -> None:
 async def test_a_layer_is_sent_once(objects: Counted) -> None:
     """Every process of a pipeline brings the same one."""
     for _ in range(2):
-        await BlobStore(Blobs(objects)).keep({digest_of(LAYER): LAYER, digest_of(b"another"): b"another"})
+        await BlobStore(Blobs(objects)).put_all({digest_of(LAYER): LAYER, digest_of(b"another"): b"another"})
 
     assert set(objects.puts.values()) == {1}
     async with Blobs(objects).open(digest_of(LAYER)) as pieces:
@@ -98,6 +98,6 @@ async def test_a_layer_is_sent_once(objects: Counted) -> None:
 
 async def test_no_byte_is_kept_under_a_wrong_digest(objects: Counted) -> None:
     with pytest.raises(DigestInvalid):
-        await BlobStore(Blobs(objects)).keep({digest_of(LAYER): b"something else"})
+        await BlobStore(Blobs(objects)).put_all({digest_of(LAYER): b"something else"})
 
     assert not objects.puts

@@ -36,7 +36,7 @@ from tests.integration.gateway.house import Answer, Client
 from tests.integration.registry_proxy.registries.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
 from tests.integration.registry_proxy.support import Answer as Upstream
 from tests.integration.registry_proxy.support import Script, said, serving
-from tests.unit.gateway.conftest import FreePulls, KnownEnds, MemoryGrants
+from tests.unit.gateway.conftest import KnownEnds, MemoryGrants, UnlimitedPulls
 from tests.unit.registry_proxy.memory import MemoryLayers, PublicStore
 
 PATH = "/v2/team/tool/manifests/1"
@@ -91,7 +91,7 @@ async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
         channel = await stack.enter_async_context(connect(f"{proxy.host}:{proxy.port}"))
         grants = MemoryGrants()
-        pulls = Pulls(grants, KnownEnds(), CachedImages(RemoteImages(channel), 1 << 20), FreePulls(), "")
+        pulls = Pulls(grants, KnownEnds(), CachedImages(RemoteImages(channel), 1 << 20), UnlimitedPulls(), "")
         where = Address("127.0.0.1", Ports.free().gateway)
         app = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
         await stack.enter_async_context(listening(app, where))

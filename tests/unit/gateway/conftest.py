@@ -17,7 +17,7 @@ from gateway.domain.repositories import Repositories
 from gateway.pull.pulls import Location
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.recipes.direct import Direct
+from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerLayer, ContainerRecord
@@ -88,7 +88,7 @@ class MemoryRegistry:
         self.layers.append(layer)
 
 
-class OpenRegistry:
+class PublicRegistry:
     """Shows whatever image is named to anybody."""
 
     async def resolve(self, image: Reference, principal: Principal) -> Digest:
@@ -141,11 +141,11 @@ class MemoryBlobs:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
-    async def keep(self, blobs: Mapping[str, bytes]) -> None:
+    async def put_all(self, blobs: Mapping[str, bytes]) -> None:
         self.kept |= blobs
 
 
-class FreePulls:
+class UnlimitedPulls:
     """Limits that nobody reaches; *counted* is who pulled how often."""
 
     def __init__(self) -> None:
@@ -155,32 +155,32 @@ class FreePulls:
         self.counted.append((user, address))
 
 
-class KnownSolver:
+class StubSolver:
     """Has one answer for every wish, unless it is *impossible*; *asked* is what for."""
 
     LOCK = f"@EXPLICIT\nhttps://conda.example.org/forge/noarch/tool-1-0.conda#sha256:{'0' * 64}\n"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Direct, Platform]] = []
+        self.asked: list[tuple[DirectPackages, Platform]] = []
         self.impossible = ""
 
-    async def solve(self, wanted: Direct, platform: Platform) -> str:
+    async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
         self.asked.append((wanted, platform))
         if self.impossible:
             raise BadRequest(self.impossible)
         return self.LOCK
 
 
-class KnownMachines:
-    """What is *missing* to run steps, by architecture; nothing, unless a test says so. *asked* is for what."""
+class KnownCapabilities:
+    """What the builders lack to run steps, *unsupported*, by architecture; `asked` are the requested platforms."""
 
     def __init__(self) -> None:
-        self.missing: dict[str, str] = {}
+        self.unsupported: dict[str, str] = {}
         self.asked: list[str] = []
 
-    async def lacking(self, platform: Platform) -> tuple[str, ...]:
+    async def missing(self, platform: Platform) -> tuple[str, ...]:
         self.asked.append(str(platform))
-        found = self.missing.get(platform.architecture)
+        found = self.unsupported.get(platform.architecture)
         return (found,) if found else ()
 
 
@@ -312,63 +312,71 @@ def ends() -> KnownEnds:
 
 
 @pytest.fixture
-def solver() -> KnownSolver:
-    return KnownSolver()
+def solver() -> StubSolver:
+    return StubSolver()
 
 
 @pytest.fixture
-def plan() -> ServerConfig:
+def server_config() -> ServerConfig:
     return ServerConfig(
         server_url="https://wave.example.org",
-        places=Repositories(build="registry.example.com/team/builds"),
+        repositories=Repositories(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
     )
 
 
 @pytest.fixture
-def machines() -> KnownMachines:
-    return KnownMachines()
+def capabilities() -> KnownCapabilities:
+    return KnownCapabilities()
 
 
 @pytest.fixture
-def starting(
-    plan: ServerConfig,
+def starter(
+    server_config: ServerConfig,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
     limits: CountedBuilds,
-    solver: KnownSolver,
-    machines: KnownMachines,
+    solver: StubSolver,
+    capabilities: KnownCapabilities,
     access: ImageAccess,
 ) -> BuildStarter:
     return BuildStarter(
-        plan.places, registry, builds, limits, solver, MemoryLeases(), machines, access, now=lambda: NOON
+        server_config.repositories,
+        registry,
+        builds,
+        limits,
+        solver,
+        MemoryLeases(),
+        capabilities,
+        access,
+        now=lambda: NOON,
     )
 
 
 @pytest.fixture
-def access(plan: ServerConfig, builds: MemoryBuilds) -> ImageAccess:
+def access(server_config: ServerConfig, builds: MemoryBuilds) -> ImageAccess:
     """Every base image can be read."""
-    return ImageAccess(plan.places, OpenRegistry(), builds)
+    return ImageAccess(server_config.repositories, PublicRegistry(), builds)
 
 
 @pytest.fixture
-def releasing(builds: MemoryBuilds, queue: MemoryQueue) -> Dispatcher:
-    return Dispatcher(builds, queue, at_once=8)
+def dispatcher(builds: MemoryBuilds, queue: MemoryQueue) -> Dispatcher:
+    return Dispatcher(builds, queue, share=8)
 
 
 @pytest.fixture
-def provisioning(
-    plan: ServerConfig,
+def container_requests(
+    server_config: ServerConfig,
     grants: MemoryGrants,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
     blobs: MemoryBlobs,
     inspections: KnownInspections,
     access: ImageAccess,
-    starting: BuildStarter,
-    releasing: Dispatcher,
+    starter: BuildStarter,
+    dispatcher: Dispatcher,
 ) -> ContainerRequests:
-    preparing = RequestPreparer(inspections)
+    preparer = RequestPreparer(inspections)
     return ContainerRequests(
-        plan, grants, registry, builds, blobs, access, preparing, starting, releasing, now=lambda: NOON
+        server_config, grants, registry, builds, blobs, access, preparer, starter, dispatcher, now=lambda: NOON
     )

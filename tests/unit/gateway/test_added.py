@@ -5,8 +5,8 @@ from base64 import b64encode
 
 import pytest
 
-from gateway.submit.layers import Data
-from gateway.submit.validation import carries_data
+from gateway.submit.layers import InlineLayers
+from gateway.submit.validation import is_slow_to_validate
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.packages import Packages
 from swell.errors import TooLarge
@@ -22,13 +22,13 @@ def zeros(size: int) -> bytes:
 
 def test_all_layers_of_a_request_share_one_bound() -> None:
     """A hundred that are each just small enough would keep a processor busy for minutes."""
-    data = Data(limit=10_000)
-    data.take(zeros(6000), NOTHING)
+    data = InlineLayers(limit=10_000)
+    data.add(zeros(6000), NOTHING)
 
     with pytest.raises(TooLarge, match="10000 bytes together"):
-        data.take(zeros(6000), NOTHING)
+        data.add(zeros(6000), NOTHING)
     last = zeros(4000)
-    data.take(last, NOTHING)
+    data.add(last, NOTHING)
 
     assert data.blobs.keys() == {digest_of(zeros(6000)), digest_of(last)}
 
@@ -49,10 +49,10 @@ SMALL = ContainerLayer("data:" + b64encode(zeros(1 << 20)).decode())
 )
 def test_what_takes_long_to_read_is_known_by_its_size(request_: ContainerRequest) -> None:
     """Such a request is read beside the others, which must not wait for it."""
-    assert carries_data(request_)
+    assert is_slow_to_validate(request_)
 
 
 def test_most_requests_are_read_at_once() -> None:
     wanted = ContainerRequest(container_image="a", container_config=ContainerConfig(layers=(NOTHING,)))
 
-    assert not carries_data(wanted)
+    assert not is_slow_to_validate(wanted)

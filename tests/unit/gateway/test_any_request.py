@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.inspect import registry_of
-from gateway.submit.answer import description, moment
+from gateway.submit.answer import parse_timestamp, token_description
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
@@ -27,15 +27,15 @@ from tests.unit.gateway.conftest import (
     NOON,
     SOMEBODY,
     CountedBuilds,
+    KnownCapabilities,
     KnownInspections,
-    KnownMachines,
-    KnownSolver,
     MemoryBlobs,
     MemoryGrants,
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
-    OpenRegistry,
+    PublicRegistry,
+    StubSolver,
 )
 from tests.unit.gateway.test_prepare import found
 
@@ -127,35 +127,42 @@ def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
     grants, registry, inspections = MemoryGrants(), MemoryRegistry(), KnownInspections()
     registry.push(IMAGE)
     inspections.found[IMAGE] = found(b"a")
-    plan = ServerConfig(
+    server_config = ServerConfig(
         server_url="https://wave.example.org",
-        places=Repositories(build="registry.example.com/team/builds", public="public.example.com"),
+        repositories=Repositories(build="registry.example.com/team/builds", public="public.example.com"),
         token_ttl=timedelta(hours=36),
     )
     builds = MemoryBuilds()
-    access = ImageAccess(plan.places, OpenRegistry(), builds)
-    machines = KnownMachines()
-    starting = BuildStarter(
-        plan.places, registry, builds, CountedBuilds(), KnownSolver(), MemoryLeases(), machines, access
+    access = ImageAccess(server_config.repositories, PublicRegistry(), builds)
+    capabilities = KnownCapabilities()
+    starter = BuildStarter(
+        server_config.repositories,
+        registry,
+        builds,
+        CountedBuilds(),
+        StubSolver(),
+        MemoryLeases(),
+        capabilities,
+        access,
     )
-    releasing = Dispatcher(builds, MemoryQueue(), at_once=8)
-    neighbours = builds, MemoryBlobs(), access, RequestPreparer(inspections), starting, releasing
-    return ContainerRequests(plan, grants, registry, *neighbours, now=lambda: NOON), grants
+    dispatcher = Dispatcher(builds, MemoryQueue(), share=8)
+    neighbours = builds, MemoryBlobs(), access, RequestPreparer(inspections), starter, dispatcher
+    return ContainerRequests(server_config, grants, registry, *neighbours, now=lambda: NOON), grants
 
 
 @given(requests, st.booleans())
 async def test_any_request_is_answered_or_the_clients_mistake(fields: dict[str, Any], legacy: bool) -> None:
     """And whatever is kept of it can be told again, in both forms."""
-    provisioning, grants = make_provisioning()
+    container_requests, grants = make_provisioning()
     try:
         request = decode(json.dumps(fields).encode("utf-8", "surrogatepass"), ContainerRequest)
-        answer = await provisioning.submit(request, SOMEBODY, legacy=legacy)
+        answer = await container_requests.submit(request, SOMEBODY, legacy=legacy)
     except SwellError as error:
         assert error.status < 500 or isinstance(error, NotSupported)
         assert str(error)
         return
     record = grants.records[answer.request_id]
-    for told in (answer, record, description(record), grants.kept[answer.request_id]):
+    for told in (answer, record, token_description(record), grants.kept[answer.request_id]):
         assert msgspec.json.encode(told)
 
 
@@ -194,7 +201,7 @@ def test_json_that_parsers_disagree_about_is_read_or_refused(body: bytes) -> Non
 
 @given(texts | st.datetimes(timezones=st.timezones() | st.none()).map(lambda when: when.isoformat()))
 def test_any_timestamp_is_read_or_passed_over(text: str) -> None:
-    instant, zone = moment(text, NOON)
+    instant, zone = parse_timestamp(text, NOON)
 
     assert instant.utcoffset() == timedelta(0)
     assert zone == "Z" or zone[0] in "+-"

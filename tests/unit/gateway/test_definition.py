@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.definition import is_definition, translate
-from gateway.submit.freeze import frozen_file, frozen_image
-from gateway.submit.recipes.packages import recipe
+from gateway.submit.freeze import freeze_image, freeze_recipe
+from gateway.submit.recipes.packages import make_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest
@@ -122,7 +122,7 @@ def test_labels_have_a_name_and_a_text() -> None:
 def test_the_definitions_of_packages_can_be_built(template: str) -> None:
     """Those that we write ourselves have nothing that we refuse."""
     packages = Packages(type=PackageType.CONDA, entries=("samtools=1.17",), channels=("conda-forge",))
-    made = translate(recipe(packages, template, sif=True).containerfile)
+    made = translate(make_recipe(packages, template, sif=True).containerfile)
 
     assert 'COPY ["conda.yml", "/scratch/conda.yml"]' in made.containerfile
     assert made.definition.environment
@@ -134,7 +134,7 @@ def test_what_was_frozen_takes_the_place_of_what_starts_it() -> None:
         entrypoint=("/x",), env=("A=1",), layers=(ContainerLayer("", gzip_digest=f"sha256:{HEX}"),)
     )
     text = HEADER + "%environment\n    export B=2\n%runscript\n    echo old\n"
-    made = translate(frozen_file(text, config, ("/own",), sif=True))
+    made = translate(freeze_recipe(text, config, ("/own",), sif=True))
 
     assert "echo old" not in made.definition.runscript
     assert 'exec /x "$@"' in made.definition.runscript
@@ -143,7 +143,7 @@ def test_what_was_frozen_takes_the_place_of_what_starts_it() -> None:
 
 
 def test_a_frozen_image_begins_from_it() -> None:
-    made = translate(frozen_image("quay.io/a/b:1", ContainerConfig(env=("A=1",)), None, sif=True))
+    made = translate(freeze_image("quay.io/a/b:1", ContainerConfig(env=("A=1",)), None, sif=True))
 
     assert made.containerfile == "FROM quay.io/a/b:1\n"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.submit.recipes.packages import recipe
+from gateway.submit.recipes.packages import make_recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 
 COMMANDS = ("touch /one", "touch /two")
@@ -14,7 +14,7 @@ CRAN = CranOpts(r_image="rocker/r-ver:4.4.1", base_packages="littler", commands=
 def sections(packages: Packages, template: str | None = None) -> list[tuple[str, list[str]]]:
     """The sections of the definition in their order, each with its lines; the first is the head."""
     found: list[tuple[str, list[str]]] = [("head", [])]
-    for line in recipe(packages, template, True).containerfile.splitlines():
+    for line in make_recipe(packages, template, True).containerfile.splitlines():
         if line.startswith("%"):
             found.append((line[1:], []))
         else:
@@ -119,5 +119,5 @@ def test_cran() -> None:
 
 def test_without_base_packages_the_step_is_left_out() -> None:
     opts = CondaOpts(mamba_image="mamba:2", base_packages=None)
-    made = recipe(Packages(type=PackageType.CONDA, entries=("bwa",), conda_opts=opts), "conda/micromamba:v1", True)
+    made = make_recipe(Packages(type=PackageType.CONDA, entries=("bwa",), conda_opts=opts), "conda/micromamba:v1", True)
     assert made.containerfile.count("micromamba install") == 1

@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from gateway.submit.recipes.direct import Direct
-from gateway.submit.recipes.packages import recipe
+from gateway.submit.recipes.direct import DirectPackages
+from gateway.submit.recipes.packages import make_recipe
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.package_layers import PackageLayers
@@ -13,7 +13,7 @@ from swell.api.packages import CondaOpts, Packages, PackageType
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
 
-from .conftest import SOMEBODY, CountedBuilds, KnownSolver, MemoryQueue
+from .conftest import SOMEBODY, CountedBuilds, MemoryQueue, StubSolver
 
 TEMPLATE = "conda/direct:v1"
 TEXT = """\
@@ -40,7 +40,7 @@ def request(*entries: str, **wanted: object) -> ContainerRequest:
 
 def test_the_record_tells_what_the_image_is_made_of() -> None:
     """It is a container file to read, not to build; the same wish has the same text, so the same name."""
-    made = recipe(packages("samtools=1.17"), TEMPLATE, False)
+    made = make_recipe(packages("samtools=1.17"), TEMPLATE, False)
     assert (made.containerfile, made.template) == (TEXT, TEMPLATE)
     assert made.environment == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- samtools=1.17\n"
 
@@ -48,14 +48,14 @@ def test_the_record_tells_what_the_image_is_made_of() -> None:
 @pytest.mark.parametrize("spelling", ["direct/v1", "conda-direct/v1"])
 def test_the_template_has_the_spellings_of_the_others(spelling: str) -> None:
     """Wave's documents have three ways to write a template's name."""
-    assert recipe(packages("samtools"), spelling, False).template == TEMPLATE
+    assert make_recipe(packages("samtools"), spelling, False).template == TEMPLATE
 
 
 def test_the_wish_is_taken_apart_for_the_solver() -> None:
     """Base packages come along, channels in their order; whatever image the other templates would run is no matter."""
     opts = CondaOpts(base_image="scratch", base_packages="procps-ng  bash")
-    wanted = recipe(packages("bioconda::samtools=1.17", "numpy >=1.2", opts=opts), TEMPLATE, False).direct
-    assert wanted == Direct(
+    wanted = make_recipe(packages("bioconda::samtools=1.17", "numpy >=1.2", opts=opts), TEMPLATE, False).direct
+    assert wanted == DirectPackages(
         base_image="scratch",
         specs=("bioconda::samtools=1.17", "numpy>=1.2"),
         base_packages=("procps-ng", "bash"),
@@ -65,74 +65,76 @@ def test_the_wish_is_taken_apart_for_the_solver() -> None:
 
 def test_a_lock_file_says_all() -> None:
     """The list of a former build makes the same image again, with nothing on top."""
-    lock = KnownSolver.LOCK
-    assert recipe(packages(environment=lock), TEMPLATE, False).direct == Direct(base_image="ubuntu:24.04", lock=lock)
+    lock = StubSolver.LOCK
+    assert make_recipe(packages(environment=lock), TEMPLATE, False).direct == DirectPackages(
+        base_image="ubuntu:24.04", lock=lock
+    )
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (packages("samtools", "pip:numpy"), "installs nothing with pip; use conda/micromamba:v2"),
-        (packages(environment="dependencies: [pip, {pip: [numpy]}]"), "installs nothing with pip"),
-        (packages("https://locks.example.org/lock"), "takes no address of a lock file"),
-        (packages(environment="dependencies: ['https://x.example.org/a.conda']"), "by name, not by address"),
+        (packages("samtools", "pip:numpy"), "cannot install pip packages; use conda/micromamba:v2"),
+        (packages(environment="dependencies: [pip, {pip: [numpy]}]"), "cannot install pip packages"),
+        (packages("https://locks.example.org/lock"), "does not support the URL of a lock file"),
+        (packages(environment="dependencies: ['https://x.example.org/a.conda']"), "by name, not by URL"),
         (packages(environment="dependencies: []"), "packages is empty"),
-        (packages(environment="dependencies: [1]"), "no list of texts"),
-        (packages(environment="dependencies: [a]\nvariables: {A: b}"), "sets no variables"),
-        (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "takes no commands"),
+        (packages(environment="dependencies: [1]"), "is not a list of strings"),
+        (packages(environment="dependencies: [a]\nvariables: {A: b}"), "does not support variables"),
+        (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "does not support commands"),
     ],
 )
 def test_what_needs_a_container_is_refused_at_once(wanted: Packages, message: str) -> None:
     """And the message says which template can do it."""
     with pytest.raises(BadRequest, match=message):
-        recipe(wanted, TEMPLATE, False)
+        make_recipe(wanted, TEMPLATE, False)
 
 
 async def test_the_job_has_what_was_solved(
-    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver
+    container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
     """The builder solves nothing again, so that it builds what was promised."""
-    answer = await provisioning.submit(request("samtools=1.17"), SOMEBODY)
-    assert queue.jobs[0].packages == PackageLayers(base_image="ubuntu:24.04", lock=KnownSolver.LOCK)
+    answer = await container_requests.submit(request("samtools=1.17"), SOMEBODY)
+    assert queue.jobs[0].packages == PackageLayers(base_image="ubuntu:24.04", lock=StubSolver.LOCK)
     assert queue.jobs[0].containerfile == TEXT
     assert solver.asked[0][0].specs == ("samtools=1.17",)
     assert answer.target_image.rpartition(":")[2].startswith("samtools-1.17--")
 
 
 async def test_what_cannot_be_solved_is_not_queued(
-    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver, limits: CountedBuilds
+    container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver, limits: CountedBuilds
 ) -> None:
     """The answer to the request has the explanation; nothing was started, and nothing counts."""
     solver.impossible = "nothing provides samtools"
     with pytest.raises(BadRequest, match="nothing provides samtools"):
-        await provisioning.submit(request("samtools"), SOMEBODY)
+        await container_requests.submit(request("samtools"), SOMEBODY)
     assert queue.jobs == []
     assert limits.taken == 0
 
 
-async def test_what_runs_already_is_not_solved_again(provisioning: ContainerRequests, solver: KnownSolver) -> None:
+async def test_what_runs_already_is_not_solved_again(container_requests: ContainerRequests, solver: StubSolver) -> None:
     """The same request is the same image, whatever the channels have got meanwhile."""
-    first = await provisioning.submit(request("samtools"), SOMEBODY)
-    second = await provisioning.submit(request("samtools"), SOMEBODY)
+    first = await container_requests.submit(request("samtools"), SOMEBODY)
+    second = await container_requests.submit(request("samtools"), SOMEBODY)
     assert (first.build_id, len(solver.asked)) == (second.build_id, 1)
 
 
-async def test_each_platform_is_solved_for_itself(provisioning: ContainerRequests, solver: KnownSolver) -> None:
+async def test_each_platform_is_solved_for_itself(container_requests: ContainerRequests, solver: StubSolver) -> None:
     """Another machine has other packages."""
-    await provisioning.submit(request("samtools", container_platform="arm64"), SOMEBODY)
+    await container_requests.submit(request("samtools", container_platform="arm64"), SOMEBODY)
     assert solver.asked[0][1] == parse_platform("linux/arm64")
 
 
 async def test_a_dry_run_tells_the_name_and_solves_nothing(
-    provisioning: ContainerRequests, queue: MemoryQueue, solver: KnownSolver
+    container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
     """It answers what would be asked for, at once."""
-    answer = await provisioning.submit(request("samtools=1.17", dry_run=True), SOMEBODY)
+    answer = await container_requests.submit(request("samtools=1.17", dry_run=True), SOMEBODY)
     assert "samtools-1.17--" in answer.target_image
     assert (queue.jobs, solver.asked) == ([], [])
 
 
-async def test_a_frozen_config_goes_along(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_a_frozen_config_goes_along(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """It is part of the record, and so of the name; the builder puts it into the image."""
     opts = CondaOpts(base_image="scratch", base_packages=None)
     config = ContainerConfig(env=("A=1",))
@@ -144,13 +146,13 @@ async def test_a_frozen_config_goes_along(provisioning: ContainerRequests, queue
             build_repository="quay.io/me/mine",
             container_config=added,
         )
-        await provisioning.submit(wanted, SOMEBODY)
-        assert queue.jobs[number].packages == PackageLayers(base_image="scratch", lock=KnownSolver.LOCK, config=added)
+        await container_requests.submit(wanted, SOMEBODY)
+        assert queue.jobs[number].packages == PackageLayers(base_image="scratch", lock=StubSolver.LOCK, config=added)
     assert queue.jobs[1].containerfile.endswith('# the lines below were added by freeze\nENV A="1"\n')
     assert queue.jobs[0].target_image != queue.jobs[1].target_image
 
 
 def test_the_record_is_not_for_sif_files() -> None:
     """A SIF file is another thing than layers."""
-    with pytest.raises(BadRequest, match="makes no SIF files"):
-        recipe(packages("samtools"), TEMPLATE, True)
+    with pytest.raises(BadRequest, match="does not support SIF files"):
+        make_recipe(packages("samtools"), TEMPLATE, True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submit.freeze import base_image_of, entrypoint_of, frozen_file, frozen_image
+from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest
 
@@ -28,7 +28,7 @@ one_line = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"))
 
 def test_an_image_becomes_a_file_that_begins_from_it() -> None:
     """In the order of Wave's: layers, working directory, environment, entrypoint, command."""
-    assert frozen_image(IMAGE, FULL, ("/entry.sh", "run"), False).splitlines() == [
+    assert freeze_image(IMAGE, FULL, ("/entry.sh", "run"), False).splitlines() == [
         "# the lines below were added by freeze",
         f"FROM {IMAGE}",
         'ENV WAVE_ENTRY_CHAIN="/entry.sh run"',
@@ -42,7 +42,7 @@ def test_an_image_becomes_a_file_that_begins_from_it() -> None:
 
 def test_a_definition_for_singularity_has_sections() -> None:
     """Apptainer knows no working directory and no CMD; what is given at the start goes to the entrypoint."""
-    assert frozen_image(IMAGE, FULL, ("/entry.sh",), True).splitlines() == [
+    assert freeze_image(IMAGE, FULL, ("/entry.sh",), True).splitlines() == [
         "# the lines below were added by freeze",
         "BootStrap: docker",
         f"From: {IMAGE}",
@@ -59,20 +59,20 @@ def test_a_definition_for_singularity_has_sections() -> None:
 
 def test_a_file_gets_the_config_at_its_end() -> None:
     """What was asked for wins over what the file says."""
-    made = frozen_file("FROM a\nCMD x", ContainerConfig(cmd=("y",)), None, False)
+    made = freeze_recipe("FROM a\nCMD x", ContainerConfig(cmd=("y",)), None, False)
     assert made == 'FROM a\nCMD x\n# the lines below were added by freeze\nCMD ["y"]\n'
 
 
 @pytest.mark.parametrize("entrypoint", [None, ("/entry.sh",)])
 def test_a_file_without_a_config_stays_as_it_is(entrypoint: tuple[str, ...] | None) -> None:
     """So does its container id."""
-    assert frozen_file("FROM a\n", ContainerConfig(), entrypoint, False) == "FROM a\n"
+    assert freeze_recipe("FROM a\n", ContainerConfig(), entrypoint, False) == "FROM a\n"
 
 
 @pytest.mark.parametrize("end", ["\\", "\\\n", "\\  \n\n", "\\\n# a word\n", "\\\r\n  # a word \\\n\n"])
 def test_a_file_that_ends_within_an_instruction_swallows_nothing(end: str) -> None:
     """A backslash at the end would make the config's lines a part of the last instruction."""
-    made = frozen_file(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
+    made = freeze_recipe(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
 
     last = re.sub(r"(?m)^\s*#.*\n", "", made).replace("\\\n", "").splitlines()[-2:]
     assert [line.strip() for line in last] == ["RUN b", 'ENV A="b"']
@@ -80,7 +80,7 @@ def test_a_file_that_ends_within_an_instruction_swallows_nothing(end: str) -> No
 
 @given(st.lists(st.sampled_from(["FROM a", "RUN b \\", "# c \\", "# d", "", "  ", "RUN e"])))
 def test_whatever_a_file_ends_in_the_config_stands_alone(texts: list[str]) -> None:
-    made = frozen_file("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
+    made = freeze_recipe("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
 
     kept = [line for line in made.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert kept[-1] == 'CMD ["x"]'
@@ -91,7 +91,7 @@ def test_whatever_a_file_ends_in_the_config_stands_alone(texts: list[str]) -> No
 def test_values_of_the_environment_are_kept_to_the_letter(values: dict[str, str]) -> None:
     """Quotes, dollars, backslashes and blanks; at Wave they become something else, or another instruction."""
     env = tuple(f"{name}={value}" for name, value in values.items())
-    instruction = frozen_image(IMAGE, ContainerConfig(env=env), None, False).split("\n", 2)[2].removesuffix("\n")
+    instruction = freeze_image(IMAGE, ContainerConfig(env=env), None, False).split("\n", 2)[2].removesuffix("\n")
     read = re.findall(r'(\w+)="((?:[^"\\$]|\\["\\$])*)"(?: |$)', instruction.removeprefix("ENV "))
     assert "\n" not in instruction
     assert {name: re.sub(r"\\(.)", r"\1", value) for name, value in read} == values
@@ -101,11 +101,11 @@ def test_values_of_the_environment_are_kept_to_the_letter(values: dict[str, str]
 def test_commands_are_kept_to_the_letter(words: list[str]) -> None:
     """JSON in a Dockerfile, quoted words in a runscript."""
     config = ContainerConfig(entrypoint=tuple(words), cmd=tuple(words))
-    *_, entrypoint, cmd, _ = frozen_image(IMAGE, config, None, False).split("\n")
+    *_, entrypoint, cmd, _ = freeze_image(IMAGE, config, None, False).split("\n")
     assert [line.partition(" ")[0] for line in (entrypoint, cmd)] == ["ENTRYPOINT", "CMD"]
     assert msgspec.json.decode(cmd.partition(" ")[2]) == words
 
-    run = frozen_image(IMAGE, config, None, True).split("\n    ")[1]
+    run = freeze_image(IMAGE, config, None, True).split("\n    ")[1]
     assert shlex.split(run) == ["exec", *words, "$@"]
     assert "{{" not in run
 
@@ -122,13 +122,13 @@ def test_commands_are_kept_to_the_letter(words: list[str]) -> None:
 def test_what_no_container_file_can_say_is_refused(config: ContainerConfig) -> None:
     """A line break would begin another instruction."""
     with pytest.raises(BadRequest):
-        frozen_image(IMAGE, config, None, False)
+        freeze_image(IMAGE, config, None, False)
 
 
 def test_a_file_with_another_escape_character_is_refused() -> None:
     """Our backslashes would be nothing special there."""
     with pytest.raises(BadRequest, match="escape"):
-        frozen_file("# escape=`\nFROM a\n", FULL, None, False)
+        freeze_recipe("# escape=`\nFROM a\n", FULL, None, False)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Asked:
         self.images.append((str(image), str(platform) if platform else None))
         return Inspection()
 
-    async def reading(self, principal: Principal, image: Reference) -> Principal:
+    async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
         return principal
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from gateway.submit.recipes.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, recipe
+from gateway.submit.recipes.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, make_recipe
 from swell.api.packages import MAMBA_IMAGE, CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest, TooLarge
 
@@ -64,19 +64,19 @@ def test_a_template_that_does_not_fit_is_refused(kind: PackageType | None, name:
 
 def test_the_recipe_tells_the_canonical_name_of_its_template() -> None:
     """Records show one spelling, whatever the client wrote."""
-    assert recipe(SAMTOOLS, "pixi/v1", False).template == "conda/pixi:v1"
+    assert make_recipe(SAMTOOLS, "pixi/v1", False).template == "conda/pixi:v1"
 
 
 def test_the_packages_are_in_the_file_and_not_in_the_commands() -> None:
     """What is named in the environment is never text of a command."""
-    made = recipe(SAMTOOLS, None, False)
+    made = make_recipe(SAMTOOLS, None, False)
     assert made.environment == "dependencies:\n- samtools=1.17\n"
     assert "samtools" not in made.containerfile
 
 
 def test_a_lock_file_by_address_needs_no_file_and_gets_the_channels() -> None:
     """Channels are in the environment's file otherwise."""
-    made = recipe(URL, None, False)
+    made = make_recipe(URL, None, False)
     assert made.environment is None
     assert "-c conda-forge -c bioconda -f https://locks.example.org/a.lock" in made.containerfile
     assert "conda.yml" not in made.containerfile
@@ -87,7 +87,7 @@ def test_a_lock_file_by_address_needs_no_file_and_gets_the_channels() -> None:
 def test_an_explicit_list_is_installed_under_a_name_that_tells_it_from_yaml(template: Template, sif: bool) -> None:
     """Micromamba goes by the ending of the file's name."""
     explicit = "@EXPLICIT\nhttps://conda.example.org/zlib-1.tar.bz2\n"
-    made = recipe(Packages(type=CONDA, environment=encoded(explicit)), template, sif)
+    made = make_recipe(Packages(type=CONDA, environment=encoded(explicit)), template, sif)
     assert made.environment == explicit
     assert "conda.txt" in made.containerfile
     assert "-f /tmp/conda.yml" not in made.containerfile
@@ -95,7 +95,9 @@ def test_an_explicit_list_is_installed_under_a_name_that_tells_it_from_yaml(temp
 
 def test_an_environment_wins_over_entries() -> None:
     """As at Wave."""
-    made = recipe(Packages(type=CONDA, environment=encoded("dependencies: [bwa]"), entries=("samtools",)), None, False)
+    made = make_recipe(
+        Packages(type=CONDA, environment=encoded("dependencies: [bwa]"), entries=("samtools",)), None, False
+    )
     assert made.environment == "dependencies:\n- bwa\n"
 
 
@@ -113,26 +115,26 @@ def test_an_environment_wins_over_entries() -> None:
 )
 def test_version_2_replaces_images_of_micromamba_1(image: str | None, used: str) -> None:
     """Clients always send their default, which is of version 1."""
-    assert f"FROM {used} AS build\n" in recipe(conda(CondaOpts(mamba_image=image)), V2, False).containerfile
+    assert f"FROM {used} AS build\n" in make_recipe(conda(CondaOpts(mamba_image=image)), V2, False).containerfile
 
 
 def test_version_1_keeps_the_image() -> None:
     """It is made for micromamba 1."""
-    assert recipe(conda(CondaOpts()), V1, False).containerfile.startswith(f"FROM {MAMBA_IMAGE}\n")
+    assert make_recipe(conda(CondaOpts()), V1, False).containerfile.startswith(f"FROM {MAMBA_IMAGE}\n")
 
 
 @pytest.mark.parametrize("base_packages", [None, "", "  "])
 def test_no_base_packages_are_no_step(base_packages: str | None) -> None:
     """Null switches off a step, as at Wave."""
-    assert "procps" in recipe(conda(CondaOpts()), None, False).containerfile
-    assert "procps" not in recipe(conda(CondaOpts(base_packages=base_packages)), None, False).containerfile
+    assert "procps" in make_recipe(conda(CondaOpts()), None, False).containerfile
+    assert "procps" not in make_recipe(conda(CondaOpts(base_packages=base_packages)), None, False).containerfile
 
 
 def test_options_of_another_tool_do_not_count() -> None:
     """Clients may send all of them."""
     both = Packages(type=CONDA, entries=("bwa",), pixi_opts=PixiOpts(base_image="debian:12"))
-    assert "debian:12" not in recipe(both, V2, False).containerfile
-    assert "FROM debian:12 AS final\n" in recipe(both, PIXI, False).containerfile
+    assert "debian:12" not in make_recipe(both, V2, False).containerfile
+    assert "FROM debian:12 AS final\n" in make_recipe(both, PIXI, False).containerfile
 
 
 @pytest.mark.parametrize("sif", [False, True])
@@ -142,7 +144,7 @@ def test_commands_come_last(template: Template, sif: bool) -> None:
     commands = ("RUN echo one", "RUN echo two")
     opts = CondaOpts(commands=commands), PixiOpts(commands=commands)
     packages = Packages(type=CONDA, entries=("bwa",), conda_opts=opts[0], pixi_opts=opts[1])
-    last = [line.strip() for line in recipe(packages, template, sif).containerfile.splitlines()[-2:]]
+    last = [line.strip() for line in make_recipe(packages, template, sif).containerfile.splitlines()[-2:]]
     assert last == ["RUN echo one", "RUN echo two"]
 
 
@@ -150,7 +152,7 @@ def test_commands_come_last(template: Template, sif: bool) -> None:
 @pytest.mark.parametrize("sif", [False, True])
 def test_every_conda_template_shows_its_lock_file(template: Template, sif: bool) -> None:
     """Between the marks, where the builder cuts it out."""
-    made = recipe(SAMTOOLS, template, sif).containerfile
+    made = make_recipe(SAMTOOLS, template, sif).containerfile
     assert made.index(">> CONDA_LOCK_START") < made.index("cat ") or template is V2
     assert made.index(">> CONDA_LOCK_START") < made.index(".lock", made.index("START")) < made.index("CONDA_LOCK_END")
 
@@ -158,7 +160,7 @@ def test_every_conda_template_shows_its_lock_file(template: Template, sif: bool)
 @pytest.mark.parametrize("template", [V1, V2, PIXI])
 def test_a_sif_file_takes_the_context_from_wherever_it_is_built(template: Template) -> None:
     """The place is known to the builder alone."""
-    made = recipe(SAMTOOLS, template, True).containerfile
+    made = make_recipe(SAMTOOLS, template, True).containerfile
     assert made.startswith("BootStrap: docker\nFrom: ")
     assert "{{wave_context_dir}}/conda.yml /scratch/conda.yml" in made
 
@@ -196,14 +198,14 @@ def test_a_sif_file_takes_the_context_from_wherever_it_is_built(template: Templa
 def test_what_cannot_be_built_is_refused_at_once(packages: Packages) -> None:
     """At Wave some of these fail in the build, and some change the container file's shape."""
     with pytest.raises(BadRequest):
-        recipe(packages, None, False)
+        make_recipe(packages, None, False)
 
 
 @pytest.mark.parametrize("packages", [URL, Packages(type=CONDA, environment=encoded("@EXPLICIT\n"))])
 def test_pixi_takes_no_lock_files(packages: Packages) -> None:
     """It cannot import them; the message names the template that can."""
     with pytest.raises(BadRequest, match="conda/micromamba:v2"):
-        recipe(packages, "conda/pixi:v1", False)
+        make_recipe(packages, "conda/pixi:v1", False)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +222,13 @@ def test_pixi_takes_no_lock_files(packages: Packages) -> None:
 def test_everything_has_a_limit(packages: Packages) -> None:
     """A request must not become a container file of megabytes."""
     with pytest.raises(TooLarge):
-        recipe(packages, None, False)
+        make_recipe(packages, None, False)
 
 
 def test_r_packages_are_installed_by_what_can_install_them() -> None:
     """Each in a process that sets the repositories first; Wave sets them in one that ends before."""
     entries = ("dplyr", "ggplot2=3.4.1", "bioc::DESeq2", "tidyverse/glue@main", "https://r.example.org/x_1.tar.gz")
-    made = recipe(Packages(type=CRAN, entries=entries, channels=("cran",)), None, False).containerfile
+    made = make_recipe(Packages(type=CRAN, entries=entries, channels=("cran",)), None, False).containerfile
     steps = [line.removeprefix(" && ").rstrip(" \\") for line in made.splitlines() if "Rscript" in line]
 
     assert all(step.startswith("""Rscript -e 'options(repos = c(CRAN = "https://cloud.r-""") for step in steps)
@@ -242,7 +244,7 @@ def test_r_packages_are_installed_by_what_can_install_them() -> None:
 def test_the_channel_bioconductor_serves_all_names() -> None:
     """Its packages need no prefix then."""
     packages = Packages(type=CRAN, entries=("DESeq2",), channels=("Bioconductor", "https://r.example.org/"))
-    made = recipe(packages, None, False).containerfile
+    made = make_recipe(packages, None, False).containerfile
     assert "BiocManager::install" in made
     assert 'repos = c(CRAN = "https://r.example.org/")' in made
     assert "install.packages(commandArgs" not in made

@@ -10,7 +10,7 @@ from swell.store.builds.memory import MemoryBuilds
 from tests.unit.gateway.conftest import (
     SOMEBODY,
     CountedBuilds,
-    KnownMachines,
+    KnownCapabilities,
     MemoryGrants,
     MemoryQueue,
     MemoryRegistry,
@@ -27,11 +27,11 @@ SAMTOOLS = Packages(type=PackageType.CONDA, entries=("samtools=1.17",))
 
 
 @pytest.fixture
-def machines() -> KnownMachines:
+def capabilities() -> KnownCapabilities:
     """None for arm64."""
-    machines = KnownMachines()
-    machines.missing["arm64"] = LACKING
-    return machines
+    capabilities = KnownCapabilities()
+    capabilities.unsupported["arm64"] = LACKING
+    return capabilities
 
 
 def asked(platform: str = "linux/arm64", **fields: object) -> ContainerRequest:
@@ -57,7 +57,7 @@ def kept(*, dry_run: bool = False) -> ContainerRequest:
     ids=["file", "dry", "both", "both-dry", "packages", "template", "definition"],
 )
 async def test_steps_that_nobody_runs_are_refused_at_once(
-    provisioning: ContainerRequests,
+    container_requests: ContainerRequests,
     builds: MemoryBuilds,
     queue: MemoryQueue,
     grants: MemoryGrants,
@@ -66,7 +66,7 @@ async def test_steps_that_nobody_runs_are_refused_at_once(
 ) -> None:
     """What lacks is named; nothing waits, nothing counts, and of several platforms none is built."""
     with pytest.raises(PlatformUnsupported) as caught:
-        await provisioning.submit(request_of, SOMEBODY)
+        await container_requests.submit(request_of, SOMEBODY)
 
     assert "linux/arm64" in str(caught.value) and LACKING in str(caught.value)
     assert caught.value.status == 501
@@ -87,41 +87,41 @@ async def test_steps_that_nobody_runs_are_refused_at_once(
     ids=["native", "files", "files-both", "direct", "direct-both", "frozen"],
 )
 async def test_what_runs_nothing_is_built_for_any_platform(
-    provisioning: ContainerRequests, queue: MemoryQueue, request_of: ContainerRequest
+    container_requests: ContainerRequests, queue: MemoryQueue, request_of: ContainerRequest
 ) -> None:
     """Files can be put together by any machine, and Conda packages are only unpacked."""
-    await provisioning.submit(request_of, SOMEBODY)
+    await container_requests.submit(request_of, SOMEBODY)
 
     assert queue.jobs
 
 
 async def test_an_image_that_is_there_needs_nobody_to_build_it(
-    provisioning: ContainerRequests, registry: MemoryRegistry, machines: KnownMachines, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, capabilities: KnownCapabilities, queue: MemoryQueue
 ) -> None:
     """The builder that made it may be gone."""
-    lacking, machines.missing = machines.missing, {}
-    dry = await provisioning.submit(kept(dry_run=True), SOMEBODY)
-    machines.missing = lacking
+    lacking, capabilities.unsupported = capabilities.unsupported, {}
+    dry = await container_requests.submit(kept(dry_run=True), SOMEBODY)
+    capabilities.unsupported = lacking
     registry.push(dry.container_image or "")
 
-    answer = await provisioning.submit(kept(), SOMEBODY)
-    told = await provisioning.submit(kept(dry_run=True), SOMEBODY)
+    answer = await container_requests.submit(kept(), SOMEBODY)
+    told = await container_requests.submit(kept(dry_run=True), SOMEBODY)
 
     assert answer.succeeded and told.cached
     assert queue.jobs == []
 
 
 async def test_a_build_that_is_under_way_is_shared(
-    provisioning: ContainerRequests, machines: KnownMachines, queue: MemoryQueue, builds: MemoryBuilds
+    container_requests: ContainerRequests, capabilities: KnownCapabilities, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """Somebody may have begun it who does not answer just now; when it has failed, another one is refused."""
-    lacking, machines.missing = machines.missing, {}
-    first = await provisioning.submit(kept(), SOMEBODY)
-    machines.missing = lacking
+    lacking, capabilities.unsupported = capabilities.unsupported, {}
+    first = await container_requests.submit(kept(), SOMEBODY)
+    capabilities.unsupported = lacking
 
-    assert (await provisioning.submit(kept(), SOMEBODY)).build_id == first.build_id
-    assert (await provisioning.submit(kept(dry_run=True), SOMEBODY)).cached is False
+    assert (await container_requests.submit(kept(), SOMEBODY)).build_id == first.build_id
+    assert (await container_requests.submit(kept(dry_run=True), SOMEBODY)).cached is False
     await builds.finish(first.build_id or "", ended(succeeded=False))
     with pytest.raises(PlatformUnsupported):
-        await provisioning.submit(kept(), SOMEBODY)
+        await container_requests.submit(kept(), SOMEBODY)
     assert len(queue.jobs) == 1

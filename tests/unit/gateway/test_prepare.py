@@ -66,12 +66,12 @@ def debian(registry: MemoryRegistry) -> None:
 
 
 async def test_a_frozen_image_is_built_with_what_was_asked_for(
-    provisioning: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
+    container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """It is pulled from where it was pushed: the answer has no token and never expires."""
     inspections.found["docker.io/library/debian:12"] = found(b"base", entrypoint=ENTRYPOINT)
 
-    answer = await provisioning.submit(
+    answer = await container_requests.submit(
         request(
             containerImage="debian:12",
             containerConfig={"env": ['A=it\'s "$5"'], "cmd": ["run", "x y"]},
@@ -94,11 +94,11 @@ async def test_a_frozen_image_is_built_with_what_was_asked_for(
 
 
 async def test_what_is_frozen_counts_for_the_id(
-    provisioning: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
+    container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
 ) -> None:
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     for value in ("1", "2"):
-        await provisioning.submit(
+        await container_requests.submit(
             request(
                 containerImage="debian:12",
                 containerConfig={"env": [f"A={value}"]},
@@ -112,18 +112,18 @@ async def test_what_is_frozen_counts_for_the_id(
 
 
 async def test_a_container_file_without_a_config_is_frozen_as_it_is(
-    provisioning: ContainerRequests, queue: MemoryQueue
+    container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """Nothing is looked up for it, so a private base image is no obstacle here."""
-    await provisioning.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
+    await container_requests.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
 
     assert queue.jobs[0].containerfile == "FROM debian:12\nRUN true\n"
 
 
-async def test_freezing_looks_at_the_base_image(provisioning: ContainerRequests) -> None:
+async def test_freezing_looks_at_the_base_image(container_requests: ContainerRequests) -> None:
     """Its entrypoint must be known, so an image that nobody has is told at once."""
     with pytest.raises(ManifestUnknown):
-        await provisioning.submit(
+        await container_requests.submit(
             request(
                 containerFile=FILE,
                 containerConfig={"entrypoint": ["/x"]},
@@ -135,12 +135,12 @@ async def test_freezing_looks_at_the_base_image(provisioning: ContainerRequests)
 
 
 async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
-    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
+    container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     inspections.found["quay.io/acme/tools:1"] = found(b"tools")
 
-    await provisioning.submit(
+    await container_requests.submit(
         request(
             containerImage="debian:12",
             containerIncludes=["quay.io/acme/tools:1"],
@@ -157,14 +157,14 @@ async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
 
 
 async def test_the_layers_of_includes_come_on_top_in_order(
-    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
+    container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     """L10; they are taken from their own registries at the pull."""
     registry.push("docker.io/library/debian:12")
     inspections.found["quay.io/acme/a:1"] = found(b"a1", b"a2")
     inspections.found["quay.io/acme/b:1"] = found(b"b1")
 
-    answer = await provisioning.submit(
+    answer = await container_requests.submit(
         request(containerImage="debian:12", containerIncludes=["quay.io/acme/a:1", "quay.io/acme/b:1"]), SOMEBODY
     )
 
@@ -200,19 +200,21 @@ async def test_the_layers_of_includes_come_on_top_in_order(
     ],
 )
 async def test_what_cannot_be_included_is_refused(
-    provisioning: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
+    container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
 ) -> None:
     """An index without a platform of ours, a chart, a compression that the config could not tell."""
     registry.push("docker.io/library/debian:12")
     inspections.found["quay.io/acme/a:1"] = image
 
     with pytest.raises(BadRequest, match="quay.io/acme/a:1"):
-        await provisioning.submit(request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY)
+        await container_requests.submit(
+            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
+        )
 
 
 @pytest.mark.parametrize("compression", ["tar+zstd", "tar"])
 async def test_layers_of_other_images_keep_their_compression(
-    provisioning: ContainerRequests,
+    container_requests: ContainerRequests,
     inspections: KnownInspections,
     registry: MemoryRegistry,
     grants: MemoryGrants,
@@ -223,7 +225,7 @@ async def test_layers_of_other_images_keep_their_compression(
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     inspections.found["quay.io/acme/a:1"] = found(b"a", media_type=compression)
 
-    answer = await provisioning.submit(
+    answer = await container_requests.submit(
         request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
     )
 
@@ -241,7 +243,7 @@ async def test_layers_of_other_images_keep_their_compression(
     ],
 )
 async def test_zstd_is_refused_where_no_manifest_could_tell_it(
-    provisioning: ContainerRequests,
+    container_requests: ContainerRequests,
     inspections: KnownInspections,
     registry: MemoryRegistry,
     base: Inspection,
@@ -254,13 +256,15 @@ async def test_zstd_is_refused_where_no_manifest_could_tell_it(
     inspections.found["quay.io/acme/a:1"] = found(b"a", media_type="tar+zstd")
 
     with pytest.raises(BadRequest, match=says):
-        await provisioning.submit(
+        await container_requests.submit(
             request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1", **more), SOMEBODY
         )
 
 
-async def test_packages_become_a_build_named_after_them(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
-    answer = await provisioning.submit(
+async def test_packages_become_a_build_named_after_them(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
+    answer = await container_requests.submit(
         request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
     )
 
@@ -270,10 +274,10 @@ async def test_packages_become_a_build_named_after_them(provisioning: ContainerR
 
 
 async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_started(
-    provisioning: ContainerRequests, limits: CountedBuilds, builds: MemoryBuilds
+    container_requests: ContainerRequests, limits: CountedBuilds, builds: MemoryBuilds
 ) -> None:
     """A hundred tasks of one run ask for one build at once, and each must get it."""
-    first = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+    first = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
     assert first.build_id
     started = await builds.get(first.build_id)
     assert started
@@ -284,13 +288,13 @@ async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_start
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builds, "latest", latest)
-        again = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
+        again = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
 
     assert (again.build_id, again.cached) == (first.build_id, False)
 
 
 async def test_only_a_build_that_is_started_counts(
-    provisioning: ContainerRequests, limits: CountedBuilds, registry: MemoryRegistry
+    container_requests: ContainerRequests, limits: CountedBuilds, registry: MemoryRegistry
 ) -> None:
     """Asking again, a dry run and a plain image are free; the next new build is not."""
     registry.push("docker.io/library/debian:12")
@@ -300,20 +304,22 @@ async def test_only_a_build_that_is_started_counts(
         {"containerFile": FILE, "dryRun": True},
         {"containerImage": "debian:12"},
     ):
-        await provisioning.submit(request(**fields), SOMEBODY)
+        await container_requests.submit(request(**fields), SOMEBODY)
     limits.most = 1
 
     assert limits.taken == 1
     with pytest.raises(TooManyRequests, match=r"203\.0\.113\.9"):
-        await provisioning.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
+        await container_requests.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
 
 
-async def test_a_dockerfile_has_another_name_as_a_sif_file(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_a_dockerfile_has_another_name_as_a_sif_file(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
     """A registry's tag is one thing: an image that was there first would be given to whoever wants the file."""
     wish = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
 
-    image = await provisioning.submit(request(**wish), SOMEBODY)
-    sif = await provisioning.submit(request(**wish, format="sif"), SOMEBODY)
+    image = await container_requests.submit(request(**wish), SOMEBODY)
+    sif = await container_requests.submit(request(**wish, format="sif"), SOMEBODY)
 
     assert sif.target_image.startswith("oras://")
     assert sif.target_image.removeprefix("oras://") != image.target_image

@@ -15,7 +15,7 @@ from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.start import PUSH_RETRY, BuildStarter
+from gateway.submit.start import REGISTRY_RETRY_SECONDS, BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
@@ -67,11 +67,11 @@ def data_layer(content: bytes, **claims: object) -> ContainerLayer:
     return ContainerLayer(f"data:{base64.b64encode(content).decode()}", **claims)  # type: ignore[arg-type]
 
 
-async def test_an_image_is_granted_at_once(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
+async def test_an_image_is_granted_at_once(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
     """E1 of the API's golden examples: nothing to build, so it has succeeded already."""
     registry.push("quay.io/acme/tool:2.1")
 
-    answer = await provisioning.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"), SOMEBODY)
 
     assert answer.target_image == f"wave.example.org/wt/{answer.container_token}/acme/tool:2.1"
     assert answer.container_image == "quay.io/acme/tool:2.1"
@@ -80,27 +80,27 @@ async def test_an_image_is_granted_at_once(provisioning: ContainerRequests, regi
     assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
 
 
-async def test_a_short_name_means_docker_hub(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
+async def test_a_short_name_means_docker_hub(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
     registry.push("docker.io/library/debian:12")
 
-    answer = await provisioning.submit(ContainerRequest(container_image="debian:12"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="debian:12"), SOMEBODY)
 
     assert answer.target_image.endswith("/library/debian:12")
 
 
-async def test_an_image_that_nobody_has_is_refused(provisioning: ContainerRequests, grants: MemoryGrants) -> None:
+async def test_an_image_that_nobody_has_is_refused(container_requests: ContainerRequests, grants: MemoryGrants) -> None:
     """E23: better at the request than at the pull, and no token is given."""
     with pytest.raises(BadRequest, match="quay.io/acme/secret:1 does not exist or cannot be accessed"):
-        await provisioning.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), SOMEBODY)
+        await container_requests.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), SOMEBODY)
 
     assert grants.kept == {}
 
 
 async def test_a_container_file_starts_a_build(
-    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
+    container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E3: the answer names the image before it is there; the pull waits for it."""
-    answer = await provisioning.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert answer.container_image == TARGET
     assert answer.target_image.endswith("/team/builds:c44968632f89dd6c")
@@ -109,8 +109,10 @@ async def test_a_container_file_starts_a_build(
     assert grants.kept[answer.request_id].build_id == "bd-c44968632f89dd6c_1"
 
 
-async def test_the_same_request_again_is_the_same_build(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
-    answers = [await provisioning.submit(RECIPE, SOMEBODY) for _ in range(5)]
+async def test_the_same_request_again_is_the_same_build(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
+    answers = [await container_requests.submit(RECIPE, SOMEBODY) for _ in range(5)]
 
     assert {answer.build_id for answer in answers} == {"bd-c44968632f89dd6c_1"}
     assert len({answer.container_token for answer in answers}) == 5
@@ -118,52 +120,52 @@ async def test_the_same_request_again_is_the_same_build(provisioning: ContainerR
 
 
 async def test_what_is_built_already_is_not_built_again(
-    provisioning: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """E4."""
-    await provisioning.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, SOMEBODY)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=True))
     registry.push(TARGET)
 
-    answer = await provisioning.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", True, True)
     assert len(queue.jobs) == 1
 
 
 async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
-    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """It is a part of this server: the client can do nothing but wait."""
     registry.trouble = UpstreamBroken("registry.example.com closed the connection")
-    with pytest.raises(Unavailable, match=r"pushed to does not answer: registry\.example\.com closed") as caught:
-        await provisioning.submit(RECIPE, SOMEBODY)
-    assert caught.value.retry_after == PUSH_RETRY
+    with pytest.raises(Unavailable, match=r"pushed to is unavailable: registry\.example\.com closed") as caught:
+        await container_requests.submit(RECIPE, SOMEBODY)
+    assert caught.value.retry_after == REGISTRY_RETRY_SECONDS
 
     registry.trouble = UpstreamDown(retry_after=17)
     with pytest.raises(Unavailable) as caught:
-        await provisioning.submit(RECIPE, SOMEBODY)
+        await container_requests.submit(RECIPE, SOMEBODY)
     assert caught.value.retry_after == 17
     assert queue.jobs == []
 
 
 async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
-    provisioning: ContainerRequests, registry: MemoryRegistry
+    container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """Also one beside ours, and one whose name begins like ours."""
     registry.trouble = UpstreamBroken("no answer")
     for repository in ("quay.io/acme/mine", "registry.example.com/team/builds-of-mine"):
         with pytest.raises(UpstreamFailed, match="no answer"):
-            await provisioning.submit(structs.replace(RECIPE, build_repository=repository), SOMEBODY)
+            await container_requests.submit(structs.replace(RECIPE, build_repository=repository), SOMEBODY)
 
 
 async def test_an_image_without_a_record_is_served_without_a_build_id(
-    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """The registry outlives our records; its image is as good as it was."""
     registry.push(TARGET)
 
-    answer = await provisioning.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
     assert queue.jobs == []
@@ -171,34 +173,34 @@ async def test_an_image_without_a_record_is_served_without_a_build_id(
 
 @pytest.mark.parametrize("succeeded", [True, False])
 async def test_a_build_without_an_image_is_built_again(
-    provisioning: ContainerRequests, builds: MemoryBuilds, succeeded: bool
+    container_requests: ContainerRequests, builds: MemoryBuilds, succeeded: bool
 ) -> None:
     """It failed, or somebody has deleted the image from the registry since."""
-    await provisioning.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, SOMEBODY)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=succeeded))
 
-    answer = await provisioning.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert (answer.build_id, answer.cached) == ("bd-c44968632f89dd6c_2", False)
 
 
 async def test_a_build_that_the_line_has_no_room_for_does_not_count(
-    provisioning: ContainerRequests, builds: MemoryBuilds, limits: CountedBuilds
+    container_requests: ContainerRequests, builds: MemoryBuilds, limits: CountedBuilds
 ) -> None:
     """The client is told to come again, and may then."""
     for number in range(8 + 100):
-        await provisioning.submit(recipe(number), SOMEBODY)
+        await container_requests.submit(recipe(number), SOMEBODY)
     with pytest.raises(TooManyRequests):
-        await provisioning.submit(recipe(999), SOMEBODY)
+        await container_requests.submit(recipe(999), SOMEBODY)
 
     assert limits.taken == 8 + 100
 
 
 async def test_nobody_is_given_a_build_that_is_being_cancelled(
-    provisioning: ContainerRequests, builds: MemoryBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """Whoever asks for the same image while its processes end is given another build."""
-    first = await provisioning.submit(RECIPE, SOMEBODY)
+    first = await container_requests.submit(RECIPE, SOMEBODY)
     assert first.build_id
     await builds.begin(first.build_id)
     left = await builds.cancel(
@@ -206,21 +208,23 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
     )
     assert left == CancelOutcome(CancelState.STOPPING)
 
-    second = await provisioning.submit(RECIPE, SOMEBODY)
+    second = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert second.build_id == "bd-c44968632f89dd6c_2"
     assert [job.id for job in queue.jobs] == [first.build_id, second.build_id]
 
 
 async def test_a_layer_sent_along_is_kept_by_its_digest(
-    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+    container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
     """The grant names the layer and does not hold it."""
     registry.push("docker.io/library/debian:12")
     content = tar_gz("opt/tool.sh", b"echo tool\n")
     config = ContainerConfig(layers=(data_layer(content, gzip_digest=digest_of(content), gzip_size=len(content)),))
 
-    answer = await provisioning.submit(ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY)
+    answer = await container_requests.submit(
+        ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY
+    )
 
     kept = grants.kept[answer.request_id].container_config
     assert blobs.kept == {digest_of(content): content}
@@ -230,7 +234,7 @@ async def test_a_layer_sent_along_is_kept_by_its_digest(
 
 
 async def test_a_layer_may_come_deflated_once_more(
-    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
+    container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
     """As `gzip:`, which older clients of Wave send; what it claims is of the gzip inside."""
     registry.push("docker.io/library/debian:12")
@@ -240,7 +244,9 @@ async def test_a_layer_may_come_deflated_once_more(
     )
     config = ContainerConfig(layers=(sent,))
 
-    answer = await provisioning.submit(ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY)
+    answer = await container_requests.submit(
+        ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY
+    )
 
     kept = grants.kept[answer.request_id].container_config
     assert blobs.kept == {digest_of(content): content}
@@ -249,14 +255,14 @@ async def test_a_layer_may_come_deflated_once_more(
 
 
 async def test_a_layer_that_is_not_what_it_claims_is_refused(
-    provisioning: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs
+    container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs
 ) -> None:
     registry.push("docker.io/library/debian:12")
     layer = data_layer(tar_gz("a", b"a"), gzip_digest="sha256:" + "0" * 64)
     request = ContainerRequest(container_image="debian:12", container_config=ContainerConfig(layers=(layer,)))
 
     with pytest.raises(DigestInvalid, match="gzipDigest"):
-        await provisioning.submit(request, SOMEBODY)
+        await container_requests.submit(request, SOMEBODY)
 
     assert blobs.kept == {}
 
@@ -284,16 +290,18 @@ async def test_a_layer_that_is_not_what_it_claims_is_refused(
     ],
 )
 async def test_a_wrong_request_is_told_what_to_change(
-    provisioning: ContainerRequests, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
+    container_requests: ContainerRequests, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
 ) -> None:
     """The message names the field, and nothing was started."""
     with pytest.raises(error, match=says):
-        await provisioning.submit(decode(body, ContainerRequest), SOMEBODY)
+        await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)
 
     assert queue.jobs == []
 
 
-async def test_what_clients_always_send_is_taken(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
+async def test_what_clients_always_send_is_taken(
+    container_requests: ContainerRequests, registry: MemoryRegistry
+) -> None:
     """Wave's command line sends every flag, and members that we do not know."""
     registry.push("docker.io/library/ubuntu:22.04")
     body = (
@@ -301,36 +309,36 @@ async def test_what_clients_always_send_is_taken(provisioning: ContainerRequests
         b'"timestamp":"2026-11-23T12:59:39.823251298Z","towerEndpoint":"https://api.cloud.seqera.io","new":[1]}'
     )
 
-    assert (await provisioning.submit(decode(body, ContainerRequest), SOMEBODY)).succeeded
+    assert (await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)).succeeded
 
 
 async def test_a_server_below_a_path_is_named_by_its_host_alone(
     grants: MemoryGrants,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
-    starting: BuildStarter,
-    releasing: Dispatcher,
+    starter: BuildStarter,
+    dispatcher: Dispatcher,
     access: ImageAccess,
 ) -> None:
     """Names of images have no path before theirs; links keep it (T3)."""
     registry.push("docker.io/library/a:latest")
-    plan = ServerConfig(
+    server_config = ServerConfig(
         server_url="https://example.org:8443/swell",
-        places=Repositories(build="registry.example.com/team/builds"),
+        repositories=Repositories(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=1),
     )
-    preparing = RequestPreparer(KnownInspections())
-    provisioning = ContainerRequests(
-        plan, grants, registry, builds, MemoryBlobs(), access, preparing, starting, releasing
+    preparer = RequestPreparer(KnownInspections())
+    container_requests = ContainerRequests(
+        server_config, grants, registry, builds, MemoryBlobs(), access, preparer, starter, dispatcher
     )
 
-    answer = await provisioning.submit(ContainerRequest(container_image="a"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="a"), SOMEBODY)
 
     assert answer.target_image == f"example.org:8443/wt/{answer.container_token}/library/a:latest"
 
 
 async def test_others_are_answered_while_data_is_measured(
-    provisioning: ContainerRequests, registry: MemoryRegistry
+    container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """A hundred megabytes of tar take a moment, which must not be everybody's."""
     registry.push("docker.io/library/a:latest")
@@ -339,7 +347,7 @@ async def test_others_are_answered_while_data_is_measured(
     config = ContainerConfig(layers=(ContainerLayer(f"data:{data}"),))
     asked = ContainerRequest(container_image="a", container_config=config)
 
-    submitted = asyncio.create_task(provisioning.submit(asked, SOMEBODY))
+    submitted = asyncio.create_task(container_requests.submit(asked, SOMEBODY))
     turns = 0
     while not submitted.done():
         await asyncio.sleep(0.001)
@@ -358,33 +366,33 @@ ARM_IMAGE = ContainerRequest(container_image="quay.io/acme/tool:2.1", container_
     ids=["served", "frozen"],
 )
 async def test_an_image_that_lacks_the_platform_is_refused(
-    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
+    container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
 ) -> None:
     """At once, with the platforms that there are, instead of a pull that fails or gives another platform's image."""
     registry.push("quay.io/acme/tool:2.1")
     registry.platforms = ("linux/amd64",)
 
     with pytest.raises(BadRequest, match="but for .*linux/amd64"):
-        await provisioning.submit(request_, SOMEBODY)
+        await container_requests.submit(request_, SOMEBODY)
 
     assert not grants.kept
 
 
 async def test_the_operator_may_allow_missing_platforms(
-    plan: ServerConfig, provisioning: ContainerRequests, registry: MemoryRegistry
+    server_config: ServerConfig, container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """As Wave does: an image of one platform is then given to whoever asks for it."""
     registry.push("quay.io/acme/tool:2.1")
     registry.platforms = ("linux/amd64",)
-    provisioning._plan = structs.replace(plan, allows_missing_platforms=True)
+    container_requests._config = structs.replace(server_config, allows_missing_platforms=True)
 
-    answer = await provisioning.submit(ARM_IMAGE, SOMEBODY)
+    answer = await container_requests.submit(ARM_IMAGE, SOMEBODY)
 
     assert answer.succeeded
 
 
 @pytest.mark.parametrize("platform", ["windows/amd64", "darwin/arm64"])
-async def test_images_are_made_for_linux_only(provisioning: ContainerRequests, platform: str) -> None:
+async def test_images_are_made_for_linux_only(container_requests: ContainerRequests, platform: str) -> None:
     """Builds run Linux, and layers are added as Linux unpacks them."""
-    with pytest.raises(BadRequest, match="linux only"):
-        await provisioning.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)
+    with pytest.raises(BadRequest, match="only linux"):
+        await container_requests.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)

@@ -11,49 +11,49 @@ from tests.unit.gateway.test_provision import RECIPE, recipe
 
 
 async def test_a_build_whose_job_was_not_published_is_reaped(
-    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """A gateway may die between storing a build and publishing its job; another one publishes it."""
-    await provisioning.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, SOMEBODY)
     build = await builds.get("bd-c44968632f89dd6c_1")
     assert build
     orphan, _ = await builds.submit(build.submission, instead_of=build.id)
     assert await builds.release(build.submission.client, 8) == [orphan]
     builds.set_age(orphan, timedelta(minutes=1))
 
-    assert await releasing.reap() == 1
-    assert await releasing.reap() == 0
+    assert await dispatcher.republish_lost() == 1
+    assert await dispatcher.republish_lost() == 0
     assert [job.id for job in queue.jobs] == ["bd-c44968632f89dd6c_1", orphan]
 
 
 async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
-    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
-    await provisioning.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, SOMEBODY)
     builds.set_age("bd-c44968632f89dd6c_1", timedelta(minutes=10))
-    assert await releasing.reap() == 0
+    assert await dispatcher.republish_lost() == 0
 
     lost = queue.jobs.pop()
 
-    assert await releasing.reap() == 1
+    assert await dispatcher.republish_lost() == 1
     assert queue.jobs == [lost]
 
 
 async def test_a_client_with_its_share_under_way_waits(
-    provisioning: ContainerRequests, releasing: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """The queue hears of the next build when one has ended; a client that comes by then does not wait for it."""
     for number in range(9):
-        await provisioning.submit(recipe(number), SOMEBODY)
-    await provisioning.submit(recipe(9), Caller(Identity(user="ada"), SOMEBODY.address))
+        await container_requests.submit(recipe(number), SOMEBODY)
+    await container_requests.submit(recipe(9), Caller(Identity(user="ada"), SOMEBODY.address))
     ninth = queue.jobs[-1].id
     assert len(queue.jobs) == 8 + 1
 
-    await releasing.release()
+    await dispatcher.dispatch()
     assert len(queue.jobs) == 9
     await builds.finish(queue.jobs[0].id, ended(succeeded=True))
-    await releasing.release()
+    await dispatcher.dispatch()
 
     assert len({job.id for job in queue.jobs}) == 10
     assert ninth != queue.jobs[-1].id

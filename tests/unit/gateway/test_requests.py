@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from gateway.domain.repositories import Repositories
-from gateway.submit.answer import description, fusion_version, moment
+from gateway.submit.answer import fusion_version, parse_timestamp, token_description
 from gateway.submit.submit import ContainerRequests
-from gateway.submit.validation import read
+from gateway.submit.validation import validate
 from swell.api.containers import (
     BuildCompression,
     BuildOptions,
@@ -34,10 +34,10 @@ def request(**fields: object) -> ContainerRequest:
 
 
 async def test_the_first_version_tells_a_build_only_when_it_is_new(
-    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """E5: clients of that version take a build id for work to wait for."""
-    first = await provisioning.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
+    first = await container_requests.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
     queue.jobs.clear()
 
@@ -48,21 +48,23 @@ async def test_the_first_version_tells_a_build_only_when_it_is_new(
 
 
 async def test_the_first_version_answers_a_plain_image_with_five_members(
-    provisioning: ContainerRequests, registry: MemoryRegistry
+    container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """E2."""
     registry.push("docker.io/library/debian:12")
 
-    told = msgspec.to_builtins(await provisioning.submit(request(containerImage="debian:12"), SOMEBODY, legacy=True))
+    told = msgspec.to_builtins(
+        await container_requests.submit(request(containerImage="debian:12"), SOMEBODY, legacy=True)
+    )
 
     assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
 
 
 async def test_a_dry_run_tells_and_does_nothing(
-    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
+    container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E8: the name that a real run would give, the file that it would build, and whether it is there already."""
-    answer = await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
+    answer = await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
 
     assert answer.container_image == "registry.example.com/team/builds:c44968632f89dd6c"
     assert (answer.build_id, answer.cached, answer.succeeded) == ("c44968632f89dd6c_0", False, True)
@@ -71,15 +73,19 @@ async def test_a_dry_run_tells_and_does_nothing(
     assert grants.kept[answer.request_id].is_dry
 
 
-async def test_a_dry_run_knows_what_is_there(provisioning: ContainerRequests, registry: MemoryRegistry) -> None:
+async def test_a_dry_run_knows_what_is_there(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
 
-    assert (await provisioning.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
+    assert (await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
 
 
-async def test_a_repository_of_the_clients_own_is_built_to(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_a_repository_of_the_clients_own_is_built_to(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
     """The repository is a part of the id, so the same file there is another build."""
-    answer = await provisioning.submit(request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY)
+    answer = await container_requests.submit(
+        request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY
+    )
 
     assert answer.container_image.startswith("quay.io/acme/images:")
     assert queue.jobs[0].target_image == answer.container_image
@@ -101,43 +107,43 @@ def test_a_cache_serves_only_the_builds_of_whoever_fills_it(
     build_repository: str | None, cache_repository: str | None, used: str | None
 ) -> None:
     """What we build for everybody is not made of what a client may have put into a cache, nor the other way round."""
-    places = Repositories(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
-    wanted = read(
-        request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), places
+    repositories = Repositories(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
+    wanted = validate(
+        request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), repositories
     )
     assert wanted.cache_repository == used
 
 
 async def test_the_cache_and_the_compression_reach_the_builder(
-    provisioning: ContainerRequests, queue: MemoryQueue
+    container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """As they were asked for, also when the job is published again for a gateway that died."""
     repositories = {"buildRepository": "quay.io/acme/images", "cacheRepository": "quay.io/acme/cache"}
     compression = {"mode": "zstd", "level": 9, "force": True}
 
-    await provisioning.submit(request(containerFile=FILE, **repositories, buildCompression=compression), SOMEBODY)
+    await container_requests.submit(request(containerFile=FILE, **repositories, buildCompression=compression), SOMEBODY)
 
     assert queue.jobs[0].cache_repository == "quay.io/acme/cache"
     assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
 
 
-async def test_options_travel_to_the_builder(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_options_travel_to_the_builder(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """And make another build of the same file."""
     chosen = {"buildArgs": {"V": "1"}, "target": "one", "labels": {"a": "b"}}
 
-    plain = await provisioning.submit(request(containerFile=FILE), SOMEBODY)
-    other = await provisioning.submit(request(containerFile=FILE, **chosen), SOMEBODY)
+    plain = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
+    other = await container_requests.submit(request(containerFile=FILE, **chosen), SOMEBODY)
 
     assert queue.jobs[-1].options == BuildOptions(build_args={"V": "1"}, target="one", labels={"a": "b"})
     assert plain.build_id != other.build_id
 
 
 async def test_what_was_asked_is_kept_without_what_is_private(
-    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
+    container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     """E13, both forms; keys, e-mail and network address are not in them."""
     registry.push("quay.io/acme/tool:2.1")
-    answer = await provisioning.submit(
+    answer = await container_requests.submit(
         request(
             containerImage="quay.io/acme/tool:2.1",
             containerConfig={"env": ["STAGE=qa"]},
@@ -165,7 +171,7 @@ async def test_what_was_asked_is_kept_without_what_is_private(
         "expiration": "2026-11-25T00:00:00Z",
         "mirror": False,
     }
-    told = json.loads(msgspec.json.encode(description(record)))
+    told = json.loads(msgspec.json.encode(token_description(record)))
     assert told["build"] == {}
     assert (told["source"], told["wave"]) == ({"image": "quay.io/acme/tool:2.1"}, {"image": wave})
     assert told["request"]["zoneId"] == "+01:00"
@@ -186,8 +192,8 @@ async def test_what_was_asked_is_kept_without_what_is_private(
     ],
 )
 def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant: datetime, zone: str) -> None:
-    """B8; what cannot be read, or has no zone, is now: a wrong clock is no reason to refuse a request."""
-    assert moment(text, NOON) == (instant, zone)
+    """B8; what cannot be validate, or has no zone, is now: a wrong clock is no reason to refuse a request."""
+    assert parse_timestamp(text, NOON) == (instant, zone)
 
 
 @pytest.mark.parametrize(
@@ -208,11 +214,13 @@ def test_the_version_of_fusion_is_read_from_its_address(location: str, version: 
 
 
 async def test_the_platforms_old_names_are_told_by_the_new_ones(
-    provisioning: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
+    container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
     registry.push("docker.io/library/a:latest")
 
-    answer = await provisioning.submit(request(containerImage="a", towerEndpoint="https://api.tower.nf"), SOMEBODY)
+    answer = await container_requests.submit(
+        request(containerImage="a", towerEndpoint="https://api.tower.nf"), SOMEBODY
+    )
 
     assert grants.records[answer.request_id].tower_endpoint == "https://api.cloud.seqera.io"
 
@@ -249,7 +257,7 @@ def deflated(content: bytes) -> str:
         ({"containerFile": FILE, "buildRepository": "quay.io"}, BadRequest, "buildRepository.*path"),
         ({"containerFile": FILE, "buildRepository": "quay.io/a/b:c"}, BadRequest, "buildRepository.*tag"),
         ({"containerFile": FILE, "buildRepository": "quay.io/A B"}, BadRequest, "buildRepository.*quay.io/A B"),
-        ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip can be 0 to 9"),
+        ({"containerFile": FILE, "buildCompression": {"level": 10}}, BadRequest, "level of gzip must be 0 to 9"),
         ({"containerFile": FILE, "buildCompression": {"mode": "zstd", "level": -1}}, BadRequest, "zstd.*0 to 22"),
         ({"containerFile": FILE, "buildArgs": {"a b": "1"}}, BadRequest, "buildArgs has the entry 'a b'"),
         ({"containerFile": FILE, "buildArgs": {"TARGETARCH": "x"}}, BadRequest, "'TARGETARCH', which follows from"),
@@ -257,7 +265,7 @@ def deflated(content: bytes) -> str:
         ({"containerFile": FILE, "buildArgs": {"a": "x" * 40_000}}, TooLarge, "buildArgs has more than"),
         ({"containerFile": FILE, "labels": {f"l{n}": "" for n in range(101)}}, TooLarge, "labels has more than 100"),
         ({"containerFile": FILE, "target": "a/b"}, BadRequest, "target 'a/b'"),
-        ({"containerImage": "a", "labels": {"a": "b"}}, BadRequest, "belong to a containerFile"),
+        ({"containerImage": "a", "labels": {"a": "b"}}, BadRequest, "need a containerFile"),
         ({"containerFile": FILE, "cacheRepository": "s3://b/k"}, BadRequest, "cacheRepository.*scheme"),
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),
@@ -275,8 +283,12 @@ def deflated(content: bytes) -> str:
         (adding(**LINKED | {"mediaType": ZSTD}), BadRequest, r"layers\[0\].mediaType"),
         (adding(location="data:AAAA", mediaType=ZSTD), BadRequest, r"layers\[0\].mediaType"),
         (adding(location="gzip:!"), BadRequest, r"layers\[0\].location is not valid base64"),
-        (adding(location="gzip:AAAA"), BadRequest, r"layers\[0\].location .* no zlib stream"),
-        (adding(location=deflated(b"x" * 9)[:-4]), BadRequest, r"layers\[0\].location holds no whole zlib stream"),
+        (adding(location="gzip:AAAA"), BadRequest, r"layers\[0\].location .* not a zlib stream"),
+        (
+            adding(location=deflated(b"x" * 9)[:-4]),
+            BadRequest,
+            r"layers\[0\].location must contain exactly one complete zlib stream",
+        ),
         (adding(location=deflated(bytes(32 << 20))), TooLarge, r"layers\[0\].location inflates"),
         (adding(location=deflated(b"x")), BadRequest, "not a gzipped tar"),
         (adding(**LINKED | {"location": BLOB, "mediaType": "text/html"}), BadRequest, r"layers\[0\].mediaType"),
@@ -305,7 +317,7 @@ def deflated(content: bytes) -> str:
     ],
 )
 async def test_what_does_not_go_together_is_refused(
-    provisioning: ContainerRequests,
+    container_requests: ContainerRequests,
     registry: MemoryRegistry,
     fields: dict[str, object],
     error: type[SwellError],
@@ -315,7 +327,7 @@ async def test_what_does_not_go_together_is_refused(
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(error, match=says):
-        await provisioning.submit(request(**fields), SOMEBODY)
+        await container_requests.submit(request(**fields), SOMEBODY)
 
 
 @pytest.mark.parametrize(
@@ -331,31 +343,31 @@ async def test_what_does_not_go_together_is_refused(
     ],
 )
 async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
-    provisioning: ContainerRequests, registry: MemoryRegistry, location: str
+    container_requests: ContainerRequests, registry: MemoryRegistry, location: str
 ) -> None:
     """It is the client's mistake, and no failure of ours."""
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(BadRequest, match=r"layers\[0\].location: .* is no http\(s\) address"):
-        await provisioning.submit(request(**adding(**LINKED | {"location": location})), SOMEBODY)
+        await container_requests.submit(request(**adding(**LINKED | {"location": location})), SOMEBODY)
 
 
 @pytest.mark.parametrize("encoded", ["QR==", "AAAA====", "QQ", "QQ==\n", "Q Q="])
 @pytest.mark.parametrize("member", ["containerFile", "packages.environment"])
-async def test_there_is_one_base64_of_a_text(provisioning: ContainerRequests, member: str, encoded: str) -> None:
+async def test_there_is_one_base64_of_a_text(container_requests: ContainerRequests, member: str, encoded: str) -> None:
     """What encodes to another text than was sent is read differently by different readers."""
     packages = {"packages": {"type": "CONDA", "environment": encoded}}
 
     with pytest.raises(BadRequest, match=f"{member} is not valid base64"):
-        await provisioning.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
+        await container_requests.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
 
 
-async def test_the_first_versions_environment_is_told_by_its_own_name(provisioning: ContainerRequests) -> None:
+async def test_the_first_versions_environment_is_told_by_its_own_name(container_requests: ContainerRequests) -> None:
     """Who sends `condaFile` has never heard of packages."""
     broken = base64.b64encode(b"a: [").decode()
 
-    with pytest.raises(BadRequest, match="^condaFile: it is no YAML"):
-        await provisioning.submit(request(containerFile=FILE, condaFile=broken), SOMEBODY, legacy=True)
+    with pytest.raises(BadRequest, match="^condaFile: it is not YAML"):
+        await container_requests.submit(request(containerFile=FILE, condaFile=broken), SOMEBODY, legacy=True)
 
 
 @pytest.mark.parametrize(
@@ -366,10 +378,10 @@ async def test_the_first_versions_environment_is_told_by_its_own_name(provisioni
         {"mirror": True, "containerImage": "a"},
     ],
 )
-async def test_the_first_version_knows_less(provisioning: ContainerRequests, fields: dict[str, object]) -> None:
+async def test_the_first_version_knows_less(container_requests: ContainerRequests, fields: dict[str, object]) -> None:
     """E22, last line."""
     with pytest.raises(BadRequest, match="/v1alpha2/container"):
-        await provisioning.submit(request(**fields), SOMEBODY, legacy=True)
+        await container_requests.submit(request(**fields), SOMEBODY, legacy=True)
 
 
 @pytest.mark.parametrize(
@@ -385,9 +397,9 @@ async def test_the_first_version_knows_less(provisioning: ContainerRequests, fie
     ],
 )
 async def test_what_clients_send_is_taken(
-    provisioning: ContainerRequests, registry: MemoryRegistry, fields: dict[str, object]
+    container_requests: ContainerRequests, registry: MemoryRegistry, fields: dict[str, object]
 ) -> None:
     """B3 to B5, B21, B22, T15, T16."""
     registry.push("docker.io/library/a:latest")
 
-    assert (await provisioning.submit(request(containerImage="a", **fields), SOMEBODY)).succeeded
+    assert (await container_requests.submit(request(containerImage="a", **fields), SOMEBODY)).succeeded

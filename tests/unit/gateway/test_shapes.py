@@ -56,11 +56,11 @@ def both(**fields: object) -> ContainerRequest:
 
 
 async def test_a_definition_is_built_and_shown_as_it_was_sent(
-    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
+    container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """The engine gets a container file; the name, the id and the records are those of the text that was sent."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
-    answer = await provisioning.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, SOMEBODY)
 
     (job,) = queue.jobs
     build = await builds.get(job.id)
@@ -74,14 +74,16 @@ async def test_a_definition_is_built_and_shown_as_it_was_sent(
 
 
 async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
-    provisioning: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """Registries know nothing of oras://."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
-    dry = await provisioning.submit(asked(container_file=request.container_file, format="sif", dry_run=True), SOMEBODY)
+    dry = await container_requests.submit(
+        asked(container_file=request.container_file, format="sif", dry_run=True), SOMEBODY
+    )
     registry.push(dry.container_image.removeprefix("oras://"))
 
-    answer = await provisioning.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, SOMEBODY)
 
     assert (answer.target_image, answer.succeeded, queue.jobs) == (dry.target_image, True, [])
 
@@ -98,30 +100,34 @@ async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
     ],
 )
 async def test_sif_files_have_the_names_that_images_have(
-    provisioning: ContainerRequests, queue: MemoryQueue, fields: dict[str, object], target: str
+    container_requests: ContainerRequests, queue: MemoryQueue, fields: dict[str, object], target: str
 ) -> None:
-    answer = await provisioning.submit(asked(format="sif", **fields), SOMEBODY)
+    answer = await container_requests.submit(asked(format="sif", **fields), SOMEBODY)
 
     assert re.fullmatch(target, answer.target_image)
     assert queue.jobs[0].sif
 
 
-async def test_a_dockerfile_is_frozen_as_a_dockerfile(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_a_dockerfile_is_frozen_as_a_dockerfile(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
     """What is added to it is written in its own language, whatever becomes of the image."""
     config = ContainerConfig(env=("A=1",))
     text = "FROM debian:12\nENTRYPOINT []\n"
-    await provisioning.submit(asked(container_file=encoded(text), container_config=config, format="sif"), SOMEBODY)
+    await container_requests.submit(
+        asked(container_file=encoded(text), container_config=config, format="sif"), SOMEBODY
+    )
 
     assert 'ENV A="1"' in queue.jobs[0].containerfile
 
 
 async def test_a_definition_that_cannot_be_built_starts_nothing(
-    provisioning: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
+    container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
 ) -> None:
     request = asked(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
 
     with pytest.raises(BadRequest, match="%setup"):
-        await provisioning.submit(request, SOMEBODY)
+        await container_requests.submit(request, SOMEBODY)
 
     assert (queue.jobs, grants.kept, limits.taken) == ([], {}, 0)
 
@@ -201,10 +207,14 @@ def names(jobs: list[BuildJob]) -> dict[str, str]:
 
 @pytest.mark.parametrize("platforms", [BOTH, "arm64, amd64", "linux/arm64,x86_64"])
 async def test_two_platforms_are_two_builds_and_an_index(
-    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants, platforms: str
+    container_requests: ContainerRequests,
+    queue: MemoryQueue,
+    builds: MemoryBuilds,
+    grants: MemoryGrants,
+    platforms: str,
 ) -> None:
     """In whatever order they are named, it is the same build; the index stands beside its images."""
-    answer = await provisioning.submit(both(container_platform=platforms), SOMEBODY)
+    answer = await container_requests.submit(both(container_platform=platforms), SOMEBODY)
 
     (index,) = queue.indexes
     build = await builds.get(index.id)
@@ -216,10 +226,10 @@ async def test_two_platforms_are_two_builds_and_an_index(
     assert grants.kept[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
 
 
-async def test_ids_are_those_of_the_platforms(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_ids_are_those_of_the_platforms(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """The published vectors: the id of the pair, and for each platform the one that it has alone."""
     request = both(container_file=encoded("FROM ubuntu:latest"), build_repository="docker.io/wave")
-    answer = await provisioning.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, SOMEBODY)
 
     assert answer.container_image == "docker.io/library/wave:19bc00e2e889a343"
     assert names(queue.jobs)["linux/amd64"] == "docker.io/wave:33d3626c806a9022"
@@ -234,44 +244,46 @@ async def test_ids_are_those_of_the_platforms(provisioning: ContainerRequests, q
     ],
 )
 async def test_the_index_has_the_name_that_one_image_would_have(
-    provisioning: ContainerRequests, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
+    container_requests: ContainerRequests, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
 ) -> None:
     """Its images are in the same repository, where the registry can find them, with their tools before the id."""
     request = both(container_file=None, packages=SAMTOOLS, name_strategy=strategy)
-    answer = await provisioning.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, SOMEBODY)
 
     assert answer.build_id
     assert answer.target_image == index.format(answer.build_id[3:19])
     assert [job.target_image for job in queue.jobs] == [child.format(job.id[3:19]) for job in queue.jobs]
 
 
-async def test_a_dry_run_tells_the_name_and_starts_nothing(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
-    dry = await provisioning.submit(both(dry_run=True), SOMEBODY)
-    real = await provisioning.submit(both(), SOMEBODY)
+async def test_a_dry_run_tells_the_name_and_starts_nothing(
+    container_requests: ContainerRequests, queue: MemoryQueue
+) -> None:
+    dry = await container_requests.submit(both(dry_run=True), SOMEBODY)
+    real = await container_requests.submit(both(), SOMEBODY)
 
     assert dry.target_image == real.target_image
     assert len(queue.jobs) == 2
 
 
-async def test_asking_twice_is_one_build(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
-    first = await provisioning.submit(both(), SOMEBODY)
-    second = await provisioning.submit(both(), SOMEBODY)
+async def test_asking_twice_is_one_build(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    first = await container_requests.submit(both(), SOMEBODY)
+    second = await container_requests.submit(both(), SOMEBODY)
 
     assert first.build_id == second.build_id
     assert (len(queue.jobs), len(queue.indexes)) == (2, 1)
 
 
 async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
-    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
+    container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """Whoever waited for that build would wait for its end, and get nothing."""
-    first = await provisioning.submit(both(), SOMEBODY)
+    first = await container_requests.submit(both(), SOMEBODY)
     ending = queue.jobs[0]
     await builds.begin(ending.id)
     await builds.cancel(ending.id, ended(succeeded=False), request_id="", user="", all_requests=True)
     await builds.finish(first.build_id or "", ended(succeeded=False))
 
-    await provisioning.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), SOMEBODY)
 
     assert [job.id for job in queue.jobs if job.target_image == ending.target_image] == [
         ending.id,
@@ -280,18 +292,18 @@ async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
 
 
 async def test_what_one_platform_has_already_is_not_built_again(
-    provisioning: ContainerRequests, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
+    container_requests: ContainerRequests, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
 ) -> None:
     """By a build of that platform alone, that runs or is done; it counts for nobody a second time."""
-    alone = await provisioning.submit(both(container_platform="linux/arm64"), SOMEBODY)
+    alone = await container_requests.submit(both(container_platform="linux/arm64"), SOMEBODY)
     queue.jobs.clear()
-    await provisioning.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), SOMEBODY)
     running = await builds.get(queue.indexes[0].id)
 
     registry.push(alone.container_image)
     await builds.finish(str(alone.build_id), ended(succeeded=True))
     await builds.finish(queue.indexes[0].id, ended(succeeded=False))
-    await provisioning.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), SOMEBODY)
     done = await builds.get(queue.indexes[1].id)
 
     assert [job.platform for job in queue.jobs] == ["linux/amd64"]
@@ -302,32 +314,32 @@ async def test_what_one_platform_has_already_is_not_built_again(
 
 
 async def test_each_platform_counts_as_a_build(
-    provisioning: ContainerRequests, limits: CountedBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
     """The index itself is none."""
-    await provisioning.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), SOMEBODY)
     assert limits.taken == 2
 
     limits.most = 2
     with pytest.raises(TooManyRequests):
-        await provisioning.submit(both(container_file=encoded("FROM b\n")), SOMEBODY)
+        await container_requests.submit(both(container_file=encoded("FROM b\n")), SOMEBODY)
     assert len(queue.indexes) == 1
 
 
 async def test_what_is_refused_for_one_platform_is_built_for_none(
-    provisioning: ContainerRequests, releasing: Dispatcher, limits: CountedBuilds, queue: MemoryQueue
+    container_requests: ContainerRequests, dispatcher: Dispatcher, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
     """Nobody would pull what was built, and it would count."""
     limits.most = 1
     with pytest.raises(TooManyRequests):
-        await provisioning.submit(both(), SOMEBODY)
-    await releasing.release()
+        await container_requests.submit(both(), SOMEBODY)
+    await dispatcher.dispatch()
 
     assert limits.taken == 0
     assert queue.jobs == []
 
 
-async def test_each_platform_is_given_its_own_layers(provisioning: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_each_platform_is_given_its_own_layers(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """A layer of Fusion tells in its address what it is for; the container file of a platform adds no other."""
 
     def layer(name: str) -> ContainerLayer:
@@ -337,7 +349,7 @@ async def test_each_platform_is_given_its_own_layers(provisioning: ContainerRequ
     shared, amd64, arm64 = layer("shared"), layer("fusion-amd64"), layer("fusion-aarch64")
     text = encoded("FROM scratch\nENTRYPOINT []\n")
     config = ContainerConfig(layers=(amd64, shared, arm64))
-    await provisioning.submit(both(container_file=text, container_config=config), SOMEBODY)
+    await container_requests.submit(both(container_file=text, container_config=config), SOMEBODY)
 
     layers = {job.platform: job.layers for job in queue.jobs}
     assert layers == {
@@ -348,34 +360,34 @@ async def test_each_platform_is_given_its_own_layers(provisioning: ContainerRequ
         assert [f"sha256:{each}" for each in re.findall("layer-([0-9a-f]{64})", job.containerfile)] == list(job.layers)
 
 
-async def test_included_images_of_several_platforms_must_be_frozen(provisioning: ContainerRequests) -> None:
+async def test_included_images_of_several_platforms_must_be_frozen(container_requests: ContainerRequests) -> None:
     """Each platform has its own layers in them, which one answer to a pull could not tell apart."""
     request = both(freeze=False, build_repository=None, container_includes=("debian:12",))
 
     with pytest.raises(BadRequest, match="containerIncludes"):
-        await provisioning.submit(request, SOMEBODY)
+        await container_requests.submit(request, SOMEBODY)
 
 
 async def test_orphans_of_both_kinds_are_published(
-    provisioning: ContainerRequests, releasing: Dispatcher, queue: MemoryQueue, builds: MemoryBuilds
+    container_requests: ContainerRequests, dispatcher: Dispatcher, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """A gateway may die between storing and publishing: images and index, all are found by the next one."""
-    await provisioning.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), SOMEBODY)
     stored = [job.id for job in (*queue.jobs, *queue.indexes)]
     queue.jobs.clear()
     queue.indexes.clear()
     for build_id in stored:
         builds.set_age(build_id, timedelta(minutes=2))
 
-    assert await releasing.reap() == 3
+    assert await dispatcher.republish_lost() == 3
     assert [job.id for job in (*queue.jobs, *queue.indexes)] == stored
 
 
 async def test_the_record_names_the_builds_of_the_platforms(
-    provisioning: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
+    container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
 ) -> None:
     following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
-    answer = await provisioning.submit(both(), SOMEBODY)
+    answer = await container_requests.submit(both(), SOMEBODY)
     record = await following.build(str(answer.build_id))
 
     assert record.build_child_ids

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.submit.recipes.packages import Template, recipe
+from gateway.submit.recipes.packages import Template, make_recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest
 
@@ -64,7 +64,7 @@ def sections(definition: str) -> Iterator[tuple[str, list[Token]]]:
 
 
 def shape(packages: Packages, template: Template, sif: bool) -> list[tuple[str, list[Token]]]:
-    made = recipe(packages, template, sif).containerfile
+    made = make_recipe(packages, template, sif).containerfile
     assert set(re.findall(r"\{\{.*", made)) <= {"{{wave_context_dir}}/conda.yml /scratch/conda.yml"}
     return list((sections if sif else instructions)(made))
 
@@ -119,7 +119,7 @@ def test_addresses_and_channels_are_arguments(address: str, channels: list[str],
     plain_address, plain = "plain", [f"channel{number}" for number in range(len(channels))]
     try:
         found = shape(locked([address, *channels]), template, sif)
-        made = recipe(locked([address, *channels]), template, sif).containerfile
+        made = make_recipe(locked([address, *channels]), template, sif).containerfile
     except BadRequest:
         return
     assert "-f" in made
@@ -144,10 +144,15 @@ def test_entries_and_channels_are_in_the_environment_alone(
     """The container file is the same for all of them."""
     assume(not any("http" in entry for entry in entries))
     try:
-        made = recipe(Packages(type=PackageType.CONDA, entries=tuple(entries), channels=tuple(channels)), template, sif)
+        made = make_recipe(
+            Packages(type=PackageType.CONDA, entries=tuple(entries), channels=tuple(channels)), template, sif
+        )
     except BadRequest:
         return
-    assert made.containerfile == recipe(Packages(type=PackageType.CONDA, entries=("bwa",)), template, sif).containerfile
+    assert (
+        made.containerfile
+        == make_recipe(Packages(type=PackageType.CONDA, entries=("bwa",)), template, sif).containerfile
+    )
     assert yaml.safe_load(made.environment or "").keys() <= {"channels", "dependencies"}
 
 

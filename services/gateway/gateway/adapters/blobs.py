@@ -1,4 +1,4 @@
-"""Keeping the layers that came inside a request."""
+"""The object store for layers that requests contain."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,23 +8,23 @@ from cachetools import TTLCache
 from swell.oci.digest import parse_digest
 from swell.store.blobs import Blobs
 
+_CACHE_SIZE, _CACHE_SECONDS = 100_000, 300  # digests; a lifecycle rule of the store may delete a layer later
+
 
 class BlobStore:
-    """Content-addressed, so what is there already need not be sent again; nor asked for, for some minutes.
-
-    A lifecycle rule may remove a layer from the store, hence the minutes.
-    """
+    """Stores layers by their digests; a layer that the store already has is not sent again."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._kept: TTLCache[str, None] = TTLCache(100_000, ttl=300)
+        self._stored: TTLCache[str, None] = TTLCache(_CACHE_SIZE, ttl=_CACHE_SECONDS)
 
-    async def keep(self, contents: Mapping[str, bytes]) -> None:
-        await asyncio.gather(*(self._keep(digest, content) for digest, content in contents.items()))
+    async def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """Store each content under its digest; when the call returns, all are stored."""
+        await asyncio.gather(*(self._put(digest, content) for digest, content in contents.items()))
 
-    async def _keep(self, digest: str, content: bytes) -> None:
-        if digest in self._kept:
+    async def _put(self, digest: str, content: bytes) -> None:
+        if digest in self._stored:
             return
         if await self._blobs.size(parse_digest(digest)) is None:
             await self._blobs.put(parse_digest(digest), content)
-        self._kept[digest] = None
+        self._stored[digest] = None

@@ -1,4 +1,4 @@
-"""Which platforms builders run, as they tell it."""
+"""Which platforms the builders support, as they publish it."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -7,30 +7,32 @@ from time import monotonic
 from swell.oci.platform import Platform
 from swell.store.worker_capabilities import WorkerCapabilities
 
-BELIEVED = timedelta(seconds=30)
+CACHE_TTL = timedelta(seconds=30)
 
 
 class CachedCapabilities:
-    """That somebody runs an architecture is believed for a while, so that hardly anybody waits for the question; that
-    nobody does is asked again each time, for it is told to a client."""
+    """Caches only supported architectures: a client that gets an error must see the current state."""
 
     def __init__(
-        self, machines: WorkerCapabilities, believed: timedelta = BELIEVED, clock: Callable[[], float] = monotonic
+        self,
+        capabilities: WorkerCapabilities,
+        cache_ttl: timedelta = CACHE_TTL,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._machines = machines
-        self._believed = believed.total_seconds()
+        self._capabilities = capabilities
+        self._cache_ttl = cache_ttl.total_seconds()
         self._clock = clock
-        self._runs: dict[str, float] = {}  # architectures, which are few, and until when it is believed
+        self._supported: dict[str, float] = {}  # architecture -> expiry; there are few architectures
 
-    async def lacking(self, platform: Platform) -> Sequence[str]:
-        """See `gateway.submit.start.WorkerCapabilities.lacking`."""
+    async def missing(self, platform: Platform) -> Sequence[str]:
+        """See `gateway.submit.start.WorkerCapabilities.missing`."""
         architecture = platform.architecture
-        if self._runs.get(architecture, 0) > self._clock():
+        if self._supported.get(architecture, 0) > self._clock():
             return ()
-        told = await self._machines.all()
-        lacking = {each[architecture] for each in told if architecture in each}
-        if told and all(architecture in each for each in told):
-            return sorted(lacking)
-        if told:
-            self._runs[architecture] = self._clock() + self._believed
+        builders = await self._capabilities.all()
+        missing = {builder[architecture] for builder in builders if architecture in builder}
+        if builders and all(architecture in builder for builder in builders):
+            return sorted(missing)
+        if builders:
+            self._supported[architecture] = self._clock() + self._cache_ttl
         return ()

@@ -56,7 +56,7 @@ class Downloads:
         if build.result.digest is None:
             raise BuildFailed(f"the build {build_id} failed: {build.result.message}")
         checked = await self._access.check_recipe(principal, partial(images_of_record, build.submission))
-        checked.must_be_readable()
+        checked.raise_problem()
         grant = self._grant(build, build.result.digest)
         (file,) = (await self._images.manifest(grant, build.result.digest)).layers
         return await self._images.locate(grant, file.digest)

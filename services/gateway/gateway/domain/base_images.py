@@ -1,4 +1,4 @@
-"""The images that a recipe is made of, and that whoever is given its result must be allowed to read."""
+"""The base images of a recipe: a caller who may read its result must be allowed to read all of them."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from swell.oci.reference import Reference, parse_reference
 SCRATCH = "scratch"
 
 
-def images_of(
+def images_in_recipe(
     containerfile: str,
     platforms: Iterable[Platform],
     *,
@@ -21,20 +21,21 @@ def images_of(
     included: Iterable[str] = (),
     options: BuildOptions | None = None,
 ) -> list[Reference]:
-    """The images that *containerfile*, or a definition file, names for any of *platforms*, built with *options*; with
-    packages, their *base* image alone.
+    """The images that a Dockerfile or definition file names for any of *platforms*, and those *included*.
+
+    The arguments of *options* are the build arguments. *base* is the only base image of a recipe for packages.
 
     Raises:
-        BadRequest: a name cannot be read, or only the builder can find out which image it is.
+        BadRequest: a name cannot be parsed, or only the builder can determine it.
     """
     if base is not None:
         names = [base]
     else:
         text = translate(containerfile).containerfile if sif else containerfile
         arguments = options.arguments if options else {}
-        names = list(dict.fromkeys(name for each in platforms for name in base_images(text, arguments, each)))
+        names = list(dict.fromkeys(name for platform in platforms for name in base_images(text, arguments, platform)))
     if unclear := next((name for name in names if "$" in name), None):
         raise BadRequest(
-            f"the image {unclear[:200]!r} of the recipe cannot be found out; write its name without variables"
+            f"the image {unclear[:200]!r} of the recipe cannot be determined; write its name without variables"
         )
     return [parse_reference(name) for name in (*names, *included) if name.lower() != SCRATCH]

@@ -1,6 +1,6 @@
-"""Apptainer's definition files: what of them a container file can say, and what is left for the SIF file.
+"""Apptainer's definition files, translated into a Dockerfile for the engine and the remaining parts of the SIF file.
 
-Source: Apptainer's user guide, "Definition Files".
+Source: Apptainer User Guide, "Definition Files", https://apptainer.org/docs/user/main/definition_files.html
 """
 
 import json
@@ -14,76 +14,76 @@ from swell.errors import BadRequest
 from swell.jobs.messages import POST_FILE, Definition
 from swell.oci.reference import parse_reference
 
-CONTEXT = "{{wave_context_dir}}"  # where whoever builds a SIF file finds the context; known only then
+CONTEXT = "{{wave_context_dir}}"  # the path of the build context, which the builder fills in
 
-_BEGINNING = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
+_BOOTSTRAP_LINE = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
 _SECTION = re.compile(r"^[ \t]*%([A-Za-z]\S*)[ \t]*(.*?)[ \t]*$")
 _HEADER = re.compile(r"^[ \t]*(\w+)[ \t]*:[ \t]*(.*?)[ \t]*$")
 _LAYER = re.compile(r"(layer-[0-9a-f]{64})/\*")
 _SPECIAL = re.compile(r"[$\\\n\r\0]|^<<")
 
 _SECTIONS = frozenset({"environment", "files", "help", "labels", "post", "runscript", "startscript"})
-_LATER_ENVIRONMENT = "/.singularity.d/env/91-environment.sh"
+_POST_ENVIRONMENT = "/.singularity.d/env/91-environment.sh"
 
 
-class Translated(Struct, frozen=True):
-    """A container file for the engine, and what the SIF file is made of beside the image."""
+class Translation(Struct, frozen=True):
+    """A Dockerfile for the engine, and the other parts of the SIF file."""
 
     containerfile: str
     definition: Definition
 
 
-def lines(*parts: str | None) -> str:
-    """A file of *parts* in their lines, without those that are None."""
+def join_lines(*parts: str | None) -> str:
+    """Return a text with *parts* in lines of their own, without those that are None."""
     return "".join(f"{part}\n" for part in parts if part is not None)
 
 
 def is_definition(text: str) -> bool:
-    """Whether *text* is a definition file, and no Dockerfile: it begins with `Bootstrap:`."""
-    return _BEGINNING.match(text) is not None
+    """Whether *text* is a definition file and not a Dockerfile: it begins with `Bootstrap:`."""
+    return _BOOTSTRAP_LINE.match(text) is not None
 
 
-def translate(text: str) -> Translated:
-    """What is to be built for a SIF file of *text*, a definition file or a Dockerfile.
+def translate(text: str) -> Translation:
+    """Translate *text*, a definition file or a Dockerfile, for the build of a SIF file.
 
     Raises:
-        BadRequest: the definition has something that cannot be built here; the message names it.
+        BadRequest: the definition file has something that is not supported; the message names it.
     """
     if not is_definition(text):
-        return Translated(text, Definition(text=text))
+        return Translation(text, Definition(text=text))
     header, sections = _read(text)
-    containerfile = lines(f"FROM {_base(header)}", *_steps(sections))
+    containerfile = join_lines(f"FROM {_base(header)}", *_steps(sections))
     definition = Definition(
         text=text,
         post=_post(sections),
         environment="".join(sections.get("environment", ())),
-        runscript=sections.get("runscript", [""])[-1],  # what was added by freeze takes the place of the file's own
+        runscript=sections.get("runscript", [""])[-1],  # the last one counts: freeze adds its own
         startscript=sections.get("startscript", [""])[-1],
         help="".join(sections.get("help", ())),
         labels=dict(_labels("".join(sections.get("labels", ())))),
     )
-    return Translated(containerfile, definition)
+    return Translation(containerfile, definition)
 
 
-def base_of(text: str) -> str | None:
-    """The image that the definition file *text* begins from; None where it begins from something else."""
+def definition_base(text: str) -> str | None:
+    """The base image of the definition file *text*; None if its bootstrap agent is not `docker`."""
     fields = [match for line in text.split("\n") if (match := _HEADER.match(line.rstrip("\r")))]
     header = {match[1].lower(): match[2] for match in reversed(fields)}
     return header.get("from") if header.get("bootstrap", "").lower() == "docker" else None
 
 
 def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The header's fields, and the bodies of each section in their order."""
+    """The fields of the header, and the bodies of each section in their order."""
     header: dict[str, str] = {}
     sections: dict[str, list[str]] = {}
     body: list[str] | None = None
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
-        if found := _SECTION.match(line):
-            body = sections.setdefault(_section(found[1], found[2]), [])
+        if match := _SECTION.match(line):
+            body = sections.setdefault(_section(match[1], match[2]), [])
             body.append("")
         elif (field := _HEADER.match(line)) and (body is None or field[1].lower() == "bootstrap"):
             if field[1].lower() in header:
-                raise BadRequest("containerFile has several stages; a SIF file is built here from one")
+                raise BadRequest("containerFile has several stages; a SIF file can have only one")
             header[field[1].lower()] = field[2]
         elif body is not None:
             body[-1] += f"{line}\n"
@@ -94,26 +94,26 @@ def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 def _section(name: str, arguments: str) -> str:
     if name.lower() not in _SECTIONS:
-        known = ", ".join(f"%{each}" for each in sorted(_SECTIONS))
-        raise BadRequest(f"containerFile has a section %{name[:40]}, which is not built here; there are {known}")
+        known = ", ".join(f"%{section}" for section in sorted(_SECTIONS))
+        raise BadRequest(f"containerFile has a section %{name[:40]}, which is not supported; supported are {known}")
     if arguments and not arguments.startswith("#"):
-        raise BadRequest(f"containerFile says '%{name} {arguments[:80]}': sections take no arguments here")
+        raise BadRequest(f"containerFile has '%{name} {arguments[:80]}': arguments of sections are not supported")
     return name.lower()
 
 
 def _base(header: dict[str, str]) -> str:
     if (agent := header.pop("bootstrap")).lower() != "docker":
-        raise BadRequest(f"containerFile begins from 'Bootstrap: {agent[:40]}'; only 'docker' can be built from here")
+        raise BadRequest(f"containerFile begins with 'Bootstrap: {agent[:40]}'; only 'docker' is supported")
     image = header.pop("from", "")
     if header:
-        raise BadRequest(f"containerFile has '{next(iter(header))}' in its header; there are Bootstrap and From")
+        raise BadRequest(f"containerFile has '{next(iter(header))}' in its header; supported are Bootstrap and From")
     if not image:
         raise BadRequest("containerFile needs 'From: IMAGE' in its header")
     return str(parse_reference(image))
 
 
 def _steps(sections: dict[str, list[str]]) -> Iterator[str]:
-    """All files are copied before the first command is run, wherever they stand; as root, from the top."""
+    """The instructions as root in `/`: all files are copied before the first command runs, as Apptainer does."""
     if "files" in sections or "post" in sections:
         yield "USER 0"
         yield "WORKDIR /"
@@ -138,7 +138,7 @@ def _words(line: str) -> list[str]:
 
 
 def _copy(source: str, target: str | None = None) -> str:
-    """A line of %files. What is copied into a directory, told by a slash at its end, keeps its own name there."""
+    """The instruction for a line of %files. A target that ends in a slash is a directory: the file keeps its name."""
     name = source.removeprefix(CONTEXT).lstrip("/") if source.startswith(f"{CONTEXT}/") else source
     if name.startswith("/") or ".." in name.split("/"):
         raise BadRequest(f"containerFile copies {source[:80]!r} in %files, which is not in the build context")
@@ -152,9 +152,9 @@ def _copy(source: str, target: str | None = None) -> str:
 
 
 def _post(sections: dict[str, list[str]]) -> str:
-    """What %post runs. It may add to the environment of the image, as Apptainer lets it."""
-    names = (f"export {name}_ENVIRONMENT={_LATER_ENVIRONMENT}" for name in ("APPTAINER", "SINGULARITY"))
-    return lines("mkdir -p /.singularity.d/env", *names) + "".join(sections["post"]) if "post" in sections else ""
+    """The script of %post. It may add variables to the environment of the image, as with Apptainer."""
+    names = (f"export {name}_ENVIRONMENT={_POST_ENVIRONMENT}" for name in ("APPTAINER", "SINGULARITY"))
+    return join_lines("mkdir -p /.singularity.d/env", *names) + "".join(sections["post"]) if "post" in sections else ""
 
 
 def _labels(body: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A grant: what a token opens, to whoever holds it, until it expires."""
+"""A grant: the image that a token gives access to, until it expires."""
 
 from datetime import datetime
 
@@ -10,15 +10,14 @@ from swell.registry.principal import PUBLIC, Principal
 
 
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`image` is what stands behind the token; with `build_id`, only once that build has succeeded.
+    """The right to pull `image`; with `build_id`, once that build has succeeded.
 
-    `platform` is one, or several joined by commas when the build made an index of them.
-
-    `container_config` is added to the image at the pull; the data of its layers is in the store already, under its
-    digest, so their `data:` locations are empty here. A durable image is pulled from its own registry, never through
-    the token; a dry one was only asked about. Pulls count against the limit of `user`, or of the address that pulls
-    when there is none, and as use of `organisation`, or of nobody's. `principal` is
-    whose credentials read the image.
+    - `platform` is one platform, or several separated by commas if the image is an index.
+    - `container_config` is added to the image at the pull. The object store has its inline layers by their digests, so
+      their locations are empty.
+    - A durable image is pulled from its own registry, not with the token. A dry grant belongs to a dry run.
+    - Pulls count against the limit of `user`, else of the client's address, and as usage of `organisation`.
+    - The image is read with the credentials of `principal`.
     """
 
     token: str
@@ -40,7 +39,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def image_name(authority: str, token: str, image: Reference) -> str:
-    """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or `@<digest>`."""
+    """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or with `@<digest>`."""
     return f"{authority}/wt/{token}/{image.repository}{separator(image)}{image.reference}"
 
 

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The identity of a caller."""
 
 from hashlib import blake2b
 
@@ -8,9 +8,9 @@ from swell.registry.principal import PUBLIC, Principal
 
 
 class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`user` is one name for one person or machine, among all who can come in; nobody in particular has none.
+    """A user of this server; an anonymous one has no name.
 
-    `pulls_as` is whose credentials read images for it, `pushes_as` whose credentials push.
+    Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`.
     """
 
     user: str = ""
@@ -28,7 +28,7 @@ ANONYMOUS = Identity()
 
 
 class Caller(Struct, frozen=True):
-    """Who asks, and from which address; whose credentials read images for the request, and whose push."""
+    """An identity, its client address, and the principals whose credentials read and push images for the request."""
 
     identity: Identity
     address: str
@@ -37,12 +37,12 @@ class Caller(Struct, frozen=True):
 
 
 def caller_of(identity: Identity, address: str) -> Caller:
-    """*identity* at *address*, with the credentials that it may use."""
+    """Return the caller *identity* at *address*, with the principals of its identity."""
     return Caller(identity, address, identity.pulls_as, identity.pushes_as)
 
 
-def line_of(caller: Caller) -> str:
-    """The name of the line in which *caller*'s builds wait: one for each user, or address; it shows neither."""
+def queue_of(caller: Caller) -> str:
+    """The name of the queue of *caller*'s builds: a hash of the user, or of the address of an anonymous one."""
     user = caller.identity.user
     return blake2b(
         f"user:{user}".encode() if user else f"address:{caller.address}".encode(), digest_size=10

@@ -7,7 +7,10 @@ ORAS = "oras://"
 
 
 class Repositories(Struct, frozen=True, kw_only=True):
-    """Where this server builds to: by default, and below `public` the community's images, with words kept for us."""
+    """The repositories of this server: for images, for cached steps, and the host of the community registry.
+
+    A client's repository below `public` must not use a word of `reserved`.
+    """
 
     build: str
     cache: str | None = None
@@ -15,9 +18,9 @@ class Repositories(Struct, frozen=True, kw_only=True):
     reserved: frozenset[str] = frozenset()
 
     def is_custom(self, repository: str | None) -> bool:
-        """Whether a client named a repository of their own."""
-        ours = (self.public, self.build, self.cache)
-        return bool(repository) and not any(is_within(repository or "", each) for each in ours)
+        """Whether *repository* is set and belongs to none of these."""
+        own = (self.public, self.build, self.cache)
+        return bool(repository) and not any(is_within(repository or "", parent) for parent in own)
 
 
 def is_within(repository: str, parent: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Tokens: whoever knows one may pull one image."""
+"""Tokens: a bearer token gives the right to pull one image."""
 
 import base64
 import re
@@ -11,5 +11,5 @@ def new_token() -> str:
 
 
 def is_token(text: str) -> bool:
-    """Whether *text* could be a token, ours or one of Wave's 12 hex digits."""
+    """Whether *text* has the form of a token, of this server or of Wave (12 hexadecimal digits)."""
     return re.fullmatch(r"[a-z0-9]{12,128}", text) is not None

@@ -11,7 +11,7 @@ from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
-from gateway.submit.answer import description
+from gateway.submit.answer import token_description
 from gateway.submit.submit import ContainerRequests
 from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
@@ -33,8 +33,8 @@ class Submissions:
     """Takes container requests as they come over HTTP. A handler gets this alone: Litestar would fetch two parts in
     tasks of their own, which is slow."""
 
-    def __init__(self, provisioning: ContainerRequests, callers: Callers, live: LiveTokens) -> None:
-        self._provisioning = provisioning
+    def __init__(self, container_requests: ContainerRequests, callers: Callers, live: LiveTokens) -> None:
+        self._container_requests = container_requests
         self._callers = callers
         self._live = live
 
@@ -44,7 +44,7 @@ class Submissions:
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:
-            answer = await self._provisioning.submit(wanted, caller, legacy=legacy)
+            answer = await self._container_requests.submit(wanted, caller, legacy=legacy)
         except BaseException:
             self._live.return_token(user, address)
             raise
@@ -85,7 +85,7 @@ class TokensController(Controller):
 
     @get("/{token:str}")
     async def describe(self, token: FromPath[str], following: NamedDependency[BuildQueries]) -> TokenDescription:
-        return description(await following.record(token))
+        return token_description(await following.record(token))
 
     @delete("/{token:str}", status_code=200)
     async def revoke(

@@ -1,4 +1,7 @@
-"""The answers to a container request, in the two forms that clients read, and the record that is kept of it."""
+"""The answers to a container request in both versions of the API, and the stored record of the request.
+
+Source: Wave's public API, https://docs.seqera.io/wave/api
+"""
 
 import re
 from datetime import UTC, datetime
@@ -7,7 +10,7 @@ import msgspec
 
 from gateway.domain.grant import Grant, image_name
 from gateway.domain.repositories import ORAS
-from gateway.submit.layers import DATA
+from gateway.submit.layers import DATA_SCHEME
 from gateway.submit.request import BuildRequest
 from swell.api.containers import (
     BuildPart,
@@ -21,10 +24,10 @@ from swell.api.containers import (
 )
 from swell.oci.reference import Reference
 
-OMITTED = f"{DATA}DATA+OMITTED"
-DEFAULT_ENDPOINT = "https://api.cloud.seqera.io"  # Wave's; its records always tell one
+OMITTED = f"{DATA_SCHEME}DATA+OMITTED"
+DEFAULT_ENDPOINT = "https://api.cloud.seqera.io"  # Wave's; its records always have an endpoint
 
-_OLD_ENDPOINTS = {
+_RENAMED_ENDPOINTS = {
     "/api.tower.nf": "/api.cloud.seqera.io",
     "/api.stage-tower.net": "/api.cloud.stage-seqera.io",
 }
@@ -32,121 +35,121 @@ _FUSION_HOME = "https://fusionfs.seqera.io/"
 _FUSION = re.compile(r"/v(\d+(?:\.\w+)*)-\w+\.json|/pkg/(\d+(?:/\w+)*)/fusion-\w+\.tar\.gz")
 
 
-def answer(
-    authority: str, wanted: BuildRequest, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
+def container_answer(
+    authority: str, build: BuildRequest, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
 ) -> ContainerAnswer:
-    """The answer of `/v1alpha2/container`. What is frozen is pulled from where it is: it needs no token."""
-    scheme = ORAS if wanted.sif else ""
+    """The answer of `/v1alpha2/container`. A frozen image is pulled from its own registry: it needs no token."""
+    scheme = ORAS if build.sif else ""
     return ContainerAnswer(
         request_id=grant.token,
-        container_token=None if wanted.freeze else grant.token,
-        target_image=f"{scheme}{image}" if wanted.freeze else image_name(authority, grant.token, image),
-        expiration=None if wanted.freeze else grant.expires,
+        container_token=None if build.freeze else grant.token,
+        target_image=f"{scheme}{image}" if build.freeze else image_name(authority, grant.token, image),
+        expiration=None if build.freeze else grant.expires,
         container_image=f"{scheme}{image}",
         build_id=grant.build_id,
         cached=cached if grant.build_id else None,
-        freeze=wanted.freeze,
+        freeze=build.freeze,
         mirror=False,
         succeeded=succeeded,
-        container_file=wanted.containerfile if wanted.dry_run else None,
+        container_file=build.containerfile if build.dry_run else None,
     )
 
 
-def legacy_answer(made: ContainerAnswer, grant: Grant) -> ContainerAnswer:
-    """The answer of `/container-token`: always a token and its end, and a build only when it is new."""
+def legacy_answer(answer: ContainerAnswer, grant: Grant) -> ContainerAnswer:
+    """The answer of `/container-token`: always a token with its expiration, and a build only if it is new."""
     return ContainerAnswer(
-        request_id=made.request_id,
-        container_token=made.request_id,
-        target_image=made.target_image,
+        request_id=answer.request_id,
+        container_token=answer.request_id,
+        target_image=answer.target_image,
         expiration=grant.expires,
-        container_image=made.container_image,
-        build_id=None if made.cached or made.succeeded else made.build_id,
+        container_image=answer.container_image,
+        build_id=None if answer.cached or answer.succeeded else answer.build_id,
     )
 
 
-def record(
-    authority: str, request: ContainerRequest, wanted: BuildRequest, image: Reference, grant: Grant, *, new: bool
+def container_record(
+    authority: str, request: ContainerRequest, build: BuildRequest, image: Reference, grant: Grant, *, new: bool
 ) -> ContainerRecord:
-    """What is kept of *request*; never its keys."""
-    asked, zone = moment(request.timestamp, grant.created)
+    """The stored record of *request*, without its credentials."""
+    timestamp, zone = parse_timestamp(request.timestamp, grant.created)
     return ContainerRecord(
         id=grant.token,
         workspace_id=request.tower_workspace_id,
         container_image=request.container_image,
-        container_file=wanted.containerfile,
-        container_config=_told(wanted.container_config),
-        conda_file=wanted.environment,
-        platform=wanted.platform_names,
+        container_file=build.containerfile,
+        container_config=_recorded(build.container_config),
+        conda_file=build.environment,
+        platform=build.platform_names,
         tower_endpoint=_endpoint(request.tower_endpoint or DEFAULT_ENDPOINT),
         build_repository=request.build_repository,
         cache_repository=request.cache_repository,
         fingerprint=request.fingerprint,
-        timestamp=asked,
+        timestamp=timestamp,
         zone_id=zone,
-        source_image=f"{ORAS if wanted.sif else ''}{image}",
-        wave_image=None if wanted.freeze else image_name(authority, grant.token, image),
+        source_image=f"{ORAS if build.sif else ''}{image}",
+        wave_image=None if build.freeze else image_name(authority, grant.token, image),
         expiration=grant.expires,
         build_id=grant.build_id,
         build_new=new if grant.build_id else None,
-        freeze=wanted.freeze if grant.build_id else None,
-        fusion_version=fusion_version(wanted.container_config),
+        freeze=build.freeze if grant.build_id else None,
+        fusion_version=fusion_version(build.container_config),
         mirror=False,
     )
 
 
 def fusion_version(config: ContainerConfig | None) -> str | None:
-    """The version of Fusion that *config* adds, as the address of its first layer from Fusion's home tells it."""
+    """The version of Fusion in *config*, from the URL of its first layer from Fusion's site."""
     layers = (config.layers or ()) if config else ()
-    home = next((layer.location for layer in layers if layer.location.startswith(_FUSION_HOME)), "")
-    found = _FUSION.search(home)
-    return (found[1] or found[2]).replace("/", ".") if found else None
+    location = next((layer.location for layer in layers if layer.location.startswith(_FUSION_HOME)), "")
+    match = _FUSION.search(location)
+    return (match[1] or match[2]).replace("/", ".") if match else None
 
 
 def _endpoint(address: str) -> str:
-    """*address* of the Platform, by its name of today."""
-    for old, new in _OLD_ENDPOINTS.items():
+    """Return *address* of the Platform with its current host name."""
+    for old, new in _RENAMED_ENDPOINTS.items():
         address = address.replace(old, new)
     return address
 
 
-def description(kept: ContainerRecord) -> TokenDescription:
-    """*kept* as `/container-token/{token}` shows it."""
-    parts = msgspec.structs.asdict(kept)
+def token_description(record: ContainerRecord) -> TokenDescription:
+    """The answer of `GET /container-token/{token}`."""
+    parts = msgspec.structs.asdict(record)
 
     def part(kind: type[msgspec.Struct]) -> dict[str, object]:
         return {name: parts[name] for name in kind.__struct_fields__}
 
-    is_build = kept.container_file is not None
+    is_build = record.container_file is not None
     return TokenDescription(
-        token=kept.id,
-        expiration=kept.expiration,
+        token=record.id,
+        expiration=record.expiration,
         request=RequestPart(**part(RequestPart)),  # type: ignore[arg-type]
         build=BuildPart(**part(BuildPart)) if is_build else BuildPart(),  # type: ignore[arg-type]
-        source=ImagePart(kept.source_image, kept.source_digest),
-        wave=ImagePart(kept.wave_image, kept.wave_digest),
+        source=ImagePart(record.source_image, record.source_digest),
+        wave=ImagePart(record.wave_image, record.wave_digest),
     )
 
 
-def moment(text: str | None, now: datetime) -> tuple[datetime, str]:
-    """When a client says it asked, in UTC, and its offset (`Z`, `+01:00`); *now* when it says nothing readable."""
+def parse_timestamp(text: str | None, now: datetime) -> tuple[datetime, str]:
+    """The client's timestamp in UTC and its offset (`Z`, `+01:00`); *now* if *text* cannot be parsed."""
     try:
-        told = datetime.fromisoformat(_to_microseconds(text or ""))
-        if told.tzinfo is None:
+        moment = datetime.fromisoformat(_to_microseconds(text or ""))
+        if moment.tzinfo is None:
             return now, "Z"
-        return told.astimezone(UTC), str(told.tzinfo).removeprefix("UTC") or "Z"
-    except (ValueError, OverflowError):  # a first or last day of the calendar is another one in UTC
+        return moment.astimezone(UTC), str(moment.tzinfo).removeprefix("UTC") or "Z"
+    except (ValueError, OverflowError):  # the first and last days of the calendar can overflow in UTC
         return now, "Z"
 
 
 def _to_microseconds(text: str) -> str:
-    """*text* with at most six digits of a second, which is all that Python keeps; Java writes nine."""
+    """Return *text* with at most six digits of a second, Python's precision; Java writes nine."""
     whole, dot, rest = text.partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     return f"{whole}{dot}{digits[:6]}{rest[len(digits) :]}"
 
 
-def _told(config: ContainerConfig | None) -> ContainerConfig | None:
-    """*config* as records show it: without the data of its layers, and without members that are empty."""
+def _recorded(config: ContainerConfig | None) -> ContainerConfig | None:
+    """Return *config* for a record: without inline data, and without empty members."""
     if config is None or config.is_empty:
         return None
     layers = [msgspec.structs.replace(layer, location=layer.location or OMITTED) for layer in config.layers or ()]

@@ -1,7 +1,8 @@
-"""Container ids: the same inputs give the same id, here and at Wave, so that asking twice is one build.
+"""Container ids: the same inputs give the same id, so the same request twice is one build.
 
-The ids are Wave's to the bit; what goes into them and what does not is Wave's choice. SipHash with a public key is no
-protection against somebody who looks for collisions.
+The ids equal Wave's. SipHash with a public key does not protect against deliberate collisions.
+Source: Wave's documentation, "Container ID", https://docs.seqera.io/wave/api;
+Aumasson and Bernstein, "SipHash: a fast short-input PRF", https://www.aumasson.jp/siphash/siphash.pdf
 """
 
 import struct
@@ -13,7 +14,7 @@ from siphash24 import siphash24  # type: ignore[import-not-found]  # compiled, w
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 
 _KEY = bytes(range(16))
-_USUAL = {None, CompressionMode.GZIP}  # what images are compressed with when nothing is asked for
+_DEFAULT_MODES = {None, CompressionMode.GZIP}
 
 
 def container_id(
@@ -27,12 +28,13 @@ def container_id(
     options: BuildOptions | None = None,
     compression: BuildCompression | None = None,
 ) -> str:
-    """16 hex digits for what is built: the final texts, `os/architecture[/variant]` (several with commas), and the
-    repository before any name is added.
+    """16 hexadecimal digits for the inputs of a build.
 
-    Of *context* its `tar_digest` counts, of *config* everything; give *config* only when it becomes part of the build.
-    *options* and a *compression* that is not the usual one make another image, so they make another id too; Wave has no
-    such options, and gives all compressions one id.
+    - *platform* is `os/architecture[/variant]`; several are separated by commas.
+    - *repository* is the repository before a name is added.
+    - Only the `tar_digest` of *context* counts. Pass *config* only if it becomes part of the build.
+    - *options*, and a *compression* other than the default, change the id. Wave has no such options, and its ids ignore
+      the compression.
     """
     attributes = {
         "containerFile": containerfile,
@@ -44,22 +46,22 @@ def container_id(
         attributes["buildContext"] = context.tar_digest
     if config and not config.is_empty:
         attributes["containerConfig"] = str(config_hash(config))
-    if options and not options.is_empty:  # which Wave does not have; without it the id is Wave's
+    if options and not options.is_empty:  # without options, the id equals Wave's
         attributes["buildOptions"] = msgspec.json.encode(options, order="deterministic").decode()
-    if compression and (compression.level is not None or compression.force or compression.mode not in _USUAL):
+    if compression and (compression.level is not None or compression.force or compression.mode not in _DEFAULT_MODES):
         attributes["buildCompression"] = msgspec.json.encode(compression, order="deterministic").decode()
     return hash_of(attributes)
 
 
 def hash_of(attributes: Mapping[str, str | None]) -> str:
-    """16 hex digits for *attributes* in their order: SipHash-2-4 of the text that lists them, in UTF-16."""
+    """16 hexadecimal digits: SipHash-2-4 of the text that lists *attributes* in their order, in UTF-16."""
     text = "".join(f"{name}\x1c{value or ''}\x1e" for name, value in attributes.items())
     digest: str = siphash24(text.encode("utf-16-le", "surrogatepass"), key=_KEY).hexdigest()
     return digest
 
 
 def config_hash(config: ContainerConfig) -> int:
-    """*config* as a signed 32-bit number, combined as Java combines hash codes; without layers as with none."""
+    """The hash code of *config*, a signed 32-bit number, as Java computes it; no layers count as an empty list."""
     layers = [
         _combined((_hash(layer.location), _hash(layer.gzip_digest), layer.gzip_size or 0, _hash(layer.tar_digest)))
         for layer in config.layers or ()

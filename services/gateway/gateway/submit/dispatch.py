@@ -1,4 +1,4 @@
-"""Letting builds into the queue: each client within its share, and none forgotten."""
+"""Dispatch queued builds to the builders: each client up to its share, and jobs that were lost again."""
 
 from datetime import timedelta
 from typing import Protocol
@@ -9,51 +9,50 @@ from swell.jobs.messages import BuildJob, IndexJob
 from swell.store.builds import Builds
 from swell.store.records import Build
 
-REAP_AFTER = timedelta(seconds=5)  # whoever releases a build publishes its job within this time, or its gateway is gone
-LOST_AFTER = timedelta(minutes=1)  # a build released so long ago that has not ended must be in the queue
+UNPUBLISHED_TIMEOUT = timedelta(seconds=5)  # after this time, the gateway that dispatched a build has crashed
+LOST_TIMEOUT = timedelta(minutes=1)  # after this time, the job of an unfinished build must be in the queue
 
 
 class Jobs(Protocol):
     async def put(self, job: BuildJob | IndexJob) -> None: ...
 
     async def has(self, build_id: str) -> bool:
-        """Whether the job of *build_id* waits in the queue or is being done."""
+        """Whether the job of *build_id* is in the queue or in progress."""
 
 
 class Dispatcher:
-    """A client may have *at_once* builds under way."""
+    """Publishes the jobs of builds; at most *share* builds of one client are in progress."""
 
-    def __init__(self, builds: Builds, jobs: Jobs, at_once: int) -> None:
+    def __init__(self, builds: Builds, jobs: Jobs, share: int) -> None:
         self._builds = builds
         self._jobs = jobs
-        self._at_once = at_once
+        self._share = share
 
-    async def release_for(self, client: str) -> None:
-        """Publish what *client*'s share of the builds under way lets go."""
-        for build_id in await self._builds.release(client, self._at_once):
+    async def dispatch_for(self, client: str) -> None:
+        """Publish the jobs of *client* that its share allows now."""
+        for build_id in await self._builds.release(client, self._share):
             if build := await self._builds.get(build_id):
                 await self._publish(build)
 
-    async def release(self) -> None:
-        """Publish the builds that waited for others of their clients to end."""
+    async def dispatch(self) -> None:
+        """Publish the jobs of all clients that their shares allow now."""
         for client in await self._builds.waiting():
-            await self.release_for(client)
+            await self.dispatch_for(client)
 
-    async def reap(self) -> int:
-        """Publish the jobs of builds whose gateway died between releasing and publishing, and of those that the queue
-        has lost; answers how many."""
-        orphans = await self._builds.unpublished(REAP_AFTER)
+    async def republish_lost(self) -> int:
+        """Publish jobs again that a crashed gateway did not publish, or that the queue lost; return how many."""
+        unpublished = await self._builds.unpublished(UNPUBLISHED_TIMEOUT)
         lost = [
-            build_id for build_id in await self._builds.unfinished(LOST_AFTER) if not await self._jobs.has(build_id)
+            build_id for build_id in await self._builds.unfinished(LOST_TIMEOUT) if not await self._jobs.has(build_id)
         ]
-        reaped = dict.fromkeys(orphans + lost)
-        for build_id in reaped:
+        missing = dict.fromkeys(unpublished + lost)
+        for build_id in missing:
             build = await self._builds.get(build_id)
             if build and not build.result:
                 await self._publish(build)
             else:
                 await self._builds.forget(build_id)
-        return len(reaped)
+        return len(missing)
 
     async def _publish(self, build: Build) -> None:
         await self._jobs.put(_job(build))
@@ -70,14 +69,14 @@ def _job(build: Build) -> BuildJob | IndexJob:
             organisation=submission.organisation,
             push_principal=submission.push_principal,
         )
-    made = translate(submission.containerfile) if submission.sif else None
+    translation = translate(submission.containerfile) if submission.sif else None
     return carry(
         submission,
         BuildJob,
         id=build.id,
-        containerfile=made.containerfile if made else submission.containerfile,
+        containerfile=translation.containerfile if translation else submission.containerfile,
         context=submission.context,
         layers=submission.layers,
         organisation=submission.organisation,
-        sif=made.definition if made else None,
+        sif=translation.definition if translation else None,
     )

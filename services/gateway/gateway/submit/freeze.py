@@ -1,14 +1,15 @@
-"""Freezing: a container config becomes part of the image, as the last lines of a container file.
+"""Freeze: write a container config into a recipe, as the last lines of a Dockerfile or definition file.
 
-Source: Wave's public API, "freeze". The values are those that adding the config at the pull would give, to the letter.
+The image has exactly the values that augmenting it at the pull would give.
+Source: Wave's documentation, "Container freeze", https://docs.seqera.io/wave/provisioning#container-freeze
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 
-from gateway.domain.definition import CONTEXT, base_of, is_definition, lines
-from gateway.submit.recipes.shell import quoted, words
+from gateway.domain.definition import CONTEXT, definition_base, is_definition, join_lines
+from gateway.submit.recipes.shell import quote, quote_words
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
 from swell.errors import BadRequest
@@ -22,93 +23,98 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def entrypoint_of(containerfile: str) -> tuple[str, ...] | None:
-    """The entrypoint that *containerfile* sets itself, in its last stage or in one that this begins from.
+    """The entrypoint that *containerfile* sets in its last stage, or in a stage that the last one begins from.
 
-    None: the base image's stays. Empty: it is taken away. The shell form is cut at blanks.
+    None if the base image's stays; empty if it is removed. The shell form is split at blanks.
 
     Raises:
-        BadRequest: a FROM cannot be read.
+        BadRequest: a FROM instruction cannot be parsed.
     """
     if is_definition(containerfile):
         return None
     stages = parse(containerfile).stages
-    at = len(stages) - 1 if stages else None
-    while at is not None:
-        stage = stages[at]
-        own = [each for each in stage.instructions if each.name == "ENTRYPOINT"]
-        if own:
-            return own[-1].arguments if own[-1].arguments is not None else tuple(own[-1].value.split())
-        at = stage.parent
+    index = len(stages) - 1 if stages else None
+    while index is not None:
+        stage = stages[index]
+        entrypoints = [instruction for instruction in stage.instructions if instruction.name == "ENTRYPOINT"]
+        if entrypoints:
+            last = entrypoints[-1]
+            return last.arguments if last.arguments is not None else tuple(last.value.split())
+        index = stage.parent
     return None
 
 
 def base_image_of(containerfile: str, arguments: Mapping[str, str] | None = None) -> str | None:
-    """The image that the last stage begins from, with the build *arguments*.
+    """The base image of the last stage, with the build *arguments*.
 
-    None for `scratch` and where only the builder can tell.
+    None for `scratch`, and if only the builder can determine it.
 
     Raises:
-        BadRequest: a FROM cannot be read.
+        BadRequest: a FROM instruction cannot be parsed.
     """
-    return base_of(containerfile) if is_definition(containerfile) else parse(containerfile).final_image(arguments)
+    return (
+        definition_base(containerfile) if is_definition(containerfile) else parse(containerfile).final_image(arguments)
+    )
 
 
-def frozen_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
-    """A container file for *image*, a well-formed reference, with *config*; *entrypoint* is the image's own.
+def freeze_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
+    """Return a recipe for *image* with *config*; *entrypoint* is the image's own, *sif* selects a definition file.
 
     Raises:
-        BadRequest: a value cannot be written into a container file.
+        BadRequest: a value cannot be written into a recipe.
     """
     base = f"BootStrap: docker\nFrom: {image}" if sif else f"FROM {image}"
-    return lines(_MARK, base, *_added(config, entrypoint, sif))
+    return join_lines(_MARK, base, *_config_lines(config, entrypoint, sif))
 
 
-def frozen_file(containerfile: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
-    """*containerfile* with *config* at its end, or as it is when there is none; *entrypoint* is what it has so far.
+def freeze_recipe(containerfile: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
+    """Return *containerfile* with *config* at its end; *entrypoint* is that of the image so far.
 
     Raises:
-        BadRequest: a value cannot be written into a container file.
+        BadRequest: a value cannot be written into a recipe.
     """
     if config.is_empty:
         return containerfile
-    if not sif and any(each.escape != "\\" for each in readings(containerfile)):
-        raise BadRequest("freeze cannot add to a container file that chooses another escape character; use \\")
-    return lines(containerfile if sif else _ended(containerfile), _MARK, *_added(config, entrypoint, sif))
+    if not sif and any(reading.escape != "\\" for reading in readings(containerfile)):
+        raise BadRequest("freeze supports only containerFiles with the escape character \\")
+    return join_lines(
+        containerfile if sif else _end_instruction(containerfile), _MARK, *_config_lines(config, entrypoint, sif)
+    )
 
 
-def _ended(containerfile: str) -> str:
-    """*containerfile*, whose last instruction goes on no further: what comes behind would be taken for a part of it."""
-    texts = containerfile.split("\n")
-    last = next((at for at in reversed(range(len(texts))) if not _is_empty(texts[at])), None)
-    if last is None or not texts[last].rstrip().endswith("\\"):
+def _end_instruction(containerfile: str) -> str:
+    """Remove the line continuation at the end of *containerfile*: the added lines must be instructions of their own."""
+    lines = containerfile.split("\n")
+    last = next((index for index in reversed(range(len(lines))) if not _is_empty(lines[index])), None)
+    if last is None or not lines[last].rstrip().endswith("\\"):
         return containerfile
-    return "\n".join((*texts[:last], texts[last].rstrip().rstrip("\\"), *texts[last + 1 :])).rstrip("\n")
+    return "\n".join((*lines[:last], lines[last].rstrip().rstrip("\\"), *lines[last + 1 :])).rstrip("\n")
 
 
 def _is_empty(line: str) -> bool:
-    """Whether *line* says nothing: it is blank, or a comment."""
+    """Whether *line* is blank or a comment."""
     return not line.strip() or line.lstrip().startswith("#")
 
 
-def for_sif(containerfile: str) -> str:
-    """The Dockerfile *containerfile* for a SIF file: another text, so another id and tag, than for an image.
+def mark_for_sif(containerfile: str) -> str:
+    """Return the Dockerfile *containerfile* with a comment: the SIF file and the image need different ids and tags.
 
-    Under one tag whoever asks for the second of them would be given the first.
+    With one tag, a request for one of them would be answered with the other.
     """
-    return lines(containerfile, _SIF_MARK)
+    return join_lines(containerfile, _SIF_MARK)
 
 
-def _added(config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> Iterator[str]:
+def _config_lines(config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> Iterator[str]:
     if chain := entry_chain(entrypoint, ChainStyle.WORDS):
         yield _environment(chain, sif)
-    yield from _singularity(config) if sif else _docker(config)
+    yield from _definition_lines(config) if sif else _dockerfile_lines(config)
 
 
-def _docker(config: ContainerConfig) -> Iterator[str]:
+def _dockerfile_lines(config: ContainerConfig) -> Iterator[str]:
     for layer in config.layers or ():
-        yield f"ADD {_file(layer)}.tar.gz /"
+        yield f"ADD {_file_name(layer)}.tar.gz /"
     if config.working_dir:
-        yield f"WORKDIR {_docker_quoted('workingDir', config.working_dir)}"
+        yield f"WORKDIR {_quote_docker('workingDir', config.working_dir)}"
     if config.env:
         yield _environment(config.env, sif=False)
     if config.entrypoint:
@@ -117,25 +123,25 @@ def _docker(config: ContainerConfig) -> Iterator[str]:
         yield f"CMD {json.dumps(config.cmd)}"
 
 
-def _singularity(config: ContainerConfig) -> Iterator[str]:
-    """Apptainer knows no working directory and no CMD."""
+def _definition_lines(config: ContainerConfig) -> Iterator[str]:
+    """The lines for a definition file, which has no working directory and no CMD."""
     if config.layers:
         yield "%files"
     for layer in config.layers or ():
-        yield f"    {CONTEXT}/{_file(layer)}/* /"
+        yield f"    {CONTEXT}/{_file_name(layer)}/* /"
     if config.env:
         yield _environment(config.env, sif=True)
     if config.entrypoint:
-        command = words(*(_one_line("entrypoint", word) for word in config.entrypoint))
+        command = quote_words(*(_one_line("entrypoint", word) for word in config.entrypoint))
         yield f'%runscript\n    exec {command} "$@"'
 
 
 def _environment(entries: list[str] | tuple[str, ...], sif: bool) -> str:
-    """One instruction that sets *entries*, `NAME=value`."""
+    """One instruction that sets the variables *entries*, `NAME=value`."""
     pairs = [_pair(entry) for entry in entries]
     if sif:
-        return "%environment\n    export " + " ".join(f"{name}={quoted(value)}" for name, value in pairs)
-    return "ENV " + " ".join(f"{name}={_docker_quoted(name, value)}" for name, value in pairs)
+        return "%environment\n    export " + " ".join(f"{name}={quote(value)}" for name, value in pairs)
+    return "ENV " + " ".join(f"{name}={_quote_docker(name, value)}" for name, value in pairs)
 
 
 def _pair(entry: str) -> tuple[str, str]:
@@ -145,8 +151,8 @@ def _pair(entry: str) -> tuple[str, str]:
     return name, _one_line(name, value)
 
 
-def _docker_quoted(name: str, value: str) -> str:
-    """*value* as one word of a Dockerfile, in which no variable is filled in."""
+def _quote_docker(name: str, value: str) -> str:
+    """Return *value* as one word of a Dockerfile, without variable expansion."""
     return '"' + re.sub(r'(["\\$])', r"\\\1", _one_line(name, value)) + '"'
 
 
@@ -156,5 +162,5 @@ def _one_line(name: str, value: str) -> str:
     return value
 
 
-def _file(layer: ContainerLayer) -> str:
+def _file_name(layer: ContainerLayer) -> str:
     return f"layer-{hex_of(Digest(layer.gzip_digest or ''))}"

@@ -1,4 +1,4 @@
-"""Texts that a request carries along: in base64, and errors that name the member they stand in."""
+"""Members of a request: texts in base64, and errors that name their member."""
 
 import base64
 import binascii
@@ -8,36 +8,38 @@ from contextlib import contextmanager
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 
 
-def decoded(member: str, encoded: str) -> bytes:
-    """The bytes of *encoded*, the only base64 that they have.
+def decode_base64(member: str, encoded: str) -> bytes:
+    """Return the bytes of *encoded*, which is in the canonical encoding: one content has one text.
+
+    Source: RFC 4648, 3.5 "Canonical Encoding", https://www.rfc-editor.org/rfc/rfc4648#section-3.5
 
     Raises:
-        BadRequest: it is none, or has bits that say nothing: other readers would take it for something else.
+        BadRequest: it is not base64, or its unused bits are not zero.
     """
     try:
         content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise _not_base64(member, str(error)) from error
     if base64.b64encode(content).decode() != encoded:
-        raise _not_base64(member, "its end is not as encoders write it")
+        raise _not_base64(member, "its unused bits are not zero")
     return content
 
 
-def text_of(member: str, encoded: str) -> str:
-    """The UTF-8 text in *encoded*.
+def decode_text(member: str, encoded: str) -> str:
+    """Return the UTF-8 text in *encoded*.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is not base64, or not UTF-8.
     """
     try:
-        return decoded(member, encoded).decode()
+        return decode_base64(member, encoded).decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"{member} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 @contextmanager
-def naming(member: str) -> Iterator[None]:
-    """Let what is wrong in the block be told of *member*."""
+def member_errors(member: str) -> Iterator[None]:
+    """Prefix the errors of the block with the name of *member*."""
     try:
         yield
     except (BadRequest, DigestInvalid, TooLarge) as error:

@@ -1,7 +1,7 @@
-"""Naming: how a built image is called, so that people see what is in it and Wave's clients find what they expect.
+"""Names of built images. A tag ends in the container id; a Conda environment adds its tools.
 
-A name ends in the container id. Before it, a Conda environment may put its tools: `samtools-1.17--<id>` as the tag, or
-`/samtools` behind the repository.
+By the strategy `tagPrefix` the tag is `samtools-1.17--<id>`; by `imageSuffix` the repository ends in `/samtools`.
+Source: Wave's public API, "nameStrategy", https://docs.seqera.io/wave/api
 """
 
 import re
@@ -18,11 +18,11 @@ from swell.oci.reference import is_repository
 
 _SHOWN_TOOLS = 5
 _LONGEST_TAG = 80
-_LONGEST_REPOSITORY = 255  # with its registry; no client takes more
+_LONGEST_REPOSITORY = 255  # characters with its registry; the limit of clients
 
 
 class Tool(Struct, frozen=True):
-    """What an environment asks for: a package, or the whole environment by its name."""
+    """A package of an environment, or the name of the whole environment."""
 
     name: str
     version: str | None = None
@@ -32,13 +32,13 @@ class Tool(Struct, frozen=True):
 
 
 class _Pip(Struct, forbid_unknown_fields=True):
-    """The only dependency that is no text."""
+    """The only dependency that is not a string."""
 
     pip: list[str]
 
 
 def effective_strategy(strategy: NameStrategy | None, repository: str, public: str | None) -> NameStrategy:
-    """The strategy asked for; by default, the public repository has an image for each tool and others a tag."""
+    """The requested strategy; the default is `imageSuffix` in the public repository, else `tagPrefix`."""
     default = NameStrategy.IMAGE_SUFFIX if is_within(repository, public) else NameStrategy.TAG_PREFIX
     return strategy or default
 
@@ -50,17 +50,16 @@ def build_repository(
     public: str | None,
     reserved: frozenset[str] = frozenset(),
 ) -> str:
-    """Where to push what is to be built in *repository*; below *public*, the host of a community registry, there are
-    places kept for us.
+    """Return the repository to push to; a path is added to *public*, the host of the community registry.
 
     Raises:
-        BadRequest: a client chose a place that is kept for us.
+        BadRequest: the path of a client's *repository* has a word that is *reserved* for the server.
     """
     if not is_within(repository, public):
         return repository
     path = repository.split("/")[1:]
-    if taken := reserved.intersection(path):
-        raise BadRequest(f"The build repository {repository} uses a reserved word: {', '.join(sorted(taken))}")
+    if used := reserved.intersection(path):
+        raise BadRequest(f"The build repository {repository} uses a reserved word: {', '.join(sorted(used))}")
     if path:
         return repository
     by_suffix = effective_strategy(strategy, repository, public) is NameStrategy.IMAGE_SUFFIX
@@ -75,26 +74,26 @@ def image_name(
     sif: bool,
     tools: tuple[Tool, ...],
 ) -> str:
-    """The image that *container_id* is built into; `oras://` before it when it is a SIF file.
+    """The name of the image of *container_id*; a SIF file has the prefix `oras://`.
 
-    *repository* is as `build_repository` made it, *strategy* as `effective_strategy`.
+    *repository* is the result of `build_repository`, *strategy* the result of `effective_strategy`.
     """
     scheme = ORAS if sif else ""
     if strategy is NameStrategy.NONE:
         return f"{scheme}{repository}:{container_id}"
     if strategy is NameStrategy.IMAGE_SUFFIX:
         return f"{scheme}{_with_suffix(repository, container_id, tools)}"
-    label = _tag(_joined(map(str, tools)))
-    return f"{scheme}{repository}:{_labelled(label, container_id)}"
+    label = _tag(_join(map(str, tools)))
+    return f"{scheme}{repository}:{_with_label(label, container_id)}"
 
 
 def tools_of(environment: str) -> tuple[Tool, ...]:
-    """What the text of a `conda.yml` names: its `name`, else its dependencies, those of pip among them.
+    """The `name` of a `conda.yml`, else its dependencies with those of pip; empty if it cannot be parsed.
 
-    One that we cannot read gives no tools and no error: to build it is to find out.
+    An unreadable file is no error here: the build reports it.
     """
     try:
-        # The base loader makes nothing but text, lists and maps. The C loaders overflow their stack on nested lists.
+        # The base loader creates only strings, lists and maps. The C loaders overflow the stack on nested lists.
         fields = yaml.load(environment, Loader=yaml.BaseLoader)  # noqa: S506
         return _tools(fields)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
@@ -117,7 +116,7 @@ def _dependencies(dependencies: list[object]) -> Iterator[Tool]:
 
 
 def _tool(spec: str) -> Tool | None:
-    """What `channel::name=version=build`, `name>=version` or `pip:name` asks for; nothing for a URL."""
+    """Parse `channel::name=version=build`, `name>=version` or `pip:name`; None for a URL."""
     spec = spec.removeprefix("pip:")
     if spec.startswith(("http://", "https://")):
         return None
@@ -126,33 +125,33 @@ def _tool(spec: str) -> Tool | None:
 
 
 def _with_suffix(repository: str, container_id: str, tools: tuple[Tool, ...]) -> str:
-    suffix = _suffix(_joined(tool.name for tool in tools), longest=_LONGEST_REPOSITORY - len(f"{repository}/"))
+    suffix = _suffix(_join(tool.name for tool in tools), longest=_LONGEST_REPOSITORY - len(f"{repository}/"))
     if not is_repository(suffix):
         return f"{repository}:{container_id}"
     versions = {tool.version for tool in tools}
     common = versions.pop() if len(versions) == 1 else None
-    return f"{repository}/{suffix}:{_labelled(_tag(common or ''), container_id)}"
+    return f"{repository}/{suffix}:{_with_label(_tag(common or ''), container_id)}"
 
 
-def _labelled(label: str, container_id: str) -> str:
+def _with_label(label: str, container_id: str) -> str:
     return f"{label}--{container_id}" if label else container_id
 
 
-def _joined(names: Iterable[str]) -> str:
-    """The distinct *names*, the first four where there are more than five."""
+def _join(names: Iterable[str]) -> str:
+    """The distinct *names*; only the first four if there are more than five."""
     distinct = list(dict.fromkeys(names))
     shown = distinct if len(distinct) <= _SHOWN_TOOLS else [*distinct[: _SHOWN_TOOLS - 1], "pruned"]
     return "_".join(shown)
 
 
 def _tag(text: str) -> str:
-    return _trimmed(re.sub(r"[^a-zA-Z0-9_.-]", "", text), _LONGEST_TAG)
+    return _trim(re.sub(r"[^a-zA-Z0-9_.-]", "", text), _LONGEST_TAG)
 
 
 def _suffix(text: str, longest: int) -> str:
-    return _trimmed(re.sub(r"[^a-z0-9_./-]", "", text.lower()), max(longest, 0))
+    return _trim(re.sub(r"[^a-z0-9_./-]", "", text.lower()), max(longest, 0))
 
 
-def _trimmed(text: str, longest: int) -> str:
-    """Up to *longest* characters that begin and end with a letter or a digit."""
+def _trim(text: str, longest: int) -> str:
+    """At most *longest* characters of *text* that begin and end with a letter or a digit."""
     return re.sub(r"^[\W_]+|[\W_]+\Z", "", text[:longest])

@@ -1,12 +1,11 @@
-"""Preparing a request: the layers of other images join its config, and a config that is frozen becomes part of the
-container file."""
+"""Prepare a request: add the layers of included images to its config, and write a frozen config into its recipe."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.submit.freeze import base_image_of, entrypoint_of, for_sif, frozen_file, frozen_image
+from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe, mark_for_sif
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
@@ -16,8 +15,8 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference, blob_location, parse_reference
 from swell.registry.principal import Principal
 
-_NOTHING = ContainerConfig()
-_ENDINGS = {
+_EMPTY = ContainerConfig()
+_MEDIA_TYPE_SUFFIXES = {
     "gzip": None,
     "tar+zstd": OCI_ZSTD_LAYER,
     "tar.zstd": OCI_ZSTD_LAYER,
@@ -34,81 +33,83 @@ class RequestPreparer:
     def __init__(self, inspections: Inspections) -> None:
         self._inspections = inspections
 
-    async def prepare(self, wanted: BuildRequest, principal: Principal) -> BuildRequest:
-        """*wanted* without includes, and when it is frozen, without an image: with a container file for it.
+    async def prepare(self, request: BuildRequest, principal: Principal) -> BuildRequest:
+        """Return *request* without includes; with freeze, it has a recipe instead of an image.
 
-        Images are read with the credentials of *principal*.
+        *principal* reads the images.
 
         Raises:
-            BadRequest: an include cannot be added, or a value cannot be written into a container file.
-            ManifestUnknown, Denied, UpstreamFailed: an image that must be looked at cannot be.
+            BadRequest: an included image cannot be added, or a value cannot be written into a recipe.
+            ManifestUnknown, Denied, UpstreamFailed: an image cannot be inspected.
         """
-        if wanted.includes:
-            config = wanted.container_config or _NOTHING
-            layers = list(config.layers or ())
-            for image in wanted.includes:
-                layers += await self._layers(image, wanted.platform, principal)
-            await self._check_media_types(wanted, layers, principal)
-            wanted = replace(
-                wanted, container_config=replace(config, layers=tuple(layers)), includes=(), included=wanted.includes
-            )
-        if not wanted.freeze:
-            return wanted
-        frozen = await self._frozen(wanted, principal)
-        if not wanted.sif or wanted.writes_definition:
+        if request.includes:
+            request = await self._add_includes(request, principal)
+        if not request.freeze:
+            return request
+        frozen = await self._freeze(request, principal)
+        if not request.sif or request.writes_definition:
             return frozen
-        return replace(frozen, containerfile=for_sif(frozen.containerfile or ""))
+        return replace(frozen, containerfile=mark_for_sif(frozen.containerfile or ""))
 
-    async def _frozen(self, wanted: BuildRequest, principal: Principal) -> BuildRequest:
-        config = wanted.container_config or _NOTHING
-        if wanted.image:
-            entrypoint = await self._entrypoint(str(wanted.image), wanted.platform, principal)
-            return replace(
-                wanted, image=None, containerfile=frozen_image(str(wanted.image), config, entrypoint, wanted.sif)
-            )
-        containerfile = wanted.containerfile or ""
+    async def _add_includes(self, request: BuildRequest, principal: Principal) -> BuildRequest:
+        config = request.container_config or _EMPTY
+        layers = list(config.layers or ())
+        for image in request.includes:
+            layers += await self._layers(image, request.platform, principal)
+        await self._check_media_types(request, layers, principal)
+        config = replace(config, layers=tuple(layers))
+        return replace(request, container_config=config, includes=(), included=request.includes)
+
+    async def _freeze(self, request: BuildRequest, principal: Principal) -> BuildRequest:
+        config = request.container_config or _EMPTY
+        if request.image:
+            image = str(request.image)
+            entrypoint = await self._entrypoint(image, request.platform, principal)
+            return replace(request, image=None, containerfile=freeze_image(image, config, entrypoint, request.sif))
+        recipe = request.containerfile or ""
         if config.is_empty:
-            return wanted
-        own = entrypoint_of(containerfile)
-        if own is None:
-            arguments = wanted.options.arguments if wanted.options else {}
-            own = await self._entrypoint(base_image_of(containerfile, arguments), wanted.platform, principal)
-        return replace(wanted, containerfile=frozen_file(containerfile, config, own, wanted.writes_definition))
+            return request
+        own_entrypoint = entrypoint_of(recipe)
+        if own_entrypoint is None:
+            arguments = request.options.arguments if request.options else {}
+            base_image = base_image_of(recipe, arguments)
+            own_entrypoint = await self._entrypoint(base_image, request.platform, principal)
+        return replace(request, containerfile=freeze_recipe(recipe, config, own_entrypoint, request.writes_definition))
 
     async def _entrypoint(self, image: str | None, platform: Platform, principal: Principal) -> tuple[str, ...]:
         if image is None:
             return ()
-        config = (await self._container(parse_reference(image), platform, principal)).config.config
+        config = (await self._inspect(parse_reference(image), platform, principal)).config.config
         return config.entrypoint if config else ()
 
     async def _layers(self, image: Reference, platform: Platform, principal: Principal) -> list[ContainerLayer]:
-        """The layers of *image*, to be taken from its registry."""
-        found = await self._container(image, platform, principal)
-        contents = found.manifest.layers or ()
-        diff_ids = found.config.rootfs.diff_ids if found.config.rootfs else ()
+        """The layers of *image*, with locations in its registry."""
+        container = await self._inspect(image, platform, principal)
+        contents = container.manifest.layers or ()
+        diff_ids = container.config.rootfs.diff_ids if container.config.rootfs else ()
         if len(contents) != len(diff_ids):
-            raise BadRequest(f"containerIncludes: {image} is no container image")
+            raise BadRequest(f"containerIncludes: {image} is not a container image")
         return [_layer(image, content, diff_id) for content, diff_id in zip(contents, diff_ids, strict=True)]
 
     async def _check_media_types(
-        self, wanted: BuildRequest, layers: Iterable[ContainerLayer], principal: Principal
+        self, request: BuildRequest, layers: Iterable[ContainerLayer], principal: Principal
     ) -> None:
-        """See that *layers* can be added as they are: elsewhere than in an OCI image, all must be gzip."""
+        """Check that the image can have *layers*: only an OCI image that is not frozen can have other than gzip."""
         if all(layer.media_type is None for layer in layers):
             return
-        if wanted.freeze:
+        if request.freeze:
             raise BadRequest("containerIncludes: with freeze, the layers of all images must be compressed with gzip")
-        if wanted.image and not (await self._container(wanted.image, wanted.platform, principal)).oci:
+        if request.image and not (await self._inspect(request.image, request.platform, principal)).oci:
             raise BadRequest(
-                f"containerIncludes: {wanted.image} is in Docker's format, so the layers of all images that are added "
+                f"containerIncludes: {request.image} is in Docker's format, so the layers of all images that are added "
                 "to it must be compressed with gzip"
             )
 
-    async def _container(self, image: Reference, platform: Platform, principal: Principal) -> ContainerInfo:
-        found = (await self._inspections.inspect(image, platform, principal)).container
-        if found is None:
-            raise BadRequest(f"{image} is no container image")
-        return found
+    async def _inspect(self, image: Reference, platform: Platform, principal: Principal) -> ContainerInfo:
+        container = (await self._inspections.inspect(image, platform, principal)).container
+        if container is None:
+            raise BadRequest(f"{image} is not a container image")
+        return container
 
 
 def _layer(image: Reference, content: Content, diff_id: str) -> ContainerLayer:
@@ -122,8 +123,8 @@ def _layer(image: Reference, content: Content, diff_id: str) -> ContainerLayer:
 
 
 def _media_type(image: Reference, content: Content) -> str | None:
-    """The OCI's type of a layer of *image*, whose own may be Docker's; None for gzip, which needs no telling."""
-    for ending, media_type in _ENDINGS.items():
-        if (content.media_type or "").endswith(ending):
+    """The OCI media type of a layer of *image*, which may have Docker's; None for gzip, the default."""
+    for suffix, media_type in _MEDIA_TYPE_SUFFIXES.items():
+        if (content.media_type or "").endswith(suffix):
             return media_type
     raise BadRequest(f"containerIncludes: {image} has a layer of type {content.media_type}, which cannot be added")

@@ -1,15 +1,16 @@
-"""A build request: a container request, after validation."""
+"""A build request: a container request after validation."""
 
 import re
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gateway.domain.base_images import images_of
-from gateway.domain.definition import is_definition
+from gateway.domain.base_images import images_in_recipe
+from gateway.domain.definition import is_definition, translate
 from gateway.submit.naming import Tool
-from gateway.submit.recipes.direct import Direct
+from gateway.submit.recipes.direct import DirectPackages
 from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy
+from swell.containerfile import parse
 from swell.oci.platform import Platform, canonical_architecture
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 
@@ -17,9 +18,11 @@ _FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 
 
 class BuildRequest(Struct, frozen=True, kw_only=True):
-    """Either `image` or `containerfile` is set. `blobs` holds the layers that came as `data:`, by their gzip digest.
+    """The inputs of an image: either `image` or `containerfile` is set.
 
-    `includes` are images whose layers are to be added, `included` those whose layers were.
+    - `environment` is the text of `conda.yml`, `tools` are its packages; `direct` are packages installed as layers.
+    - `includes` are images whose layers are to be added, `included` are those whose layers `container_config` has.
+    - `blobs` are the layers that the request contains, by the digest of their gzip.
     """
 
     platforms: tuple[Platform, ...]
@@ -28,7 +31,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     environment: str | None = None
     tools: tuple[Tool, ...] = ()
     template: str | None = None
-    direct: Direct | None = None
+    direct: DirectPackages | None = None
     container_config: ContainerConfig | None = None
     context: ContainerLayer | None = None
     includes: tuple[Reference, ...] = ()
@@ -45,62 +48,71 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def platform(self) -> Platform:
-        """The platform asked for; of several, the one whose images are looked at for all."""
+        """The requested platform; the first one if there are several: base images are inspected for it."""
         return self.platforms[0]
 
     @property
     def platform_names(self) -> str:
-        """All of them, with commas."""
+        """All requested platforms, separated by commas."""
         return ",".join(map(str, self.platforms))
 
     @property
+    def needs_build(self) -> bool:
+        """Whether the image must be built; an image without freeze is augmented at the pull instead."""
+        return self.freeze or not self.image
+
+    @property
     def writes_definition(self) -> bool:
-        """Whether what is to be built is told as an Apptainer definition file."""
+        """Whether the recipe is an Apptainer definition file, and not a Dockerfile."""
         return self.sif and (self.containerfile is None or is_definition(self.containerfile))
 
     @property
+    def runs_steps(self) -> bool:
+        """Whether the build runs commands, for which the builder must support the platform."""
+        if self.direct or not self.containerfile:
+            return False
+        return parse(translate(self.containerfile).containerfile if self.sif else self.containerfile).runs_steps
+
+    @property
     def parts(self) -> tuple["BuildRequest", ...]:
-        """Of several platforms, what is wanted of each, with the layers that are meant for it."""
+        """With several platforms, the request for each one, with the layers for that platform; else empty."""
         if len(self.platforms) == 1:
             return ()
         return tuple(_part(self, platform) for platform in self.platforms)
 
+    def base_images(self) -> list[Reference]:
+        """The images that the build reads.
 
-def _part(wanted: BuildRequest, platform: Platform) -> BuildRequest:
-    config = wanted.container_config
-    if config and config.layers:
-        config = msgspec.structs.replace(
-            config, layers=tuple(layer for layer in config.layers if _is_for(layer, platform)) or None
+        Raises:
+            BadRequest: as `images_in_recipe`.
+        """
+        base = self.direct.base_image if self.direct else None
+        return images_in_recipe(
+            self.containerfile or "",
+            self.platforms,
+            sif=self.sif,
+            base=base,
+            included=map(str, self.included),
+            options=self.options,
         )
-    return msgspec.structs.replace(wanted, platforms=(platform,), container_config=config)
+
+    def images_to_read(self) -> list[Reference]:
+        """The images that the gateway reads to answer the request, without those of `base_images`."""
+        layers = (self.container_config.layers if self.container_config else None) or ()
+        locations = [layer.location for layer in (*layers, self.context) if layer]
+        blobs = [parse_blob_location(location) for location in locations if location.startswith(BLOB_SCHEME)]
+        return [*([self.image] if self.image else []), *self.includes, *blobs]
+
+
+def _part(request: BuildRequest, platform: Platform) -> BuildRequest:
+    config = request.container_config
+    if config and config.layers:
+        layers = tuple(layer for layer in config.layers if _is_for(layer, platform))
+        config = replace(config, layers=layers or None)
+    return replace(request, platforms=(platform,), container_config=config)
 
 
 def _is_for(layer: ContainerLayer, platform: Platform) -> bool:
-    """Fusion's layers tell in their addresses which architecture they are for; all others are for any."""
-    found = _FUSION.fullmatch(layer.location)
-    return not found or canonical_architecture(found[1]) == platform.architecture
-
-
-def images_of_request(wanted: BuildRequest) -> list[Reference]:
-    """The images that *wanted* is built of.
-
-    Raises:
-        BadRequest: as `images_of`.
-    """
-    base = wanted.direct.base_image if wanted.direct else None
-    return images_of(
-        wanted.containerfile or "",
-        wanted.platforms,
-        sif=wanted.sif,
-        base=base,
-        included=map(str, wanted.included),
-        options=wanted.options,
-    )
-
-
-def images_read(wanted: BuildRequest) -> list[Reference]:
-    """What is read of registries to answer *wanted*, beside the images of its recipe; of single layers, the blobs."""
-    layers = (wanted.container_config.layers if wanted.container_config else None) or ()
-    locations = [layer.location for layer in (*layers, wanted.context) if layer]
-    blobs = [parse_blob_location(each) for each in locations if each.startswith(BLOB_SCHEME)]
-    return [*([wanted.image] if wanted.image else []), *wanted.includes, *blobs]
+    """Whether *layer* suits *platform*: the URL of a Fusion layer names an architecture, other layers suit any."""
+    match = _FUSION.fullmatch(layer.location)
+    return not match or canonical_architecture(match[1]) == platform.architecture

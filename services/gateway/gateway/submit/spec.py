@@ -1,80 +1,73 @@
-"""What is kept of a build: everything that decides what it makes, under the names that it has."""
+"""The record of a build: its inputs, its container id and the name of its image."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 from gateway.domain.definition import translate
-from gateway.domain.identity import Caller, line_of
+from gateway.domain.identity import Caller, queue_of
 from gateway.domain.repositories import ORAS
 from gateway.submit.build_id import container_id
 from gateway.submit.naming import image_name
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
-from swell.containerfile import parse
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
 from swell.store.records import Submission
 
 
-def submission(
-    wanted: BuildRequest, caller: Caller, created: datetime, *, beside: Submission | None = None
+def submission_of(
+    request: BuildRequest, caller: Caller, created: datetime, *, parent: Submission | None = None
 ) -> Submission:
-    """What is to be built, as it is kept; the image of one platform of several goes *beside* that of all.
+    """Return the record of the build for *request*; *parent* is the build of several platforms that it is part of.
 
     Raises:
-        BadRequest: a SIF file cannot be made of it.
+        BadRequest: a definition file cannot be translated.
     """
-    config = wanted.container_config if wanted.freeze else None
+    config = request.container_config if request.freeze else None
     name = container_id(
-        containerfile=wanted.containerfile or "",
-        conda_file=wanted.environment,
-        platform=wanted.platform_names,
-        repository=wanted.repository,
-        context=wanted.context,
+        containerfile=request.containerfile or "",
+        conda_file=request.environment,
+        platform=request.platform_names,
+        repository=request.repository,
+        context=request.context,
         config=config,
-        options=wanted.options,
-        compression=wanted.compression if wanted.containerfile and not wanted.direct else None,
+        options=request.options,
+        compression=request.compression if request.containerfile and not request.direct else None,
     )
-    if wanted.sif:
-        translate(wanted.containerfile or "")  # refuses what cannot be built
+    if request.sif:
+        translate(request.containerfile or "")  # raises BadRequest before the build is stored
     target_image = image_name(
-        beside.target_image.rpartition(":")[0] if beside else wanted.repository,
+        parent.target_image.rpartition(":")[0] if parent else request.repository,
         name,
-        strategy=NameStrategy.TAG_PREFIX if beside else wanted.strategy,
-        sif=wanted.sif,
-        tools=wanted.tools,
+        strategy=NameStrategy.TAG_PREFIX if parent else request.strategy,
+        sif=request.sif,
+        tools=request.tools,
     )
     return Submission(
         container_id=name,
         target_image=target_image,
-        containerfile=wanted.containerfile or "",
-        platform=wanted.platform_names,
-        context=next(_digests(wanted.context), None),
-        environment=wanted.environment,
+        containerfile=request.containerfile or "",
+        platform=request.platform_names,
+        context=next(_digests(request.context), None),
+        environment=request.environment,
         layers=tuple(_digests(*(config.layers or ()))) if config else (),
-        cache_repository=wanted.cache_repository,
-        compression=wanted.compression,
-        options=wanted.options or BuildOptions(),
+        cache_repository=request.cache_repository,
+        compression=request.compression,
+        options=request.options or BuildOptions(),
         organisation=caller.identity.organisation,
-        sif=wanted.sif,
-        template=wanted.template,
-        client=line_of(caller),
+        sif=request.sif,
+        template=request.template,
+        client=queue_of(caller),
         principal=caller.principal,
         push_principal=caller.push_principal,
-        included=tuple(map(str, wanted.included)),
+        included=tuple(map(str, request.included)),
         created=created,
     )
 
 
-def has_steps(wanted: BuildRequest) -> bool:
-    """Whether building *wanted* runs anything on a machine of its platform: files can be put together anywhere."""
-    if wanted.direct or not wanted.containerfile:
-        return False
-    return parse(translate(wanted.containerfile).containerfile if wanted.sif else wanted.containerfile).runs_steps
-
-
-def image_of(made: Submission) -> Reference:
-    return parse_reference(made.target_image.removeprefix(ORAS))
+def target_reference(submission: Submission) -> Reference:
+    """The reference of the image that the build pushes, without `oras://`."""
+    return parse_reference(submission.target_image.removeprefix(ORAS))
 
 
 def _digests(*layers: ContainerLayer | None) -> Iterator[Digest]:

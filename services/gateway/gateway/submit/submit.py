@@ -1,4 +1,4 @@
-"""Answering a container request: a name that can be pulled at once, and the work behind it started."""
+"""Handle a container request: validate it, start its build if it needs one, and grant a token for its image."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess, refused
+from gateway.access.image_access import ImageAccess, image_refused
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
-from gateway.submit.answer import answer, legacy_answer, record
+from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.request import BuildRequest, images_of_request, images_read
+from gateway.submit.request import BuildRequest
 from gateway.submit.start import BuildStarter, StartResult
-from gateway.submit.validation import carries_data, read
+from gateway.submit.validation import is_slow_to_validate, validate
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
 from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
@@ -30,164 +30,176 @@ from swell.registry.principal import Principal, limited_to
 from swell.store.builds import Builds
 
 
-class Requests(Protocol):
+class Grants(Protocol):
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
-        """Keep what the token opens, and what is known of the request; both or neither."""
+        """Store the grant and the record of the request in one transaction."""
 
 
 class Registry(Protocol):
     async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
-        """The digest of *image*; raises `BadRequest` when it is not made for one of *platforms*."""
+        """Return the digest of *image*; raises `BadRequest` if it is for none of *platforms*."""
 
     async def keep(self, layer: ContainerLayer, principal: Principal) -> None:
-        """Fetch *layer* from its location into the store, verified; *principal* reads those of images."""
+        """Download *layer* from its location into the object store, and verify it.
+
+        *principal* reads the layers of images.
+        """
 
 
-class BlobKeeper(Protocol):
-    async def keep(self, blobs: Mapping[str, bytes]) -> None:
-        """Store each content under its digest; all are there when the call returns."""
+class LayerStore(Protocol):
+    async def put_all(self, blobs: Mapping[str, bytes]) -> None:
+        """Store each content under its digest; when the call returns, all are stored."""
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True):
-    """What the gateway promises: under which address, where builds go, for how long a token opens its image.
+    """The public address of this server, its repositories, and the lifetime of its tokens.
 
-    With `allows_missing_platforms`, images are given that are not made for the platform asked for.
+    With `allows_missing_platforms`, the image of a request need not exist for the requested platform.
     """
 
     server_url: str
-    places: Repositories
+    repositories: Repositories
     token_ttl: timedelta
     allows_missing_platforms: bool = False
 
     @property
     def authority(self) -> str:
+        """The host of the server's URL, with its port."""
         return urlsplit(self.server_url).netloc
 
 
 class ContainerRequests:
+    """The use case of `POST /v1alpha2/container`."""
+
     def __init__(
         self,
-        plan: ServerConfig,
-        requests: Requests,
+        config: ServerConfig,
+        grants: Grants,
         registry: Registry,
         builds: Builds,
-        blobs: BlobKeeper,
+        layers: LayerStore,
         access: ImageAccess,
-        preparing: RequestPreparer,
-        starting: BuildStarter,
-        releasing: Dispatcher,
+        preparer: RequestPreparer,
+        starter: BuildStarter,
+        dispatcher: Dispatcher,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._plan = plan
-        self._requests = requests
+        self._config = config
+        self._grants = grants
         self._registry = registry
         self._builds = builds
-        self._blobs = blobs
+        self._layers = layers
         self._access = access
-        self._preparing = preparing
-        self._starting = starting
-        self._releasing = releasing
+        self._preparer = preparer
+        self._starter = starter
+        self._dispatcher = dispatcher
         self._now = now
 
-    async def submit(self, request: ContainerRequest, caller: Caller, *, legacy: bool = False) -> ContainerAnswer:
-        """Grant *caller* a token for what *request* asks for; *legacy* is the first version of the API.
+    async def submit(
+        self, container_request: ContainerRequest, caller: Caller, *, legacy: bool = False
+    ) -> ContainerAnswer:
+        """Return a name that *caller* can pull, and start the build of its image if it needs one.
+
+        *legacy* selects the first version of the API, `/container-token`.
 
         Raises:
-            BadRequest: the message says what to change; nothing was started.
-            ScopeRequired: *caller* may not push there, or may not read an image of ours.
-            TooManyRequests: a build is needed, and this caller has had too many.
+            BadRequest: the message says what to change; no build was started.
+            ScopeRequired: *caller* may not push to the repository, or may not read an image in a repository of this
+                server.
+            TooManyRequests: the request needs a build, and *caller* has reached the limit.
         """
-        asked = await self._read(request, legacy=legacy)
-        caller = await self._acting(asked, caller)
-        if asked.image and asked.freeze and not self._plan.allows_missing_platforms:
-            await self._registry.resolve(asked.image, caller.principal, asked.platforms)
-        wanted = await self._preparing.prepare(asked, caller.principal)
-        parts = [await self._preparing.prepare(part, caller.principal) for part in asked.parts]
-        if not wanted.dry_run:
-            for part in parts or (wanted,):
-                await self._keep(part, caller.principal)
-        found = (
-            await self._serve(wanted, caller.principal)
-            if wanted.image
-            else await self._starting.start(wanted, parts, caller)
+        request = await self._validate(container_request, legacy=legacy)
+        caller = await self._authorize(request, caller)
+        if request.image and request.freeze and not self._config.allows_missing_platforms:
+            await self._registry.resolve(request.image, caller.principal, request.platforms)
+        prepared = await self._preparer.prepare(request, caller.principal)
+        parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
+        if not prepared.dry_run:
+            for part in parts or (prepared,):
+                await self._store_layers(part, caller.principal)
+        if prepared.image:
+            result = await self._resolve(prepared.image, prepared, caller.principal)
+        else:
+            result = await self._starter.start(prepared, parts, caller)
+        grant = self._grant(prepared, result, caller)
+        await self._add_interest(result, grant)
+        is_new_build = result.cached is False
+        record = container_record(
+            self._config.authority, container_request, prepared, result.image, grant, new=is_new_build
         )
-        grant = self._grant(wanted, found, caller)
-        await self._want(found, grant)
-        kept = record(self._plan.authority, request, wanted, found.image, grant, new=found.cached is False)
-        await self._requests.put(grant, kept)
-        for client in found.clients:
-            await self._releasing.release_for(client)
-        made = answer(self._plan.authority, wanted, found.image, grant, cached=found.cached, succeeded=found.succeeded)
-        return legacy_answer(made, grant) if legacy else made
+        await self._grants.put(grant, record)
+        for client in result.clients:
+            await self._dispatcher.dispatch_for(client)
+        answer = container_answer(
+            self._config.authority, prepared, result.image, grant, cached=result.cached, succeeded=result.succeeded
+        )
+        return legacy_answer(answer, grant) if legacy else answer
 
-    async def _acting(self, asked: BuildRequest, caller: Caller) -> Caller:
-        """*caller* with the credentials that *asked* may be answered with."""
-        builds = asked.freeze or not asked.image
-        push = caller.push_principal
-        if builds:
-            push = self._access.pushing(push, asked.repository, asked.cache_repository)
-        reading = await self._access.of_all(caller.principal, images_read(asked))
-        if asked.containerfile:
-            with suppress(BadRequest):  # where a name cannot be read, the build says so
-                reading = await self._access.of_all(reading, images_of_request(asked))
-        return replace(caller, principal=reading, push_principal=push)
+    async def _validate(self, container_request: ContainerRequest, *, legacy: bool) -> BuildRequest:
+        """Validate in a thread if the request has inline data to inflate: the event loop stays free."""
+        if is_slow_to_validate(container_request):
+            return await asyncio.to_thread(validate, container_request, self._config.repositories, legacy=legacy)
+        return validate(container_request, self._config.repositories, legacy=legacy)
 
-    async def _read(self, request: ContainerRequest, *, legacy: bool) -> BuildRequest:
-        """What *request* asks for; others are answered while its data is inflated and measured."""
-        if carries_data(request):
-            return await asyncio.to_thread(read, request, self._plan.places, legacy=legacy)
-        return read(request, self._plan.places, legacy=legacy)
+    async def _authorize(self, request: BuildRequest, caller: Caller) -> Caller:
+        """Return *caller* with the principals that may read the images of *request* and push its result."""
+        push_principal = caller.push_principal
+        if request.needs_build:
+            push_principal = self._access.push_principal(push_principal, request.repository, request.cache_repository)
+        principal = await self._access.pull_principal_for_all(caller.principal, request.images_to_read())
+        if request.containerfile:
+            with suppress(BadRequest):  # the build reports a name that cannot be parsed
+                principal = await self._access.pull_principal_for_all(principal, request.base_images())
+        return replace(caller, principal=principal, push_principal=push_principal)
 
-    async def _want(self, found: StartResult, grant: Grant) -> None:
-        """Let the build under way be one that this request wants: it is not cancelled before the request says so."""
-        if found.build_id is None or found.cached is not False:
+    async def _add_interest(self, result: StartResult, grant: Grant) -> None:
+        """Register the request's interest in its build: the build is not cancelled while a request needs it."""
+        if result.build_id is None or result.cached is not False:
             return
-        if not await self._builds.add_interest(found.build_id, grant.token, grant.user):
-            raise Unavailable(f"the build {found.build_id} is being cancelled in this moment; ask again")
+        if not await self._builds.add_interest(result.build_id, grant.token, grant.user):
+            raise Unavailable(f"the build {result.build_id} is being cancelled at this moment; try again")
 
-    async def _keep(self, wanted: BuildRequest, principal: Principal) -> None:
-        """Have in the store whatever the build will need from it, and the data that came along."""
-        await self._blobs.keep(wanted.blobs)
-        baked = (wanted.container_config.layers if wanted.freeze and wanted.container_config else None) or ()
-        for layer in filter(None, (wanted.context, *baked)):
+    async def _store_layers(self, request: BuildRequest, principal: Principal) -> None:
+        """Store the inline layers, and the layers that the build needs in the object store."""
+        await self._layers.put_all(request.blobs)
+        frozen = (request.container_config.layers if request.freeze and request.container_config else None) or ()
+        for layer in filter(None, (request.context, *frozen)):
             if layer.location:
-                await self._fetch(layer, principal)
+                await self._download(layer, principal)
 
-    async def _fetch(self, layer: ContainerLayer, principal: Principal) -> None:
+    async def _download(self, layer: ContainerLayer, principal: Principal) -> None:
         try:
             await self._registry.keep(layer, principal)
         except BlobUnknown as error:
-            raise BadRequest(f"there is nothing at the location {layer.location[:200]}: {error}") from error
+            raise BadRequest(f"no layer exists at the location {layer.location[:200]}: {error}") from error
 
-    async def _serve(self, wanted: BuildRequest, principal: Principal) -> StartResult:
-        image = wanted.image
-        assert image  # noqa: S101  of the two, this one is set
+    async def _resolve(self, image: Reference, request: BuildRequest, principal: Principal) -> StartResult:
+        """Check that *image*, which needs no build, exists for the platforms of *request*."""
+        platforms = () if self._config.allows_missing_platforms else request.platforms
         try:
-            await self._registry.resolve(
-                image, principal, () if self._plan.allows_missing_platforms else wanted.platforms
-            )
+            await self._registry.resolve(image, principal, platforms)
         except ManifestUnknown as error:
             raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
         except Denied as error:
-            raise refused(image, error) from error
+            raise image_refused(image, error) from error
         except UpstreamFailed as error:
-            message = f"container image {image} cannot be looked at: {error}"
+            message = f"container image {image} cannot be read: {error}"
             raise type(error)(message, retry_after=error.retry_after) from error
         return StartResult(image=image, succeeded=True)
 
-    def _grant(self, wanted: BuildRequest, found: StartResult, caller: Caller) -> Grant:
+    def _grant(self, request: BuildRequest, result: StartResult, caller: Caller) -> Grant:
         created = self._now()
         return Grant(
             token=new_token(),
-            image=str(found.image),
-            platform=wanted.platform_names,
+            image=str(result.image),
+            platform=request.platform_names,
             created=created,
-            expires=created + self._plan.token_ttl,
-            container_config=None if wanted.freeze else wanted.container_config,
-            build_id=found.build_id,
-            is_durable=wanted.freeze,
-            is_dry=wanted.dry_run,
+            expires=created + self._config.token_ttl,
+            container_config=None if request.freeze else request.container_config,
+            build_id=result.build_id,
+            is_durable=request.freeze,
+            is_dry=request.dry_run,
             user=caller.identity.user,
             organisation=caller.identity.organisation,
-            principal=limited_to([found.image.name], caller.principal) if found.is_build else caller.principal,
+            principal=limited_to([result.image.name], caller.principal) if result.is_build else caller.principal,
         )

@@ -13,7 +13,7 @@ from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Pulls
 from swell.errors import TooManyRequests
 from tests.unit.gateway.access.buckets import Clock
-from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages
+from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls
 
 HERE, THERE = "198.51.100.7", "203.0.113.9"
 GOOD = "g" * 26
@@ -44,7 +44,7 @@ class Door:
         self.grants.kept[GOOD] = Grant(
             token=GOOD, image="ubuntu", platform="linux/amd64", created=NOON, expires=NOON + timedelta(hours=36)
         )
-        pulls = Pulls(self.grants, KnownEnds(), MemoryImages(), FreePulls(), "", GuessLimiter(quota, clock))
+        pulls = Pulls(self.grants, KnownEnds(), MemoryImages(), UnlimitedPulls(), "", GuessLimiter(quota, clock))
         self._handler = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
 
     async def ask(self, token: str, address: str = HERE, kind: str = "tags/list") -> tuple[int, str | None]:

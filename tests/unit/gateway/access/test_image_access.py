@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from msgspec import structs
 
-from gateway.access.image_access import REMEMBERED, STALE, ImageAccess
+from gateway.access.image_access import FRESH_SECONDS, STALE_SECONDS, ImageAccess
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.repositories import Repositories
 from gateway.submit.start import BuildStarter
-from gateway.submit.validation import read
+from gateway.submit.validation import validate
 from swell.api.containers import ContainerRequest
 from swell.errors import BadRequest, Denied, ManifestUnknown, ScopeRequired, SwellError, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
@@ -20,14 +20,14 @@ from swell.store.records import Submission
 from tests.unit.gateway.conftest import (
     NOON,
     CountedBuilds,
-    KnownMachines,
-    KnownSolver,
+    KnownCapabilities,
     MemoryLeases,
     MemoryRegistry,
+    StubSolver,
 )
 from tests.unit.gateway.test_packages import encoded
 
-PLACES = Repositories(build="r.example/swell/build", cache="r.example/swell/cache")
+REPOSITORIES = Repositories(build="r.example/swell/build", cache="r.example/swell/cache")
 ANYBODY, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)
 PRIVATE, OPEN = "quay.io/private/base:1", "quay.io/open/base:1"
 
@@ -74,13 +74,13 @@ def builds() -> MemoryBuilds:
 
 @pytest.fixture
 def access(registry: Guarded, builds: MemoryBuilds, clock: Clock) -> ImageAccess:
-    return ImageAccess(PLACES, registry, builds, now=clock)
+    return ImageAccess(REPOSITORIES, registry, builds, now=clock)
 
 
 def starting_with(access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry) -> BuildStarter:
-    limits, machines = CountedBuilds(), KnownMachines()
+    limits, capabilities = CountedBuilds(), KnownCapabilities()
     return BuildStarter(
-        PLACES, built, builds, limits, KnownSolver(), MemoryLeases(), machines, access, now=lambda: NOON
+        REPOSITORIES, built, builds, limits, StubSolver(), MemoryLeases(), capabilities, access, now=lambda: NOON
     )
 
 
@@ -91,7 +91,7 @@ def built() -> MemoryRegistry:
 
 
 @pytest.fixture
-def starting(access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry) -> BuildStarter:
+def starter(access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry) -> BuildStarter:
     return starting_with(access, builds, built)
 
 
@@ -102,7 +102,7 @@ def recipe(text: str, **more: object) -> ContainerRequest:
 async def record_of(
     builds: MemoryBuilds, containerfile: str, name: str = "made", included: tuple[str, ...] = ()
 ) -> Reference:
-    image = f"{PLACES.build}:{name}"
+    image = f"{REPOSITORIES.build}:{name}"
     submission = Submission(
         container_id=name,
         target_image=image,
@@ -127,73 +127,73 @@ async def record_of(
     ],
 )
 async def test_no_cached_result_is_given_without_access_to_every_base(
-    starting: BuildStarter, built: MemoryRegistry, text: str
+    starter: BuildStarter, built: MemoryRegistry, text: str
 ) -> None:
     """However the recipe names the base; an image that nobody can name here counts as one that is not open."""
-    wanted = read(recipe(text), PLACES)
-    started = await starting.start(wanted, [], INSIDER)
+    wanted = validate(recipe(text), REPOSITORIES)
+    started = await starter.start(wanted, [], INSIDER)
     with pytest.raises(BadRequest):  # joining the build that runs
-        await starting.start(wanted, [], ANYBODY)
+        await starter.start(wanted, [], ANYBODY)
     built.push(str(started.image))
-    starting = starting_with(ImageAccess(PLACES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
+    starter = starting_with(ImageAccess(REPOSITORIES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
 
     with pytest.raises(BadRequest):
-        await starting.start(wanted, [], ANYBODY)
+        await starter.start(wanted, [], ANYBODY)
     with pytest.raises(BadRequest):
-        await starting.start(structs.replace(wanted, dry_run=True), [], ANYBODY)
+        await starter.start(structs.replace(wanted, dry_run=True), [], ANYBODY)
 
 
-async def test_an_open_base_is_no_obstacle(starting: BuildStarter, built: MemoryRegistry) -> None:
+async def test_an_open_base_is_no_obstacle(starter: BuildStarter, built: MemoryRegistry) -> None:
     """The same recipe of two strangers is one build."""
-    wanted = read(recipe(f"FROM {OPEN}\n"), PLACES)
-    first = await starting.start(wanted, [], ANYBODY)
+    wanted = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
+    first = await starter.start(wanted, [], ANYBODY)
 
-    joined = await starting.start(wanted, [], Caller(ANONYMOUS, "198.51.100.1"))
+    joined = await starter.start(wanted, [], Caller(ANONYMOUS, "198.51.100.1"))
 
     assert (first.build_id, first.cached) == (joined.build_id, joined.cached)
 
 
 async def test_a_base_that_may_not_be_read_is_refused_before_a_build(
-    starting: BuildStarter, builds: MemoryBuilds
+    starter: BuildStarter, builds: MemoryBuilds
 ) -> None:
     """It would fail, and meanwhile others who may read it would join it."""
     with pytest.raises(BadRequest, match="operator-pull"):
-        await starting.start(read(recipe(f"FROM {PRIVATE}\n"), PLACES), [], ANYBODY)
+        await starter.start(validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES), [], ANYBODY)
 
     assert await builds.waiting() == []
 
 
-async def test_a_base_that_does_not_exist_is_the_builders_to_report(starting: BuildStarter) -> None:
+async def test_a_base_that_does_not_exist_is_the_builders_to_report(starter: BuildStarter) -> None:
     """As in Wave: the log says so."""
-    found = await starting.start(read(recipe("FROM quay.io/missing/base\n"), PLACES), [], ANYBODY)
+    found = await starter.start(validate(recipe("FROM quay.io/missing/base\n"), REPOSITORIES), [], ANYBODY)
 
     assert found.cached is False
 
 
 async def test_a_registry_in_trouble_does_not_stop_builds_but_gives_no_results(
-    starting: BuildStarter, registry: Guarded, built: MemoryRegistry
+    starter: BuildStarter, registry: Guarded, built: MemoryRegistry
 ) -> None:
     """The builder finds out whether it is back; what exists is given once access is known."""
     registry.trouble = UpstreamFailed("away")
-    wanted = read(recipe(f"FROM {OPEN}\n"), PLACES)
-    found = await starting.start(wanted, [], ANYBODY)
+    wanted = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
+    found = await starter.start(wanted, [], ANYBODY)
     assert found.cached is False
 
     with pytest.raises(UpstreamFailed):
-        await starting.start(wanted, [], ANYBODY)
+        await starter.start(wanted, [], ANYBODY)
 
 
 async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
-    starting: BuildStarter, builds: MemoryBuilds, registry: Guarded
+    starter: BuildStarter, builds: MemoryBuilds, registry: Guarded
 ) -> None:
     """A stranger could keep others from a private base's image by asking for it first."""
-    wanted = read(recipe(f"FROM {PRIVATE}\n"), PLACES)
+    wanted = validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES)
     registry.trouble = UpstreamFailed("away")
-    await starting.start(wanted, [], ANYBODY)
+    await starter.start(wanted, [], ANYBODY)
     registry.trouble = None
 
-    with pytest.raises(Unavailable, match="ask again"):
-        await starting.start(wanted, [], INSIDER)
+    with pytest.raises(Unavailable, match="try again"):
+        await starter.start(wanted, [], INSIDER)
 
 
 async def test_an_answer_is_remembered_for_one_principal(access: ImageAccess, registry: Guarded, clock: Clock) -> None:
@@ -204,7 +204,7 @@ async def test_an_answer_is_remembered_for_one_principal(access: ImageAccess, re
     await access.check(OPERATOR, [image])
     assert registry.asked == {f"public {OPEN}": 1, f"operator {OPEN}": 1}
 
-    clock.now += REMEMBERED + 1
+    clock.now += FRESH_SECONDS + 1
     await access.check(PUBLIC, [image])
 
     assert registry.asked[f"public {OPEN}"] == 2
@@ -225,10 +225,10 @@ async def test_while_a_registry_is_away_its_last_answer_counts_for_a_day(
     image = parse_reference(OPEN)
     await access.check(PUBLIC, [image])
     registry.trouble = UpstreamFailed("away")
-    clock.now += REMEMBERED + 1
+    clock.now += FRESH_SECONDS + 1
     assert (await access.check(PUBLIC, [image])).problem is None
 
-    clock.now += STALE
+    clock.now += STALE_SECONDS
 
     assert (await access.check(PUBLIC, [image])).problem is registry.trouble
 
@@ -237,7 +237,7 @@ async def test_access_that_was_withdrawn_is_not_stale(access: ImageAccess, regis
     """The registry's refusal replaces what it said before."""
     image = parse_reference(OPEN)
     await access.check(PUBLIC, [image])
-    clock.now += REMEMBERED + 1
+    clock.now += FRESH_SECONDS + 1
     registry.trouble = Denied()
     assert (await access.check(PUBLIC, [image])).problem
     registry.trouble = UpstreamFailed("away")
@@ -263,11 +263,11 @@ async def test_an_image_of_ours_is_read_by_who_may_read_its_base(
     image = await record_of(builds, containerfile, included=included)
 
     if readable:
-        assert opens(await access.reading(PUBLIC, image), image)
+        assert opens(await access.pull_principal(PUBLIC, image), image)
     else:
-        with pytest.raises(ScopeRequired, match=r"made of an image"):
-            await access.reading(PUBLIC, image)
-    assert await access.reading(OPERATOR, image) == OPERATOR
+        with pytest.raises(ScopeRequired, match=r"built from an image"):
+            await access.pull_principal(PUBLIC, image)
+    assert await access.pull_principal(OPERATOR, image) == OPERATOR
 
 
 async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: ImageAccess, builds: MemoryBuilds) -> None:
@@ -276,16 +276,16 @@ async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: Image
     second = await record_of(builds, f"FROM {first}\n", "second")
 
     with pytest.raises(ScopeRequired):
-        await access.reading(PUBLIC, second)
+        await access.pull_principal(PUBLIC, second)
 
 
 @pytest.mark.parametrize(
-    "name", [f"{PLACES.build}:unknown", f"{PLACES.build}@sha256:{'a' * 64}", "r.example/swell/cache:x"]
+    "name", [f"{REPOSITORIES.build}:unknown", f"{REPOSITORIES.build}@sha256:{'a' * 64}", "r.example/swell/cache:x"]
 )
 async def test_an_image_of_ours_without_a_record_needs_the_scope(access: ImageAccess, name: str) -> None:
     """Records expire before images do; layers of the cache never have one."""
     with pytest.raises(ScopeRequired, match="operator-pull"):
-        await access.reading(PUBLIC, parse_reference(name))
+        await access.pull_principal(PUBLIC, parse_reference(name))
 
 
 @pytest.mark.parametrize(
@@ -304,14 +304,14 @@ def test_a_push_to_a_repository_of_others_needs_the_scope(
 ) -> None:
     """Frozen images and cached steps go where the key says, or where this server pushes anyway."""
     principal = limited_to(["quay.io/mine"])
-    wanted = read(recipe(f"FROM {OPEN}\n", **fields), PLACES)
+    wanted = validate(recipe(f"FROM {OPEN}\n", **fields), REPOSITORIES)
 
     if allowed:
-        pushing = access.pushing(principal, wanted.repository, wanted.cache_repository)
+        pushing = access.push_principal(principal, wanted.repository, wanted.cache_repository)
         assert opens(pushing, parse_reference(wanted.repository))
     else:
         with pytest.raises(ScopeRequired, match="operator-push"):
-            access.pushing(principal, wanted.repository, wanted.cache_repository)
+            access.push_principal(principal, wanted.repository, wanted.cache_repository)
 
 
 async def test_a_recipe_names_a_bounded_number_of_images(access: ImageAccess, registry: Guarded) -> None:

@@ -17,7 +17,7 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
 from swell.store.records import BuildResult
-from tests.unit.gateway.conftest import NOON, FreePulls, KnownEnds, MemoryGrants, MemoryImages, ended
+from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls, ended
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
 UBUNTU = f"/v2/wt/{TOKEN}/library/ubuntu"
@@ -93,7 +93,7 @@ def tally() -> Tally:
 @pytest.fixture
 async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally) -> Client:
     await grants.put(granted())
-    pulls = Pulls(grants, ends, images, FreePulls(), "https://wave.example.org")
+    pulls = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org")
     return Client(RegistryHandler(pulls, tally, ClientAddress()))
 
 
@@ -135,7 +135,7 @@ async def test_a_server_that_is_closed_to_strangers_serves_them_no_more(
     grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally
 ) -> None:
     """Tokens that were given before live on for a day and a half; those of users go on."""
-    pulls = Pulls(grants, ends, images, FreePulls(), "https://wave.example.org", anonymous_access=False)
+    pulls = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org", anonymous_access=False)
     client = Client(RegistryHandler(pulls, tally, ClientAddress()))
     for path in (f"{UBUNTU}/manifests/22.04", f"{UBUNTU}/blobs/{DIGEST}", f"{UBUNTU}/tags/list"):
         await grants.put(granted())

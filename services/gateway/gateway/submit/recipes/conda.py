@@ -1,6 +1,8 @@
-"""Conda environments: what clients ask for, as the one file that micromamba or pixi reads.
+"""Conda environments: the environment file that micromamba or pixi reads.
 
-Source: Wave's public API; the YAML is PyYAML's, to the byte, because container ids are made from it.
+The YAML equals PyYAML's output byte for byte, because container ids depend on it.
+Source: conda's documentation, "Creating an environment file manually",
+https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html
 """
 
 import re
@@ -11,22 +13,22 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.submit.members import naming
+from gateway.submit.members import member_errors
 from swell.errors import BadRequest
 
 _EXPLICIT = re.compile(r"^@EXPLICIT\s*$", re.MULTILINE)
 _AROUND_OPERATORS = re.compile(r" ?([<>=!~,@]+) ?")
-_WEB = ("http://", "https://")
-_DEEPEST = 100  # brackets within brackets; the time to read them grows with the square
+_WEB_SCHEMES = ("http://", "https://")
+_MAX_DEPTH = 100  # nested brackets; the parser's time grows with their square
 
-# What PyYAML lets through when a value is not of the type that its tag says.
-_UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
+# The errors of PyYAML for a value that does not match its tag.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """What an environment is made from: the file `text`, or the file at `url` with packages of `channels`.
+    """The environment file `text`, or the lock file at `url` with packages of `channels`.
 
-    `text` is YAML or an explicit list of package addresses, which micromamba tells apart by the file's name.
+    `text` is YAML or an explicit list of package URLs; micromamba distinguishes them by the file's extension.
     """
 
     text: str | None = None
@@ -39,10 +41,11 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 class CondaImage(Struct, frozen=True, kw_only=True):
-    """What a template for Conda packages is filled with.
+    """The parameters of a template for Conda packages.
 
-    `tool_image` has micromamba or pixi, `base_image` is what the environment is copied into, `base_packages` come on
-    top of it, and `commands` are lines of the container file's own language.
+    - `tool_image` has micromamba or pixi; the environment is copied into `base_image`.
+    - `base_packages` are added to the environment.
+    - `commands` are lines in the language of the recipe.
     """
 
     environment: Environment
@@ -53,22 +56,23 @@ class CondaImage(Struct, frozen=True, kw_only=True):
 
 
 def from_entries(entries: Iterable[str], channels: tuple[str, ...]) -> Environment:
-    """The environment of *entries*: `channel::name=version`, `pip:name`, or one address of a lock file.
+    """Return the environment of *entries*: `channel::name=version`, `pip:name`, or the URL of one lock file.
 
     Raises:
-        BadRequest: an address is not alone, or pip is misspelt.
+        BadRequest: a URL is not the only entry, or a pip package is not `pip:NAME`.
     """
     specs = [spec for entry in entries for spec in map(_unquoted, _specs(entry)) if spec]
-    if any(spec.startswith(_WEB) for spec in specs):
+    if any(spec.startswith(_WEB_SCHEMES) for spec in specs):
         if len(specs) > 1:
-            raise BadRequest("packages.entries has the address of a lock file; then it must be the only entry")
+            raise BadRequest("packages.entries has the URL of a lock file; it must be the only entry")
         return Environment(url=specs[0], channels=channels)
     return Environment(text=_dump(_fields(specs, channels)))
 
 
 def from_file(text: str, channels: tuple[str, ...], *, member: str = "packages.environment") -> Environment:
-    """The environment that *text*, a request's *member*, describes, with *channels* behind its own; an explicit list
-    needs none.
+    """Return the environment in *text*, a request's *member*, with *channels* after its own.
+
+    An explicit list stays unchanged.
 
     Raises:
         BadRequest: it is neither an explicit list nor the YAML of an environment.
@@ -76,7 +80,7 @@ def from_file(text: str, channels: tuple[str, ...], *, member: str = "packages.e
     environment = Environment(text=text)
     if environment.is_explicit:
         return environment
-    with naming(member):
+    with member_errors(member):
         return Environment(text=_dump(_with_channels(load(text), channels)))
 
 
@@ -96,12 +100,12 @@ def _pip_name(spec: str) -> str:
 
 
 def _specs(entry: str) -> list[str]:
-    """The packages that blanks part; those around an operator belong to it."""
+    """Split *entry* at blanks, except around an operator."""
     return _AROUND_OPERATORS.sub(r"\1", " ".join(entry.split())).split(" ")
 
 
 def _unquoted(spec: str) -> str:
-    """*spec* without the quotes around it, single ones and then double ones, however many."""
+    """Remove all pairs of single quotes around *spec*, then all pairs of double quotes."""
     for quote in "'\"":
         before, after = len(spec) - len(spec.lstrip(quote)), len(spec) - len(spec.rstrip(quote))
         pairs = min(before, after, len(spec) // 2)
@@ -112,38 +116,38 @@ def _unquoted(spec: str) -> str:
 def _with_channels(fields: Mapping[str, Any], channels: tuple[str, ...]) -> Mapping[str, Any]:
     known = fields.get("channels") or []
     if not isinstance(known, list):
-        raise BadRequest("the channels are no list")
+        raise BadRequest("channels is not a list")
     more = [channel for channel in channels if channel not in known]
     return {**fields, "channels": [*known, *more]} if more else fields
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows no merge keys: each could double the document."""
+    """A loader without merge keys: each one could double the size of the document."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Leave `<<` in place, which nothing can then make a value of."""
+        """Leave the key `<<` unchanged; constructing it then fails."""
 
 
 def load(text: str) -> Mapping[str, Any]:
-    """The fields of an environment's YAML.
+    """Return the fields of an environment in YAML.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: *text* is not the YAML of an environment.
     """
-    if max(accumulate((letter in "[{") - (letter in "]}") for letter in text), default=0) > _DEEPEST:
+    if max(accumulate((letter in "[{") - (letter in "]}") for letter in text), default=0) > _MAX_DEPTH:
         raise BadRequest("it is nested too deeply")
     try:
-        fields = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe one)
+        fields = yaml.load(text, Loader=_Loader)  # noqa: S506  (derived from the safe loader)
     except yaml.MarkedYAMLError as error:
-        raise BadRequest(f"it is no YAML: {error.problem}{_place(error)}") from error
-    except _UNREADABLE as error:
-        raise BadRequest("it cannot be read as YAML") from error
+        raise BadRequest(f"it is not YAML: {error.problem}{_line(error)}") from error
+    except _YAML_ERRORS as error:
+        raise BadRequest("it cannot be parsed as YAML") from error
     if not isinstance(fields, dict):
         raise BadRequest("it must be a Conda environment in YAML, or an explicit list (@EXPLICIT)")
     return fields
 
 
-def _place(error: yaml.MarkedYAMLError) -> str:
+def _line(error: yaml.MarkedYAMLError) -> str:
     return f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
 
 
@@ -152,5 +156,5 @@ def _dump(fields: Mapping[str, object]) -> str:
         return yaml.safe_dump(fields, default_flow_style=False, sort_keys=False)
     except RecursionError as error:
         raise BadRequest("it is nested too deeply") from error
-    except ValueError as error:  # YAML 1.1 has numbers that are longer than Python writes any
+    except ValueError as error:  # a number of YAML 1.1 can be longer than Python can format
         raise BadRequest("it has a number that is too long") from error

@@ -1,6 +1,6 @@
-"""Packages: what clients ask for by name, as a container file that installs it.
+"""Packages: the recipe that installs the packages of a request, by its template.
 
-Source: Wave's public API, "buildTemplate" and "packages".
+Source: Wave's public API, "buildTemplate" and "packages", https://docs.seqera.io/wave/api
 """
 
 import re
@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.submit.members import naming, text_of
+from gateway.submit.members import decode_text, member_errors
 from gateway.submit.recipes import installr, micromamba, pixi
 from gateway.submit.recipes.conda import CondaImage, Environment, from_entries, from_file
-from gateway.submit.recipes.direct import Direct, direct_of, record
+from gateway.submit.recipes.direct import DirectPackages, direct_packages, recipe_text
 from gateway.submit.recipes.installr import RImage
 from swell.api.packages import (
     BASE_IMAGE,
@@ -28,7 +28,7 @@ from swell.api.packages import (
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import parse_reference
 
-MAX_TEXT = 50_000  # characters of an environment in base64, and of all the texts of one list
+MAX_TEXT = 50_000  # characters of an environment in base64, and of all strings of one list
 MAX_ENTRIES = 1000
 
 _MICROMAMBA_1 = re.compile(r".*micromamba:1[.\-].*")
@@ -36,7 +36,7 @@ _MICROMAMBA_2 = "mambaorg/micromamba:2-amazon2023"
 
 
 class Template(StrEnum):
-    """How packages are installed."""
+    """The templates that install packages."""
 
     MICROMAMBA_V1 = "conda/micromamba:v1"
     MICROMAMBA_V2 = "conda/micromamba:v2"
@@ -50,29 +50,29 @@ class Template(StrEnum):
 
 
 _CONDA_TEMPLATES = {
-    Template.MICROMAMBA_V1: (micromamba.docker_v1, micromamba.singularity_v1),
-    Template.MICROMAMBA_V2: (micromamba.docker_v2, micromamba.singularity_v2),
-    Template.PIXI_V1: (pixi.docker, pixi.singularity),
+    Template.MICROMAMBA_V1: (micromamba.dockerfile_v1, micromamba.definition_file_v1),
+    Template.MICROMAMBA_V2: (micromamba.dockerfile_v2, micromamba.definition_file_v2),
+    Template.PIXI_V1: (pixi.dockerfile, pixi.definition_file),
 }
 _DEFAULTS = {PackageType.CONDA: Template.MICROMAMBA_V2, PackageType.CRAN: Template.INSTALLR_V1}
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """A container file, the `conda.yml` that it finds in its context, and the template they were made from.
+    """A Dockerfile or definition file, the `conda.yml` in its build context, and the name of its template.
 
-    Where packages go `direct` into layers, the container file is only told, not built.
+    With `direct`, no container is built: `containerfile` only documents the packages.
     """
 
     containerfile: str
     environment: str | None = None
-    direct: Direct | None = None
+    direct: DirectPackages | None = None
     template: str
 
 
-def recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
-    """The recipe for an image, or with *sif* a SIF file, of *packages*; the same wish gives the same text.
+def make_recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
+    """Return the recipe of *packages* for an image, or with *sif* for a SIF file; equal packages give equal texts.
 
-    No text of a client gets out of the argument where it stands, but for `commands`, which are code by their nature.
+    Every text of the client is quoted as one argument, except `commands`, which are code.
 
     Raises:
         BadRequest: the message says what to change.
@@ -80,32 +80,32 @@ def recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
     """
     chosen = choose_template(packages.type, template)
     if chosen is Template.INSTALLR_V1:
-        made = (installr.singularity if sif else installr.docker)(_r_image(packages))
-        return Recipe(containerfile=made, template=chosen)
+        text = (installr.definition_file if sif else installr.dockerfile)(_r_image(packages))
+        return Recipe(containerfile=text, template=chosen)
     environment = _environment(packages)
     if chosen is Template.DIRECT_V1:
-        return _direct(packages, environment, sif=sif)
-    docker, singularity = _CONDA_TEMPLATES[chosen]
-    made = (singularity if sif else docker)(_conda_image(packages, environment, chosen))
-    return Recipe(containerfile=made, environment=environment.text, template=chosen)
+        return _direct_recipe(packages, environment, sif=sif)
+    dockerfile, definition_file = _CONDA_TEMPLATES[chosen]
+    text = (definition_file if sif else dockerfile)(_conda_image(packages, environment, chosen))
+    return Recipe(containerfile=text, environment=environment.text, template=chosen)
 
 
 def choose_template(kind: PackageType | None, template: str | None) -> Template:
-    """The template for packages of *kind*; *template* may be written in any way that Wave's documents have it.
+    """Return the template for packages of *kind*; *template* may have any spelling of Wave's documentation.
 
     Raises:
-        BadRequest: there is none of that name, or it is for other packages.
+        BadRequest: the template does not exist, or is for other packages.
     """
     if kind is None:
         raise BadRequest(f"packages.type is missing: expected {' or '.join(PackageType)}")
     if not template:
         return _DEFAULTS[kind]
-    found = next((known for known in Template if template in _spellings(known)), None)
-    if found is None:
+    match = next((known for known in Template if template in _spellings(known)), None)
+    if match is None:
         raise BadRequest(f"buildTemplate {template[:80]!r} is unknown: choose one of {', '.join(Template)}")
-    if found.type is not kind:
-        raise BadRequest(f"buildTemplate {template} is for {found.type} packages, but packages.type is {kind}")
-    return found
+    if match.type is not kind:
+        raise BadRequest(f"buildTemplate {template} is for {match.type} packages, but packages.type is {kind}")
+    return match
 
 
 def _spellings(template: Template) -> set[str]:
@@ -115,32 +115,32 @@ def _spellings(template: Template) -> set[str]:
 
 
 def _environment(packages: Packages) -> Environment:
-    channels = tuple(_listed("packages.channels", packages.channels))
+    channels = tuple(_strip_all("packages.channels", packages.channels))
     if option := next((channel for channel in channels if channel.startswith("-")), None):
-        raise BadRequest(f"packages.channels has {option[:80]!r}, which would be taken for an option")
+        raise BadRequest(f"packages.channels has {option[:80]!r}, which looks like an option")
     if packages.environment:
-        return from_file(_decoded(packages.environment), channels)
-    if entries := _listed("packages.entries", packages.entries):
+        return from_file(_decode_environment(packages.environment), channels)
+    if entries := _strip_all("packages.entries", packages.entries):
         return from_entries(entries, channels)
     raise BadRequest("packages is empty: give entries or an environment")
 
 
-def _direct(packages: Packages, environment: Environment, *, sif: bool) -> Recipe:
+def _direct_recipe(packages: Packages, environment: Environment, *, sif: bool) -> Recipe:
     opts = packages.conda_opts or CondaOpts()
     if sif or opts.commands:
-        what = "makes no SIF files" if sif else "runs nothing, so it takes no commands"
+        what = "does not support SIF files" if sif else "does not support commands"
         raise BadRequest(f"{Template.DIRECT_V1} {what}; use {Template.MICROMAMBA_V2}")
     base_image = _image("baseImage", opts.base_image or BASE_IMAGE)
-    wanted = direct_of(environment, base_image, _words("basePackages", opts.base_packages))
-    made = record(wanted)
-    return Recipe(containerfile=made, environment=environment.text, direct=wanted, template=Template.DIRECT_V1)
+    direct = direct_packages(environment, base_image, _words("basePackages", opts.base_packages))
+    text = recipe_text(direct)
+    return Recipe(containerfile=text, environment=environment.text, direct=direct, template=Template.DIRECT_V1)
 
 
 def _conda_image(packages: Packages, environment: Environment, template: Template) -> CondaImage:
     opts: CondaOpts | PixiOpts
     if template is Template.PIXI_V1:
         if environment.url or environment.is_explicit:
-            raise BadRequest(f"{Template.PIXI_V1} takes no lock files; use {Template.MICROMAMBA_V2}")
+            raise BadRequest(f"{Template.PIXI_V1} does not support lock files; use {Template.MICROMAMBA_V2}")
         opts = packages.pixi_opts or PixiOpts()
         tool_image = _image("pixiOpts.pixiImage", opts.pixi_image or PIXI_IMAGE)
     else:
@@ -156,59 +156,59 @@ def _conda_image(packages: Packages, environment: Environment, template: Templat
 
 
 def _mamba_image(image: str, template: Template) -> str:
-    """Clients always name their default, an image of micromamba 1; version 2 of the template needs micromamba 2."""
+    """Replace the clients' default, an image of micromamba 1, for version 2 of the template."""
     return _MICROMAMBA_2 if template is Template.MICROMAMBA_V2 and _MICROMAMBA_1.fullmatch(image) else image
 
 
 def _r_image(packages: Packages) -> RImage:
-    entries = _words("packages.entries", " ".join(_listed("packages.entries", packages.entries)))
+    entries = _words("packages.entries", " ".join(_strip_all("packages.entries", packages.entries)))
     if packages.environment or not entries:
-        raise BadRequest("packages of type CRAN are named in entries; an environment is for type CONDA")
+        raise BadRequest("packages of type CRAN need entries; an environment is for type CONDA")
     opts = packages.cran_opts or CranOpts()
     return RImage(
         image=_image("cranOpts.rImage", opts.r_image or R_IMAGE),
         entries=tuple(entry.strip("'\"") for entry in entries),
-        channels=tuple(_listed("packages.channels", packages.channels)),
+        channels=tuple(_strip_all("packages.channels", packages.channels)),
         base_packages=_words("basePackages", opts.base_packages),
         commands=_commands(opts.commands),
     )
 
 
 def _image(name: str, text: str) -> str:
-    with naming(name):
+    with member_errors(name):
         parse_reference(text)
     return text
 
 
 def _words(name: str, text: str | None) -> tuple[str, ...]:
-    """The words of *text*, of which none would be taken for an option."""
-    found = tuple(word for part in _listed(name, [text or ""]) for word in part.split())
-    if option := next((word for word in found if word.startswith("-")), None):
-        raise BadRequest(f"{name} has {option[:80]!r}, which would be taken for an option")
-    return found
+    """The words of *text*; none may look like an option."""
+    words = tuple(word for part in _strip_all(name, [text or ""]) for word in part.split())
+    if option := next((word for word in words if word.startswith("-")), None):
+        raise BadRequest(f"{name} has {option[:80]!r}, which looks like an option")
+    return words
 
 
 def _commands(commands: Sequence[str] | None) -> tuple[str, ...]:
-    if any("\0" in command for command in _bounded("commands", commands)):
+    if any("\0" in command for command in _check_bounds("commands", commands)):
         raise BadRequest("commands has a NUL character")
     return tuple(commands or ())
 
 
-def _listed(name: str, texts: Sequence[str] | None) -> list[str]:
-    """*texts* without blanks around them, and without empty ones; each in one line."""
-    for text in _bounded(name, texts):
+def _strip_all(name: str, texts: Sequence[str] | None) -> list[str]:
+    """Strip *texts*, and leave out empty ones; each has only printable characters."""
+    for text in _check_bounds(name, texts):
         if not text.isprintable():
-            raise BadRequest(f"{name} has {text[:80]!r}; line breaks and control characters are not taken")
+            raise BadRequest(f"{name} has {text[:80]!r}; line breaks and control characters are not allowed")
     return [stripped for text in texts or () if (stripped := text.strip())]
 
 
-def _bounded(name: str, texts: Sequence[str] | None) -> Sequence[str]:
+def _check_bounds(name: str, texts: Sequence[str] | None) -> Sequence[str]:
     if len(texts or ()) > MAX_ENTRIES or sum(map(len, texts or ())) > MAX_TEXT:
-        raise TooLarge(f"{name} has more than {MAX_ENTRIES} texts or {MAX_TEXT} characters")
+        raise TooLarge(f"{name} has more than {MAX_ENTRIES} entries or {MAX_TEXT} characters")
     return texts or ()
 
 
-def _decoded(encoded: str) -> str:
+def _decode_environment(encoded: str) -> str:
     if len(encoded) > MAX_TEXT:
         raise TooLarge(f"packages.environment has more than {MAX_TEXT} characters")
-    return text_of("packages.environment", encoded)
+    return decode_text("packages.environment", encoded)

@@ -1,52 +1,56 @@
-"""Conda environments by pixi, copied into another image, where they are activated at the start."""
+"""Recipes that install Conda environments with pixi.
 
-from gateway.domain.definition import CONTEXT, lines
+The image activates the environment when a container starts.
+Source: pixi's documentation, "pixi shell-hook", https://pixi.sh/latest/reference/cli/pixi/shell-hook/
+"""
+
+from gateway.domain.definition import CONTEXT, join_lines
 from gateway.submit.recipes.conda import CondaImage
-from gateway.submit.recipes.shell import ONE_STREAM, chain, definition, shown_lock, words
+from gateway.submit.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
 
 _HOME = "/opt/wave"
 _HOOK = "/shell-hook.sh"
 
 
-def docker(wanted: CondaImage) -> str:
-    return lines(
-        f"FROM {wanted.tool_image} AS build",
+def dockerfile(parameters: CondaImage) -> str:
+    return join_lines(
+        f"FROM {parameters.tool_image} AS build",
         "USER root",
         f"COPY conda.yml {_HOME}/conda.yml",
         f"WORKDIR {_HOME}",
-        f"RUN {chain(_steps(wanted, _HOME), _run_whatever_is_given(), shown_lock(f'{_HOME}/pixi.lock'))}",
+        f"RUN {chain(_steps(parameters, _HOME), _exec_arguments(), print_lock(f'{_HOME}/pixi.lock'))}",
         "",
-        f"FROM {wanted.base_image} AS final",
+        f"FROM {parameters.base_image} AS final",
         f"COPY --from=build {_HOME}/.pixi/envs/default {_HOME}/.pixi/envs/default",
         f"COPY --from=build {_HOOK} {_HOOK}",
         "USER root",
         "ENV USER=root",
         f'ENTRYPOINT ["/bin/bash", "{_HOOK}"]',
         'CMD ["/bin/bash"]',
-        *wanted.commands,
+        *parameters.commands,
     )
 
 
-def singularity(wanted: CondaImage) -> str:
+def definition_file(parameters: CondaImage) -> str:
     enter = chain(f"mkdir -p {_HOME}", f"cd {_HOME}")
     return definition(
-        wanted.tool_image,
+        parameters.tool_image,
         files=[f"{CONTEXT}/conda.yml /scratch/conda.yml"],
-        post=chain(enter, _steps(wanted, "/scratch"), shown_lock(f"{_HOME}/pixi.lock")),
+        post=chain(enter, _steps(parameters, "/scratch"), print_lock(f"{_HOME}/pixi.lock")),
         environment=f". {_HOOK}",
-        commands=wanted.commands,
+        commands=parameters.commands,
     )
 
 
-def _steps(wanted: CondaImage, folder: str) -> str:
+def _steps(parameters: CondaImage, folder: str) -> str:
     return chain(
-        ONE_STREAM,
+        MERGE_STREAMS,
         f"pixi init --import {folder}/conda.yml",
         "pixi add conda-forge::which",
-        f"pixi add {words(*wanted.base_packages)}" if wanted.base_packages else None,
+        f"pixi add {quote_words(*parameters.base_packages)}" if parameters.base_packages else None,
         f"pixi shell-hook > {_HOOK}",
     )
 
 
-def _run_whatever_is_given() -> str:
+def _exec_arguments() -> str:
     return f"""echo 'exec "$@"' >> {_HOOK}"""
