@@ -1,13 +1,8 @@
-"""Opens what the gateway needs, and serves."""
+"""Opens the connections of the gateway, wires its parts, and serves."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple
-
-from grpc.aio import Channel
-from redis.asyncio import Redis
 
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
@@ -32,13 +27,15 @@ from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.adapters.worker_capabilities import CachedCapabilities
-from gateway.app import create_app
+from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
+from gateway.connections import Connections, open_connections
 from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.repositories import Repositories
+from gateway.handlers.containers import Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
@@ -51,120 +48,151 @@ from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
-from swell.jobs import streams
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone, TokenRevoked
-from swell.jobs.streams import Nats
 from swell.log import log
 from swell.net.http import ConnectionLimit, listening
-from swell.rpc.channel import connect
 from swell.serve import address, run
-from swell.store import objects, redis
-from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
-from swell.store.logs import BUCKET as LOGS
-from swell.store.objects import S3Objects
 from swell.store.worker_capabilities import WorkerCapabilities
 
-REAP_EVERY = timedelta(seconds=5)
-START_LEASE = timedelta(seconds=10)  # others may start what a gateway started that is gone since
+REAP_INTERVAL = timedelta(seconds=5)
+START_LEASE = timedelta(seconds=10)  # after that, other gateways may start a build that a stopped gateway was starting
 
 
-class Neighbours(NamedTuple):
-    """What the gateway talks to while it runs."""
+class Shared(NamedTuple):
+    """The parts that several use cases need."""
 
-    state: Redis
-    nats: Nats
-    layers: S3Objects
-    logs: S3Objects
-    registry_proxy: Channel
-    metrics: Channel
-    builder: Channel
-
-
-@asynccontextmanager
-async def open_neighbours(settings: Settings) -> AsyncIterator[Neighbours]:
-    """Connect to all; what has state must answer, the other services may come later."""
-    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-    async with (
-        redis.connect(settings.redis_url) as state,
-        streams.connect(settings.nats_url, "gateway") as nats,
-        objects.connect(*s3, LAYERS) as layers,
-        objects.connect(*s3, LOGS) as logs,
-        connect(settings.registry_proxy) as registry_proxy,
-        connect(settings.metrics) as metrics,
-        connect(settings.builder) as builder,
-    ):
-        yield Neighbours(state, nats, layers, logs, registry_proxy, metrics, builder)
+    config: ServerConfig
+    builds: RedisBuilds
+    grants: CachedGrants
+    remote_images: RemoteImages
+    images: CachedImages
+    access: ImageAccess
+    limits: Limits
+    inspections: QueuedInspections
+    build_waiter: BuildWaiter
+    guess_limiter: GuessLimiter
+    client_address: ClientAddress
 
 
 async def main(settings: Settings) -> None:
-    async with open_neighbours(settings) as (state, nats, layers, logs, registry_proxy, metrics, builder):
-        builds = RedisBuilds(state, settings.record_ttl, settings.builds_waiting)
-        grants = CachedGrants(RedisGrants(state, settings.record_ttl))
-        is_relayed = settings.blob_delivery is BlobDelivery.RELAY
-        relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
-        remote = RemoteImages(registry_proxy, relayed=is_relayed)
-        images = CachedImages(remote, settings.cache_size)
-        ends = BuildWaiter(builds, settings.pull_wait)
-        some_ended = asyncio.Event()
-        await subscribe(nats, BuildDone, ends.heard)
-        await subscribe(nats, BuildDone, lambda _: some_ended.set())
-        await subscribe(nats, TokenRevoked, grants.revoked)
-        tally = PullCounter(nats.stream)
-        server_config = server_config_from(settings)
-        build_logs = BuildLogs(logs, nats.stream)
-        feeds = LogStreams(nats, ends, most=settings.watchers, most_of_one=settings.watchers_of_build)
-        limits = Limits(RedisBuckets(state), quotas(settings), fail_open=settings.limits_fail_open)
-        inspections = QueuedInspections(nats)
-        solver, leases, capabilities = (
-            RemoteSolver(builder),
-            Leases(state, START_LEASE),
-            CachedCapabilities(WorkerCapabilities(state)),
-        )
-        access = ImageAccess(server_config.repositories, images, builds)
-        starter = BuildStarter(server_config.repositories, images, builds, limits, solver, leases, capabilities, access)
-        dispatcher = Dispatcher(builds, JobQueue(nats), settings.builds_at_once)
-        blobs, preparer = BlobStore(Blobs(layers)), RequestPreparer(inspections)
-        container_requests = ContainerRequests(
-            server_config, grants, images, builds, blobs, access, preparer, starter, dispatcher
-        )
-        client_address = ClientAddress(networks(settings.trusted_proxies), settings.client_address_header)
-        guesses = GuessLimiter(parse_quota(settings.guess_limit))
-        is_open = settings.anonymous_access
-        pulls = Pulls(grants, ends, images, limits, server_config.server_url, guesses, anonymous_access=is_open)
-        admission = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=is_open)
-        app = create_app(
-            container_requests,
-            BuildQueries(grants, remote, builds, build_logs, server_config.server_url),
-            LogEvents(builds, feeds, build_logs),
-            Cancellations(builds, BuildEvents(nats)),
-            Downloads(builds, images, access),
-            Revocations(grants, RevocationEvents(nats)),
-            Inspector(inspections, RemoteLogins(registry_proxy), access),
-            read_accounts(settings.accounts_file),
-            RemoteCounters(metrics),
-            RegistryHandler(pulls, tally.pulled, client_address, relay),
-            Callers(admission, client_address, guesses),
-            Backends(state, nats),
-            limits,
-            tls=settings.server_url.startswith("https://"),
-            commit=settings.commit,
-        )
+    """Serve until cancelled. The HTTP server stops first, so that the last pulls are still counted."""
+    async with open_connections(settings) as connections:
+        shared = create_shared(settings, connections)
+        build_ended = asyncio.Event()
+        await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
+        await subscribe(connections.nats, BuildDone, lambda _: build_ended.set())
+        await subscribe(connections.nats, TokenRevoked, shared.grants.on_revoked)
+        dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
+        pull_counter = PullCounter(connections.nats.stream)
+        authenticator = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
+        callers = Callers(authenticator, shared.client_address, shared.guess_limiter)
+        limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
+        watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(tally.tell())
-            tasks.create_task(keep_dispatching(dispatcher, some_ended))
-            most = ConnectionLimit(settings.connections_per_address, client_address.of_connection)
-            async with listening(app, address(settings.listen), limit=most):  # closed first, to publish its last pulls
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    feeds.close()  # watchers would stay as long as they may
+            tasks.create_task(pull_counter.publish_counts())
+            tasks.create_task(dispatch_builds(dispatcher, build_ended))
+            async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
+                app = create_app(
+                    registry_handler(settings, shared, pull_counter),
+                    container_parts(shared, connections, dispatcher, callers),
+                    build_parts(shared, connections, log_streams),
+                    ServiceParts(
+                        read_accounts(settings.accounts_file),
+                        RemoteCounters(connections.metrics),
+                        Backends(connections.redis, connections.nats),
+                        settings.commit,
+                    ),
+                    callers,
+                    tls=settings.server_url.startswith("https://"),
+                )
+                async with listening(app, address(settings.listen), limit=limit):
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        log_streams.close()  # otherwise their clients would stay connected until the server's timeout
 
 
-def server_config_from(settings: Settings) -> ServerConfig:
+def create_shared(settings: Settings, connections: Connections) -> Shared:
+    config = server_config(settings)
+    builds = RedisBuilds(connections.redis, settings.record_ttl, settings.builds_waiting)
+    remote = RemoteImages(connections.registry_proxy, relayed=settings.blob_delivery is BlobDelivery.RELAY)
+    images = CachedImages(remote, settings.cache_size)
+    return Shared(
+        config=config,
+        builds=builds,
+        grants=CachedGrants(RedisGrants(connections.redis, settings.record_ttl)),
+        remote_images=remote,
+        images=images,
+        access=ImageAccess(config.repositories, images, builds),
+        limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
+        inspections=QueuedInspections(connections.nats),
+        build_waiter=BuildWaiter(builds, settings.pull_wait),
+        guess_limiter=GuessLimiter(parse_quota(settings.guess_limit)),
+        client_address=ClientAddress(networks(settings.trusted_proxies), settings.client_address_header),
+    )
+
+
+def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCounter) -> RegistryHandler:
+    pulls = Pulls(
+        shared.grants,
+        shared.build_waiter,
+        shared.images,
+        shared.limits,
+        shared.config.server_url,
+        shared.guess_limiter,
+        anonymous_access=settings.anonymous_access,
+    )
+    is_relayed = settings.blob_delivery is BlobDelivery.RELAY
+    relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
+    return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay)
+
+
+def container_parts(
+    shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers
+) -> ContainerParts:
+    starter = BuildStarter(
+        shared.config.repositories,
+        shared.images,
+        shared.builds,
+        shared.limits,
+        RemoteSolver(connections.builder),
+        Leases(connections.redis, START_LEASE),
+        CachedCapabilities(WorkerCapabilities(connections.redis)),
+        shared.access,
+    )
+    requests = ContainerRequests(
+        shared.config,
+        shared.grants,
+        shared.images,
+        shared.builds,
+        BlobStore(Blobs(connections.layers)),
+        shared.access,
+        RequestPreparer(shared.inspections),
+        starter,
+        dispatcher,
+    )
+    return ContainerParts(
+        Submissions(requests, callers, shared.limits),
+        Revocations(shared.grants, RevocationEvents(connections.nats)),
+        Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
+    )
+
+
+def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:
+    logs = BuildLogs(connections.logs, connections.nats.stream)
+    return BuildParts(
+        BuildQueries(shared.grants, shared.remote_images, shared.builds, logs, shared.config.server_url),
+        LogEvents(shared.builds, log_streams, logs),
+        Cancellations(shared.builds, BuildEvents(connections.nats)),
+        Downloads(shared.builds, shared.images, shared.access),
+    )
+
+
+def server_config(settings: Settings) -> ServerConfig:
     repositories = Repositories(
         build=settings.build_repository,
         cache=settings.cache_repository,
@@ -185,28 +213,28 @@ def quotas(settings: Settings) -> Quotas:
         pull=parse_quota(settings.pull_limit),
         anonymous_build=parse_quota(settings.anonymous_build_limit),
         anonymous_pull=parse_quota(settings.anonymous_pull_limit),
-        token=live_tokens(settings.live_tokens, settings.token_ttl),
-        anonymous_token=live_tokens(settings.anonymous_live_tokens, settings.token_ttl),
+        token=live_token_quota(settings.live_tokens, settings.token_ttl),
+        anonymous_token=live_token_quota(settings.anonymous_live_tokens, settings.token_ttl),
     )
 
 
-def live_tokens(most: int, life: timedelta) -> Quota | None:
-    """The quota of which about *most* tokens are live when each lives *life*; None for 0."""
-    return Quota(most, max(1, int(life.total_seconds()))) if most else None
+def live_token_quota(limit: int, lifetime: timedelta) -> Quota | None:
+    """The quota that keeps about *limit* tokens of *lifetime* live; None, for no limit, if *limit* is 0."""
+    return Quota(limit, max(1, int(lifetime.total_seconds()))) if limit else None
 
 
-async def keep_dispatching(dispatcher: Dispatcher, some_ended: asyncio.Event) -> None:
-    """Release builds that wait, whenever *some_ended*, and now and then look for what was forgotten, for ever."""
+async def dispatch_builds(dispatcher: Dispatcher, build_ended: asyncio.Event) -> None:
+    """Dispatch waiting builds after each end of a build, and every 5 s also lost ones, until cancelled."""
     task = asyncio.current_task()
-    while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
+    while not (task and task.cancelling()):  # the Redis client may swallow a cancellation
         try:
             await dispatcher.dispatch()
-            if not some_ended.is_set() and (count := await dispatcher.republish_lost()):
-                log.warning("jobs of a gateway that stopped were published", count=count)
+            if not build_ended.is_set() and (count := await dispatcher.republish_lost()):
+                log.warning("lost build jobs published again", count=count)
         except Unavailable as error:
-            log.warning("cannot look for builds that wait", error=str(error))
-        await wait_at_most(REAP_EVERY.total_seconds(), some_ended)
-        some_ended.clear()
+            log.warning("waiting builds not dispatched", error=str(error))
+        await wait_at_most(REAP_INTERVAL.total_seconds(), build_ended)
+        build_ended.clear()
 
 
 if __name__ == "__main__":

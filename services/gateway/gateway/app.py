@@ -1,4 +1,6 @@
-"""The gateway's HTTP application, put together from ready parts."""
+"""The HTTP application of the gateway, assembled from its use cases."""
+
+from typing import NamedTuple
 
 from litestar import Litestar, asgi
 from litestar.di import Provide
@@ -11,7 +13,7 @@ from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.handlers.builds import BuildsController, builds
-from gateway.handlers.containers import ContainersController, LiveTokens, Submissions, TokensController
+from gateway.handlers.containers import ContainersController, Submissions, TokensController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
@@ -26,44 +28,47 @@ from gateway.http.request_checks import RequestChecks
 from gateway.http.security_headers import SecurityHeaders
 from gateway.http.tracing import RequestTracing
 from gateway.inspect import Inspector
-from gateway.submit.submit import ContainerRequests
 from gateway.usage import Counters
 from swell.errors import AccountRequired
 
 
+class ContainerParts(NamedTuple):
+    """Container requests, and what clients may ask about images."""
+
+    submissions: Submissions
+    revocations: Revocations
+    inspector: Inspector
+
+
+class BuildParts(NamedTuple):
+    """Builds and their logs."""
+
+    queries: BuildQueries
+    log_events: LogEvents
+    cancellations: Cancellations
+    downloads: Downloads
+
+
+class ServiceParts(NamedTuple):
+    """What operators use: accounts, usage counts, health, and the revision of the server (*commit*)."""
+
+    accounts: Accounts
+    counters: Counters
+    backends: Backends
+    commit: str = ""
+
+
 def create_app(
-    container_requests: ContainerRequests,
-    following: BuildQueries,
-    watching: LogEvents,
-    cancelling: Cancellations,
-    downloads: Downloads,
-    revoking: Revocations,
-    inspecting: Inspector,
-    accounts: Accounts,
-    counters: Counters,
     registry: RegistryHandler,
+    containers: ContainerParts,
+    build_parts: BuildParts,
+    service: ServiceParts,
     callers: Callers,
-    backends: Backends,
-    live: LiveTokens,
     *,
     tls: bool = False,
-    commit: str = "",
 ) -> ASGIApp:
-    """*tls* says whether clients reach us by https; *commit* is the revision that we tell."""
-    ready = {
-        "submissions": Submissions(container_requests, callers, live),
-        "following": following,
-        "watching": watching,
-        "cancelling": cancelling,
-        "downloads": downloads,
-        "revoking": revoking,
-        "inspecting": inspecting,
-        "accounts": accounts,
-        "counters": counters,
-        "callers": callers,
-        "backends": backends,
-        "commit": commit,
-    }
+    """The application; *tls* says whether clients connect by https."""
+    parts = {**containers._asdict(), **build_parts._asdict(), **service._asdict(), "callers": callers}
     app = Litestar(
         route_handlers=[
             asgi("/v2", is_mount=True, copy_scope=False)(registry.__call__),
@@ -81,7 +86,7 @@ def create_app(
             liveness,
             OpenApiController,
         ],
-        dependencies={name: Provide(_always(part), use_cache=True) for name, part in ready.items()},
+        dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},
         exception_handlers={Exception: on_error, AccountRequired: challenge},
         openapi_config=None,
         logging_config=None,
@@ -89,7 +94,7 @@ def create_app(
     return RequestTracing(SecurityHeaders(RequestChecks(GuessLimits(HeadAsGet(app), callers)), tls=tls))
 
 
-def _always(part: object):  # type: ignore[no-untyped-def]
+def _provider(part: object):  # type: ignore[no-untyped-def]
     async def provide() -> object:
         return part
 

@@ -1,4 +1,4 @@
-"""Asking registries for a client: what an image is made of, and whether they take a name and a password."""
+"""Inspect images, and check registry credentials, for a client."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from swell.oci.reference import Reference, parse_reference, parse_registry
 from swell.registry.principal import PUBLIC, Principal
 
 MAX_ADDRESS = 2048  # characters
-MAX_CREDENTIAL = 64 << 10  # characters; keys of clouds are files
+MAX_CREDENTIAL = 64 << 10  # characters; credentials of cloud registries are key files
 
 
 class Inspections(Protocol):
@@ -22,7 +22,7 @@ class Logins(Protocol):
 
 class Access(Protocol):
     async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
-        """Who reads *image* for *principal*; raises `ScopeRequired`."""
+        """The principal that reads *image* for *principal*; raises `ScopeRequired`."""
 
 
 class Inspector:
@@ -32,36 +32,41 @@ class Inspector:
         self._access = access
 
     async def image(self, request: InspectRequest, platform: str | None, principal: Principal = PUBLIC) -> Inspection:
-        """What the registry has under the image's name: an index, or one image, for *platform* where that is given."""
-        image = _said("containerImage", request.container_image, longest=MAX_ADDRESS)
+        """Describe the requested image: an index or, with a *platform*, the image for that platform.
+
+        Raises:
+            BadRequest: the name or the platform is malformed or missing.
+            ScopeRequired: *principal* may not read the image.
+        """
+        name = _required("containerImage", request.container_image, max_length=MAX_ADDRESS)
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
         chosen = parse_platform(platform) if platform else None
-        reference = parse_reference(image)
+        reference = parse_reference(name)
         reader = await self._access.pull_principal(principal, reference)
         return await self._inspections.inspect(reference, chosen, reader)
 
     async def credentials(self, request: CredentialsRequest) -> bool:
-        """Whether the registry takes the name and the password; false as well when it cannot be asked."""
-        user_name = _said("userName", request.user_name)
-        password = _said("password", request.password)
-        registry = registry_of(_said("registry", request.registry, longest=MAX_ADDRESS))
+        """Whether the registry accepts the user name and the password; False also if it cannot be reached."""
+        user_name = _required("userName", request.user_name)
+        password = _required("password", request.password)
+        registry = registry_of(_required("registry", request.registry, max_length=MAX_ADDRESS))
         return await self._logins.accepts(registry, user_name, password)
 
 
 def registry_of(text: str) -> str:
-    """The registry that *text* names, be it a URL or with a path behind it: `docker.io` for `https://docker.io/acme`.
+    """The host of a registry, from a host, a URL or a host with a path: `docker.io` for `https://docker.io/acme`.
 
     Raises:
-        BadRequest: it names none.
+        BadRequest: *text* has no valid host.
     """
     _, _, rest = text.strip().rpartition("://")
     return parse_registry(rest.partition("/")[0].lower())
 
 
-def _said(name: str, value: str | None, *, longest: int = MAX_CREDENTIAL) -> str:
+def _required(name: str, value: str | None, *, max_length: int = MAX_CREDENTIAL) -> str:
     if value is None or not value.strip():
         raise BadRequest(f"{name} is required")
-    if len(value) > longest:
-        raise TooLarge(f"{name} has more than {longest} characters")
+    if len(value) > max_length:
+        raise TooLarge(f"{name} has more than {max_length} characters")
     return value

@@ -1,6 +1,6 @@
-"""How much was used: what an operator asks, in Wave's words.
+"""Usage metrics for operators.
 
-Source: Wave's public API, `/v1alpha2/metrics` and `/v1alpha3/metrics`.
+Source: Wave API reference, "Metrics", https://docs.seqera.io/wave/api
 """
 
 import re
@@ -24,7 +24,10 @@ _ARCHITECTURES = {
 
 
 class UsageQuery(Struct, frozen=True, kw_only=True):
-    """How much of *metric* on a day (UTC) or ever, by an organisation or all, for an architecture or any."""
+    """How often `metric` was counted: on a `day` (UTC, yyyy-MM-dd), by an `organisation`, for an `architecture`.
+
+    An empty field does not restrict the count.
+    """
 
     metric: str
     day: str = ""
@@ -33,7 +36,7 @@ class UsageQuery(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True):
-    """`count` is of all that was asked for, anonymous use included; `organisations` are those who had a part in it."""
+    """`count` is the total, including anonymous use; `organisations` are the counts of single organisations."""
 
     count: int
     organisations: Mapping[str, int]
@@ -45,10 +48,10 @@ class Counters(Protocol):
 
 
 def parse_usage_query(metric: str, day: str | None, organisation: str | None, architecture: str | None) -> UsageQuery:
-    """Understand the parameters of a query; an empty one is as good as none.
+    """Parse the parameters of a request; an empty one is ignored.
 
     Raises:
-        BadRequest: there is no such day in the calendar, or no such architecture.
+        BadRequest: the day or the architecture is invalid.
     """
     if day and not _is_day(day):
         raise BadRequest(f"date must be a day of the calendar as yyyy-MM-dd, not {day[:40]!r}")

@@ -17,7 +17,7 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.access.revoke import Revocations
-from gateway.app import create_app
+from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
@@ -26,7 +26,7 @@ from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quotas
 from gateway.domain.repositories import Repositories
-from gateway.handlers.containers import LiveTokens
+from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.inspect import Inspector
@@ -109,7 +109,7 @@ class Logs:
 class Nobody:
     """No key is known here."""
 
-    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:
         if token:
             raise Unauthorized
         return ANONYMOUS
@@ -119,7 +119,7 @@ class House:
     """The gateway's neighbours."""
 
     def __init__(self) -> None:
-        self.guesses = GuessLimiter()
+        self.guess_limiter = GuessLimiter()
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
         self.accepted: set[str] = set()
@@ -162,27 +162,23 @@ class House:
             starter,
             Dispatcher(self.builds, MemoryQueue(), share=8),
         )
-        following = BuildQueries(self.grants, self.images, self.builds, self.logs, server_url)
-        watching = LogEvents(self.builds, self.feeds, self.logs)
-        cancelling = Cancellations(self.builds, self)
-        pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guesses)
-        revoking = Revocations(self.grants, self)
-        registry = RegistryHandler(pulls, self._pulled, ClientAddress())
-        callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guesses)
+        pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guess_limiter)
+        callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guess_limiter)
         return create_app(
-            container_requests,
-            following,
-            watching,
-            cancelling,
-            Downloads(self.builds, self.images, access),
-            revoking,
-            Inspector(KnownInspections(), self, access),
-            self.accounts,
-            self,
-            registry,
+            RegistryHandler(pulls, self._pulled, ClientAddress()),
+            ContainerParts(
+                Submissions(container_requests, callers, self.live),
+                Revocations(self.grants, self),
+                Inspector(KnownInspections(), self, access),
+            ),
+            BuildParts(
+                BuildQueries(self.grants, self.images, self.builds, self.logs, server_url),
+                LogEvents(self.builds, self.feeds, self.logs),
+                Cancellations(self.builds, self),
+                Downloads(self.builds, self.images, access),
+            ),
+            ServiceParts(self.accounts, self, self.backends),
             callers,
-            self.backends,
-            self.live,
         )
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:

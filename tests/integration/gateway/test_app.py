@@ -315,7 +315,7 @@ async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, house
         answer = await client.get("/v1alpha1/builds/bd-0_1")
 
     assert "password" not in refused(answer, 500, "UNKNOWN")
-    assert "unforeseen error" in {line["event"] for line in lines}
+    assert "unexpected error" in {line["event"] for line in lines}
 
 
 async def test_every_answer_has_an_id_of_its_own(client: Client) -> None:

@@ -25,7 +25,7 @@ async def build_id(builds: Watched) -> str:
 
 @pytest.fixture
 def ends(builds: Watched) -> BuildWaiter:
-    return BuildWaiter(builds, patience=timedelta(seconds=30))
+    return BuildWaiter(builds, timeout=timedelta(seconds=30))
 
 
 async def test_a_hundred_pulls_look_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
@@ -43,14 +43,14 @@ async def test_a_pull_that_leaves_does_not_stop_the_others(ends: BuildWaiter, bu
     second = asyncio.create_task(ends.result(build_id))
     first.cancel()
     await builds.finish(build_id, OK)
-    ends.heard(done(build_id))
+    ends.on_build_done(done(build_id))
 
     assert await second == OK
 
 
 async def test_a_pull_waits_only_so_long(builds: Watched, build_id: str) -> None:
     """503 with Retry-After: container engines try again, and then wait on."""
-    ends = BuildWaiter(builds, patience=timedelta(seconds=0.1))
+    ends = BuildWaiter(builds, timeout=timedelta(seconds=0.1))
 
     with pytest.raises(Unavailable, match=f"the build {build_id} is still running") as caught:
         await ends.result(build_id)

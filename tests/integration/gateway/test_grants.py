@@ -78,7 +78,7 @@ async def test_a_revoked_token_opens_nothing_though_it_was_remembered(stored: As
     assert await there.get(TOKEN)
 
     assert await here.revoke(TOKEN)
-    there.revoked(TokenRevoked(id=TOKEN))
+    there.on_revoked(TokenRevoked(id=TOKEN))
 
     assert (await here.get(TOKEN), await there.get(TOKEN)) == (None, None)
     assert not await here.revoke(TOKEN)
@@ -215,8 +215,8 @@ async def test_without_redis_what_is_known_goes_on_but_not_for_ever(stored: Aske
     assert await grants.get(TOKEN)
     started = asyncio.get_running_loop().time()
     assert [bool(await grants.get(TOKEN)) for _ in range(50)] == [True] * 50
-    assert asyncio.get_running_loop().time() - started < 10 * CachedGrants.PATIENCE  # not all of them have waited
-    clock.seconds = CachedGrants.ALONE + 1
+    assert asyncio.get_running_loop().time() - started < 10 * CachedGrants.TIMEOUT  # not all of them have waited
+    clock.seconds = CachedGrants.MAX_UNCONFIRMED + 1
     with pytest.raises(Unavailable):
         await grants.get(TOKEN)
     stored.away = False
@@ -233,7 +233,7 @@ async def test_a_token_that_is_revoked_while_redis_answers_stays_revoked(stored:
     stored.hangs = True
     asking = asyncio.create_task(grants.get(TOKEN))
     await under_way(stored)
-    grants.revoked(TokenRevoked(id=TOKEN))
+    grants.on_revoked(TokenRevoked(id=TOKEN))
     stored.released.set()
 
     assert await asking is None

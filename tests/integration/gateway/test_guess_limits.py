@@ -31,7 +31,7 @@ class OneKey:
     def __init__(self) -> None:
         self.unknown = 0
 
-    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:
         if not token:
             return ANONYMOUS
         if token != KEY:
@@ -48,7 +48,7 @@ def keys() -> OneKey:
 @pytest.fixture
 def house(keys: OneKey) -> House:
     house = House()
-    house.guesses = GuessLimiter(Quota(permits=LIMIT, seconds=3600))
+    house.guess_limiter = GuessLimiter(Quota(permits=LIMIT, seconds=3600))
     house.identities = keys
     house.accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
     house.registry.push("docker.io/library/ubuntu:22.04")
@@ -211,10 +211,10 @@ async def test_a_key_is_not_looked_up_any_more(client: Client, keys: OneKey) -> 
 
 def test_secrets_are_kept_as_hashes_only() -> None:
     """A dump of the memory of the limiter shows no passwords."""
-    guesses = GuessLimiter(Quota(permits=3, seconds=60))
-    guesses.missed("a", "password")
-    guesses.opened("token")
+    guess_limiter = GuessLimiter(Quota(permits=3, seconds=60))
+    guess_limiter.count_miss("a", "password")
+    guess_limiter.remember("token")
 
-    kept = [*guesses._counted, *guesses._known]
+    kept = [*guess_limiter._counted, *guess_limiter._known]
     assert len(kept) == 2 and all(len(each) == 16 for each in kept)
     assert hashlib.blake2b(b"token", digest_size=16).digest() not in kept

@@ -63,9 +63,9 @@ def told(nats: Nats) -> Told:
 
 
 @asynccontextmanager
-async def telling(tally: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
-    """The tally at work; stopped after the block as a gateway is stopped."""
-    task = asyncio.create_task(tally.tell())
+async def telling(pull_counter: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
+    """The pull_counter at work; stopped after the block as a gateway is stopped."""
+    task = asyncio.create_task(pull_counter.publish_counts())
     await asyncio.sleep(0)
     try:
         yield task
@@ -76,13 +76,13 @@ async def telling(tally: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
 
 async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
     """One event a second, not one a pull."""
-    tally, today = PullCounter(nats.stream), datetime.now(UTC).date()
-    async with telling(tally):
+    pull_counter, today = PullCounter(nats.stream), datetime.now(UTC).date()
+    async with telling(pull_counter):
         for _ in range(1000):
-            tally.pulled(GRANT, IMAGE)
+            pull_counter.count(GRANT, IMAGE)
         await told.reaches(1000)
         (first,) = await told.events()
-        tally.pulled(GRANT, IMAGE)
+        pull_counter.count(GRANT, IMAGE)
         await told.reaches(1001)
 
     assert first.count == 1000
@@ -97,11 +97,11 @@ async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told:
     fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
     acme = structs.replace(GRANT, organisation="acme.org")
     with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
-    tally = PullCounter(nats.stream)
-    async with telling(tally):
-        tally.pulled(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
+    pull_counter = PullCounter(nats.stream)
+    async with telling(pull_counter):
+        pull_counter.count(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
         for grant, image in [(GRANT, IMAGE), (GRANT, arm), (acme, arm), (acme, arm), (with_fusion, IMAGE)]:
-            tally.pulled(grant, image)
+            pull_counter.count(grant, image)
 
     events = [(event.organisation, event.architecture, event.fusion, event.count) for event in await told.events()]
     assert sorted(events) == [
@@ -114,10 +114,10 @@ async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told:
 
 async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> None:
     """At once: a stop does not wait for the second to be over."""
-    tally = PullCounter(nats.stream)
-    async with telling(tally):
+    pull_counter = PullCounter(nats.stream)
+    async with telling(pull_counter):
         for _ in range(3):
-            tally.pulled(GRANT, IMAGE)
+            pull_counter.count(GRANT, IMAGE)
 
     assert await told.total() == 3
 
@@ -132,18 +132,18 @@ async def test_nothing_is_told_when_nothing_was_pulled(nats: Nats, told: Told) -
 async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: Stack, nats: Nats, told: Told) -> None:
     """What was sent into a broken connection may arrive in the end: then it is the same event, not another one."""
     async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as connected, asyncio.timeout(60):
-        tally = PullCounter(connected.stream)
-        async with telling(tally):
+        pull_counter = PullCounter(connected.stream)
+        async with telling(pull_counter):
             with capture_logs() as lines:
                 backends.kill("nats")
                 for _ in range(5):
-                    tally.pulled(GRANT, IMAGE)
-                while not any(line["event"] == "pulls not told yet" for line in lines):  # noqa: ASYNC110
+                    pull_counter.count(GRANT, IMAGE)
+                while not any(line["event"] == "pull counts not published yet" for line in lines):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
-            tally.pulled(GRANT, IMAGE)
+            pull_counter.count(GRANT, IMAGE)
             await backends.restart("nats")
             await told.reaches(6)
-            tally.pulled(GRANT, IMAGE)
+            pull_counter.count(GRANT, IMAGE)
             await told.reaches(7)
 
     assert await told.total() == 7

@@ -132,7 +132,7 @@ async def test_a_watcher_that_takes_nothing_is_sent_away(
     endless: EndlessFeeds, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection is closed; until then, no more is made than fits into the sockets' buffers."""
-    monkeypatch.setattr(event_stream, "SEND_WITHIN", 0.5)
+    monkeypatch.setattr(event_stream, "SEND_TIMEOUT", 0.5)
     build_id = (await building(client))["buildId"]
     reader, writer = await connected(client, build_id)
 

@@ -74,21 +74,18 @@ class House:
     async def gateway(self, nats: Nats | None = None, **settings: float) -> AsyncIterator["Gateway"]:
         """A gateway, one of perhaps several."""
         nats = nats or self.nats
-        feeds = LogStreams(nats, self.ends, **settings)  # type: ignore[arg-type]
-        try:
+        async with LogStreams(nats, self.ends, **settings) as feeds:  # type: ignore[arg-type]
             yield Gateway(LogEvents(self.builds, feeds, KeptLogs(self.objects, nats.stream)), feeds)
-        finally:
-            feeds.close()
 
 
 class Gateway:
-    def __init__(self, watching: LogEvents, feeds: LogStreams) -> None:
-        self.watching = watching
+    def __init__(self, log_events: LogEvents, feeds: LogStreams) -> None:
+        self.log_events = log_events
         self.feeds = feeds
 
     async def watch(self, build_id: str, after: Position = Position()) -> "Screen":  # noqa: B008
         """Somebody who watches; its first piece is there already, so that it is watching."""
-        told = await self.watching.watch(build_id, after)
+        told = await self.log_events.stream(build_id, after)
         assert told is not None
         screen = Screen(told)
         await screen.begun.wait()

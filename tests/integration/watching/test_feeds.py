@@ -81,8 +81,8 @@ async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(house: H
         assert len({screen.stream.partition(b"\n\n")[2] for screen in screens}) == 1
         for screen in screens:
             await screen.leave()
-        assert gateway.feeds._feeds == {}
-        assert gateway.feeds._watchers == 0
+        assert gateway.feeds._streams == {}
+        assert gateway.feeds._clients == 0
 
 
 async def test_watchers_are_bounded_in_all_and_for_one_build(house: House) -> None:
@@ -91,10 +91,10 @@ async def test_watchers_are_bounded_in_all_and_for_one_build(house: House) -> No
     async with house.gateway(most=3, most_of_one=2) as gateway:
         first, second = [await gateway.watch(one) for _ in range(2)]
         with pytest.raises(Unavailable, match="too many"):
-            await _first(gateway.watching, one)
+            await _first(gateway.log_events, one)
         third = await gateway.watch(other)
         with pytest.raises(Unavailable, match="too many") as caught:
-            await _first(gateway.watching, other)
+            await _first(gateway.log_events, other)
         assert caught.value.retry_after
         await first.leave()
         fourth = await gateway.watch(other)
@@ -109,7 +109,7 @@ async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
     monkeypatch.setattr(log_streams, "CACHE", 100_000)
     build_id = await house.submit()
     async with house.gateway() as gateway, house.logs.open(build_id) as log:
-        stuck = await gateway.watching.watch(build_id, Position())
+        stuck = await gateway.log_events.stream(build_id, Position())
         assert stuck is not None
         assert (await anext(stuck)).startswith(b"retry:")
         quick = await gateway.watch(build_id)
@@ -165,7 +165,7 @@ async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, 
         events = await screen.end()
         assert [event.name for event in events] == ["message"]
         with pytest.raises(Unavailable):
-            await _first(first.watching, build_id)
+            await _first(first.log_events, build_id)
 
         await log.tell(b"two")
         elsewhere = await second.watch(build_id, Position(1, 1))
@@ -255,6 +255,6 @@ async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(house:
         assert await screen.end() == []
 
 
-async def _first(watching: object, build_id: str) -> bytes:
-    told = await watching.watch(build_id, Position())  # type: ignore[attr-defined]
+async def _first(log_events: object, build_id: str) -> bytes:
+    told = await log_events.stream(build_id, Position())  # type: ignore[attr-defined]
     return bytes(await anext(told))

@@ -54,7 +54,7 @@ class MemoryGrants:
     async def revoke(self, token: str) -> bool:
         return self.kept.pop(token, None) is not None
 
-    def remembers(self, token: str) -> bool:
+    def is_cached(self, token: str) -> bool:
         return False
 
     async def get(self, token: str) -> Grant | None:

@@ -35,22 +35,20 @@ def asked() -> Asked:
 
 
 @pytest.fixture
-def inspecting(asked: Asked) -> Inspector:
+def inspector(asked: Asked) -> Inspector:
     return Inspector(asked, asked, asked)
 
 
 @pytest.mark.parametrize("platform", [None, ""])
-async def test_an_image_is_looked_up_by_its_full_name(
-    inspecting: Inspector, asked: Asked, platform: str | None
-) -> None:
+async def test_an_image_is_looked_up_by_its_full_name(inspector: Inspector, asked: Asked, platform: str | None) -> None:
     """Without a platform an index is told as an index."""
-    await inspecting.image(InspectRequest("busybox"), platform)
+    await inspector.image(InspectRequest("busybox"), platform)
 
     assert asked.images == [("docker.io/library/busybox:latest", None)]
 
 
-async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspector, asked: Asked) -> None:
-    await inspecting.image(InspectRequest("quay.io/acme/tool:2.1"), "aarch64")
+async def test_a_platform_is_told_in_its_canonical_spelling(inspector: Inspector, asked: Asked) -> None:
+    await inspector.image(InspectRequest("quay.io/acme/tool:2.1"), "aarch64")
 
     assert asked.images == [("quay.io/acme/tool:2.1", "linux/arm64")]
 
@@ -69,41 +67,41 @@ async def test_a_platform_is_told_in_its_canonical_spelling(inspecting: Inspecto
     ],
 )
 async def test_what_cannot_be_meant_is_refused_at_once(
-    inspecting: Inspector, asked: Asked, image: str | None, platform: str | None, words: str
+    inspector: Inspector, asked: Asked, image: str | None, platform: str | None, words: str
 ) -> None:
     with pytest.raises(BadRequest, match=words):
-        await inspecting.image(InspectRequest(image), platform)
+        await inspector.image(InspectRequest(image), platform)
 
     assert asked.images == []
 
 
 @pytest.mark.parametrize("password", ["right", "wrong"])
-async def test_the_registry_says_whether_it_takes_them(inspecting: Inspector, password: str) -> None:
-    taken = await inspecting.credentials(CredentialsRequest("ann", password, "quay.io"))
+async def test_the_registry_says_whether_it_takes_them(inspector: Inspector, password: str) -> None:
+    taken = await inspector.credentials(CredentialsRequest("ann", password, "quay.io"))
 
     assert taken is (password == "right")
 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "registry"])
 @pytest.mark.parametrize("value", [None, "", "  "])
-async def test_all_three_must_be_said(inspecting: Inspector, asked: Asked, name: str, value: str | None) -> None:
+async def test_all_three_must_be_said(inspector: Inspector, asked: Asked, name: str, value: str | None) -> None:
     """And the answer says which one is missing."""
     fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: value}
 
     with pytest.raises(BadRequest, match=f"{name.replace('user_name', 'userName')} is required"):
-        await inspecting.credentials(CredentialsRequest(**fields))
+        await inspector.credentials(CredentialsRequest(**fields))
 
     assert asked.registries == []
 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "registry"])
-async def test_nothing_is_asked_for_megabytes(inspecting: Inspector, asked: Asked, name: str) -> None:
+async def test_nothing_is_asked_for_megabytes(inspector: Inspector, asked: Asked, name: str) -> None:
     fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: "x" * 2**20}
 
     with pytest.raises(TooLarge, match=f"{name.replace('user_name', 'userName')} has more than"):
-        await inspecting.credentials(CredentialsRequest(**fields))
+        await inspector.credentials(CredentialsRequest(**fields))
     with pytest.raises(TooLarge, match="containerImage has more than"):
-        await inspecting.image(InspectRequest("x" * 2**20), None)
+        await inspector.image(InspectRequest("x" * 2**20), None)
 
     assert (asked.registries, asked.images) == ([], [])
 

@@ -388,7 +388,7 @@ async def test_the_record_names_the_builds_of_the_platforms(
 ) -> None:
     following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
     answer = await container_requests.submit(both(), SOMEBODY)
-    record = await following.build(str(answer.build_id))
+    record = await following.build_record(str(answer.build_id))
 
     assert record.build_child_ids
     assert [(each.value, each.id) for each in record.build_child_ids.refs] == [

@@ -1,6 +1,7 @@
-"""Accounts: the operator's people, who may read usage and take tokens away.
+"""Operator accounts, which may read usage metrics and revoke tokens.
 
-Source: RFC 7617, Basic authentication; the file is Apache's htpasswd, made by `htpasswd -B`.
+Source: RFC 7617, "The 'Basic' HTTP Authentication Scheme", https://www.rfc-editor.org/rfc/rfc7617
+Source: Apache HTTP Server, "htpasswd", https://httpd.apache.org/docs/2.4/programs/htpasswd.html
 """
 
 import asyncio
@@ -17,68 +18,70 @@ from cachetools import TTLCache
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
 
-_HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")  # up to seconds of work, not hours
-_LONGEST = 72  # bytes of a password that bcrypt reads; htpasswd, too, cuts off what is longer
-_WAITING = 32  # who may wait for the one that is verified; a flood of guesses costs one core at most
-_REMEMBERED = 60.0  # seconds
+_BCRYPT_HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")  # cost 4 to 19: at most seconds of work
+_MAX_PASSWORD = 72  # bytes that bcrypt reads; htpasswd also cuts off longer passwords
+_MAX_PENDING = 32  # verifications, of which one runs: a flood of guesses uses at most one core
+_CACHE_SECONDS = 60.0
 
 
 class Accounts:
-    """Knows the accounts of *hashes*, a bcrypt hash for each name."""
+    """The accounts in *hashes*: a bcrypt hash for each name."""
 
     def __init__(self, hashes: Mapping[bytes, bytes]) -> None:
         self._hashes = hashes
         self._key = os.urandom(32)
-        self._good: TTLCache[bytes, bool] = TTLCache(1000, _REMEMBERED)
-        self._one = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._verified: TTLCache[bytes, bool] = TTLCache(1000, _CACHE_SECONDS)
+        self._running = asyncio.Semaphore(1)
+        self._pending = 0
 
-    async def admit(self, authorization: str | None) -> None:
-        """Let whoever sent the header *authorization* pass.
+    async def require(self, authorization: str | None) -> None:
+        """Check the `Authorization` header against the accounts.
 
-        A pair that was right is remembered for a minute, under a keyed hash, so that polling costs nothing; one that is
-        wrong takes as long for a name that we do not know as for one that we do.
+        A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
+        for an unknown name as for a known one.
 
         Raises:
-            AccountRequired: it is none, or no right one.
-            TooManyRequests: too many are being verified just now.
+            AccountRequired: the header is missing or malformed, or the name or the password is wrong.
+            TooManyRequests: 32 passwords are being verified already.
         """
         name, password = parse_basic(authorization)
         if not self._hashes:
             raise AccountRequired
-        seen = hashlib.blake2b(name + b":" + password, key=self._key).digest()
-        if seen not in self._good:
+        fingerprint = hashlib.blake2b(name + b":" + password, key=self._key).digest()
+        if fingerprint not in self._verified:
             await self._verify(name, password)
-            self._good[seen] = True
+            self._verified[fingerprint] = True
 
     async def _verify(self, name: bytes, password: bytes) -> None:
-        if self._waiting >= _WAITING:
+        if self._pending >= _MAX_PENDING:
             raise TooManyRequests("too many passwords are being verified", retry_after=1)
-        known = self._hashes.get(name) or next(iter(self._hashes.values()))
-        self._waiting += 1
+        expected = self._hashes.get(name) or next(iter(self._hashes.values()))
+        self._pending += 1
         try:
-            async with self._one:
-                is_right = await asyncio.to_thread(bcrypt.checkpw, password[:_LONGEST], known)
+            async with self._running:
+                is_correct = await asyncio.to_thread(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)
         finally:
-            self._waiting -= 1
-        if not is_right or name not in self._hashes:
+            self._pending -= 1
+        if not is_correct or name not in self._hashes:
             raise AccountRequired
 
 
 def parse_accounts(content: bytes) -> dict[bytes, bytes]:
-    """Read an htpasswd file: `name:hash` a line, empty lines and those that begin with `#` aside.
+    """Parse an htpasswd file: a line is `name:hash`, empty, or a comment that begins with `#`.
 
     Raises:
-        SettingsInvalid: a line is something else; names its number.
+        SettingsInvalid: a line has another form; the message has its number.
     """
     hashes: dict[bytes, bytes] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip() or line.startswith(b"#"):
             continue
-        name, _, told = line.strip().partition(b":")
-        if not (name and _HASH.fullmatch(told)):
-            raise SettingsInvalid(f"line {number} of the accounts file is no name:bcrypt-hash; make it by htpasswd -B")
-        hashes[name] = told
+        name, _, value = line.strip().partition(b":")
+        if not (name and _BCRYPT_HASH.fullmatch(value)):
+            raise SettingsInvalid(
+                f"line {number} of the accounts file is not name:bcrypt-hash; make the file with htpasswd -B"
+            )
+        hashes[name] = value
     return hashes
 
 
@@ -86,7 +89,7 @@ def parse_basic(authorization: str | None) -> tuple[bytes, bytes]:
     """The name and the password in a header `Basic <base64 of name:password>`.
 
     Raises:
-        AccountRequired: there is no such header, or it is malformed.
+        AccountRequired: the header is missing or malformed.
     """
     scheme, _, encoded = (authorization or "").partition(" ")
     try:

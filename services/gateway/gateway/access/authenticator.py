@@ -1,4 +1,4 @@
-"""Finding out who asks."""
+"""Authentication: the identity that belongs to an access token."""
 
 from typing import Protocol
 
@@ -7,49 +7,53 @@ from swell.errors import EndpointUnpaired, Unauthorized
 
 
 class Identities(Protocol):
-    async def of(self, token: str | None, endpoint: str | None) -> Identity:
-        """Who has *token*, given out by the Seqera Platform at *endpoint* or by us; no token is nobody's.
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:
+        """The identity that *token* belongs to; `ANONYMOUS` without a token.
+
+        *endpoint* is the URL of the Seqera Platform that issued the token, if the client names one.
 
         Raises:
-            Unauthorized: nobody has it.
+            Unauthorized: the token is unknown.
         """
 
 
 class Authenticator:
-    """Decides who may ask for containers."""
+    """Authenticates container requests; without *anonymous_access* each one needs a known token."""
 
     def __init__(self, identities: Identities, *, anonymous_access: bool) -> None:
         self._identities = identities
         self._anonymous_access = anonymous_access
 
-    async def admit(self, token: str | None, endpoint: str | None = None, *, bearer: str | None = None) -> Identity:
-        """Who asks: *token* stood in the body, *bearer* in a header, which counts when the body has none.
+    async def authenticate(
+        self, token: str | None, endpoint: str | None = None, *, bearer: str | None = None
+    ) -> Identity:
+        """The identity of a request whose body has *token*, or whose `Authorization` header has *bearer*.
 
-        A *bearer* that we do not know may be meant for a proxy in front of us, so it is passed over.
+        The token in the body takes precedence. An unknown *bearer* is ignored: it may be meant for a reverse proxy.
 
         Raises:
-            Unauthorized: nobody has *token*, or only those whom we know may ask.
-            EndpointUnpaired: somebody at *endpoint* may have *token*, but that Platform is not paired with us.
+            Unauthorized: *token* is unknown, or the request is anonymous and anonymous requests are not accepted.
+            EndpointUnpaired: *token* is unknown, and the Platform at *endpoint* is not paired with this server.
         """
-        identity = await self._holder(token, endpoint) if token else await self._known(bearer)
+        identity = await self._identify(token, endpoint) if token else await self._identify_bearer(bearer)
         if identity.is_anonymous and not self._anonymous_access:
             raise Unauthorized("this server takes no anonymous requests: an access token is needed")
         return identity
 
-    async def _holder(self, token: str, endpoint: str | None) -> Identity:
-        """Who has *token*; clients name an *endpoint* with every token, also with one of ours."""
+    async def _identify(self, token: str, endpoint: str | None) -> Identity:
+        """The identity of *token*. Clients send an *endpoint* with each token, also with API keys of this server."""
         try:
-            return await self._identities.of(token, endpoint)
+            return await self._identities.identify(token, endpoint)
         except Unauthorized as error:
             if not endpoint:
                 raise
             raise EndpointUnpaired(
-                f"Platform endpoint {endpoint[:200]} is not paired with this server, and the access token is none of "
-                "this server's own"
+                f"Platform endpoint {endpoint[:200]} is not paired with this server, and the access token is not one "
+                "of this server's API keys"
             ) from error
 
-    async def _known(self, bearer: str | None) -> Identity:
+    async def _identify_bearer(self, bearer: str | None) -> Identity:
         try:
-            return await self._identities.of(bearer, None)
+            return await self._identities.identify(bearer, None)
         except Unauthorized:
             return ANONYMOUS

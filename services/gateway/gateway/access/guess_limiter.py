@@ -1,6 +1,6 @@
-"""Limit guesses: an address that tries one unknown secret after the other is answered 429.
+"""Rate limit for guessing secrets: an address that tries many unknown secrets gets 429.
 
-Secrets are whatever opens something for anyone who knows it: tokens, ids of requests and builds, API keys, passwords.
+Secrets are what gives access to the holder: tokens, request ids, build ids, API keys and passwords.
 """
 
 import hashlib
@@ -24,16 +24,17 @@ from swell.errors import (
 )
 
 MISSES = (AccountRequired, EndpointUnpaired, NameUnknown, NotFound, NotYours, Unauthorized)
-"""The errors that say that a secret opens nothing."""
+"""The errors that mean: the secret is unknown."""
 
 
 class GuessLimiter:
-    """Counts the unknown secrets that each address tries, each of them once: trying one that has expired again and
-    again is no guess. All kinds of secrets count against one quota of the address.
+    """Counts the unknown secrets of each address, each secret once, all kinds of secrets against one quota.
 
-    Secrets that opened something lately are known: an address that has used up its quota may still use them.
-    The counts are kept in this process alone, for the last *size* addresses and secrets, and of secrets only a keyed
-    hash: counting needs no call to the state store. Without a *quota* nothing is limited.
+    Repeating one unknown secret is not a guess: a client may poll a token that has expired. A secret that was valid
+    recently is known: an address may use it even when its quota is used up.
+
+    The counts are in this process only, for the *size* most recent addresses and secrets; no call to the state store
+    is needed. Of a secret only a keyed hash is stored. Without a *quota* there is no limit.
     """
 
     def __init__(
@@ -42,26 +43,26 @@ class GuessLimiter:
         self._quota = quota
         self._clock = clock
         self._key = os.urandom(32)
-        self._full: LRUCache[str, float] = LRUCache(size)  # when each address may guess as often as the quota says
+        self._full_at: LRUCache[str, float] = LRUCache(size)  # when the quota of each address is full again
         self._counted: TTLCache[bytes, None] = TTLCache(size, ttl=quota.seconds if quota else 1, timer=clock)
         self._known: LRUCache[bytes, None] = LRUCache(size)
 
     def check(self, address: str) -> None:
-        """Let *address* try a secret of which nothing is known here.
+        """Check that *address* may try an unknown secret.
 
         Raises:
-            TooManyRequests: it has guessed too often.
+            TooManyRequests: its quota is used up.
         """
-        if self._quota is None or address not in self._full:
+        if self._quota is None or address not in self._full_at:
             return
-        wait = self._full[address] - self._clock() - (self._quota.permits - 1) * self._quota.step / 1e6
+        wait = self._full_at[address] - self._clock() - (self._quota.permits - 1) * self._quota.step / 1e6
         if wait > 0:
             raise TooManyRequests(
                 "too many unknown tokens, ids, keys or passwords were tried from this address", retry_after=ceil(wait)
             )
 
-    def missed(self, address: str, secret: str | None) -> None:
-        """Count *secret*, which *address* has tried and which opens nothing; None counts each time."""
+    def count_miss(self, address: str, secret: str | None) -> None:
+        """Count the unknown *secret* for *address*; None is counted each time."""
         if self._quota is None:
             return
         if secret is not None:
@@ -70,32 +71,32 @@ class GuessLimiter:
             if fingerprint in self._counted:
                 return
             self._counted[fingerprint] = None
-        self._full[address] = max(self._full.get(address, 0.0), self._clock()) + self._quota.step / 1e6
+        self._full_at[address] = max(self._full_at.get(address, 0.0), self._clock()) + self._quota.step / 1e6
 
-    def opened(self, secret: str) -> None:
-        """Remember that *secret* opens something."""
+    def remember(self, secret: str) -> None:
+        """Store that *secret* is valid."""
         if self._quota:
             self._known[self._fingerprint(secret)] = None
 
-    def knows(self, secret: str) -> bool:
-        """Whether *secret* opened something lately, so that trying it is no guess."""
+    def is_known(self, secret: str) -> bool:
+        """Whether *secret* was valid recently, so that using it is not a guess."""
         return self._quota is None or self._fingerprint(secret) in self._known
 
     @contextmanager
     def attempt(self, address: str, secret: str) -> Iterator[None]:
-        """Try *secret* in the block, which raises one of `MISSES` when it opens nothing.
+        """Try *secret* in the block, which raises one of `MISSES` when the secret is unknown.
 
         Raises:
-            TooManyRequests: *address* has guessed too often, and *secret* is not known; the block is not run.
+            TooManyRequests: the quota of *address* is used up, and *secret* is not known; the block does not run.
         """
-        if not self.knows(secret):
+        if not self.is_known(secret):
             self.check(address)
         try:
             yield
         except MISSES:
-            self.missed(address, secret)
+            self.count_miss(address, secret)
             raise
-        self.opened(secret)
+        self.remember(secret)
 
     def _fingerprint(self, secret: str) -> bytes:
         return hashlib.blake2b(secret.encode("utf-8", "replace"), digest_size=16, key=self._key).digest()

@@ -1,8 +1,8 @@
-"""Limits: nobody can take so much that nothing is left for others.
+"""Rate limits for builds, pulls and tokens, per user or client address.
 
-A build costs one question to the state store. A pull must not: each process takes permits for pulls in blocks and
-hands them out itself. What is taken is counted, so there is never a pull that was not; but with several gateways a
-client may be refused by one while another still holds a block, a twentieth of the quota, for it.
+Taking a build permit is one call to the state store. Taking a pull permit is usually no call: each process takes pull
+permits in blocks of a twentieth of the quota and serves pulls from its block. So every pull is counted, but one of
+several gateways may refuse a client while another one still holds a block for it.
 """
 
 import time
@@ -17,11 +17,11 @@ from swell.concurrency.single_flight import SingleFlight
 from swell.errors import TooManyRequests, Unavailable
 from swell.log import log
 
-_LOOK_AGAIN = 1.0  # seconds; how long a store that was away is not asked
+_RETRY_SECONDS = 1.0  # after a failure, the store is not called for so long
 
 
 class LimitExceeded(TooManyRequests):
-    """This client has had all that it may have for now; *reset* is in seconds, as `retry_after` is."""
+    """The quota is used up; one permit is free in `retry_after` seconds, all in `reset` seconds."""
 
     def __init__(self, kind: Kind, client: Client, quota: Quota, taken: Taken) -> None:
         wait = max(1, ceil(taken.wait))
@@ -34,25 +34,29 @@ class LimitExceeded(TooManyRequests):
 
 class Buckets(Protocol):
     async def take(self, kind: Kind, client: Client, quota: Quota, wanted: int) -> Taken:
-        """Take at most *wanted* permits, in one step whoever else takes some; a negative number gives them back.
+        """Take at most *wanted* permits atomically; a negative number returns permits.
 
         Raises:
-            Unavailable: there is no answer in time; perhaps they are taken.
+            Unavailable: no response in time; the permits may have been taken.
         """
 
 
-class _Lease:
-    """The permits that this process holds for a client; when the store has none, it is not asked until *closed*."""
+class _Block:
+    """The permits that this process holds for a client.
+
+    When the store had none, it is called again at `closed_until`; the quota is full again at `full_at`.
+    """
 
     def __init__(self) -> None:
         self.permits = 0
-        self.closed = self.full = 0.0
+        self.closed_until = self.full_at = 0.0
 
 
 class Limits:
-    """When the store of the buckets is away, *fail_open* lets everybody through, and otherwise nobody.
+    """Counts builds, pulls and tokens against *quotas*.
 
-    Permits are held for the last *size* clients; those of a client that is forgotten count as used.
+    While the state store does not respond, all requests are accepted (*fail_open*) or all are refused. Permits are
+    held for the *size* most recent clients; the permits of an evicted client count as used.
     """
 
     def __init__(
@@ -68,90 +72,91 @@ class Limits:
         self._quotas = quotas
         self._fail_open = fail_open
         self._clock = clock
-        self._away_until = 0.0
-        self._leases: LRUCache[tuple[Kind, Client], _Lease] = LRUCache(size)
+        self._unavailable_until = 0.0
+        self._blocks: LRUCache[tuple[Kind, Client], _Block] = LRUCache(size)
         self._refills: SingleFlight[tuple[Kind, Client], None] = SingleFlight()
 
     async def take_build(self, user: str, address: str) -> None:
-        """Count a build that is about to be queued for *user*, or for *address* when *user* is empty.
+        """Count a build before it is queued, for *user*, or for *address* when *user* is empty.
 
         Raises:
-            LimitExceeded: there are no more for now.
-            Unavailable: nobody can tell, and then the answer is no.
+            LimitExceeded: the quota is used up.
+            Unavailable: the store does not respond, and requests are refused then.
         """
-        client = _paying(user, address)
+        client = client_for(user, address)
         if quota := self._quotas.of(Kind.BUILD, client):
             taken = await self._take(Kind.BUILD, client, quota, 1)
             if not taken.granted:
                 raise LimitExceeded(Kind.BUILD, client, quota, taken)
 
     async def return_build(self, user: str, address: str) -> None:
-        """Give back what `take_build` took: the build was under way already."""
-        client = _paying(user, address)
+        """Return the permit of `take_build`: the build was running already. A failure is logged."""
+        client = client_for(user, address)
         if quota := self._quotas.of(Kind.BUILD, client):
             try:
                 await self._buckets.take(Kind.BUILD, client, quota, -1)
             except Unavailable as error:
-                log.warning("a build stays counted that was not queued", client=str(client), error=str(error))
+                log.warning("build permit not returned", client=str(client), error=str(error))
 
     async def take_pull(self, user: str, address: str) -> None:
-        """Count a manifest that is about to be sent; mostly without waiting for anybody.
+        """Count a manifest before it is sent; usually without a call to the store.
 
         Raises:
-            LimitExceeded: there are no more for now.
-            Unavailable: nobody can tell, and then the answer is no.
+            LimitExceeded: the quota is used up.
+            Unavailable: the store does not respond, and requests are refused then.
         """
-        await self._take_held(Kind.PULL, _paying(user, address))
+        await self._take_from_block(Kind.PULL, client_for(user, address))
 
     async def take_token(self, user: str, address: str) -> None:
-        """Count a token that is about to be given to *user*, or to *address*; usually without a call.
+        """Count a token before it is issued to *user* or *address*; usually without a call to the store.
 
-        The quota's period is the life of a token: so many, and at most twice as many, of a client's tokens are live.
+        The period of the quota is the lifetime of a token, so a client has at most twice the quota of live tokens.
 
         Raises:
-            LimitExceeded: there are no more for now.
-            Unavailable: they cannot be counted, and then the answer is no.
+            LimitExceeded: the quota is used up.
+            Unavailable: the store does not respond, and requests are refused then.
         """
-        await self._take_held(Kind.TOKEN, _paying(user, address))
+        await self._take_from_block(Kind.TOKEN, client_for(user, address))
 
     def return_token(self, user: str, address: str) -> None:
-        """Give back what `take_token` took: the request was refused, and no token was given."""
-        if lease := self._leases.get((Kind.TOKEN, _paying(user, address))):
-            lease.permits += 1
+        """Return the permit of `take_token`: the request was refused, and no token was issued."""
+        if block := self._blocks.get((Kind.TOKEN, client_for(user, address))):
+            block.permits += 1
 
-    async def _take_held(self, kind: Kind, client: Client) -> None:
-        """Take one of the permits that this process holds for *client*; it gets some more when there are none."""
+    async def _take_from_block(self, kind: Kind, client: Client) -> None:
+        """Take a permit from the block of *client*, after refilling an empty block from the store."""
         if (quota := self._quotas.of(kind, client)) is None:
             return
-        if (lease := self._leases.get((kind, client))) is None:
-            lease = self._leases[kind, client] = _Lease()
-        while not lease.permits:
+        if (block := self._blocks.get((kind, client))) is None:
+            block = self._blocks[kind, client] = _Block()
+        while not block.permits:
             now = self._clock()
-            if now < lease.closed:
-                raise LimitExceeded(kind, client, quota, Taken(0, lease.closed - now, lease.full - now))
-            await self._refills.run((kind, client), lambda: self._refill(kind, client, lease, quota))
-        lease.permits -= 1
+            if now < block.closed_until:
+                raise LimitExceeded(kind, client, quota, Taken(0, block.closed_until - now, block.full_at - now))
+            await self._refills.run((kind, client), lambda: self._refill(kind, client, block, quota))
+        block.permits -= 1
 
-    async def _refill(self, kind: Kind, client: Client, lease: _Lease, quota: Quota) -> None:
+    async def _refill(self, kind: Kind, client: Client, block: _Block, quota: Quota) -> None:
         taken = await self._take(kind, client, quota, quota.block)
-        lease.permits += taken.granted
+        block.permits += taken.granted
         if not taken.granted:
             now = self._clock()
-            lease.closed, lease.full = now + taken.wait, now + taken.reset
+            block.closed_until, block.full_at = now + taken.wait, now + taken.reset
 
     async def _take(self, kind: Kind, client: Client, quota: Quota, wanted: int) -> Taken:
         try:
-            if self._clock() < self._away_until:
+            if self._clock() < self._unavailable_until:
                 raise Unavailable("the state store does not answer")
             return await self._buckets.take(kind, client, quota, wanted)
         except Unavailable as error:
-            if self._clock() >= self._away_until:
+            if self._clock() >= self._unavailable_until:
                 log.warning("limits cannot be counted", fail_open=self._fail_open, error=str(error))
-                self._away_until = self._clock() + _LOOK_AGAIN
+                self._unavailable_until = self._clock() + _RETRY_SECONDS
             if self._fail_open:
                 return Taken(wanted)
             raise
 
 
-def _paying(user: str, address: str) -> Client:
+def client_for(user: str, address: str) -> Client:
+    """The client whose quota a request uses: the user's or, for anonymous requests, the address's."""
     return Client(user, "" if user else address)

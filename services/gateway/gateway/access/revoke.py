@@ -1,4 +1,4 @@
-"""Taking a token away before its time."""
+"""Revoke a token before it expires."""
 
 from typing import Protocol
 
@@ -8,31 +8,31 @@ from swell.log import log
 
 class Grants(Protocol):
     async def revoke(self, token: str) -> bool:
-        """Take the grant away; answers whether there was one."""
+        """Delete the grant of *token*; returns whether it existed."""
 
 
-class News(Protocol):
+class Events(Protocol):
     async def revoked(self, token: str) -> None:
-        """Tell every gateway to forget *token*."""
+        """Publish to all gateways that *token* was revoked; raises `Unavailable`."""
 
 
 class Revocations:
-    def __init__(self, grants: Grants, news: News) -> None:
+    def __init__(self, grants: Grants, events: Events) -> None:
         self._grants = grants
-        self._news = news
+        self._events = events
 
     async def revoke(self, token: str) -> None:
-        """Let *token* open nothing from now on; every gateway knows within a second.
+        """Revoke *token*; every gateway refuses it within a second.
 
-        While the news cannot be told they find out by themselves, within some seconds: that is no failure.
+        If the event cannot be published, the gateways notice within some seconds: they check cached grants again.
 
         Raises:
-            NotFound: it opened nothing.
+            NotFound: the token is unknown.
         """
-        was_there = await self._grants.revoke(token)
+        existed = await self._grants.revoke(token)
         try:
-            await self._news.revoked(token)
+            await self._events.revoked(token)
         except Unavailable as error:
-            log.warning("a revocation could not be told", error=str(error))
-        if not was_there:
+            log.warning("revocation not published", error=str(error))
+        if not existed:
             raise NotFound(f"no record for token {token}")

@@ -1,4 +1,4 @@
-"""The operator's accounts, in a file."""
+"""Operator accounts from an htpasswd file."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from swell.settings import SettingsInvalid
 
 
 def read_accounts(path: Path | None) -> Accounts:
-    """The accounts in the htpasswd file at *path*, as they are now; without a file there are none.
+    """Read the accounts in the htpasswd file at *path*, once; without a file there are no accounts.
 
     Raises:
-        SettingsInvalid: it cannot be read, or holds something else.
+        SettingsInvalid: the file cannot be read, or a line is malformed.
     """
     try:
         return Accounts(parse_accounts(path.read_bytes()) if path else {})

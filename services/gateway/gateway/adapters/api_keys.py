@@ -1,6 +1,6 @@
-"""API keys: given out by the operator, kept as hashes in a file.
+"""API keys, which the operator issues: a TOML file with the hash of each key.
 
-A file holds one `[[key]]` for each, in TOML; `python -m gateway.keys new` makes them. It is read again when it changes.
+The file has one table `[[key]]` per key; `python -m gateway.keys new` prints one. It is read again when it changes.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ Repository = Annotated[str, Meta(pattern=r"^[a-z0-9.:/\[\]_-]+$", max_length=255
 
 
 class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who has the key whose SHA-256 is `hash`, in lower-case hex.
+    """The identity of the key whose SHA-256 is `hash`, in lower-case hex.
 
-    `scopes` say what the operator's credentials for registries may be used for: to read images, to push. Where there
-    are `repositories` (`registry` or `registry/path`), for these only.
+    `scopes` allow uses of the operator's credentials for registries: reading images, pushing. With `repositories`
+    (`registry` or `registry/path`, at most 8) only for these.
     """
 
     hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -44,16 +44,16 @@ class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class KeyFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file; `key` is spelt as TOML's `[[key]]`."""
+    """The content of the file: a table `[[key]]` per key."""
 
     key: tuple[ApiKey, ...] = ()
 
 
 class ApiKeys:
-    """The identities in the file at *path*; without one, nobody has a key.
+    """The identities in the file at *path*; without a file there are no keys.
 
-    Keys have 256 random bits, so a plain hash keeps them. They are looked up by it: how long that takes could tell
-    something about a hash that nobody can aim at, and nothing about a key.
+    A key has 256 random bits, so a hash without salt is safe to store. The lookup by hash is not constant-time: its
+    duration may reveal part of a hash, which is useless to an attacker, and nothing about a key.
 
     Raises:
         SettingsInvalid: the file cannot be read.
@@ -61,32 +61,37 @@ class ApiKeys:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._seen = _stamp(path)
-        self._known = _read(path) if path else {}
+        self._version = _version(path)
+        self._identities = _read(path) if path else {}
 
-    async def of(self, token: str | None, endpoint: str | None) -> Identity:  # noqa: ARG002  keys are ours alone
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:  # noqa: ARG002  keys are local
+        """The identity of the key *token*; `ANONYMOUS` without one.
+
+        Raises:
+            Unauthorized: the key is unknown.
+        """
         if not token:
             return ANONYMOUS
         self._read_changes()
-        if (identity := self._known.get(hash_of(token))) is None:
+        if (identity := self._identities.get(hash_of(token))) is None:
             raise Unauthorized("the access token is not known here")
         return identity
 
     def _read_changes(self) -> None:
-        """Take up a file that has changed; while it makes no sense, what was known holds."""
-        stamp = _stamp(self._path)
-        if self._path is None or stamp == self._seen:
+        """Read the file again if it has changed; an invalid file is logged, and the previous keys stay valid."""
+        version = _version(self._path)
+        if self._path is None or version == self._version:
             return
-        self._seen = stamp
+        self._version = version
         try:
-            self._known = _read(self._path)
-            log.info("API keys read again", count=len(self._known))
+            self._identities = _read(self._path)
+            log.info("API keys read again", count=len(self._identities))
         except SettingsInvalid as error:
             log.error("API keys not read again", error=str(error))
 
 
 def new_key() -> str:
-    """256 random bits; the prefix lets a leaked one be recognised."""
+    """A key of 256 random bits; its prefix lets secret scanners recognise a leaked key."""
     return f"swell_{secrets.token_urlsafe(32)}"
 
 
@@ -104,21 +109,22 @@ def _read(path: Path) -> dict[str, Identity]:
 
 def _identity(key: ApiKey) -> Identity:
     try:
-        opened = limited_to(map(parse_scope, key.repositories)) if key.repositories else OPERATOR
+        principal = limited_to(map(parse_scope, key.repositories)) if key.repositories else OPERATOR
     except BadRequest as error:
         raise SettingsInvalid(f"the API key of {key.user}: {error}") from error
     return Identity(
         user=key.user,
         email=key.email,
         organisation=key.organisation,
-        pulls_as=opened if Scope.PULL in key.scopes else PUBLIC,
-        pushes_as=opened if Scope.PUSH in key.scopes else PUBLIC,
+        pulls_as=principal if Scope.PULL in key.scopes else PUBLIC,
+        pushes_as=principal if Scope.PUSH in key.scopes else PUBLIC,
     )
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+def _version(path: Path | None) -> tuple[int, int, int] | None:
+    """Inode, modification time and size of the file; None without a file."""
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None

@@ -1,4 +1,4 @@
-"""How builds end, for pulls: they wait only so long, and may be many."""
+"""Waits for builds, on behalf of pulls: for a limited time, and once per build for all of its pulls."""
 
 import asyncio
 from datetime import timedelta
@@ -14,30 +14,31 @@ from swell.store.records import BuildResult
 
 
 class BuildWaiter:
-    """Waits for builds, once for each however many ask."""
+    """Waits at most *timeout* for a build; the 10,000 most recent results are cached."""
 
-    def __init__(self, builds: Builds, patience: timedelta) -> None:
-        self._ends = build_waiter.BuildWaiter(builds)
-        self._patience = patience.total_seconds()
-        self._known: LRUCache[str, BuildResult] = LRUCache(10_000)
+    def __init__(self, builds: Builds, timeout: timedelta) -> None:
+        self._waiter = build_waiter.BuildWaiter(builds)
+        self._timeout = timeout.total_seconds()
+        self._results: LRUCache[str, BuildResult] = LRUCache(10_000)
         self._single_flight: SingleFlight[str, BuildResult] = SingleFlight()
 
     async def result(self, build_id: str) -> BuildResult:
-        if known := self._known.get(build_id):
-            return known
+        """See `gateway.pull.pulls.BuildWaiter`."""
+        if result := self._results.get(build_id):
+            return result
         return await self._single_flight.run(build_id, lambda: self._wait(build_id))
 
-    def heard(self, done: BuildDone) -> None:
-        """Whoever waits for this build looks at once."""
-        self._ends.heard(done)
+    def on_build_done(self, event: BuildDone) -> None:
+        """Let the pulls that wait for this build read its result at once."""
+        self._waiter.heard(event)
 
     async def _wait(self, build_id: str) -> BuildResult:
         try:
-            async with asyncio.timeout(self._patience):
-                result = await self._ends.result(build_id)
+            async with asyncio.timeout(self._timeout):
+                result = await self._waiter.result(build_id)
         except TimeoutError:
             raise Unavailable(f"the build {build_id} is still running", retry_after=10) from None
         if result is None:
-            raise BuildFailed(f"nothing is known any more of the build {build_id}")
-        self._known[build_id] = result
+            raise BuildFailed(f"the record of the build {build_id} has expired")
+        self._results[build_id] = result
         return result

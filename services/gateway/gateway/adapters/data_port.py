@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from gateway.http.relay import Part
+from gateway.http.relay import DataPortResponse
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 
@@ -44,7 +44,7 @@ class RemoteDataPort:
         self._spool = spool
 
     @asynccontextmanager
-    async def open(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[Part]:
+    async def open(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[DataPortResponse]:
         if self._spool:
             async with self._asked(method, url, {**headers, "X-Sendfile": "spool"}) as part:
                 if "x-sendfile" not in part.headers:
@@ -60,14 +60,14 @@ class RemoteDataPort:
             yield part
 
     @asynccontextmanager
-    async def _asked(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[Part]:
+    async def _asked(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[DataPortResponse]:
         target = URL(url, encoded=True)
         stream = await self._connect(target)
         try:
             await _send(stream, _request(method, target, headers))
             head, begun = await _head(stream)
             length = 0 if method == "HEAD" or head.status in BODILESS else _length(head)
-            yield Part(head.status, head.fields, _pieces(stream, begun[:length], length))
+            yield DataPortResponse(head.status, head.fields, _pieces(stream, begun[:length], length))
         finally:
             stream.close()
 
@@ -201,11 +201,13 @@ def _opened(path: Path) -> int | None:
         return None
 
 
-def _read(part: Part, descriptor: int) -> Part:
+def _read(part: DataPortResponse, descriptor: int) -> DataPortResponse:
     """*part* with the bytes that it speaks of."""
     start, _, stop = part.headers["x-sendfile-span"].partition("-")
     length = str(int(stop) - int(start))
-    return Part(part.status, {**part.headers, "content-length": length}, pieces_at(descriptor, int(start), int(stop)))
+    return DataPortResponse(
+        part.status, {**part.headers, "content-length": length}, pieces_at(descriptor, int(start), int(stop))
+    )
 
 
 async def _pieces(stream: _Stream, begun: bytes, length: int) -> AsyncIterator[bytes]:

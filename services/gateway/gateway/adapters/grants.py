@@ -1,4 +1,4 @@
-"""Grants in Redis, and the process's own memory of them."""
+"""Grants in Redis, and a cache of them in the process."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ from swell.jobs.messages import TokenRevoked
 from swell.store import keys
 from swell.store.redis import translated
 
-# A transaction would do the same, and take the client twice as long.
+# A transaction has the same effect, and takes the client twice as long.
 _PUT = """
 redis.call('SET', KEYS[1], ARGV[1], 'EXAT', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
@@ -27,7 +27,7 @@ redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
 
 
 class RedisGrants:
-    """Each grant is one key that disappears when the grant expires; its record is another one that lives *life*."""
+    """A grant is one key, which expires with the grant; the record of its request is another, which lives *life*."""
 
     def __init__(self, redis: Redis, life: timedelta = timedelta(days=90)) -> None:
         self._redis = redis
@@ -35,127 +35,119 @@ class RedisGrants:
         self._put = redis.register_script(_PUT)
 
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
-        keys = [_key(grant.token), _record(grant.token)]
-        kept, known = msgspec.json.encode(grant), msgspec.json.encode(record)
+        names = [keys.grant(grant.token), keys.request(grant.token)]
+        values = msgspec.json.encode(grant), msgspec.json.encode(record)
         with translated():
-            await self._put(keys, [kept, int(grant.expires.timestamp()), known, self._life])
+            await self._put(names, [values[0], int(grant.expires.timestamp()), values[1], self._life])
 
     async def record(self, token: str) -> ContainerRecord | None:
         with translated():
-            found = await self._redis.get(_record(token))
-        return msgspec.json.decode(found, type=ContainerRecord) if found else None
+            value = await self._redis.get(keys.request(token))
+        return msgspec.json.decode(value, type=ContainerRecord) if value else None
 
     async def revoke(self, token: str) -> bool:
-        """Take the grant away; answers whether there was one."""
+        """Delete the grant of *token*; returns whether it existed."""
         with translated():
-            return bool(await self._redis.delete(_key(token)))
+            return bool(await self._redis.delete(keys.grant(token)))
 
     async def get(self, token: str) -> Grant | None:
         with translated():
-            found = await self._redis.get(_key(token))
-        return msgspec.json.decode(found, type=Grant) if found else None
+            value = await self._redis.get(keys.grant(token))
+        return msgspec.json.decode(value, type=Grant) if value else None
 
 
-class _Known(NamedTuple):
-    """A grant, and the moment at which Redis last had it."""
+class _Cached(NamedTuple):
+    """A grant, and when Redis last confirmed it (monotonic seconds)."""
 
     grant: Grant
     confirmed: float
 
 
 class CachedGrants:
-    """The grants that were given or asked for last, until they expire; at most *size* bytes of them.
+    """The grants used most recently, until they expire; at most *size* bytes. Unknown tokens are not cached.
 
-    A revocation is heard at once. In case it was not, a grant is believed for some seconds only: one in constant use is
-    looked up again behind the backs of those who use it, the others wait for that. While Redis does not answer, what is
-    known goes on, but no longer than a quarter of an hour. Unknown tokens are asked for again.
+    A revocation event deletes a cached grant immediately. Because an event may be lost, a grant is confirmed again
+    after some seconds: in the background while it is in constant use, otherwise the request waits. While Redis does
+    not respond, a cached grant is used for at most a quarter of an hour.
     """
 
-    FRESH = 5.0  # seconds; an older grant is looked up again
-    STALE = 10.0  # seconds; who comes later waits for the answer
-    ALONE = 900.0  # seconds; so long without Redis
-    PATIENCE = 0.5  # seconds; so long one waits for Redis, the next ones do not for some seconds
+    FRESH = 5.0  # seconds; an older grant is confirmed again, in the background
+    STALE = 10.0  # seconds; for an older grant the request waits for Redis
+    MAX_UNCONFIRMED = 900.0  # seconds without Redis
+    TIMEOUT = 0.5  # seconds that a request waits; then no request waits for FRESH seconds
 
     def __init__(self, stored: RedisGrants, size: int = 32 << 20, now: Callable[[], float] = time.monotonic) -> None:
         self._stored = stored
         self._now = now
-        self._known: LRUCache[str, _Known] = LRUCache(size, getsizeof=_weight)
+        self._cached: LRUCache[str, _Cached] = LRUCache(size, getsizeof=_weight)
         self._single_flight: SingleFlight[str, Grant | None] = SingleFlight()
         self._revoked: TTLCache[str, None] = TTLCache(10_000, ttl=60)
-        self._away_until = -math.inf
+        self._unavailable_until = -math.inf
 
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
         await self._stored.put(grant, record)
-        self._keep(grant)
+        self._cache(grant)
 
     async def record(self, token: str) -> ContainerRecord | None:
         return await self._stored.record(token)
 
     async def revoke(self, token: str) -> bool:
-        was_there = await self._stored.revoke(token)
-        self._forget(token)
-        return was_there
+        existed = await self._stored.revoke(token)
+        self._evict(token)
+        return existed
 
-    def revoked(self, news: TokenRevoked) -> None:
-        """Another gateway has taken this grant away."""
-        self._forget(news.id)
+    def on_revoked(self, event: TokenRevoked) -> None:
+        """Evict a grant that another gateway revoked."""
+        self._evict(event.id)
 
-    def remembers(self, token: str) -> bool:
-        """Whether *token* was good when it was asked for last."""
-        return token in self._known
+    def is_cached(self, token: str) -> bool:
+        """Whether *token* was valid when it was last used."""
+        return token in self._cached
 
     async def get(self, token: str) -> Grant | None:
-        if known := self._known.get(token):
-            grant = await self._believed(known)
+        if cached := self._cached.get(token):
+            grant = await self._confirmed(cached)
         else:
-            grant = await self._single_flight.run(token, lambda: self._look(token))
+            grant = await self._single_flight.run(token, lambda: self._fetch(token))
         return grant if grant and grant.expires.timestamp() > time.time() else None
 
-    async def _believed(self, known: _Known) -> Grant | None:
-        """The grant of *known*, unless it is time to ask Redis whether it still has it."""
+    async def _confirmed(self, cached: _Cached) -> Grant | None:
+        """The grant of *cached*; asks Redis again when it is too old."""
         now = self._now()
-        age = now - known.confirmed
+        age = now - cached.confirmed
         if age <= self.FRESH:
-            return known.grant
-        token = known.grant.token
-        asking = self._single_flight.begin(token, lambda: self._look(token))
-        if age <= self.STALE or (now < self._away_until and age <= self.ALONE):
-            return known.grant
+            return cached.grant
+        token = cached.grant.token
+        fetching = self._single_flight.begin(token, lambda: self._fetch(token))
+        if age <= self.STALE or (now < self._unavailable_until and age <= self.MAX_UNCONFIRMED):
+            return cached.grant
         try:
-            async with asyncio.timeout(self.PATIENCE):
-                return await asyncio.shield(asking)
+            async with asyncio.timeout(self.TIMEOUT):
+                return await asyncio.shield(fetching)
         except (Unavailable, TimeoutError) as error:
-            if age > self.ALONE:
-                raise Unavailable("nobody can say whether the token is still good") from error
-            self._away_until = now + self.FRESH
-            return known.grant
+            if age > self.MAX_UNCONFIRMED:
+                raise Unavailable("the state store does not answer, so the token cannot be checked") from error
+            self._unavailable_until = now + self.FRESH
+            return cached.grant
 
-    async def _look(self, token: str) -> Grant | None:
+    async def _fetch(self, token: str) -> Grant | None:
         grant = await self._stored.get(token)
-        if grant is None or token in self._revoked:  # taken away while Redis was answering
-            self._known.pop(token, None)
+        if grant is None or token in self._revoked:  # revoked before the response of Redis arrived
+            self._cached.pop(token, None)
             return None
-        self._keep(grant)
+        self._cache(grant)
         return grant
 
-    def _keep(self, grant: Grant) -> None:
-        known = _Known(grant, self._now())
-        if _weight(known) <= self._known.maxsize:
-            self._known[grant.token] = known
+    def _cache(self, grant: Grant) -> None:
+        cached = _Cached(grant, self._now())
+        if _weight(cached) <= self._cached.maxsize:
+            self._cached[grant.token] = cached
 
-    def _forget(self, token: str) -> None:
+    def _evict(self, token: str) -> None:
         self._revoked[token] = None
-        self._known.pop(token, None)
+        self._cached.pop(token, None)
 
 
-def _weight(known: _Known) -> int:
-    """At least as many bytes as *known* takes: short texts are seven times as large as in JSON, long ones are not."""
-    return 1_000 + 8 * len(msgspec.json.encode(known.grant))
-
-
-def _record(token: str) -> str:
-    return keys.request(token)
-
-
-def _key(token: str) -> str:
-    return keys.grant(token)
+def _weight(cached: _Cached) -> int:
+    """An upper bound in bytes: short strings take up to seven times their size in JSON, long ones do not."""
+    return 1_000 + 8 * len(msgspec.json.encode(cached.grant))

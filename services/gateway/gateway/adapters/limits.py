@@ -1,4 +1,4 @@
-"""Buckets of permits in Redis, counted by its own clock in one script."""
+"""Buckets of permits in Redis: one atomic script that uses the clock of Redis."""
 
 import asyncio
 
@@ -9,10 +9,10 @@ from swell.errors import Unavailable
 from swell.store import keys
 from swell.store.redis import translated
 
-DEADLINE = 0.5  # seconds; whoever pulls waits for it
+DEADLINE = 0.5  # seconds; pulls wait for it
 
-# The value is the moment, in microseconds, at which the bucket will be full; without one it is full. Every number is
-# whole and below 2^53, so Lua's doubles are exact.
+# The value is when the bucket is full again, in microseconds since the epoch; a missing key means: full. All numbers
+# are integers below 2^53, so the doubles of Lua are exact.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -31,7 +31,7 @@ return {granted, math.max(full - (permits - 1) * step - now, 0), full - now}
 
 
 class RedisBuckets:
-    """One key a client and kind, which disappears when the bucket is full."""
+    """One key per client and kind; it expires when the bucket is full."""
 
     def __init__(self, redis: Redis) -> None:
         self._script = redis.register_script(_TAKE)
@@ -40,7 +40,7 @@ class RedisBuckets:
         """Take at most *wanted* permits within half a second.
 
         Raises:
-            Unavailable: Redis does not answer.
+            Unavailable: Redis does not respond.
         """
         try:
             async with asyncio.timeout(DEADLINE):
@@ -54,6 +54,6 @@ class RedisBuckets:
 
 
 def _key(kind: Kind, client: Client, quota: Quota) -> str:
-    """Tokens of another life are counted apart: a long one's permits would take as long to come back under a short."""
-    who = f"user:{client.user}" if client.user else f"address:{client.address}"
-    return keys.limit(kind, who + (f":{quota.seconds}" if kind is Kind.TOKEN else ""))
+    """Tokens of each lifetime have their own bucket: after the setting is shortened, old permits would return late."""
+    owner = f"user:{client.user}" if client.user else f"address:{client.address}"
+    return keys.limit(kind, owner + (f":{quota.seconds}" if kind is Kind.TOKEN else ""))

@@ -1,16 +1,17 @@
-"""The lines of running builds, each read once in this process for all who watch it.
+"""Log streams of running builds: each build is read once per process, for all of its clients.
 
-One reader a build asks the stream LOGS for one message after the other; a plain subscription is its bell. There is no
-consumer on the server, so nothing is left there by whoever dies, and a server that was away is asked again from the
-last message on. Watchers are places in the list of what was read: a slow one holds nothing up and no memory but the
-place, for what it has not seen yet is in a bounded cache or fetched again.
+One reader per build fetches message after message from the JetStream stream LOGS; a plain NATS subscription wakes it.
+There is no consumer on the server, so a process that crashes leaves nothing behind, and after an outage the reader
+continues after its last message. A client is a position in the list of the messages that were read. A slow client
+delays no other one and needs no memory: the lines that it has not read are in a cache of limited size, or are fetched
+again.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from cachetools import LRUCache
 from nats.aio.msg import Msg
@@ -30,18 +31,18 @@ from swell.store.records import BuildResult
 
 HEARTBEAT = 15.0  # seconds without a line
 CACHE = 32 << 20  # bytes of lines of all builds
-_TRY_AGAIN = 0.5
-_STORING = 1.0  # seconds; how long a message that was heard may take to be in the stream
-_AWAY = (NatsError, JetStreamError, TimeoutError)
+_RETRY_DELAY = 0.5  # seconds
+_STORE_DELAY = 1.0  # seconds after its notification in which a message may still be missing in the stream
+_UNAVAILABLE = (NatsError, JetStreamError, TimeoutError)
 
 
-class Ends(Protocol):
+class BuildWaiter(Protocol):
     async def result(self, build_id: str) -> BuildResult:
         """Wait until *build_id* has ended; raises `Unavailable` or `BuildFailed`."""
 
 
 class _Piece(NamedTuple):
-    """One message: its number in the stream, and which lines it has."""
+    """One message: its sequence number in the stream, and the numbers of its lines."""
 
     sequence: int
     attempt: int
@@ -50,81 +51,120 @@ class _Piece(NamedTuple):
 
 
 class LogStreams:
-    """Lets at most *most* watch, and *most_of_one* of them the same build."""
+    """The log streams of this process: at most *most* clients, and *most_of_one* of one build.
+
+    It is a context manager: the readers run while it is open.
+    """
 
     def __init__(
-        self, nats: Nats, ends: Ends, *, most: int = 10_000, most_of_one: int = 5_000, heartbeat: float = HEARTBEAT
+        self,
+        nats: Nats,
+        build_waiter: BuildWaiter,
+        *,
+        most: int = 10_000,
+        most_of_one: int = 5_000,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self._nats = nats
-        self._ends = ends
+        self._build_waiter = build_waiter
         self._most = most
         self._most_of_one = most_of_one
         self._heartbeat = heartbeat
-        self._feeds: dict[str, LogStream] = {}
+        self._streams: dict[str, LogStream] = {}
         self._cache: LRUCache[int, Lines] = LRUCache(CACHE, getsizeof=lambda lines: len(lines.content) + 200)
-        self._watchers = 0
+        self._clients = 0
         self._closed = False
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+        await self._tasks.__aexit__(None, None, None)
 
     @asynccontextmanager
-    async def open(self, build_id: str, after: Position) -> AsyncIterator["Watcher"]:
-        feed = self._feeds.get(build_id)
+    async def open(self, build_id: str, after: Position) -> AsyncIterator["Subscription"]:
+        """Subscribe to the lines of *build_id* after *after*.
+
+        Raises:
+            Unavailable: there are too many clients, or the server stops.
+        """
+        stream = self._streams.get(build_id)
         if self._closed:
             raise Unavailable("this server stops; ask again")
-        if self._watchers >= self._most or (feed and feed.watchers >= self._most_of_one):
-            raise Unavailable("too many watch already; the log is told without an event stream as well", retry_after=10)
-        if feed is None:
-            feed = self._feeds[build_id] = LogStream(build_id, self._nats, self._ends, self._cache, self._heartbeat)
-        self._watchers += 1
-        feed.watchers += 1
+        if self._clients >= self._most or (stream and stream.clients >= self._most_of_one):
+            raise Unavailable(
+                "too many clients follow logs; the log can also be read without an event stream", retry_after=10
+            )
+        if stream is None:
+            stream = LogStream(build_id, self._nats, self._build_waiter, self._cache, self._heartbeat)
+            stream.task = self._tasks.create_task(stream.run())
+            self._streams[build_id] = stream
+        self._clients += 1
+        stream.clients += 1
         try:
-            yield Watcher(feed, after)
+            yield Subscription(stream, after)
         finally:
-            self._watchers -= 1
-            feed.watchers -= 1
-            if not feed.watchers and self._feeds.get(build_id) is feed:
-                del self._feeds[build_id]
-                feed.close()
+            self._clients -= 1
+            stream.clients -= 1
+            if not stream.clients and self._streams.get(build_id) is stream:
+                del self._streams[build_id]
+                stream.close()
 
     def close(self) -> None:
-        """Send every watcher away; each goes on elsewhere with what it has."""
+        """Close all subscriptions; a client can continue at its position on another gateway."""
         self._closed = True
-        for feed in self._feeds.values():
-            feed.close()
+        for stream in self._streams.values():
+            stream.close()
 
 
 class LogStream:
-    """What one build has told so far, `pieces`, in order.
+    """The log of one running build: `pieces` are the messages up to now, in order.
 
-    When there is more, when there was nothing for *heartbeat* seconds, and when the feed is over, `news` is set and
-    another event takes its place: one clock for all watchers. `is_whole` says whether the last piece ends the log.
+    `changed` is set, and replaced by a new event, when there is another piece, when there was none for *heartbeat*
+    seconds, and when the stream is over. `is_whole` tells whether the last piece is the end of the log.
     """
 
-    def __init__(self, build_id: str, nats: Nats, ends: Ends, cache: LRUCache[int, Lines], heartbeat: float) -> None:
-        self.watchers = 0
+    def __init__(
+        self, build_id: str, nats: Nats, build_waiter: BuildWaiter, cache: LRUCache[int, Lines], heartbeat: float
+    ) -> None:
+        self.clients = 0
+        self.task: asyncio.Task[None] | None = None
         self.pieces: list[_Piece] = []
         self.result: BuildResult | None = None
         self.is_whole = False
         self.is_over = False
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self._build_id = build_id
         self._subject = log_subject(build_id)
         self._nats = nats
-        self._ends = ends
+        self._build_waiter = build_waiter
         self._cache = cache
         self._single_flight: SingleFlight[int, Lines | None] = SingleFlight()
-        self._read = 0
-        self._rung = asyncio.Event()
-        self._heard = Position()
-        self._heard_until = 0.0
+        self._last_sequence = 0
+        self._notified = asyncio.Event()
+        self._notified_of = Position()
+        self._expected_until = 0.0
         self._has_ended = False
         self._heartbeat = heartbeat
-        self._told = monotonic()
-        work = (self._read_all(), self._wait_for_end(), self._beat())
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._last_change = monotonic()
+
+    async def run(self) -> None:
+        """Read until the build has ended and its last line was read, or until `close`."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read_all())
+                tasks.create_task(self._wait_for_end())
+                tasks.create_task(self._beat())
+        except* Exception as errors:  # noqa: BLE001  the other streams go on
+            log.error("log stream failed", build_id=self._build_id, exc_info=errors)
+            self._finish()
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        if self.task:
+            self.task.cancel()
         self._finish()
 
     @property
@@ -132,13 +172,13 @@ class LogStream:
         return Position(self.pieces[-1].attempt, self.pieces[-1].last) if self.pieces else Position()
 
     async def lines(self, piece: _Piece) -> Lines | None:
-        """The lines of *piece*; None when the stream has forgotten them.
+        """The lines of *piece*; None when the stream has deleted them.
 
         Raises:
-            Unavailable: the stream does not answer.
+            Unavailable: NATS does not respond.
         """
-        if known := self._cache.get(piece.sequence):
-            return known
+        if cached := self._cache.get(piece.sequence):
+            return cached
         return await self._single_flight.run(piece.sequence, lambda: self._fetch(piece))
 
     async def _fetch(self, piece: _Piece) -> Lines | None:
@@ -146,132 +186,134 @@ class LogStream:
             message = await self._nats.stream.get_msg(STREAM, piece.sequence, direct=True)
         except NotFoundError:
             return None
-        except _AWAY as error:
+        except _UNAVAILABLE as error:
             raise Unavailable(f"the log cannot be read just now: {error}") from error
         lines = self._cache[piece.sequence] = Lines(piece.attempt, piece.first, message.data or b"")
         return lines
 
     async def _read_all(self) -> None:
         try:
-            bell = await self._nats.client.subscribe(self._subject, cb=self._ring)
+            subscription = await self._nats.client.subscribe(self._subject, cb=self._on_message)
             try:
                 while not self.is_over:
                     await self._read_next()
             finally:
-                await bell.unsubscribe()
+                await subscription.unsubscribe()
         except NatsError as error:
-            log.warning("the log of a build cannot be followed", build_id=self._build_id, error=repr(error))
+            log.warning("log stream cannot be read", build_id=self._build_id, error=repr(error))
             self._finish()
 
-    async def _ring(self, message: Msg) -> None:
+    async def _on_message(self, message: Msg) -> None:
         headers = message.headers or {}
-        self._heard = Position(int(headers.get(ATTEMPT, 1)), int(headers.get(FIRST_LINE, 0)))
-        self._heard_until = monotonic() + _STORING
-        self._rung.set()
+        self._notified_of = Position(int(headers.get(ATTEMPT, 1)), int(headers.get(FIRST_LINE, 0)))
+        self._expected_until = monotonic() + _STORE_DELAY
+        self._notified.set()
 
     async def _read_next(self) -> None:
-        """Read a message, or wait until there may be one."""
+        """Read the next message, or wait until there may be one."""
         had_ended = self._has_ended
-        self._rung.clear()
+        self._notified.clear()
         try:
-            message = await self._nats.stream.get_msg(STREAM, self._read + 1, self._subject, direct=True, next=True)
+            message = await self._nats.stream.get_msg(
+                STREAM, self._last_sequence + 1, self._subject, direct=True, next=True
+            )
         except NotFoundError:
             await self._wait(had_ended)
-        except _AWAY as error:
+        except _UNAVAILABLE as error:
             log.warning("log lines not read for now", build_id=self._build_id, error=repr(error))
             if had_ended:
                 self._finish()
-            await asyncio.sleep(_TRY_AGAIN)
+            await asyncio.sleep(_RETRY_DELAY)
         else:
-            self._take(message)
+            self._add(message)
 
-    def _take(self, message: RawStreamMsg) -> None:
+    def _add(self, message: RawStreamMsg) -> None:
         headers, content = message.headers or {}, message.data or b""
-        self._read = message.seq or self._read + 1
+        self._last_sequence = message.seq or self._last_sequence + 1
         self.is_whole = COMPLETE in headers
         last = self.last
         attempt = int(headers.get(ATTEMPT, last.attempt or 1))
         first = int(headers.get(FIRST_LINE, last.line + 1))
         lines = Lines(attempt, first, content)
         if content and lines.last > last:
-            self._cache[self._read] = lines
-            self.pieces.append(_Piece(self._read, attempt, first, lines.last.line))
-            self._tell()
+            self._cache[self._last_sequence] = lines
+            self.pieces.append(_Piece(self._last_sequence, attempt, first, lines.last.line))
+            self._wake_clients()
 
     async def _wait(self, had_ended: bool) -> None:
-        """Wait for the bell; a message that was heard may take a moment until it can be read."""
-        if self._heard > self.last and monotonic() < self._heard_until:
+        """Wait for a notification; the message that it announces may take a moment until it can be read."""
+        if self._notified_of > self.last and monotonic() < self._expected_until:
             await asyncio.sleep(0.001)
         elif had_ended:
             self._finish()
         else:
-            await wait_at_most(LOOK_AGAIN, self._rung)
+            await wait_at_most(LOOK_AGAIN, self._notified)
 
     async def _wait_for_end(self) -> None:
         while not self._has_ended:
             try:
-                self.result = await self._ends.result(self._build_id)
+                self.result = await self._build_waiter.result(self._build_id)
                 self._has_ended = True
-            except BuildFailed:  # nothing is known of it any more
+            except BuildFailed:  # its record has expired
                 self._has_ended = True
             except Unavailable:
-                await asyncio.sleep(_TRY_AGAIN)
-        self._rung.set()
+                await asyncio.sleep(_RETRY_DELAY)
+        self._notified.set()
 
     async def _beat(self) -> None:
         while not self.is_over:
-            await asyncio.sleep(max(self._told + self._heartbeat - monotonic(), 0.01))
-            if monotonic() - self._told >= self._heartbeat:
-                self._tell()
+            await asyncio.sleep(max(self._last_change + self._heartbeat - monotonic(), 0.01))
+            if monotonic() - self._last_change >= self._heartbeat:
+                self._wake_clients()
 
     def _finish(self) -> None:
         self.is_over = True
-        self._tell()
+        self._wake_clients()
 
-    def _tell(self) -> None:
-        self._told = monotonic()
-        news, self.news = self.news, asyncio.Event()
-        news.set()
+    def _wake_clients(self) -> None:
+        self._last_change = monotonic()
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
 
-class Watcher:
-    """One who hears what *feed* tells behind *after*; None for a heartbeat."""
+class Subscription:
+    """The lines of *stream* after *after*, for one client; None is a heartbeat."""
 
-    def __init__(self, feed: LogStream, after: Position) -> None:
-        self._feed = feed
+    def __init__(self, stream: LogStream, after: Position) -> None:
+        self._stream = stream
         self._after = after
         self._next = 0
 
     @property
     def result(self) -> BuildResult | None:
-        return self._feed.result
+        return self._stream.result
 
     @property
     def is_whole(self) -> bool:
-        return self._feed.is_whole
+        return self._stream.is_whole
 
     async def __aiter__(self) -> AsyncIterator[Lines | None]:
         while True:
-            news = self._feed.news
-            if self._next < len(self._feed.pieces):
-                if lines := await self._lines(self._feed.pieces[self._next]):
+            changed = self._stream.changed
+            if self._next < len(self._stream.pieces):
+                if lines := await self._lines(self._stream.pieces[self._next]):
                     yield lines
-            elif self._feed.is_over:
+            elif self._stream.is_over:
                 return
             else:
-                await news.wait()
-                if self._next == len(self._feed.pieces) and not self._feed.is_over:
+                await changed.wait()
+                if self._next == len(self._stream.pieces) and not self._stream.is_over:
                     yield None
 
     async def _lines(self, piece: _Piece) -> Lines | None:
-        """The lines of *piece*, unless the watcher has them already or they cannot be had any more."""
+        """The lines of *piece*; None if the client has them already, or if they cannot be read."""
         if Position(piece.attempt, piece.last) <= self._after:
             self._next += 1
             return None
         try:
-            lines = await self._feed.lines(piece)
+            lines = await self._stream.lines(piece)
         except Unavailable:
-            await asyncio.sleep(_TRY_AGAIN)
+            await asyncio.sleep(_RETRY_DELAY)
             return None
         self._next += 1
         return lines

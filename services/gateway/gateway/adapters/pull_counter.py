@@ -1,4 +1,4 @@
-"""Counting pulls without costing any: numbers in process, told to the metrics service once a second."""
+"""Counts pulls in the process, and publishes the counts to the metrics service every second."""
 
 import asyncio
 import uuid
@@ -15,53 +15,55 @@ from swell.jobs.publish import publish
 from swell.log import log
 from swell.oci.document import Document
 
-EVERY = 1.0  # seconds; what a gateway that is killed may forget
+INTERVAL = 1.0  # seconds; a gateway that is killed loses at most the counts of so long
 
 
 class PullCounter:
+    """Counting a pull is no call; `publish_counts` runs in the background."""
+
     def __init__(self, stream: JetStreamContext) -> None:
         self._stream = stream
         self._counts: Counter[CountedPull] = Counter()
         self._architectures = Architectures()
-        self._saying: ImagesPulled | None = None
-        self._news = asyncio.Event()
+        self._pending: ImagesPulled | None = None
+        self._changed = asyncio.Event()
 
-    def pulled(self, grant: Grant, document: Document) -> None:
-        """*document* was sent, by *grant*: an image is a pull; an index tells what machines its images are for."""
+    def count(self, grant: Grant, document: Document) -> None:
+        """Count *document*, served for *grant*, if it is a manifest; from an index only the architectures are read."""
         if document.is_index:
             self._architectures.learn(document)
             return
         day = datetime.now(UTC).date().isoformat()
         architecture = self._architectures.of(document, grant)
         self._counts[CountedPull(day, architecture, grant.organisation, has_fusion(grant.container_config))] += 1
-        self._news.set()
+        self._changed.set()
 
-    async def tell(self) -> None:
-        """Publish what was counted, for ever; once more when cancelled, so that a clean stop forgets nothing."""
+    async def publish_counts(self) -> None:
+        """Publish the counts until cancelled, and once more then: a clean stop loses no count."""
         try:
             while True:
-                await self._news.wait()
-                await asyncio.sleep(EVERY)
-                self._news.clear()
+                await self._changed.wait()
+                await asyncio.sleep(INTERVAL)
+                self._changed.clear()
                 await self._flush()
         finally:
             await self._flush()
 
     async def _flush(self) -> None:
-        """Publish what was counted until now; what was not stored for sure is said again the next time."""
-        for _ in range(len(self._counts) + (self._saying is not None)):
-            event = self._next()
+        """Publish all counts; an event whose storage is not confirmed is published again the next time."""
+        for _ in range(len(self._counts) + (self._pending is not None)):
+            event = self._next_event()
             try:
                 await publish(self._stream, event)
             except Unavailable as error:
-                log.warning("pulls not told yet", count=event.count, error=str(error))
-                self._news.set()
+                log.warning("pull counts not published yet", count=event.count, error=str(error))
+                self._changed.set()
                 return
-            self._saying = None
+            self._pending = None
 
-    def _next(self) -> ImagesPulled:
-        """The event that may have been stored, with its id, so that it counts once; else one of other pulls."""
-        if self._saying is None:
-            pulled, count = self._counts.popitem()
-            self._saying = ImagesPulled(id=uuid.uuid4().hex, count=count, **pulled._asdict())
-        return self._saying
+    def _next_event(self) -> ImagesPulled:
+        """The unconfirmed event, with the same id so that it is counted once; otherwise an event of other pulls."""
+        if self._pending is None:
+            pull, count = self._counts.popitem()
+            self._pending = ImagesPulled(id=uuid.uuid4().hex, count=count, **pull._asdict())
+        return self._pending

@@ -1,4 +1,4 @@
-"""Usage, asked of the metrics service over gRPC."""
+"""Usage counts, from the metrics service over gRPC."""
 
 from grpc.aio import Channel
 
@@ -19,5 +19,5 @@ class RemoteCounters:
             organisation=query.organisation,
             architecture=query.architecture,
         )
-        answer = await call("metrics service", self._stub.GetCount, request, seconds=10)
-        return Usage(answer.count, dict(answer.organisations))
+        response = await call("metrics service", self._stub.GetCount, request, seconds=10)
+        return Usage(response.count, dict(response.organisations))

@@ -1,0 +1,1 @@
+"""Builds: their records, status and logs, cancellation, and downloads of SIF files."""

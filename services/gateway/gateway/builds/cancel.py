@@ -1,4 +1,4 @@
-"""Cancelling a build: whoever asked for it leaves it, and the last one turns off the light."""
+"""Cancel builds: a build is stopped when no request is interested in it any more."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,54 +15,58 @@ from swell.store.records import BuildResult
 
 
 class CancelScope(Struct, frozen=True, kw_only=True):
-    """Who leaves a build: one request, named by its id, which is as good as its token; all requests of a *user*; or
-    everybody, as the operator says."""
+    """The requests that give up their interest in a build.
+
+    One request, named by its id; all requests of a `user`; or `everybody`, for an operator. An id is as secret as a
+    token.
+    """
 
     request_id: str = ""
     user: str = ""
     everybody: bool = False
 
 
-class News(Protocol):
+class Events(Protocol):
     async def cancelled(self, build_id: str) -> None:
-        """Tell the builder that has *build_id*; a word that gets lost is made up for by what is stored."""
+        """Publish to the builder of *build_id* that it should stop; it also polls the store, so events may be lost."""
 
     async def ended(self, event: BuildDone) -> None: ...
 
 
 class Cancellations:
-    def __init__(self, builds: Builds, news: News, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, builds: Builds, events: Events, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._builds = builds
-        self._news = news
+        self._events = events
         self._now = now
 
-    async def cancel(self, build_id: str, wish: CancelScope) -> Cancellation:
-        """Leave *build_id* to the others who want it; when there are none, it is cancelled, together with the builds of
-        its platforms that nobody else wants.
+    async def cancel(self, build_id: str, scope: CancelScope) -> Cancellation:
+        """Remove the interest of *scope* in *build_id*, and cancel the build when no interest is left.
+
+        The builds of its single platforms are cancelled in the same way.
 
         Raises:
-            NotFound: there is no such build.
-            BuildEnded: too late.
-            NotYours: whoever wishes it has no part in the build.
+            NotFound: the build is unknown.
+            BuildEnded: the build has ended.
+            NotYours: no request of *scope* is interested in the build.
         """
         result = BuildResult.never_begun(self._now())
-        left, others, children = await self._builds.cancel(
-            build_id, result, request_id=wish.request_id, user=wish.user, all_requests=wish.everybody
+        state, others, children = await self._builds.cancel(
+            build_id, result, request_id=scope.request_id, user=scope.user, all_requests=scope.everybody
         )
-        match left:
+        match state:
             case CancelState.UNKNOWN:
                 raise NotFound(f"no build {build_id}")
             case CancelState.ENDED:
                 raise BuildEnded(f"the build {build_id} has ended already")
             case CancelState.REFUSED:
                 raise NotYours(f"the build {build_id} was not asked for by this requestId, or by you")
-        for each, how in ((build_id, left), *children):
-            log.info("build left", build_id=each, left=how, others=others)
-            await self._tell(each, how, result)
-        return Cancellation(id=build_id, cancelled=left is not CancelState.STILL_NEEDED, others=others)
+        for cancelled_id, its_state in ((build_id, state), *children):
+            log.info("build interest removed", build_id=cancelled_id, state=its_state, others=others)
+            await self._publish(cancelled_id, its_state, result)
+        return Cancellation(id=build_id, cancelled=state is not CancelState.STILL_NEEDED, others=others)
 
-    async def _tell(self, build_id: str, left: CancelState, result: BuildResult) -> None:
-        if left is CancelState.STOPPING:
-            await self._news.cancelled(build_id)
-        elif left is CancelState.DEQUEUED and (build := await self._builds.get(build_id)):
-            await self._news.ended(BuildDone.of(build_id, build.submission, result))
+    async def _publish(self, build_id: str, state: CancelState, result: BuildResult) -> None:
+        if state is CancelState.STOPPING:
+            await self._events.cancelled(build_id)
+        elif state is CancelState.DEQUEUED and (build := await self._builds.get(build_id)):
+            await self._events.ended(BuildDone.of(build_id, build.submission, result))

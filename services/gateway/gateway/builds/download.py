@@ -1,4 +1,4 @@
-"""Downloading the SIF file of a build, for those who speak plain HTTP and not to registries."""
+"""Download the SIF file of a build over plain HTTP, for clients that cannot read from registries."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from swell.registry.principal import PUBLIC, Principal, limited_to
 from swell.store.builds import Builds
 from swell.store.records import Build
 
-_REMEMBERED = timedelta(hours=1)  # what its manifest says, by the one who asks the registry
+_GRANT_LIFE = timedelta(hours=1)  # the registry-proxy caches the manifest for so long
 
 
 class Images(Protocol):
@@ -40,13 +40,13 @@ class Downloads:
         self._now = now
 
     async def sif(self, build_id: str, principal: Principal = PUBLIC) -> Location:
-        """Where the bytes of the SIF file of *build_id* are, for a *principal* that may read what it was made of.
+        """The location of the SIF file of *build_id*, for a *principal* that may read its base images.
 
         Raises:
-            NotFound: there is no such build, or it makes something else.
-            BadRequest, ScopeRequired: *principal* may not read an image that it was made of.
-            Unavailable: it has not ended yet.
-            BuildFailed: it has made none.
+            NotFound: the build is unknown, or creates another format.
+            BadRequest, ScopeRequired: *principal* may not read one of the base images.
+            Unavailable: the build is running.
+            BuildFailed: the build failed.
         """
         build = await self._builds.get(build_id)
         if build is None or not build.submission.sif:
@@ -58,11 +58,11 @@ class Downloads:
         checked = await self._access.check_recipe(principal, partial(images_of_record, build.submission))
         checked.raise_problem()
         grant = self._grant(build, build.result.digest)
-        (file,) = (await self._images.manifest(grant, build.result.digest)).layers
-        return await self._images.locate(grant, file.digest)
+        (layer,) = (await self._images.manifest(grant, build.result.digest)).layers
+        return await self._images.locate(grant, layer.digest)
 
     def _grant(self, build: Build, digest: Digest) -> Grant:
-        """What whoever knows the build may see: what it has made, and nothing else of that repository."""
+        """A grant for the result of *build*, and for nothing else in its repository."""
         image = parse_reference(build.submission.target_image.removeprefix(ORAS)).at(digest)
         created = self._now()
         return Grant(
@@ -70,6 +70,6 @@ class Downloads:
             image=str(image),
             platform=build.submission.platform,
             created=created,
-            expires=created + _REMEMBERED,
+            expires=created + _GRANT_LIFE,
             principal=limited_to([image.name], build.submission.push_principal),
         )

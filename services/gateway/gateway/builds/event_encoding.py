@@ -1,9 +1,9 @@
-"""A build's log as server-sent events: each line an event, the end of the build the last one.
+"""Encode a build log as server-sent events: an event per line, then one event for the end of the build.
 
-An event's id is `<attempt>-<line>`; lines are numbered from 1 in each attempt, in the stream as in the log that is
-kept, so a watcher goes on where it was whatever has become of the build meanwhile. The last id is `<attempt>-end`.
+The id of a line's event is `<attempt>-<line>`. Lines are numbered from 1 in each attempt, in the stream and in the
+stored log alike, so a client can resume at its position at any time. The id of the last event is `<attempt>-end`.
 
-Source: WHATWG HTML, 9.2 Server-sent events.
+Source: HTML Living Standard, 9.2 "Server-sent events", https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import re
@@ -22,7 +22,7 @@ _ID = re.compile(r"(\d{1,9})-(\d{1,12}|end)", re.ASCII)
 
 
 class Position(NamedTuple):
-    """The last line that a watcher has, of which attempt; before the first it has none of either."""
+    """The attempt and the number of the last line that a client has; zeros before the first line."""
 
     attempt: int = 0
     line: int = 0
@@ -30,7 +30,7 @@ class Position(NamedTuple):
 
 
 class Lines(Struct, frozen=True):
-    """Whole lines of an attempt, each with its line feed; `first` is the number of the first one."""
+    """Whole lines of an attempt, each with its line feed; `first` is the number of the first line."""
 
     attempt: int
     first: int
@@ -42,55 +42,57 @@ class Lines(Struct, frozen=True):
 
 
 def parse_position(last_event_id: str) -> Position:
-    """Read the id of the last event that a client has; an empty one is that of no event.
+    """Parse the id of the last event that a client has; an empty id is the position before the first line.
 
     Raises:
-        BadRequest: it is none of ours.
+        BadRequest: *last_event_id* is malformed.
     """
     if not last_event_id:
         return Position()
-    if not (found := _ID.fullmatch(last_event_id)):
+    if not (match := _ID.fullmatch(last_event_id)):
         raise BadRequest("Last-Event-ID is not one that this log has: leave it out to read from the beginning")
-    attempt, line = found.groups()
+    attempt, line = match.groups()
     return Position(int(attempt), 0, is_end=True) if line == "end" else Position(int(attempt), int(line))
 
 
-def begun(retry: float) -> bytes:
-    """What a stream begins with; a client that loses it comes again after *retry* seconds."""
+def encode_retry(retry: float) -> bytes:
+    """The start of a stream: a client that loses the connection reconnects after *retry* seconds."""
     return b"retry: %d\n\n" % (retry * 1000)
 
 
-def encode(lines: Lines, after: Position) -> bytes:
-    """The events of *lines* that come behind *after*; empty when there are none.
+def encode_lines(lines: Lines, after: Position) -> bytes:
+    """The events of those *lines* that come after *after*; may be empty.
 
-    What is no UTF-8, and NUL, is U+FFFD; an event of a line with carriage returns has several lines.
+    Invalid UTF-8 and NUL become U+FFFD. A line with carriage returns becomes an event with several data lines.
     """
-    known = after.line + 1 - lines.first if after.attempt == lines.attempt else 0
-    whole = _encode(lines)
-    return b"\n\n".join(whole.split(b"\n\n")[known:]) if known > 0 else whole
+    skipped = after.line + 1 - lines.first if after.attempt == lines.attempt else 0
+    events = _encode(lines)
+    return b"\n\n".join(events.split(b"\n\n")[skipped:]) if skipped > 0 else events
 
 
-@lru_cache(128)  # the same for all who watch
+@lru_cache(128)  # all clients of a build get the same events
 def _encode(lines: Lines) -> bytes:
     text = lines.content.decode(errors="replace").replace("\0", "\ufffd").replace("\r\n", "\n")
-    each = enumerate(text.removesuffix("\n").split("\n"), lines.first)
-    told = "".join(f"id: {lines.attempt}-{number}\ndata: {line}\n\n" for number, line in each)
-    return told.replace("\r", "\ndata: ").encode()
+    numbered = enumerate(text.removesuffix("\n").split("\n"), lines.first)
+    events = "".join(f"id: {lines.attempt}-{number}\ndata: {line}\n\n" for number, line in numbered)
+    return events.replace("\r", "\ndata: ").encode()
 
 
-def missing(after: Position, lines: Lines) -> bytes:
-    """What tells a watcher who has *after* and gets *lines* that there is something between: another attempt has begun,
-    or lines were not streamed. Nothing when they follow each other."""
-    told, line = b"", after.line
+def encode_gap(after: Position, lines: Lines) -> bytes:
+    """The events between *after* and *lines* when they are not consecutive; otherwise empty.
+
+    `restart` means that another attempt has started; `gap` means that lines were not streamed.
+    """
+    events, line = b"", after.line
     if lines.attempt != after.attempt:
-        told, line = _event("restart", {"attempt": lines.attempt}) if after.attempt else b"", 0
+        events, line = _event("restart", {"attempt": lines.attempt}) if after.attempt else b"", 0
     if lines.first > line + 1:
-        told += _event("gap", {"attempt": lines.attempt, "from": line + 1, "to": lines.first - 1})
-    return told
+        events += _event("gap", {"attempt": lines.attempt, "from": line + 1, "to": lines.first - 1})
+    return events
 
 
-def ended(attempt: int, end: BuildEnd) -> bytes:
-    """The last event; whoever has it and comes again is told that there is no more."""
+def encode_end(attempt: int, end: BuildEnd) -> bytes:
+    """The last event of a build."""
     return b"id: %d-end\n" % attempt + _event("end", end)
 
 

@@ -1,56 +1,64 @@
-"""Watching a build: its lines as they come, then how it ended."""
+"""Stream the log of a build as server-sent events: its lines as they appear, then its result."""
 
 import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from gateway.builds.event_encoding import HEARTBEAT, Lines, Position, begun, encode, ended, missing
+from gateway.builds.event_encoding import (
+    HEARTBEAT,
+    Lines,
+    Position,
+    encode_end,
+    encode_gap,
+    encode_lines,
+    encode_retry,
+)
 from swell.api.builds import BuildEnd, seconds
 from swell.errors import NotFound
 from swell.store.builds import Builds
 from swell.store.records import BuildResult
 
-RETRY = (1.0, 5.0)  # seconds; clients of a gateway that stops do not come again all at once
+RETRY = (1.0, 5.0)  # seconds; random, so that the clients of a gateway that stops do not reconnect all at once
 
 
-class Told(Protocol):
-    """What one watcher hears of a running build."""
+class Subscription(Protocol):
+    """The log of a running build, as one client receives it."""
 
     def __aiter__(self) -> AsyncIterator[Lines | None]:
-        """Lines in order, and None now and then when there are none; ends with the build."""
+        """Lines in order, and None as a heartbeat when there are none; ends with the build."""
 
     @property
     def result(self) -> BuildResult | None:
-        """How the build has ended; None when that is not known, or the watcher is sent away before."""
+        """The result of the build; None when it is unknown, or the subscription was closed before."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the last line of the log was among what was told."""
+        """Whether the last line of the log was in the stream."""
 
 
 class LogStreams(Protocol):
-    def open(self, build_id: str, after: Position) -> AbstractAsyncContextManager[Told]:
-        """Hear what *build_id* tells behind *after*; raises `Unavailable` when too many do."""
+    def open(self, build_id: str, after: Position) -> AbstractAsyncContextManager[Subscription]:
+        """Subscribe to the lines of *build_id* after *after*; raises `Unavailable` for too many subscriptions."""
 
 
 class Logs(Protocol):
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
-        """The whole log of an ended build, in pieces; None when none is kept."""
+        """The whole log of an ended build, in pieces; None when it is not stored."""
 
 
 class LogEvents:
-    def __init__(self, builds: Builds, feeds: LogStreams, logs: Logs) -> None:
+    def __init__(self, builds: Builds, log_streams: LogStreams, logs: Logs) -> None:
         self._builds = builds
-        self._feeds = feeds
+        self._log_streams = log_streams
         self._logs = logs
 
-    async def watch(self, build_id: str, after: Position) -> AsyncIterator[bytes] | None:
-        """The events of *build_id* behind *after*, each piece some whole ones; None when there are no more.
+    async def stream(self, build_id: str, after: Position) -> AsyncIterator[bytes] | None:
+        """The events of *build_id* after *after*, in pieces of whole events; None after the last event.
 
         Raises:
-            NotFound: there is no such build.
-            Unavailable: too many watch already; raised by the first piece.
+            NotFound: the build is unknown.
+            Unavailable: too many clients read log streams; raised by the first piece.
         """
         if after.is_end:
             return None
@@ -60,31 +68,31 @@ class LogEvents:
         return self._ended(build_id, build.result, after) if build.result else self._running(build_id, after)
 
     async def _running(self, build_id: str, after: Position) -> AsyncIterator[bytes]:
-        async with self._feeds.open(build_id, after) as told:
-            yield _begun()
-            async for lines in told:
+        async with self._log_streams.open(build_id, after) as subscription:
+            yield _start()
+            async for lines in subscription:
                 if lines is None:
                     yield HEARTBEAT
                     continue
                 if events := _events(lines, after):
                     yield events
                 after = max(after, lines.last)
-            result, whole = told.result, told.is_whole
+            result, is_whole = subscription.result, subscription.is_whole
         if result is None:
             return
-        if not whole:
-            async for events in self._kept(build_id, result, after):
+        if not is_whole:
+            async for events in self._stored(build_id, result, after):
                 yield events
         yield _end(build_id, result)
 
     async def _ended(self, build_id: str, result: BuildResult, after: Position) -> AsyncIterator[bytes]:
-        yield _begun()
-        async for events in self._kept(build_id, result, after):
+        yield _start()
+        async for events in self._stored(build_id, result, after):
             yield events
         yield _end(build_id, result)
 
-    async def _kept(self, build_id: str, result: BuildResult, after: Position) -> AsyncIterator[bytes]:
-        """The events of the log that is kept, as far as they come behind *after*."""
+    async def _stored(self, build_id: str, result: BuildResult, after: Position) -> AsyncIterator[bytes]:
+        """The events of the stored log after *after*."""
         if after.attempt > result.attempt or (pieces := await self._logs.complete(build_id)) is None:
             return
         first = 1
@@ -97,25 +105,25 @@ class LogEvents:
 
 
 async def _whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """*pieces* cut behind line feeds; what has none at the end is given one."""
+    """*pieces*, cut after line feeds; a missing line feed at the end is added."""
     rest = b""
     async for piece in pieces:
-        whole, feed, left = piece.rpartition(b"\n")
+        whole, feed, tail = piece.rpartition(b"\n")
         if feed:
             yield rest + whole + feed
-            rest = left
+            rest = tail
         else:
-            rest += left
+            rest += tail
     if rest:
         yield rest + b"\n"
 
 
 def _events(lines: Lines, after: Position) -> bytes:
-    return missing(after, lines) + encode(lines, after)
+    return encode_gap(after, lines) + encode_lines(lines, after)
 
 
-def _begun() -> bytes:
-    return begun(random.uniform(*RETRY))  # noqa: S311  no secret
+def _start() -> bytes:
+    return encode_retry(random.uniform(*RETRY))  # noqa: S311  not a secret
 
 
 def _end(build_id: str, result: BuildResult) -> bytes:
@@ -128,4 +136,4 @@ def _end(build_id: str, result: BuildResult) -> bytes:
         reason=result.reason,
         message=result.message or None,
     )
-    return ended(result.attempt, end)
+    return encode_end(result.attempt, end)

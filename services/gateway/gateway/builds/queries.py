@@ -1,4 +1,4 @@
-"""Following what was started: the state of a request, of a build, and the build's log."""
+"""Queries about requests and builds: status, records and logs."""
 
 import re
 from collections.abc import AsyncIterator
@@ -24,12 +24,12 @@ from swell.oci.reference import parse_reference
 from swell.store.builds import Builds
 from swell.store.records import Build, Submission
 
-DEFAULT_PAGE, LARGEST_PAGE = 20, 100
+DEFAULT_PAGE, MAX_PAGE = 20, 100  # builds
 _CONTAINER_ID = re.compile("[0-9a-f]{16}")
 
 
 class Resolved(Struct, frozen=True):
-    """The digests of an image before and after what was asked for was added to it; None before the first pull."""
+    """The digests of an image before and after it was augmented; None before the first pull."""
 
     source: str | None = None
     wave: str | None = None
@@ -39,23 +39,23 @@ class Requests(Protocol):
     async def get(self, token: str) -> Grant | None: ...
 
     async def record(self, token: str) -> ContainerRecord | None:
-        """What is known of a request, also after its token has expired."""
+        """The record of a request, which outlives its token."""
 
 
 class Images(Protocol):
     async def resolved(self, token: str) -> Resolved:
-        """What the token's image was resolved to at its first pull."""
+        """The digests that the image of *token* was resolved to at its first pull."""
 
 
 class Logs(Protocol):
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
-        """The whole log of an ended build, in pieces; None when none is kept."""
+        """The whole log of an ended build, in pieces; None when it is not stored."""
 
     def so_far(self, build_id: str) -> AsyncIterator[bytes]:
-        """The lines that a build has told until now."""
+        """The log lines of a running build up to now."""
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
-        """The lock file that a build of packages has made; None when there is none."""
+        """The lock file of a build of packages; None when it has none."""
 
 
 class BuildQueries:
@@ -66,7 +66,12 @@ class BuildQueries:
         self._logs = logs
         self._server_url = server_url
 
-    async def request(self, request_id: str) -> ContainerStatus:
+    async def container_status(self, request_id: str) -> ContainerStatus:
+        """The status of a container request.
+
+        Raises:
+            NotFound: the request is unknown, or its token or the record of its build has expired.
+        """
         grant = await self._requests.get(request_id)
         if grant is None:
             raise NotFound(f"no container request {request_id}, or its token has expired")
@@ -74,17 +79,82 @@ class BuildQueries:
             return ContainerStatus(
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
-        return await self._building(request_id, await self._known(grant.build_id))
+        return await self._build_progress(request_id, await self._build(grant.build_id))
 
-    async def record(self, request_id: str) -> ContainerRecord:
-        """What was asked under *request_id* and, once it was pulled, the digests that it came to."""
+    async def container_record(self, request_id: str) -> ContainerRecord:
+        """The content of a container request and, once it was pulled, the digests of its image.
+
+        Raises:
+            NotFound: the request is unknown.
+        """
         record = await self._requests.record(request_id)
         if record is None:
             raise NotFound(f"no record for token {request_id}")
         resolved = await self._images.resolved(request_id)
         return msgspec.structs.replace(record, source_digest=resolved.source, wave_digest=resolved.wave)
 
-    async def _building(self, request_id: str, build: Build) -> ContainerStatus:
+    async def build_record(self, build_id: str) -> BuildRecord:
+        """The record of a build; raises `NotFound`."""
+        build = await self._build(build_id)
+        return record_of(build, None if build.result else await self._builds.position(build_id))
+
+    async def list_builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
+        """The builds of *image*, newest first: at most *limit* (1 to 100, default 20), after *cursor*.
+
+        *image* is a target image, with or without `oras://` for a SIF file, or a container id.
+
+        Raises:
+            BadRequest: a parameter is malformed.
+        """
+        size = DEFAULT_PAGE if limit is None else limit
+        if not 1 <= size <= MAX_PAGE:
+            raise BadRequest(f"limit can be 1 to {MAX_PAGE}")
+        container_id, target = image, None
+        if not _CONTAINER_ID.fullmatch(image):
+            name = str(parse_reference(image.removeprefix(ORAS)))
+            if (latest := await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")) is None:
+                return BuildPage(builds=())
+            container_id, target = latest.submission.container_id, latest.submission.target_image
+        builds = await self._builds.page(container_id, before=_parse_cursor(cursor), limit=size)
+        next_cursor = _number_of(builds[-1].id) if len(builds) == size else 1
+        return BuildPage(
+            builds=tuple(record_of(build) for build in builds if target in {None, build.submission.target_image}),
+            next=str(next_cursor) if next_cursor > 1 else None,
+        )
+
+    async def build_status(self, build_id: str) -> BuildStatus:
+        """The status of a build; raises `NotFound`."""
+        build = await self._build(build_id)
+        return BuildStatus(
+            id=build.id,
+            status="COMPLETED" if build.result else "PENDING",
+            start_time=build.submission.created,
+            duration=seconds(build.result.duration) if build.result else None,
+            succeeded=build.result.succeeded if build.result else None,
+            queue_position=None if build.result else await self._builds.position(build_id),
+            reason=build.result.reason if build.result else None,
+        )
+
+    async def build_log(self, build_id: str) -> AsyncIterator[bytes]:
+        """The whole log of an ended build, or the lines of a running build up to now; raises `NotFound`."""
+        build = await self._build(build_id)
+        if build.result and (pieces := await self._logs.complete(build_id)):
+            return pieces
+        return self._logs.so_far(build_id)
+
+    async def lock_file(self, build_id: str) -> AsyncIterator[bytes]:
+        """The lock file of a build of packages; raises `NotFound`."""
+        await self._build(build_id)
+        if (pieces := await self._logs.lock(build_id)) is None:
+            raise NotFound(f"the build {build_id} has made no lock file")
+        return pieces
+
+    async def _build(self, build_id: str) -> Build:
+        if (build := await self._builds.get(build_id)) is None:
+            raise NotFound(f"no build {build_id}")
+        return build
+
+    async def _build_progress(self, request_id: str, build: Build) -> ContainerStatus:
         created, result = build.submission.created, build.result
         if result is None:
             position = await self._builds.position(build.id)
@@ -102,67 +172,9 @@ class BuildQueries:
             duration=seconds(result.duration),
         )
 
-    async def build(self, build_id: str) -> BuildRecord:
-        build = await self._known(build_id)
-        return record(build, None if build.result else await self._builds.position(build_id))
 
-    async def builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
-        """The builds of *image*, a target image or a container id, newest first: at most *limit* behind *cursor*.
-
-        A SIF file's name may be told with `oras://` before it or without.
-
-        Raises:
-            BadRequest: one of them cannot be read.
-        """
-        most = DEFAULT_PAGE if limit is None else limit
-        if not 1 <= most <= LARGEST_PAGE:
-            raise BadRequest(f"limit can be 1 to {LARGEST_PAGE}")
-        container_id, target = image, None
-        if not _CONTAINER_ID.fullmatch(image):
-            name = str(parse_reference(image.removeprefix(ORAS)))
-            if (latest := await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")) is None:
-                return BuildPage(builds=())
-            container_id, target = latest.submission.container_id, latest.submission.target_image
-        found = await self._builds.page(container_id, before=_number(cursor), limit=most)
-        following = _number_of(found[-1].id) if len(found) == most else 1
-        return BuildPage(
-            builds=tuple(record(build) for build in found if target in {None, build.submission.target_image}),
-            next=str(following) if following > 1 else None,
-        )
-
-    async def build_status(self, build_id: str) -> BuildStatus:
-        build = await self._known(build_id)
-        return BuildStatus(
-            id=build.id,
-            status="COMPLETED" if build.result else "PENDING",
-            start_time=build.submission.created,
-            duration=seconds(build.result.duration) if build.result else None,
-            succeeded=build.result.succeeded if build.result else None,
-            queue_position=None if build.result else await self._builds.position(build_id),
-            reason=build.result.reason if build.result else None,
-        )
-
-    async def log(self, build_id: str) -> AsyncIterator[bytes]:
-        """The log of a build: the whole once it has ended, before that what it has told so far."""
-        build = await self._known(build_id)
-        if build.result and (whole := await self._logs.complete(build_id)):
-            return whole
-        return self._logs.so_far(build_id)
-
-    async def lock(self, build_id: str) -> AsyncIterator[bytes]:
-        await self._known(build_id)
-        if (lock := await self._logs.lock(build_id)) is None:
-            raise NotFound(f"the build {build_id} has made no lock file")
-        return lock
-
-    async def _known(self, build_id: str) -> Build:
-        if (build := await self._builds.get(build_id)) is None:
-            raise NotFound(f"no build {build_id}")
-        return build
-
-
-def record(build: Build, position: int | None = None) -> BuildRecord:
-    """What everybody may know of *build*; never who asked for it, nor from where."""
+def record_of(build: Build, position: int | None = None) -> BuildRecord:
+    """The public record of *build*; it does not contain who requested the build, nor their address."""
     submission, result = build.submission, build.result
     return BuildRecord(
         build_id=build.id,
@@ -184,7 +196,7 @@ def record(build: Build, position: int | None = None) -> BuildRecord:
     )
 
 
-def _number(cursor: str | None) -> int | None:
+def _parse_cursor(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
@@ -197,5 +209,5 @@ def _number_of(build_id: str) -> int:
 
 
 def _children(submission: Submission) -> ChildBuilds | None:
-    refs = tuple(ChildBuild(each.build_id, each.platform) for each in submission.children if each.build_id)
-    return ChildBuilds(refs) if submission.children else None
+    children = tuple(ChildBuild(child.build_id, child.platform) for child in submission.children if child.build_id)
+    return ChildBuilds(children) if submission.children else None

@@ -1,6 +1,6 @@
-"""`python -m gateway.keys new --user NAME >> KEYS.TOML`: a new API key, and the entry that makes this server know it.
+"""`python -m gateway.keys new --user NAME >> KEYS.TOML`: print a new API key, and its entry for the key file.
 
-The key itself goes to stderr, so that it never stands in the file.
+The entry goes to stdout and the key itself to stderr, so that the key is not written to the file.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from gateway.adapters.api_keys import ApiKey, Scope, hash_of, new_key
 
 
 def main() -> None:
-    """Exit code 0; 1 when the names cannot stand in a file of keys, 2 when they are missing."""
+    """Run the command; the exit code is 0, 1 for values that are not allowed in a key file, and 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m gateway.keys", description="Make API keys.")
     new = parser.add_subparsers(required=True).add_parser("new", help="make a key for a user")
     new.add_argument("--user", required=True, help="one name, without blanks; limits count for it")
@@ -22,26 +22,26 @@ def main() -> None:
         "--scope", action="append", default=[], choices=[*Scope], help="what the operator's credentials do"
     )
     new.add_argument("--repository", action="append", default=[], help="limits the scopes to registry or registry/path")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     key = new_key()
     fields = {
         "hash": hash_of(key),
-        "user": told.user,
-        "email": told.email,
-        "organisation": told.org,
-        "scopes": told.scope,
-        "repositories": told.repository,
+        "user": arguments.user,
+        "email": arguments.email,
+        "organisation": arguments.org,
+        "scopes": arguments.scope,
+        "repositories": arguments.repository,
     }
     try:
         entry = entry_of(msgspec.convert(fields, ApiKey))
     except msgspec.ValidationError as error:
         sys.exit(f"no such entry can be made: {error}")
-    sys.stderr.write(f"The key of {told.user}, shown this once: {key}\n")
+    sys.stderr.write(f"The key of {arguments.user}, shown this once: {key}\n")
     sys.stdout.write(entry)
 
 
 def entry_of(key: ApiKey) -> str:
-    """*key* in TOML, whose strings and lists of strings are JSON's; what is empty is left out."""
+    """*key* as a TOML table; strings and lists of strings are written as JSON, and empty fields are left out."""
     lines = [
         f"{name} = {msgspec.json.encode(value).decode()}"
         for name, value in msgspec.structs.asdict(key).items()

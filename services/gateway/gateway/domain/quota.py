@@ -1,8 +1,10 @@
-"""Quotas: what one client may have in how long.
+"""Quotas: how many permits one client gets per period.
 
-They are counted by the generic cell rate algorithm (GCRA, of ATM's traffic management): a bucket of `permits` that
-fills up again evenly. A client may take all of them at once and then one every `step`; in no period are there more
-than twice as many as the quota says. All that is kept of a bucket is the moment at which it will be full.
+Permits are counted by the generic cell rate algorithm: a bucket of `permits` that refills evenly. A client may take
+all permits at once and then one every `step`; in no period does it get more than twice its quota. The state of a
+bucket is one timestamp: when it is full again.
+
+Source: ITU-T I.371, "Traffic control and congestion control in B-ISDN", https://www.itu.int/rec/T-REC-I.371
 """
 
 import re
@@ -15,7 +17,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Kind(StrEnum):
-    """What is counted."""
+    """What a quota counts."""
 
     BUILD = "build"
     PULL = "pull"
@@ -23,7 +25,7 @@ class Kind(StrEnum):
 
 
 class Client(Struct, frozen=True, gc=False):
-    """Whose permits are taken: the user's, or the address's when no user is known."""
+    """The owner of a bucket: a user, or a client address when the user is unknown."""
 
     user: str
     address: str = ""
@@ -33,7 +35,7 @@ class Client(Struct, frozen=True, gc=False):
 
 
 class Quota(Struct, frozen=True):
-    """*permits* in *seconds*."""
+    """At most `permits` per `seconds`."""
 
     permits: int
     seconds: int
@@ -44,17 +46,17 @@ class Quota(Struct, frozen=True):
 
     @property
     def step(self) -> int:
-        """Microseconds in which one permit comes back: whole ones, so that no sum is ever off."""
+        """Whole microseconds until one permit is available again, so that sums are exact."""
         return -(-self.seconds * 1_000_000 // self.permits)
 
     @property
     def block(self) -> int:
-        """Permits that one process may hold in advance: a twentieth."""
+        """Permits that one process takes in advance: a twentieth, at least 1."""
         return max(1, self.permits // 20)
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """What applies to whom; None is no limit."""
+    """The quota of each kind for users and for anonymous clients; None is no limit."""
 
     build: Quota | None = None
     pull: Quota | None = None
@@ -72,7 +74,7 @@ class Quotas(Struct, frozen=True, kw_only=True):
 
 
 class Taken(Struct, frozen=True):
-    """*granted* permits. There will be one more in *wait* seconds, and all of them in *reset* seconds."""
+    """Result of a request for permits: `granted` permits; one more in `wait` seconds, all in `reset` seconds."""
 
     granted: int
     wait: float = 0.0
@@ -80,13 +82,13 @@ class Taken(Struct, frozen=True):
 
 
 def parse_quota(text: str) -> Quota | None:
-    """Read `250/1h`, `100/h`, `20/30s`, or `off`, which is None.
+    """Parse `250/1h`, `100/h`, `20/30s`, or `off`, which gives None.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: *text* has another form.
     """
     if not re.fullmatch(PATTERN, text):
-        raise ValueError(f"{text!r} is no limit; say 250/1h, 100/h or off")
+        raise ValueError(f"{text!r} is not a limit; write 250/1h, 100/h or off")
     if text == "off":
         return None
     permits, _, period = text.partition("/")

@@ -1,4 +1,4 @@
-"""`/v1alpha1/builds`: what builds were asked, how far they are, what they said, and the wish to end them."""
+"""`/v1alpha1/builds`: records, status, logs, downloads and cancellation of builds."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -17,31 +17,31 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.http.bodies import read_body
 from gateway.http.caller import Callers
-from gateway.http.event_stream import EventStream, wants_events
+from gateway.http.event_stream import EventStream, accepts_events
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
 
-Asked = Request[Any, Any, Any]
+HttpRequest = Request[Any, Any, Any]
 
 
 @get("/v1alpha1/builds")
 async def builds(
-    request: Asked,
-    following: NamedDependency[BuildQueries],
+    request: HttpRequest,
+    queries: NamedDependency[BuildQueries],
     callers: NamedDependency[Callers],
     image: FromQuery[str],
     cursor: FromQuery[str | None] = None,
     limit: FromQuery[int | None] = None,
 ) -> BuildPage:
-    """An image, or a container id, of which there are no builds counts as a guess."""
-    address, guesses = callers.address(request.scope), callers.guesses
-    if not guesses.knows(image):
-        guesses.check(address)
-    page = await following.builds(image, cursor, limit)
+    """List the builds of an image. An image or container id without builds counts as a guess."""
+    address, guess_limiter = callers.address(request.scope), callers.guess_limiter
+    if not guess_limiter.is_known(image):
+        guess_limiter.check(address)
+    page = await queries.list_builds(image, cursor, limit)
     if page.builds:
-        guesses.opened(image)
+        guess_limiter.remember(image)
     elif cursor is None:
-        guesses.missed(address, image)
+        guess_limiter.count_miss(address, image)
     return page
 
 
@@ -49,81 +49,83 @@ class BuildsController(Controller):
     path = "/v1alpha1/builds/{build_id:str}"
 
     @get()
-    async def record(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> BuildRecord:
-        return await following.build(build_id)
+    async def record(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> BuildRecord:
+        return await queries.build_record(build_id)
 
     @get("/status")
-    async def status(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> BuildStatus:
-        return await following.build_status(build_id)
+    async def status(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> BuildStatus:
+        return await queries.build_status(build_id)
 
     @get("/condalock")
-    async def lock(self, build_id: FromPath[str], following: NamedDependency[BuildQueries]) -> Stream:
-        return Stream(await begun(await following.lock(build_id)), media_type="text/plain")
+    async def lock(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> Stream:
+        return Stream(await started(await queries.lock_file(build_id)), media_type="text/plain")
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
     async def sif(
         self,
-        request: Asked,
+        request: HttpRequest,
         build_id: FromPath[str],
         downloads: NamedDependency[Downloads],
         callers: NamedDependency[Callers],
     ) -> Redirect:
-        """Ranges and conditions are answered where it leads to."""
-        caller = await callers.of(request.scope)
+        """Redirect to the bytes of the SIF file, where ranges and conditions are handled."""
+        caller = await callers.identify(request.scope)
         return Redirect((await downloads.sif(build_id, caller.principal)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs")
     async def logs(
         self,
-        request: Asked,
+        request: HttpRequest,
         build_id: FromPath[str],
-        following: NamedDependency[BuildQueries],
-        watching: NamedDependency[LogEvents],
+        queries: NamedDependency[BuildQueries],
+        log_events: NamedDependency[LogEvents],
     ) -> Response[Any]:
-        if wants_events(request) and not request.scope["state"].get("is_head"):
-            return await events(request, build_id, watching)
-        pieces = await begun(await following.log(build_id))
+        if accepts_events(request) and not request.scope["state"].get("is_head"):
+            return await event_response(request, build_id, log_events)
+        pieces = await started(await queries.build_log(build_id))
         return Stream(pieces, media_type="text/plain", headers={"Vary": "Accept"})  # Litestar adds the charset
 
-    @post("/cancel", status_code=200, request_max_body_size=None)
+    @post("/cancel", status_code=200, request_max_body_size=None)  # `read_body` limits the size
     async def cancel(
         self,
-        request: Asked,
+        request: HttpRequest,
         build_id: FromPath[str],
-        cancelling: NamedDependency[Cancellations],
+        cancellations: NamedDependency[Cancellations],
         callers: NamedDependency[Callers],
         accounts: NamedDependency[Accounts],
     ) -> Cancellation:
-        told = decode(await read_body(request) or b"{}", CancelRequest)
-        wish = await wish_of(request, told, callers, accounts)
-        if not wish.request_id:
-            return await cancelling.cancel(build_id, wish)
-        with callers.guesses.attempt(callers.address(request.scope), wish.request_id):
-            return await cancelling.cancel(build_id, wish)
+        body = decode(await read_body(request) or b"{}", CancelRequest)
+        scope = await cancel_scope(request, body, callers, accounts)
+        if not scope.request_id:
+            return await cancellations.cancel(build_id, scope)
+        with callers.guess_limiter.attempt(callers.address(request.scope), scope.request_id):
+            return await cancellations.cancel(build_id, scope)
 
 
-async def events(request: Asked, build_id: str, watching: LogEvents) -> Response[Any]:
-    """The log as events; 204 to whoever has had the last one, which ends a browser's coming again."""
+async def event_response(request: HttpRequest, build_id: str, log_events: LogEvents) -> Response[Any]:
+    """The log as events; 204 for a client that has the last event, which stops a browser from reconnecting."""
     after = parse_position(request.headers.get("last-event-id", ""))
-    told = await watching.watch(build_id, after)
-    return Response(None, status_code=204) if told is None else EventStream(await begun(told))
+    events = await log_events.stream(build_id, after)
+    return Response(None, status_code=204) if events is None else EventStream(await started(events))
 
 
-async def wish_of(request: Asked, told: CancelRequest, callers: Callers, accounts: Accounts) -> CancelScope:
-    """Who leaves: everybody, when an account of the operator's says so; the one request that is named; or all of the
-    user who has the access token."""
+async def cancel_scope(request: HttpRequest, body: CancelRequest, callers: Callers, accounts: Accounts) -> CancelScope:
+    """Which requests the cancellation is for.
+
+    All requests with an operator account; one request with its id; otherwise all requests of the user.
+    """
     authorization = request.headers.get("authorization", "")
     if authorization.lower().startswith("basic "):
-        await callers.admit_operator(request.scope, accounts)
+        await callers.require_operator(request.scope, accounts)
         return CancelScope(everybody=True)
-    if told.request_id:
-        return CancelScope(request_id=told.request_id)
-    caller = await callers.of(request.scope, told.tower_access_token, told.tower_endpoint)
+    if body.request_id:
+        return CancelScope(request_id=body.request_id)
+    caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
     return CancelScope(user=caller.identity.user)
 
 
-async def begun(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """*pieces*, the first of them fetched already: what is wrong with it is still told by the answer's status."""
+async def started(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """*pieces* with the first one fetched already, so that its error still determines the response's status."""
     first = await anext(pieces, None)
 
     async def all_pieces() -> AsyncGenerator[bytes, None]:

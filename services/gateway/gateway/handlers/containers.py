@@ -40,7 +40,7 @@ class Submissions:
 
     async def take(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
         wanted = await read(request, ContainerRequest)
-        caller = await self._callers.of(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
+        caller = await self._callers.identify(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:
@@ -50,7 +50,7 @@ class Submissions:
             raise
         for secret in (answer.container_token, answer.build_id):
             if secret:
-                self._callers.guesses.opened(secret)
+                self._callers.guess_limiter.remember(secret)
         return answer
 
 
@@ -64,12 +64,12 @@ class ContainersController(Controller):
         return await submissions.take(request)
 
     @get("/{request_id:str}")
-    async def record(self, request_id: FromPath[str], following: NamedDependency[BuildQueries]) -> ContainerRecord:
-        return await following.record(request_id)
+    async def record(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerRecord:
+        return await queries.container_record(request_id)
 
     @get("/{request_id:str}/status")
-    async def status(self, request_id: FromPath[str], following: NamedDependency[BuildQueries]) -> ContainerStatus:
-        return await following.request(request_id)
+    async def status(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerStatus:
+        return await queries.container_status(request_id)
 
 
 class TokensController(Controller):
@@ -84,19 +84,19 @@ class TokensController(Controller):
         return await submissions.take(request, legacy=True)
 
     @get("/{token:str}")
-    async def describe(self, token: FromPath[str], following: NamedDependency[BuildQueries]) -> TokenDescription:
-        return token_description(await following.record(token))
+    async def describe(self, token: FromPath[str], queries: NamedDependency[BuildQueries]) -> TokenDescription:
+        return token_description(await queries.container_record(token))
 
     @delete("/{token:str}", status_code=200)
     async def revoke(
         self,
         request: Request[Any, Any, Any],
         token: FromPath[str],
-        revoking: NamedDependency[Revocations],
+        revocations: NamedDependency[Revocations],
         accounts: NamedDependency[Accounts],
         callers: NamedDependency[Callers],
     ) -> Response[str]:
         """Answers with no body, as Wave does."""
-        await callers.admit_operator(request.scope, accounts)
-        await revoking.revoke(token)
+        await callers.require_operator(request.scope, accounts)
+        await revocations.revoke(token)
         return Response("", media_type="text/plain")

@@ -1,4 +1,4 @@
-"""`/validate-creds`: whether a registry takes a name and a password. The answer is a bare JSON boolean."""
+"""`/validate-creds`: whether a registry accepts a user name and a password. The response is a bare JSON boolean."""
 
 from typing import Any
 
@@ -10,32 +10,37 @@ from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from swell.api.inspect import CredentialsRequest, LegacyCredentialsRequest
 
-Asked = Request[Any, Any, Any]
+HttpRequest = Request[Any, Any, Any]
 
 
 class CredentialsController(Controller):
-    @post("/v1alpha2/validate-creds", status_code=200, request_max_body_size=None)  # `read` minds it
+    @post("/v1alpha2/validate-creds", status_code=200, request_max_body_size=None)  # `read` limits the size
     async def validate(
-        self, request: Asked, inspecting: NamedDependency[Inspector], callers: NamedDependency[Callers]
+        self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
-        return await validated(request, await read(request, CredentialsRequest), inspecting, callers)
+        return await validated(request, await read(request, CredentialsRequest), inspector, callers)
 
     @post("/validate-creds", status_code=200, request_max_body_size=None)
     async def validate_legacy(
-        self, request: Asked, inspecting: NamedDependency[Inspector], callers: NamedDependency[Callers]
+        self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
-        told = await read(request, LegacyCredentialsRequest)
-        return await validated(request, told.request or told, inspecting, callers)
+        body = await read(request, LegacyCredentialsRequest)
+        return await validated(request, body.request or body, inspector, callers)
 
 
-async def validated(request: Asked, credentials: CredentialsRequest, inspecting: Inspector, callers: Callers) -> bool:
-    """Ask the registry. Each `false` counts as a guess: this server must not try passwords on a stranger's behalf."""
-    address, guesses = callers.address(request.scope), callers.guesses
+async def validated(
+    request: HttpRequest, credentials: CredentialsRequest, inspector: Inspector, callers: Callers
+) -> bool:
+    """Check the credentials at the registry.
+
+    Each `false` counts as a guess, so that this server cannot be used to guess passwords of registries.
+    """
+    address, guess_limiter = callers.address(request.scope), callers.guess_limiter
     secret = "\0".join(("login", *map(str, (credentials.registry, credentials.user_name, credentials.password))))
-    if not guesses.knows(secret):
-        guesses.check(address)
-    if accepted := await inspecting.credentials(credentials):
-        guesses.opened(secret)
+    if not guess_limiter.is_known(secret):
+        guess_limiter.check(address)
+    if accepted := await inspector.credentials(credentials):
+        guess_limiter.remember(secret)
     else:
-        guesses.missed(address, None)
+        guess_limiter.count_miss(address, None)
     return accepted

@@ -1,4 +1,4 @@
-"""`/v1alpha1/inspect`: what an image is made of, and how it runs."""
+"""`/v1alpha1/inspect`: the manifest, the config and the layers of an image."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ from swell.api.inspect import Inspection, InspectRequest
 class InspectController(Controller):
     path = "/v1alpha1/inspect"
 
-    @post(status_code=200, request_max_body_size=None)  # `read` minds it
+    @post(status_code=200, request_max_body_size=None)  # `read` limits the size
     async def inspect(
         self,
         request: Request[Any, Any, Any],
-        inspecting: NamedDependency[Inspector],
+        inspector: NamedDependency[Inspector],
         callers: NamedDependency[Callers],
         platform: FromQuery[str | None] = None,
     ) -> Inspection:
-        asked = await read(request, InspectRequest)
-        caller = await callers.of(request.scope, asked.tower_access_token, asked.tower_endpoint)
-        return await inspecting.image(asked, platform, caller.principal)
+        body = await read(request, InspectRequest)
+        caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
+        return await inspector.image(body, platform, caller.principal)

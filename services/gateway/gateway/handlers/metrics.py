@@ -1,4 +1,4 @@
-"""`/v1alpha2/metrics` and `/v1alpha3/metrics`: how much was used, for those who have an account.
+"""`/v1alpha2/metrics` and `/v1alpha3/metrics`: usage counts, for operators.
 
 The path ends in `builds`, `pulls`, `fusion/pulls`, `mirrors` or `scans`; the query may have `date`, `org` and `arch`.
 """
@@ -26,11 +26,11 @@ _METRICS = {
 _CHALLENGE = {"WWW-Authenticate": "Basic realm=Wave Authentication"}
 
 Text = FromQuery[str | None]
-Asked = Request[Any, Any, Any]
+HttpRequest = Request[Any, Any, Any]
 
 
 class MetricAnswer(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """`arch` is there when it was asked for, `orgs` when there is one."""
+    """A usage count; `arch` is set if the request had one, `orgs` if an organisation was counted."""
 
     metric: str
     arch: str = ""
@@ -40,7 +40,7 @@ class MetricAnswer(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 @get("/v1alpha2/metrics/{metric:path}")
 async def metric_of_any_arch(
-    request: Asked,
+    request: HttpRequest,
     metric: FromPath[str],
     accounts: NamedDependency[Accounts],
     callers: NamedDependency[Callers],
@@ -49,15 +49,15 @@ async def metric_of_any_arch(
     org: Text = None,
     arch: Text = None,
 ) -> MetricAnswer:
-    """The older version understands `arch` and does not heed it."""
-    query = parse_usage_query(named(metric), date, org, arch)
-    await callers.admit_operator(request.scope, accounts)
-    return await answer(structs.replace(query, architecture=""), counters)
+    """Count a metric. This older version validates `arch` and then ignores it."""
+    query = parse_usage_query(metric_name(metric), date, org, arch)
+    await callers.require_operator(request.scope, accounts)
+    return await count(structs.replace(query, architecture=""), counters)
 
 
 @get("/v1alpha3/metrics/{metric:path}")
 async def metric(
-    request: Asked,
+    request: HttpRequest,
     metric: FromPath[str],
     accounts: NamedDependency[Accounts],
     callers: NamedDependency[Callers],
@@ -66,22 +66,23 @@ async def metric(
     org: Text = None,
     arch: Text = None,
 ) -> MetricAnswer:
-    query = parse_usage_query(named(metric), date, org, arch)
-    await callers.admit_operator(request.scope, accounts)
-    return await answer(query, counters)
+    query = parse_usage_query(metric_name(metric), date, org, arch)
+    await callers.require_operator(request.scope, accounts)
+    return await count(query, counters)
 
 
-def named(path: str) -> str:
+def metric_name(path: str) -> str:
+    """The name of the metric at *path*; raises `NotFound`."""
     if path not in _METRICS:
         raise NotFound(f"there are no metrics of {path[1:80]!r}; there are {', '.join(_METRICS)}")
     return _METRICS[path]
 
 
-async def answer(query: UsageQuery, counters: Counters) -> MetricAnswer:
+async def count(query: UsageQuery, counters: Counters) -> MetricAnswer:
     usage = await counters.usage(query)
     return MetricAnswer(metric=query.metric, arch=query.architecture, count=usage.count, orgs=dict(usage.organisations))
 
 
-def challenge(_: Asked, __: AccountRequired) -> Response[str]:
-    """What whoever comes without an account is told, as Wave does it: no body, and the realm not in quotes."""
+def challenge(_: HttpRequest, __: AccountRequired) -> Response[str]:
+    """The response without an account, as Wave sends it: no body, and the realm without quotes."""
     return Response("", status_code=401, headers=_CHALLENGE, media_type="text/plain")

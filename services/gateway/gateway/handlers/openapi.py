@@ -1,4 +1,4 @@
-"""`/openapi/`: the document of this API, and a page to read it and to try it out; all of it comes from here."""
+"""`/openapi/`: the OpenAPI document of this API, and a page to read it and to try it; no other server is needed."""
 
 from functools import cache
 from importlib.resources import files
@@ -30,7 +30,7 @@ PAGE = """\
 </html>
 """
 SCRIPT = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null});\n'
-_ONLY_OURS = {  # the images are icons inside the style sheet
+_CONTENT_POLICY = {  # the images are icons inside the style sheet
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 }
 
@@ -47,10 +47,10 @@ class OpenApiController(Controller):
 
     @get(media_type="text/html")
     async def page(self, request: Request[Any, Any, Any]) -> Response[str] | Redirect:
-        """The links in it are relative, so that it works behind any prefix; they count on the slash at the end."""
+        """The page. Its links are relative, so it works behind any prefix; they need the slash at the end."""
         if not request.scope["raw_path"].endswith(b"/"):
             return Redirect("openapi/", status_code=307)
-        return Response(PAGE, headers=_ONLY_OURS)
+        return Response(PAGE, headers=_CONTENT_POLICY)
 
     @get("/page.js", media_type="text/javascript")
     async def script(self) -> str:
@@ -66,7 +66,7 @@ class OpenApiController(Controller):
 
     @get("/assets/{name:str}")
     async def asset(self, name: FromPath[str]) -> File:
-        """A part of Swagger UI, as a package ships it; no other file is ever looked for."""
+        """A file of Swagger UI, from its package; no other file is served."""
         if name not in _ASSETS:
             raise NotFound("the page has no such part")
         path, media_type = _ASSETS[name]

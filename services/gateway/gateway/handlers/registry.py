@@ -1,7 +1,9 @@
-"""`/v2`: the OCI distribution API, for pulls. One ASGI mount with its own path reading, because names hold slashes and
-a router costs more than the answer.
+"""`/v2`: the OCI distribution API, for pulls.
 
-Source: distribution-spec, "Pulling manifests", "Pulling blobs" and "Content Discovery".
+It is one ASGI mount that parses paths itself: names contain slashes, and a router takes longer than the response.
+
+Source: OCI distribution-spec, "Pull" and "Content Discovery",
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull
 """
 
 from collections.abc import Callable
@@ -12,8 +14,8 @@ from litestar.types import Receive, Scope, Send
 from gateway.domain.grant import Grant
 from gateway.http.bodies import drain
 from gateway.http.caller import ClientAddress
-from gateway.http.endpoints import MethodNotAllowed, Path, has_it, of_type, page, parse_path, parse_query
-from gateway.http.errors import described, headers_of, oci_body
+from gateway.http.endpoints import MethodNotAllowed, Path, filter_referrers, matches, page, parse_path, parse_query
+from gateway.http.errors import expected, headers_of, oci_body
 from gateway.http.relay import Relay
 from gateway.pull.pulls import Location, Pulls
 from swell.errors import SwellError
@@ -22,53 +24,53 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCTET_STREAM, manifest_type
 
 Headers = list[tuple[bytes, bytes]]
-Answer = tuple[int, Headers, bytes]
+RegistryResponse = tuple[int, Headers, bytes]
 
 _VERSION = (b"docker-distribution-api-version", b"registry/2.0")
 _JSON = (b"content-type", b"application/json")
-_STALE = (b"warning", b'110 - "Response is Stale"')  # RFC 7234, 5.5.1
+_STALE = (b"warning", b'110 - "Response is Stale"')  # https://www.rfc-editor.org/rfc/rfc7234#section-5.5.1
 
 
 class RegistryHandler:
-    """Answers what a token opens; *pulled* is told each manifest or index that was sent, and by which grant.
+    """Serves the images of tokens; *count* is called with each manifest or index that was sent, and its grant.
 
-    An image is served as what it is, whatever `Accept` says: there is no other form of it, and its digest names this
-    one. Queries that we do not know are ignored.
+    `Accept` is ignored: an image is served in its own media type, because its digest names exactly these bytes.
+    Unknown query parameters are ignored.
 
-    With a *relay* the bytes of a blob are sent from where clients would be redirected to.
+    With a *relay*, blobs are served from the location that clients would otherwise be redirected to.
     """
 
     def __init__(
         self,
         pulls: Pulls,
-        pulled: Callable[[Grant, Document], None],
+        count: Callable[[Grant, Document], None],
         address: ClientAddress,
         relay: Relay | None = None,
     ) -> None:
         self._relay = relay
         self._pulls = pulls
         self._address = address
-        self._pulled = pulled
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = str(scope.get("method"))
         try:
             if method not in {"GET", "HEAD"}:
-                await drain(receive)  # whoever pushes writes all before they read any answer
+                await drain(receive)  # clients that push send the whole body before they read the response
                 raise MethodNotAllowed
             status, headers, body = await self._answer(scope, method)
         except Exception as error:  # noqa: BLE001  the edge: every error becomes an OCI body
-            status, headers, body = failure(described(error))
+            status, headers, body = failure(expected(error))
         if self._relay and status == 307:
             await self._relay(dict(headers)[b"location"].decode(), scope, receive, send)
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if method != "HEAD" else b"", "more_body": False})
 
-    async def _answer(self, scope: Scope, method: str) -> Answer:
+    async def _answer(self, scope: Scope, method: str) -> RegistryResponse:
         raw_path = scope["raw_path"].decode("ascii", "replace")
         if raw_path.rstrip("/") == "/v2":
-            return whole(b"{}", _JSON)
+            return ok(b"{}", _JSON)
         path, address = parse_path(raw_path), self._address(scope)
         match path.kind:
             case "manifests":
@@ -80,41 +82,41 @@ class RegistryHandler:
             case _:
                 return await self._referrers(path, address, scope)
 
-    async def _manifest(self, path: Path, address: str, scope: Scope, method: str) -> Answer:
-        """The document; 304 to whoever has it, which counts against a limit as others do and is no pull."""
+    async def _manifest(self, path: Path, address: str, scope: Scope, method: str) -> RegistryResponse:
+        """The manifest or index; 304 if the client has it, which counts against the limit, but not as a pull."""
         is_pull = method == "GET"
         grant, document = await self._pulls.manifest(path.token, path.name, path.reference, address, counted=is_pull)
         digest = path.reference if ":" in path.reference else document.digest
         condition = header(scope, b"if-none-match")
-        if condition is not None and has_it(condition, digest):
+        if condition is not None and matches(condition, digest):
             return 304, [*identity(digest), _VERSION], b""
         if is_pull:
-            self._pulled(grant, document)
+            self._count(grant, document)
         stale = [_STALE] if document.stale else []
         media_type = manifest_type(document.media_type).encode()
-        return whole(document.content, (b"content-type", media_type), *identity(digest), *stale)
+        return ok(document.content, (b"content-type", media_type), *identity(digest), *stale)
 
-    async def _blob(self, path: Path, address: str, method: str) -> Answer:
+    async def _blob(self, path: Path, address: str, method: str) -> RegistryResponse:
         digest = parse_digest(path.reference)
         location = await self._pulls.blob(path.token, path.name, digest, address)
         return redirect(location.url, digest) if method == "GET" else (200, blob_headers(location, digest), b"")
 
-    async def _tags(self, path: Path, address: str, scope: Scope) -> Answer:
+    async def _tags(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         tags = await self._pulls.tags(path.token, path.name, address)
         listed = page(tags, parse_query(scope["query_string"]))
-        return whole(msgspec.json.encode({"name": path.repository, "tags": listed}), _JSON)
+        return ok(msgspec.json.encode({"name": path.repository, "tags": listed}), _JSON)
 
-    async def _referrers(self, path: Path, address: str, scope: Scope) -> Answer:
+    async def _referrers(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference), address)
         headers: Headers = [(b"content-type", OCI_INDEX.encode())]
         if artifact_type := parse_query(scope["query_string"]).get("artifactType"):
-            content = of_type(content, artifact_type)
+            content = filter_referrers(content, artifact_type)
             headers.append((b"oci-filters-applied", b"artifactType"))
-        return whole(content, *headers)
+        return ok(content, *headers)
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The values of a request's header, as one; None when it has none."""
+    """The value of a request's header, repeated ones joined by commas; None when it is missing."""
     values = [value for key, value in scope["headers"] if key == name]
     return b",".join(values).decode("latin-1") if values else None
 
@@ -125,18 +127,18 @@ def identity(digest: str) -> Headers:
 
 
 def blob_headers(location: Location, digest: str) -> Headers:
-    """The header fields of a blob, where `location` leads to."""
+    """The header fields of the blob at *location*."""
     size = str(location.size).encode()
-    told = [(b"content-type", OCTET_STREAM.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
-    return [*told, *identity(digest), _VERSION]
+    fields = [(b"content-type", OCTET_STREAM.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
+    return [*fields, *identity(digest), _VERSION]
 
 
-def whole(body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
-    """200 with *body*."""
+def ok(body: bytes, *headers: tuple[bytes, bytes]) -> RegistryResponse:
+    """A response 200 with *body*."""
     return 200, [*headers, (b"content-length", str(len(body)).encode()), _VERSION], body
 
 
-def redirect(url: str, digest: str) -> Answer:
+def redirect(url: str, digest: str) -> RegistryResponse:
     headers = [
         (b"location", url.encode()),
         (b"docker-content-digest", digest.encode()),
@@ -146,14 +148,14 @@ def redirect(url: str, digest: str) -> Answer:
     return 307, headers, b""
 
 
-def failure(error: SwellError) -> Answer:
-    """An OCI error; whoever shall come later is told when, at the least after a second."""
+def failure(error: SwellError) -> RegistryResponse:
+    """The response for *error*; 429 and 503 have `Retry-After`, at least 1 s."""
     body = oci_body(error)
-    told = headers_of(error)
+    fields = headers_of(error)
     if error.status in {429, 503}:
-        told.setdefault("retry-after", "1")
+        fields.setdefault("retry-after", "1")
     headers = [_JSON, _VERSION, (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in told.items()]
+    headers += [(name.encode(), value.encode()) for name, value in fields.items()]
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", b"GET, HEAD"))
     return error.status, headers, body

@@ -1,4 +1,4 @@
-"""`/service-info`, `/robots.txt` and `/health`: who we are, who need not come, and whether we can work."""
+"""`/service-info`, `/robots.txt` and `/health`: the version, rules for crawlers, and the health of the service."""
 
 from importlib.metadata import version
 from typing import Protocol, runtime_checkable
@@ -8,24 +8,28 @@ from litestar.di import NamedDependency
 
 from swell.errors import SwellError
 
-WAVE_API = "1.37.0"  # the level of Wave's API that we speak; clients compare it, strict semver
+WAVE_API = "1.37.0"  # the version of Wave's API that this server implements; clients compare it as semver
 
 
 @runtime_checkable
 class Backends(Protocol):
-    """What the gateway cannot answer without."""
+    """The backends that the gateway needs: Redis and NATS."""
 
     async def check(self) -> None:
-        """Raises: Unavailable: one of them does not answer."""
+        """Check the backends.
+
+        Raises:
+            Unavailable: one of them does not respond.
+        """
 
     async def engines(self) -> list[str]:
-        """What builders build container files with (`buildkit 0.34.2`); raises `Unavailable`."""
+        """The engines of the builders for container files, such as `buildkit 0.34.2`; raises `Unavailable`."""
 
 
 @get("/service-info")
 async def service_info(commit: NamedDependency[str]) -> dict[str, dict[str, str]]:
-    told = {"version": WAVE_API, "commitId": commit or "unknown", "swellVersion": version("gateway")}
-    return {"serviceInfo": told}
+    info = {"version": WAVE_API, "commitId": commit or "unknown", "swellVersion": version("gateway")}
+    return {"serviceInfo": info}
 
 
 @get("/robots.txt", media_type="text/plain")
@@ -35,7 +39,7 @@ async def robots() -> str:
 
 @get(["/health", "/health/readiness"])
 async def health(backends: NamedDependency[Backends]) -> Response[dict[str, str]]:
-    """UP when state and queue answer, else DOWN with 503 and the reason; UP names the engines of the builders."""
+    """UP when Redis and NATS respond, with the engines of the builders; otherwise DOWN with 503 and the reason."""
     try:
         await backends.check()
         engines = await backends.engines()

@@ -1,4 +1,7 @@
-"""Answers over bare ASGI, for bytes that are too many to pass through a framework."""
+"""Responses over bare ASGI, for bodies that are too large to pass through a framework.
+
+Source: ASGI, "HTTP & WebSocket ASGI Message Format", https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
 
 import asyncio
 import time
@@ -6,23 +9,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import Any
 
+from swell.concurrency.background import background
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 STALLED_SECONDS = 60
-SLOWEST = 1 << 10  # bytes a second that a client takes on average, beyond its first STALLED_SECONDS of waiting
-
-
-PIECE = 256 << 10  # bytes of a body that the server holds for a client at once
+MIN_RATE = 1 << 10  # bytes per second that a client reads on average, after the first STALLED_SECONDS of waiting
+PIECE = 256 << 10  # bytes of a body that the server buffers per client
 
 
 class ClientGone(Exception):
-    """The client has closed the connection, takes nothing for 60 s, or takes less than 1 KiB a second."""
+    """The client closed the connection, read nothing for 60 s, or reads less than 1 KiB per second."""
 
 
-class Answer:
-    """What has been said to the client so far."""
+class StreamedResponse:
+    """Sends a response piece by piece; `is_started` tells whether its status was sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -35,11 +38,11 @@ class Answer:
         pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
-    async def go_on(self, piece: bytes) -> None:
-        """Send *piece*; the server waits here while its buffer for a slow client is full.
+    async def write(self, piece: bytes) -> None:
+        """Send *piece*; waits while the server's buffer for a slow client is full.
 
         Raises:
-            ClientGone: it has been full for too long, or is emptied too slowly.
+            ClientGone: the buffer was full for 60 s, or the client reads less than 1 KiB per second.
         """
         started = time.monotonic()
         try:
@@ -49,37 +52,41 @@ class Answer:
             raise ClientGone from error
         self._sent += len(piece)
         self._waited += time.monotonic() - started
-        if self._sent < (self._waited - STALLED_SECONDS) * SLOWEST:
+        if self._sent < (self._waited - STALLED_SECONDS) * MIN_RATE:
             raise ClientGone
 
     async def end(self) -> None:
-        """Without it, or before `Content-Length` bytes, the server cuts the connection: so a failure is seen as one."""
+        """End the body.
+
+        If this is not called, or called before `Content-Length` bytes, the server closes the connection, so that the
+        client sees the failure.
+        """
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def whole(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+    async def send_whole(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         await self.start(status, headers)
         if body:
-            await self.go_on(body)
+            await self.write(body)
         await self.end()
 
 
 async def send_in_pieces(send: Send, message: Message) -> None:
-    """Send the body of *message* in pieces: for a client that reads nothing the server then holds only one of them.
+    """Send the body of *message* in pieces, so that the server buffers only one of them for a client that stalls.
 
-    The rest is dropped when the client takes too little; the server then closes the connection.
+    When the client is gone, the rest is dropped and the server closes the connection.
     """
-    answer, body = Answer(send), memoryview(message["body"])
+    response, body = StreamedResponse(send), memoryview(message["body"])
     try:
         for start in range(0, len(body), PIECE):
-            await answer.go_on(bytes(body[start : start + PIECE]))
+            await response.write(bytes(body[start : start + PIECE]))
     except ClientGone:
         return
     if not message.get("more_body"):
-        await answer.end()
+        await response.end()
 
 
 def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """A request's header fields by their names in small letters; one that came several times is one list."""
+    """The header fields of a request by their lower-case names; repeated fields are joined by commas."""
     fields: dict[str, str] = {}
     for name, value in headers:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
@@ -89,22 +96,20 @@ def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 @asynccontextmanager
 async def until_gone(receive: Receive) -> AsyncIterator[None]:
-    """Leave the block with `ClientGone` once the client has closed the connection: sending to nobody never fails."""
-    watching: asyncio.Task[None] | None = None
+    """Run the block until the client closes the connection; the block then ends with `ClientGone`.
+
+    This is needed because sending to a closed connection does not fail.
+    """
     try:
-        async with asyncio.timeout(None) as patience:
-            watching = asyncio.create_task(_watch(receive, patience))
+        async with asyncio.timeout(None) as deadline, background(_expire_when_gone(receive, deadline)):
             yield
     except TimeoutError as error:
-        if patience.expired():
+        if deadline.expired():
             raise ClientGone from error
         raise
-    finally:
-        if watching:
-            watching.cancel()
 
 
-async def _watch(receive: Receive, patience: asyncio.Timeout) -> None:
+async def _expire_when_gone(receive: Receive, deadline: asyncio.Timeout) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    patience.reschedule(asyncio.get_running_loop().time())
+    deadline.reschedule(asyncio.get_running_loop().time())

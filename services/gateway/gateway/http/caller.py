@@ -1,4 +1,4 @@
-"""Who stands at the other end: the address that a request comes from, and the identity that it brings."""
+"""The sender of a request: its client address and its identity."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -17,10 +17,10 @@ Fields = Iterable[tuple[bytes, bytes]]
 
 
 class ClientAddress:
-    """Finds a client's address: the socket's, unless a proxy of *trusted* is there; then *header* tells.
+    """Reads a client's address: from the socket or, behind a proxy in one of the networks *trusted*, from *header*.
 
-    Each proxy appends to *header* whom it heard from, so it is read from the right, up to the first who is none of
-    ours; what stands further left is that one's own word.
+    Each proxy appends the address of its client to *header*. It is read from the right up to the first address that
+    is not a trusted proxy: the entries to the left of it may be forged by the client.
     """
 
     def __init__(self, trusted: tuple[Network, ...] = (), header: str = "X-Forwarded-For") -> None:
@@ -28,7 +28,7 @@ class ClientAddress:
         self._header = header.lower().encode()
 
     def __call__(self, scope: Scope) -> str:
-        """The address as text; of IPv6 the /64 network, for a client may have all of it."""
+        """The address as text; for IPv6 the /64 network, because one client may own all of it."""
         client = scope.get("client")
         socket = client[0] if client else ""
         if not self._trusted or not self._is_trusted(parse_address(socket)):
@@ -36,7 +36,7 @@ class ClientAddress:
         return client_network(self._forwarded(scope["headers"], socket))
 
     def of_connection(self, host: str) -> str | None:
-        """The client whose connection comes from *host*; None for a trusted proxy, which has those of many."""
+        """The client of a connection from *host*; None for a trusted proxy, which has connections of many clients."""
         return None if self._is_trusted(parse_address(host)) else client_network(host)
 
     def _forwarded(self, headers: Fields, nearest: str) -> str:
@@ -54,47 +54,49 @@ class ClientAddress:
 
 
 class Callers:
-    """Finds out who sent a request. Keys and accounts that are unknown count as guesses of the client's address."""
+    """Identifies the sender of a request. Unknown keys and accounts count as guesses of the client's address."""
 
-    def __init__(self, admission: Authenticator, address: ClientAddress, guesses: GuessLimiter | None = None) -> None:
-        self._admission = admission
+    def __init__(
+        self, authenticator: Authenticator, address: ClientAddress, guess_limiter: GuessLimiter | None = None
+    ) -> None:
+        self._authenticator = authenticator
         self.address = address
-        self.guesses = guesses or GuessLimiter()
+        self.guess_limiter = guess_limiter or GuessLimiter()
 
-    async def of(self, scope: Scope, token: str | None = None, endpoint: str | None = None) -> Caller:
-        """Who sent the request of *scope*, whose body brought *token* and *endpoint*.
+    async def identify(self, scope: Scope, token: str | None = None, endpoint: str | None = None) -> Caller:
+        """The sender of the request *scope*, whose body has *token* and *endpoint*.
 
         Raises:
-            Unauthorized, EndpointUnpaired: nobody whom we know has the token, or one is needed.
-            TooManyRequests: too many unknown ones were tried from the client's address.
+            Unauthorized, EndpointUnpaired: the token is unknown, or one is required.
+            TooManyRequests: too many unknown tokens were tried from the client's address.
         """
-        address, found = self.address(scope), bearer(scope["headers"])
-        secret = token or found
+        address, header_token = self.address(scope), bearer(scope["headers"])
+        secret = token or header_token
         if secret is None:
-            return caller_of(await self._admission.admit(token, endpoint), address)
-        with self.guesses.attempt(address, secret):
-            identity = await self._admission.admit(token, endpoint, bearer=found)
-        if identity.is_anonymous:  # an unknown bearer is passed over, and still is a guess
-            self.guesses.missed(address, secret)
+            return caller_of(await self._authenticator.authenticate(token, endpoint), address)
+        with self.guess_limiter.attempt(address, secret):
+            identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token)
+        if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
+            self.guess_limiter.count_miss(address, secret)
         return caller_of(identity, address)
 
-    async def admit_operator(self, scope: Scope, accounts: Accounts) -> None:
-        """Let the request of *scope* pass if it brings one of *accounts*.
+    async def require_operator(self, scope: Scope, accounts: Accounts) -> None:
+        """Check that the request *scope* has the credentials of one of *accounts*.
 
         Raises:
-            AccountRequired: it brings none.
+            AccountRequired: the credentials are missing or wrong.
             TooManyRequests: too many wrong ones were tried from the client's address.
         """
         authorization = authorization_of(scope["headers"])
         if authorization is None:
-            await accounts.admit(None)
+            await accounts.require(None)
             return
-        with self.guesses.attempt(self.address(scope), f"account {authorization}"):
-            await accounts.admit(authorization)
+        with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
+            await accounts.require(authorization)
 
 
 def bearer(headers: Fields) -> str | None:
-    """The token of an `Authorization: Bearer` header, if there is one."""
+    """The token of the `Authorization: Bearer` header, if there is one."""
     for name, value in headers:
         scheme, _, token = value.decode("latin-1").strip().partition(" ")
         if name == b"authorization" and scheme.lower() == "bearer":
@@ -108,10 +110,10 @@ def authorization_of(headers: Fields) -> str | None:
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read `10.0.0.0/8`, `2001:db8::/32`, or an address alone.
+    """Parse networks such as `10.0.0.0/8` and `2001:db8::/32`, or single addresses.
 
     Raises:
-        SettingsInvalid: one of them is something else.
+        SettingsInvalid: one of *texts* has another form.
     """
     try:
         return tuple(ip_network(text) for text in texts)

@@ -1,4 +1,8 @@
-"""Every error, translated once: the OCI distribution spec's body on /v2, Wave's body with our additions elsewhere."""
+"""Error responses: the body of the OCI distribution-spec under `/v2`, Wave's body with additions elsewhere.
+
+Source: OCI distribution-spec, "Error Codes",
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
+"""
 
 from typing import Any
 
@@ -15,16 +19,16 @@ from swell.log import log
 from swell.oci.error_codes import error_body
 
 _FRAMEWORK = {
-    404: (NotFound.code, "Check the path; /openapi/ lists all there are."),
+    404: (NotFound.code, "Check the path; /openapi/ lists all paths."),
     405: (NotSupported.code, "Use a method that the Allow header names."),
     413: (TooLarge.code, TooLarge.advice),
 }
 
 
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`message` is what Wave's clients print; the rest stands beside it for those who look.
+    """The body of an error. Wave's clients print `message`.
 
-    `side` is whose turn it is, `next` what to do; the ids find the story in the logs, of us and of the caller's trace.
+    `side` is who can fix the error, and `next` how; the ids find the request in the logs and traces.
     """
 
     message: str
@@ -40,36 +44,41 @@ class _Error(Struct, frozen=True):
     message: str = ""
 
 
-class _Told(Struct, frozen=True):
-    """The body of an error. Source: distribution-spec, "Error Codes"."""
+class _OciErrors(Struct, frozen=True):
+    """The body of an error of the distribution-spec."""
 
     errors: tuple[_Error, ...] = ()
 
 
-def described(error: Exception) -> SwellError:
-    """*error* itself if we foresaw it; else UNKNOWN, and the whole story goes to the log."""
+def expected(error: Exception) -> SwellError:
+    """*error* if it is a `SwellError`; otherwise UNKNOWN, and the log gets all details."""
     if isinstance(error, SwellError):
         return error
-    log.error("unforeseen error", exc_info=error)
+    log.error("unexpected error", exc_info=error)
     return SwellError()
 
 
 def oci_body(error: SwellError) -> bytes:
-    """Clients of registries know the specification's codes only, and UNKNOWN for what it has no word for."""
+    """The body for registry clients; a code that the specification does not have becomes UNKNOWN."""
     return error_body(error.code, str(error))
 
 
-def passed_on(body: bytes) -> bytes:
-    """*body*, by which another of our services tells clients of registries an error, as `oci_body` would tell it."""
+def relayed_body(body: bytes) -> bytes:
+    """The error *body* of another service of Swell, in the form of `oci_body`; UNKNOWN if it is malformed."""
     try:
-        told = msgspec.json.decode(body, type=_Told).errors[0]
+        first = msgspec.json.decode(body, type=_OciErrors).errors[0]
     except (msgspec.DecodeError, IndexError):
         return oci_body(SwellError())
-    return error_body(told.code, told.message)
+    return error_body(first.code, first.message)
 
 
 def headers_of(error: SwellError) -> dict[str, str]:
-    """When to come back, and what the limit is. Source: RFC 9110, 10.2.3; draft-ietf-httpapi-ratelimit-headers-03."""
+    """The headers of an error: when to retry, the rate limit, and the authentication scheme.
+
+    Source: RFC 9110, 10.2.3 "Retry-After", https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    Source: "RateLimit Header Fields for HTTP", draft 03,
+    https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-03
+    """
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if isinstance(error, LimitExceeded):
         limits = {"limit": error.limit, "remaining": 0, "reset": error.reset}
@@ -80,16 +89,16 @@ def headers_of(error: SwellError) -> dict[str, str]:
 
 
 def on_error(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
-    """Litestar's own complaints (no such route, wrong method, too large a body) keep their status."""
+    """Convert an exception to a response; errors of Litestar (unknown path, wrong method) keep their status."""
     if isinstance(error, HTTPException) and error.status_code < 500:
         code, advice = _FRAMEWORK.get(error.status_code, (BadRequest.code, BadRequest.advice))
-        return _answer(error.status_code, _complaint(error), code, Side.CLIENT, advice, _headers(error))
-    known = described(error)
-    return _answer(known.status, str(known), known.code, known.side, known.advice, headers_of(known))
+        return _response(error.status_code, _message(error), code, Side.CLIENT, advice, _headers(error))
+    known = expected(error)
+    return _response(known.status, str(known), known.code, known.side, known.advice, headers_of(known))
 
 
 def _headers(error: HTTPException) -> dict[str, str]:
-    """Litestar's own, but for `Allow`: of all methods that it knows we answer all but OPTIONS, and HEAD beside GET."""
+    """The headers of Litestar; in `Allow` HEAD is added to GET, and OPTIONS removed."""
     headers = dict(error.headers or {})
     if "allow" in headers:
         methods = set(headers["allow"].split(", ")) - {"OPTIONS"}
@@ -97,26 +106,26 @@ def _headers(error: HTTPException) -> dict[str, str]:
     return headers
 
 
-def _complaint(error: HTTPException) -> str:
-    """What Litestar has to complain of: of each parameter, where it says so."""
-    told = [f"{each['key']}: {each['message']}" for each in error.extra or () if isinstance(each, dict)]
-    return "; ".join(told) or error.detail
+def _message(error: HTTPException) -> str:
+    """The message of Litestar: of each invalid parameter, if it names them."""
+    messages = [f"{item['key']}: {item['message']}" for item in error.extra or () if isinstance(item, dict)]
+    return "; ".join(messages) or error.detail
 
 
 async def send_error(scope: Scope, send: Send, error: SwellError) -> None:
-    """Answer the request of *scope* with *error* before any handler is reached."""
+    """Answer the request *scope* with *error*, from a middleware."""
     if scope["path"].startswith("/v2"):
         body = oci_body(error)
     else:
         body = msgspec.json.encode(_body(str(error), error.code, error.side, error.advice))
-    told = {"content-type": "application/json", "content-length": str(len(body))} | headers_of(error)
-    headers = [(name.encode(), value.encode()) for name, value in told.items()]
+    fields = {"content-type": "application/json", "content-length": str(len(body))} | headers_of(error)
+    headers = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    shown = b"" if scope.get("method") == "HEAD" else body
-    await send({"type": "http.response.body", "body": shown, "more_body": False})
+    sent = b"" if scope.get("method") == "HEAD" else body
+    await send({"type": "http.response.body", "body": sent, "more_body": False})
 
 
-def _answer(
+def _response(
     status: int, message: str, code: str, side: Side, advice: str, headers: dict[str, str]
 ) -> Response[ErrorBody]:
     body = _body(message, code, side, advice)

@@ -1,4 +1,7 @@
-"""Answers that go on: server-sent events, to whoever asks for them and takes them."""
+"""Responses of server-sent events, for clients that accept them.
+
+Source: HTML Living Standard, 9.2 "Server-sent events", https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
 
 import asyncio
 import re
@@ -12,60 +15,59 @@ from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse, Stream
 from litestar.types import Receive, Send
 
+from swell.concurrency.background import background
 from swell.log import log
 
 MEDIA_TYPE = "text/event-stream"
-SEND_WITHIN = 30.0  # seconds; who takes nothing for so long is sent away, and may come again
+SEND_TIMEOUT = 30.0  # seconds; a client that reads nothing for so long is disconnected, and may connect again
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
-def wants_events(request: Request[Any, Any, Any]) -> bool:
-    """Whether the client names server-sent events among what it accepts; a wildcard does not count."""
-    for each in request.headers.get("accept", "").lower().split(","):
-        kind, *parameters = (part.strip() for part in each.split(";"))
-        if kind == MEDIA_TYPE:
+def accepts_events(request: Request[Any, Any, Any]) -> bool:
+    """Whether `Accept` names server-sent events; a wildcard does not count."""
+    for entry in request.headers.get("accept", "").lower().split(","):
+        media_type, *parameters = (part.strip() for part in entry.split(";"))
+        if media_type == MEDIA_TYPE:
             return not any(re.fullmatch(r"q\s*=\s*0(\.0*)?", parameter) for parameter in parameters)
     return False
 
 
 class EventStream(Stream):
-    """An answer of *events*, each piece some whole ones."""
+    """A response of *events*, in pieces of whole events."""
 
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(events, media_type=MEDIA_TYPE, headers=_HEADERS)
         self._events = events
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
-        return _Events(self._events)
+        return _EventResponse(self._events)
 
 
-class _Events(ASGIStreamingResponse):
+class _EventResponse(ASGIStreamingResponse):
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(iterator=events, media_type=MEDIA_TYPE, headers=_HEADERS)
         self._events = events
         self._pending_since: float | None = None
 
     async def send_body(self, send: Send, receive: Receive) -> None:
-        sending, leaving = asyncio.create_task(self._send_all(send)), asyncio.create_task(_gone(receive))
-        try:
-            done: set[asyncio.Task[None]] = set()
-            while not done and not self._is_stuck():  # one look for many sends: a timeout for each costs more than it
-                done, _ = await asyncio.wait(
-                    {sending, leaving}, timeout=SEND_WITHIN / 2, return_when=asyncio.FIRST_COMPLETED
-                )
+        """Send the events until they end, the client disconnects, or it stalls."""
+        async with background(self._send_all(send)) as sending, background(_wait_for_disconnect(receive)) as disconnect:
+            await self._wait({sending, disconnect})
             if sending.done():
                 sending.result()
-        finally:
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
 
-    def _is_stuck(self) -> bool:
-        is_stuck = self._pending_since is not None and monotonic() - self._pending_since > SEND_WITHIN
-        if is_stuck:
-            log.info("a watcher that takes nothing is sent away", seconds=SEND_WITHIN)
-        return is_stuck
+    async def _wait(self, tasks: set[asyncio.Task[None]]) -> None:
+        """Wait for the first of *tasks*, or a stall. It checks periodically: a timeout per send would cost more."""
+        done: set[asyncio.Task[None]] = set()
+        while not done and not self._is_stalled():
+            done, _ = await asyncio.wait(tasks, timeout=SEND_TIMEOUT / 2, return_when=asyncio.FIRST_COMPLETED)
+
+    def _is_stalled(self) -> bool:
+        is_stalled = self._pending_since is not None and monotonic() - self._pending_since > SEND_TIMEOUT
+        if is_stalled:
+            log.info("stalled log client disconnected", seconds=SEND_TIMEOUT)
+        return is_stalled
 
     async def _send_all(self, send: Send) -> None:
         async with aclosing(self._events) as events:
@@ -79,6 +81,6 @@ class _Events(ASGIStreamingResponse):
         self._pending_since = None
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Limits for guessing the ids in paths: of requests, tokens and builds. `/v2` has its own."""
+"""Rate limit for guessing ids in paths: of requests, tokens and builds. `/v2` has its own limit."""
 
 import re
 from typing import Any
@@ -14,36 +14,35 @@ _ID = re.compile("/+(?:container-token|v1alpha2/+container|v1alpha1/+builds)/+([
 
 
 class GuessLimits:
-    """Wraps an application: 404 for an id in a path counts as a guess of the client's address.
+    """Wraps an application: a 404 for an id in a path counts as a guess of the client's address.
 
-    An address with too many guesses is answered 429 before *app* is called, except for ids that opened something here
-    lately.
+    An address with too many guesses gets 429 before *app* is called, except for ids that were valid here recently.
     """
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
-        self._guesses = callers.guesses
+        self._guess_limiter = callers.guess_limiter
         self._address = callers.address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
-        found = None if path.startswith("/v2/") else _ID.match(path)
-        if found is None or self._guesses.knows(found[1]):
+        match = None if path.startswith("/v2/") else _ID.match(path)
+        if match is None or self._guess_limiter.is_known(match[1]):
             await self._app(scope, receive, send)
             return
-        address, secret = self._address(scope), found[1]
+        address, secret = self._address(scope), match[1]
         try:
-            self._guesses.check(address)
+            self._guess_limiter.check(address)
         except TooManyRequests as error:
             await send_error(scope, send, error)
             return
 
-        async def counting(message: Any) -> None:
+        async def send_and_count(message: Any) -> None:
             if message["type"] == "http.response.start":
                 if message["status"] == 404:
-                    self._guesses.missed(address, secret)
+                    self._guess_limiter.count_miss(address, secret)
                 elif message["status"] < 400:
-                    self._guesses.opened(secret)
+                    self._guess_limiter.remember(secret)
             await send(message)
 
-        await self._app(scope, receive, counting)
+        await self._app(scope, receive, send_and_count)

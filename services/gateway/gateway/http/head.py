@@ -1,5 +1,8 @@
-"""Methods that Litestar has its own mind of: whatever answers GET answers HEAD the same, but for the body, and nothing
-answers OPTIONS, for pages of other origins may not ask here. `/v2` has its own."""
+"""Methods that Litestar handles differently: HEAD and OPTIONS.
+
+HEAD gets the response of GET without its body. OPTIONS gets 405: pages of other origins may not call this server. The
+paths under `/v2` have their own handling.
+"""
 
 from typing import Any, cast
 
@@ -8,21 +11,21 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """Wraps an application that knows GET only, and would answer OPTIONS."""
+    """Wraps an application that knows GET only, and that would answer OPTIONS."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
-            scope = cast(Scope, {**scope, "method": "NONE"})  # 405, with the methods that there are
+            scope = cast(Scope, {**scope, "method": "NONE"})  # gives 405 with the allowed methods
         if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD" or scope["path"].startswith("/v2"):
             await self._app(scope, receive, send)
             return
 
-        async def without_body(message: Any) -> None:
+        async def send_without_body(message: Any) -> None:
             await send(message | {"body": b""} if message["type"] == "http.response.body" else message)
 
         scope["method"] = "GET"
         scope.setdefault("state", {})["is_head"] = True
-        await self._app(scope, receive, without_body)
+        await self._app(scope, receive, send_without_body)

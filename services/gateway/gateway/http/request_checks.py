@@ -1,7 +1,11 @@
-"""Checks of every request's head before anything reads it: `Host`, and the lengths of the target and of the fields.
+"""Checks of a request's head before it is routed: `Host`, and the sizes of the target and the header fields.
 
-Source: RFC 9112, 3.2 ("Host"); RFC 9110, 15.5.15 (414); RFC 6585, 5 (431). What is longer than the server itself takes
-(targets of 64 KiB, 100 fields, heads of 400 KiB) or is malformed is answered by it, with the same status and no body.
+The HTTP server itself refuses malformed heads, targets over 64 KiB, more than 100 fields and heads over 400 KiB, with
+the same status and without a body.
+
+Source: RFC 9112, 3.2 "Request Target", https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+Source: RFC 9110, 15.5.15 "414 URI Too Long", https://www.rfc-editor.org/rfc/rfc9110#section-15.5.15
+Source: RFC 6585, 5 "431 Request Header Fields Too Large", https://www.rfc-editor.org/rfc/rfc6585#section-5
 """
 
 from litestar.enums import ScopeType
@@ -10,8 +14,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gateway.http.errors import send_error
 from swell.errors import BadRequest, SwellError, TooLarge
 
-LONGEST_TARGET = 16 << 10  # bytes of path and query
-LARGEST_HEAD = 64 << 10  # bytes of all fields
+MAX_TARGET = 16 << 10  # bytes of path and query
+MAX_HEAD = 64 << 10  # bytes of all fields
 
 
 class TargetTooLong(TooLarge):
@@ -29,20 +33,20 @@ class HeadTooLarge(TooLarge):
 
 
 class RequestChecks:
-    """Wraps an application, which then gets requests with one `Host` and a head of bounded size only."""
+    """Wraps an application, which then gets only requests with one `Host` and a head of limited size."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and (error := _fault(scope)) is not None:
+        if scope["type"] == ScopeType.HTTP and (error := _error_in(scope)) is not None:
             await send_error(scope, send, error)
             return
         await self._app(scope, receive, send)
 
 
-def _fault(scope: Scope) -> SwellError | None:
-    if len(scope["raw_path"]) + len(scope["query_string"]) > LONGEST_TARGET:
+def _error_in(scope: Scope) -> SwellError | None:
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
         return TargetTooLong()
     size, hosts, named = 0, 0, False
     for name, value in scope["headers"]:
@@ -50,10 +54,13 @@ def _fault(scope: Scope) -> SwellError | None:
         if name == b"host":
             hosts += 1
             named = bool(value)
-    if size > LARGEST_HEAD:
+    if size > MAX_HEAD:
         return HeadTooLarge()
     if hosts > 1:
         return BadRequest("the request has more than one Host header")
-    if not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty one to a request without
+    if not named and scope["http_version"] not in {
+        "1",
+        "1.0",
+    }:  # the server adds an empty Host to a request without one
         return BadRequest("the request has no Host header")
     return None

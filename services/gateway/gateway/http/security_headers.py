@@ -1,6 +1,9 @@
-"""Browsers are told to be careful with what we answer, and crawlers to stay away.
+"""Security headers for browsers, and a refusal for crawlers.
 
-Source: OWASP, "HTTP Security Response Headers"; the crawlers are those that Wave turns away.
+The crawlers are the ones that Wave refuses.
+
+Source: OWASP, "HTTP Security Response Headers Cheat Sheet",
+https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
 """
 
 import re
@@ -23,12 +26,12 @@ _HEADERS = (
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
-# `sandbox`: an answer that a browser shows as a document has an origin of its own, and no scripts.
+# `sandbox`: a response that a browser shows as a document has an opaque origin, and runs no scripts.
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
 
 
 class SecurityHeaders:
-    """Wraps an application that clients reach over *tls* or not; an answer that has a policy of its own keeps it."""
+    """Wraps an application; *tls* says whether clients use https. A response may set its own content policy."""
 
     def __init__(self, app: ASGIApp, *, tls: bool) -> None:
         self._app = app
@@ -39,7 +42,7 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
 
-        async def sending(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
                 policy = () if any(name == _POLICY[0] for name, _ in headers) else (_POLICY,)
@@ -50,9 +53,9 @@ class SecurityHeaders:
             await send(message)
 
         if scope["path"] != _FOR_CRAWLERS and _is_crawler(scope["headers"]):
-            await _refuse(sending)
+            await _refuse(send_with_headers)
             return
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, send_with_headers)
 
 
 def _is_crawler(headers: Any) -> bool:
@@ -65,7 +68,7 @@ def _names_a_crawler(user_agent: bytes) -> bool:
 
 
 async def _refuse(send: Any) -> None:
-    """405 without a body, as Wave does it."""
+    """Send 405 without a body, as Wave does."""
     headers = [(b"allow", b""), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": 405, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,1 @@
+"""Pull an image with a token."""

@@ -1,4 +1,4 @@
-"""A pull as it is counted: when, for what machine, by whose people, and whether Fusion came along."""
+"""What is counted of a pull: the day, the architecture, the organisation, and whether Fusion was added."""
 
 import re
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from swell.oci.platform import canonical_architecture
 
 _FUSION = re.compile(r"/fusion-\w+\.tar\.gz\Z")
 _COUNTED = ("amd64", "arm64", "arm")
-_OTHER = "other"  # an index may name what it likes; what we count by is bounded
-_MOST = 50_000
+_OTHER = "other"  # an index may contain any name; the names that are counted are a fixed set
+_MAX_CACHED = 50_000
 
 
 class CountedPull(NamedTuple):
-    """One image manifest on *day* (UTC, 2026-11-23)."""
+    """One image manifest, pulled on *day* (UTC, 2026-11-23)."""
 
     day: str
     architecture: str
@@ -27,24 +27,27 @@ class CountedPull(NamedTuple):
 
 
 class Architectures:
-    """For which architecture each image is, as told by the indexes that went by: a manifest itself does not tell."""
+    """The architecture of each image manifest, as read from the indexes that were served before.
+
+    A manifest itself does not contain its architecture.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[Digest, str] = {}
+        self._by_digest: dict[Digest, str] = {}
 
     def learn(self, index: Document) -> None:
-        if index.digest not in self._known:
-            if len(self._known) > _MOST:
-                self._known.clear()
-            self._known |= {index.digest: _OTHER} | architectures(index)
+        if index.digest not in self._by_digest:
+            if len(self._by_digest) > _MAX_CACHED:
+                self._by_digest.clear()
+            self._by_digest |= {index.digest: _OTHER} | architectures(index)
 
     def of(self, manifest: Document, grant: Grant) -> str:
-        """That of *manifest*; if no index has told, the first that *grant* was given for."""
-        return self._known.get(manifest.digest) or grant.platforms[0].split("/")[1]
+        """The architecture of *manifest*; if no index with it was served, the first platform of *grant*."""
+        return self._by_digest.get(manifest.digest) or grant.platforms[0].split("/")[1]
 
 
 def architectures(index: Document) -> dict[Digest, str]:
-    """The architecture of each entry; of none if *index* cannot be read, which is for others to complain about."""
+    """The architecture of each entry of *index*; empty for a malformed index, which is not an error here."""
     try:
         return {entry.digest: _architecture(entry) for entry in index.manifests}
     except ManifestInvalid:
@@ -52,10 +55,10 @@ def architectures(index: Document) -> dict[Digest, str]:
 
 
 def _architecture(entry: Descriptor) -> str:
-    told = canonical_architecture(str((entry.platform or {}).get("architecture")))
-    return told if told in _COUNTED else _OTHER
+    name = canonical_architecture(str((entry.platform or {}).get("architecture")))
+    return name if name in _COUNTED else _OTHER
 
 
 def has_fusion(config: ContainerConfig | None) -> bool:
-    """Whether one of *config*'s layers is Fusion, on whatever host: `…/fusion-<architecture>.tar.gz`."""
+    """Whether *config* adds a layer of Fusion: a location that ends in `/fusion-<architecture>.tar.gz`, on any host."""
     return any(_FUSION.search(layer.location) for layer in config.layers or ()) if config else False

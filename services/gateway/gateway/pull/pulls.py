@@ -1,4 +1,4 @@
-"""Pulling through a token: what was granted, once it is built."""
+"""Pulls: from a token to the image's manifests and the locations of its blobs."""
 
 from functools import lru_cache
 from typing import Protocol
@@ -16,7 +16,7 @@ from swell.store.records import BuildResult
 
 
 class Location(Struct, frozen=True):
-    """Where the bytes of a blob are, until `expires` (seconds since the epoch); `size` in bytes."""
+    """The URL of a blob, valid until `expires` (seconds since the epoch); `size` in bytes."""
 
     url: str
     size: int
@@ -27,17 +27,17 @@ class Location(Struct, frozen=True):
 class Grants(Protocol):
     async def get(self, token: str) -> Grant | None: ...
 
-    def remembers(self, token: str) -> bool:
-        """Whether *token* opened something a while ago, as far as this process knows."""
+    def is_cached(self, token: str) -> bool:
+        """Whether *token* was valid when this process last used it."""
 
 
-class Ends(Protocol):
+class BuildWaiter(Protocol):
     async def result(self, build_id: str) -> BuildResult:
         """Wait until *build_id* has ended.
 
         Raises:
-            Unavailable: it takes longer than a pull may wait.
-            BuildFailed: nothing is known of it any more.
+            Unavailable: the build takes longer than a pull may wait.
+            BuildFailed: the record of the build has expired.
         """
 
 
@@ -47,7 +47,7 @@ class Images(Protocol):
     async def locate(self, grant: Grant, digest: Digest) -> Location: ...
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:
-        """The image index of what refers to *digest* and can be had by *grant*; often an empty one."""
+        """The image index of the referrers of *digest* that *grant* gives access to; it may be empty."""
 
 
 class Limits(Protocol):
@@ -55,32 +55,32 @@ class Limits(Protocol):
         """Count a manifest for *user*, or for *address* when *user* is empty.
 
         Raises:
-            TooManyRequests: there are no more for now.
+            TooManyRequests: the quota is used up.
         """
 
 
 class Pulls:
-    """The questions of a pull. A token opens one image of one name, nothing else.
+    """Serves the image of a token. A token gives access to one image, under one name.
 
-    Each is asked from an address; who asks for too many unknown tokens there has `TooManyRequests` raised. Without
-    *anonymous_access* the tokens that were given to nobody in particular open nothing, those of before included.
+    Unknown tokens count as guesses of the client's address, which gets `TooManyRequests` after too many. Without
+    *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before.
     """
 
     def __init__(
         self,
         grants: Grants,
-        ends: Ends,
+        builds: BuildWaiter,
         images: Images,
         limits: Limits,
         server_url: str,
-        guesses: GuessLimiter | None = None,
+        guess_limiter: GuessLimiter | None = None,
         *,
         anonymous_access: bool = True,
     ) -> None:
-        self._guesses = guesses or GuessLimiter()
+        self._guess_limiter = guess_limiter or GuessLimiter()
         self._anonymous_access = anonymous_access
         self._grants = grants
-        self._ends = ends
+        self._builds = builds
         self._images = images
         self._limits = limits
         self._server_url = server_url
@@ -88,68 +88,79 @@ class Pulls:
     async def manifest(
         self, token: str, name: str, reference: str, address: str, *, counted: bool
     ) -> tuple[Grant, Document]:
-        """The manifest or index under *reference*, the granted tag or digest or a digest that it leads to; and by which
-        grant it was given. If *counted*, it counts against a limit, of the user's or of the *address* that pulls.
+        """The manifest or index under *reference*, and the grant of *token*.
+
+        *reference* is the granted tag or digest, or a digest that the granted image refers to. If *counted*, the pull
+        counts against the limit of the user or of the client's *address*.
 
         Raises:
-            DigestInvalid, ManifestUnknown: *reference* is no digest, or nothing that the token leads to.
+            DigestInvalid: *reference* is a malformed digest.
+            ManifestUnknown: the token gives no access to *reference*.
         """
-        grant = await self._opened(token, name, address)
+        grant = await self._grant(token, name, address)
         if ":" in reference:
             parse_digest(reference)
-        elif reference != (image := image_of(grant.image)).tag:
+        elif reference != (image := parse_image(grant.image)).tag:
             raise ManifestUnknown(f"the token opens {image}, not the tag {reference[:128]}")
         if counted:
             await self._limits.take_pull(grant.user, address)
         return grant, await self._images.manifest(grant, reference)
 
     async def blob(self, token: str, name: str, digest: Digest, address: str) -> Location:
-        """Where *digest*, a config or layer of the granted image, can be had."""
-        return await self._images.locate(await self._opened(token, name, address), digest)
+        """The location of *digest*, a config or layer of the granted image."""
+        return await self._images.locate(await self._grant(token, name, address), digest)
 
     async def tags(self, token: str, name: str, address: str) -> list[str]:
-        """The granted tag, and none where a digest was granted."""
-        image = image_of((await self._opened(token, name, address)).image)
+        """The granted tag; an empty list when a digest was granted."""
+        image = parse_image((await self._grant(token, name, address)).image)
         return [] if image.tag is None else [image.tag]
 
     async def referrers(self, token: str, name: str, digest: Digest, address: str) -> bytes:
-        """The image index of what refers to *digest* and can be pulled through the token."""
-        return await self._images.referrers(await self._opened(token, name, address), digest)
+        """The image index of the referrers of *digest* that can be pulled with the token."""
+        return await self._images.referrers(await self._grant(token, name, address), digest)
 
-    async def _known(self, token: str, address: str) -> Grant:
-        if not is_token(token):
-            raise NameUnknown
-        if not self._grants.remembers(token):
-            self._guesses.check(address)
-        if (grant := await self._grants.get(token)) is None:
-            self._guesses.missed(address, token)
-            raise NameUnknown
-        return grant
+    async def _grant(self, token: str, name: str, address: str) -> Grant:
+        """The grant of *token* for the repository *name*, once its build has succeeded.
 
-    async def _opened(self, token: str, name: str, address: str) -> Grant:
-        grant = await self._known(token, address)
-        if image_of(grant.image).repository != name:
+        Raises:
+            NameUnknown: the token is unknown, or gives no access to an image of this name here.
+            BuildFailed: the build failed.
+            Unavailable: the build takes longer than a pull may wait.
+            TooManyRequests: too many unknown tokens were tried from *address*.
+        """
+        grant = await self._find_grant(token, address)
+        if parse_image(grant.image).repository != name:
             raise NameUnknown("the token was given for another image")
         if not (grant.user or self._anonymous_access):
-            raise NameUnknown("the token was given to nobody in particular, and this server serves only whom it knows")
+            raise NameUnknown("the token belongs to an anonymous request, and this server serves known users only")
         if grant.is_durable:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
         if grant.is_dry:
             raise NameUnknown("the token was given for a dry run: there is no image behind it")
         if grant.build_id:
-            await self._built(grant.build_id)
-            if await self._grants.get(token) is None:  # taken away while its build ran
+            await self._wait_for_build(grant.build_id)
+            if await self._grants.get(token) is None:  # revoked while the build ran
                 raise NameUnknown
         return grant
 
-    async def _built(self, build_id: str) -> None:
-        result = await self._ends.result(build_id)
+    async def _find_grant(self, token: str, address: str) -> Grant:
+        if not is_token(token):
+            raise NameUnknown
+        if not self._grants.is_cached(token):
+            self._guess_limiter.check(address)
+        if (grant := await self._grants.get(token)) is None:
+            self._guess_limiter.count_miss(address, token)
+            raise NameUnknown
+        return grant
+
+    async def _wait_for_build(self, build_id: str) -> None:
+        result = await self._builds.result(build_id)
         if not result.succeeded:
-            page = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
-            raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {page}")
+            log_url = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
+            raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {log_url}")
 
 
 @lru_cache(4096)
-def image_of(name: str) -> Reference:
-    """A granted image's name, taken apart once for all of its pulls."""
+def parse_image(name: str) -> Reference:
+    """Parse the reference of a granted image, once for all of its pulls."""
     return parse_reference(name)

@@ -37,7 +37,7 @@ def basic(name: str, password: bytes, scheme: str = "Basic") -> str:
 async def test_who_knows_the_password_passes(accounts: Accounts, name: str, password: bytes) -> None:
     """The scheme in any case, as RFC 9110 says; a password may hold colons, a name may not."""
     for scheme in ("Basic", "basic", "BASIC"):
-        await accounts.admit(basic(name, password, scheme))
+        await accounts.require(basic(name, password, scheme))
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ async def test_who_knows_the_password_passes(accounts: Accounts, name: str, pass
 )
 async def test_everybody_else_does_not(accounts: Accounts, authorization: str | None) -> None:
     with pytest.raises(AccountRequired):
-        await accounts.admit(authorization)
+        await accounts.require(authorization)
 
 
 async def test_without_accounts_nobody_passes() -> None:
     """An operator who has made no file has opened nothing."""
     with pytest.raises(AccountRequired):
-        await Accounts(parse_accounts(b"")).admit(basic("anna", ANNA))
+        await Accounts(parse_accounts(b"")).require(basic("anna", ANNA))
 
 
 async def test_a_long_password_is_cut_off_as_htpasswd_does() -> None:
     """bcrypt reads 72 bytes; an account made by htpasswd must work with the password it was made with."""
     accounts = Accounts({b"anna": hashed(b"x" * 100)})
 
-    await accounts.admit(basic("anna", b"x" * 100))
+    await accounts.require(basic("anna", b"x" * 100))
     with pytest.raises(AccountRequired):
-        await accounts.admit(basic("anna", b"x" * 71))
+        await accounts.require(basic("anna", b"x" * 71))
 
 
 async def test_a_right_password_is_verified_once_a_minute(monkeypatch: pytest.MonkeyPatch, accounts: Accounts) -> None:
@@ -91,10 +91,10 @@ async def test_a_right_password_is_verified_once_a_minute(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(bcrypt, "checkpw", checkpw)
     for _ in range(10):
-        await accounts.admit(basic("anna", ANNA))
+        await accounts.require(basic("anna", ANNA))
     for _ in range(2):
         with pytest.raises(AccountRequired):
-            await accounts.admit(basic("anna", b"wrong"))
+            await accounts.require(basic("anna", b"wrong"))
 
     assert verified == [ANNA, b"wrong", b"wrong"]
 
@@ -106,7 +106,7 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
     async def seconds(name: str) -> float:
         started = time.process_time()  # of our own threads: what else this machine does makes no difference
         with pytest.raises(AccountRequired):
-            await accounts.admit(basic(name, b"wrong"))
+            await accounts.require(basic(name, b"wrong"))
         return time.process_time() - started
 
     known, unknown = [min([await seconds(name) for _ in range(3)]) for name in ("anna", "zoe")]
@@ -116,7 +116,7 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
 async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     """One core works on them, the rest wait or are sent away; other requests are answered meanwhile."""
     accounts = Accounts({b"anna": hashed(ANNA, rounds=8)})
-    guesses = [asyncio.create_task(accounts.admit(basic("anna", b"%d" % guess))) for guess in range(100)]
+    guesses = [asyncio.create_task(accounts.require(basic("anna", b"%d" % guess))) for guess in range(100)]
     turns = 0
     while not all(guess.done() for guess in guesses):
         await asyncio.sleep(0.001)
@@ -158,9 +158,9 @@ async def test_accounts_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "accounts"
     file.write_bytes(FILE)
 
-    await read_accounts(file).admit(basic("anna", ANNA))
+    await read_accounts(file).require(basic("anna", ANNA))
     with pytest.raises(AccountRequired):
-        await read_accounts(None).admit(basic("anna", ANNA))
+        await read_accounts(None).require(basic("anna", ANNA))
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ ENDPOINT = "https://platform.example.org/api"
 class KnownIdentities:
     """Ada has a key."""
 
-    async def of(self, token: str | None, endpoint: str | None) -> Identity:
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:
         if token not in {None, "", KEY}:
             raise Unauthorized
         return ADA if token else ANONYMOUS
@@ -51,41 +51,41 @@ async def test_who_brings_a_known_token_is_known(
 ) -> None:
     """Nextflow sends the Platform's address with every token, also with one of ours."""
     for door in (open_door, closed_door):
-        assert await door.admit(KEY, endpoint) == ADA
+        assert await door.authenticate(KEY, endpoint) == ADA
 
 
 @pytest.mark.parametrize("token", [None, ""])
 async def test_who_brings_no_token_is_nobody(open_door: Authenticator, token: str | None) -> None:
     """An endpoint alone says nothing."""
-    assert (await open_door.admit(token, ENDPOINT)).is_anonymous
+    assert (await open_door.authenticate(token, ENDPOINT)).is_anonymous
 
 
 async def test_a_token_that_nobody_has_is_refused(open_door: Authenticator) -> None:
     """Who mistyped it must not end up with the small limits of the anonymous; a good header does not help."""
     with pytest.raises(Unauthorized):
-        await open_door.admit("swell_another", bearer=KEY)
+        await open_door.authenticate("swell_another", bearer=KEY)
 
 
 async def test_a_token_of_a_platform_that_is_not_paired_is_refused_by_its_address(open_door: Authenticator) -> None:
     """400 as in Wave: it may be a good token over there, so the address is what to mend."""
     with pytest.raises(EndpointUnpaired, match=f"{ENDPOINT} is not paired"):
-        await open_door.admit("swell_another", ENDPOINT)
+        await open_door.authenticate("swell_another", ENDPOINT)
 
 
 async def test_a_header_counts_when_the_body_brings_nothing(open_door: Authenticator) -> None:
-    assert await open_door.admit("", bearer=KEY) == ADA
+    assert await open_door.authenticate("", bearer=KEY) == ADA
 
 
 async def test_a_header_that_we_do_not_know_is_not_for_us(open_door: Authenticator) -> None:
     """It may be a proxy's in front of us."""
-    assert (await open_door.admit(None, bearer="a proxy's")).is_anonymous
+    assert (await open_door.authenticate(None, bearer="a proxy's")).is_anonymous
 
 
 @pytest.mark.parametrize("bearer_", [None, "a proxy's"])
 async def test_nobody_is_let_in_where_only_the_known_may_ask(closed_door: Authenticator, bearer_: str | None) -> None:
     """401, with the header that RFC 9110 wants: Java's client breaks without it."""
     with pytest.raises(Unauthorized, match="no anonymous requests") as refused:
-        await closed_door.admit(None, bearer=bearer_)
+        await closed_door.authenticate(None, bearer=bearer_)
 
     assert refused.value.status == 401
     assert headers_of(refused.value) == {"www-authenticate": "Bearer"}
@@ -100,13 +100,15 @@ async def test_a_key_opens_as_long_as_it_stands_in_the_file(tmp_path: Path) -> N
     file, first, second = tmp_path / "keys.toml", new_key(), new_key()
     keep(file, first, second)
     keys = ApiKeys(file)
-    assert {await keys.of(key, ENDPOINT) for key in (first, second)} == {Identity(user="ada", email="a@example.org")}
+    assert {await keys.identify(key, ENDPOINT) for key in (first, second)} == {
+        Identity(user="ada", email="a@example.org")
+    }
 
     keep(file, second)
 
-    assert (await keys.of(second, None)).user == "ada"
+    assert (await keys.identify(second, None)).user == "ada"
     with pytest.raises(Unauthorized):
-        await keys.of(first, None)
+        await keys.identify(first, None)
 
 
 @pytest.mark.parametrize("token", ["", " ", KEY, "\udc80", "é", "x" * 100_000])
@@ -118,14 +120,14 @@ async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
     for wrong in (hash_of(key), key.upper(), key + "x", key[:-1], token):
         if wrong:
             with pytest.raises(Unauthorized):
-                await keys.of(wrong, None)
+                await keys.identify(wrong, None)
 
 
 @pytest.mark.parametrize("token", [None, ""])
 async def test_without_a_file_there_are_no_keys(token: str | None) -> None:
-    assert await ApiKeys(None).of(token, ENDPOINT) is ANONYMOUS
+    assert await ApiKeys(None).identify(token, ENDPOINT) is ANONYMOUS
     with pytest.raises(Unauthorized):
-        await ApiKeys(None).of(KEY, None)
+        await ApiKeys(None).identify(KEY, None)
 
 
 async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
     file.write_text("[[key]]\nuser = ")
     with capture_logs() as lines:
         for _ in range(3):
-            assert (await keys.of(key, None)).user == "ada"
+            assert (await keys.identify(key, None)).user == "ada"
 
     assert [line["event"] for line in lines] == ["API keys not read again"]
 
@@ -177,7 +179,7 @@ async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> 
     file.write_text(ran.stdout)
     (key,) = (word for word in ran.stderr.split() if word.startswith("swell_"))
 
-    found = await ApiKeys(file).of(key, None)
+    found = await ApiKeys(file).identify(key, None)
 
     assert found == Identity(user="ada", email="ada@example.org", organisation='Größe "&" \\Co')
     assert len(key) >= len("swell_") + 128 // 6
@@ -273,9 +275,9 @@ async def test_a_caller_is_who_asks_and_from_where(open_door: Authenticator) -> 
     asked = scope("203.0.113.9", KEY)
     asked["headers"].append((b"authorization", f"Bearer {KEY}".encode()))
 
-    assert await callers.of(asked) == Caller(ADA, "203.0.113.9")
-    assert await callers.of(scope("203.0.113.9"), KEY, ENDPOINT) == Caller(ADA, "203.0.113.9")
-    assert await callers.of(scope("203.0.113.9"), "", ENDPOINT) == Caller(ANONYMOUS, "203.0.113.9")
+    assert await callers.identify(asked) == Caller(ADA, "203.0.113.9")
+    assert await callers.identify(scope("203.0.113.9"), KEY, ENDPOINT) == Caller(ADA, "203.0.113.9")
+    assert await callers.identify(scope("203.0.113.9"), "", ENDPOINT) == Caller(ANONYMOUS, "203.0.113.9")
 
 
 def test_an_identity_of_nobody_is_small() -> None:
@@ -311,9 +313,9 @@ async def test_any_change_of_the_file_is_seen(tmp_path: Path, change: str) -> No
     time = 10**18 + (1 if change == "time" else 0)
     os.utime(file, ns=(time, time))
 
-    assert (await keys.of(second, None)).user == "ada"
+    assert (await keys.identify(second, None)).user == "ada"
     with pytest.raises(Unauthorized):
-        await keys.of(first, None)
+        await keys.identify(first, None)
 
 
 @pytest.mark.parametrize(("length", "is_valid"), [(200, True), (201, False)])
@@ -346,7 +348,7 @@ async def test_a_key_opens_what_its_scopes_say(
     fields = {"hash": hash_of(key), "user": "ada", "scopes": scopes, "repositories": repositories}
     file.write_text(entry_of(msgspec.convert(fields, ApiKey)))
 
-    identity = await ApiKeys(file).of(key, None)
+    identity = await ApiKeys(file).identify(key, None)
 
     assert (identity.pulls_as, identity.pushes_as) == (pulls_as, pushes_as)
 

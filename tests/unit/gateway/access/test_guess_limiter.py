@@ -28,7 +28,7 @@ class Grants(MemoryGrants):
         self.asked: list[str] = []
         self.known: set[str] = set()
 
-    def remembers(self, token: str) -> bool:
+    def is_cached(self, token: str) -> bool:
         return token in self.known
 
     async def get(self, token: str) -> Grant | None:
@@ -122,11 +122,11 @@ async def test_without_a_limit_everybody_may_guess(clock: Clock) -> None:
 
 def test_only_the_last_addresses_are_counted(clock: Clock) -> None:
     """Memory is bounded, whoever asks from however many addresses."""
-    guesses = GuessLimiter(QUOTA, clock, size=2)
+    guess_limiter = GuessLimiter(QUOTA, clock, size=2)
     for address in ("a", "b", "c"):
         for number in range(3):
-            guesses.missed(address, f"{address}{number}")
+            guess_limiter.count_miss(address, f"{address}{number}")
 
-    guesses.check("a")
+    guess_limiter.check("a")
     with pytest.raises(TooManyRequests):
-        guesses.check("c")
+        guess_limiter.check("c")

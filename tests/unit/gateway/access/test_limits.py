@@ -72,7 +72,7 @@ def test_a_limit_is_a_number_and_a_period(text: str, quota: Quota | None) -> Non
 @pytest.mark.parametrize("text", ["", "250", "0/1h", "250/0h", "250/1w", "-1/1h", "1.5/h", "250/1h/2", "on", "250/h\n"])
 def test_any_other_limit_is_refused(text: str) -> None:
     """A limit that is misread is none, and nobody would notice."""
-    with pytest.raises(ValueError, match="is no limit"):
+    with pytest.raises(ValueError, match="is not a limit"):
         parse_quota(text)
 
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.handlers.builds import begun
+from gateway.handlers.builds import started
 from swell.errors import Unavailable
 
 
-async def test_a_log_that_cannot_be_begun_is_an_error_and_no_broken_answer() -> None:
+async def test_a_log_that_cannot_be_started_is_an_error_and_no_broken_answer() -> None:
     """Once the status is sent nothing can be told any more: a store that is away must be known before."""
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -16,15 +16,15 @@ async def test_a_log_that_cannot_be_begun_is_an_error_and_no_broken_answer() -> 
         yield b""  # makes it a generator
 
     with pytest.raises(Unavailable):
-        await begun(pieces())
+        await started(pieces())
 
 
 @pytest.mark.parametrize("log", [[], [b"one\n"], [b"one\n", b"two\n"]])
-async def test_a_log_loses_nothing_by_being_begun(log: list[bytes]) -> None:
+async def test_a_log_loses_nothing_by_being_started(log: list[bytes]) -> None:
     """Nor does an empty one become anything else."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for piece in log:
             yield piece
 
-    assert b"".join([piece async for piece in await begun(pieces())]) == b"".join(log)
+    assert b"".join([piece async for piece in await started(pieces())]) == b"".join(log)

@@ -39,7 +39,7 @@ def news() -> HeardNews:
 
 
 @pytest.fixture
-async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
+async def cancellations(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
     """One build waits; one request wants it."""
     await builds.submit(RECIPE)
     await builds.add_interest(BUILD, "r1", "ada")
@@ -47,10 +47,10 @@ async def cancelling(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
 
 
 async def test_a_build_that_waits_ends_before_it_begins(
-    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
     """Whoever waits for it is told; nobody counts it."""
-    done = await cancelling.cancel(BUILD, MINE)
+    done = await cancellations.cancel(BUILD, MINE)
 
     assert (done.cancelled, done.others) == (True, 0)
     build = await builds.get(BUILD)
@@ -62,29 +62,29 @@ async def test_a_build_that_waits_ends_before_it_begins(
 
 
 async def test_a_build_under_way_is_ended_by_its_builder(
-    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
     await builds.begin(BUILD)
 
-    assert (await cancelling.cancel(BUILD, CancelScope(user="ada"))).cancelled
+    assert (await cancellations.cancel(BUILD, CancelScope(user="ada"))).cancelled
     assert news.heard == [BUILD]
     build = await builds.get(BUILD)
     assert build and build.result is None
 
 
 async def test_a_build_that_others_want_goes_on(
-    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
     await builds.add_interest(BUILD, "r2", "bob")
 
-    done = await cancelling.cancel(BUILD, MINE)
+    done = await cancellations.cancel(BUILD, MINE)
 
     assert (done.cancelled, done.others) == (False, 1)
     assert news.heard == []
 
 
 async def test_the_builds_of_its_platforms_go_with_a_build(
-    cancelling: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
     """The builder of each is told, or everybody is; what somebody else wants goes on."""
     waiting, begun, shared = [await builds.submit(replace(RECIPE, target_image=f"r.io/x:{n}")) for n in range(3)]
@@ -96,28 +96,28 @@ async def test_the_builds_of_its_platforms_go_with_a_build(
     whole, _ = await builds.submit(replace(RECIPE, target_image="r.io/x:all", children=children))
     await builds.add_interest(whole, "r1", "ada")
 
-    done = await cancelling.cancel(whole, MINE)
+    done = await cancellations.cancel(whole, MINE)
 
     assert (done.id, done.cancelled, done.others) == (whole, True, 0)
     assert [each if isinstance(each, str) else each.id for each in news.heard] == [whole, waiting[0], begun[0]]
     assert begun[0] in news.heard
 
 
-async def test_a_build_that_has_ended_stays_ended(cancelling: Cancellations, builds: MemoryBuilds) -> None:
+async def test_a_build_that_has_ended_stays_ended(cancellations: Cancellations, builds: MemoryBuilds) -> None:
     await builds.finish(BUILD, ended(succeeded=True))
 
     with pytest.raises(BuildEnded, match=BUILD):
-        await cancelling.cancel(BUILD, MINE)
+        await cancellations.cancel(BUILD, MINE)
 
 
 @pytest.mark.parametrize("wish", [CancelScope(), CancelScope(request_id="r2"), CancelScope(user="bob")])
-async def test_strangers_are_refused(cancelling: Cancellations, news: HeardNews, wish: CancelScope) -> None:
+async def test_strangers_are_refused(cancellations: Cancellations, news: HeardNews, wish: CancelScope) -> None:
     with pytest.raises(NotYours):
-        await cancelling.cancel(BUILD, wish)
+        await cancellations.cancel(BUILD, wish)
 
     assert news.heard == []
 
 
-async def test_an_unknown_build_is_not_found(cancelling: Cancellations) -> None:
+async def test_an_unknown_build_is_not_found(cancellations: Cancellations) -> None:
     with pytest.raises(NotFound, match="bd-0_1"):
-        await cancelling.cancel("bd-0_1", CancelScope(everybody=True))
+        await cancellations.cancel("bd-0_1", CancelScope(everybody=True))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.builds.event_encoding import Lines, Position, encode, ended, missing, parse_position
+from gateway.builds.event_encoding import Lines, Position, encode_end, encode_gap, encode_lines, parse_position
 from swell.api.builds import BuildEnd
 from swell.errors import BadRequest
 from tests.unit.gateway.builds.eventsource import parse
@@ -17,7 +17,7 @@ def test_whatever_a_build_says_each_line_is_one_event(lines: list[bytes], first:
     """Broken UTF-8, NUL and carriage returns among them: what arrives is text, and its numbers are those of the log."""
     content = b"".join(line + b"\n" for line in lines)
 
-    events = parse(encode(Lines(1, first, content), Position()))
+    events = parse(encode_lines(Lines(1, first, content), Position()))
 
     assert [event.id for event in events] == [f"1-{first + number}" for number in range(len(lines))]
     for event, line in zip(events, lines, strict=True):
@@ -30,24 +30,24 @@ def test_a_watcher_is_told_what_it_has_not(lines: list[bytes], known: int) -> No
     """Not the line before, and none is left out."""
     content = b"".join(line + b"\n" for line in lines)
 
-    events = parse(encode(Lines(2, 3, content), Position(2, known)))
+    events = parse(encode_lines(Lines(2, 3, content), Position(2, known)))
 
     assert [event.id for event in events] == [f"2-{number}" for number in range(max(3, known + 1), 3 + len(lines))]
 
 
 def test_lines_of_another_attempt_are_all_new() -> None:
-    assert len(parse(encode(Lines(2, 1, b"a\nb\n"), Position(1, 500)))) == 2
+    assert len(parse(encode_lines(Lines(2, 1, b"a\nb\n"), Position(1, 500)))) == 2
 
 
 def test_what_follows_needs_no_word() -> None:
-    assert missing(Position(), Lines(1, 1, b"a\n")) == b""
-    assert missing(Position(1, 4), Lines(1, 5, b"a\n")) == b""
-    assert missing(Position(1, 4), Lines(1, 3, b"a\nb\nc\n")) == b""
+    assert encode_gap(Position(), Lines(1, 1, b"a\n")) == b""
+    assert encode_gap(Position(1, 4), Lines(1, 5, b"a\n")) == b""
+    assert encode_gap(Position(1, 4), Lines(1, 3, b"a\nb\nc\n")) == b""
 
 
 def test_another_attempt_and_missing_lines_are_told() -> None:
     """A page can then say so, instead of showing two builds as one."""
-    told = parse(missing(Position(1, 500), Lines(2, 4, b"d\n")))
+    told = parse(encode_gap(Position(1, 500), Lines(2, 4, b"d\n")))
 
     assert [(event.name, event.data) for event in told] == [
         ("restart", '{"attempt":2}'),
@@ -56,7 +56,7 @@ def test_another_attempt_and_missing_lines_are_told() -> None:
 
 
 def test_the_end_is_an_event_with_the_last_id() -> None:
-    (event,) = parse(ended(2, BuildEnd(id="bd-1_1", succeeded=True, exit_status=0, duration=1.5)))
+    (event,) = parse(encode_end(2, BuildEnd(id="bd-1_1", succeeded=True, exit_status=0, duration=1.5)))
 
     assert (event.name, event.id) == ("end", "2-end")
     assert event.data == '{"id":"bd-1_1","succeeded":true,"exitStatus":0,"duration":1.5}'

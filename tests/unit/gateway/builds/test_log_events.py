@@ -40,7 +40,7 @@ def logs() -> KeptLogs:
 
 
 @pytest.fixture
-async def watching(builds: MemoryBuilds, feeds: MemoryFeeds, logs: KeptLogs) -> LogEvents:
+async def log_events(builds: MemoryBuilds, feeds: MemoryFeeds, logs: KeptLogs) -> LogEvents:
     """One build is running."""
     submission = Submission(
         container_id="c44968632f89dd6c",
@@ -53,8 +53,8 @@ async def watching(builds: MemoryBuilds, feeds: MemoryFeeds, logs: KeptLogs) -> 
     return LogEvents(builds, feeds, logs)
 
 
-async def watch(watching: LogEvents, after: Position = Position()) -> list[Event]:  # noqa: B008
-    told = await watching.watch(BUILD, after)
+async def watch(log_events: LogEvents, after: Position = Position()) -> list[Event]:  # noqa: B008
+    told = await log_events.stream(BUILD, after)
     assert told is not None
     return parse(b"".join([piece async for piece in told]))
 
@@ -63,82 +63,82 @@ def shown(events: list[Event]) -> list[tuple[str, str]]:
     return [(event.id, event.data if event.name == "message" else event.name) for event in events]
 
 
-async def test_lines_come_in_order_and_then_the_end(watching: LogEvents, feeds: MemoryFeeds) -> None:
+async def test_lines_come_in_order_and_then_the_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     feeds.told[BUILD] = [Lines(1, 1, b"one\ntwo\n"), Lines(1, 3, b"three\n")]
     feeds.result = ended(succeeded=True)
 
-    events = await watch(watching)
+    events = await watch(log_events)
 
     assert shown(events) == [("1-1", "one"), ("1-2", "two"), ("1-3", "three"), ("1-end", "end")]
     assert '"succeeded":true' in events[-1].data
 
 
-async def test_a_quiet_build_says_that_it_goes_on(watching: LogEvents, feeds: MemoryFeeds) -> None:
+async def test_a_quiet_build_says_that_it_goes_on(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Proxies cut connections on which nothing moves."""
     feeds.told[BUILD] = [None]
-    told = await watching.watch(BUILD, Position())
+    told = await log_events.stream(BUILD, Position())
     assert told is not None
 
     assert HEARTBEAT in [piece async for piece in told]
 
 
 async def test_lines_that_were_not_streamed_come_from_the_kept_log(
-    watching: LogEvents, feeds: MemoryFeeds, logs: KeptLogs
+    log_events: LogEvents, feeds: MemoryFeeds, logs: KeptLogs
 ) -> None:
     """The message queue was away at the end: whoever watched misses nothing."""
     feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
     feeds.result, feeds.is_whole = ended(succeeded=False), False
     logs.pieces = [b"one\ntw", b"o\nthr", b"ee"]
 
-    assert shown(await watch(watching)) == [("1-1", "one"), ("1-2", "two"), ("1-3", "three"), ("1-end", "end")]
+    assert shown(await watch(log_events)) == [("1-1", "one"), ("1-2", "two"), ("1-3", "three"), ("1-end", "end")]
 
 
-async def test_a_watcher_that_is_sent_away_is_not_told_an_end(watching: LogEvents, feeds: MemoryFeeds) -> None:
+async def test_a_watcher_that_is_sent_away_is_not_told_an_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Its gateway stops; the client comes again elsewhere, with the id of the last line it has."""
     feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
 
-    assert shown(await watch(watching)) == [("1-1", "one")]
+    assert shown(await watch(log_events)) == [("1-1", "one")]
 
 
 @pytest.mark.parametrize("known", [0, 1, 2, 3])
 async def test_an_ended_build_is_told_from_its_kept_log(
-    watching: LogEvents, builds: MemoryBuilds, logs: KeptLogs, known: int
+    log_events: LogEvents, builds: MemoryBuilds, logs: KeptLogs, known: int
 ) -> None:
     """Under the same ids, so that a client that was away goes on."""
     await builds.finish(BUILD, ended(succeeded=True))
     logs.pieces = [b"one\n", b"two\nthree\n"]
 
-    events = await watch(watching, Position(1, known))
+    events = await watch(log_events, Position(1, known))
 
     assert [event.id for event in events] == [*(f"1-{number}" for number in range(known + 1, 4)), "1-end"]
 
 
 async def test_a_watcher_of_an_attempt_that_died_is_told_the_whole_next_one(
-    watching: LogEvents, builds: MemoryBuilds, logs: KeptLogs
+    log_events: LogEvents, builds: MemoryBuilds, logs: KeptLogs
 ) -> None:
     """Its lines count from one again, and the stream says so."""
     await builds.finish(BUILD, in_attempt(2))
     logs.pieces = [b"again one\n"]
 
-    events = await watch(watching, Position(1, 500))
+    events = await watch(log_events, Position(1, 500))
 
     assert [(event.name, event.id) for event in events] == [("restart", ""), ("message", "2-1"), ("end", "2-end")]
 
 
-async def test_a_build_whose_log_is_gone_has_ended_all_the_same(watching: LogEvents, builds: MemoryBuilds) -> None:
+async def test_a_build_whose_log_is_gone_has_ended_all_the_same(log_events: LogEvents, builds: MemoryBuilds) -> None:
     await builds.finish(BUILD, ended(succeeded=True))
 
-    assert shown(await watch(watching)) == [("1-end", "end")]
+    assert shown(await watch(log_events)) == [("1-end", "end")]
 
 
-async def test_who_has_had_the_end_is_told_that_there_is_no_more(watching: LogEvents) -> None:
+async def test_who_has_had_the_end_is_told_that_there_is_no_more(log_events: LogEvents) -> None:
     """A browser would come again and again otherwise."""
-    assert await watching.watch(BUILD, Position(1, 0, is_end=True)) is None
+    assert await log_events.stream(BUILD, Position(1, 0, is_end=True)) is None
 
 
-async def test_an_unknown_build_cannot_be_watched(watching: LogEvents) -> None:
+async def test_an_unknown_build_cannot_be_watched(log_events: LogEvents) -> None:
     with pytest.raises(NotFound):
-        await watching.watch("bd-0_1", Position())
+        await log_events.stream("bd-0_1", Position())
 
 
 def in_attempt(attempt: int) -> BuildResult:

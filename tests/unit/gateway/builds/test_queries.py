@@ -42,7 +42,7 @@ def logs() -> MemoryLogs:
 
 
 @pytest.fixture
-async def following(grants: MemoryGrants, images: MemoryImages, builds: MemoryBuilds, logs: MemoryLogs) -> BuildQueries:
+async def queries(grants: MemoryGrants, images: MemoryImages, builds: MemoryBuilds, logs: MemoryLogs) -> BuildQueries:
     """A build that runs, and the request that started it."""
     submission = Submission(
         container_id="c44968632f89dd6c",
@@ -69,40 +69,40 @@ def _grant(token: str, build_id: str | None) -> Grant:
     )
 
 
-async def test_a_request_is_building_and_then_done(following: BuildQueries, builds: MemoryBuilds) -> None:
+async def test_a_request_is_building_and_then_done(queries: BuildQueries, builds: MemoryBuilds) -> None:
     """E11, the first two answers, byte by byte: clients want the Z and the decimal point."""
-    before = msgspec.json.encode(await following.request("b7e20c5519fa"))
+    before = msgspec.json.encode(await queries.container_status("b7e20c5519fa"))
     await builds.finish(BUILD, ended(succeeded=True))
-    after = msgspec.json.encode(await following.request("b7e20c5519fa"))
+    after = msgspec.json.encode(await queries.container_status("b7e20c5519fa"))
 
     start = '{"id":"b7e20c5519fa","status":"%s","creationTime":"2026-11-23T12:00:00Z","buildId":"%s"'
     assert before.decode() == start % ("BUILDING", BUILD) + "}"
     assert after.decode() == start % ("DONE", BUILD) + ',"succeeded":true,"duration":41.25}'
 
 
-async def test_a_failed_request_says_why_and_where_to_look(following: BuildQueries, builds: MemoryBuilds) -> None:
+async def test_a_failed_request_says_why_and_where_to_look(queries: BuildQueries, builds: MemoryBuilds) -> None:
     await builds.finish(BUILD, ended(succeeded=False, message="The step 'RUN false' ended with exit status 1."))
 
-    status = await following.request("b7e20c5519fa")
+    status = await queries.container_status("b7e20c5519fa")
 
     assert (status.status, status.succeeded) == ("DONE", False)
     assert status.reason and "'RUN false' ended with exit status 1" in status.reason
     assert status.details_uri == f"https://wave.example.org/v1alpha1/builds/{BUILD}/logs"
 
 
-async def test_a_plain_image_is_done_at_once(following: BuildQueries, grants: MemoryGrants) -> None:
+async def test_a_plain_image_is_done_at_once(queries: BuildQueries, grants: MemoryGrants) -> None:
     await grants.put(_grant("3f9c0a71d2be", None))
 
-    status = await following.request("3f9c0a71d2be")
+    status = await queries.container_status("3f9c0a71d2be")
 
     assert (status.status, status.succeeded, status.duration) == ("DONE", True, 0.0)
 
 
-async def test_a_record_grows_when_its_build_ends(following: BuildQueries, builds: MemoryBuilds) -> None:
+async def test_a_record_grows_when_its_build_ends(queries: BuildQueries, builds: MemoryBuilds) -> None:
     """E15. Who asked, by name or address, is nobody's business."""
-    before = msgspec.to_builtins(await following.build(BUILD))
+    before = msgspec.to_builtins(await queries.build_record(BUILD))
     await builds.finish(BUILD, ended(succeeded=True))
-    after = msgspec.to_builtins(await following.build(BUILD))
+    after = msgspec.to_builtins(await queries.build_record(BUILD))
 
     assert before["dockerFile"] == "FROM alpine:3.20\nRUN apk add jq\n"
     assert after == before | {"duration": 41.25, "exitStatus": 0}
@@ -111,7 +111,7 @@ async def test_a_record_grows_when_its_build_ends(following: BuildQueries, build
 
 @pytest.mark.parametrize("scheme", ["oras://", ""])
 async def test_builds_of_sif_files_are_listed_by_their_names(
-    following: BuildQueries, builds: MemoryBuilds, scheme: str
+    queries: BuildQueries, builds: MemoryBuilds, scheme: str
 ) -> None:
     """As the answer to the request has it, and as registries do."""
     name = "registry.example.com/team/sifs:07efaa2ed59c58a1"
@@ -125,38 +125,38 @@ async def test_builds_of_sif_files_are_listed_by_their_names(
     )
     build_id, _ = await builds.submit(wanted)
 
-    page = await following.builds(f"{scheme}{name}", None, None)
+    page = await queries.list_builds(f"{scheme}{name}", None, None)
 
     assert [each.build_id for each in page.builds] == [build_id]
 
 
-async def test_a_builds_status_is_pending_until_it_ends(following: BuildQueries, builds: MemoryBuilds) -> None:
-    before = await following.build_status(BUILD)
+async def test_a_builds_status_is_pending_until_it_ends(queries: BuildQueries, builds: MemoryBuilds) -> None:
+    before = await queries.build_status(BUILD)
     await builds.finish(BUILD, ended(succeeded=False))
-    after = await following.build_status(BUILD)
+    after = await queries.build_status(BUILD)
 
     assert (before.status, before.succeeded, before.duration) == ("PENDING", None, None)
     assert (after.status, after.succeeded, after.duration) == ("COMPLETED", False, 41.25)
 
 
 async def test_a_log_is_partial_first_and_whole_at_the_end(
-    following: BuildQueries, builds: MemoryBuilds, logs: MemoryLogs
+    queries: BuildQueries, builds: MemoryBuilds, logs: MemoryLogs
 ) -> None:
     logs.lines[BUILD] = [b"STEP 1\n"]
-    partial = [piece async for piece in await following.log(BUILD)]
+    partial = [piece async for piece in await queries.build_log(BUILD)]
     await builds.finish(BUILD, ended(succeeded=True))
     logs.whole[BUILD] = [b"STEP 1\n", b"done\n"]
-    whole = [piece async for piece in await following.log(BUILD)]
+    whole = [piece async for piece in await queries.build_log(BUILD)]
 
     assert (partial, whole) == ([b"STEP 1\n"], [b"STEP 1\n", b"done\n"])
 
 
-@pytest.mark.parametrize("question", ["build", "build_status", "log"])
-async def test_an_unknown_build_is_not_found(following: BuildQueries, question: str) -> None:
+@pytest.mark.parametrize("method", ["build_record", "build_status", "build_log"])
+async def test_an_unknown_build_is_not_found(queries: BuildQueries, method: str) -> None:
     with pytest.raises(NotFound, match="bd-0_1"):
-        await getattr(following, question)("bd-0_1")
+        await getattr(queries, method)("bd-0_1")
 
 
-async def test_an_unknown_request_is_not_found(following: BuildQueries) -> None:
+async def test_an_unknown_request_is_not_found(queries: BuildQueries) -> None:
     with pytest.raises(NotFound):
-        await following.request("ffffffffffff")
+        await queries.container_status("ffffffffffff")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.endpoints import NoCatalog, Path, has_it, of_type, page, parse_path, parse_query
+from gateway.http.endpoints import NoCatalog, Path, filter_referrers, matches, page, parse_path, parse_query
 from swell.errors import NameInvalid
 from swell.oci.digest import digest_of
 from swell.oci.reference import is_repository
@@ -88,13 +88,13 @@ def test_paths_beside_the_grammar_name_no_image(path: str) -> None:
     ],
 )
 def test_a_condition_names_what_a_client_has(condition: str, expected: bool) -> None:
-    assert has_it(condition, DIGEST) is expected
+    assert matches(condition, DIGEST) is expected
 
 
 @given(st.text())
 def test_any_condition_is_an_answer(text: str) -> None:
     """It is a client's word; whatever it is, the worst that may come of it is the whole manifest."""
-    assert has_it(text, DIGEST) is (text.strip() == "*" or f'"{DIGEST}"' in text)
+    assert matches(text, DIGEST) is (text.strip() == "*" or f'"{DIGEST}"' in text)
 
 
 @given(st.binary())
@@ -130,4 +130,7 @@ def test_referrers_are_sorted_out_by_their_type() -> None:
     """The rest of the index, annotations too, stays as it came."""
     content = b'{"schemaVersion":2,"manifests":[{"artifactType":"a","x":1},{"artifactType":"b"},{}],"annotations":{}}'
 
-    assert of_type(content, "a") == b'{"schemaVersion":2,"manifests":[{"artifactType":"a","x":1}],"annotations":{}}'
+    assert (
+        filter_referrers(content, "a")
+        == b'{"schemaVersion":2,"manifests":[{"artifactType":"a","x":1}],"annotations":{}}'
+    )

@@ -64,7 +64,7 @@ def test_an_index_that_makes_no_sense_teaches_nothing(architectures: Architectur
 
 
 def test_what_is_remembered_is_bounded(architectures: Architectures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.pull.counting._MOST", 10)
+    monkeypatch.setattr("gateway.pull.counting._MAX_CACHED", 10)
     for number in range(100):
         architectures.learn(index((manifest(str(number)), {"architecture": "amd64"})))
 

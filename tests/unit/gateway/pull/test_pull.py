@@ -86,15 +86,15 @@ def granted() -> Grant:
 
 
 @pytest.fixture
-def tally() -> Tally:
+def pull_counter() -> Tally:
     return Tally()
 
 
 @pytest.fixture
-async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally) -> Client:
+async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, pull_counter: Tally) -> Client:
     await grants.put(granted())
     pulls = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org")
-    return Client(RegistryHandler(pulls, tally, ClientAddress()))
+    return Client(RegistryHandler(pulls, pull_counter, ClientAddress()))
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
@@ -105,7 +105,7 @@ async def test_the_ping_needs_no_token(client: Client, path: str) -> None:
     assert (answer.status, answer.body) == (200, b"{}")
 
 
-async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryImages, tally: Tally) -> None:
+async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryImages, pull_counter: Tally) -> None:
     """HEAD tells the same as GET, without the body; only GET is a pull."""
     got = await client.ask(f"{UBUNTU}/manifests/22.04")
     head = await client.ask(f"{UBUNTU}/manifests/22.04", "HEAD")
@@ -115,7 +115,7 @@ async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryIm
     assert got.headers["etag"] == f'"{images.document.digest}"'
     assert got.headers["content-length"] == str(len(images.document.content))
     assert (head.status, head.headers, head.body) == (200, got.headers, b"")
-    assert tally.count == 1
+    assert pull_counter.count == 1
 
 
 async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
@@ -132,11 +132,11 @@ async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
 
 
 async def test_a_server_that_is_closed_to_strangers_serves_them_no_more(
-    grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, tally: Tally
+    grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, pull_counter: Tally
 ) -> None:
     """Tokens that were given before live on for a day and a half; those of users go on."""
     pulls = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org", anonymous_access=False)
-    client = Client(RegistryHandler(pulls, tally, ClientAddress()))
+    client = Client(RegistryHandler(pulls, pull_counter, ClientAddress()))
     for path in (f"{UBUNTU}/manifests/22.04", f"{UBUNTU}/blobs/{DIGEST}", f"{UBUNTU}/tags/list"):
         await grants.put(granted())
         refused = await client.ask(path)
@@ -149,7 +149,7 @@ async def test_a_server_that_is_closed_to_strangers_serves_them_no_more(
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("condition", ['"{}"', 'W/"{}"', '"sha256:0", W/"{}"', "*"])
 async def test_whoever_has_a_manifest_is_not_sent_it_again(
-    client: Client, images: MemoryImages, tally: Tally, method: str, condition: str
+    client: Client, images: MemoryImages, pull_counter: Tally, method: str, condition: str
 ) -> None:
     """Caches ask so; nothing was pulled, so nothing is counted as a pull."""
     digest = images.document.digest
@@ -157,7 +157,7 @@ async def test_whoever_has_a_manifest_is_not_sent_it_again(
     answer = await client.ask(f"{UBUNTU}/manifests/22.04", method, if_none_match=condition.format(digest))
 
     assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", f'"{digest}"')
-    assert tally.count == 0
+    assert pull_counter.count == 0
     assert (await client.ask(f"{UBUNTU}/manifests/22.04", method, if_none_match='"sha256:0"')).status == 200
 
 

@@ -1,0 +1,43 @@
+"""The connections of the gateway to its backends and to the other services."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from grpc.aio import Channel
+from redis.asyncio import Redis
+
+from gateway.settings import Settings
+from swell.jobs import streams
+from swell.jobs.streams import Nats
+from swell.rpc.channel import connect
+from swell.store import objects, redis
+from swell.store.blobs import BUCKET as LAYERS
+from swell.store.logs import BUCKET as LOGS
+from swell.store.objects import S3Objects
+
+
+class Connections(NamedTuple):
+    redis: Redis
+    nats: Nats
+    layers: S3Objects
+    logs: S3Objects
+    registry_proxy: Channel
+    metrics: Channel
+    builder: Channel
+
+
+@asynccontextmanager
+async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
+    """Connect to all of them. Redis, NATS and S3 must respond; the other services may start later."""
+    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    async with (
+        redis.connect(settings.redis_url) as state,
+        streams.connect(settings.nats_url, "gateway") as nats,
+        objects.connect(*s3, LAYERS) as layers,
+        objects.connect(*s3, LOGS) as logs,
+        connect(settings.registry_proxy) as registry_proxy,
+        connect(settings.metrics) as metrics,
+        connect(settings.builder) as builder,
+    ):
+        yield Connections(state, nats, layers, logs, registry_proxy, metrics, builder)
