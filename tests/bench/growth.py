@@ -21,12 +21,12 @@ ROUNDS = 4  # with many tokens; half of the rounds with few come before, half af
 COLD = 50  # new tokens in a round
 MANY, FEWER = 1_000_000, 100_000
 BATCH = 10_000  # grants in one pipeline
-ROOM = 3 << 30  # bytes for a million grants, and for Redis to write them
+NEEDED = 3 << 30  # bytes for a million grants, and for Redis to write them
 
 
 async def growth(place: Place) -> list[Result]:
     """Measure the first pull of new tokens, and pulls of a warm token."""
-    count = MANY if _memory() >= ROOM else FEWER
+    count = MANY if _memory() >= NEEDED else FEWER
     sys.stdout.write(f"  with {count:,} tokens\n")
     cold, warm = _bars(count)
     token = await place.token()

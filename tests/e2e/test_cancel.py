@@ -119,9 +119,9 @@ async def test_the_last_request_that_leaves_a_build_cancels_it(swell: Swell, ups
     build_id = ada["buildId"]
     others = [await swell.build(recipe, towerAccessToken=key) for key in (ADA, BOB)] + [await swell.build(recipe)]
     assert {each["buildId"] for each in others} == {build_id}
-    stranger = await swell.build(sleeping(upstreams, "strange"))
+    other = await swell.build(sleeping(upstreams, "strange"))
 
-    assert (await cancel(swell, build_id, {"requestId": stranger["requestId"]})).status == 403
+    assert (await cancel(swell, build_id, {"requestId": other["requestId"]})).status == 403
     assert (await cancel(swell, build_id)).status == 403
     assert (await cancel(swell, build_id, {"towerAccessToken": ADA})).json["others"] == 2
     assert (await cancel(swell, build_id, Authorization=f"Bearer {BOB}")).json["others"] == 1
@@ -129,7 +129,7 @@ async def test_the_last_request_that_leaves_a_build_cancels_it(swell: Swell, ups
     last = await cancel(swell, build_id, {"requestId": others[-1]["requestId"]})
     assert last.json == {"id": build_id, "cancelled": True, "others": 0}
     await swell.ended(build_id)
-    assert (await cancel(swell, stranger["buildId"], {"requestId": stranger["requestId"]})).status == 200
+    assert (await cancel(swell, other["buildId"], {"requestId": other["requestId"]})).status == 200
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -205,16 +205,16 @@ async def test_a_cancelled_build_can_be_requested_again(swell: Swell, upstreams:
 
 async def test_a_cancellation_survives_a_crash_of_the_builder(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
     """The builder crashes before it can end the build. The next builder does not start it again."""
-    build = await swell.build(sleeping(upstreams, "wished"))
+    build = await swell.build(sleeping(upstreams, "cancelled"))
     async with watching(swell, build["buildId"]) as watcher:
-        await watcher.sees("wished 21")
+        await watcher.sees("cancelled 21")
         stack.kill("builder")
         assert (await cancel(swell, build["buildId"], {"requestId": build["requestId"]})).status == 200
         await stack.restart("builder")
         end = (await watcher.end())[-1]
 
     assert '"reason":"cancelled"' in end.data
-    assert "wished 21" not in await swell.log(build["buildId"])
+    assert "cancelled 21" not in await swell.log(build["buildId"])
 
 
 async def published_ends(stack: Stack) -> list[BuildDone]:

@@ -77,7 +77,7 @@ async def test_every_build_and_every_pull_is_counted(
         await swell.ended(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nENV A=b\n")
     layer = archive({"usr/bin/fusion": b"#!/bin/sh\n"})
-    fusion = as_link(layer, web.keep("fusion-amd64.tar.gz", layer.gzipped))
+    fusion = as_link(layer, web.add("fusion-amd64.tar.gz", layer.gzipped))
     with_fusion = await swell.submit(containerImage=upstreams.image(), containerConfig={"layers": [fusion]})
     for number, name in enumerate([good["targetImage"], again["targetImage"], with_fusion["targetImage"]]):
         ran = await pull(name, tmp_path / f"image-{number}")

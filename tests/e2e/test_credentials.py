@@ -82,7 +82,7 @@ def actions(upstreams: Upstreams, closed: Stack) -> dict[str, tuple[str, dict[st
             CONTAINER,
             {"containerImage": public, "freeze": True, "buildRepository": foreign, "dryRun": True},
         ),
-        "keep steps in a repository of others": (
+        "store steps in a repository of others": (
             CONTAINER,
             {
                 "containerFile": encoded(f"FROM {public}\nLABEL a=3\n"),
@@ -109,7 +109,7 @@ ALLOWED = {
     "packages on a private image": PULLS,
     "push to a repository of others": PUSHES,
     "dry run of such a push": PUSHES,
-    "keep steps in a repository of others": PUSHES,
+    "store steps in a repository of others": PUSHES,
     "push to this server's repository": set(CALLERS),
 }
 

@@ -23,7 +23,7 @@ from tests.e2e.raw import submit
 from tests.e2e.upstreams import Upstreams, running
 
 ADA, BOB = new_key(), new_key()
-SHARE, ROOM = 2, 14
+SHARE, WAITING = 2, 14
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) 
     home = tmp_path_factory.mktemp("fair")
     keys = "".join(entry_of(ApiKey(hash=hash_of(key), user=user)) for key, user in ((ADA, "ada"), (BOB, "bob")))
     (home / "keys.toml").write_text(keys)
-    settings = {"BUILDS_AT_ONCE": str(SHARE), "BUILDS_WAITING": str(ROOM), "BUILD_CONCURRENCY": "2"}
+    settings = {"BUILDS_AT_ONCE": str(SHARE), "BUILDS_WAITING": str(WAITING), "BUILD_CONCURRENCY": "2"}
     async with new_stack(home / "stack", API_KEYS_FILE=str(home / "keys.toml"), **settings) as opened:
         port = Ports.free().builder
         addresses = {"SWELL_LISTEN": f"127.0.0.1:{port}", "SWELL_WORKSPACE": str(home / "second")}
@@ -63,14 +63,14 @@ async def test_a_client_with_many_builds_does_not_delay_another(
     time. A crash of the gateway meanwhile makes no difference.
     """
     first = [await swell.build(recipe(upstreams, f"first{n}", 300), towerAccessToken=ADA) for n in range(SHARE)]
-    hers = [(await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(ROOM)]
+    hers = [(await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(WAITING)]
     refused = await submit(swell, containerFile=encoded(recipe(upstreams, "one-more")), towerAccessToken=ADA)
     assert (refused.status, refused.json["code"]) == (429, "TOOMANYREQUESTS")
     assert int(refused.headers["Retry-After"]) > 0
     positions = [(await swell.build_status(each)).get("queuePosition", 0) for each in hers]
     assert positions == sorted(positions)
-    assert positions[-1] >= ROOM
-    request = await swell.build(recipe(upstreams, f"ada{ROOM - 1}"), towerAccessToken=ADA)
+    assert positions[-1] >= WAITING
+    request = await swell.build(recipe(upstreams, f"ada{WAITING - 1}"), towerAccessToken=ADA)
     _, status = await swell.get(f"/v1alpha2/container/{request['requestId']}/status")
     assert status["status"] == "BUILDING" and status["queuePosition"] > 0
     _, record = await swell.get(f"/v1alpha1/builds/{hers[-1]}")
@@ -94,7 +94,9 @@ async def test_a_client_with_many_builds_does_not_delay_another(
 
 async def test_cancelling_a_waiting_build_frees_its_place(swell: Swell, upstreams: Upstreams) -> None:
     """A client that cancels a build can submit another one at once."""
-    builds = [await swell.build(recipe(upstreams, f"full{n}", 300), towerAccessToken=BOB) for n in range(SHARE + ROOM)]
+    builds = [
+        await swell.build(recipe(upstreams, f"full{n}", 300), towerAccessToken=BOB) for n in range(SHARE + WAITING)
+    ]
     more = {"containerFile": encoded(recipe(upstreams, "another")), "towerAccessToken": BOB}
     assert (await submit(swell, **more)).status == 429
 

@@ -58,10 +58,10 @@ async def test_a_built_image_has_the_results_of_steps_context_and_environment(
 async def test_contexts_and_layers_can_be_urls(swell: Swell, upstreams: Upstreams, web: Web, engine: Engine) -> None:
     """Large ones do not fit into a request. Swell fetches them from their location, for builds too."""
     context = archive({"note.txt": b"from the web\n"})
-    layer = as_link(TOOL, web.keep("tool.tar.gz", TOOL.gzipped))
+    layer = as_link(TOOL, web.add("tool.tar.gz", TOOL.gzipped))
     answer = await swell.build(
         f"FROM {upstreams.image()}\nCOPY note.txt /note.txt\nENV NOTE=/note.txt\n",
-        buildContext=as_link(context, web.keep("context.tar.gz", context.gzipped)),
+        buildContext=as_link(context, web.add("context.tar.gz", context.gzipped)),
         containerConfig={"entrypoint": ["/bin/sh", "-c", "cat $NOTE; exec /opt/tool"], "layers": [layer]},
     )
 

@@ -23,12 +23,12 @@ def pick(answer: Any, *names: str) -> tuple[Any, ...]:
     return tuple(answer[name] for name in names)
 
 
-@pytest.mark.parametrize("door", ["open", "basic", "bearer"])
+@pytest.mark.parametrize("kind", ["open", "basic", "bearer"])
 async def test_inspect_returns_the_config_and_manifest_of_an_image(
-    swell: Swell, upstreams: Upstreams, door: str
+    swell: Swell, upstreams: Upstreams, kind: str
 ) -> None:
     """Private registries work with the operator's credentials. Null and unknown identity members change nothing."""
-    registry, base = getattr(upstreams, door), make_base("amd64", docker=False)
+    registry, base = getattr(upstreams, kind), make_base("amd64", docker=False)
     body = {"containerImage": image_of(registry, "oci"), "towerAccessToken": None, "towerEndpoint": "https://x.test"}
 
     status, answer = await send(swell, INSPECT, body)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 
-GONE = 30.0  # seconds; the longest outage that the design promises to survive
+GONE = 30.0  # seconds; the longest outage that Swell must survive
 DEATHS = 20
 BACKENDS = ("nats", "redis", "s3", "registry")
 

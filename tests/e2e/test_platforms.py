@@ -76,9 +76,9 @@ async def test_builds_without_steps_work_for_any_platform(narrow: Swell, upstrea
 @pytest.mark.parametrize(("template", "status"), [("conda/micromamba:v2", 501), ("conda/direct:v1", 200)])
 async def test_conda_packages_become_layers_for_any_platform(narrow: Swell, template: str, status: int) -> None:
     """`conda/direct` runs no program; the other templates run steps and are refused."""
-    wish = {"packages": SAMTOOLS, "buildTemplate": template, "containerPlatform": ARM64, "dryRun": True}
+    request = {"packages": SAMTOOLS, "buildTemplate": template, "containerPlatform": ARM64, "dryRun": True}
 
-    assert (await narrow.post(**wish))[0] == status
+    assert (await narrow.post(**request))[0] == status
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ async def test_a_layer_with_a_wrong_digest_is_never_added(
 ) -> None:
     """The pull fails with a reason: a truncated or different layer is worse than none."""
     declared, served = archive({"said": b"a"}), archive({"found": b"b"})
-    layer = as_link(declared, web.keep("swapped.tar.gz", served.gzipped))
+    layer = as_link(declared, web.add("swapped.tar.gz", served.gzipped))
     answer = await swell.submit(containerImage=upstreams.image(), containerConfig={"layers": [layer]})
 
     ran = await pull(answer["targetImage"], tmp_path)
@@ -129,12 +129,12 @@ async def test_an_expired_token_is_an_unknown_token(stack: Stack, upstreams: Ups
         assert (await until(expired))["errors"]
 
 
-@pytest.mark.parametrize("door", ["basic", "bearer"])
+@pytest.mark.parametrize("kind", ["basic", "bearer"])
 async def test_a_private_registry_is_read_with_the_operators_credentials(
-    swell: Swell, upstreams: Upstreams, tmp_path: Path, door: str
+    swell: Swell, upstreams: Upstreams, tmp_path: Path, kind: str
 ) -> None:
     """The registry uses a password, or a token from its realm. Such an image can be a base image as well."""
-    image = image_of(getattr(upstreams, door))
+    image = image_of(getattr(upstreams, kind))
     answer = await swell.submit(containerImage=image, containerConfig={"env": ["FOO=bar"]})
 
     ran = await pull(answer["targetImage"], tmp_path / "image")

@@ -74,17 +74,17 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
     tmp_path: Path,
 ) -> None:
     """It uses sections, a base image and a build context. The result is pushed as `oras://` clients expect."""
-    wish = {
+    request = {
         "containerFile": encoded(DEFINITION.format(base=upstreams.image())),
         "buildContext": as_data(GREETING),
         "format": "sif",
         "freeze": True,
         "buildRepository": images,
     }
-    answer = await swell.submit(**wish)
+    answer = await swell.submit(**request)
     sif = await sif_of(swell, answer, tmp_path)
     root = await unpacked(sif)
-    again = await swell.submit(**wish)
+    again = await swell.submit(**request)
     record = (await swell.get(f"/v1alpha1/builds/{answer['buildId']}"))[1]
     shown = await succeed("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{answer['targetImage'][7:]}")
     manifest = json.loads(shown)
@@ -227,7 +227,7 @@ async def test_each_platform_has_its_own_fusion_layer(
     layers = [as_data(SHOW)]
     for name in ("amd64", "arm64"):
         layer = archive({"fusion": f"for {name}\n".encode()})
-        layers.append(as_data(layer) | {"location": web.keep(f"fusion-{name}.tar.gz", layer.gzipped)})
+        layers.append(as_data(layer) | {"location": web.add(f"fusion-{name}.tar.gz", layer.gzipped)})
     answer = await swell.build(
         f"FROM {upstreams.image('oci-index')}\n",
         containerConfig={"layers": layers, "cmd": ["cat", "/fusion"]},

@@ -139,8 +139,8 @@ class _Bearer:
 async def open_bearer(registry: str) -> AsyncIterator[str]:
     """Start a registry with the content of *registry* that requires tokens; yield its address."""
     async with aiohttp.ClientSession() as session:
-        door = _Bearer(registry, session)
-        async with _serving(web.get("/token", door.token), web.get("/v2/{path:.*}", door.answer)) as authority:
+        proxy = _Bearer(registry, session)
+        async with _serving(web.get("/token", proxy.token), web.get("/v2/{path:.*}", proxy.answer)) as authority:
             yield authority
 
 
@@ -175,7 +175,7 @@ _PASSED_ON = ("Content-Type", "Docker-Content-Digest")
 
 @asynccontextmanager
 async def open_counting_proxy(registry: str, login: Mapping[str, str] | None = None) -> AsyncIterator[CountingProxy]:
-    """Start a `CountingProxy` proxy of *registry* (`host:port`) on a free port."""
+    """Start a `CountingProxy` of *registry* (`host:port`) on a free port."""
     async with aiohttp.ClientSession() as session:
         counted = CountingProxy(registry, login or {}, session)
         async with _serving(web.get("/v2/{path:.*}", counted.answer)) as authority:
@@ -189,7 +189,7 @@ class Web(Struct, frozen=True):
     authority: str
     files: dict[str, bytes]
 
-    def keep(self, name: str, content: bytes) -> str:
+    def add(self, name: str, content: bytes) -> str:
         """Store *content* under *name* and return its URL."""
         self.files[name] = content
         return f"http://{self.authority}/{name}"

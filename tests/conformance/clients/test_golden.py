@@ -232,10 +232,10 @@ async def test_an_operator_revokes_a_token_e14(operated: Swell, upstreams: Upstr
     """Other clients get 401 with a challenge, and a second DELETE gets 404."""
     path = f"/container-token/{(await submit(operated, containerImage=upstreams.image())).json['requestId']}"
 
-    stranger = await ask(operated, "DELETE", path)
+    anonymous = await ask(operated, "DELETE", path)
     taken, again = [await ask(operated, "DELETE", path, **LOGIN) for _ in range(2)]
 
-    assert (stranger.status, stranger.body, stranger.headers["WWW-Authenticate"]) == (401, b"", CHALLENGE)
+    assert (anonymous.status, anonymous.body, anonymous.headers["WWW-Authenticate"]) == (401, b"", CHALLENGE)
     assert (taken.status, taken.body) == (200, b"")
     assert (again.status, bool(again.json["message"])) == (404, True)
 
@@ -343,8 +343,8 @@ async def test_service_info_has_the_api_level_e20(swell: Swell, operated: Swell)
 async def test_metrics_need_an_account_e21(operated: Swell, path: str, expected: Any) -> None:
     """Other clients get 401 with a challenge and no body, as from Wave."""
     answer = await ask(operated, "GET", path, **LOGIN)
-    stranger = await ask(operated, "GET", "/v1alpha2/metrics/pulls")
+    anonymous = await ask(operated, "GET", "/v1alpha2/metrics/pulls")
 
     assert expected in (answer.status, answer.json), answer.body
     assert answer.status == 200 or answer.json["message"]
-    assert (stranger.status, stranger.body, stranger.headers["WWW-Authenticate"]) == (401, b"", CHALLENGE)
+    assert (anonymous.status, anonymous.body, anonymous.headers["WWW-Authenticate"]) == (401, b"", CHALLENGE)

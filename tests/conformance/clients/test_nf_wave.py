@@ -98,7 +98,7 @@ async def test_fusion_takes_the_entrypoint_and_calls_the_images_own(
         name: archive({"opt/fusion": f"#!/bin/sh\necho fusion for {name}: $FUSION\n".encode()})
         for name in ("amd64", "arm64")
     }
-    layers = [as_link(layer, web.keep(f"fusion-{name}.tar.gz", layer.gzipped)) for name, layer in fusion.items()]
+    layers = [as_link(layer, web.add(f"fusion-{name}.tar.gz", layer.gzipped)) for name, layer in fusion.items()]
     config = {"entrypoint": ["/opt/fusion"], "env": ["FUSION=on"], "layers": layers, "cmd": None, "workingDir": None}
 
     container = await nf_wave.submit({"containerImage": upstreams.image("oci-index"), "containerConfig": config})

@@ -17,12 +17,12 @@ from tests.e2e.client import Fields, Swell
 from tests.e2e.upstreams import Upstreams
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-SERVED, BUILT, SHOWN, WRONG, STRANGER, LATER = "served", "built", "shown", "wrong", "stranger", "later"
-STATUS = {SERVED: 200, BUILT: 200, SHOWN: 200, WRONG: 400, STRANGER: 400, LATER: 501}
+SERVED, BUILT, SHOWN, WRONG, UNKNOWN_TOKEN, LATER = "served", "built", "shown", "wrong", "unknown token", "later"
+STATUS = {SERVED: 200, BUILT: 200, SHOWN: 200, WRONG: 400, UNKNOWN_TOKEN: 400, LATER: 501}
 
 ANSWERS = {
     "cli image": SERVED,
-    "cli image-token-workspace": STRANGER,
+    "cli image-token-workspace": UNKNOWN_TOKEN,
     "cli image-platform": SERVED,
     "cli image-no-tower": SERVED,
     "cli dockerfile": BUILT,
@@ -36,24 +36,24 @@ ANSWERS = {
     "cli conda-pip": BUILT,
     "cli conda-lock-url": BUILT,
     "cli conda-file": BUILT,
-    "cli conda-pixi-multi-freeze": STRANGER,
+    "cli conda-pixi-multi-freeze": UNKNOWN_TOKEN,
     "cli conda-sif-freeze": WRONG,  # packages are frozen to the client's own repository
     "cli cran": BUILT,
     "cli include": SERVED,
-    "cli mirror": STRANGER,
+    "cli mirror": UNKNOWN_TOKEN,
     "cli dry-run": SERVED,
     "cli scan-async": LATER,
     "cli unicode": SERVED,
-    "cli inspect": STRANGER,
+    "cli inspect": UNKNOWN_TOKEN,
     "nfwave container": SERVED,
-    "nfwave container-token": STRANGER,
+    "nfwave container-token": UNKNOWN_TOKEN,
     "nfwave conda": BUILT,
     "nfwave conda-url": BUILT,
     "nfwave conda-file-multi": BUILT,
     "nfwave bundle-dockerfile": BUILT,
     "nfwave container-bundle": SERVED,
-    "nfwave full-config": STRANGER,
-    "nfwave mirror": STRANGER,
+    "nfwave full-config": UNKNOWN_TOKEN,
+    "nfwave mirror": UNKNOWN_TOKEN,
     "nfwave fusion-project-bin": SERVED,
     "nfwave fusion-multi": WRONG,  # an image cannot be of two platforms
     "nfwave sif-freeze": WRONG,
@@ -143,7 +143,7 @@ def check(kind: str, status: int, answer: Fields) -> None:
         assert (answer["cached"], answer.get("succeeded")) == (False, None)
     if kind == SHOWN:
         assert answer.keys() <= {"container", "index"}
-    if kind == STRANGER:
+    if kind == UNKNOWN_TOKEN:
         assert "is not paired" in answer["message"]
     if status != 200:
         assert answer["message"]
@@ -153,7 +153,7 @@ def check(kind: str, status: int, answer: Fields) -> None:
 def test_every_recorded_request_has_an_expected_response() -> None:
     """A new recording without an expectation would prove nothing."""
     assert REQUESTS.keys() == ANSWERS.keys()
-    assert {name for name, kind in ANSWERS.items() if kind == STRANGER} == WITHOUT_TOKEN.keys()
+    assert {name for name, kind in ANSWERS.items() if kind == UNKNOWN_TOKEN} == WITHOUT_TOKEN.keys()
 
 
 @pytest.mark.row("B2", "B3", "B8", "B14", "R1", "R3", "L4", "T2", "T13", "T17")
