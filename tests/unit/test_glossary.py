@@ -22,6 +22,13 @@ def test_a_name_in_code_exists(name: str) -> None:
         assert hasattr(importlib.import_module(module), attribute)
 
 
+def test_a_path_in_a_service_exists() -> None:
+    """Paths begin with the package of the service."""
+    paths = re.findall(r"`((?:gateway|builder|registry_proxy|metrics)/[^`]*)`", TEXT)
+
+    assert [path for path in paths if not list(Path("services").glob(f"*/{path}"))] == []
+
+
 def test_a_term_has_one_meaning() -> None:
     """Two rows for one word would be two meanings."""
     terms = Counter(term.strip() for row in ROWS for term in row[0].split(",") if term.strip() != "term")
