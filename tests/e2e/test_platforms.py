@@ -84,8 +84,8 @@ async def test_conda_packages_become_layers_for_any_platform(narrow: Swell, temp
 @pytest.fixture
 def said_on_arm64() -> Fields:
     """Return the log of a build with a step for arm64, if this machine can run it."""
-    if "arm64" in (lacks := Emulators().lacks()):
-        pytest.skip(f"this machine lacks {lacks['arm64']}")
+    if "arm64" in (missing := Emulators().missing_emulators()):
+        pytest.skip(f"this machine lacks {missing['arm64']}")
     containerfile = 'FROM scratch\nCOPY --chmod=755 hello /hello\nRUN ["/hello"]\n'
     context = as_data(archive({"hello": arm64_program()}))
     return {"containerFile": encoded(containerfile), "buildContext": context, "containerPlatform": ARM64}

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from builder.build import Recipe
-from builder.domain.remote_build import Errand
+from builder.domain.remote_build import RemoteBuildSpec
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.api.package_layers import PackageLayers
 from swell.build_spec import BuildSpec, carry
@@ -31,7 +31,7 @@ CARRIERS: list[tuple[type[BuildSpec], dict[str, Any]]] = [
     (Submission, {"container_id": "1c2f7b6a88b36727", "created": datetime(2026, 11, 29, tzinfo=UTC)}),
     (BuildJob, {"id": "bd-1c2f7b6a88b36727_1"}),
     (Recipe, {"build_id": "bd-1c2f7b6a88b36727_1"}),
-    (Errand, {"build_id": "bd-1c2f7b6a88b36727_1"}),
+    (RemoteBuildSpec, {"build_id": "bd-1c2f7b6a88b36727_1"}),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Opens what the builder needs, and builds."""
+"""Opens the builder's connections, wires its parts, and consumes jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,16 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
-from builder.adapters.events import StreamNews
-from builder.adapters.interest import BuildWishes
-from builder.adapters.leases import RedisClaims
+from builder.adapters.events import StreamEvents
+from builder.adapters.interest import BuildInterest
+from builder.adapters.leases import RedisLeases
 from builder.adapters.logs.build_logs import BuildLogs
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import prober, pusher, registry_push
 from builder.adapters.stored_contexts import StoredContexts
-from builder.adapters.worker_capabilities import Fleet, lacks
-from builder.assemble import Assembling
-from builder.build import Building, Engine, Engines
+from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
+from builder.assemble import IndexAssembler
+from builder.build import BuildRunner, Engine, Engines
 from builder.choose_engine import open_engine
 from builder.conda.engine import CondaEngine
 from builder.handlers.solver import SolverHandler
@@ -39,8 +39,8 @@ from swell.store.engines import EngineNames
 from swell.store.logs import BUCKET as LOGS
 from swell.store.worker_capabilities import WorkerCapabilities
 
-INDEXES = 200  # at a time; they do nothing but wait for builds
-DRAIN = timedelta(seconds=5)  # for the builds under way when the service is stopped; the others begin again elsewhere
+INDEXES = 200  # at a time; they only wait for other builds
+DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfinished ones restart on another builder
 
 
 async def main(settings: Settings) -> None:
@@ -59,32 +59,33 @@ async def main(settings: Settings) -> None:
         )
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
-        ends = BuildWaiter(builds)
-        await subscribe(nats, BuildDone, ends.heard)
-        wishes = BuildWishes(builds)
-        await subscribe(nats, BuildCancelled, wishes.heard)
+        waiter = BuildWaiter(builds)
+        await subscribe(nats, BuildDone, waiter.heard)
+        interest = BuildInterest(builds)
+        await subscribe(nats, BuildCancelled, interest.on_cancelled)
         secrets = partial(read_secrets, settings)
-        building = Building(
+        runner = BuildRunner(
             Engines(containers, packages),
             builds,
-            RedisClaims(state, settings.job_lease),
+            RedisLeases(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
             registry,
-            StreamNews(nats.stream),
-            Assembling(ends, registry, settings.index_patience),
-            wishes,
+            StreamEvents(nats.stream),
+            IndexAssembler(waiter, registry, settings.index_patience),
+            interest,
         )
-        fleet = Fleet(WorkerCapabilities(state), partial(lacks, settings), EngineNames(state), engine)
-        build = partial(fleet.take, building.build)
+        missing = partial(missing_emulators, settings)
+        router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine)
+        build = partial(router.take, runner.build)
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(
             answering(address(settings.listen), lambda server: add_SolverServicer_to_server(solver, server))
         )
-        take = partial(consume, nats.stream, lease=settings.job_lease, give_up=building.give_up)
+        take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(fleet.telling())
-            tasks.create_task(take("builder-index", IndexJob, building.build, slots=INDEXES))
+            tasks.create_task(router.publish_forever())
+            tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
 
 
@@ -92,12 +93,15 @@ async def main(settings: Settings) -> None:
 async def open_containers(
     settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient
 ) -> AsyncIterator[tuple[str, Engine]]:
-    """The engine for container files, here or in a cluster, and its name. *public* is asked what anybody may read."""
+    """Yield the engine for container files, local or in a cluster, and its name.
+
+    *public* is a registry client without credentials, which finds out whether a base image is public.
+    """
     if settings.build_where is Where.HERE:
-        async with open_engine(settings, sifs, aws, public) as chosen:
-            yield chosen
+        async with open_engine(settings, sifs, aws, public) as engine:
+            yield engine
         return
-    from builder.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 (20 MB that few need)
+    from builder.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 (20 MB of memory that few need)
 
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
     async with (

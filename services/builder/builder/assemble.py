@@ -14,9 +14,9 @@ from swell.registry.principal import Principal
 from swell.store.records import BuildResult, Child, Reason, Submission
 
 
-class Ends(Protocol):
+class Waiter(Protocol):
     async def result(self, build_id: str) -> BuildResult | None:
-        """Wait until *build_id* has ended, be it for ever; None when nothing is known of it any more."""
+        """Wait for the result of *build_id*, without a time limit; None if the record has expired."""
 
 
 class Registry(Protocol):
@@ -28,66 +28,65 @@ class Registry(Protocol):
 
 
 class Log(Protocol):
-    async def tell(self, line: bytes) -> None: ...
+    async def write_line(self, line: bytes) -> None: ...
 
 
-class Assembling:
-    """Waiting costs a builder nothing but a task: the builds of the platforms are jobs like any others."""
+class IndexAssembler:
+    """Assembles indexes. The builds of the platforms are ordinary jobs, so that waiting for them occupies no slot."""
 
     def __init__(
         self,
-        ends: Ends,
+        waiter: Waiter,
         registry: Registry,
-        patience: timedelta,
+        timeout: timedelta,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ends = ends
+        self._waiter = waiter
         self._registry = registry
-        self._patience = patience
+        self._timeout = timeout
         self._now = now
 
-    async def make(self, wanted: Submission, told: Log) -> Digest:
-        """Push the index of *wanted*'s children; answers its digest. However often, it is the same index.
+    async def make(self, submission: Submission, build_log: Log) -> Digest:
+        """Push the index of the children of *submission* and return its digest, which depends on their images only.
 
         Raises:
-            BuildFailure: a child has failed or is not done in time, its image is gone, or the index is not taken.
+            BuildFailure: a child failed or timed out, its image is missing, or the registry refuses the index.
         """
-        results = await self._results(wanted, told)
-        registry = self._registry.acting_for(wanted.push_principal)
+        results = await self._results(submission, build_log)
+        registry = self._registry.acting_for(submission.push_principal)
         images = [
-            (child.platform, await _image(registry, child, results.get(child.platform))) for child in wanted.children
+            (child.platform, await _image(registry, child, results.get(child.platform)))
+            for child in submission.children
         ]
-        digest = await registry.document(parse_reference(wanted.target_image), index_of(images))
-        await told.tell(f"Pushed {wanted.target_image}, an index of {len(images)} platforms".encode())
+        digest = await registry.document(parse_reference(submission.target_image), index_of(images))
+        await build_log.write_line(f"Pushed {submission.target_image}, an index of {len(images)} platforms".encode())
         return digest
 
-    async def _results(self, wanted: Submission, told: Log) -> Mapping[str, BuildResult]:
-        """How the builds of *wanted*'s children have ended, by platform: all well."""
+    async def _results(self, submission: Submission, build_log: Log) -> Mapping[str, BuildResult]:
+        """Wait for the builds of the children; return their results by platform. All have succeeded."""
         results: dict[str, BuildResult] = {}
-        left = wanted.created + self._patience - self._now()
+        left = submission.created + self._timeout - self._now()
         try:
             async with asyncio.timeout(left.total_seconds()):
-                for child in wanted.children:
-                    await told.tell(f"{child.platform}: {child.build_id or 'is there already'}".encode())
+                for child in submission.children:
+                    await build_log.write_line(f"{child.platform}: {child.build_id or 'is already built'}".encode())
                     if child.build_id:
-                        results[child.platform] = await self._result(child, child.build_id, told)
+                        results[child.platform] = await self._result(child, child.build_id, build_log)
         except TimeoutError as error:
-            waited_for = next(
-                each.platform for each in wanted.children if each.build_id and each.platform not in results
+            unfinished = next(
+                each.platform for each in submission.children if each.build_id and each.platform not in results
             )
-            message = f"The build for {waited_for} was not done within the {self._patience} h that this server waits."
+            message = f"The build for {unfinished} was not done within the {self._timeout} h that this server waits."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
-        _see_that_all_succeeded(wanted, results)
+        _check_all_succeeded(submission, results)
         return results
 
-    async def _result(self, child: Child, build_id: str, told: Log) -> BuildResult:
-        result = await self._ends.result(build_id)
+    async def _result(self, child: Child, build_id: str, build_log: Log) -> BuildResult:
+        result = await self._waiter.result(build_id)
         if result is None:
-            raise BuildFailure(
-                Reason.ENGINE, f"Nothing is known any more of {build_id}, the build for {child.platform}."
-            )
-        said = "done" if result.succeeded else f"failed: {result.message}"
-        await told.tell(f"{child.platform}: {build_id} {said}".encode())
+            raise BuildFailure(Reason.ENGINE, f"The record of {build_id}, the build for {child.platform}, has expired.")
+        state = "done" if result.succeeded else f"failed: {result.message}"
+        await build_log.write_line(f"{child.platform}: {build_id} {state}".encode())
         return result
 
 
@@ -100,12 +99,12 @@ async def _image(registry: Registry, child: Child, result: BuildResult | None) -
     return manifest
 
 
-def _see_that_all_succeeded(wanted: Submission, results: Mapping[str, BuildResult]) -> None:
-    builds = {child.platform: child.build_id for child in wanted.children}
+def _check_all_succeeded(submission: Submission, results: Mapping[str, BuildResult]) -> None:
+    builds = {child.platform: child.build_id for child in submission.children}
     failed = {platform: result for platform, result in results.items() if not result.succeeded}
     if failed:
         first = next(iter(failed.values()))
-        told = [
+        messages = [
             f"The build for {platform}, {builds[platform]}, failed: {each.message}" for platform, each in failed.items()
         ]
-        raise BuildFailure(first.reason or Reason.ENGINE, " ".join(told), first.exit_status)
+        raise BuildFailure(first.reason or Reason.ENGINE, " ".join(messages), first.exit_status)

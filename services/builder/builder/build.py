@@ -1,4 +1,4 @@
-"""Build an image: a recipe goes to an engine, and comes back as the digest of what was pushed."""
+"""Run build jobs: an engine builds and pushes the image; the log, the result and an event are published."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from builder.domain.failure import NO_STATUS, BuildFailure
+from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.domain.lock_cutter import LockCutter
 from swell.build_spec import BuildSpec, carry
 from swell.concurrency.retry import retry_until_available
@@ -21,10 +21,11 @@ from swell.registry.principal import Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
 
-ATTEMPTS = 5  # a job that has outlived so many builders is given up
+ATTEMPTS = 5  # a build that stops its builder is not tried more often
 CANCELLED = "The build was cancelled."
 
-Tell = Callable[[bytes], Awaitable[None]]
+WriteLine = Callable[[bytes], Awaitable[None]]
+"""Adds a line, without its line feed, to the log of a build."""
 
 
 class Recipe(BuildSpec, frozen=True, kw_only=True):
@@ -42,50 +43,50 @@ class Recipe(BuildSpec, frozen=True, kw_only=True):
     sif: Definition | None = None
 
 
-class Begun(Struct, frozen=True, kw_only=True):
-    """A build that an earlier builder has begun and that still exists: when it started and, if so, finished."""
+class ExistingBuild(Struct, frozen=True, kw_only=True):
+    """A build that an earlier builder has started and that still exists; `finished` is None while it runs."""
 
     started: datetime
     finished: datetime | None = None
 
 
 class Engine(Protocol):
-    """Makes and pushes images, within the limits of time, memory and disk that its settings tell.
+    """Builds and pushes images, within the limits of time, memory and disk in its settings.
 
-    However a build ends, nothing of it is left: no process goes on, be it one that tried to escape; no file and no
-    credentials are there any more soon after, for which nobody has to wait.
+    When a build ends, for whatever reason, its processes have ended, and its files and credentials are removed soon
+    after, in the background.
     """
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
-        """Build and push *recipe*; the digest is that of the pushed manifest.
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+        """Build and push *recipe*; return the digest of the pushed manifest.
 
-        Each line of the output is *tell*'s as soon as it is there: bytes as they came, without newline and colours, in
-        pieces of at most 16 KiB; lines that come at once may be joined by newlines. A slow *tell* slows the build.
-        Cancelling ends every process of the build.
+        Output is passed to *write_line* immediately: lines without colours, in pieces of at most 16 KiB. Lines that
+        arrive together may be joined by line feeds. A slow *write_line* slows the build. Cancelling ends every process
+        of the build.
 
         Raises:
-            BuildFailure: there is no image; says why, and whose turn it is.
+            BuildFailure: no image was pushed; the reason says who can fix it: the client, or the operator.
         """
 
-    async def find(self, recipe: Recipe) -> Begun | None:
-        """The build of *recipe* that an earlier builder has begun and that `build` would continue, with all its lines.
+    async def find(self, recipe: Recipe) -> ExistingBuild | None:
+        """Return the build of *recipe* that an earlier builder started and that `build` would continue.
 
         Raises:
-            Unavailable: where it runs does not answer.
+            Unavailable: the place where builds run does not respond.
         """
 
 
 class Engines:
-    """The engine for a recipe: what has packages needs no container."""
+    """Selects the engine of a recipe: recipes with packages need no container."""
 
     def __init__(self, containers: Engine, packages: Engine) -> None:
         self._containers = containers
         self._packages = packages
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
-        return await self._engine(recipe).build(recipe, tell)
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+        return await self._engine(recipe).build(recipe, write_line)
 
-    async def find(self, recipe: Recipe) -> Begun | None:
+    async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return await self._engine(recipe).find(recipe)
 
     def _engine(self, recipe: Recipe) -> Engine:
@@ -93,240 +94,266 @@ class Engines:
 
 
 class Log(Protocol):
-    async def tell(self, line: bytes) -> None: ...
+    async def write_line(self, line: bytes) -> None: ...
 
     def masked(self, text: str) -> str:
-        """*text* without the secrets that the log does not show either."""
+        """Return *text* with the secrets masked that the log masks."""
 
 
 class Logs(Protocol):
     def open(self, build_id: str, attempt: int) -> AbstractAsyncContextManager[Log]:
-        """The log of an attempt to build; leaving the block without an exception keeps it."""
+        """Open the log of an attempt; it is stored when the block ends without an exception."""
 
-    async def keep_lock(self, build_id: str, lock: bytes) -> None:
-        """Keep the lock file of a build beside its log."""
+    async def store_lock(self, build_id: str, lock: bytes) -> None:
+        """Store the lock file of a build."""
 
 
 class Contexts(Protocol):
     def fetch(self, digest: Digest) -> AbstractAsyncContextManager[Path]:
-        """The gzipped tar *digest* as a file, for the length of the block; raises `BlobUnknown`."""
+        """Download the gzipped tar *digest* for the length of the block; raises `BlobUnknown`."""
 
 
 class Registry(Protocol):
     async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
-        """The digest of *target_image* that *principal* sees; raises `BuildFailure` when the registry does not say."""
+        """Return the digest of *target_image*, read with the credentials of *principal*; raises `BuildFailure`."""
 
 
 class Assembly(Protocol):
-    async def make(self, wanted: Submission, told: Log) -> Digest:
-        """Push the index that *wanted* is, once its children are there; raises `BuildFailure`."""
+    async def make(self, submission: Submission, build_log: Log) -> Digest:
+        """Push the index of *submission* when its children are built; raises `BuildFailure`."""
 
 
-class Claims(Protocol):
+class Leases(Protocol):
     def hold(self, build_id: str) -> AbstractAsyncContextManager[None]:
-        """Be the only one at *build_id* for the length of the block; raises `Unavailable` when somebody else is."""
+        """Hold the lease of *build_id* for the length of the block; raises `Unavailable` if another builder has it."""
 
 
-class News(Protocol):
-    async def tell(self, event: BuildDone) -> None: ...
+class Events(Protocol):
+    async def publish(self, event: BuildDone) -> None: ...
 
 
-class Wishes(Protocol):
-    async def unwanted(self, build_id: str) -> None:
-        """Wait until nobody wants *build_id* any more, be it for ever."""
+class Interest(Protocol):
+    async def wait_until_cancelled(self, build_id: str) -> None:
+        """Wait until *build_id* is cancelled, without a time limit."""
 
 
-class Building:
-    """Builds what jobs ask for. However often a job is delivered, its build has one result."""
+class BuildRunner:
+    """Runs build jobs. A job may be delivered several times; its build has one result."""
 
     def __init__(
         self,
         engine: Engine,
         builds: Builds,
-        claims: Claims,
+        leases: Leases,
         logs: Logs,
         contexts: Contexts,
         registry: Registry,
-        news: News,
+        events: Events,
         assembly: Assembly,
-        wishes: Wishes,
+        interest: Interest,
     ) -> None:
         self._engine = engine
-        self._claims = claims
+        self._leases = leases
         self._registry = registry
         self._builds = builds
         self._logs = logs
         self._contexts = contexts
-        self._news = news
+        self._events = events
         self._assembly = assembly
-        self._wishes = wishes
+        self._interest = interest
 
     async def build(self, job: BuildJob | IndexJob, _delivery: int) -> None:
-        """Do *job*, record how it ended and tell everybody; one that was given up and is asked for again is built anew.
+        """Run *job* unless its build has a result, and publish the result. A job that was given up is run again.
 
         Raises:
-            Unavailable: something that we stand on is away; the job is to be tried again.
+            Unavailable: a backend is unavailable; the job has to be delivered again.
         """
-        async with self._claims.hold(job.id):
-            result = await self._ended(job.id) or await self._begin(job)
-        await self._news.tell(BuildDone.of(job.id, job, result))
-
-    async def _ended(self, build_id: str) -> BuildResult | None:
-        """How the build ended if it did; being given up is no end for whoever is asked again."""
-        known = await self._builds.get(build_id)
-        if known and known.result and known.result.reason is Reason.GIVEN_UP:
-            await self._builds.reopen(build_id)
-            return None
-        return known.result if known else None
-
-    async def _begin(self, job: BuildJob | IndexJob) -> BuildResult:
-        ended = await self._result(job)
-        result = await retry_until_available(
-            lambda: self._builds.finish(job.id, ended)
-        )  # another attempt would replace the log
-        seconds = round(result.duration.total_seconds(), 3)
-        log.info("build ended", build_id=job.id, reason=result.reason, digest=result.digest, seconds=seconds)
-        return result
+        async with self._leases.hold(job.id):
+            result = await self._recorded_result(job.id) or await self._run_and_record(job)
+        await self._events.publish(BuildDone.of(job.id, job, result))
 
     async def give_up(self, build_id: str, why: str) -> None:
-        """No builder can do the job of *build_id*: it ends as failed, so that nobody waits for it.
+        """Record that no builder can run the job of *build_id*, so that clients do not wait for it.
 
         Raises:
-            Unavailable: that cannot be recorded just now.
+            Unavailable: the store is unavailable.
         """
         if (build := await self._builds.get(build_id)) is None:
             return
         now = datetime.now(UTC)
         result = BuildResult(
             succeeded=False,
-            exit_status=NO_STATUS,
+            exit_status=NO_EXIT_STATUS,
             started=now,
             finished=now,
             reason=Reason.GIVEN_UP,
             message=f"No builder could do this job: it {why}.",
         )
         result = await self._builds.finish(build_id, result)
-        await self._news.tell(BuildDone.of(build_id, build.submission, result))
+        await self._events.publish(BuildDone.of(build_id, build.submission, result))
 
-    async def _result(self, job: BuildJob | IndexJob) -> BuildResult:
-        """How *job* ends. What it needs is fetched first: while the store is away, that is no attempt."""
+    async def _recorded_result(self, build_id: str) -> BuildResult | None:
+        build = await self._builds.get(build_id)
+        if build and build.result and build.result.reason is Reason.GIVEN_UP:
+            await self._builds.reopen(build_id)
+            return None
+        return build.result if build else None
+
+    async def _run_and_record(self, job: BuildJob | IndexJob) -> BuildResult:
+        result = await self._run(job)
+        # Another attempt would replace the log, so the result is recorded even if that takes several tries.
+        recorded = await retry_until_available(lambda: self._builds.finish(job.id, result))
+        seconds = round(recorded.duration.total_seconds(), 3)
+        log.info("build ended", build_id=job.id, reason=recorded.reason, digest=recorded.digest, seconds=seconds)
+        return recorded
+
+    async def _run(self, job: BuildJob | IndexJob) -> BuildResult:
+        """Run *job*. Its files are downloaded first: a try that fails because of the store is not an attempt."""
         started = datetime.now(UTC)
-        async with AsyncExitStack() as fetched:
-            recipe = await self._recipe(job, fetched) if isinstance(job, BuildJob) else None
+        async with AsyncExitStack() as downloads:
+            recipe = await self._recipe(job, downloads) if isinstance(job, BuildJob) else None
             attempt = await self._builds.begin(job.id)
-            known = await self._builds.get(job.id)
-            if known and known.result:  # it was cancelled in this moment, before it began
-                return known.result
-            begun = await self._begun(recipe, attempt)
-            started = begun.started if begun else started
-            async with self._logs.open(job.id, attempt) as told:
+            build = await self._builds.get(job.id)
+            if build and build.result:  # it was cancelled before it began
+                return build.result
+            existing = await self._existing(recipe, attempt)
+            started = existing.started if existing else started
+            async with self._logs.open(job.id, attempt) as build_log:
                 try:
-                    if known and known.is_cancelled:
+                    if build and build.is_cancelled:
                         raise BuildFailure(Reason.CANCELLED, CANCELLED)
-                    work = self._attempt(job, recipe, attempt, told, begun) if recipe else self._assemble(job, told)
-                    digest = await self._while_wanted(job.id, work)
+                    if recipe:
+                        work = self._attempt(job, recipe, attempt, build_log, existing)
+                    else:
+                        work = self._assemble(job, build_log)
+                    digest = await self._unless_cancelled(job.id, work)
                 except BuildFailure as failure:
-                    await told.tell(f"The build failed: {failure}".encode())
+                    await build_log.write_line(f"The build failed: {failure}".encode())
                     return BuildResult(
                         succeeded=False,
                         exit_status=failure.exit_status,
                         started=started,
-                        finished=_finished(begun),
+                        finished=_finished(existing),
                         reason=failure.reason,
-                        message=told.masked(str(failure)),
+                        message=build_log.masked(str(failure)),
                         attempt=attempt,
                     )
+        finished = _finished(existing)
         return BuildResult(
-            succeeded=True, exit_status=0, started=started, finished=_finished(begun), digest=digest, attempt=attempt
+            succeeded=True, exit_status=0, started=started, finished=finished, digest=digest, attempt=attempt
         )
 
-    async def _begun(self, recipe: Recipe | BuildFailure | None, attempt: int) -> Begun | None:
-        """The build of an earlier attempt, if it goes on without its builder."""
+    async def _existing(self, recipe: Recipe | BuildFailure | None, attempt: int) -> ExistingBuild | None:
         if attempt == 1 or not isinstance(recipe, Recipe):
             return None
         return await self._engine.find(recipe)
 
-    async def _recipe(self, job: BuildJob, fetched: AsyncExitStack) -> Recipe | BuildFailure:
+    async def _recipe(self, job: BuildJob, downloads: AsyncExitStack) -> Recipe | BuildFailure:
+        """Download the files of *job*; a failure is returned, because the log is not open yet."""
         try:
             return carry(
                 job,
                 Recipe,
                 build_id=job.id,
-                context=await self._fetch(job.context, fetched) if job.context else None,
-                files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, fetched) for layer in job.layers},
+                context=await self._fetch(job.context, downloads) if job.context else None,
+                files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, downloads) for layer in job.layers},
                 sif=job.sif,
             )
         except BuildFailure as failure:
             return failure
 
-    async def _assemble(self, job: BuildJob | IndexJob, told: Log) -> Digest:
+    async def _assemble(self, job: BuildJob | IndexJob, build_log: Log) -> Digest:
         if (build := await self._builds.get(job.id)) is None:
-            raise BuildFailure(Reason.ENGINE, "Nothing is known any more of what was to be built.")
-        return await self._assembly.make(build.submission, told)
+            raise BuildFailure(Reason.ENGINE, "The record of this build has expired.")
+        return await self._assembly.make(build.submission, build_log)
 
-    async def _while_wanted(self, build_id: str, work: Coroutine[Any, Any, Digest]) -> Digest:
-        """Do *work*, but no longer than somebody wants *build_id*; nothing of it goes on then."""
-        working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(self._wishes.unwanted(build_id))
-        try:
-            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            raise BuildFailure(Reason.CANCELLED, CANCELLED)
-        finally:
-            working.cancel()
-            leaving.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
+    async def _unless_cancelled(self, build_id: str, work: Coroutine[Any, Any, Digest]) -> Digest:
+        """Run *work* until it ends or *build_id* is cancelled; it has ended when this method returns.
+
+        Raises:
+            BuildFailure: the build is cancelled, or *work* fails.
+        """
+        cancelled = False
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(_result_or_error(work))
+
+            async def watch() -> None:
+                nonlocal cancelled
+                await self._interest.wait_until_cancelled(build_id)
+                cancelled = True
+                task.cancel()
+
+            watching = tasks.create_task(watch())
+            task.add_done_callback(lambda _: watching.cancel())
+        if task.cancelled():
+            if cancelled:
+                raise BuildFailure(Reason.CANCELLED, CANCELLED)
+            raise asyncio.CancelledError
+        result = task.result()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _attempt(
         self,
         job: BuildJob | IndexJob,
         recipe: Recipe | BuildFailure,
         attempt: int,
-        told: Log,
-        begun: Begun | None,
+        build_log: Log,
+        existing: ExistingBuild | None,
     ) -> Digest:
         if isinstance(recipe, BuildFailure):
             raise recipe
         if attempt > ATTEMPTS:
             raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this build.")
-        if begun:
-            await told.tell(b"(the builder stopped in the middle of this build, which went on; its log follows)")
-        elif attempt > 1 and (digest := await self._again(job, attempt, told)):
+        if existing:
+            message = b"(the builder stopped in the middle of this build, which went on; its log follows)"
+            await build_log.write_line(message)
+        elif attempt > 1 and (digest := await self._pushed_before(job, attempt, build_log)):
             return digest
-        return await self._build(recipe, told)
+        return await self._build(recipe, build_log)
 
-    async def _again(self, job: BuildJob | IndexJob, attempt: int, told: Log) -> Digest | None:
-        """Begin another attempt; answers the digest of the image when the last one came as far as pushing it."""
+    async def _pushed_before(self, job: BuildJob | IndexJob, attempt: int, build_log: Log) -> Digest | None:
+        """Return the digest of the image if the last attempt has pushed it."""
         if digest := await self._registry.pushed(job.target_image, job.push_principal):
-            await told.tell(b"(the builder stopped in the middle of this build, after it had pushed the image)")
+            message = b"(the builder stopped in the middle of this build, after it had pushed the image)"
+            await build_log.write_line(message)
             return digest
-        await told.tell(f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode())
+        message = f"(the builder stopped in the middle of this build; attempt {attempt} begins)".encode()
+        await build_log.write_line(message)
         return None
 
-    async def _build(self, recipe: Recipe, told: Log) -> Digest:
-        """Build *recipe*; the lock file that it prints is kept for itself, not in the log."""
+    async def _build(self, recipe: Recipe, build_log: Log) -> Digest:
+        """Build *recipe*. A lock file in the output is cut out of the log and stored separately."""
         cutter = LockCutter()
 
-        async def tell(line: bytes) -> None:
+        async def write_line(line: bytes) -> None:
             for output in cutter.feed(line):
-                await told.tell(output)
+                await build_log.write_line(output)
 
         try:
-            digest = await self._engine.build(recipe, tell)
+            digest = await self._engine.build(recipe, write_line)
         finally:
             for output in cutter.end():
-                await told.tell(output)
+                await build_log.write_line(output)
         if cutter.lock:
-            await self._logs.keep_lock(recipe.build_id, cutter.lock)
+            await self._logs.store_lock(recipe.build_id, cutter.lock)
         return digest
 
-    async def _fetch(self, digest: Digest, fetched: AsyncExitStack) -> Path:
+    async def _fetch(self, digest: Digest, downloads: AsyncExitStack) -> Path:
         try:
-            return await fetched.enter_async_context(self._contexts.fetch(digest))
+            return await downloads.enter_async_context(self._contexts.fetch(digest))
         except BlobUnknown as error:
-            message = "The build context or a layer is not kept here any more; send it again."
+            message = "The build context or a layer is no longer stored; send it again."
             raise BuildFailure(Reason.CONTEXT, message) from error
 
 
-def _finished(begun: Begun | None) -> datetime:
-    return (begun and begun.finished) or datetime.now(UTC)
+async def _result_or_error(work: Coroutine[Any, Any, Digest]) -> Digest | Exception:
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001  (raised again outside of the task group)
+        return error
+
+
+def _finished(existing: ExistingBuild | None) -> datetime:
+    return (existing and existing.finished) or datetime.now(UTC)

@@ -16,7 +16,7 @@ from builder.adapters.registry import pusher, registry_push
 from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
-from builder.domain.remote_build import Errand, Outcome, Source
+from builder.domain.remote_build import RemoteBuildResult, RemoteBuildSpec, Source
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.build_spec import carry
@@ -29,41 +29,41 @@ from swell.registry.verifier import Verifier
 from swell.store.records import Reason
 
 STOPPED = 128 + signal.SIGTERM
-"""Our exit status when the cluster stops us: a pod that ends well is done, and never replaced."""
+"""The exit status after SIGTERM. With status 0 the cluster would count the Job as complete and start no other pod."""
 
 
 class Settings(EngineSettings, frozen=True, kw_only=True):
-    """`errand` is the file that says what to build; `outcome` is where a cluster looks for last words."""
+    """`errand` is a file with a `RemoteBuildSpec`; the result is written to the file `outcome`."""
 
     errand: Path = Path("/swell/errand.json")
     outcome: Path = Path("/dev/termination-log")
-    log_level: str = "ERROR"  # our own lines would stand among those of the build
+    log_level: str = "ERROR"  # the build has the standard output for its log
 
 
 async def main(settings: Settings) -> None:
     try:
-        outcome = Outcome(digest=await build(settings))
+        result = RemoteBuildResult(digest=await build(settings))
     except BuildFailure as failure:
-        outcome = Outcome.of(failure)
+        result = RemoteBuildResult.from_failure(failure)
     except asyncio.CancelledError:
         sys.exit(STOPPED)
     except SwellError as error:
-        outcome = Outcome.of(BuildFailure(Reason.ENGINE, str(error)))
-    settings.outcome.write_bytes(msgspec.json.encode(outcome))
+        result = RemoteBuildResult.from_failure(BuildFailure(Reason.ENGINE, str(error)))
+    settings.outcome.write_bytes(msgspec.json.encode(result))
 
 
 async def build(settings: Settings) -> Digest:
-    """Fetch what the errand needs, build and push it."""
-    errand = msgspec.json.decode(settings.errand.read_bytes(), type=Errand)
+    """Download the files of the build, then build and push."""
+    spec = msgspec.json.decode(settings.errand.read_bytes(), type=RemoteBuildSpec)
     async with AsyncExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(dir=settings.workspace)))
         recipe = carry(
-            errand,
+            spec,
             Recipe,
-            build_id=errand.build_id,
-            context=await _fetch(errand.context, folder) if errand.context else None,
-            files={name: await _fetch(source, folder) for name, source in errand.files.items()},
-            sif=errand.sif,
+            build_id=spec.build_id,
+            context=await _fetch(spec.context, folder) if spec.context else None,
+            files={name: await _fetch(source, folder) for name, source in spec.files.items()},
+            sif=spec.sif,
             principal=OPERATOR,  # the auth files of a pod hold only what its build may use
             push_principal=OPERATOR,
         )
@@ -73,15 +73,15 @@ async def build(settings: Settings) -> Digest:
         engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
         masker = read_secrets(settings)
 
-        async def say(line: bytes) -> None:
+        async def write_line(line: bytes) -> None:
             sys.stdout.buffer.write(masker.mask(line) + b"\n")
             sys.stdout.buffer.flush()
 
-        return await engine.build(recipe, say)
+        return await engine.build(recipe, write_line)
 
 
 async def _fetch(source: Source, folder: Path) -> Path:
-    """The file that *source* names, which has its digest."""
+    """Download *source* into *folder* and verify its digest."""
     path, verifier = folder / source.digest.replace(":", "-"), Verifier(source.digest)
     async with _opened(URL(source.url, encoded=True)) as body:
         with path.open("wb") as file:
@@ -94,7 +94,7 @@ async def _fetch(source: Source, folder: Path) -> Path:
 
 @asynccontextmanager
 async def _opened(url: URL) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The bytes at *url*, an address that the builder has signed: the one host that this process may fetch from."""
+    """Open *url*, which the builder has signed; no other host may be connected to."""
     policy = Policy(frozenset({url.authority}))
     async with open_session(policy) as session, await follow(session, "GET", url, {}) as response:
         if response.status != 200:

@@ -1,4 +1,4 @@
-"""Solve a wish for packages: exactly which archives an image gets, before anything is built."""
+"""Solve an environment: select the exact package archives of an image before it is built."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,39 +17,41 @@ MOST_WAITING = 32
 
 class Solver(Protocol):
     async def solve(self, wish: Wish, subdir: str) -> list[LockedPackage]:
-        """The packages that fulfil *wish* on *subdir*; raises `BadRequest` with an explanation when there are none."""
+        """Return the packages for *wish* on *subdir*; raises `BadRequest` if it cannot be satisfied."""
 
 
-class Solving:
-    def __init__(self, solver: Solver, channel_names: str, patience: timedelta) -> None:
-        """Channels are found by their names below the address *channel_names*; nobody waits longer than *patience*."""
+class EnvironmentSolver:
+    """Solves at most `AT_ONCE` environments at a time; equal requests share one solution."""
+
+    def __init__(self, solver: Solver, channel_names: str, timeout: timedelta) -> None:
+        """Named channels are below the URL *channel_names*; a request takes at most *timeout*."""
         self._solver = solver
         self._channel_names = channel_names
-        self._patience = patience.total_seconds()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._timeout = timeout.total_seconds()
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._under_way: SingleFlight[tuple[Wish, str], str] = SingleFlight()
+        self._single_flight: SingleFlight[tuple[Wish, str], str] = SingleFlight()
 
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
-        """The lock file for *specs* of *channels* on *platform*; a *lock* that came along is checked and kept.
+        """Return the lock file for *specs* of *channels* on *platform*; a *lock* that is not empty is validated.
 
         Raises:
-            BadRequest: there is no such set of packages, and why; or a channel, a spec or the lock makes no sense.
+            BadRequest: the environment cannot be solved, or a channel, a spec or the lock is invalid.
             UpstreamFailed, AddressForbidden: a channel cannot be read.
-            Unavailable: it takes too long, or too many are waiting.
+            Unavailable: solving times out, or too many requests are waiting.
         """
         subdir = subdir_of(platform)
         if lock:
             return write_lock(subdir, read_lock(lock, subdir))
         wish = read_wish(specs, channels, self._channel_names)
-        return await self._under_way.run((wish, subdir), lambda: self._solve(wish, subdir))
+        return await self._single_flight.run((wish, subdir), lambda: self._solve(wish, subdir))
 
     async def _solve(self, wish: Wish, subdir: str) -> str:
         if self._waiting >= MOST_WAITING:
             raise Unavailable("too many environments are being solved", retry_after=10)
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._patience), self._places:
+            async with asyncio.timeout(self._timeout), self._slots:
                 return write_lock(subdir, await self._solver.solve(wish, subdir))
         except TimeoutError as error:
             message = "the environment is not solved yet; it takes too long. More exact versions make it faster"

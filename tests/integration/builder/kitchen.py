@@ -43,7 +43,7 @@ class Kitchen:
         self.output = Output()
         self.began = asyncio.Event()
 
-    async def tell(self, line: bytes) -> None:
+    async def write_line(self, line: bytes) -> None:
         self.began.set()
         await self.output(line)
 
@@ -64,7 +64,7 @@ class Kitchen:
             files=wanted.get("files", {}),
         )
         self.output = Output()
-        return await self.engine.build(recipe, self.tell)
+        return await self.engine.build(recipe, self.write_line)
 
     def image(self, name: str) -> str:
         return f"{self.registry.address}/conda/{name}"

@@ -22,7 +22,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.registry.principal import OPERATOR
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Reason, Submission
-from tests.unit.builder.test_build import MemoryLogs, Pushed, house_of
+from tests.unit.builder.test_build import MemoryLogs, Pushed, runner_of
 
 from .cluster import Cluster, serving
 from .conftest import OpenEngine, Output, Registry, gzipped_tar
@@ -140,7 +140,7 @@ async def test_a_build_that_went_on_without_its_builder_is_reported_as_it_was(
         push_principal=OPERATOR,
     )
     async with subject.open(tmp_path) as engine:
-        first = asyncio.create_task(house_of(engine, builds, MemoryLogs()).build(job, 1))
+        first = asyncio.create_task(runner_of(engine, builds, MemoryLogs()).build(job, 1))
         await until(lambda: subject.cluster.secrets, "the Job of the first builder")
         subject.cluster.broken.add("away")  # it dies, and leaves its Job
         with pytest.raises(Unavailable):
@@ -151,7 +151,7 @@ async def test_a_build_that_went_on_without_its_builder_is_reported_as_it_was(
         ended = datetime.now(UTC)
         pushed = Pushed(parse_digest(subject.registry.fetch("made/manifests/1")[1]))
 
-        await house_of(engine, builds, logs, pushed=pushed).build(job, 2)
+        await runner_of(engine, builds, logs, pushed=pushed).build(job, 2)
 
     build = await builds.get(job.id)
     assert build and build.result

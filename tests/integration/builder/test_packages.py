@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from builder.adapters.stored_contexts import StoredContexts
-from builder.build import Building, Recipe
+from builder.build import BuildRunner, Recipe
 from builder.buildah.engine import BuildahEngine
 from gateway.submit.freeze import freeze_image
 from gateway.submit.recipes.packages import make_recipe
@@ -71,23 +71,23 @@ class MemoryLog:
     async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLog"]:
         yield self
 
-    async def tell(self, line: bytes) -> None:
+    async def write_line(self, line: bytes) -> None:
         await self.output(line)
 
     def masked(self, text: str) -> str:
         return text
 
-    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+    async def store_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
 
 
 class Wanted:
-    async def unwanted(self, build_id: str) -> None:
+    async def wait_until_cancelled(self, build_id: str) -> None:
         await asyncio.Event().wait()
 
 
-class LastNews:
-    async def tell(self, event: BuildDone) -> None:
+class LastEvent:
+    async def publish(self, event: BuildDone) -> None:
         self.event = event
 
 
@@ -111,7 +111,7 @@ async def tools(registry: Registry, engine: BuildahEngine, base: str, tmp_path_f
     return target
 
 
-class NoRivals:
+class FreeLeases:
     """This builder is alone."""
 
     @asynccontextmanager
@@ -140,16 +140,16 @@ class House:
         self.log = MemoryLog()
         self.blobs = Blobs(MemoryObjects())
         self.registry = registry
-        self._news = LastNews()
+        self._events = LastEvent()
         contexts = StoredContexts(self.blobs, folder)
-        self._building = Building(
+        self._building = BuildRunner(
             engine,
             MemoryBuilds(),
-            NoRivals(),
+            FreeLeases(),
             self.log,
             contexts,
             NothingPushed(),
-            self._news,
+            self._events,
             NoAssembly(),
             Wanted(),
         )
@@ -175,7 +175,7 @@ class House:
             layers=layers,
         )
         await self._building.build(job, 1)
-        return self._news.event.succeeded
+        return self._events.event.succeeded
 
     @property
     def lines(self) -> list[str]:

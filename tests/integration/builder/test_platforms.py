@@ -84,7 +84,7 @@ def test_a_warning_about_the_platform_alone_is_left_out(said: str) -> None:
 async def test_steps_run_by_emulation(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> None:
     """Where qemu-user-static is installed; nobody has to register it on a kernel of today."""
     if Emulators().registration("linux/arm64") is None:
-        pytest.skip(f"this machine lacks {Emulators().lacking('linux/arm64')}")
+        pytest.skip(f"this machine lacks {Emulators().missing('linux/arm64')}")
     output = Output()
     await engine.build(recipe(registry, tmp_path, 'RUN ["/hello"]\n'), output)
     assert SAID.strip() in output

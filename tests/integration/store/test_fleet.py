@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from builder.adapters.worker_capabilities import Fleet
+from builder.adapters.worker_capabilities import CapabilityRouter
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
@@ -23,7 +23,7 @@ class Builder:
     """A builder of the fleet; *done* is what it was given to do."""
 
     def __init__(self, redis: Redis, lacking: dict[str, str]) -> None:
-        self.fleet = Fleet(WorkerCapabilities(redis), lambda: lacking)
+        self.fleet = CapabilityRouter(WorkerCapabilities(redis), lambda: lacking)
         self.done: list[str] = []
         self.take = partial(self.fleet.take, self._handle)
 
@@ -40,22 +40,22 @@ def job(platform: str = "linux/arm64", containerfile: str = STEPS, packages: Pac
 async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> None:
     """The job goes back into the queue until one of those takes it."""
     native, foreign = Builder(redis, LACKING), Builder(redis, {"amd64": "qemu-x86_64-static"})
-    telling = [asyncio.create_task(each.fleet.telling()) for each in (native, foreign)]
+    publish_forever = [asyncio.create_task(each.fleet.publish_forever()) for each in (native, foreign)]
 
     async def all_are_told() -> bool:
         return len(await WorkerCapabilities(redis).all()) == 2
 
     await until(all_are_told)
-    for task in telling:
+    for task in publish_forever:
         task.cancel()
-    await asyncio.wait(telling, timeout=5)
+    await asyncio.wait(publish_forever, timeout=5)
 
     with pytest.raises(Unavailable, match="linux/arm64"):
         await native.take(job(), 1)
     await foreign.take(job(), 2)
 
     assert (native.done, foreign.done) == ([], ["bd-1_1"])
-    assert all(task.cancelled() for task in telling)
+    assert all(task.cancelled() for task in publish_forever)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) 
 async def test_the_engine_of_a_builder_is_published(redis: Redis) -> None:
     """With its version, for as long as a builder with it runs."""
     engines = EngineNames(redis, timedelta(seconds=30))
-    fleet = Fleet(WorkerCapabilities(redis), dict, engines, "buildkit 0.34.2")
-    publishing = asyncio.create_task(fleet.telling())
+    fleet = CapabilityRouter(WorkerCapabilities(redis), dict, engines, "buildkit 0.34.2")
+    publishing = asyncio.create_task(fleet.publish_forever())
     try:
 
         async def is_published() -> bool:

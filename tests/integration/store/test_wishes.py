@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from builder.adapters.interest import BuildWishes
+from builder.adapters.interest import BuildInterest
 from swell.store.builds import RedisBuilds
 
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_whoever_is_cancelled_while_redis_is_asked_ends(redis: Redis, steps: int) -> None:
     """At whatever moment: Redis's client alone would swallow it, and the wait would go on for ever."""
-    waiting = asyncio.create_task(BuildWishes(RedisBuilds(redis)).unwanted("bd-1_1"))
+    waiting = asyncio.create_task(BuildInterest(RedisBuilds(redis)).wait_until_cancelled("bd-1_1"))
     for _ in range(steps):
         await asyncio.sleep(0)
     waiting.cancel()

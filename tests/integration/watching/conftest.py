@@ -66,7 +66,7 @@ class House:
         with suppress(ConnectionError):
             async with self.logs.open(build_id, attempt) as log:
                 for _ in range(count):
-                    await log.tell(b"in vain")
+                    await log.write_line(b"in vain")
                 await seen()
                 raise ConnectionError
 
@@ -98,7 +98,7 @@ class Screen:
     def __init__(self, told: AsyncIterator[bytes]) -> None:
         self.stream = b""
         self.begun = asyncio.Event()
-        self._news = asyncio.Condition()
+        self._events = asyncio.Condition()
         self._reading = asyncio.create_task(self._read(told))
 
     async def _read(self, told: AsyncIterator[bytes]) -> None:
@@ -106,8 +106,8 @@ class Screen:
             async for piece in told:
                 self.stream += piece
                 self.begun.set()
-                async with self._news:
-                    self._news.notify_all()
+                async with self._events:
+                    self._events.notify_all()
         finally:
             self.begun.set()
 
@@ -120,8 +120,8 @@ class Screen:
         return [event.data for event in self.events if event.name == "message"]
 
     async def sees(self, text: bytes, seconds: float = 60) -> None:
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(lambda: text in self.stream)
+        async with asyncio.timeout(seconds), self._events:
+            await self._events.wait_for(lambda: text in self.stream)
 
     async def end(self, seconds: float = 60) -> list[Event]:
         """All events, when there are no more."""

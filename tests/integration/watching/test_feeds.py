@@ -29,10 +29,10 @@ async def test_a_line_is_seen_as_it_comes_and_the_stream_ends_with_the_build(hou
     build_id = await house.submit()
     async with house.gateway() as gateway:
         async with house.logs.open(build_id) as log:
-            await log.tell(b"one")
+            await log.write_line(b"one")
             screen = await gateway.watch(build_id)
             await screen.sees(b"one")
-            await log.tell(b"two")
+            await log.write_line(b"two")
             await screen.sees(b"two")
         await house.ends.end(build_id, OK)
 
@@ -49,7 +49,7 @@ async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(house: House
         early = await gateway.watch(build_id)
         async with house.logs.open(build_id) as log:
             for number in range(1, 501):
-                await log.tell(b"line %d" % number)
+                await log.write_line(b"line %d" % number)
                 if number % 100 == 0:
                     await asyncio.sleep(0.06)  # another message
             await early.sees(b"line 500\n")
@@ -72,7 +72,7 @@ async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(house: H
         before = house.nats.client.stats["in_msgs"]
         screens = await asyncio.gather(*(gateway.watch(build_id) for _ in range(1000)))
         for number in range(20):
-            await log.tell(b"line %d" % number)
+            await log.write_line(b"line %d" % number)
             await asyncio.sleep(0.06)
         await asyncio.gather(*(screen.sees(b"line 19") for screen in screens))
 
@@ -114,8 +114,8 @@ async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
         assert (await anext(stuck)).startswith(b"retry:")
         quick = await gateway.watch(build_id)
         for number in range(100):
-            await log.tell(b"%d " % number + b"w" * 10_000)
-        await log.tell(b"and no more")
+            await log.write_line(b"%d " % number + b"w" * 10_000)
+        await log.write_line(b"and no more")
         await quick.sees(b"data: 99 w")
         assert gateway.feeds._cache.currsize <= 100_000
 
@@ -143,7 +143,7 @@ async def test_a_restart_of_the_build_is_told(house: House) -> None:
         screen = await gateway.watch(build_id)
         await house.die(build_id, 1, 3, seen=lambda: screen.sees(b"1-3\n"))
         async with house.logs.open(build_id, 2) as log:
-            await log.tell(b"again")
+            await log.write_line(b"again")
         await house.ends.end(build_id, in_attempt(2))
         events = await screen.end()
 
@@ -159,7 +159,7 @@ async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, 
     build_id = await house.submit()
     async with house.gateway() as first, house.gateway() as second, house.logs.open(build_id) as log:
         screen = await first.watch(build_id)
-        await log.tell(b"one")
+        await log.write_line(b"one")
         await screen.sees(b"1-1\n")
         first.feeds.close()
         events = await screen.end()
@@ -167,7 +167,7 @@ async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, 
         with pytest.raises(Unavailable):
             await _first(first.log_events, build_id)
 
-        await log.tell(b"two")
+        await log.write_line(b"two")
         elsewhere = await second.watch(build_id, Position(1, 1))
         await elsewhere.sees(b"two")
         assert [event.id for event in elsewhere.events] == ["1-2"]
@@ -184,14 +184,14 @@ async def test_a_server_that_was_away_is_read_on_from_the_last_line(tmp_path: Pa
             async with house.gateway(gateways, heartbeat=0.5) as gateway:
                 screen = await gateway.watch(build_id)
                 async with house.logs.open(build_id) as log:
-                    await log.tell(b"before")
+                    await log.write_line(b"before")
                     await screen.sees(b"before")
                     stack.kill("nats")
-                    await log.tell(b"meanwhile")
+                    await log.write_line(b"meanwhile")
                     await screen.sees(HEARTBEAT)
                     await asyncio.sleep(10)
                     await stack.restart("nats")
-                    await log.tell(b"after")
+                    await log.write_line(b"after")
                     await screen.sees(b"after", 30)
                 await house.ends.end(build_id, OK)
                 events = await screen.end()
@@ -210,11 +210,11 @@ async def test_a_build_that_ends_while_the_server_is_away_ends_its_stream_with_a
             async with house.gateway(gateways) as gateway:
                 screen = await gateway.watch(build_id)
                 async with house.logs.open(build_id) as log:
-                    await log.tell(b"before")
+                    await log.write_line(b"before")
                     await screen.sees(b"before")
                     stack.kill("nats")
                     for number in range(2, 10):
-                        await log.tell(b"line %d" % number)
+                        await log.write_line(b"line %d" % number)
                 await house.ends.end(build_id, OK)
                 events = await screen.end()
 
@@ -224,12 +224,12 @@ async def test_a_build_that_ends_while_the_server_is_away_ends_its_stream_with_a
 async def test_lines_that_the_stream_has_forgotten_are_told_as_a_gap(house: House) -> None:
     build_id = await house.submit()
     async with house.gateway() as gateway, house.logs.open(build_id) as log:
-        await log.tell(b"one")
+        await log.write_line(b"one")
         screen = await gateway.watch(build_id)
         await screen.sees(b"one")
         await house.nats.stream.purge_stream(STREAM, subject=log_subject(build_id))
         await screen.leave()
-        await log.tell(b"two")
+        await log.write_line(b"two")
         late = await gateway.watch(build_id)
         await late.sees(b"two")
         await late.leave()

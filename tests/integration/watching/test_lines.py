@@ -53,7 +53,7 @@ async def test_what_is_kept_is_what_was_streamed_line_by_line(house: House) -> N
     """Every message tells its first line's number, so that a reader knows what it has."""
     async with house.logs.open(BUILD) as log:
         for number in range(1, 2001):
-            await log.tell(b"line %d" % number)
+            await log.write_line(b"line %d" % number)
 
     *messages, last = await streamed(house.nats)
 
@@ -70,7 +70,7 @@ async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(house: H
     """What is kept is the log of the one that came to an end; its lines count from one."""
     await house.die(BUILD, 1, 3, seen=lambda: until_streamed(house.nats))
     async with house.logs.open(BUILD, 2) as log:
-        await log.tell(b"second")
+        await log.write_line(b"second")
 
     messages = await streamed(house.nats)
     assert b"".join(lines for attempt, _, lines in messages if attempt == 1) == b"in vain\n" * 3
@@ -106,9 +106,9 @@ async def test_a_log_outlives_an_outage_of_its_store(
     objects = AwayObjects(refusals=3)
     house = BuildLogs(nats.stream, objects, tmp_path)
     async with house.open(BUILD) as log:
-        await log.tell(b"said")
+        await log.write_line(b"said")
     objects.refusals = 3
-    await house.keep_lock(BUILD, b"locked")
+    await house.store_lock(BUILD, b"locked")
 
     assert await objects.get(log_key(BUILD)) == b"said\n"
     assert await objects.get(lock_key(BUILD)) == b"locked"
@@ -123,7 +123,7 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     objects = AwayObjects(refusals=1000)
     with pytest.raises(Unavailable):
         async with BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:
-            await log.tell(b"said")
+            await log.write_line(b"said")
 
     assert 3 < 1000 - objects.refusals < 200
     assert list(tmp_path.iterdir()) == []
@@ -134,8 +134,8 @@ async def test_a_long_log_keeps_its_beginning_and_its_end(house: House) -> None:
     line = b"x" * 99
     async with house.logs.open(BUILD) as log:
         for _ in range(5 * LIMIT // 100):
-            await log.tell(line)
-        await log.tell(b"the reason")
+            await log.write_line(line)
+        await log.write_line(b"the reason")
 
     whole = await kept(house)
     lines = whole.splitlines()
@@ -153,7 +153,7 @@ async def test_a_line_of_ten_megabytes_is_kept_as_far_as_a_log_may_be(house: Hou
     lines = Lines()
     async with house.logs.open(BUILD) as log:
         for line in [*lines.feed(b"y" * (10 << 20)), *lines.feed(b"\nafter\n")]:
-            await log.tell(line)
+            await log.write_line(line)
 
     whole = await kept(house)
     assert len(whole) < LIMIT + END + 1000
@@ -170,7 +170,7 @@ async def test_a_secret_is_neither_streamed_nor_kept_wherever_it_is_cut(
     lines = Lines()
     async with house.logs.open(BUILD) as log:
         for line in lines.feed(b"z" * before + PASSWORD + b"!\n" + b64encode(b"{}" + PASSWORD) + b"\nend\n"):
-            await log.tell(line)
+            await log.write_line(line)
 
     for whole in (await kept(house), b"".join(each for *_, each in await streamed(nats))):
         joined = whole.replace(b"\n", b"")
@@ -185,7 +185,7 @@ async def test_a_line_that_may_go_on_is_shown_after_a_moment(house: House) -> No
     build_id, address = await house.submit(), b"https://packages.example.org/" + b"a" * 60
     async with house.gateway() as gateway, house.logs.open(build_id) as log:
         screen = await gateway.watch(build_id)
-        await log.tell(address)
+        await log.write_line(address)
         await screen.sees(address)
         await screen.leave()
 
@@ -221,15 +221,15 @@ async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "test"))
         house = House(nats, tmp_path / "logs")
         async with house.logs.open(BUILD) as log:
-            await log.tell(b"before")
+            await log.write_line(b"before")
             await until_streamed(nats)
             stack.kill("nats")
             started = time.monotonic()
             for _ in range(LIMIT // 50_000):
-                await log.tell(b"- " * 25_000)
+                await log.write_line(b"- " * 25_000)
             assert time.monotonic() - started < 5 * _PATIENCE  # and not once for each of twenty
             await stack.restart("nats")
-            await log.tell(b"after")
+            await log.write_line(b"after")
 
         whole = await kept(house)
         assert whole.count(b"- \n") == LIMIT // 50_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from builder.assemble import Assembling
+from builder.assemble import IndexAssembler
 from builder.domain.failure import BuildFailure
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -31,7 +31,7 @@ def ended(digest: Digest | None, message: str = "", reason: Reason | None = None
 
 
 class Ends:
-    """Builds that have ended; others go on for ever, and those that are None are forgotten."""
+    """Builds that have ended; others never end, and the records of those that are None have expired."""
 
     def __init__(self, **results: BuildResult | None) -> None:
         self._results = results
@@ -59,7 +59,7 @@ class Registry:
 
 
 class Log(list[str]):
-    async def tell(self, line: bytes) -> None:
+    async def write_line(self, line: bytes) -> None:
         self.append(line.decode())
 
 
@@ -78,8 +78,8 @@ def wanted(amd64: str | None = "one", arm64: str | None = "two") -> Submission:
     )
 
 
-def assembling(ends: Ends, registry: Registry, *, after: timedelta = timedelta(0)) -> Assembling:
-    return Assembling(ends, registry, timedelta(hours=6), now=lambda: NOON + after)
+def assembling(ends: Ends, registry: Registry, *, after: timedelta = timedelta(0)) -> IndexAssembler:
+    return IndexAssembler(ends, registry, timedelta(hours=6), now=lambda: NOON + after)
 
 
 async def test_the_index_names_each_platforms_manifest() -> None:
@@ -130,7 +130,7 @@ async def test_nobody_waits_for_ever() -> None:
 
 
 async def test_a_child_that_nobody_knows_any_more_is_a_failure() -> None:
-    with pytest.raises(BuildFailure, match="Nothing is known any more of two"):
+    with pytest.raises(BuildFailure, match="The record of two"):
         await assembling(Ends(one=ended(AMD64.digest), two=None), Registry()).make(wanted(), Log())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.build import Begun, Building, Engine, Engines, News, Recipe, Tell
+from builder.build import BuildRunner, Engine, Engines, Events, ExistingBuild, Recipe, WriteLine
 from builder.domain.failure import BuildFailure
 from swell.api.package_layers import PackageLayers
 from swell.concurrency import retry
@@ -25,22 +25,22 @@ MADE, LAYER, CONTEXT = digest_of(b"made"), digest_of(b"layer"), digest_of(b"cont
 SAID = (b"before", b">> CONDA_LOCK_START", b"@EXPLICIT", b"<< CONDA_LOCK_END", b"after")
 
 
-class SayingEngine:
+class ScriptedEngine:
     """Says its lines, then succeeds or fails."""
 
     def __init__(self, failure: BuildFailure | None = None, lines: tuple[bytes, ...] = SAID) -> None:
         self._failure = failure
         self._lines = lines
         self.recipes: list[Recipe] = []
-        self.left: Begun | None = None
+        self.left: ExistingBuild | None = None
 
-    async def find(self, recipe: Recipe) -> Begun | None:
+    async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return self.left
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         self.recipes.append(recipe)
         for line in self._lines:
-            await tell(line)
+            await write_line(line)
         if self._failure:
             raise self._failure
         return MADE
@@ -55,13 +55,13 @@ class MemoryLogs:
     async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLogs"]:
         yield self
 
-    async def tell(self, line: bytes) -> None:
+    async def write_line(self, line: bytes) -> None:
         self.lines.append(line)
 
     def masked(self, text: str) -> str:
         return text.replace("hunter2", "***")
 
-    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+    async def store_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
 
 
@@ -88,7 +88,7 @@ class Pushed:
         return self._digest
 
 
-class NoRivals:
+class FreeLeases:
     """This builder is alone."""
 
     @asynccontextmanager
@@ -96,8 +96,8 @@ class NoRivals:
         yield
 
 
-class NoNews:
-    async def tell(self, event: BuildDone) -> None:
+class NoEvents:
+    async def publish(self, event: BuildDone) -> None:
         """Nobody listens."""
 
 
@@ -114,7 +114,7 @@ class Wanted:
     def __init__(self) -> None:
         self.is_not = asyncio.Event()
 
-    async def unwanted(self, build_id: str) -> None:
+    async def wait_until_cancelled(self, build_id: str) -> None:
         await self.is_not.wait()
 
 
@@ -130,32 +130,32 @@ FROZEN = BuildJob(
 )
 
 
-def house_of(
+def runner_of(
     engine: Engine,
     builds: MemoryBuilds,
     logs: MemoryLogs | None = None,
     contexts: FewContexts | None = None,
     *,
     pushed: Pushed | None = None,
-    news: News | None = None,
+    events: Events | None = None,
     wanted: Wanted | None = None,
-) -> Building:
+) -> BuildRunner:
     """A builder alone in the world; what is not given has nothing in it."""
-    return Building(
+    return BuildRunner(
         engine,
         builds,
-        NoRivals(),
+        FreeLeases(),
         logs or MemoryLogs(),
         contexts or FewContexts(),
         pushed or Pushed(),
-        news or NoNews(),
+        events or NoEvents(),
         NoAssembly(),
         wanted or Wanted(),
     )
 
 
 async def result_of(
-    job: BuildJob, engine: SayingEngine, logs: MemoryLogs, contexts: FewContexts | None = None
+    job: BuildJob, engine: ScriptedEngine, logs: MemoryLogs, contexts: FewContexts | None = None
 ) -> BuildResult:
     class Finished(MemoryBuilds):
         async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
@@ -163,7 +163,7 @@ async def result_of(
             return result
 
     results: list[BuildResult] = []
-    house = house_of(engine, Finished(), logs, contexts)
+    house = runner_of(engine, Finished(), logs, contexts)
     await house.build(job, 1)
     return results[0]
 
@@ -171,7 +171,7 @@ async def result_of(
 async def test_the_lock_file_is_kept_beside_the_log() -> None:
     """Readers of the log need not scroll past a thousand addresses."""
     logs = MemoryLogs()
-    result = await result_of(JOB, SayingEngine(), logs)
+    result = await result_of(JOB, ScriptedEngine(), logs)
     assert result.succeeded
     assert logs.lines == [b"before", b"after"]
     assert logs.locks == {"bd-1_1": b"@EXPLICIT\n"}
@@ -180,7 +180,7 @@ async def test_the_lock_file_is_kept_beside_the_log() -> None:
 async def test_a_failed_build_has_no_lock_file() -> None:
     """What it would lock is no image."""
     logs = MemoryLogs()
-    result = await result_of(JOB, SayingEngine(BuildFailure(Reason.PUSH, "no room")), logs)
+    result = await result_of(JOB, ScriptedEngine(BuildFailure(Reason.PUSH, "no room")), logs)
     assert result.reason is Reason.PUSH
     assert logs.locks == {}
 
@@ -188,20 +188,20 @@ async def test_a_failed_build_has_no_lock_file() -> None:
 async def test_the_reason_of_a_failure_shows_no_secret_either() -> None:
     """It stands in the status, in pulls and in the last event of the log."""
     failure = BuildFailure(Reason.RECIPE, "The step 'RUN echo hunter2' ended with exit status 1.")
-    result = await result_of(JOB, SayingEngine(failure), MemoryLogs())
+    result = await result_of(JOB, ScriptedEngine(failure), MemoryLogs())
     assert result.message == "The step 'RUN echo ***' ended with exit status 1."
 
 
 async def test_the_log_of_a_build_that_breaks_in_its_lock_file_is_whole() -> None:
     """The last lines are those that matter."""
     logs = MemoryLogs()
-    await result_of(JOB, SayingEngine(BuildFailure(Reason.RECIPE, "no cat"), SAID[:3]), logs)
+    await result_of(JOB, ScriptedEngine(BuildFailure(Reason.RECIPE, "no cat"), SAID[:3]), logs)
     assert logs.lines[:3] == list(SAID[:3])
 
 
 async def test_everything_of_the_context_is_in_the_recipe() -> None:
     """An archive, the environment's file, and layers by the names that the container file has for them."""
-    engine = SayingEngine()
+    engine = ScriptedEngine()
     await result_of(FROZEN, engine, MemoryLogs(), FewContexts(CONTEXT, LAYER))
     (recipe,) = engine.recipes
     assert recipe.context == Path(CONTEXT)
@@ -211,7 +211,7 @@ async def test_everything_of_the_context_is_in_the_recipe() -> None:
 
 async def test_a_layer_that_is_gone_is_told_to_the_client() -> None:
     """Blobs do not live for ever; to send it again helps."""
-    result = await result_of(FROZEN, SayingEngine(), MemoryLogs(), FewContexts(CONTEXT))
+    result = await result_of(FROZEN, ScriptedEngine(), MemoryLogs(), FewContexts(CONTEXT))
     assert result.reason is Reason.CONTEXT
 
 
@@ -222,12 +222,12 @@ SUBMISSION = Submission(
 
 async def test_a_finished_push_is_not_repeated() -> None:
     """A builder that died after its push left the image; its name says what is in it, so it is the one."""
-    builds, engine = MemoryBuilds(), SayingEngine()
+    builds, engine = MemoryBuilds(), ScriptedEngine()
     build_id, _ = await builds.submit(SUBMISSION)
     await builds.begin(build_id)
 
     job = structs.replace(JOB, id=build_id)
-    await house_of(engine, builds, pushed=Pushed(MADE)).build(job, 2)
+    await runner_of(engine, builds, pushed=Pushed(MADE)).build(job, 2)
 
     build = await builds.get(build_id)
     assert build
@@ -238,12 +238,12 @@ async def test_a_finished_push_is_not_repeated() -> None:
 @pytest.mark.parametrize(("earlier", "is_built"), [(1, True), (4, True), (5, False), (50, False)])
 async def test_a_build_that_stops_its_builder_is_tried_five_times(earlier: int, is_built: bool) -> None:
     """A build that kills its builder would otherwise take down one builder after the other."""
-    builds, engine, logs = MemoryBuilds(), SayingEngine(), MemoryLogs()
+    builds, engine, logs = MemoryBuilds(), ScriptedEngine(), MemoryLogs()
     build_id, _ = await builds.submit(SUBMISSION)
     for _ in range(earlier):
         await builds.begin(build_id)
 
-    await house_of(engine, builds, logs).build(structs.replace(JOB, id=build_id), 1)
+    await runner_of(engine, builds, logs).build(structs.replace(JOB, id=build_id), 1)
 
     build = await builds.get(build_id)
     assert build
@@ -260,12 +260,12 @@ async def test_a_build_that_stops_its_builder_is_tried_five_times(earlier: int, 
 @pytest.mark.parametrize("failure", [None, BuildFailure(Reason.RECIPE, "a step failed", 1)])
 async def test_a_build_that_went_on_without_its_builder_has_its_own_times(failure: BuildFailure | None) -> None:
     """Its log is whole as well, although its image is in the registry already."""
-    builds, engine, logs = MemoryBuilds(), SayingEngine(failure, (b"line",)), MemoryLogs()
-    engine.left = Begun(started=NOON, finished=NOON + timedelta(minutes=3))
+    builds, engine, logs = MemoryBuilds(), ScriptedEngine(failure, (b"line",)), MemoryLogs()
+    engine.left = ExistingBuild(started=NOON, finished=NOON + timedelta(minutes=3))
     build_id, _ = await builds.submit(SUBMISSION)
     await builds.begin(build_id)
 
-    await house_of(engine, builds, logs, pushed=Pushed(MADE)).build(structs.replace(JOB, id=build_id), 2)
+    await runner_of(engine, builds, logs, pushed=Pushed(MADE)).build(structs.replace(JOB, id=build_id), 2)
 
     build = await builds.get(build_id)
     assert build
@@ -288,9 +288,9 @@ async def test_an_end_is_recorded_when_the_store_is_back(monkeypatch: pytest.Mon
             return await super().finish(build_id, result)
 
     monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
-    builds, engine = Away(), SayingEngine()
+    builds, engine = Away(), ScriptedEngine()
     build_id, _ = await builds.submit(SUBMISSION)
-    await house_of(engine, builds).build(structs.replace(JOB, id=build_id), 1)
+    await runner_of(engine, builds).build(structs.replace(JOB, id=build_id), 1)
 
     build = await builds.get(build_id)
     assert build
@@ -304,7 +304,7 @@ async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:
     build_id, _ = await builds.submit(SUBMISSION)
 
     job = structs.replace(JOB, id=build_id)
-    await house_of(SayingEngine(), builds).build(job, 50)
+    await runner_of(ScriptedEngine(), builds).build(job, 50)
 
     build = await builds.get(build_id)
     assert build
@@ -316,7 +316,7 @@ async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> N
     """Nobody waits for ever for what is among the dead letters; when it rises, the build gets another end."""
     builds = MemoryBuilds()
     build_id, _ = await builds.submit(SUBMISSION)
-    building = house_of(SayingEngine(), builds)
+    building = runner_of(ScriptedEngine(), builds)
 
     await building.give_up(build_id, "cannot be read")
     given_up = await builds.get(build_id)
@@ -338,11 +338,11 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
         def __init__(self, name: str) -> None:
             self.digest = digest_of(name.encode())
 
-        async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+        async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
             return self.digest
 
-        async def find(self, recipe: Recipe) -> Begun | None:
-            return Begun(started=NOON) if self is containers else None
+        async def find(self, recipe: Recipe) -> ExistingBuild | None:
+            return ExistingBuild(started=NOON) if self is containers else None
 
     async def say_nothing(line: bytes) -> None:
         """Tell nobody."""
@@ -353,17 +353,17 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
     layers = structs.replace(plain, packages=PackageLayers(base_image="scratch", lock=""))
     assert await engines.build(plain, say_nothing) == containers.digest
     assert await engines.build(layers, say_nothing) == packages.digest
-    assert (await engines.find(plain), await engines.find(layers)) == (Begun(started=NOON), None)
+    assert (await engines.find(plain), await engines.find(layers)) == (ExistingBuild(started=NOON), None)
 
 
-class SlowEngine(SayingEngine):
+class SlowEngine(ScriptedEngine):
     """Never gets done; knows whether it was stopped."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun, self.was_stopped = asyncio.Event(), False
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         self.begun.set()
         try:
             await asyncio.Event().wait()
@@ -373,11 +373,11 @@ class SlowEngine(SayingEngine):
         return MADE
 
 
-class HeardNews:
+class RecordedEvents:
     def __init__(self) -> None:
         self.events: list[BuildDone] = []
 
-    async def tell(self, event: BuildDone) -> None:
+    async def publish(self, event: BuildDone) -> None:
         self.events.append(event)
 
 
@@ -401,9 +401,9 @@ async def cancel(builds: MemoryBuilds, job: BuildJob) -> None:
 
 async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> None:
     """Its engine is stopped before anything is recorded; its log is kept."""
-    builds, engine, logs, news, wanted = MemoryBuilds(), SlowEngine(), MemoryLogs(), HeardNews(), Wanted()
+    builds, engine, logs, events, wanted = MemoryBuilds(), SlowEngine(), MemoryLogs(), RecordedEvents(), Wanted()
     job = await submitted(builds)
-    building = asyncio.create_task(house_of(engine, builds, logs, news=news, wanted=wanted).build(job, 1))
+    building = asyncio.create_task(runner_of(engine, builds, logs, events=events, wanted=wanted).build(job, 1))
     await engine.begun.wait()
     await cancel(builds, job)
     wanted.is_not.set()
@@ -413,26 +413,26 @@ async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> 
     assert engine.was_stopped
     assert build and build.result and build.result.reason is Reason.CANCELLED
     assert b"cancelled" in logs.lines[-1]
-    assert [event.begun for event in news.events] == [True]
+    assert [event.begun for event in events.events] == [True]
 
 
 async def test_a_build_that_was_taken_out_of_the_queue_is_not_begun() -> None:
     """Its job may be with a builder already; nobody counts it."""
-    builds, engine, news = MemoryBuilds(), SayingEngine(), HeardNews()
+    builds, engine, events = MemoryBuilds(), ScriptedEngine(), RecordedEvents()
     job = await submitted(builds)
     await cancel(builds, job)
 
-    await house_of(engine, builds, news=news).build(job, 1)
+    await runner_of(engine, builds, events=events).build(job, 1)
 
     assert engine.recipes == []
-    assert [event.begun for event in news.events] == [False]
+    assert [event.begun for event in events.events] == [False]
 
 
 async def test_a_builder_that_is_stopped_stops_its_engine_and_records_nothing() -> None:
     """The job goes to another builder."""
     builds, engine = MemoryBuilds(), SlowEngine()
     job = await submitted(builds)
-    building = asyncio.create_task(house_of(engine, builds).build(job, 1))
+    building = asyncio.create_task(runner_of(engine, builds).build(job, 1))
     await engine.begun.wait()
     building.cancel()
     with pytest.raises(asyncio.CancelledError):

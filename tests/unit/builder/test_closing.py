@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from builder.buildah.background_closer import Closing
+from builder.buildah.background_closer import BackgroundCloser
 
 WITHIN = 10.0
 
@@ -30,8 +30,8 @@ class Doors:
 async def test_nobody_waits_for_a_door_to_close_but_the_end_does() -> None:
     """A build's result is told before its files are removed; a service that has stopped has removed them."""
     doors = Doors()
-    async with Closing.open() as closing:
-        async with closing.later(doors.open("a")) as name:
+    async with BackgroundCloser.open() as closing:
+        async with closing.close_later(doors.open("a")) as name:
             assert name == "a"
         assert doors.closed == []
         doors.may_close.set()
@@ -48,24 +48,24 @@ async def test_what_fails_in_the_block_is_told_and_what_fails_behind_it_is_not()
         finally:
             raise OSError("cannot be removed")
 
-    async with Closing.open() as closing:
-        async with closing.later(stuck()):
+    async with BackgroundCloser.open() as closing:
+        async with closing.close_later(stuck()):
             pass
         with pytest.raises(ValueError, match="of the block"):
-            async with closing.later(stuck()):
+            async with closing.close_later(stuck()):
                 raise ValueError("of the block")
 
 
 async def test_who_would_open_more_waits_while_too_much_is_being_closed() -> None:
     """Files that are being removed are on the disk still."""
     doors = Doors()
-    async with Closing.open() as closing:
+    async with BackgroundCloser.open() as closing:
         for name in "abcd":
-            async with closing.later(doors.open(name)):
+            async with closing.close_later(doors.open(name)):
                 pass
 
         async def one_more() -> None:
-            async with closing.later(doors.open("e")):
+            async with closing.close_later(doors.open("e")):
                 assert doors.closed != []
 
         waiting = asyncio.create_task(one_more())

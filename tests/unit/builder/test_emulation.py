@@ -93,19 +93,19 @@ def test_what_cannot_work_is_not_registered(emulators: Emulators, tmp_path: Path
 
 def test_what_is_missing_is_named(emulators: Emulators) -> None:
     """`exec format error` tells nobody what to install."""
-    assert "qemu-aarch64-static" in emulators.lacking("linux/arm64")
-    assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).lacking("linux/arm64")
+    assert "qemu-aarch64-static" in emulators.missing("linux/arm64")
+    assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).missing("linux/arm64")
 
 
 def test_what_a_machine_lacks_is_told_for_each_architecture(emulators: Emulators) -> None:
     """Its own lacks nothing; an emulator that is installed meanwhile counts at once."""
-    lacks = emulators.lacks()
-    assert set(lacks) == {"arm64", "arm"}
-    assert "qemu-arm-static" in lacks["arm"]
+    missing_emulators = emulators.missing_emulators()
+    assert set(missing_emulators) == {"arm64", "arm"}
+    assert "qemu-arm-static" in missing_emulators["arm"]
 
     (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
 
-    assert set(emulators.lacks()) == {"arm"}
+    assert set(emulators.missing_emulators()) == {"arm"}
 
 
 def test_the_operator_decides_what_a_machine_is_there_for(emulators: Emulators) -> None:
@@ -115,7 +115,7 @@ def test_the_operator_decides_what_a_machine_is_there_for(emulators: Emulators) 
 
     assert narrowed.registration("linux/arm64") is None
     assert narrowed.registration("linux/amd64") == ""
-    assert narrowed.lacks()["arm64"] == "linux/arm64 in SWELL_BUILD_PLATFORMS"
+    assert narrowed.missing_emulators()["arm64"] == "linux/arm64 in SWELL_BUILD_PLATFORMS"
 
 
 def test_of_a_cluster_only_what_the_operator_says_is_known() -> None:

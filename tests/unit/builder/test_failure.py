@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.buildah.failures import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cache, diagnose_push
 from swell.store.records import Reason
 
 STEP = b'Error: building at STEP "RUN make": while running runtime: exit status '
@@ -78,6 +78,6 @@ def test_a_cache_that_takes_nothing_is_told_from_a_build_that_fails() -> None:
     """Without it, the build can go on; what a step prints does not count."""
     lie = b"Error: failed pushing cache to {x}: denied"
     history = b"Error: committing: internal error: history lists 2 non-empty layers, but we have 3 layers on disk"
-    assert cache_trouble([b"--> Pushing cache", lie]) is CacheTrouble.REFUSED
-    assert cache_trouble([history]) is CacheTrouble.NO_HISTORY
-    assert cache_trouble([lie, STEP + b"3"]) is None
+    assert diagnose_cache([b"--> Pushing cache", lie]) is CacheProblem.REFUSED
+    assert diagnose_cache([history]) is CacheProblem.NO_HISTORY
+    assert diagnose_cache([lie, STEP + b"3"]) is None

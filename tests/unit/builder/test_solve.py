@@ -7,7 +7,7 @@ import pytest
 
 from builder.conda.model.channels import Wish
 from builder.conda.model.lock import LockedPackage, locked
-from builder.solve import AT_ONCE, MOST_WAITING, Solving
+from builder.solve import AT_ONCE, MOST_WAITING, EnvironmentSolver
 from swell.errors import BadRequest, Unavailable
 from swell.oci.platform import parse_platform
 
@@ -40,11 +40,11 @@ def slow() -> Slow:
 
 
 @pytest.fixture
-def solving(slow: Slow) -> Solving:
-    return Solving(slow, NAMES, timedelta(seconds=5))
+def solving(slow: Slow) -> EnvironmentSolver:
+    return EnvironmentSolver(slow, NAMES, timedelta(seconds=5))
 
 
-async def test_the_answer_is_a_lock_file(slow: Slow, solving: Solving) -> None:
+async def test_the_answer_is_a_lock_file(slow: Slow, solving: EnvironmentSolver) -> None:
     """Channels by their names, and each package with its hash."""
     slow.go_on.set()
     assert await solving.solve(["tool", "other::x"], ["forge"], "", AMD64) == LOCK
@@ -52,7 +52,7 @@ async def test_the_answer_is_a_lock_file(slow: Slow, solving: Solving) -> None:
     assert slow.asked == [(wish, "linux-64")]
 
 
-async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: Solving) -> None:
+async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: EnvironmentSolver) -> None:
     """A pipeline asks for its one environment with all its tasks at once."""
     waiting = [asyncio.ensure_future(solving.solve(["tool"], ["forge"], "", AMD64)) for _ in range(100)]
     await asyncio.sleep(0)
@@ -61,7 +61,7 @@ async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: Solving)
     assert len(slow.asked) == 1
 
 
-async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: Solving) -> None:
+async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: EnvironmentSolver) -> None:
     """The others are told to come again, rather than to wait for ever."""
     waiting = [
         asyncio.ensure_future(solving.solve([f"tool{number}"], ["forge"], "", AMD64)) for number in range(MOST_WAITING)
@@ -78,11 +78,11 @@ async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: Solving) ->
 async def test_nobody_waits_for_ever(slow: Slow) -> None:
     """Who asks hears that it takes too long, and that it is worth asking again."""
     with pytest.raises(Unavailable, match="takes too long") as refused:
-        await Solving(slow, NAMES, timedelta(milliseconds=10)).solve(["tool"], ["forge"], "", AMD64)
+        await EnvironmentSolver(slow, NAMES, timedelta(milliseconds=10)).solve(["tool"], ["forge"], "", AMD64)
     assert refused.value.retry_after == 10
 
 
-async def test_a_lock_that_came_along_is_checked_and_kept(slow: Slow, solving: Solving) -> None:
+async def test_a_lock_that_came_along_is_checked_and_kept(slow: Slow, solving: EnvironmentSolver) -> None:
     """There is nothing to be solved."""
     assert await solving.solve([], [], LOCK, AMD64) == LOCK
     with pytest.raises(BadRequest, match="not for linux-aarch64"):

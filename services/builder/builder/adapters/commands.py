@@ -1,10 +1,10 @@
-"""Commands of an engine in the sandbox of a build."""
+"""Runs commands of an engine in the sandbox of a build."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from builder.adapters.workspace import disk_trouble
-from builder.build import Tell
+from builder.adapters.workspace import as_build_failure
+from builder.build import WriteLine
 from builder.domain.failure import BuildFailure
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest, parse_digest
@@ -18,19 +18,19 @@ _LONGEST_DIGEST = 200
 async def execute(
     sandbox: Sandbox,
     command: Sequence[str],
-    on_line: Tell,
+    on_line: WriteLine,
     *,
     credentials: bytes | None = None,
     environment: Mapping[str, str] = {},
     mounts: tuple[Mount, ...] = (),
 ) -> int:
-    """Run *command* in *sandbox* with the auth file *credentials*; its exit status. See `Sandbox.run`.
+    """Run *command* in *sandbox* with the auth file *credentials* and return its exit status. See `Sandbox.run`.
 
     Raises:
-        BuildFailure: the machine does not allow it. Exceptions of *on_line* are not changed.
+        BuildFailure: the machine cannot run it. Exceptions of *on_line* are passed on.
     """
     async with AsyncExitStack() as opened:
-        with disk_trouble():
+        with as_build_failure():
             process = await opened.enter_async_context(
                 sandbox.start(command, environment=environment, mounts=mounts, secret=credentials)
             )
@@ -39,15 +39,15 @@ async def execute(
 
 
 def read_digest(sandbox: Sandbox, name: str) -> Digest:
-    """The digest in the file *name* below `work`, which a step may have replaced by anything.
+    """Read the digest in the file *name* below `work`. The file is untrusted: a step may have replaced it.
 
     Raises:
-        BuildFailure: the file is missing, or has no digest.
+        BuildFailure: the file is missing or is not a digest.
     """
     try:
         return parse_digest(sandbox.read(name, _LONGEST_DIGEST).decode())
     except (OSError, UnicodeDecodeError, DigestInvalid) as error:
-        raise BuildFailure(Reason.ENGINE, f"The engine left no {name}.") from error
+        raise BuildFailure(Reason.ENGINE, f"The engine has not written {name}.") from error
 
 
 async def drop(line: bytes) -> None:

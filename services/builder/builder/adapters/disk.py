@@ -1,4 +1,4 @@
-"""The disk that one build may use. File systems that could refuse more are seldom there, so we look, each second."""
+"""Limits the disk usage of a build by measuring its directory; quotas are not available on most file systems."""
 
 import asyncio
 import time
@@ -9,35 +9,35 @@ from pathlib import Path
 from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 
-_EVERY = 1.0
-_REST = 5  # looking may take a sixth of the time at most
+_EVERY = 1.0  # seconds
+_REST = 5  # measuring takes at most a sixth of the time
 
 
 @asynccontextmanager
 async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
-    """Cancel the block when *directory* has come to more than *limit* bytes of disk.
+    """Cancel the block when *directory* uses more than *limit* bytes of disk.
 
-    Between two looks it can grow by what a disk writes in that time. Files that have no name any more do not count.
+    It is measured about once a second. Open files without a name do not count.
 
     Raises:
-        BuildFailure: that has happened.
+        BuildFailure: the limit is exceeded.
     """
-    ours = asyncio.current_task()
-    assert ours is not None  # noqa: S101  (we are in one)
-    cancelled_before, exceeded = ours.cancelling(), False
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a coroutine runs in a task)
+    cancelled_before, exceeded = task.cancelling(), False
 
     async def watch() -> None:
         nonlocal exceeded
         await _until_above(directory, limit)
         exceeded = True
-        ours.cancel()
+        task.cancel()
 
     watching = asyncio.create_task(watch())
     try:
         yield
     except asyncio.CancelledError as error:
-        if exceeded and ours.uncancel() <= cancelled_before:
-            message = f"The build took more than the {limit} bytes of disk that this server allows."
+        if exceeded and task.uncancel() <= cancelled_before:
+            message = f"The build used more than the {limit} bytes of disk that this server allows."
             raise BuildFailure(Reason.DISK, message) from error
         raise
     finally:
@@ -46,17 +46,17 @@ async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
 
 
 async def _until_above(directory: Path, limit: int) -> None:
-    took = 0.0
+    duration = 0.0
     while True:
-        await asyncio.sleep(max(_EVERY, _REST * took))  # at first, too: most builds end before anybody need look
-        began = time.monotonic()
+        await asyncio.sleep(max(_EVERY, _REST * duration))  # most builds end before the first measurement
+        started = time.monotonic()
         if await used(directory) > limit:
             return
-        took = time.monotonic() - began
+        duration = time.monotonic() - started
 
 
 async def used(directory: Path) -> int:
-    """Bytes of disk below *directory*; what vanishes meanwhile does not count."""
+    """Return the bytes of disk that *directory* uses; files that vanish during the measurement do not count."""
     process = await asyncio.create_subprocess_exec(
         "du",
         "--summarize",
@@ -69,7 +69,7 @@ async def used(directory: Path) -> int:
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError):  # it may have ended by itself in this moment
+        with suppress(ProcessLookupError):  # it has just ended
             process.kill()
         await process.wait()
         raise

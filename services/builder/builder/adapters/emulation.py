@@ -1,4 +1,8 @@
-"""Whether, and how, this machine can run the steps of a platform. Source: the kernel's admin-guide/binfmt-misc."""
+"""How this machine runs the steps of a platform: natively, or with an emulator.
+
+Source: Linux, admin-guide/binfmt-misc, https://docs.kernel.org/admin-guide/binfmt-misc.html
+Source: binfmt.d(5), https://www.freedesktop.org/software/systemd/man/latest/binfmt.d.html
+"""
 
 import os
 import platform as machine
@@ -11,14 +15,14 @@ from msgspec import Struct
 from builder.domain.emulation import PLATFORMS, emulator_of, is_left_out, left_out
 
 _CONFIGURED = (Path("/etc/binfmt.d"), Path("/usr/lib/binfmt.d"))
-_FIRST_KERNEL = (6, 7)  # which keeps emulators for each user namespace
+_FIRST_KERNEL = (6, 7)  # the first with emulators for each user namespace
 
 
 class Emulators(Struct, frozen=True):
-    """What the machine has: emulators *registered* with its kernel, and others only *configured*, as binfmt.d(5) has it
-    (Debian's qemu-user-static brings such files), which a build's room can register for itself.
+    """The emulators of this machine.
 
-    Where *only* some platforms are named, the machine is there for no others.
+    Those in `registered` are known to the kernel. A sandbox can register those that are only in `configured`, folders
+    of binfmt.d(5), such as those of Debian's qemu-user-static. If `only` is not empty, no other platforms are built.
     """
 
     registered: Path = Path("/proc/sys/fs/binfmt_misc")
@@ -27,8 +31,10 @@ class Emulators(Struct, frozen=True):
     only: tuple[str, ...] = ()
 
     def registration(self, platform: str) -> str | None:
-        """What a room has to register to run steps for *platform* (`os/architecture`), which may be nothing; None:
-        this machine cannot."""
+        """Return the line that a sandbox registers to run steps for *platform* (`os/architecture`).
+
+        It is empty if nothing has to be registered, and None if this machine cannot run such steps.
+        """
         if is_left_out(platform, self.only):
             return None
         emulator = emulator_of(platform, machine.machine())
@@ -38,8 +44,8 @@ class Emulators(Struct, frozen=True):
             return None
         return next(self._configured(emulator), None)
 
-    def lacking(self, platform: str) -> str:
-        """In words, what would have to be there for *platform*."""
+    def missing(self, platform: str) -> str:
+        """Describe what this machine needs to run steps for *platform*."""
         if is_left_out(platform, self.only):
             return left_out(platform)
         package = f"{emulator_of(platform, machine.machine())}-static (Debian's qemu-user-static)"
@@ -47,17 +53,17 @@ class Emulators(Struct, frozen=True):
             return f"{package}, registered with the flag F in a mounted binfmt_misc"
         return package
 
-    def lacks(self) -> dict[str, str]:
-        """What would have to be there, for each architecture whose steps this machine cannot run."""
-        return {name: self.lacking(each) for name, each in PLATFORMS.items() if self.registration(each) is None}
+    def missing_emulators(self) -> dict[str, str]:
+        """Describe what is missing, by architecture, for all platforms whose steps this machine cannot run."""
+        return {name: self.missing(each) for name, each in PLATFORMS.items() if self.registration(each) is None}
 
     def _is_registered(self, emulator: str) -> bool:
         try:
-            told = (self.registered / emulator).read_text().splitlines()
+            lines = (self.registered / emulator).read_text().splitlines()
         except OSError:
             return False
-        flags = next((line.removeprefix("flags:") for line in told if line.startswith("flags:")), "")
-        return "enabled" in told and "F" in flags
+        flags = next((line.removeprefix("flags:") for line in lines if line.startswith("flags:")), "")
+        return "enabled" in lines and "F" in flags
 
     def _configured(self, emulator: str) -> Iterator[str]:
         for folder in self.configured:

@@ -1,4 +1,4 @@
-"""Telling everybody that a build has ended."""
+"""Publishes the events of builds to the stream."""
 
 from nats.js import JetStreamContext
 
@@ -6,9 +6,9 @@ from swell.jobs.messages import BuildDone
 from swell.jobs.publish import publish
 
 
-class StreamNews:
+class StreamEvents:
     def __init__(self, stream: JetStreamContext) -> None:
         self._stream = stream
 
-    async def tell(self, event: BuildDone) -> None:
+    async def publish(self, event: BuildDone) -> None:
         await publish(self._stream, event)

@@ -1,4 +1,4 @@
-"""Whether somebody still wants a build: told by an event, looked up in the store in case the event was missed."""
+"""Waits for the cancellation of a build: an event announces it, and the store is polled in case the event is lost."""
 
 from functools import partial
 
@@ -10,25 +10,25 @@ from swell.log import log
 from swell.store.builds import Builds
 
 
-class BuildWishes:
+class BuildInterest:
     def __init__(self, builds: Builds) -> None:
         self._builds = builds
-        # A look goes on to its end when who waits is cancelled: Redis's client may swallow a cancellation.
-        self._looks: SingleFlight[str, bool] = SingleFlight()
+        # A request to Redis runs to its end when its caller is cancelled: the client may lose a cancellation.
+        self._requests: SingleFlight[str, bool] = SingleFlight()
         self._notifier = Notifier()
 
-    def heard(self, told: BuildCancelled) -> None:
-        """The build under way of that id, if there is one here, is looked after at once."""
-        self._notifier.notify(told.id)
+    def on_cancelled(self, event: BuildCancelled) -> None:
+        """Check the build of *event* immediately, if this process runs it."""
+        self._notifier.notify(event.id)
 
-    async def unwanted(self, build_id: str) -> None:
-        look = partial(self._is_cancelled, build_id)
-        await self._notifier.wait_until(build_id, lambda: self._looks.run(build_id, look), bool)
+    async def wait_until_cancelled(self, build_id: str) -> None:
+        check = partial(self._is_cancelled, build_id)
+        await self._notifier.wait_until(build_id, lambda: self._requests.run(build_id, check), bool)
 
     async def _is_cancelled(self, build_id: str) -> bool:
         try:
             build = await self._builds.get(build_id)
         except Unavailable as error:
-            log.warning("cannot see whether a build is wanted", build_id=build_id, error=str(error))
+            log.warning("cannot read whether a build is cancelled", build_id=build_id, error=str(error))
             return False
         return build is not None and build.is_cancelled

@@ -1,4 +1,4 @@
-"""Claims on builds: while one builder is at it, no other begins the same, though the queue may think it gone."""
+"""Leases on builds: one builder at a time runs a build, although the queue may deliver its job twice."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,20 +11,20 @@ from swell.store import keys
 from swell.store.leases import Leases
 
 
-class RedisClaims:
-    """A claim that is not renewed is void after *lease*, so that the builds of a dead builder are free soon."""
+class RedisLeases:
+    """Leases expire after *lease* unless renewed: another builder can take the builds of a crashed one."""
 
     def __init__(self, redis: Redis, lease: timedelta) -> None:
         self._leases = Leases(redis, lease)
 
     @asynccontextmanager
     async def hold(self, build_id: str) -> AsyncIterator[None]:
-        """Be the only one who is at *build_id* for the length of the block.
+        """Hold the lease of *build_id* for the length of the block.
 
         Raises:
-            Unavailable: somebody else is.
+            Unavailable: another builder holds it.
         """
         if (held := await self._leases.take(keys.build(build_id, keys.LEASE))) is None:
-            raise Unavailable(f"another builder is at {build_id}")
+            raise Unavailable(f"another builder runs {build_id}")
         async with held:
             yield

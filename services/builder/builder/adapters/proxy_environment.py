@@ -1,7 +1,9 @@
-"""The way out for other people's programs: what our settings say of it, told as they are used to.
+"""The proxy and the certificates of the settings, as environment variables and files for programs in a sandbox.
 
-Source: Go's net/http (ProxyFromEnvironment) and crypto/x509 (SSL_CERT_FILE stands beside the system's folders of
-certificates); curl(1), "Environment".
+Source: Go, net/http, ProxyFromEnvironment, https://pkg.go.dev/net/http#ProxyFromEnvironment
+Source: Go, crypto/x509, SystemCertPool (SSL_CERT_FILE adds to the system's directories),
+https://pkg.go.dev/crypto/x509#SystemCertPool
+Source: curl(1), Environment, https://curl.se/docs/manpage.html
 """
 
 from builder.domain.failure import BuildFailure
@@ -13,21 +15,21 @@ _CA_FILE = "ca.pem"
 
 
 def variables(settings: EngineSettings) -> dict[str, str]:
-    """What a command in a sandbox must know to go the way that we go: proxies and certificates.
+    """Return the environment variables of a command in a sandbox: proxies and certificates.
 
-    A proxy is not asked for addresses that builds do not reach: it might reach them.
+    `no_proxy` includes the denied networks, because the proxy may be able to reach them.
     """
     trusted = {"SSL_CERT_FILE": f"{SCRATCH}/{_CA_FILE}"} if settings.ca_file else {}
     proxies = {"http_proxy": settings.http_proxy, "https_proxy": settings.https_proxy}
     if not any(proxies.values()):
         return trusted
     direct = ",".join([*(name.lstrip(".") for name in settings.no_proxy), *settings.denied_networks])
-    told = {name: value for name, value in {**proxies, "no_proxy": direct}.items() if value}
-    return trusted | told | {name.upper(): value for name, value in told.items()}
+    variables = {name: value for name, value in {**proxies, "no_proxy": direct}.items() if value}
+    return trusted | variables | {name.upper(): value for name, value in variables.items()}
 
 
 def files(settings: EngineSettings) -> dict[str, str]:
-    """The files that a sandbox must have for that.
+    """Return the files of a sandbox that `variables` refers to, by name.
 
     Raises:
         BuildFailure: the certificates cannot be read.

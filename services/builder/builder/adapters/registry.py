@@ -25,7 +25,7 @@ def _as_build_failure(subject: str) -> Iterator[None]:
     try:
         yield
     except SwellError as error:
-        raise BuildFailure(Reason.PUSH, f"The registry did not take {subject}: {error}.") from error
+        raise BuildFailure(Reason.PUSH, f"The registry refused {subject}: {error}.") from error
 
 
 def pusher(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:

@@ -1,4 +1,4 @@
-"""Build contexts, from the store to this disk."""
+"""Build contexts: downloaded from the object store to the local disk."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

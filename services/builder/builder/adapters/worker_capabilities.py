@@ -1,4 +1,4 @@
-"""The builders together: each tells what its machine lacks, and leaves to the others what only they can build."""
+"""Which platforms a builder cannot run: it publishes them, and leaves jobs for them to builders that can."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,50 +14,50 @@ from swell.log import log
 from swell.store.engines import EngineNames
 from swell.store.worker_capabilities import WorkerCapabilities
 
-TELL_EVERY = timedelta(seconds=20)  # much less than what is told is believed
+PUBLISH_EVERY = timedelta(seconds=20)  # much shorter than the lifetime of the published record
 
 Handle = Callable[[BuildJob, int], Awaitable[None]]
 
 
-def lacks(settings: Settings) -> dict[str, str]:
-    """What the machines that build for us lack to run steps, by architecture; of a cluster we know what we are told."""
+def missing_emulators(settings: Settings) -> dict[str, str]:
+    """Describe what is missing to run steps, by architecture; of a cluster only the setting is known."""
     if settings.build_where is Where.KUBERNETES:
         return left_out_of(settings.build_platforms)
-    return Emulators(only=settings.build_platforms).lacks()
+    return Emulators(only=settings.build_platforms).missing_emulators()
 
 
-class Fleet:
-    """*lacking* is what this builder lacks now: emulators come and go. *engine* names what builds container files."""
+class CapabilityRouter:
+    """*missing* returns what this builder currently lacks, by architecture; *engine* is its name and version."""
 
     def __init__(
         self,
-        machines: WorkerCapabilities,
-        lacking: Callable[[], Mapping[str, str]],
+        capabilities: WorkerCapabilities,
+        missing: Callable[[], Mapping[str, str]],
         engines: EngineNames | None = None,
         engine: str = "",
     ) -> None:
-        self._machines = machines
-        self._lacking = lacking
+        self._capabilities = capabilities
+        self._missing = missing
         self._engines = engines
         self._engine = engine
 
-    async def telling(self) -> None:
-        """Tell what we lack, now and then, for ever."""
+    async def publish_forever(self) -> None:
+        """Publish every `PUBLISH_EVERY` what is missing, until cancelled."""
         task = asyncio.current_task()
-        while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
+        while not (task and task.cancelling()):  # Redis's client may lose a cancellation
             try:
-                await self._machines.publish(self._lacking())
+                await self._capabilities.publish(self._missing())
                 if self._engines and self._engine:
                     await self._engines.publish(self._engine)
             except Unavailable as error:
-                log.warning("cannot tell which platforms we run", error=str(error))
-            await asyncio.sleep(TELL_EVERY.total_seconds())
+                log.warning("platforms not published", error=str(error))
+            await asyncio.sleep(PUBLISH_EVERY.total_seconds())
 
     async def take(self, handle: Handle, job: BuildJob, delivery: int) -> None:
-        """Have *job* done here, be it to say why it cannot be.
+        """Run *job* with *handle*, unless another builder can run its steps and this one cannot.
 
         Raises:
-            Unavailable: another builder can do it and we cannot; it is for the next one who takes it.
+            Unavailable: another builder has to take the job.
         """
         if await self._is_for_others(job):
             raise Unavailable(f"the build {job.id} is for a builder that runs steps for {job.platform}")
@@ -65,13 +65,13 @@ class Fleet:
 
     async def _is_for_others(self, job: BuildJob) -> bool:
         architecture = job.platform.split("/")[1]
-        if job.packages or architecture not in self._lacking() or not _runs_steps(job.containerfile):
+        if job.packages or architecture not in self._missing() or not _runs_steps(job.containerfile):
             return False
-        return any(architecture not in each for each in await self._machines.all())
+        return any(architecture not in each for each in await self._capabilities.all())
 
 
 def _runs_steps(containerfile: str) -> bool:
-    """Whether building it runs a step; a file that cannot be read fails here as on any other machine."""
+    """Whether the build runs a step; False for a file that cannot be read, which fails on every builder."""
     try:
         return parse(containerfile).runs_steps
     except BadRequest:

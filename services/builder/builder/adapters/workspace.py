@@ -1,4 +1,4 @@
-"""Trouble with this machine, as the failure of a build."""
+"""Errors of this machine, raised as failures of a build."""
 
 import errno
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from swell_sandbox import SandboxUnavailable
 
 
 @contextmanager
-def disk_trouble() -> Iterator[None]:
+def as_build_failure() -> Iterator[None]:
     """Raise `BuildFailure` for an error in the block with the builder's own files or with its sandboxes."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Closing what is done with in the background, where it keeps nobody waiting."""
+"""Closes context managers in the background, so that builds do not wait for the removal of their files."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,32 +7,34 @@ from typing import Self, TypeVar
 
 from swell.log import log
 
-_MOST = 4  # at a time; whoever would open more waits
+_MOST = 4  # at a time; `close_later` waits for one of them before it opens another
 
 T = TypeVar("T")
 
 
-class Closing:
+class BackgroundCloser:
+    """Owns the tasks that close; leaving the block of `open` waits for all of them."""
+
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
     async def open(cls) -> AsyncIterator[Self]:
-        """Begin; behind the block all is closed."""
-        closing = cls()
+        """Yield a closer; after the block everything is closed."""
+        closer = cls()
         try:
-            yield closing
+            yield closer
         finally:
-            await asyncio.gather(*closing._tasks)
+            await asyncio.gather(*closer._tasks)
 
     @asynccontextmanager
-    async def later(self, opening: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        """What *opening* opens; behind the block it is being closed."""
+    async def close_later(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+        """Enter *manager* and yield its value; after the block it is closed in the background."""
         while len(self._tasks) >= _MOST:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         async with AsyncExitStack() as opened:
-            value = await opened.enter_async_context(opening)
+            value = await opened.enter_async_context(manager)
             try:
                 yield value
             finally:
@@ -47,5 +49,5 @@ class Closing:
 async def _close(opened: AsyncExitStack) -> None:
     try:
         await opened.aclose()
-    except Exception:  # noqa: BLE001  nobody else would tell
-        log.exception("something was not closed")
+    except Exception:  # noqa: BLE001  (the caller does not wait for it)
+        log.exception("not closed in the background")

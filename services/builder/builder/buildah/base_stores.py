@@ -1,8 +1,8 @@
-"""Base images that builds share: stores which they read, so that a layer is fetched once.
+"""Stores of base images that builds share read-only, so that a layer is downloaded once.
 
-It is only a cache of bytes. Each build asks the registry for each of its images with its own credentials and takes
-from here no more than the layers which the registry's answer names. Each store has one image for one platform, fetched
-with the credentials of one principal, and a build sees only those of its own images.
+They only cache bytes. Each build requests the manifests of its images from the registry with its own credentials, and
+reads from a store only the layers in them. A store has one image for one platform, pulled with the credentials of one
+principal. A build sees only the stores of its own images.
 """
 
 import asyncio
@@ -31,30 +31,30 @@ class Generation(Struct, frozen=True):
     path: Path
 
     def store(self, image: str, platform: str, principal: str) -> Path:
-        """Where *image* for *platform* is, as fetched with the credentials of *principal*."""
+        """Return the directory of *image* for *platform*, pulled with the credentials of *principal*."""
         return self.path / hashlib.sha256("\n".join((principal, platform, image)).encode()).hexdigest()[:32]
 
 
 class BaseImages:
     """Stores in generations, of which the newest is used.
 
-    When the disk runs low a new, empty generation begins; the old one is removed with the last build that reads it.
+    When the disk is nearly full, a new, empty generation begins. The old one is removed after its last build.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._directory = settings.workspace / "bases"
-        self._keep_free = settings.base_cache_free
+        self._min_free = settings.base_cache_free
         self._owner = settings.first_user_id
         self._number = self._last_number()
         self._users: Counter[Path] = Counter()
         self._fetched: TTLCache[Path, bool] = TTLCache(_MOST_NAMES, settings.base_cache_age.total_seconds())
-        self._fetching: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._make_newest()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Generation]:
-        """The newest generation, which is not removed for the length of the block."""
-        if shutil.disk_usage(self._directory).free < self._keep_free:
+        """Yield the newest generation, which is not removed for the length of the block."""
+        if shutil.disk_usage(self._directory).free < self._min_free:
             await self._begin_another()
         generation = self._newest
         self._users[generation] += 1
@@ -65,8 +65,11 @@ class BaseImages:
             await self._remove_unused()
 
     async def fetch(self, store: Path, pull: Callable[[], Awaitable[bool]]) -> bool:
-        """Fill *store* with *pull* unless that succeeded lately; concurrent calls share one pull. Whether it worked."""
-        async with self._fetching.setdefault(store, asyncio.Lock()):
+        """Fill *store* with *pull*, unless that succeeded recently; return whether it has the image.
+
+        Concurrent calls share one pull.
+        """
+        async with self._locks.setdefault(store, asyncio.Lock()):
             if store in self._fetched:
                 return True
             await asyncio.to_thread(self._make, store)
@@ -84,7 +87,7 @@ class BaseImages:
         return number + any(not self._is_usable(generation) for generation in generations)
 
     def _is_usable(self, generation: Path) -> bool:
-        """Not if the operator has changed the user ids, or if it is one store of all images, as before 0.2."""
+        """False if its owner is another user id, or for a generation of version 0.1, which is a single store."""
         return generation.stat().st_uid == self._owner and not (generation / "overlay-images").exists()
 
     def _make_newest(self) -> None:
@@ -92,7 +95,7 @@ class BaseImages:
         os.chown(self._newest, self._owner, self._owner)
 
     def _make(self, store: Path) -> None:
-        # Builds read it through a read-only mount, where they could not make the lock files that they need.
+        # Builds use a read-only mount, in which they cannot create the lock files that they need.
         locks = (store / "overlay-images/images.lock", store / "overlay-layers/layers.lock")
         for lock in locks:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +104,7 @@ class BaseImages:
             os.chown(path, self._owner, self._owner)
 
     async def _begin_another(self) -> None:
-        log.warning("disk is low: base images are forgotten", store=str(self._newest))
+        log.warning("disk nearly full: base images are removed", store=str(self._newest))
         self._number += 1
         self._make_newest()
         await self._remove_unused()

@@ -1,4 +1,9 @@
-"""Buildah's command lines, in a sandbox, and its configuration files (buildah 1.28 or later)."""
+"""Command lines and configuration files of buildah in a sandbox (buildah 1.28 or later).
+
+Source: buildah(1) and its commands, https://github.com/containers/buildah/tree/main/docs
+Source: containers-storage.conf(5), https://github.com/containers/storage/blob/main/docs/containers-storage.conf.5.md
+Source: containers-registries.conf(5) and containers-policy.json(5), https://github.com/containers/image/tree/main/docs
+"""
 
 import json
 import re
@@ -15,9 +20,9 @@ from swell_sandbox import SCRATCH, SECRET, Mount
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _FILES_AT_ONCE = 65536
 
-# Images come from registries only: other transports (oci:, dir:, docker-archive:) would read files of this machine.
+# Images are pulled from registries only: other transports (oci:, dir:, docker-archive:) read local files.
 _POLICY = {"default": [{"type": "reject"}], "transports": {"docker": {"": [{"type": "insecureAcceptAnything"}]}}}
-# What is pushed comes from the build's own store.
+# Pushed images come from the store of the build.
 _PUSH_POLICY = {
     "default": [{"type": "reject"}],
     "transports": {"containers-storage": {"": [{"type": "insecureAcceptAnything"}]}},
@@ -26,8 +31,8 @@ _PUSH_POLICY = {
 DOCKER_ONLY = "docker only: "
 STORAGE_CONF = "storage.conf"
 BLOB_CACHE = "containers/cache/blob-info-cache-v1.boltdb"
-"""What registries are known to have, below `XDG_DATA_HOME`: layers by what they are unpacked, which has been verified.
-Without it, all layers are compressed anew."""
+"""The blob cache below `XDG_DATA_HOME`: compressed layers of registries by verified diff_id. Without it, all layers are
+compressed again."""
 
 _ABOUT_PLATFORM = re.compile(
     rb"\[Warning\] one or more build args were not consumed: \[TARGET[A-Z]+(?: TARGET[A-Z]+)*\]"
@@ -41,7 +46,7 @@ _OWN_STORE = (f"--root={SCRATCH}/work/store", f"--runroot={SCRATCH}/work/run")
 
 
 def configuration(insecure_registries: tuple[str, ...]) -> dict[str, str]:
-    """The configuration files of a sandbox; loopback and *insecure_registries* (host[:port]) may be plain HTTP."""
+    """Return the configuration files of a sandbox; loopback and *insecure_registries* (host[:port]) may use HTTP."""
     return {
         "policy.json": json.dumps(_POLICY),
         "push-policy.json": json.dumps(_PUSH_POLICY),
@@ -52,14 +57,13 @@ def configuration(insecure_registries: tuple[str, ...]) -> dict[str, str]:
 
 
 def programs() -> dict[str, str]:
-    """Programs that stand before the machine's own: buildah 1.28 has no option for slirp4netns, by which steps would
-    reach the machine's loopback."""
+    """Return wrapper programs: buildah 1.28 cannot pass the option that keeps steps off the machine's loopback."""
     slirp4netns = shutil.which("slirp4netns") or "slirp4netns-is-missing"
     return {"slirp4netns": f'#!/bin/sh\nexec {slirp4netns} --disable-host-loopback "$@"\n'}
 
 
 def environment(user_id: int) -> dict[str, str]:
-    """The environment of all commands. Buildah takes itself for one that the user *user_id* runs without root."""
+    """Return the environment of all commands. Buildah behaves as if the user *user_id* ran it without root."""
     return {
         "CONTAINERS_CONF": f"{SCRATCH}/containers.conf",
         "CONTAINERS_STORAGE_CONF": f"{SCRATCH}/{STORAGE_CONF}",
@@ -78,12 +82,12 @@ def directories(user_id: int) -> tuple[str, ...]:
 
 
 def store_mount(store: Path, *, writable: bool = False) -> Mount:
-    """A store of base images in a sandbox."""
+    """Return the mount of a store of base images."""
     return Mount(store, f"{SCRATCH}/bases/{store.name}", writable)
 
 
 def storage_conf(stores: Iterable[Mount]) -> str:
-    """The file `STORAGE_CONF`, with the read-only *stores* of base images."""
+    """Return the file `STORAGE_CONF`, with the read-only *stores* of base images."""
     paths = json.dumps([store.target for store in stores])
     options = f'[storage.options]\nadditionalimagestores = {paths}\n[storage.options.overlay]\nmountopt = "nodev"\n'
     return f'[storage]\ndriver = "overlay"\n{options}'
@@ -100,18 +104,18 @@ def build(
     options: BuildOptions,
     *,
     cache: str | None = None,
-    again: bool = False,
+    reuse_steps: bool = False,
     proxies: bool = False,
 ) -> list[str]:
     """Build `Containerfile` with `work/context`; the image's id is then in `work/image-id`.
 
-    `--pull-always` asks the registry for every image, so that nobody is given what another may see. The docker format
-    keeps SHELL and HEALTHCHECK, which the OCI format has no place for. Steps are taken from and kept in the repository
-    *cache*; *again* goes on where a build with a cache has ended, without one. *proxies* are told to the steps as well.
+    `--pull-always` requests every image from its registry, which checks access. The docker format stores SHELL and
+    HEALTHCHECK, which the OCI format does not have. Results of steps are read from and stored in the repository
+    *cache*; *reuse_steps* continues a build that failed because of its cache. *proxies* passes them to the steps.
     """
     command = ["build", "--pull-always", "--format=docker", f"--platform={platform}", _AUTH_FLAG, _POLICY_FLAG]
     files = [f"--file={SCRATCH}/Containerfile", f"--iidfile={SCRATCH}/work/image-id", f"{SCRATCH}/work/context"]
-    layers = ["--layers"] if cache or again else []
+    layers = ["--layers"] if cache or reuse_steps else []
     caching = [f"--cache-from={cache}", f"--cache-to={cache}", "--retry=1"] if cache else []
     chosen = [f"--build-arg={name}={value}" for name, value in options.build_args.items()]
     chosen += [f"--label={name}={value}" for name, value in options.labels.items()]
@@ -123,7 +127,7 @@ def build(
 def push(image_id: str, target_image: str, compression: Compression) -> list[str]:
     """Push what was built; the manifest's digest is then in `work/digest`.
 
-    The format is named, because buildah would leave the docker format as soon as it meets a layer of zstd.
+    The format is explicit: buildah would switch from the docker format if a layer is zstd.
     """
     zstd = compression.mode is CompressionMode.ZSTD
     options = [f"--compression-format={compression.mode}", f"--format={'oci' if zstd else 'v2s2'}"]
@@ -142,7 +146,7 @@ def push(image_id: str, target_image: str, compression: Compression) -> list[str
 
 
 def docker_only(image_id: str) -> list[str]:
-    """Say which instructions an image has followed that the OCI format has no place for, on a line of its own."""
+    """Print a line with the instructions of an image that the OCI format cannot represent."""
     fields = {"HEALTHCHECK": "Healthcheck", "SHELL": "Shell", "ONBUILD": "OnBuild"}
     words = "".join(f"{{{{if .Docker.Config.{field}}}}}{name} {{{{end}}}}" for name, field in fields.items())
     return [*_BUILDAH, *_OWN_STORE, "inspect", "--type=image", f"--format={DOCKER_ONLY}{words}", image_id]
@@ -160,21 +164,21 @@ def triggers(image: str) -> list[str]:
     ]
 
 
-def is_zstd_trouble(said: Iterable[bytes]) -> bool:
-    """Whether a push failed because the registry has a layer as zstd, which the docker format cannot name."""
-    return any(b"zstd compression is not supported for type" in line for line in said)
+def is_zstd_refused(output: Iterable[bytes]) -> bool:
+    """Whether a push failed because the registry has a layer as zstd, which the docker format does not allow."""
+    return any(b"zstd compression is not supported for type" in line for line in output)
 
 
 def is_about_platform(line: bytes) -> bool:
-    """Whether buildah says no more than that nothing makes use of the arguments that `--platform` implies.
+    """Whether *line* only warns that the build arguments that `--platform` implies are unused.
 
-    Source: buildah's issue 4485.
+    Source: buildah, issue 4485, https://github.com/containers/buildah/issues/4485
     """
     return _ABOUT_PLATFORM.fullmatch(line) is not None
 
 
 def export(image_id: str) -> list[str]:
-    """Write what was built into `work/image`, an OCI layout, with its layers as plain tars."""
+    """Write the built image into `work/image`, an OCI layout, with its layers as plain tars."""
     options = ["--disable-compression", _PUSH_POLICY_FLAG]
     return [*_BUILDAH, *_OWN_STORE, "push", *options, image_id, f"oci:{SCRATCH}/work/image:image"]
 
@@ -186,7 +190,7 @@ def pull(image: str, platform: str, store: Mount) -> list[str]:
 
 
 def pull_environment(store: Mount) -> dict[str, str]:
-    """Where a pull keeps what it learns of the registry: beside the images."""
+    """Return the environment of a pull, which stores its blob cache beside the images."""
     return {"XDG_DATA_HOME": store.target}
 
 
@@ -196,7 +200,7 @@ def version() -> list[str]:
 
 
 def images() -> list[str]:
-    """List the sandbox's images: the least that proves namespaces, mounts and the store."""
+    """List the images of the sandbox: the smallest command that uses namespaces, mounts and the store."""
     return [*_BUILDAH, *_OWN_STORE, "images"]
 
 

@@ -1,4 +1,4 @@
-"""How layers are compressed: what is asked for, as far as the engine can."""
+"""Compression of layers: the requested mode, or the nearest one that buildah supports."""
 
 from msgspec import Struct
 
@@ -6,30 +6,30 @@ from swell.api.containers import MAX_LEVEL, BuildCompression, CompressionMode
 
 
 class Compression(Struct, frozen=True, kw_only=True):
-    """`mode` is gzip or zstd. With `force` all layers are compressed anew; else those of base images may stay as the
-    registry has them."""
+    """`mode` is gzip or zstd. With `force` all layers are compressed again; otherwise those of base images may stay as
+    they are in the registry."""
 
     mode: CompressionMode = CompressionMode.GZIP
     level: int | None = None
     force: bool = False
 
 
-def choose(wanted: BuildCompression | None, docker_only: str = "") -> tuple[Compression, str]:
-    """What is done for *wanted*, and in words why that is something else.
+def choose(request: BuildCompression | None, docker_only: str = "") -> tuple[Compression, str]:
+    """Return the compression for *request*, and a sentence that explains a difference, or an empty text.
 
-    An image of zstd layers must be of the OCI format, which has no place for some instructions: where the image has
-    followed any, *docker_only* names them, and gzip is used.
+    zstd layers require the OCI format, which cannot represent some instructions. If the image has any, *docker_only*
+    names them, and gzip is used.
     """
-    if wanted is None:
+    if request is None:
         return Compression(), ""
-    asked = Compression(mode=wanted.mode or CompressionMode.GZIP, level=wanted.level, force=bool(wanted.force))
-    if asked.mode is CompressionMode.ESTARGZ:
-        return _gzip(asked), "estargz is not made here: the layers are gzip, of which it is a special case"
-    if asked.mode is CompressionMode.ZSTD and docker_only:
-        return _gzip(asked), f"zstd layers would lose {docker_only} of this image: the layers are gzip"
-    return asked, ""
+    compression = Compression(mode=request.mode or CompressionMode.GZIP, level=request.level, force=bool(request.force))
+    if compression.mode is CompressionMode.ESTARGZ:
+        return _gzip(compression), "estargz is not supported: the layers are gzip, of which it is a special case"
+    if compression.mode is CompressionMode.ZSTD and docker_only:
+        return _gzip(compression), f"zstd layers would lose {docker_only} of this image: the layers are gzip"
+    return compression, ""
 
 
-def _gzip(asked: Compression) -> Compression:
-    level = None if asked.level is None else min(asked.level, MAX_LEVEL[CompressionMode.GZIP])
-    return Compression(level=level, force=asked.force)
+def _gzip(compression: Compression) -> Compression:
+    level = None if compression.level is None else min(compression.level, MAX_LEVEL[CompressionMode.GZIP])
+    return Compression(level=level, force=compression.force)

@@ -1,6 +1,6 @@
-"""The buildah engine: each build in a sandbox of its own, where its store and its files are and with which they end.
+"""The buildah engine: each build has a sandbox with its own store and files, which are removed with it.
 
-However a build ends, there is nothing to repair. Builds share only base images (`bases`), which they cannot change.
+Nothing has to be repaired after a crash. Builds share only base images (`base_stores`), which they cannot change.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from builder.adapters.auth_files import AuthFiles
 from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
-from builder.adapters.workspace import disk_trouble
-from builder.build import Recipe, Tell
+from builder.adapters.workspace import as_build_failure
+from builder.build import Recipe, WriteLine
 from builder.buildah import command_lines
-from builder.buildah.background_closer import Closing
+from builder.buildah.background_closer import BackgroundCloser
 from builder.buildah.base_stores import BaseImages
-from builder.buildah.image_build import Making
+from builder.buildah.image_build import ImageBuild
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
@@ -49,7 +49,7 @@ _SANDBOXES = ("builds", "networks")  # folders of the workspace
 
 
 class BuildahEngine:
-    """Builds with this machine's buildah, runc and slirp4netns; we are root, builds are not."""
+    """Builds with this machine's buildah, runc and slirp4netns. The builder is root, builds are unprivileged users."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class BuildahEngine:
         bases: BaseImages,
         credentials: AuthFiles,
         networks: NetworkPool | None,
-        closing: Closing,
+        closer: BackgroundCloser,
         *,
         limited: bool,
         sifs: Sifs | None = None,
@@ -67,7 +67,7 @@ class BuildahEngine:
         self._sifs = sifs
         self._bases = bases
         self._networks = networks
-        self._closing = closing
+        self._closer = closer
         self._limited = limited
         self._version = UNKNOWN
         self._emulators = Emulators(only=settings.build_platforms)
@@ -82,14 +82,14 @@ class BuildahEngine:
         version: Version | None = None,
         registry: RegistryClient | None = None,
     ) -> AsyncIterator[Self]:
-        """Take the workspace, clean up what a former life left there, and prove that builds can run.
+        """Lock the workspace, remove the files of an earlier process, and run a trial command in a sandbox.
 
-        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. Mounts are
-        checked for flaws of buildah *version*, by default that of this machine.
-        *registry* is asked which base images anybody may read.
+        *sifs* converts images into SIF files. Without *aws*, AWS keys are not exchanged for logins. Mounts are
+        checked for flaws of buildah *version*, by default this machine's. *registry*, a client without credentials,
+        finds out which base images are public.
 
         Raises:
-            Unavailable: another builder has the workspace, or the machine lacks something.
+            Unavailable: another builder uses the workspace, or a program or kernel feature is missing.
         """
         workspace = settings.workspace
         for name in ("bases", *_SANDBOXES):
@@ -97,14 +97,14 @@ class BuildahEngine:
         with lock(workspace):
             await in_thread(clean, workspace, _SANDBOXES)
             credentials, limited = AuthFiles(settings, aws, registry=registry), can_limit(workspace)
-            async with _open_networks(settings, limited=limited) as networks, Closing.open() as closing:
+            async with _open_networks(settings, limited=limited) as networks, BackgroundCloser.open() as closer:
                 bases = BaseImages(settings)
-                engine = cls(settings, bases, credentials, networks, closing, limited=limited, sifs=sifs)
-                await engine._prove()
+                engine = cls(settings, bases, credentials, networks, closer, limited=limited, sifs=sifs)
+                await engine._run_trial()
                 engine._version = version or engine._version
                 yield engine
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         images = base_images(recipe.containerfile, recipe.platform, options=recipe.options)
         emulator = self._emulator(recipe)
@@ -112,18 +112,18 @@ class BuildahEngine:
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
         async with self._bases.lease() as generation, self._sandbox(recipe.build_id, registries) as sandbox:
             limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
-            making = Making(
+            build = ImageBuild(
                 settings=self._settings,
                 sandbox=structs.replace(sandbox, binfmt=emulator),
                 recipe=recipe,
-                tell=Tail(tell),
+                output=Tail(write_line),
                 credentials=self._credentials,
                 version=self._version,
                 sifs=self._sifs,
             )
             try:
                 async with limit, bounded(sandbox.directory, self._settings.build_disk):
-                    return await making.image(self._bases, generation)
+                    return await build.run(self._bases, generation)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
@@ -131,30 +131,30 @@ class BuildahEngine:
                 raise BuildFailure(Reason.TIMED_OUT, message) from error
 
     async def find(self, _: Recipe) -> None:
-        """Builds end with their builder."""
+        """Return None: builds end with their builder."""
 
     def _emulator(self, recipe: Recipe) -> str:
         registration = self._emulators.registration(recipe.platform)
         if registration is None and parse(recipe.containerfile).runs_steps:
-            lacking = self._emulators.lacking(recipe.platform)
-            message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
+            missing = self._emulators.missing(recipe.platform)
+            message = f"This builder cannot run steps for {recipe.platform}: it lacks {missing}."
             raise BuildFailure(Reason.PLATFORM, message)
         return registration or ""
 
     @asynccontextmanager
     async def _sandbox(self, build_id: str, registries: Collection[Address] = ()) -> AsyncIterator[Sandbox]:
-        """A sandbox for the length of the block; it is removed in the background after it."""
-        async with self._closing.later(self._open_sandbox(build_id, registries)) as sandbox:
+        """Yield a sandbox, which is removed in the background after the block."""
+        async with self._closer.close_later(self._open_sandbox(build_id, registries)) as sandbox:
             yield sandbox
 
     @asynccontextmanager
     async def _open_sandbox(self, build_id: str, registries: Collection[Address]) -> AsyncIterator[Sandbox]:
         settings, user_id = self._settings, self._settings.first_user_id
-        with disk_trouble():
+        with as_build_failure():
             directory = new_directory(settings.workspace / "builds", f"{build_id}.")
         group = group_prefix(settings.workspace) + directory.name
         try:
-            with disk_trouble():
+            with as_build_failure():
                 limits = {"memory": settings.build_memory, "pids": settings.build_pids}
                 sandbox = Sandbox(
                     directory=directory,
@@ -186,49 +186,51 @@ class BuildahEngine:
             return
         services = [(address.host, address.port) for address in registries]
         async with AsyncExitStack() as opened:
-            with disk_trouble():
+            with as_build_failure():
                 network = await opened.enter_async_context(self._networks.take())
                 namespace = await opened.enter_async_context(reach(network, services))
             yield namespace
 
-    async def _prove(self) -> None:
+    async def _run_trial(self) -> None:
         if missing := _missing(self._settings.isolation):
-            raise Unavailable(f"builds cannot run here: there is no {' and no '.join(missing)}")
-        said = Tail(drop)
+            raise Unavailable(f"builds cannot run here: missing: {', '.join(missing)}")
+        output = Tail(drop)
         try:
             async with self._sandbox("trial") as sandbox:
-                status = await execute(sandbox, command_lines.images(), said, credentials=b"{}")
+                status = await execute(sandbox, command_lines.images(), output, credentials=b"{}")
                 if not status:
-                    status = await execute(sandbox, command_lines.version(), said)
-                    self._version = parse_version(b"\n".join(said.lines).decode(errors="replace"))
+                    status = await execute(sandbox, command_lines.version(), output)
+                    self._version = parse_version(b"\n".join(output.lines).decode(errors="replace"))
         except (OSError, BuildFailure, SandboxUnavailable) as error:
             raise Unavailable(f"builds cannot run here: {error}") from error
         if status:
-            raise Unavailable(f"builds cannot run here: {b' '.join(said.lines).decode(errors='replace')}")
+            raise Unavailable(f"builds cannot run here: {b' '.join(output.lines).decode(errors='replace')}")
 
 
 @asynccontextmanager
 async def _open_networks(settings: EngineSettings, *, limited: bool) -> AsyncIterator[NetworkPool | None]:
-    if missing := _missing_for_networks():  # which chroot isolation can do without
-        log.warning("builds are on this machine's network", missing=missing)
+    if missing := _missing_for_networks():  # chroot isolation works without them
+        log.warning("builds use the network of this machine", missing=missing)
         yield None
         return
-    opening = partial(
+    open_one = partial(
         open_network, settings.workspace, settings.first_user_id, settings.denied_networks, limited=limited
     )
-    async with NetworkPool.open(opening) as networks:
+    async with NetworkPool.open(open_one) as networks:
         yield networks
 
 
 def _missing(isolation: Isolation) -> list[str]:
-    missing = _not_here("buildah", "setpriv", "unshare", "newuidmap")
-    return missing if isolation is Isolation.CHROOT else [*missing, *_not_here("runc"), *_missing_for_networks()]
+    missing = _missing_programs("buildah", "setpriv", "unshare", "newuidmap")
+    return (
+        missing if isolation is Isolation.CHROOT else [*missing, *_missing_programs("runc"), *_missing_for_networks()]
+    )
 
 
 def _missing_for_networks() -> list[str]:
     device = [] if Path("/dev/net/tun").exists() else ["/dev/net/tun"]
-    return [*_not_here("slirp4netns", "nsenter"), *device]
+    return [*_missing_programs("slirp4netns", "nsenter"), *device]
 
 
-def _not_here(*programs: str) -> list[str]:
+def _missing_programs(*programs: str) -> list[str]:
     return [program for program in programs if not shutil.which(program)]

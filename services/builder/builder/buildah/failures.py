@@ -8,16 +8,16 @@ from builder.domain.failure import KILLED, BuildFailure, contains, last_error, s
 from swell.store.records import Reason
 
 
-class CacheTrouble(Enum):
-    REFUSED = "the registry does not take it"
-    NO_HISTORY = "a base image does not tell its history, so its steps cannot be told apart"
+class CacheProblem(Enum):
+    REFUSED = "the registry refuses it"
+    NO_HISTORY = "a base image has no history, so that its layers cannot be assigned to steps"
 
 
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
 _HEREDOC = re.compile(r"[Uu]nknown instruction|<<")
 _NO_HEREDOCS = (
-    "The container file has a here-document (<<EOF), and this server's buildah knows none: that begins with 1.33. "
+    "The container file has a here-document (<<EOF), which needs buildah 1.33; this server has an older one. "
     "Join the commands with &&, or copy a file of the build context."
 )
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
@@ -30,8 +30,11 @@ _USERS = re.compile(
 def diagnose_build(
     status: int, tail: Iterable[bytes], *, no_memory: bool = False, heredoc: bool = False
 ) -> BuildFailure:
-    """What `buildah build` failed of, from its exit *status* and the last lines it wrote; from what the kernel says:
-    that it has ended a process because there was *no_memory*; and from whether the container file has a *heredoc*."""
+    """Return why `buildah build` failed.
+
+    *status* is its exit status and *tail* its last lines. *no_memory* says that the kernel killed a process for lack of
+    memory, *heredoc* that the container file has a here-document.
+    """
     lines = [line.decode(errors="replace") for line in tail]
     error = last_error(lines)
     if contains(lines, "no space left on device"):
@@ -45,28 +48,30 @@ def diagnose_build(
     if heredoc and _HEREDOC.search(error):
         return BuildFailure(Reason.RECIPE, _NO_HEREDOCS, status)
     if _ENGINES.search(error):
-        return BuildFailure(Reason.ENGINE, f"The engine broke: {shorten(error)}.", status)
+        return BuildFailure(Reason.ENGINE, f"The engine failed: {shorten(error)}.", status)
     if base := _BASE_IMAGE.match(error):
-        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {shorten(base['why'] or error)}.", status)
+        return BuildFailure(
+            Reason.BASE_IMAGE, f"A base image cannot be pulled: {shorten(base['why'] or error)}.", status
+        )
     if status > 0 and _USERS.search(error):
-        return BuildFailure(Reason.RECIPE, f"The container file does not work: {shorten(error)}.", status)
-    return BuildFailure(Reason.ENGINE, f"The engine broke: {shorten(error) or f'exit status {status}'}.", status)
+        return BuildFailure(Reason.RECIPE, f"The container file cannot be built: {shorten(error)}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine failed: {shorten(error) or f'exit status {status}'}.", status)
 
 
-def cache_trouble(tail: Iterable[bytes]) -> CacheTrouble | None:
-    """What `buildah build` failed of, if only because it had a cache."""
+def diagnose_cache(tail: Iterable[bytes]) -> CacheProblem | None:
+    """Return the problem with the cache that made `buildah build` fail; None if it failed for another reason."""
     error = last_error([line.decode(errors="replace") for line in tail])
     if error.startswith("failed pushing cache to "):
-        return CacheTrouble.REFUSED
-    return CacheTrouble.NO_HISTORY if _NO_HISTORY.search(error) else None
+        return CacheProblem.REFUSED
+    return CacheProblem.NO_HISTORY if _NO_HISTORY.search(error) else None
 
 
 def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
-    """What `buildah push` failed of."""
+    """Return why `buildah push` failed."""
     lines = [line.decode(errors="replace") for line in tail]
     if contains(lines, "no space left on device"):
         return BuildFailure(Reason.DISK, "The disk of the builder or of the registry is full.", status)
-    return BuildFailure(Reason.PUSH, f"The registry did not take the image: {shorten(last_error(lines))}.", status)
+    return BuildFailure(Reason.PUSH, f"The registry refused the image: {shorten(last_error(lines))}.", status)
 
 
 def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:

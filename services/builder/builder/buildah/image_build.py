@@ -1,4 +1,4 @@
-"""What buildah does for one recipe in its sandbox: fetch base images, build, push."""
+"""One build with buildah in its sandbox: pull base images, build, push."""
 
 import fcntl
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from msgspec import Struct, structs
 from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
 from builder.adapters.build_context import add, is_link, unpack
 from builder.adapters.commands import drop, execute, read_digest
-from builder.adapters.workspace import disk_trouble
+from builder.adapters.workspace import as_build_failure
 from builder.build import Recipe
 from builder.buildah import command_lines
 from builder.buildah.base_stores import BaseImages, Generation
 from builder.buildah.compression import Compression, choose
-from builder.buildah.failures import CacheTrouble, cache_trouble, diagnose_build, diagnose_push
+from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cache, diagnose_push
 from builder.buildah.mounts import Version, check_mounts, has_flaws
 from builder.domain.base_images import base_images, final_image
 from builder.domain.failure import BuildFailure
@@ -34,19 +34,19 @@ from swell_sandbox.lines import LONGEST_PIECE
 from swell_sandbox.process import Tail
 
 
-class Making(Struct, frozen=True, kw_only=True):
-    """One recipe on its way to an image, with buildah *version*."""
+class ImageBuild(Struct, frozen=True, kw_only=True):
+    """The build of `recipe` in `sandbox`; `output` passes lines to the log and stores the last ones."""
 
     settings: EngineSettings
     sandbox: Sandbox
     recipe: Recipe
-    tell: Tail
+    output: Tail
     credentials: AuthFiles
     version: Version
     sifs: Sifs | None = None
 
-    async def image(self, bases: BaseImages, generation: Generation) -> Digest:
-        """Build and push the recipe with the layers that *bases* has already; the digest of the manifest."""
+    async def run(self, bases: BaseImages, generation: Generation) -> Digest:
+        """Build and push the recipe with base images from *generation*; return the digest of the manifest."""
         await in_thread(self._prepare)
         await in_thread(self._check_mounts)
         stores = dict[str, Path]()
@@ -84,25 +84,25 @@ class Making(Struct, frozen=True, kw_only=True):
 
     async def _image(self, final_store: Path | None) -> Digest:
         if final_store:
-            await in_thread(self._learn_blobs, final_store)
+            await in_thread(self._copy_blob_cache, final_store)
         await self._build()
-        self.tell.lines.clear()
+        self.output.lines.clear()
         if self.recipe.sif:
             return await self._push_sif(read_digest(self.sandbox, "image-id"))
         await self._push(read_digest(self.sandbox, "image-id"))
         return read_digest(self.sandbox, "digest")
 
-    def _with_stores(self, stores: tuple[Path, ...]) -> "Making":
-        """The same with *stores* of base images in the sandbox, which are the only ones there."""
+    def _with_stores(self, stores: tuple[Path, ...]) -> "ImageBuild":
+        """Return this build with the base images of *stores*, and no others, mounted in the sandbox."""
         mounts = tuple(command_lines.store_mount(store) for store in stores)
-        with disk_trouble():
+        with as_build_failure():
             (self.sandbox.directory / command_lines.STORAGE_CONF).write_text(command_lines.storage_conf(mounts))
         return structs.replace(self, sandbox=structs.replace(self.sandbox, mounts=mounts))
 
     def _prepare(self) -> None:
         sandbox, recipe = self.sandbox, self.recipe
         context, owner = sandbox.work / "context", sandbox.user_id
-        with disk_trouble():
+        with as_build_failure():
             (sandbox.directory / "Containerfile").write_text(recipe.containerfile)
             if recipe.context:
                 unpack(recipe.context, context, limit=self.settings.context_limit, owner=owner)
@@ -115,7 +115,7 @@ class Making(Struct, frozen=True, kw_only=True):
                     add(context / name, source, owner=owner)
 
     async def _pull(self, image: str, store: Path) -> bool:
-        # An error here comes again in the build, which writes it to the log.
+        # The build repeats an error of the pull, and writes it to the log.
         mount, credentials = command_lines.store_mount(store, writable=True), await self.credentials.pulls(self.recipe)
         command, environment = (
             command_lines.pull(image, self.recipe.platform, mount),
@@ -126,91 +126,97 @@ class Making(Struct, frozen=True, kw_only=True):
         )
         return status == 0
 
-    def _learn_blobs(self, store: Path) -> None:
-        """Copy what the pull into *store* has learnt of the registry, to which no step had access."""
-        known, ours = store / command_lines.BLOB_CACHE, self.sandbox.directory / command_lines.BLOB_CACHE
-        with disk_trouble(), suppress(FileNotFoundError), known.open("rb") as source:
-            fcntl.flock(source, fcntl.LOCK_SH)  # as buildah does; another build's pull may write just now
-            add(ours, source, owner=self.sandbox.user_id)
+    def _copy_blob_cache(self, store: Path) -> None:
+        """Copy the blob cache that the pull into *store* has written; no step could write to it."""
+        cached, copy = store / command_lines.BLOB_CACHE, self.sandbox.directory / command_lines.BLOB_CACHE
+        with as_build_failure(), suppress(FileNotFoundError), cached.open("rb") as source:
+            fcntl.flock(source, fcntl.LOCK_SH)  # as buildah does: the pull of another build may be writing
+            add(copy, source, owner=self.sandbox.user_id)
 
     async def _build(self) -> None:
         pulls, cache = await self.credentials.pulls(self.recipe), self.recipe.cache_repository
-        opened = await self._with_cache(pulls, cache) if cache else None
-        status = await self._build_with(opened or pulls, cache if opened else None)
-        if status and opened and (trouble := cache_trouble(self.tell.lines)):
-            await self._say_cache(trouble.value)
-            self.tell.lines.clear()
-            # Steps that have run are not run again, unless it is them that cannot be told apart.
-            status = await self._build_with(pulls, again=trouble is CacheTrouble.REFUSED)
+        credentials = await self._cache_credentials(pulls, cache) if cache else None
+        status = await self._build_with(credentials or pulls, cache if credentials else None)
+        if status and credentials and (problem := diagnose_cache(self.output.lines)):
+            await self._log_cache_problem(problem.value)
+            self.output.lines.clear()
+            # Finished steps are reused, unless the history of a base image prevents that.
+            status = await self._build_with(pulls, reuse_steps=problem is CacheProblem.REFUSED)
         if status:
             killed, heredoc = cgroups.has_killed(self.sandbox.cgroups), parse(self.recipe.containerfile).has_heredoc
-            raise diagnose_build(status, self.tell.lines, no_memory=killed, heredoc=heredoc)
+            raise diagnose_build(status, self.output.lines, no_memory=killed, heredoc=heredoc)
 
-    async def _with_cache(self, pulls: bytes, cache: str) -> bytes | None:
-        """*pulls* and what opens *cache*; None when that is not to be had."""
+    async def _cache_credentials(self, pulls: bytes, cache: str) -> bytes | None:
+        """Return *pulls* with the credentials for *cache*; None if they are unavailable."""
         try:
             return await self.credentials.with_cache(pulls, cache, self.recipe.push_principal)
         except BuildFailure as failure:
             if failure.reason is not Reason.PUSH:
                 raise
-            await self._say_cache(str(failure).rstrip("."))
+            await self._log_cache_problem(str(failure).rstrip("."))
             return None
 
-    async def _say_cache(self, why: str) -> None:
-        await self.tell(
+    async def _log_cache_problem(self, why: str) -> None:
+        await self.output(
             f"(the cache {self.recipe.cache_repository} cannot be used: {why}; going on without it)".encode()
         )
 
-    async def _build_with(self, credentials: bytes, cache: str | None = None, *, again: bool = False) -> int:
+    async def _build_with(self, credentials: bytes, cache: str | None = None, *, reuse_steps: bool = False) -> int:
         settings = self.settings
         command = command_lines.build(
             self.recipe.platform,
             settings.isolation,
             self.recipe.options,
             cache=cache,
-            again=again,
+            reuse_steps=reuse_steps,
             proxies=settings.proxy_for_steps,
         )
-        return await execute(self.sandbox, command, self._tell_of_build, credentials=credentials)
+        return await execute(self.sandbox, command, self._write_build_line, credentials=credentials)
 
-    async def _tell_of_build(self, line: bytes) -> None:
+    async def _write_build_line(self, line: bytes) -> None:
         if not command_lines.is_about_platform(line):
-            await self.tell(line)
+            await self.output(line)
 
     async def _push(self, image_id: Digest) -> None:
         compression, why = choose(self.recipe.compression, await self._docker_only(image_id))
         if why:
-            await self.tell(f"({why})".encode())
+            await self.output(f"({why})".encode())
         if compression.force:
-            await self._forget_blobs()
+            await self._remove_blob_cache()
         status = await self._push_with(image_id, compression)
-        if status and command_lines.is_zstd_trouble(self.tell.lines):
-            await self._forget_blobs()
+        if status and command_lines.is_zstd_refused(self.output.lines):
+            await self._remove_blob_cache()
             status = await self._push_with(image_id, compression)
         if status:
-            raise diagnose_push(status, self.tell.lines)
+            raise diagnose_push(status, self.output.lines)
 
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:
-            raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
-        if status := await execute(self.sandbox, command_lines.export(image_id), self.tell, credentials=NO_CREDENTIALS):
-            raise diagnose_push(status, self.tell.lines)
-        return await self.sifs.push(self.sandbox, "work/image", self.recipe, self.tell)
+            raise BuildFailure(Reason.ENGINE, "This builder cannot create SIF files.")
+        if status := await execute(
+            self.sandbox, command_lines.export(image_id), self.output, credentials=NO_CREDENTIALS
+        ):
+            raise diagnose_push(status, self.output.lines)
+        return await self.sifs.push(self.sandbox, "work/image", self.recipe, self.output)
 
     async def _push_with(self, image_id: Digest, compression: Compression) -> int:
         command = command_lines.push(image_id, self.recipe.target_image, compression)
-        return await execute(self.sandbox, command, self.tell, credentials=await self.credentials.pushes(self.recipe))
+        return await execute(self.sandbox, command, self.output, credentials=await self.credentials.pushes(self.recipe))
 
     async def _docker_only(self, image_id: Digest) -> str:
-        """Which instructions would be lost in the OCI format; asked only where that matters."""
-        wanted = self.recipe.compression
-        if wanted is None or wanted.mode is not CompressionMode.ZSTD:
+        """Return the instructions that the OCI format would lose; empty unless zstd requires that format."""
+        compression = self.recipe.compression
+        if compression is None or compression.mode is not CompressionMode.ZSTD:
             return ""
-        said = Tail(drop)
-        if status := await execute(self.sandbox, command_lines.docker_only(image_id), said, credentials=NO_CREDENTIALS):
-            raise diagnose_push(status, said.lines)
-        mark = command_lines.DOCKER_ONLY.encode()
-        return next((line.removeprefix(mark).strip().decode() for line in said.lines if line.startswith(mark)), "")
+        output = Tail(drop)
+        if status := await execute(
+            self.sandbox, command_lines.docker_only(image_id), output, credentials=NO_CREDENTIALS
+        ):
+            raise diagnose_push(status, output.lines)
+        prefix = command_lines.DOCKER_ONLY.encode()
+        return next(
+            (line.removeprefix(prefix).strip().decode() for line in output.lines if line.startswith(prefix)), ""
+        )
 
-    async def _forget_blobs(self) -> None:
+    async def _remove_blob_cache(self) -> None:
         await in_thread((self.sandbox.directory / command_lines.BLOB_CACHE).unlink, missing_ok=True)

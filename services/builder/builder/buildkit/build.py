@@ -13,8 +13,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from builder.adapters.build_context import add, unpack
-from builder.adapters.workspace import disk_trouble
-from builder.build import Recipe, Tell
+from builder.adapters.workspace import as_build_failure
+from builder.build import Recipe, WriteLine
 from builder.buildkit.daemon import BUILDS, Daemon
 from builder.buildkit.progress import Progress
 from builder.buildkit.push_gateway import REGISTRY
@@ -68,7 +68,7 @@ class BuildFiles:
         """
         files = cls(daemon, recipe.build_id)
         try:
-            with disk_trouble():
+            with as_build_failure():
                 await in_thread(files._write, recipe, settings)
             yield files
         finally:
@@ -195,7 +195,7 @@ def _output(recipe: Recipe, files: BuildFiles, target: Reference, annotations: M
     return ",".join(fields)
 
 
-async def follow(process: Process, progress: Progress, tell: Tell, names: Sequence[tuple[bytes, bytes]]) -> Result:
+async def follow(process: Process, progress: Progress, tell: WriteLine, names: Sequence[tuple[bytes, bytes]]) -> Result:
     """Pass the progress of *process* to *tell* until it ends; *names* are replaced in its lines."""
     assert process.stdout is not None  # noqa: S101  (a pipe)
     last = deque[bytes](maxlen=50)

@@ -233,7 +233,7 @@ async def open_daemon(
             pid = await _ready(process, reading, lines)
             await _inside(Path(f"/proc/{pid}/ns/net"), _raise_loopback)
             limits = cgroups.make(f"{group}.slirp", memory=_SLIRP_MEMORY, pids=_SLIRP_PROCESSES) if limited else ()
-            await opened.enter_async_context(_way_out(directory, pid, limits))
+            await opened.enter_async_context(_proxy_files(directory, pid, limits))
             await _inside(_step_network(pid), lambda: _refuse(settings.denied_networks))
             yield Daemon(
                 directory=directory, process=process, pid=pid, user_id=user_id, groups=groups, last_lines=lines
@@ -307,7 +307,7 @@ def _environment(registrations: Iterable[str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _way_out(directory: Path, pid: int, groups: Sequence[Path]) -> AsyncIterator[None]:
+async def _proxy_files(directory: Path, pid: int, groups: Sequence[Path]) -> AsyncIterator[None]:
     """slirp4netns, in the control *groups*, for the steps of the daemon *pid*, for the length of the block."""
     base = directory / "slirp"
     base.mkdir()

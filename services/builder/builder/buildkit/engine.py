@@ -13,8 +13,8 @@ import aiohttp
 
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.emulation import Emulators
-from builder.adapters.workspace import disk_trouble
-from builder.build import Recipe, Tell
+from builder.adapters.workspace import as_build_failure
+from builder.build import Recipe, WriteLine
 from builder.buildkit import egress, policy, push_gateway
 from builder.buildkit.build import CACHE, TARGET, BuildFiles, Result, arguments, follow, pushed_name
 from builder.buildkit.daemon import FOLDER_NAME, Daemon, open_daemon
@@ -122,7 +122,7 @@ class BuildkitEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, tell: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
         remarks = policy.check(recipe.containerfile, recipe.options.build_args)
@@ -148,7 +148,7 @@ class BuildkitEngine:
             cache = gateway.cache
             finding = asyncio.create_task(self._base_of(recipe, pulls))
             opened.callback(finding.cancel)
-            with disk_trouble():
+            with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(_line(recipe, pulls)))
             daemon, progress = lease.daemon, Progress()
             files = await opened.enter_async_context(BuildFiles.of(daemon, recipe, settings))
@@ -258,7 +258,7 @@ class BuildkitEngine:
         """What buildkitd reaches, for the length of the block."""
         services = [(each.host, each.port) for each in allowed_registries(self._settings.allowed_hosts, images)]
         own = [("127.0.0.1", egress.PORT), (push_gateway.HOST, push_gateway.PORT)]
-        with disk_trouble():
+        with as_build_failure():
             sockets = await daemon.listen([*own, *services])
         proxy, pushes, *others = sockets
         async with AsyncExitStack() as opened:
@@ -273,14 +273,14 @@ class BuildkitEngine:
         if self._sifs is None:
             raise BuildFailure(Reason.ENGINE, "This builder makes no SIF files.")
         settings = self._settings
-        with disk_trouble():
+        with as_build_failure():
             directory = new_directory(settings.workspace / "builds", f"{recipe.build_id}.")
         group = group_prefix(settings.workspace) + directory.name
         try:
             limits = {"memory": settings.build_memory, "pids": settings.build_pids}
             groups = cgroups.make(group, **limits) if self._limited else ()
             sandbox = Sandbox(directory=directory, user_id=settings.first_user_id, cgroups=groups)
-            with disk_trouble():
+            with as_build_failure():
                 await in_thread(sandbox.prepare)
                 (files.path / "result/image").rename(sandbox.work / "image")
             return await self._sifs.push(sandbox, "work/image", recipe, tail)
@@ -297,7 +297,7 @@ class BuildkitEngine:
 
     def _check_platform(self, recipe: Recipe) -> None:
         if self._emulators.registration(recipe.platform) is None and parse(recipe.containerfile).runs_steps:
-            lacking = self._emulators.lacking(recipe.platform)
+            lacking = self._emulators.missing(recipe.platform)
             message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
             raise BuildFailure(Reason.PLATFORM, message)
 

@@ -52,19 +52,19 @@ def diagnose(
         what = f"The step '{_short(step['step'])}'" if step else "A process of the build"
         return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
     if crashed:
-        return BuildFailure(Reason.ENGINE, "The engine broke: BuildKit ended in the middle of the build.", status)
+        return BuildFailure(Reason.ENGINE, "The engine failed: BuildKit ended in the middle of the build.", status)
     if entitlement := _ENTITLEMENT.search(error):
         return BuildFailure(Reason.RECIPE, _ENTITLEMENTS[entitlement["what"]], status)
     if step:
         return _diagnose_step(step, lines)
     if _PUSH.search(error):
         why = refused_push or _short(error)
-        return BuildFailure(Reason.PUSH, f"The registry did not take the image: {why.rstrip('.')}.", status)
+        return BuildFailure(Reason.PUSH, f"The registry refused the image: {why.rstrip('.')}.", status)
     if _BASE.search(error):
-        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be had: {_short(error)}.", status)
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be pulled: {_short(error)}.", status)
     if _RECIPE.search(error):
         return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
-    return BuildFailure(Reason.ENGINE, f"The engine broke: {_short(error) or f'exit status {status}'}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine failed: {_short(error) or f'exit status {status}'}.", status)
 
 
 def _diagnose_step(step: re.Match[str], lines: list[str]) -> BuildFailure:

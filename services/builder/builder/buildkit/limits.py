@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from builder.adapters.disk import used
 from builder.buildkit.daemon import Daemon
 from builder.buildkit.progress import Progress
-from builder.domain.failure import NO_STATUS, BuildFailure
+from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.settings import EngineSettings
 from swell.store.records import Reason
 
@@ -65,4 +65,4 @@ def too_many_processes(settings: EngineSettings, progress: Progress) -> BuildFai
     step = progress.failed or progress.running
     what = f"The step '{step.name[:200]}'" if step else "A step"
     message = f"{what} needs more than the {settings.build_pids} processes and threads that this server allows."
-    return BuildFailure(Reason.RECIPE, message, NO_STATUS)
+    return BuildFailure(Reason.RECIPE, message, NO_EXIT_STATUS)

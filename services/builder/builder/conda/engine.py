@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from builder.adapters.disk import bounded
 from builder.adapters.registry import registry_push
-from builder.build import Recipe, Tell
+from builder.build import Recipe, WriteLine
 from builder.conda.base_image import MOST_COPIED, BaseImage, Copied
 from builder.conda.cache import Folder
 from builder.conda.layer_store import MadeLayers
@@ -80,7 +80,7 @@ class CondaEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, tell: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.packages is None:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")

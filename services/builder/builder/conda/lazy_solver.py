@@ -7,7 +7,7 @@ from pathlib import Path
 from builder.conda.cache import Folder
 from builder.conda.sources import Sources
 from builder.settings import CondaSettings
-from builder.solve import Solving
+from builder.solve import EnvironmentSolver
 from swell.disk import in_thread
 from swell.oci.platform import Platform
 
@@ -20,7 +20,7 @@ class LateSolving:
         self._lists = lists
         self._scratch = scratch
         self._opening = asyncio.Lock()
-        self._opened: Solving | None = None
+        self._opened: EnvironmentSolver | None = None
 
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
         """See `Solving.solve`."""
@@ -29,11 +29,11 @@ class LateSolving:
                 self._opened = await in_thread(self._open)
         return await self._opened.solve(specs, channels, lock, platform)
 
-    def _open(self) -> Solving:
+    def _open(self) -> EnvironmentSolver:
         from builder.conda.repodata import Repodata  # noqa: PLC0415 (rattler, as above)
         from builder.conda.solver import RattlerSolver, usual_channels  # noqa: PLC0415
 
         told = self._settings
         repodata = Repodata(self._sources, self._lists, self._scratch, told.conda_repodata_age)
         solver = RattlerSolver(repodata, told.conda_glibc, told.solve_timeout)
-        return Solving(solver, told.conda_channels_url or usual_channels(), told.solve_timeout)
+        return EnvironmentSolver(solver, told.conda_channels_url or usual_channels(), told.solve_timeout)

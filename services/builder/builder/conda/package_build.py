@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.build import Recipe, Tell
+from builder.build import Recipe, WriteLine
 from builder.conda.archive import Contents, contents, describe
 from builder.conda.base_image import BaseImage
 from builder.conda.layer_store import MadeLayers, key_of
@@ -83,7 +83,7 @@ class _Written(Struct, frozen=True):
 
 
 class PackageBuild:
-    def __init__(self, tools: Tools, recipe: Recipe, wanted: PackageLayers, folder: Path, tell: Tell) -> None:
+    def __init__(self, tools: Tools, recipe: Recipe, wanted: PackageLayers, folder: Path, tell: WriteLine) -> None:
         """*folder* is this build's alone."""
         self._tools = tools
         self._wanted = wanted

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from builder.adapters.workspace import disk_trouble
+from builder.adapters.workspace import as_build_failure
 from builder.conda.model.package import Malformed
 from builder.domain.failure import BuildFailure
 from swell.disk import in_thread
@@ -31,7 +31,7 @@ async def room(parent: Path, name: str) -> AsyncIterator[Path]:
 def explained(package: str = "") -> Iterator[None]:
     """Turn trouble with *package*, or with our own disk, into a build's failure."""
     try:
-        with disk_trouble():
+        with as_build_failure():
             yield
     except Malformed as error:
         what = f"The package {package} cannot be put" if package else "The packages cannot be put"

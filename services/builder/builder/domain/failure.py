@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from swell.errors import BuildFailed
 from swell.store.records import Reason
 
-NO_STATUS = -1
+NO_EXIT_STATUS = -1
 KILLED = 137
 """The exit status of a process that SIGKILL ended, as shells report it."""
 
@@ -20,7 +20,7 @@ class BuildFailure(BuildFailed):
     `exit_status` is that of the step that failed, else the engine's own; -1 when nothing ended by itself.
     """
 
-    def __init__(self, reason: Reason, message: str, exit_status: int = NO_STATUS) -> None:
+    def __init__(self, reason: Reason, message: str, exit_status: int = NO_EXIT_STATUS) -> None:
         super().__init__(message)
         self.reason = reason
         self.exit_status = exit_status

@@ -1,27 +1,32 @@
-"""Errands: what a builder tells a process elsewhere to build, and what comes back of it."""
+"""Remote builds: the specification that a builder passes to a process elsewhere, and the result that it returns."""
 
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
 
-from builder.domain.failure import NO_STATUS, BuildFailure
+from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from swell.build_spec import BuildSpec
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason
 
-LONGEST_MESSAGE = 2000  # characters; a cluster keeps 4096 bytes of what a container says at its end
+LONGEST_MESSAGE = 2000
+"""Characters of a message. Kubernetes keeps 4096 bytes of the termination message of a container.
+
+Source: Kubernetes, Determine the Reason for Pod Failure,
+https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+"""
 
 
 class Source(Struct, frozen=True):
-    """A file to be fetched: from *url*, for as long as that is valid, and nothing else than *digest*."""
+    """A file to download from `url`, which expires; its content must have `digest`."""
 
     url: str
     digest: Digest
 
 
-class Errand(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
+class RemoteBuildSpec(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     """The specification of a remote build: a `Recipe` whose files are downloaded from URLs."""
 
     build_id: str
@@ -30,33 +35,33 @@ class Errand(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     sif: Definition | None = None
 
 
-class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How an errand ended: with the digest of what was pushed, or with a reason."""
+class RemoteBuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of a remote build: the digest of the pushed image, or the reason of the failure."""
 
     digest: Digest | None = None
     reason: Reason | None = None
     message: str = ""
-    exit_status: int = NO_STATUS
+    exit_status: int = NO_EXIT_STATUS
 
     @classmethod
-    def of(cls, failure: BuildFailure) -> "Outcome":
+    def from_failure(cls, failure: BuildFailure) -> "RemoteBuildResult":
         return cls(reason=failure.reason, message=str(failure)[:LONGEST_MESSAGE], exit_status=failure.exit_status)
 
     def result(self) -> Digest:
-        """The digest.
+        """Return the digest of the pushed image.
 
         Raises:
-            BuildFailure: there is none, for the reason that is told.
+            BuildFailure: the build failed.
         """
         if self.digest is not None:
             return parse_digest(self.digest)
         raise BuildFailure(self.reason or Reason.ENGINE, self.message, self.exit_status)
 
 
-def parse_outcome(text: str) -> Outcome | None:
-    """What was told at the end; None when that is no outcome."""
+def parse_result(text: str) -> RemoteBuildResult | None:
+    """Read a result from JSON; None if *text* is not a result."""
     try:
-        outcome = msgspec.json.decode(text, type=Outcome)
+        result = msgspec.json.decode(text, type=RemoteBuildResult)
     except msgspec.DecodeError:
         return None
-    return outcome if outcome.digest or outcome.reason else None
+    return result if result.digest or result.reason else None

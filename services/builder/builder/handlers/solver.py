@@ -1,4 +1,4 @@
-"""`swell.rpc.v1.Solver`: the gateway's questions about packages, before it promises an image of them."""
+"""`swell.rpc.v1.Solver`: solves environments for the gateway, before it answers a request for packages."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,13 +10,13 @@ from swell.rpc.v1 import solver_pb2 as pb
 from swell.rpc.v1.solver_pb2_grpc import SolverServicer
 
 
-class Solving(Protocol):
+class EnvironmentSolver(Protocol):
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
-        """See `builder.solve.Solving`."""
+        """See `builder.solve.EnvironmentSolver`."""
 
 
 class SolverHandler(SolverServicer):
-    def __init__(self, solving: Solving) -> None:
+    def __init__(self, solving: EnvironmentSolver) -> None:
         self._solving = solving
 
     async def Solve(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802

@@ -20,12 +20,12 @@ from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
-from builder.build import Begun, Recipe, Tell
+from builder.build import ExistingBuild, Recipe, WriteLine
 from builder.domain.failure import BuildFailure
-from builder.domain.remote_build import Errand, Source
+from builder.domain.remote_build import RemoteBuildSpec, Source
 from builder.kubernetes import pods
-from builder.kubernetes.manifests import CONTAINER, job, job_name, secret, way_out
-from builder.kubernetes.timestamps import Stamp, parse_stamp
+from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret
+from builder.kubernetes.timestamps import Timestamp, parse_timestamp
 from builder.settings import KubernetesSettings
 from swell.build_spec import carry
 from swell.codecs import prepare
@@ -90,7 +90,7 @@ class KubernetesEngine:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
             yield cls(client, settings, link, aws, registry)
 
-    async def build(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         """Build and push *recipe*; see `Engine.build`.
 
         Raises:
@@ -98,7 +98,7 @@ class KubernetesEngine:
         """
         name = job_name(recipe.build_id)
         try:
-            digest = await self._within_limits(recipe, tell)
+            digest = await self._within_limits(recipe, write_line)
         except Unavailable:
             raise
         except BaseException:
@@ -107,7 +107,7 @@ class KubernetesEngine:
         await self._remove(name)
         return digest
 
-    async def find(self, recipe: Recipe) -> Begun | None:
+    async def find(self, recipe: Recipe) -> ExistingBuild | None:
         """The times of the Job that an earlier builder has left behind; see `Engine.find`."""
         name = job_name(recipe.build_id)
         with _asking():
@@ -116,28 +116,28 @@ class KubernetesEngine:
         started = pods.started(job) if job else None
         if started is None or (job and job.metadata and job.metadata.deletionTimestamp):
             return None
-        return Begun(started=started, finished=pods.finished(pods_of_job))
+        return ExistingBuild(started=started, finished=pods.finished(pods_of_job))
 
-    async def _within_limits(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def _within_limits(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         longest = self._settings.build_timeout + self._settings.kubernetes_patience
         limit = asyncio.timeout(longest.total_seconds())
         try:
             async with limit:
-                return await self._run(recipe, tell)
+                return await self._run(recipe, write_line)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise BuildFailure(Reason.TIMED_OUT, f"The build took longer than {longest} h in the cluster.") from error
 
-    async def _run(self, recipe: Recipe, tell: Tell) -> Digest:
+    async def _run(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         files = await self._files(recipe)
         with _asking():
             await self._begin(recipe, files)
         while True:
-            pod = await self._follow(await self._begun(job_name(recipe.build_id)), tell)
+            pod = await self._follow(await self._begun(job_name(recipe.build_id)), write_line)
             if pod and not pods.is_taken_away(pod):
                 return pods.result(pod)
-            await tell(b"(the cluster has taken the pod of this build away)")
+            await write_line(b"(the cluster has taken the pod of this build away)")
 
     async def _files(self, recipe: Recipe) -> dict[str, bytes]:
         """What the pod finds in its folder: the errand, and what it must have to reach registries, as it is now.
@@ -146,7 +146,7 @@ class KubernetesEngine:
         """
         errand = carry(
             recipe,
-            Errand,
+            RemoteBuildSpec,
             build_id=recipe.build_id,
             context=await self._source(recipe.context) if recipe.context else None,
             files={name: await self._source(path) for name, path in recipe.files.items()},
@@ -156,7 +156,7 @@ class KubernetesEngine:
         )
         pulls, pushes = await self._credentials.lent(recipe)
         told = {"errand.json": msgspec.json.encode(errand), "pull.json": pulls, "push.json": pushes}
-        return told | _way_out(self._settings)
+        return told | _proxy_files(self._settings)
 
     async def _source(self, path: Path) -> Source:
         digest = await asyncio.to_thread(digest_of_file, path)
@@ -204,10 +204,10 @@ class KubernetesEngine:
             await asyncio.sleep(POLL_SECONDS)
         raise BuildFailure(Reason.ENGINE, f"The cluster has not begun the build: {why}.")
 
-    async def _follow(self, name: str, tell: Tell) -> Pod | None:
+    async def _follow(self, name: str, write_line: WriteLine) -> Pod | None:
         """Tell every line of the pod once, until it has ended, however often the stream of lines breaks; the pod as it
         ended, None if it is there no more."""
-        last: Stamp | None = None
+        last: Timestamp | None = None
         give_up: datetime | None = None
         while (pod := await self._pod(name)) is not None:
             ended = pods.has_ended(pod)
@@ -215,15 +215,15 @@ class KubernetesEngine:
                 async with _client(self._settings) as client:  # of its own: leaving a stream early closes it only so
                     async for line in _lines(client, name, last):
                         stamp, _, text = line.partition(" ")
-                        if last is None or parse_stamp(stamp) > last:
-                            last = parse_stamp(stamp)
-                            await tell(text.encode())
+                        if last is None or parse_timestamp(stamp) > last:
+                            last = parse_timestamp(stamp)
+                            await write_line(text.encode())
             except (ApiError, httpx2.HTTPError) as error:
                 log.warning("log of a pod broken off", pod=name, error=repr(error))
                 give_up = (give_up or datetime.now(UTC) + LAST_LINES) if ended else None
                 ended = give_up is not None and datetime.now(UTC) > give_up
                 if ended:
-                    await tell(b"(the last lines of this build cannot be had from the cluster)")
+                    await write_line(b"(the last lines of this build cannot be had from the cluster)")
             if ended:
                 return pod
             await asyncio.sleep(POLL_SECONDS)
@@ -296,7 +296,7 @@ async def _found(asked: Awaitable[There]) -> There | None:
         raise
 
 
-async def _lines(client: AsyncClient, pod: str, last: Stamp | None) -> AsyncIterator[str]:
+async def _lines(client: AsyncClient, pod: str, last: Timestamp | None) -> AsyncIterator[str]:
     """The lines of *pod* as they come, each with its timestamp; not many of those that came before *last*.
 
     They end, too, when none has come for a while: of a connection that is lost silently there would never be a word.
@@ -320,9 +320,9 @@ def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
     return KubeConfig.from_service_account()
 
 
-def _way_out(settings: KubernetesSettings) -> dict[str, bytes]:
+def _proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
     try:
-        return way_out(settings)
+        return proxy_files(settings)
     except OSError as error:
         raise BuildFailure(Reason.ENGINE, f"The certificates of SWELL_CA_FILE cannot be read: {error}.") from error
 

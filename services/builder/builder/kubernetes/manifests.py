@@ -91,7 +91,7 @@ def secret(owner: Job, files: Mapping[str, bytes]) -> Secret:
     )
 
 
-def way_out(settings: KubernetesSettings) -> dict[str, bytes]:
+def proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
     """What the Secret has so that the pod goes the way that we go: proxies, whose addresses may have a password, and
     certificates.
 

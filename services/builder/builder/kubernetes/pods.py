@@ -10,7 +10,7 @@ from lightkube.models.batch_v1 import Job
 from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, Pod, PodStatus
 
 from builder.domain.failure import BuildFailure
-from builder.domain.remote_build import parse_outcome
+from builder.domain.remote_build import parse_result
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 
@@ -54,7 +54,7 @@ def is_taken_away(pod: Pod) -> bool:
     """Whether the cluster ends it early for reasons of its own, as when it empties a machine; there will be another."""
     conditions = _status(pod).conditions or ()
     disrupted = any(each.type == "DisruptionTarget" and each.status == "True" for each in conditions)
-    return disrupted and parse_outcome(_last_words(pod)) is None
+    return disrupted and parse_result(_last_words(pod)) is None
 
 
 def check(job: Job | None) -> None:
@@ -86,8 +86,8 @@ def result(pod: Pod) -> Digest:
     Raises:
         BuildFailure: it has pushed nothing; says why, as far as the cluster knows.
     """
-    if outcome := parse_outcome(_last_words(pod)):
-        return outcome.result()
+    if parsed := parse_result(_last_words(pod)):
+        return parsed.result()
     raise _failure(_status(pod), _state(pod).terminated or ContainerStateTerminated(exitCode=-1))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 _FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
-class Stamp(NamedTuple):
+class Timestamp(NamedTuple):
     """An instant: whole seconds, in UTC, and nanoseconds."""
 
     second: datetime
@@ -21,13 +21,13 @@ class Stamp(NamedTuple):
         return max(1, int((now - self.second).total_seconds()) + 1)
 
 
-EARLIEST = Stamp(datetime.min.replace(tzinfo=UTC), 0)
+EARLIEST = Timestamp(datetime.min.replace(tzinfo=UTC), 0)
 
 
-def parse_stamp(text: str) -> Stamp:
+def parse_timestamp(text: str) -> Timestamp:
     """Read a timestamp; what is none counts as the earliest, for nobody shall miss a line after it."""
     found = _FORM.fullmatch(text)
     if not found:
         return EARLIEST
     second = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00")).astimezone(UTC)
-    return Stamp(second, int((found[2] or "").ljust(9, "0")))
+    return Timestamp(second, int((found[2] or "").ljust(9, "0")))

@@ -10,7 +10,7 @@ INVALID = 65
 
 
 def diagnose_sif(status: int, tail: Iterable[bytes]) -> BuildFailure:
-    """What making a SIF file of a built image failed of."""
+    """Return why the conversion of an image to a SIF file failed."""
     lines = [line.decode(errors="replace") for line in tail]
     why = shorten(last_error(lines)).rstrip(".")
     if contains(lines, "no space left on device"):

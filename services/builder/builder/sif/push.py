@@ -14,7 +14,7 @@ import msgspec
 import builder
 import swell
 from builder.adapters.commands import execute
-from builder.adapters.workspace import disk_trouble
+from builder.adapters.workspace import as_build_failure
 from builder.build import Recipe
 from builder.domain.failure import BuildFailure
 from builder.sif.failures import diagnose_sif
@@ -62,7 +62,7 @@ class Sifs:
 
     async def _make(self, sandbox: Sandbox, layout: str, definition: Definition, tell: Tail) -> Path:
         folder, target = sandbox.directory / "sif", sandbox.directory / FILE_NAME
-        with disk_trouble():
+        with as_build_failure():
             folder.mkdir(mode=0o700)
             os.chown(folder, sandbox.user_id, sandbox.user_id)
             order = Order(
@@ -78,7 +78,7 @@ class Sifs:
         status = await execute(sandbox, self._command(), tell, environment={"PYTHONUTF8": "1"}, mounts=_python())
         if status:
             raise diagnose_sif(status, tell.lines)
-        with disk_trouble():
+        with as_build_failure():
             open_plain(folder / FILE_NAME).close()
             (folder / FILE_NAME).rename(target)  # out of reach of what ran in the sandbox
         return target

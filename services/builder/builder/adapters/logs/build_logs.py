@@ -45,7 +45,7 @@ class BuildLogs:
         sender = LineSender(build_id, attempt, self._stream)
         return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), self._masker(), self._limit)
 
-    async def keep_lock(self, build_id: str, lock: bytes) -> None:
+    async def store_lock(self, build_id: str, lock: bytes) -> None:
         await retry_until_available(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
 
 
@@ -95,7 +95,7 @@ class BuildLog:
             self._file.close()
             self._path.unlink(missing_ok=True)
 
-    async def tell(self, line: bytes) -> None:
+    async def write_line(self, line: bytes) -> None:
         """Add *line*, given without its line feed, or several with line feeds between them.
 
         The first goes out at once; a flood waits for the queue.
