@@ -232,7 +232,7 @@ async def test_lines_that_went_with_their_machine_are_not_waited_for(
         with pytest.raises(BuildFailure) as failure:
             await engine.build(subject.good("nothing"), output)
     assert failure.value.reason is Reason.MEMORY
-    assert b"(the last lines of this build cannot be had from the cluster)" in output
+    assert b"(the last lines of this build are not available from the cluster)" in output
 
 
 async def test_a_connection_that_is_lost_silently_does_not_hold_up_the_end(

@@ -137,5 +137,5 @@ class Screen:
 @pytest.fixture
 def house(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """One whose queue is there, and may take its time: what a builder does not wait for is lost to watchers."""
-    monkeypatch.setattr(line_sender, "_PATIENCE", 30.0)
+    monkeypatch.setattr(line_sender, "_TIMEOUT", 30.0)
     return House(nats, tmp_path)

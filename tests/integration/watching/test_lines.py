@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from builder.adapters.logs.build_logs import END, BuildLogs
-from builder.adapters.logs.line_sender import _PATIENCE
+from builder.adapters.logs.line_sender import _TIMEOUT
 from builder.adapters.logs.masking import read_secrets
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
@@ -227,7 +227,7 @@ async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(
             started = time.monotonic()
             for _ in range(LIMIT // 50_000):
                 await log.write_line(b"- " * 25_000)
-            assert time.monotonic() - started < 5 * _PATIENCE  # and not once for each of twenty
+            assert time.monotonic() - started < 5 * _TIMEOUT  # and not once for each of twenty
             await stack.restart("nats")
             await log.write_line(b"after")
 

@@ -1,6 +1,6 @@
-"""The kubernetes engine: a Job for each build, in whose one pod `builder.run_build` builds with buildah.
+"""The kubernetes engine: each build is a Job whose only pod runs `builder.run_build`, which builds with buildah.
 
-A builder that dies leaves its Jobs to whoever is given their builds next: a Job is found again by its name.
+When a builder crashes, its Jobs continue. The next builder of the same build finds the Job by its name.
 """
 
 import asyncio
@@ -39,21 +39,21 @@ from swell.registry.principal import PUBLIC
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5
-ANSWER_SECONDS = 30
-GONE_WITHIN = timedelta(seconds=30)
-OUTAGE = timedelta(seconds=30)  # of the API, which a build that runs sits out
+RESPONSE_SECONDS = 30
+REMOVED_WITHIN = timedelta(seconds=30)
+OUTAGE = timedelta(seconds=30)  # of the API that a running build tolerates
 SILENCE = timedelta(minutes=1)
 LAST_LINES = timedelta(seconds=10)
-"""How long they are asked for when a pod has ended: they may have gone with its machine."""
-_QUOTA = "exceeded quota"  # the API server's words for what will pass; another 403 will not
+"""How long the last lines of an ended pod are requested: they may be lost with its node."""
+_QUOTA = "exceeded quota"  # in the message of a 403 that is temporary; others are permanent
 
-Made = TypeVar("Made", Job, Secret)
-There = TypeVar("There", Job, Pod)
+Created = TypeVar("Created", Job, Secret)
+Fetched = TypeVar("Fetched", Job, Pod)
 Link = Callable[[Digest], str | None]
 
 
 class KubernetesEngine:
-    """Builds in a cluster; *link* gives the address from which a pod may fetch a stored blob for some minutes."""
+    """Builds in a cluster; *link* returns a URL, valid for some minutes, from which a pod downloads a stored blob."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class KubernetesEngine:
         aws: AwsLogins | None = None,
         registry: RegistryClient | None = None,
     ) -> AsyncIterator[Self]:
-        """Reach the cluster, and see that we may ask it for Jobs. Without *aws*, AWS keys open no registry.
+        """Connect to the cluster and check that it lists Jobs. Without *aws*, AWS keys are not exchanged for logins.
 
         Raises:
-            Unavailable: we do not, or may not.
+            Unavailable: the cluster does not respond, or refuses.
         """
         async with _client(settings) as client:
             try:
-                with _asking():
+                with _as_failure():
                     [_ async for _ in client.list(Job, labels={"app.kubernetes.io/name": "swell-build"})]
             except BuildFailure as error:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
@@ -94,7 +94,7 @@ class KubernetesEngine:
         """Build and push *recipe*; see `Engine.build`.
 
         Raises:
-            Unavailable: the cluster does not answer; the Job goes on, and is found again.
+            Unavailable: the cluster does not respond; the Job continues, and the next attempt finds it.
         """
         name = job_name(recipe.build_id)
         try:
@@ -108,9 +108,9 @@ class KubernetesEngine:
         return digest
 
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
-        """The times of the Job that an earlier builder has left behind; see `Engine.find`."""
+        """Return the times of the Job that an earlier builder created; see `Engine.find`."""
         name = job_name(recipe.build_id)
-        with _asking():
+        with _as_failure():
             job = await self._job(name)
             pods_of_job = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
         started = pods.started(job) if job else None
@@ -119,151 +119,160 @@ class KubernetesEngine:
         return ExistingBuild(started=started, finished=pods.finished(pods_of_job))
 
     async def _within_limits(self, recipe: Recipe, write_line: WriteLine) -> Digest:
-        longest = self._settings.build_timeout + self._settings.kubernetes_patience
-        limit = asyncio.timeout(longest.total_seconds())
+        timeout = self._settings.build_timeout + self._settings.kubernetes_patience
+        limit = asyncio.timeout(timeout.total_seconds())
         try:
             async with limit:
                 return await self._run(recipe, write_line)
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise BuildFailure(Reason.TIMED_OUT, f"The build took longer than {longest} h in the cluster.") from error
+            raise BuildFailure(Reason.TIMED_OUT, f"The build took longer than {timeout} h in the cluster.") from error
 
     async def _run(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         files = await self._files(recipe)
-        with _asking():
-            await self._begin(recipe, files)
+        with _as_failure():
+            await self._create(recipe, files)
         while True:
-            pod = await self._follow(await self._begun(job_name(recipe.build_id)), write_line)
-            if pod and not pods.is_taken_away(pod):
+            pod = await self._follow(await self._wait_for_pod(job_name(recipe.build_id)), write_line)
+            if pod and not pods.is_disrupted(pod):
                 return pods.result(pod)
-            await write_line(b"(the cluster has taken the pod of this build away)")
+            await write_line(b"(the cluster has evicted the pod of this build)")
 
     async def _files(self, recipe: Recipe) -> dict[str, bytes]:
-        """What the pod finds in its folder: the errand, and what it must have to reach registries, as it is now.
+        """Return the files of the Secret: the remote build spec, auth files, proxies and certificates.
 
-        AWS keys stay here: pods are given the logins that we get for them.
+        AWS keys are not passed to pods; they get logins that were exchanged for the keys.
         """
-        errand = carry(
+        spec = carry(
             recipe,
             RemoteBuildSpec,
             build_id=recipe.build_id,
             context=await self._source(recipe.context) if recipe.context else None,
             files={name: await self._source(path) for name, path in recipe.files.items()},
             sif=recipe.sif,
-            principal=PUBLIC,  # the pod has auth files of its own
+            principal=PUBLIC,  # the pod has its own auth files
             push_principal=PUBLIC,
         )
         pulls, pushes = await self._credentials.lent(recipe)
-        told = {"errand.json": msgspec.json.encode(errand), "pull.json": pulls, "push.json": pushes}
-        return told | _proxy_files(self._settings)
+        files = {"errand.json": msgspec.json.encode(spec), "pull.json": pulls, "push.json": pushes}
+        return files | _proxy_files(self._settings)
 
     async def _source(self, path: Path) -> Source:
         digest = await asyncio.to_thread(digest_of_file, path)
         if (url := self._link(digest)) is None:
-            raise BuildFailure(Reason.ENGINE, "Pods have no way to what builds are made of.")
+            raise BuildFailure(
+                Reason.ENGINE, "Pods cannot download build contexts: the object store has no public endpoint."
+            )
         return Source(url, digest)
 
-    async def _begin(self, recipe: Recipe, files: dict[str, bytes]) -> None:
-        """Have the Job of *recipe* and its Secret: new ones, or those that a builder has left behind."""
-        owner = await self._unless_there(job(recipe.build_id, recipe.platform, self._settings))
+    async def _create(self, recipe: Recipe, files: dict[str, bytes]) -> None:
+        """Create the Job of *recipe* and its Secret, unless an earlier builder has created them."""
+        owner = await self._create_if_missing(job(recipe.build_id, recipe.platform, self._settings))
         if owner is None:
             log.info("job found again", build_id=recipe.build_id)
             owner = await self._job(job_name(recipe.build_id))
             if owner is None or (owner.metadata and owner.metadata.deletionTimestamp):
                 raise Unavailable("the Job of an earlier attempt is being removed")
-        await self._unless_there(secret(owner, files))
+        await self._create_if_missing(secret(owner, files))
 
-    async def _unless_there(self, wanted: Made) -> Made | None:
-        """Make *wanted*; None when there is one of its name."""
+    async def _create_if_missing(self, manifest: Created) -> Created | None:
+        """Create *manifest*; return None if an object with its name exists."""
         try:
-            return await self._client.create(wanted)
+            return await self._client.create(manifest)
         except ApiError as error:
             if error.status.code == 409:
                 return None
             raise
 
-    async def _begun(self, name: str) -> str:
-        """The name of the Job's pod, once its container runs or has run.
+    async def _wait_for_pod(self, name: str) -> str:
+        """Wait until the container of the Job's pod has started; return the name of the pod.
 
         Raises:
-            BuildFailure: it cannot, or not within the patience that there is.
+            BuildFailure: it cannot start, or does not start within `kubernetes_patience`.
         """
-        why, give_up = "it has not made a pod", datetime.now(UTC) + self._settings.kubernetes_patience
-        while datetime.now(UTC) < give_up:
-            with _asking():
-                found = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
-            for pod in found:
-                if pods.is_taken_away(pod):
+        why, deadline = "the Job has no pod", datetime.now(UTC) + self._settings.kubernetes_patience
+        while datetime.now(UTC) < deadline:
+            with _as_failure():
+                candidates = [
+                    pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})
+                ]
+            for pod in candidates:
+                if pods.is_disrupted(pod):
                     continue
-                if pods.has_begun(pod):
+                if pods.has_started(pod):
                     return pods.name_of(pod)
                 why = pods.waiting_for(pod)
-            with _asking():
+            with _as_failure():
                 pods.check(await self._job(name))
             await asyncio.sleep(POLL_SECONDS)
-        raise BuildFailure(Reason.ENGINE, f"The cluster has not begun the build: {why}.")
+        raise BuildFailure(Reason.ENGINE, f"The cluster has not started the build: {why}.")
 
     async def _follow(self, name: str, write_line: WriteLine) -> Pod | None:
-        """Tell every line of the pod once, until it has ended, however often the stream of lines breaks; the pod as it
-        ended, None if it is there no more."""
+        """Pass every line of the pod to *write_line* once, until it ends; reconnect when the log stream breaks.
+
+        Return the ended pod, or None if it no longer exists.
+        """
         last: Timestamp | None = None
-        give_up: datetime | None = None
+        deadline: datetime | None = None
         while (pod := await self._pod(name)) is not None:
             ended = pods.has_ended(pod)
             try:
-                async with _client(self._settings) as client:  # of its own: leaving a stream early closes it only so
+                async with _client(
+                    self._settings
+                ) as client:  # closing the client is the only way to close a stream early
                     async for line in _lines(client, name, last):
-                        stamp, _, text = line.partition(" ")
-                        if last is None or parse_timestamp(stamp) > last:
-                            last = parse_timestamp(stamp)
+                        timestamp, _, text = line.partition(" ")
+                        if last is None or parse_timestamp(timestamp) > last:
+                            last = parse_timestamp(timestamp)
                             await write_line(text.encode())
             except (ApiError, httpx2.HTTPError) as error:
-                log.warning("log of a pod broken off", pod=name, error=repr(error))
-                give_up = (give_up or datetime.now(UTC) + LAST_LINES) if ended else None
-                ended = give_up is not None and datetime.now(UTC) > give_up
+                log.warning("log stream of a pod interrupted", pod=name, error=repr(error))
+                deadline = (deadline or datetime.now(UTC) + LAST_LINES) if ended else None
+                ended = deadline is not None and datetime.now(UTC) > deadline
                 if ended:
-                    await write_line(b"(the last lines of this build cannot be had from the cluster)")
+                    await write_line(b"(the last lines of this build are not available from the cluster)")
             if ended:
                 return pod
             await asyncio.sleep(POLL_SECONDS)
         return None
 
     async def _pod(self, name: str) -> Pod | None:
-        """The pod as it is now; a cluster that does not serve us for a while is asked again."""
-        give_up = datetime.now(UTC) + OUTAGE
+        """Fetch the pod; try again for `OUTAGE` while the cluster is unavailable."""
+        deadline = datetime.now(UTC) + OUTAGE
         while True:
             try:
-                with _asking():
-                    return await _found(self._client.get(Pod, name))
+                with _as_failure():
+                    return await _get(self._client.get(Pod, name))
             except Unavailable:
-                if datetime.now(UTC) > give_up:
+                if datetime.now(UTC) > deadline:
                     raise
             await asyncio.sleep(POLL_SECONDS)
 
     async def _job(self, name: str) -> Job | None:
-        return await _found(self._client.get(Job, name))
+        return await _get(self._client.get(Job, name))
 
     async def _remove(self, name: str) -> None:
-        """Remove the Job with all that belongs to it; to the end, even when we are cancelled meanwhile."""
-        removing = asyncio.ensure_future(self._delete(name))
-        try:
-            await asyncio.shield(removing)
-        except asyncio.CancelledError:
-            await asyncio.wait([removing])
-            raise
+        """Remove the Job with its pods and its Secret; a cancellation waits until they are removed."""
+        async with asyncio.TaskGroup() as tasks:
+            removal = tasks.create_task(self._delete(name))
+            try:
+                await asyncio.shield(removal)
+            except asyncio.CancelledError:
+                await asyncio.wait([removal])
+                raise
 
     async def _delete(self, name: str) -> None:
         try:
-            with _asking():
-                async with asyncio.timeout(GONE_WITHIN.total_seconds()):
-                    while await self._is_there(name):  # noqa: ASYNC110 (it is there in a cluster)
+            with _as_failure():
+                async with asyncio.timeout(REMOVED_WITHIN.total_seconds()):
+                    while await self._exists(name):  # noqa: ASYNC110 (the cluster sends no event)
                         await asyncio.sleep(POLL_SECONDS)
         except (BuildFailure, Unavailable) as error:
             log.warning("job not removed from the cluster", name=name, error=str(error))
 
-    async def _is_there(self, name: str) -> bool:
-        """Whether the Job is there still, when asked to go with all its pods."""
+    async def _exists(self, name: str) -> bool:
+        """Request the deletion of the Job and its pods; return whether the Job still exists."""
         try:
             await self._client.delete(Job, name, grace_period=5, cascade=CascadeType.FOREGROUND)
         except ApiError as error:
@@ -275,21 +284,21 @@ class KubernetesEngine:
 
 @asynccontextmanager
 async def _client(settings: KubernetesSettings) -> AsyncIterator[AsyncClient]:
-    timeout = httpx2.Timeout(ANSWER_SECONDS)
+    timeout = httpx2.Timeout(RESPONSE_SECONDS)
     try:
         client = AsyncClient(_cluster(settings), settings.kubernetes_namespace, timeout, trust_env=False)
     except (ConfigError, OSError) as error:
-        raise Unavailable(f"the cluster is not known: {error}") from error
+        raise Unavailable(f"the configuration of the cluster cannot be read: {error}") from error
     try:
         yield client
     finally:
         await client.close()
 
 
-async def _found(asked: Awaitable[There]) -> There | None:
-    """What is *asked* for; None when it is not there."""
+async def _get(request: Awaitable[Fetched]) -> Fetched | None:
+    """Return the result of *request*; None for status 404."""
     try:
-        return await asked
+        return await request
     except ApiError as error:
         if error.status.code == 404:
             return None
@@ -297,9 +306,9 @@ async def _found(asked: Awaitable[There]) -> There | None:
 
 
 async def _lines(client: AsyncClient, pod: str, last: Timestamp | None) -> AsyncIterator[str]:
-    """The lines of *pod* as they come, each with its timestamp; not many of those that came before *last*.
+    """Yield the lines of *pod*, each with its timestamp, from about *last* on.
 
-    They end, too, when none has come for a while: of a connection that is lost silently there would never be a word.
+    The stream ends after `SILENCE` without a line, because a connection that is lost silently sends no error.
     """
     since = last.seconds_ago(datetime.now(UTC)) + 1 if last else None
     lines = aiter(client.log(pod, container=CONTAINER, follow=True, timestamps=True, since=since, newlines=False))
@@ -310,8 +319,8 @@ async def _lines(client: AsyncClient, pod: str, last: Timestamp | None) -> Async
             yield line
     except (StopAsyncIteration, TimeoutError):
         return
-    except RuntimeError as error:  # lightkube 1.0 breaks while it reads why a stream was refused
-        raise httpx2.ReadError("the cluster refuses the lines") from error
+    except RuntimeError as error:  # lightkube 1.0 fails while it reads the body of an error
+        raise httpx2.ReadError("the cluster refuses the log") from error
 
 
 def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
@@ -328,17 +337,17 @@ def _proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
-    """Turn what goes wrong between us and the cluster's API into whose turn it is."""
+def _as_failure() -> Iterator[None]:
+    """Raise errors of the cluster's API as `Unavailable` (try again) or `BuildFailure` (the operator has to fix it)."""
     try:
         yield
     except ApiError as error:
         code = error.status.code or 500
         if code >= 500 or code in {409, 429} or (code == 403 and _QUOTA in (error.status.message or "")):
-            raise Unavailable(f"the cluster does not serve us just now: {error.status.message}") from error
+            raise Unavailable(f"the cluster is unavailable: {error.status.message}") from error
         raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
     except (httpx2.HTTPError, TimeoutError) as error:
-        raise Unavailable(f"the cluster does not answer: {error!r}") from error
+        raise Unavailable(f"the cluster does not respond: {error!r}") from error
 
 
-prepare()  # this module and lightkube's are imported after the start
+prepare()  # this module and lightkube are imported after the start of the service

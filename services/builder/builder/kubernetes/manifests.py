@@ -1,6 +1,9 @@
-"""The Kubernetes objects of a build: a Job, and the Secret with what it is told and may show to registries.
+"""The Kubernetes objects of a build: a Job, and a Secret with the remote build spec and auth files.
 
-Source: Kubernetes API reference, batch/v1 Job and core/v1 Secret.
+Source: Kubernetes API reference, Job,
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/
+Source: Kubernetes API reference, Secret,
+https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
 """
 
 import base64
@@ -35,36 +38,36 @@ from builder.settings import KubernetesSettings
 
 CONTAINER = "build"
 GRACE_SECONDS = 60  # for a pod to start and to stop, beyond the longest build
-KEPT_SECONDS = 600  # how long a cluster keeps a Job that nobody removed
+TTL_SECONDS = 600  # of a finished Job that no builder has removed
 
-_WORKSPACE, _TOLD, _CA_FILE = "/workspace", "/swell", "ca.pem"
-_REPLACED = PodFailurePolicyRule(
+_WORKSPACE, _FILES, _CA_FILE = "/workspace", "/swell", "ca.pem"
+_IGNORE_DISRUPTION = PodFailurePolicyRule(
     action="Ignore", onPodConditions=[PodFailurePolicyOnPodConditionsPattern(status="True", type="DisruptionTarget")]
 )
-"""A pod that the cluster takes away is no failure of the build: there is another one."""
-_OWN_MEMORY = 512 << 20  # bytes for the engine itself, beside the build that it holds to its own limit
+"""A pod that the cluster disrupts does not count as a failure: the Job creates another one."""
+_OWN_MEMORY = 512 << 20  # bytes for the engine, in addition to the limit of the build
 
 
 def job_name(build_id: str) -> str:
-    """The name of the Job that builds *build_id*, and of its Secret."""
+    """Return the name of the Job of *build_id* and of its Secret."""
     return build_id.replace("_", "-")
 
 
 def job(build_id: str, platform: str, settings: KubernetesSettings) -> Job:
-    """A Job of one pod that is never begun again, on a machine for *platform*."""
+    """Return a Job with one pod, which is not restarted, on a node of *platform*."""
     labels = {"app.kubernetes.io/name": "swell-build", "swell/build-id": build_id}
-    patience = settings.build_timeout + settings.kubernetes_patience
+    deadline = settings.build_timeout + settings.kubernetes_patience
     pod = PodSpec(
         containers=[_container(job_name(build_id), settings)],
         restartPolicy="Never",
         automountServiceAccountToken=False,
         enableServiceLinks=False,
         serviceAccountName=settings.kubernetes_service_account,
-        nodeSelector=_machine(platform) | dict(_pairs(settings.kubernetes_node_selector)),
+        nodeSelector=_node_selector(platform) | dict(_pairs(settings.kubernetes_node_selector)),
         terminationGracePeriodSeconds=10,
         volumes=[
             Volume("workspace", emptyDir=EmptyDirVolumeSource(sizeLimit=str(2 * settings.build_disk))),
-            Volume("told", secret=SecretVolumeSource(secretName=job_name(build_id), defaultMode=0o400)),
+            Volume("files", secret=SecretVolumeSource(secretName=job_name(build_id), defaultMode=0o400)),
         ],
     )
     return Job(
@@ -72,15 +75,15 @@ def job(build_id: str, platform: str, settings: KubernetesSettings) -> Job:
         spec=JobSpec(
             template=PodTemplateSpec(metadata=ObjectMeta(labels=labels), spec=pod),
             backoffLimit=0,
-            podFailurePolicy=PodFailurePolicy(rules=[_REPLACED]),
-            activeDeadlineSeconds=int(patience.total_seconds()) + GRACE_SECONDS,
-            ttlSecondsAfterFinished=KEPT_SECONDS,
+            podFailurePolicy=PodFailurePolicy(rules=[_IGNORE_DISRUPTION]),
+            activeDeadlineSeconds=int(deadline.total_seconds()) + GRACE_SECONDS,
+            ttlSecondsAfterFinished=TTL_SECONDS,
         ),
     )
 
 
 def secret(owner: Job, files: Mapping[str, bytes]) -> Secret:
-    """The *files* that the pod of *owner* finds in a folder; it goes with its owner."""
+    """Return a Secret with the *files* of the pod of *owner*; it is removed with its owner."""
     metadata = owner.metadata or ObjectMeta()
     reference = OwnerReference(apiVersion="batch/v1", kind="Job", name=metadata.name or "", uid=metadata.uid or "")
     return Secret(
@@ -92,11 +95,10 @@ def secret(owner: Job, files: Mapping[str, bytes]) -> Secret:
 
 
 def proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
-    """What the Secret has so that the pod goes the way that we go: proxies, whose addresses may have a password, and
-    certificates.
+    """Return the proxies, whose URLs may have a password, and the certificates, as files of the Secret.
 
     Raises:
-        OSError: these cannot be read.
+        OSError: the certificates cannot be read.
     """
     certificates = {_CA_FILE: settings.ca_file.read_bytes()} if settings.ca_file else {}
     return certificates | {name: proxy.encode() for name, proxy in _proxies(settings).items()}
@@ -109,18 +111,21 @@ def _container(name: str, settings: KubernetesSettings) -> Container:
         name=CONTAINER,
         image=settings.kubernetes_image,
         command=["python", "-m", "builder.once"],
-        env=[*(EnvVar(key, value) for key, value in _told(settings).items()), *_kept(name, settings)],
+        env=[
+            *(EnvVar(key, value) for key, value in _environment(settings).items()),
+            *_secret_environment(name, settings),
+        ],
         resources=ResourceRequirements(limits=limits, requests=limits),
         securityContext=SecurityContext(privileged=settings.kubernetes_privileged),
         terminationMessagePolicy="File",
-        volumeMounts=[VolumeMount(_WORKSPACE, "workspace"), VolumeMount(_TOLD, "told", readOnly=True)],
+        volumeMounts=[VolumeMount(_WORKSPACE, "workspace"), VolumeMount(_FILES, "files", readOnly=True)],
     )
 
 
-def _kept(secret: str, settings: KubernetesSettings) -> list[EnvVar]:
-    """What the pod's engine must know that is in the Secret *secret*.
+def _secret_environment(secret: str, settings: KubernetesSettings) -> list[EnvVar]:
+    """Return the environment variables that come from the Secret *secret*.
 
-    The Secret is made after its Job. A pod waits for it, since it is one of the volumes as well.
+    The Secret is created after its Job. The pod waits for it, because it is also a volume.
     """
     return [
         EnvVar(name, valueFrom=EnvVarSource(secretKeyRef=SecretKeySelector(name, secret)))
@@ -133,8 +138,8 @@ def _proxies(settings: KubernetesSettings) -> dict[str, str]:
     return {name: proxy for name, proxy in proxies.items() if proxy}
 
 
-def _told(settings: KubernetesSettings) -> dict[str, str]:
-    """What the pod's engine must know of our own settings."""
+def _environment(settings: KubernetesSettings) -> dict[str, str]:
+    """Return the settings of the engine in the pod, which are those of this builder."""
     return {
         "SWELL_ALLOWED_HOSTS": ",".join(sorted(settings.allowed_hosts)),
         "SWELL_ANSWER_TIMEOUT": _duration(settings.answer_timeout),
@@ -142,18 +147,18 @@ def _told(settings: KubernetesSettings) -> dict[str, str]:
         "SWELL_BUILD_MEMORY": str(settings.build_memory),
         "SWELL_BUILD_PIDS": str(settings.build_pids),
         "SWELL_BUILD_TIMEOUT": _duration(settings.build_timeout),
-        "SWELL_CA_FILE": f"{_TOLD}/{_CA_FILE}" if settings.ca_file else "",
+        "SWELL_CA_FILE": f"{_FILES}/{_CA_FILE}" if settings.ca_file else "",
         "SWELL_CONNECT_TIMEOUT": _duration(settings.connect_timeout),
         "SWELL_CONTEXT_LIMIT": str(settings.context_limit),
         "SWELL_DENIED_NETWORKS": ",".join(settings.denied_networks),
-        "SWELL_ERRAND": f"{_TOLD}/errand.json",
+        "SWELL_ERRAND": f"{_FILES}/errand.json",
         "SWELL_IDLE_TIMEOUT": _duration(settings.idle_timeout),
         "SWELL_INSECURE_REGISTRIES": ",".join(settings.insecure_registries),
         "SWELL_ISOLATION": settings.isolation,
         "SWELL_NO_PROXY": ",".join(settings.no_proxy),
         "SWELL_PROXY_FOR_STEPS": str(settings.proxy_for_steps).lower(),
-        "SWELL_PULL_AUTH_FILE": f"{_TOLD}/pull.json",
-        "SWELL_PUSH_AUTH_FILE": f"{_TOLD}/push.json",
+        "SWELL_PULL_AUTH_FILE": f"{_FILES}/pull.json",
+        "SWELL_PUSH_AUTH_FILE": f"{_FILES}/push.json",
         "SWELL_SIF_LIMIT": str(settings.sif_limit),
         "SWELL_WORKSPACE": _WORKSPACE,
     }
@@ -163,7 +168,7 @@ def _duration(value: timedelta) -> str:
     return f"PT{value.total_seconds():f}S"
 
 
-def _machine(platform: str) -> dict[str, str]:
+def _node_selector(platform: str) -> dict[str, str]:
     os, architecture, *_ = platform.split("/")
     return {"kubernetes.io/os": os, "kubernetes.io/arch": architecture}
 

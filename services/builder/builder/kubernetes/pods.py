@@ -1,6 +1,7 @@
-"""Reading pods: whether one has begun, what it waits for, how it ended.
+"""Reads the status of pods: whether one has started, what it waits for, and its result.
 
-Source: Kubernetes API reference, PodStatus and ContainerState.
+Source: Kubernetes API reference, PodStatus and ContainerState,
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodStatus
 """
 
 from collections.abc import Iterable
@@ -19,13 +20,13 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 
 
 def started(job: Job) -> datetime | None:
-    """When *job* was started, or made if its start is unknown."""
+    """Return when *job* started, or when it was created if its start is unknown."""
     return (job.status and job.status.startTime) or (job.metadata and job.metadata.creationTimestamp) or None
 
 
 def finished(pods: Iterable[Pod]) -> datetime | None:
-    """When the last of the *pods* of a Job ended; None if one has not ended, was taken away, or its end is unknown."""
-    ends = [None if is_taken_away(pod) else _state(pod).terminated for pod in pods]
+    """Return when the last of the *pods* of a Job ended; None if one runs, was disrupted, or has no time."""
+    ends = [None if is_disrupted(pod) else _state(pod).terminated for pod in pods]
     times = [end.finishedAt if end else None for end in ends]
     return None if None in times else max((time for time in times if time), default=None)
 
@@ -38,33 +39,33 @@ def has_ended(pod: Pod) -> bool:
     return _status(pod).phase in _ENDED
 
 
-def has_begun(pod: Pod) -> bool:
-    """Whether its container runs, or has run.
+def has_started(pod: Pod) -> bool:
+    """Whether its container has started.
 
     Raises:
-        BuildFailure: it never will.
+        BuildFailure: it cannot start.
     """
     waiting = _state(pod).waiting
     if waiting and waiting.reason in _NEVER:
-        raise BuildFailure(Reason.ENGINE, f"The cluster cannot begin the build: {waiting_for(pod)}.")
+        raise BuildFailure(Reason.ENGINE, f"The cluster cannot start the build: {waiting_for(pod)}.")
     return has_ended(pod) or _state(pod).running is not None or _state(pod).terminated is not None
 
 
-def is_taken_away(pod: Pod) -> bool:
-    """Whether the cluster ends it early for reasons of its own, as when it empties a machine; there will be another."""
+def is_disrupted(pod: Pod) -> bool:
+    """Whether the cluster ends the pod early, for example because it drains the node; another pod replaces it."""
     conditions = _status(pod).conditions or ()
     disrupted = any(each.type == "DisruptionTarget" and each.status == "True" for each in conditions)
-    return disrupted and parse_result(_last_words(pod)) is None
+    return disrupted and parse_result(_termination_message(pod)) is None
 
 
 def check(job: Job | None) -> None:
-    """See that the Job is there and may yet have a pod.
+    """Check that the Job exists and has not failed.
 
     Raises:
-        BuildFailure: it has none any more.
+        BuildFailure: it has been removed, or has failed.
     """
     if job is None:
-        raise BuildFailure(Reason.ENGINE, "Somebody has removed the Job of the build from the cluster.")
+        raise BuildFailure(Reason.ENGINE, "The Job of the build was removed from the cluster.")
     for each in (job.status and job.status.conditions) or ():
         if each.type == "Failed" and each.status == "True":
             why = f"{each.reason}: {each.message}"
@@ -73,7 +74,7 @@ def check(job: Job | None) -> None:
 
 
 def waiting_for(pod: Pod) -> str:
-    """Why it has not begun, in the cluster's words."""
+    """Return why it has not started, as the cluster reports it."""
     if waiting := _state(pod).waiting:
         return f"{waiting.reason}: {waiting.message}" if waiting.message else str(waiting.reason)
     blocked = [each for each in _status(pod).conditions or () if each.status == "False" and each.message]
@@ -81,29 +82,29 @@ def waiting_for(pod: Pod) -> str:
 
 
 def result(pod: Pod) -> Digest:
-    """The digest of what the build in *pod*, which has ended, has pushed.
+    """Return the digest of the image that the build in *pod*, which has ended, has pushed.
 
     Raises:
-        BuildFailure: it has pushed nothing; says why, as far as the cluster knows.
+        BuildFailure: the build failed, for the reason in its result or in the status of the pod.
     """
-    if parsed := parse_result(_last_words(pod)):
+    if parsed := parse_result(_termination_message(pod)):
         return parsed.result()
     raise _failure(_status(pod), _state(pod).terminated or ContainerStateTerminated(exitCode=-1))
 
 
 def _failure(status: PodStatus, terminated: ContainerStateTerminated) -> BuildFailure:
-    told = status.message or terminated.message or terminated.reason or status.reason or ""
+    message = status.message or terminated.message or terminated.reason or status.reason or ""
     if terminated.reason == "OOMKilled":
         return BuildFailure(Reason.MEMORY, "The build used more memory than its pod may.", terminated.exitCode)
     if status.reason == "DeadlineExceeded":
         return BuildFailure(Reason.TIMED_OUT, "The build took longer than the cluster allows.", terminated.exitCode)
-    if status.reason == "Evicted" and "ephemeral" in told:
-        return BuildFailure(Reason.DISK, f"The build used more disk than its pod may: {told[:300]}.")
-    message = f"The cluster ended the build with exit status {terminated.exitCode}: {told[:300]}."
-    return BuildFailure(Reason.ENGINE, message, terminated.exitCode)
+    if status.reason == "Evicted" and "ephemeral" in message:
+        return BuildFailure(Reason.DISK, f"The build used more disk than its pod may: {message[:300]}.")
+    text = f"The cluster ended the build with exit status {terminated.exitCode}: {message[:300]}."
+    return BuildFailure(Reason.ENGINE, text, terminated.exitCode)
 
 
-def _last_words(pod: Pod) -> str:
+def _termination_message(pod: Pod) -> str:
     terminated = _state(pod).terminated
     return (terminated and terminated.message) or ""
 

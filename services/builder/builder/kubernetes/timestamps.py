@@ -1,6 +1,6 @@
-"""Timestamps of log lines, to the nanosecond.
+"""Timestamps of log lines, with nanoseconds. Kubernetes writes up to nine digits and omits trailing zeros.
 
-Source: RFC 3339; Kubernetes writes them with up to nine digits, and leaves out zeros at the end.
+Source: RFC 3339, section 5.6, https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 """
 
 import re
@@ -17,7 +17,7 @@ class Timestamp(NamedTuple):
     nanoseconds: int
 
     def seconds_ago(self, now: datetime) -> int:
-        """How long ago it was, rounded up; at least one."""
+        """Return the seconds between it and *now*, rounded up; at least one."""
         return max(1, int((now - self.second).total_seconds()) + 1)
 
 
@@ -25,9 +25,9 @@ EARLIEST = Timestamp(datetime.min.replace(tzinfo=UTC), 0)
 
 
 def parse_timestamp(text: str) -> Timestamp:
-    """Read a timestamp; what is none counts as the earliest, for nobody shall miss a line after it."""
-    found = _FORM.fullmatch(text)
-    if not found:
+    """Read a timestamp; an invalid one counts as the earliest, so that no later line is skipped."""
+    match = _FORM.fullmatch(text)
+    if not match:
         return EARLIEST
-    second = datetime.fromisoformat(found[1] + found[3].replace("Z", "+00:00")).astimezone(UTC)
-    return Timestamp(second, int((found[2] or "").ljust(9, "0")))
+    second = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
+    return Timestamp(second, int((match[2] or "").ljust(9, "0")))

@@ -1,4 +1,4 @@
-"""The log of one build: line by line to whoever watches, whole to the store at the end."""
+"""The log of a build: each line is streamed to watchers, and the whole log is stored at the end."""
 
 import asyncio
 from collections import deque
@@ -14,17 +14,17 @@ from swell.concurrency.retry import retry_until_available
 from swell.store.logs import lock_key, log_key
 from swell.store.objects import Objects
 
-LIMIT = 64 << 20  # bytes of a log that are kept
-END = 256 << 10  # bytes of the end of one that is longer
-HELD = 1.0  # seconds; how long a line is held back that may go on in the next one
+LIMIT = 64 << 20  # bytes of a log that are stored
+END = 256 << 10  # bytes that are stored of the end of a longer one
+HELD = 1.0  # seconds; how long a line is held back that the next one may continue
 
 _TEXT = "text/plain; charset=utf-8"
 
 
 class BuildLogs:
-    """Opens logs; the lines of a build that is still running are in files below *folder*.
+    """Opens logs; the lines of a running build are in files below *folder*.
 
-    *masker* gives, for each log, what masks the secrets that it must not hold; *limit* is in bytes.
+    *masker* returns the masker of secrets for a new log; *limit* is in bytes.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class BuildLogs:
 
 
 class BuildLog:
-    """Use as a context manager; leaving it without an exception keeps the whole log.
+    """A context manager, which stores the whole log when the block ends without an exception.
 
-    Watchers are sent what is kept, under the same line numbers. Of a log that is longer than *limit* the beginning and
-    the end are kept, and the log says how much is missing between them.
+    Watchers receive the stored lines with the same line numbers. Of a log longer than *limit*, the beginning and the
+    end are stored, and a line between them says how much is left out.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BuildLog:
     ) -> None:
         try:
             if error is None:
-                await self._tell_end()
+                await self._write_end()
                 self._file.close()
                 await retry_until_available(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
         except BaseException:
@@ -91,47 +91,47 @@ class BuildLog:
         else:
             await self._sender.close(complete=error is None)
         finally:
-            self._let_go()
+            self._clear_held()
             self._file.close()
             self._path.unlink(missing_ok=True)
 
     async def write_line(self, line: bytes) -> None:
         """Add *line*, given without its line feed, or several with line feeds between them.
 
-        The first goes out at once; a flood waits for the queue.
+        The first is sent immediately; many lines wait for the queue.
         """
         if self._size >= self._limit:
-            self._keep_for_end(line)
+            self._append_to_end(line)
             return
         await self._mask(line)
         if self._size >= self._limit:
-            await self._mask(b"(this log is longer than the %d bytes that are kept: now comes its end)" % self._limit)
+            await self._mask(b"(this log is longer than the %d bytes that are stored: its end follows)" % self._limit)
 
     def masked(self, text: str) -> str:
         return self._masker.mask(text.encode()).decode()
 
-    async def _tell_end(self) -> None:
+    async def _write_end(self) -> None:
         if self._left_out:
-            told = b"(%d lines with %d bytes are left out here)" % (self._left_out, self._left_out_size)
-            await self._mask(told)
+            message = b"(%d lines with %d bytes are left out here)" % (self._left_out, self._left_out_size)
+            await self._mask(message)
         for line in self._end:
             await self._mask(line)
         self._write_held()
 
-    def _keep_for_end(self, line: bytes) -> None:
+    def _append_to_end(self, line: bytes) -> None:
         self._end.append(line)
         self._end_size += len(line) + 1
         while self._end_size > END:
-            gone = self._end.popleft()
-            self._end_size -= len(gone) + 1
-            self._left_out += 1 + gone.count(b"\n")
-            self._left_out_size += len(gone) + 1
+            removed = self._end.popleft()
+            self._end_size -= len(removed) + 1
+            self._left_out += 1 + removed.count(b"\n")
+            self._left_out_size += len(removed) + 1
 
     async def _mask(self, line: bytes) -> None:
-        """Write *line* once it is known whether a secret goes on behind it, or after a moment without another line."""
+        """Write *line* when the next one is known, which may continue a secret, or `HELD` seconds later."""
         if self._held is not None:
             held, line = self._masker.mask_across(self._held, line)
-            self._let_go()
+            self._clear_held()
             await self._sender.add(self._write(held))
         if may_go_on(line):
             self._held = line
@@ -142,17 +142,17 @@ class BuildLog:
 
     def _write_held(self) -> None:
         if (held := self._held) is not None:
-            self._let_go()
+            self._clear_held()
             self._sender.append(self._write(held))
 
-    def _let_go(self) -> None:
+    def _clear_held(self) -> None:
         self._held = None
         if self._holding:
             self._holding.cancel()
             self._holding = None
 
     def _write(self, line: bytes) -> bytes:
-        """Write *line* to be kept; answers what watchers are to be sent."""
+        """Write *line* to the file; return it, masked, for the watchers."""
         written = self._masker.mask(line) + b"\n"
         self._size += len(written)
         self._file.write(written)

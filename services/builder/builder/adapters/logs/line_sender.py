@@ -1,4 +1,4 @@
-"""The lines of a build on their way to whoever watches it: sent in order, in the background."""
+"""Sends the lines of a build to its watchers, in order and in the background."""
 
 import asyncio
 import time
@@ -13,18 +13,18 @@ from swell.concurrency.notifier import wait_at_most
 from swell.log import log
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_subject
 
-TOGETHER = 0.05  # seconds; lines that come within are one message
+TOGETHER = 0.05  # seconds; lines of that time are one message
 MESSAGE = 64 << 10  # bytes of lines in one message
 WAITING = 1 << 20  # bytes of lines that wait to be sent
-_PATIENCE = 2.0  # seconds; how long the queue may take for one message, and at the end for the last ones
+_TIMEOUT = 2.0  # seconds for one message, and at the end for the last ones
 _TRY_AGAIN = 0.5
 
 
 class LineSender:
-    """Sends lines; a queue that is away costs the watchers some of them, never the build its time.
+    """Sends lines. While the queue is unavailable, watchers lose lines, but the build does not wait.
 
-    A flood waits for a queue that is there. Lines that wait for one that is away are kept up to `WAITING` bytes; their
-    numbers tell the watchers which are missing.
+    Many lines wait for an available queue. Up to `WAITING` bytes wait for an unavailable one; from the line numbers
+    watchers see which are missing.
     """
 
     def __init__(self, build_id: str, attempt: int, stream: JetStreamContext) -> None:
@@ -35,36 +35,36 @@ class LineSender:
         self._size = 0
         self._first = 1  # the number of the first line that waits
         self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
+        self._drained = asyncio.Event()
         self._closing = asyncio.Event()
-        self._away = False
+        self._unavailable = False
         self._sent = 0.0
 
     def start(self) -> None:
-        """Begin; `close` ends it."""
+        """Start the background task, which `close` ends."""
         self._sending = asyncio.create_task(self._send_all())
 
     async def add(self, lines: bytes) -> None:
-        """Send *lines*, of which each has its line feed; waits while a queue that is there has enough to do."""
-        if self._size >= WAITING and not self._away:
-            self._room.clear()
-            await wait_at_most(_PATIENCE, self._room)
+        """Send *lines*, each with its line feed; wait while `WAITING` bytes wait for an available queue."""
+        if self._size >= WAITING and not self._unavailable:
+            self._drained.clear()
+            await wait_at_most(_TIMEOUT, self._drained)
         self.append(lines)
 
     def append(self, lines: bytes) -> None:
-        """Send *lines* too, without waiting for anybody."""
+        """Send *lines* without waiting."""
         if self._size >= WAITING:
-            self._forget()
+            self._drop_waiting()
         self._waiting.append(lines)
         self._size += len(lines)
         self._arrived.set()
 
     async def close(self, *, complete: bool) -> None:
-        """Send what waits, and nothing any more; when *complete*, tell that the whole is kept now."""
+        """Send the waiting lines and end; if *complete*, also send that the whole log is stored."""
         self._closing.set()
         self._arrived.set()
         with suppress(TimeoutError, NatsError, JetStreamError):
-            async with asyncio.timeout(0 if self._away else _PATIENCE):
+            async with asyncio.timeout(0 if self._unavailable else _TIMEOUT):
                 await self._sending
                 if complete:
                     await self._publish(b"", {COMPLETE: "yes"})
@@ -90,29 +90,29 @@ class LineSender:
         lines, first = b"".join(taken), self._first
         self._first += lines.count(b"\n")
         self._size -= size
-        self._room.set()
+        self._drained.set()
         self._sent = time.monotonic()
         while not await self._is_sent(lines, first):
             await wait_at_most(_TRY_AGAIN, self._closing)
 
     async def _is_sent(self, lines: bytes, first: int) -> bool:
         try:
-            # The same message once more after an answer that was lost is the same message to the stream.
+            # The stream removes duplicates by this id: a message is sent again if its acknowledgement was lost.
             message_id = f"{self._build_id}:{self._attempt}:{first}"
             await self._publish(lines, {FIRST_LINE: str(first), "Nats-Msg-Id": message_id})
         except (NatsError, JetStreamError, TimeoutError) as error:
-            if not self._away:
-                log.warning("log lines not streamed for now", build_id=self._build_id, error=repr(error))
-            self._away = True
+            if not self._unavailable:
+                log.warning("log lines cannot be streamed", build_id=self._build_id, error=repr(error))
+            self._unavailable = True
             return self._closing.is_set()
-        self._away = False
+        self._unavailable = False
         return True
 
     async def _publish(self, lines: bytes, headers: dict[str, str]) -> None:
         headers |= {ATTEMPT: str(self._attempt)}
-        await self._stream.publish(log_subject(self._build_id), lines, timeout=_PATIENCE, headers=headers)
+        await self._stream.publish(log_subject(self._build_id), lines, timeout=_TIMEOUT, headers=headers)
 
-    def _forget(self) -> None:
+    def _drop_waiting(self) -> None:
         self._first += sum(lines.count(b"\n") for lines in self._waiting)
         self._waiting.clear()
         self._size = 0

@@ -1,18 +1,18 @@
-"""What must be in no log: the secrets that the builder is told."""
+"""The secrets in the settings of the builder, which are masked in logs."""
 
 from builder.domain.secrets import Masker, secrets_of, secrets_of_url
 from builder.settings import EngineSettings
 
 
 def read_secrets(settings: EngineSettings) -> Masker:
-    """Masks the secrets that *settings* tell, and what is in the auth files now; one that is not there has none.
+    """Return a masker of the secrets in *settings* and in the current auth files, which may be missing.
 
     Raises:
-        OSError: one cannot be read, and then nothing may be told.
+        OSError: an auth file cannot be read, so that no log may be written.
     """
     keys = (settings.aws_secret_access_key, settings.aws_session_token)
-    found = {key.encode() for key in keys if key}.union(*map(secrets_of_url, settings.proxies))
+    secrets = {key.encode() for key in keys if key}.union(*map(secrets_of_url, settings.proxies))
     for path in (settings.pull_auth_file, settings.push_auth_file):
         if path and path.exists():
-            found |= secrets_of(path.read_bytes())
-    return Masker(found)
+            secrets |= secrets_of(path.read_bytes())
+    return Masker(secrets)
