@@ -1,4 +1,4 @@
-"""What comes along with a request is bounded, by what it becomes and not only by what is sent."""
+"""Inline layers are bounded by their unpacked size, not only by the size of the request."""
 
 import gzip
 from base64 import b64encode
@@ -16,12 +16,12 @@ NOTHING = ContainerLayer("data:")
 
 
 def zeros(size: int) -> bytes:
-    """A layer that is a thousandth of what it unpacks to."""
+    """A layer that unpacks to a thousand times its size."""
     return gzip.compress(bytes(size))
 
 
-def test_all_layers_of_a_request_share_one_bound() -> None:
-    """A hundred that are each just small enough would keep a processor busy for minutes."""
+def test_all_layers_of_a_request_share_one_limit() -> None:
+    """A hundred layers just below a limit of their own would use a processor for minutes."""
     data = InlineLayers(limit=10_000)
     data.add(zeros(6000), NOTHING)
 
@@ -47,12 +47,13 @@ SMALL = ContainerLayer("data:" + b64encode(zeros(1 << 20)).decode())
         ContainerRequest(conda_file="A" * 5000),
     ],
 )
-def test_what_takes_long_to_read_is_known_by_its_size(request_: ContainerRequest) -> None:
-    """Such a request is read beside the others, which must not wait for it."""
+def test_requests_that_are_slow_to_validate_are_recognised(request_: ContainerRequest) -> None:
+    """They are validated in a thread, so that other requests need not wait."""
     assert is_slow_to_validate(request_)
 
 
-def test_most_requests_are_read_at_once() -> None:
+def test_most_requests_are_validated_in_the_event_loop() -> None:
+    """A thread would make them slower."""
     wanted = ContainerRequest(container_image="a", container_config=ContainerConfig(layers=(NOTHING,)))
 
     assert not is_slow_to_validate(wanted)

@@ -1,4 +1,4 @@
-"""Whatever a request holds, it is answered, or refused as the client's mistake: there is no third way."""
+"""Any request is answered, or refused as an error of the client."""
 
 import base64
 import json
@@ -151,8 +151,10 @@ def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
 
 
 @given(requests, st.booleans())
-async def test_any_request_is_answered_or_the_clients_mistake(fields: dict[str, Any], legacy: bool) -> None:
-    """And whatever is kept of it can be told again, in both forms."""
+async def test_any_request_is_answered_or_refused_as_an_error_of_the_client(
+    fields: dict[str, Any], legacy: bool
+) -> None:
+    """Its record can be encoded in both versions of the API."""
     container_requests, grants = make_provisioning()
     try:
         request = decode(json.dumps(fields).encode("utf-8", "surrogatepass"), ContainerRequest)
@@ -167,7 +169,8 @@ async def test_any_request_is_answered_or_the_clients_mistake(fields: dict[str, 
 
 
 @given(st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")))
-def test_any_body_is_read_or_refused(body: bytes) -> None:
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
+    """Arbitrary bytes never cause an internal error."""
     for kind in (ContainerRequest, InspectRequest, CredentialsRequest, LegacyCredentialsRequest):
         try:
             decode(body, kind)
@@ -191,8 +194,8 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
     ],
     ids=lambda body: str(body[:24]),
 )
-def test_json_that_parsers_disagree_about_is_read_or_refused(body: bytes) -> None:
-    """Duplicate keys, endless numbers, half characters, depths, two documents in one."""
+def test_ambiguous_json_is_parsed_or_refused(body: bytes) -> None:
+    """Duplicate keys, long numbers, unpaired surrogates, deep nesting, two documents in one."""
     try:
         assert decode(body, ContainerRequest).container_image in {None, "b"}
     except BadRequest as error:
@@ -200,7 +203,8 @@ def test_json_that_parsers_disagree_about_is_read_or_refused(body: bytes) -> Non
 
 
 @given(texts | st.datetimes(timezones=st.timezones() | st.none()).map(lambda when: when.isoformat()))
-def test_any_timestamp_is_read_or_passed_over(text: str) -> None:
+def test_any_timestamp_is_parsed_or_ignored(text: str) -> None:
+    """A client's clock is no reason to refuse a request."""
     instant, zone = parse_timestamp(text, NOON)
 
     assert instant.utcoffset() == timedelta(0)
@@ -209,7 +213,8 @@ def test_any_timestamp_is_read_or_passed_over(text: str) -> None:
 
 
 @given(texts | names)
-def test_any_registry_is_read_or_refused(text: str) -> None:
+def test_any_registry_is_parsed_or_refused(text: str) -> None:
+    """Arbitrary text never causes an internal error."""
     try:
         assert "/" not in registry_of(text)
     except BadRequest as error:

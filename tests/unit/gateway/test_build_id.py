@@ -1,4 +1,4 @@
-"""Container ids: the same inputs give the same id, here and at Wave."""
+"""Container ids: the same inputs give the same id, here and in Wave."""
 
 from typing import Any
 
@@ -46,8 +46,8 @@ BASH = ContainerConfig(
         (JQ | {"platform": "linux/amd64,linux/arm64"}, "7fecc4a4c9ea4802"),
     ],
 )
-def test_ids_are_the_ones_that_wave_gives(inputs: dict[str, Any], expected: str) -> None:
-    """Clients keep image names for years; whoever moves from Wave finds their images under the same names."""
+def test_ids_equal_those_of_wave(inputs: dict[str, Any], expected: str) -> None:
+    """Clients store image names for years; after a migration from Wave the names are the same."""
     common = {"containerfile": "FROM foo", "platform": "linux/amd64", "repository": "wave/build"}
 
     assert container_id(**(common | inputs)) == expected
@@ -64,18 +64,18 @@ def test_ids_are_the_ones_that_wave_gives(inputs: dict[str, Any], expected: str)
     ],
 )
 def test_scan_ids_come_from_the_same_hash(attributes: dict[str, str], expected: str) -> None:
-    """Of an image and, where it is known, its digest."""
+    """The inputs are an image and its digest, if it is known."""
     assert hash_of(attributes) == expected
 
 
 @pytest.mark.parametrize(("config", "expected"), [(ContainerConfig(env=("FOO=one",)), 1549538286), (BASH, -1080965164)])
-def test_configs_are_hashed_as_java_does(config: ContainerConfig, expected: int) -> None:
-    """It goes into the id as a signed number of 32 bits."""
+def test_the_hash_of_a_config_equals_javas(config: ContainerConfig, expected: int) -> None:
+    """It is a signed 32-bit number in the id."""
     assert config_hash(config) == expected
 
 
 def test_an_empty_config_counts_as_none() -> None:
-    """Clients send one with empty lists when there is nothing to add."""
+    """Clients send a config with empty lists if there is nothing to add."""
     inputs: dict[str, Any] = {"containerfile": "FROM foo", "platform": "linux/amd64", "repository": "wave/build"}
 
     assert container_id(**inputs, config=ContainerConfig(env=(), layers=())) == container_id(**inputs)
@@ -83,15 +83,15 @@ def test_an_empty_config_counts_as_none() -> None:
 
 @given(st.text(st.characters(), max_size=50))
 def test_any_text_has_an_id(text: str) -> None:
-    """JSON can carry any character, halves of surrogate pairs among them."""
+    """JSON can have any character, unpaired surrogates included."""
     found = container_id(containerfile=text, platform=text, repository=text, config=ContainerConfig(cmd=(text,)))
 
     assert len(found) == 16
     assert -(2**31) <= config_hash(ContainerConfig(working_dir=text)) < 2**31
 
 
-def test_options_make_another_id() -> None:
-    """Each makes another image; without any, the id is Wave's."""
+def test_build_options_change_the_id() -> None:
+    """They make another image; without options, the id equals Wave's."""
     plain = container_id(**UBUNTU, platform="linux/amd64")
     chosen = [
         BuildOptions(build_args={"A": "1"}),
@@ -106,8 +106,8 @@ def test_options_make_another_id() -> None:
     assert len({container_id(**UBUNTU, platform="linux/amd64", options=each) for each in swapped}) == 1
 
 
-def test_another_compression_makes_another_id() -> None:
-    """Who asks for zstd is not answered with an image of gzip; what is the default anyway changes nothing."""
+def test_a_compression_other_than_the_default_changes_the_id() -> None:
+    """A request for zstd must not return an image with gzip layers."""
     plain = container_id(**UBUNTU, platform="linux/amd64")
     usual = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(mode=CompressionMode.GZIP))
     zstd = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(mode=CompressionMode.ZSTD))

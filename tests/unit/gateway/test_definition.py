@@ -1,4 +1,4 @@
-"""Apptainer's definition files: what the engine builds of them, and what is kept for the SIF file."""
+"""Translation of Apptainer's definition files: the Dockerfile for the engine, and the rest of the SIF file."""
 
 import pytest
 from hypothesis import given
@@ -16,12 +16,12 @@ HEADER = "Bootstrap: docker\nFrom: debian:12\n"
 
 
 def steps(text: str) -> list[str]:
-    """The lines of the container file behind its FROM."""
+    """The instructions after FROM."""
     return translate(text).containerfile.splitlines()[1:]
 
 
 def script(text: str) -> str:
-    """What the one step of *text* has a shell do, behind what is always done first."""
+    """The script of %post without its fixed first lines."""
     made = translate(text)
     mount = "--mount=type=bind,source=singularity.post,target=/singularity.post"
     assert made.containerfile.splitlines()[-1] == f'RUN {mount} ["/bin/sh", "-e", "/singularity.post"]'
@@ -39,28 +39,32 @@ def script(text: str) -> str:
     ],
 )
 def test_a_definition_begins_with_its_bootstrap(text: str, expected: bool) -> None:
-    """Both kinds come in the same member, for the same format."""
+    """Definition files and Dockerfiles are sent in the same member."""
     assert is_definition(text) is expected
 
 
-def test_a_dockerfile_is_built_as_it_is() -> None:
+def test_a_dockerfile_is_unchanged() -> None:
+    """A SIF file can be built from a Dockerfile too."""
     made = translate("FROM debian\nRUN true\n")
 
     assert (made.containerfile, made.definition.text) == ("FROM debian\nRUN true\n",) * 2
 
 
 def test_a_header_alone_is_its_image() -> None:
+    """A definition file without sections is its base image."""
     assert translate(HEADER).containerfile == "FROM docker.io/library/debian:12\n"
 
 
-def test_files_come_before_commands_wherever_they_stand() -> None:
+def test_files_are_copied_before_commands_run() -> None:
+    """As Apptainer does, whatever the order of the sections."""
     text = HEADER + "%post\n  a\n%files\n  x /y\n%post\n  b\n"
 
     assert steps(text)[:3] == ["USER 0", "WORKDIR /", 'COPY ["x", "/y"]']
     assert script(text) == "  a\n  b\n"
 
 
-def test_scripts_are_kept_to_the_letter() -> None:
+def test_scripts_are_unchanged() -> None:
+    """A script is one step, with its exact text."""
     body = "    echo \"a\n  b\" \\\n      '$x' \x0c \u2028 {{ no }}\n\n    # a comment\n"
     made = translate(f"{HEADER}%environment\n{body}%runscript\n{body}%startscript\n{body}%help\n{body}").definition
 
@@ -81,6 +85,7 @@ def test_scripts_are_kept_to_the_letter() -> None:
     ],
 )
 def test_files_are_copied_from_the_context(line: str, step: str) -> None:
+    """Paths are relative to the build context."""
     assert steps(f"{HEADER}%files\n    {line}\n\n    # nothing\n")[2:] == [step]
 
 
@@ -105,22 +110,24 @@ def test_files_are_copied_from_the_context(line: str, step: str) -> None:
         (HEADER + "%files\n    $HOME/x /x\n", "plain names"),
     ],
 )
-def test_what_cannot_be_built_is_refused_by_its_name(text: str, says: str) -> None:
+def test_unsupported_parts_are_refused(text: str, says: str) -> None:
+    """The message names the part."""
     with pytest.raises(BadRequest) as refused:
         translate(text)
 
     assert says in str(refused.value)
 
 
-def test_labels_have_a_name_and_a_text() -> None:
+def test_labels_have_a_name_and_a_value() -> None:
+    """Quotes around the value are removed."""
     labels = translate(HEADER + '%labels\n  Author  some body\n  v "1.2"\n  # no\n  empty\n').definition.labels
 
     assert labels == {"Author": "some body", "v": "1.2", "empty": ""}
 
 
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2", "conda/pixi:v1"])
-def test_the_definitions_of_packages_can_be_built(template: str) -> None:
-    """Those that we write ourselves have nothing that we refuse."""
+def test_generated_definition_files_are_supported(template: str) -> None:
+    """The server's own templates use only supported parts."""
     packages = Packages(type=PackageType.CONDA, entries=("samtools=1.17",), channels=("conda-forge",))
     made = translate(make_recipe(packages, template, sif=True).containerfile)
 
@@ -128,8 +135,8 @@ def test_the_definitions_of_packages_can_be_built(template: str) -> None:
     assert made.definition.environment
 
 
-def test_what_was_frozen_takes_the_place_of_what_starts_it() -> None:
-    """As an entrypoint does; the variables come on top."""
+def test_a_frozen_entrypoint_replaces_the_runscript() -> None:
+    """The variables are added to the environment."""
     config = ContainerConfig(
         entrypoint=("/x",), env=("A=1",), layers=(ContainerLayer("", gzip_digest=f"sha256:{HEX}"),)
     )
@@ -142,15 +149,16 @@ def test_what_was_frozen_takes_the_place_of_what_starts_it() -> None:
     assert f"ADD layer-{HEX}.tar.gz /" in made.containerfile
 
 
-def test_a_frozen_image_begins_from_it() -> None:
+def test_a_frozen_image_is_the_base_image() -> None:
+    """A freeze of an image needs no other instruction."""
     made = translate(freeze_image("quay.io/a/b:1", ContainerConfig(env=("A=1",)), None, sif=True))
 
     assert made.containerfile == "FROM quay.io/a/b:1\n"
 
 
 @given(st.text(max_size=200))
-def test_whatever_stands_in_a_definition_is_answered(text: str) -> None:
-    """It is translated or refused, never anything else; and a script is one step, whatever it says."""
+def test_any_definition_is_translated_or_refused(text: str) -> None:
+    """A script is always one step, whatever its text is."""
     try:
         made = translate(f"{HEADER}%post\n{text}")
     except BadRequest:

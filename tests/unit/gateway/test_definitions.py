@@ -1,4 +1,4 @@
-"""Singularity definition files: what each template writes for a SIF file, section by section."""
+"""Generated definition files: the sections of each template for a SIF file."""
 
 import pytest
 
@@ -12,7 +12,7 @@ CRAN = CranOpts(r_image="rocker/r-ver:4.4.1", base_packages="littler", commands=
 
 
 def sections(packages: Packages, template: str | None = None) -> list[tuple[str, list[str]]]:
-    """The sections of the definition in their order, each with its lines; the first is the head."""
+    """The sections in their order, each with its lines; the first is the header."""
     found: list[tuple[str, list[str]]] = [("head", [])]
     for line in make_recipe(packages, template, True).containerfile.splitlines():
         if line.startswith("%"):
@@ -28,6 +28,7 @@ def conda(*entries: str, **more: object) -> Packages:
 
 
 def test_micromamba_v1() -> None:
+    """Version 1 is based on micromamba's image."""
     assert sections(conda("bwa"), "conda/micromamba:v1") == [
         ("head", ["BootStrap: docker", "From: mamba:2"]),
         ("files", ["{{wave_context_dir}}/conda.yml /scratch/conda.yml"]),
@@ -50,7 +51,7 @@ def test_micromamba_v1() -> None:
 
 
 def test_micromamba_v2_has_one_stage() -> None:
-    """An unprivileged builder cannot keep owners and modes from one stage to the next."""
+    """An unprivileged builder cannot keep owners and modes between stages."""
     found = sections(conda("bwa"))
     assert found[0] == ("head", ["BootStrap: docker", "From: mamba:2"])
     assert found[1] == ("files", ["{{wave_context_dir}}/conda.yml /scratch/conda.yml"])
@@ -74,14 +75,15 @@ def test_micromamba_v2_has_one_stage() -> None:
 
 
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2"])
-def test_a_lock_file_by_address_needs_no_files(template: str) -> None:
-    """Channels are told on the command line, in their order."""
+def test_a_lock_file_by_url_needs_no_files(template: str) -> None:
+    """Channels are arguments, in their order."""
     found = dict(sections(conda("https://x.org/a.lock", channels=("a", "b")), template)[:3])
     assert "files" not in found
     assert any("micromamba install -y -n base -c a -c b -f https://x.org/a.lock" in line for line in found["post"])
 
 
 def test_pixi() -> None:
+    """The shell hook of pixi sets the environment."""
     assert sections(conda("bwa"), "conda/pixi:v1") == [
         ("head", ["BootStrap: docker", "From: pixi:1"]),
         ("files", ["{{wave_context_dir}}/conda.yml /scratch/conda.yml"]),
@@ -106,6 +108,7 @@ def test_pixi() -> None:
 
 
 def test_cran() -> None:
+    """R packages are installed in %post."""
     packages = Packages(type=PackageType.CRAN, entries=("dplyr", "bioc::DESeq2"), cran_opts=CRAN)
     head, (_, post), environment, more = sections(packages)
     assert head == ("head", ["BootStrap: docker", "From: rocker/r-ver:4.4.1"])
@@ -118,6 +121,7 @@ def test_cran() -> None:
 
 
 def test_without_base_packages_the_step_is_left_out() -> None:
+    """An empty install command would fail."""
     opts = CondaOpts(mamba_image="mamba:2", base_packages=None)
     made = make_recipe(Packages(type=PackageType.CONDA, entries=("bwa",), conda_opts=opts), "conda/micromamba:v1", True)
     assert made.containerfile.count("micromamba install") == 1

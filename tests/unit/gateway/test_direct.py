@@ -1,4 +1,4 @@
-"""Packages as layers: what the template takes, what it refuses at once, and what is queued."""
+"""Packages as layers: what the template supports, what it refuses, and the job."""
 
 import base64
 
@@ -38,8 +38,8 @@ def request(*entries: str, **wanted: object) -> ContainerRequest:
     return ContainerRequest(packages=packages(*entries), build_template=TEMPLATE, **wanted)  # type: ignore[arg-type]
 
 
-def test_the_record_tells_what_the_image_is_made_of() -> None:
-    """It is a container file to read, not to build; the same wish has the same text, so the same name."""
+def test_the_recipe_documents_the_packages() -> None:
+    """It is not built; equal packages give equal texts, so equal names."""
     made = make_recipe(packages("samtools=1.17"), TEMPLATE, False)
     assert (made.containerfile, made.template) == (TEXT, TEMPLATE)
     assert made.environment == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- samtools=1.17\n"
@@ -47,12 +47,12 @@ def test_the_record_tells_what_the_image_is_made_of() -> None:
 
 @pytest.mark.parametrize("spelling", ["direct/v1", "conda-direct/v1"])
 def test_the_template_has_the_spellings_of_the_others(spelling: str) -> None:
-    """Wave's documents have three ways to write a template's name."""
+    """Wave's documentation has three spellings of a template's name."""
     assert make_recipe(packages("samtools"), spelling, False).template == TEMPLATE
 
 
-def test_the_wish_is_taken_apart_for_the_solver() -> None:
-    """Base packages come along, channels in their order; whatever image the other templates would run is no matter."""
+def test_the_solver_gets_specs_and_channels() -> None:
+    """Base packages are added, channels keep their order; the image of the tool is ignored."""
     opts = CondaOpts(base_image="scratch", base_packages="procps-ng  bash")
     wanted = make_recipe(packages("bioconda::samtools=1.17", "numpy >=1.2", opts=opts), TEMPLATE, False).direct
     assert wanted == DirectPackages(
@@ -63,8 +63,8 @@ def test_the_wish_is_taken_apart_for_the_solver() -> None:
     )
 
 
-def test_a_lock_file_says_all() -> None:
-    """The list of a former build makes the same image again, with nothing on top."""
+def test_a_lock_file_is_complete() -> None:
+    """The list of an earlier build makes the same image, without base packages."""
     lock = StubSolver.LOCK
     assert make_recipe(packages(environment=lock), TEMPLATE, False).direct == DirectPackages(
         base_image="ubuntu:24.04", lock=lock
@@ -84,16 +84,16 @@ def test_a_lock_file_says_all() -> None:
         (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "does not support commands"),
     ],
 )
-def test_what_needs_a_container_is_refused_at_once(wanted: Packages, message: str) -> None:
-    """And the message says which template can do it."""
+def test_environments_that_need_a_container_are_refused(wanted: Packages, message: str) -> None:
+    """The message names a template that supports them."""
     with pytest.raises(BadRequest, match=message):
         make_recipe(wanted, TEMPLATE, False)
 
 
-async def test_the_job_has_what_was_solved(
+async def test_the_job_has_the_lock_file(
     container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
-    """The builder solves nothing again, so that it builds what was promised."""
+    """The builder does not solve again, so it installs the same packages."""
     answer = await container_requests.submit(request("samtools=1.17"), SOMEBODY)
     assert queue.jobs[0].packages == PackageLayers(base_image="ubuntu:24.04", lock=StubSolver.LOCK)
     assert queue.jobs[0].containerfile == TEXT
@@ -101,10 +101,10 @@ async def test_the_job_has_what_was_solved(
     assert answer.target_image.rpartition(":")[2].startswith("samtools-1.17--")
 
 
-async def test_what_cannot_be_solved_is_not_queued(
+async def test_unsolvable_packages_are_not_queued(
     container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver, limits: CountedBuilds
 ) -> None:
-    """The answer to the request has the explanation; nothing was started, and nothing counts."""
+    """The error has the explanation; no build is started or counted."""
     solver.impossible = "nothing provides samtools"
     with pytest.raises(BadRequest, match="nothing provides samtools"):
         await container_requests.submit(request("samtools"), SOMEBODY)
@@ -112,30 +112,30 @@ async def test_what_cannot_be_solved_is_not_queued(
     assert limits.taken == 0
 
 
-async def test_what_runs_already_is_not_solved_again(container_requests: ContainerRequests, solver: StubSolver) -> None:
-    """The same request is the same image, whatever the channels have got meanwhile."""
+async def test_a_running_build_is_not_solved_again(container_requests: ContainerRequests, solver: StubSolver) -> None:
+    """The same request is the same image, even if the channels have changed."""
     first = await container_requests.submit(request("samtools"), SOMEBODY)
     second = await container_requests.submit(request("samtools"), SOMEBODY)
     assert (first.build_id, len(solver.asked)) == (second.build_id, 1)
 
 
-async def test_each_platform_is_solved_for_itself(container_requests: ContainerRequests, solver: StubSolver) -> None:
-    """Another machine has other packages."""
+async def test_each_platform_is_solved_separately(container_requests: ContainerRequests, solver: StubSolver) -> None:
+    """Another platform has other packages."""
     await container_requests.submit(request("samtools", container_platform="arm64"), SOMEBODY)
     assert solver.asked[0][1] == parse_platform("linux/arm64")
 
 
-async def test_a_dry_run_tells_the_name_and_solves_nothing(
+async def test_a_dry_run_returns_the_name_without_solving(
     container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
-    """It answers what would be asked for, at once."""
+    """It responds immediately."""
     answer = await container_requests.submit(request("samtools=1.17", dry_run=True), SOMEBODY)
     assert "samtools-1.17--" in answer.target_image
     assert (queue.jobs, solver.asked) == ([], [])
 
 
-async def test_a_frozen_config_goes_along(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
-    """It is part of the record, and so of the name; the builder puts it into the image."""
+async def test_a_frozen_config_is_part_of_the_job(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    """The name depends on it; the builder adds it to the image."""
     opts = CondaOpts(base_image="scratch", base_packages=None)
     config = ContainerConfig(env=("A=1",))
     for number, added in enumerate((None, config)):
@@ -152,7 +152,7 @@ async def test_a_frozen_config_goes_along(container_requests: ContainerRequests,
     assert queue.jobs[0].target_image != queue.jobs[1].target_image
 
 
-def test_the_record_is_not_for_sif_files() -> None:
-    """A SIF file is another thing than layers."""
+def test_sif_files_are_not_supported() -> None:
+    """A SIF file has no layers."""
     with pytest.raises(BadRequest, match="does not support SIF files"):
         make_recipe(packages("samtools"), TEMPLATE, True)

@@ -1,4 +1,4 @@
-"""A frozen container file says of an image what its container config says, with every value to the letter."""
+"""A frozen recipe gives an image exactly the values of its container config."""
 
 import contextlib
 import re
@@ -26,8 +26,8 @@ FULL = ContainerConfig(
 one_line = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"))
 
 
-def test_an_image_becomes_a_file_that_begins_from_it() -> None:
-    """In the order of Wave's: layers, working directory, environment, entrypoint, command."""
+def test_an_image_becomes_the_base_image_of_a_recipe() -> None:
+    """In Wave's order: layers, working directory, environment, entrypoint, command."""
     assert freeze_image(IMAGE, FULL, ("/entry.sh", "run"), False).splitlines() == [
         "# the lines below were added by freeze",
         f"FROM {IMAGE}",
@@ -41,7 +41,7 @@ def test_an_image_becomes_a_file_that_begins_from_it() -> None:
 
 
 def test_a_definition_for_singularity_has_sections() -> None:
-    """Apptainer knows no working directory and no CMD; what is given at the start goes to the entrypoint."""
+    """Apptainer has no working directory and no CMD; arguments go to the entrypoint."""
     assert freeze_image(IMAGE, FULL, ("/entry.sh",), True).splitlines() == [
         "# the lines below were added by freeze",
         "BootStrap: docker",
@@ -57,21 +57,21 @@ def test_a_definition_for_singularity_has_sections() -> None:
     ]
 
 
-def test_a_file_gets_the_config_at_its_end() -> None:
-    """What was asked for wins over what the file says."""
+def test_a_config_is_added_at_the_end() -> None:
+    """The values of the config override those of the recipe."""
     made = freeze_recipe("FROM a\nCMD x", ContainerConfig(cmd=("y",)), None, False)
     assert made == 'FROM a\nCMD x\n# the lines below were added by freeze\nCMD ["y"]\n'
 
 
 @pytest.mark.parametrize("entrypoint", [None, ("/entry.sh",)])
-def test_a_file_without_a_config_stays_as_it_is(entrypoint: tuple[str, ...] | None) -> None:
-    """So does its container id."""
+def test_a_recipe_without_a_config_is_unchanged(entrypoint: tuple[str, ...] | None) -> None:
+    """Its container id is unchanged too."""
     assert freeze_recipe("FROM a\n", ContainerConfig(), entrypoint, False) == "FROM a\n"
 
 
 @pytest.mark.parametrize("end", ["\\", "\\\n", "\\  \n\n", "\\\n# a word\n", "\\\r\n  # a word \\\n\n"])
-def test_a_file_that_ends_within_an_instruction_swallows_nothing(end: str) -> None:
-    """A backslash at the end would make the config's lines a part of the last instruction."""
+def test_a_line_continuation_at_the_end_is_removed(end: str) -> None:
+    """Otherwise the lines of the config would become part of the last instruction."""
     made = freeze_recipe(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
 
     last = re.sub(r"(?m)^\s*#.*\n", "", made).replace("\\\n", "").splitlines()[-2:]
@@ -79,7 +79,8 @@ def test_a_file_that_ends_within_an_instruction_swallows_nothing(end: str) -> No
 
 
 @given(st.lists(st.sampled_from(["FROM a", "RUN b \\", "# c \\", "# d", "", "  ", "RUN e"])))
-def test_whatever_a_file_ends_in_the_config_stands_alone(texts: list[str]) -> None:
+def test_the_config_is_separate_from_any_last_instruction(texts: list[str]) -> None:
+    """Generated endings: continuations, comments and blanks."""
     made = freeze_recipe("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
 
     kept = [line for line in made.splitlines() if line.strip() and not line.strip().startswith("#")]
@@ -88,8 +89,8 @@ def test_whatever_a_file_ends_in_the_config_stands_alone(texts: list[str]) -> No
 
 
 @given(st.dictionaries(st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), one_line, min_size=1))
-def test_values_of_the_environment_are_kept_to_the_letter(values: dict[str, str]) -> None:
-    """Quotes, dollars, backslashes and blanks; at Wave they become something else, or another instruction."""
+def test_values_of_variables_are_exact(values: dict[str, str]) -> None:
+    """Quotes, dollars, backslashes and blanks; Wave changes them or starts another instruction."""
     env = tuple(f"{name}={value}" for name, value in values.items())
     instruction = freeze_image(IMAGE, ContainerConfig(env=env), None, False).split("\n", 2)[2].removesuffix("\n")
     read = re.findall(r'(\w+)="((?:[^"\\$]|\\["\\$])*)"(?: |$)', instruction.removeprefix("ENV "))
@@ -98,7 +99,7 @@ def test_values_of_the_environment_are_kept_to_the_letter(values: dict[str, str]
 
 
 @given(st.lists(one_line, min_size=1))
-def test_commands_are_kept_to_the_letter(words: list[str]) -> None:
+def test_arguments_of_commands_are_exact(words: list[str]) -> None:
     """JSON in a Dockerfile, quoted words in a runscript."""
     config = ContainerConfig(entrypoint=tuple(words), cmd=tuple(words))
     *_, entrypoint, cmd, _ = freeze_image(IMAGE, config, None, False).split("\n")
@@ -119,14 +120,14 @@ def test_commands_are_kept_to_the_letter(words: list[str]) -> None:
         ContainerConfig(working_dir="/a\r\nRUN id"),
     ],
 )
-def test_what_no_container_file_can_say_is_refused(config: ContainerConfig) -> None:
-    """A line break would begin another instruction."""
+def test_values_with_line_breaks_are_refused(config: ContainerConfig) -> None:
+    """A line break would start another instruction."""
     with pytest.raises(BadRequest):
         freeze_image(IMAGE, config, None, False)
 
 
 def test_a_file_with_another_escape_character_is_refused() -> None:
-    """Our backslashes would be nothing special there."""
+    """The backslashes of the added lines would have no effect."""
     with pytest.raises(BadRequest, match="escape"):
         freeze_recipe("# escape=`\nFROM a\n", FULL, None, False)
 
@@ -147,7 +148,7 @@ def test_a_file_with_another_escape_character_is_refused() -> None:
     ],
 )
 def test_the_last_entrypoint_of_the_last_stage_counts(containerfile: str, entrypoint: tuple[str, ...] | None) -> None:
-    """And what it inherits from the stages before."""
+    """The last stage inherits the entrypoint of the stage that it begins from."""
     assert entrypoint_of(containerfile) == entrypoint
 
 
@@ -155,8 +156,8 @@ def test_the_last_entrypoint_of_the_last_stage_counts(containerfile: str, entryp
 @pytest.mark.parametrize(
     "line", ["FROM " + " " * 130_000 + "x y z", "FROM " + "${a-" * 32_000, "\\ " * 65_000, "#" * 130_000]
 )
-def test_a_long_container_file_takes_no_long_time(line: str) -> None:
-    """It may be refused; one process answers all clients."""
+def test_a_long_container_file_is_parsed_quickly(line: str) -> None:
+    """It may be refused, but one process serves all clients."""
     with contextlib.suppress(BadRequest):
         assert base_image_of(line) is None
 
@@ -180,5 +181,5 @@ def test_a_long_container_file_takes_no_long_time(line: str) -> None:
     ],
 )
 def test_the_base_image_is_that_of_the_last_stage(containerfile: str, image: str | None) -> None:
-    """Whoever wants to know its entrypoint must look there; None is what only the builder can tell."""
+    """Its entrypoint is inspected; None if only the builder can determine the image."""
     assert base_image_of(containerfile) == image

@@ -1,4 +1,4 @@
-"""Naming: how a built image is called."""
+"""Names of built images."""
 
 import json
 
@@ -37,7 +37,7 @@ def name(
     sif: bool = False,
     public: str = P,
 ) -> str:
-    """The whole way from a request to a name, as the gateway goes it."""
+    """The name of the image of a request, computed as in the gateway."""
     return image_name(
         build_repository(repository, strategy=strategy, public=public),
         ID,
@@ -98,10 +98,10 @@ SIX = conda("a=1", "b=2", "c=3", "d=4", "e=5", "f=6")
         (D, None, SAMTOOLS, f"{D}:samtools-1.17--{ID}"),  # 32
     ],
 )
-def test_images_are_called_as_wave_calls_them(
+def test_names_equal_those_of_wave(
     repository: str, strategy: NameStrategy | None, environment: str | None, expected: str
 ) -> None:
-    """Clients look for images that are built already under these names."""
+    """Clients look for existing images by these names."""
     assert name(repository, environment, strategy) == expected
     parse_reference(expected)
 
@@ -115,20 +115,20 @@ def test_images_are_called_as_wave_calls_them(
         (f"{P}/foo", None, SAMTOOLS, f"oras://{P}/foo/samtools:1.17--{ID}"),  # 31
     ],
 )
-def test_sif_files_have_their_scheme_before_the_name(
+def test_names_of_sif_files_begin_with_oras(
     repository: str, strategy: NameStrategy | None, environment: str | None, expected: str
 ) -> None:
-    """Singularity pulls them by it."""
+    """Singularity pulls them by this scheme."""
     assert name(repository, environment, strategy, sif=True) == expected
 
 
-def test_without_a_public_repository_a_host_is_left_alone() -> None:
-    """Only the one that the operator names has places kept for us."""
+def test_without_a_public_repository_a_host_is_unchanged() -> None:
+    """Only the public repository has reserved words."""
     assert build_repository(P, strategy=None, public=None) == P
 
 
-def test_the_public_repository_is_not_whatever_begins_like_it() -> None:
-    """`quay.io.example.com` is somebody else's."""
+def test_the_public_repository_is_not_matched_by_prefix() -> None:
+    """`quay.io.example.com` is another registry."""
     assert is_within(f"{P}/a", P)
     assert not is_within(f"{P}.example.com/a", P)
     assert not is_within(f"{P}/a", None)
@@ -137,7 +137,7 @@ def test_the_public_repository_is_not_whatever_begins_like_it() -> None:
 
 @pytest.mark.parametrize("repository", [f"{P}/library", f"{P}/foo/build"])
 def test_reserved_words_are_refused_in_the_public_repository(repository: str) -> None:
-    """Its `library` is ours; nobody else may put images there."""
+    """Only the server may push to its `library`."""
     reserved = frozenset({"library", "build"})
 
     with pytest.raises(BadRequest, match=r"reserved word: (library|build)$"):
@@ -168,21 +168,21 @@ def test_reserved_words_are_refused_in_the_public_repository(repository: str) ->
         ("a: !!python/object/apply:os.system [x]", ()),
     ],
 )
-def test_tools_are_guessed_from_what_can_be_read(environment: str, expected: tuple[Tool, ...]) -> None:
-    """A version is text, not a number; what cannot be read has no tools and does no harm."""
+def test_tools_come_from_the_environment_file(environment: str, expected: tuple[Tool, ...]) -> None:
+    """A version is text, not a number; an unreadable file has no tools and is no error."""
     assert tools_of(environment) == expected
 
 
 @pytest.mark.parametrize("tool", ["===", "'~'", "名前", "--", "."])
-def test_a_tool_of_which_nothing_can_be_shown_is_not_shown(tool: str) -> None:
-    """Better no name than one that no registry takes."""
+def test_a_tool_without_valid_characters_is_left_out(tool: str) -> None:
+    """A name without tools is better than an invalid one."""
     for strategy in NameStrategy:
         assert name(R, conda(tool.strip("'")), strategy) == f"{R}:{ID}"
 
 
 @pytest.mark.parametrize("tool", ["a//b", "a..b", "a/-b", "a_-b"])
-def test_a_suffix_that_no_registry_takes_is_left_out(tool: str) -> None:
-    """The OCI's grammar for repositories is narrower than the characters that it is made of."""
+def test_an_invalid_suffix_is_left_out(tool: str) -> None:
+    """The OCI grammar of repositories is narrower than its set of characters."""
     assert name(R, conda(tool), SUFFIX) == f"{R}:{ID}"
 
 
@@ -190,8 +190,8 @@ def test_a_suffix_that_no_registry_takes_is_left_out(tool: str) -> None:
     st.lists(st.text(max_size=60) | st.from_regex(r"[A-Za-z0-9:=<>_./-]{0,99}"), max_size=8),
     st.sampled_from(NameStrategy),
 )
-def test_every_name_is_one_that_registries_take(dependencies: list[str], strategy: NameStrategy) -> None:
-    """Or the build would run for nothing."""
+def test_every_name_is_a_valid_reference(dependencies: list[str], strategy: NameStrategy) -> None:
+    """Otherwise the push would fail after the build."""
     environment = "dependencies: " + "".join(f"\n- {json.dumps(dependency)}" for dependency in dependencies)
 
     made = parse_reference(name(R, environment, strategy))

@@ -1,4 +1,4 @@
-"""Packages become recipes: the template that was asked for, filled with what was asked for, or a sentence why not."""
+"""Packages become recipes by the requested template, or an error that says what to change."""
 
 import base64
 
@@ -40,10 +40,8 @@ def conda(opts: CondaOpts) -> Packages:
         (CRAN, "cran-installr/v1", INSTALLR),
     ],
 )
-def test_templates_have_the_names_of_the_code_and_of_the_documents(
-    kind: PackageType, name: str | None, template: Template
-) -> None:
-    """Wave documents spellings that its server refuses."""
+def test_templates_have_all_documented_spellings(kind: PackageType, name: str | None, template: Template) -> None:
+    """Wave's documentation has spellings that its server refuses."""
     assert choose_template(kind, name) is template
 
 
@@ -56,26 +54,26 @@ def test_templates_have_the_names_of_the_code_and_of_the_documents(
         (CONDA, "cran/installr:v1", "for CRAN packages"),
     ],
 )
-def test_a_template_that_does_not_fit_is_refused(kind: PackageType | None, name: str | None, says: str) -> None:
+def test_a_template_for_other_packages_is_refused(kind: PackageType | None, name: str | None, says: str) -> None:
     """The message says what to change."""
     with pytest.raises(BadRequest, match=says):
         choose_template(kind, name)
 
 
-def test_the_recipe_tells_the_canonical_name_of_its_template() -> None:
-    """Records show one spelling, whatever the client wrote."""
+def test_a_recipe_has_the_canonical_name_of_its_template() -> None:
+    """Records show one spelling, whatever the client sent."""
     assert make_recipe(SAMTOOLS, "pixi/v1", False).template == "conda/pixi:v1"
 
 
-def test_the_packages_are_in_the_file_and_not_in_the_commands() -> None:
-    """What is named in the environment is never text of a command."""
+def test_packages_are_in_the_environment_file_only() -> None:
+    """The environment is never part of a command."""
     made = make_recipe(SAMTOOLS, None, False)
     assert made.environment == "dependencies:\n- samtools=1.17\n"
     assert "samtools" not in made.containerfile
 
 
-def test_a_lock_file_by_address_needs_no_file_and_gets_the_channels() -> None:
-    """Channels are in the environment's file otherwise."""
+def test_a_lock_file_by_url_needs_no_file() -> None:
+    """The channels become arguments; otherwise they are in the environment file."""
     made = make_recipe(URL, None, False)
     assert made.environment is None
     assert "-c conda-forge -c bioconda -f https://locks.example.org/a.lock" in made.containerfile
@@ -84,8 +82,8 @@ def test_a_lock_file_by_address_needs_no_file_and_gets_the_channels() -> None:
 
 @pytest.mark.parametrize("sif", [False, True])
 @pytest.mark.parametrize("template", [V1, V2])
-def test_an_explicit_list_is_installed_under_a_name_that_tells_it_from_yaml(template: Template, sif: bool) -> None:
-    """Micromamba goes by the ending of the file's name."""
+def test_an_explicit_list_has_the_extension_txt(template: Template, sif: bool) -> None:
+    """Micromamba derives the format from the extension."""
     explicit = "@EXPLICIT\nhttps://conda.example.org/zlib-1.tar.bz2\n"
     made = make_recipe(Packages(type=CONDA, environment=encoded(explicit)), template, sif)
     assert made.environment == explicit
@@ -94,7 +92,7 @@ def test_an_explicit_list_is_installed_under_a_name_that_tells_it_from_yaml(temp
 
 
 def test_an_environment_wins_over_entries() -> None:
-    """As at Wave."""
+    """As in Wave."""
     made = make_recipe(
         Packages(type=CONDA, environment=encoded("dependencies: [bwa]"), entries=("samtools",)), None, False
     )
@@ -114,24 +112,24 @@ def test_an_environment_wins_over_entries() -> None:
     ],
 )
 def test_version_2_replaces_images_of_micromamba_1(image: str | None, used: str) -> None:
-    """Clients always send their default, which is of version 1."""
+    """Clients always send their default, an image of version 1."""
     assert f"FROM {used} AS build\n" in make_recipe(conda(CondaOpts(mamba_image=image)), V2, False).containerfile
 
 
 def test_version_1_keeps_the_image() -> None:
-    """It is made for micromamba 1."""
+    """Version 1 of the template is for micromamba 1."""
     assert make_recipe(conda(CondaOpts()), V1, False).containerfile.startswith(f"FROM {MAMBA_IMAGE}\n")
 
 
 @pytest.mark.parametrize("base_packages", [None, "", "  "])
-def test_no_base_packages_are_no_step(base_packages: str | None) -> None:
-    """Null switches off a step, as at Wave."""
+def test_without_base_packages_there_is_no_step(base_packages: str | None) -> None:
+    """Null removes the step, as in Wave."""
     assert "procps" in make_recipe(conda(CondaOpts()), None, False).containerfile
     assert "procps" not in make_recipe(conda(CondaOpts(base_packages=base_packages)), None, False).containerfile
 
 
-def test_options_of_another_tool_do_not_count() -> None:
-    """Clients may send all of them."""
+def test_options_of_other_tools_are_ignored() -> None:
+    """Clients may send the options of all tools."""
     both = Packages(type=CONDA, entries=("bwa",), pixi_opts=PixiOpts(base_image="debian:12"))
     assert "debian:12" not in make_recipe(both, V2, False).containerfile
     assert "FROM debian:12 AS final\n" in make_recipe(both, PIXI, False).containerfile
@@ -140,7 +138,7 @@ def test_options_of_another_tool_do_not_count() -> None:
 @pytest.mark.parametrize("sif", [False, True])
 @pytest.mark.parametrize("template", [V1, V2, PIXI])
 def test_commands_come_last(template: Template, sif: bool) -> None:
-    """They are lines of the container file's own language, in its last stage."""
+    """They are lines of the recipe's language, in its last stage."""
     commands = ("RUN echo one", "RUN echo two")
     opts = CondaOpts(commands=commands), PixiOpts(commands=commands)
     packages = Packages(type=CONDA, entries=("bwa",), conda_opts=opts[0], pixi_opts=opts[1])
@@ -150,16 +148,16 @@ def test_commands_come_last(template: Template, sif: bool) -> None:
 
 @pytest.mark.parametrize("template", [V1, V2, PIXI])
 @pytest.mark.parametrize("sif", [False, True])
-def test_every_conda_template_shows_its_lock_file(template: Template, sif: bool) -> None:
-    """Between the marks, where the builder cuts it out."""
+def test_every_conda_template_prints_its_lock_file(template: Template, sif: bool) -> None:
+    """The builder extracts it from the log by the marks."""
     made = make_recipe(SAMTOOLS, template, sif).containerfile
     assert made.index(">> CONDA_LOCK_START") < made.index("cat ") or template is V2
     assert made.index(">> CONDA_LOCK_START") < made.index(".lock", made.index("START")) < made.index("CONDA_LOCK_END")
 
 
 @pytest.mark.parametrize("template", [V1, V2, PIXI])
-def test_a_sif_file_takes_the_context_from_wherever_it_is_built(template: Template) -> None:
-    """The place is known to the builder alone."""
+def test_a_definition_file_has_a_placeholder_for_the_context(template: Template) -> None:
+    """Only the builder knows the path."""
     made = make_recipe(SAMTOOLS, template, True).containerfile
     assert made.startswith("BootStrap: docker\nFrom: ")
     assert "{{wave_context_dir}}/conda.yml /scratch/conda.yml" in made
@@ -195,15 +193,15 @@ def test_a_sif_file_takes_the_context_from_wherever_it_is_built(template: Templa
         ),
     ],
 )
-def test_what_cannot_be_built_is_refused_at_once(packages: Packages) -> None:
-    """At Wave some of these fail in the build, and some change the container file's shape."""
+def test_invalid_packages_are_refused(packages: Packages) -> None:
+    """In Wave some of these fail in the build, and some change the recipe's instructions."""
     with pytest.raises(BadRequest):
         make_recipe(packages, None, False)
 
 
 @pytest.mark.parametrize("packages", [URL, Packages(type=CONDA, environment=encoded("@EXPLICIT\n"))])
-def test_pixi_takes_no_lock_files(packages: Packages) -> None:
-    """It cannot import them; the message names the template that can."""
+def test_pixi_does_not_support_lock_files(packages: Packages) -> None:
+    """It cannot import them; the message names a template that can."""
     with pytest.raises(BadRequest, match="conda/micromamba:v2"):
         make_recipe(packages, "conda/pixi:v1", False)
 
@@ -219,14 +217,14 @@ def test_pixi_takes_no_lock_files(packages: Packages) -> None:
         conda(CondaOpts(base_packages="a" * (MAX_TEXT + 1))),
     ],
 )
-def test_everything_has_a_limit(packages: Packages) -> None:
-    """A request must not become a container file of megabytes."""
+def test_all_lists_have_a_limit(packages: Packages) -> None:
+    """A request must not become a recipe of megabytes."""
     with pytest.raises(TooLarge):
         make_recipe(packages, None, False)
 
 
-def test_r_packages_are_installed_by_what_can_install_them() -> None:
-    """Each in a process that sets the repositories first; Wave sets them in one that ends before."""
+def test_each_kind_of_r_package_has_its_installer() -> None:
+    """Each process sets the repositories first; in Wave only an earlier process does."""
     entries = ("dplyr", "ggplot2=3.4.1", "bioc::DESeq2", "tidyverse/glue@main", "https://r.example.org/x_1.tar.gz")
     made = make_recipe(Packages(type=CRAN, entries=entries, channels=("cran",)), None, False).containerfile
     steps = [line.removeprefix(" && ").rstrip(" \\") for line in made.splitlines() if "Rscript" in line]

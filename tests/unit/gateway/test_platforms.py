@@ -1,4 +1,4 @@
-"""Platforms that no builder runs are refused before anything waits in vain."""
+"""Builds for platforms that no builder supports are refused immediately."""
 
 import pytest
 
@@ -28,7 +28,7 @@ SAMTOOLS = Packages(type=PackageType.CONDA, entries=("samtools=1.17",))
 
 @pytest.fixture
 def capabilities() -> KnownCapabilities:
-    """None for arm64."""
+    """No builder supports arm64."""
     capabilities = KnownCapabilities()
     capabilities.unsupported["arm64"] = LACKING
     return capabilities
@@ -39,7 +39,7 @@ def asked(platform: str = "linux/arm64", **fields: object) -> ContainerRequest:
 
 
 def kept(*, dry_run: bool = False) -> ContainerRequest:
-    """A request whose answer tells where the image is kept."""
+    """A request whose image is frozen, so that the response has its repository."""
     return asked(container_file=STEPS, freeze=True, build_repository=MINE, dry_run=dry_run)
 
 
@@ -56,7 +56,7 @@ def kept(*, dry_run: bool = False) -> ContainerRequest:
     ],
     ids=["file", "dry", "both", "both-dry", "packages", "template", "definition"],
 )
-async def test_steps_that_nobody_runs_are_refused_at_once(
+async def test_steps_for_an_unsupported_platform_are_refused(
     container_requests: ContainerRequests,
     builds: MemoryBuilds,
     queue: MemoryQueue,
@@ -64,7 +64,7 @@ async def test_steps_that_nobody_runs_are_refused_at_once(
     limits: CountedBuilds,
     request_of: ContainerRequest,
 ) -> None:
-    """What lacks is named; nothing waits, nothing counts, and of several platforms none is built."""
+    """The error names what is missing; nothing is queued or counted, also with several platforms."""
     with pytest.raises(PlatformUnsupported) as caught:
         await container_requests.submit(request_of, SOMEBODY)
 
@@ -86,19 +86,19 @@ async def test_steps_that_nobody_runs_are_refused_at_once(
     ],
     ids=["native", "files", "files-both", "direct", "direct-both", "frozen"],
 )
-async def test_what_runs_nothing_is_built_for_any_platform(
+async def test_a_build_without_steps_works_for_any_platform(
     container_requests: ContainerRequests, queue: MemoryQueue, request_of: ContainerRequest
 ) -> None:
-    """Files can be put together by any machine, and Conda packages are only unpacked."""
+    """Files are copied and Conda packages are unpacked without running commands."""
     await container_requests.submit(request_of, SOMEBODY)
 
     assert queue.jobs
 
 
-async def test_an_image_that_is_there_needs_nobody_to_build_it(
+async def test_an_existing_image_needs_no_builder(
     container_requests: ContainerRequests, registry: MemoryRegistry, capabilities: KnownCapabilities, queue: MemoryQueue
 ) -> None:
-    """The builder that made it may be gone."""
+    """The builder that made it may be stopped."""
     lacking, capabilities.unsupported = capabilities.unsupported, {}
     dry = await container_requests.submit(kept(dry_run=True), SOMEBODY)
     capabilities.unsupported = lacking
@@ -111,10 +111,10 @@ async def test_an_image_that_is_there_needs_nobody_to_build_it(
     assert queue.jobs == []
 
 
-async def test_a_build_that_is_under_way_is_shared(
+async def test_a_running_build_is_shared(
     container_requests: ContainerRequests, capabilities: KnownCapabilities, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
-    """Somebody may have begun it who does not answer just now; when it has failed, another one is refused."""
+    """Its builder may not publish capabilities at the moment; after a failure, a new build is refused."""
     lacking, capabilities.unsupported = capabilities.unsupported, {}
     first = await container_requests.submit(kept(), SOMEBODY)
     capabilities.unsupported = lacking

@@ -1,4 +1,4 @@
-"""Freeze and includes: what a request becomes before anything is built or served."""
+"""Freeze and includes: how a request changes before a build or a pull."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def request(**fields: object) -> ContainerRequest:
 def found(
     *layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip", oci: bool = True
 ) -> Inspection:
-    """An image of *layers* that begins with *entrypoint*."""
+    """The inspection of an image with *layers* and *entrypoint*."""
     contents = tuple(
         Content(media_type=f"application/vnd.oci.image.layer.v1.{media_type}", digest=digest_of(layer), size=len(layer))
         for layer in layers
@@ -61,14 +61,14 @@ def found(
 
 @pytest.fixture(autouse=True)
 def debian(registry: MemoryRegistry) -> None:
-    """The image that most requests here begin with."""
+    """The base image of most requests here."""
     registry.push("docker.io/library/debian:12")
 
 
-async def test_a_frozen_image_is_built_with_what_was_asked_for(
+async def test_a_frozen_image_is_built_with_its_config(
     container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
-    """It is pulled from where it was pushed: the answer has no token and never expires."""
+    """It is pulled from its own registry: the response has no token and no expiration."""
     inspections.found["docker.io/library/debian:12"] = found(b"base", entrypoint=ENTRYPOINT)
 
     answer = await container_requests.submit(
@@ -93,9 +93,10 @@ async def test_a_frozen_image_is_built_with_what_was_asked_for(
     assert grants.kept[answer.request_id].is_durable
 
 
-async def test_what_is_frozen_counts_for_the_id(
+async def test_a_frozen_config_changes_the_id(
     container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
 ) -> None:
+    """Another config makes another image."""
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     for value in ("1", "2"):
         await container_requests.submit(
@@ -111,17 +112,17 @@ async def test_what_is_frozen_counts_for_the_id(
     assert len({job.target_image for job in queue.jobs}) == 2
 
 
-async def test_a_container_file_without_a_config_is_frozen_as_it_is(
+async def test_a_frozen_container_file_without_a_config_is_unchanged(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
-    """Nothing is looked up for it, so a private base image is no obstacle here."""
+    """Its base image is not inspected, so it may be private."""
     await container_requests.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
 
     assert queue.jobs[0].containerfile == "FROM debian:12\nRUN true\n"
 
 
-async def test_freezing_looks_at_the_base_image(container_requests: ContainerRequests) -> None:
-    """Its entrypoint must be known, so an image that nobody has is told at once."""
+async def test_freeze_inspects_the_base_image(container_requests: ContainerRequests) -> None:
+    """Its entrypoint is needed, so a missing image is an error of the request."""
     with pytest.raises(ManifestUnknown):
         await container_requests.submit(
             request(
@@ -134,9 +135,10 @@ async def test_freezing_looks_at_the_base_image(container_requests: ContainerReq
         )
 
 
-async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
+async def test_the_layers_of_a_frozen_config_are_stored_for_the_build(
     container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
+    """The builder reads layers only from the object store."""
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     inspections.found["quay.io/acme/tools:1"] = found(b"tools")
 
@@ -156,10 +158,10 @@ async def test_the_layers_of_a_frozen_config_are_in_the_store_for_the_build(
     assert f"ADD layer-{digest.removeprefix('sha256:')}.tar.gz /" in queue.jobs[0].containerfile
 
 
-async def test_the_layers_of_includes_come_on_top_in_order(
+async def test_the_layers_of_includes_are_added_in_order(
     container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
-    """L10; they are taken from their own registries at the pull."""
+    """L10: a pull reads them from their own registries."""
     registry.push("docker.io/library/debian:12")
     inspections.found["quay.io/acme/a:1"] = found(b"a1", b"a2")
     inspections.found["quay.io/acme/b:1"] = found(b"b1")
@@ -199,10 +201,10 @@ async def test_the_layers_of_includes_come_on_top_in_order(
         ),
     ],
 )
-async def test_what_cannot_be_included_is_refused(
+async def test_unsupported_includes_are_refused(
     container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, image: Inspection
 ) -> None:
-    """An index without a platform of ours, a chart, a compression that the config could not tell."""
+    """An index without the platform, a Helm chart, a compression that the config cannot express."""
     registry.push("docker.io/library/debian:12")
     inspections.found["quay.io/acme/a:1"] = image
 
@@ -220,7 +222,7 @@ async def test_layers_of_other_images_keep_their_compression(
     grants: MemoryGrants,
     compression: str,
 ) -> None:
-    """They are taken as they are, so the manifest that will name them must say what they are."""
+    """The layers are not recompressed, so the manifest must have their media types."""
     registry.push("docker.io/library/debian:12")
     inspections.found["docker.io/library/debian:12"] = found(b"base")
     inspections.found["quay.io/acme/a:1"] = found(b"a", media_type=compression)
@@ -242,7 +244,7 @@ async def test_layers_of_other_images_keep_their_compression(
         (found(b"base"), {"freeze": True, "buildRepository": REPOSITORY}, "with freeze"),
     ],
 )
-async def test_zstd_is_refused_where_no_manifest_could_tell_it(
+async def test_zstd_layers_need_an_oci_manifest(
     container_requests: ContainerRequests,
     inspections: KnownInspections,
     registry: MemoryRegistry,
@@ -250,7 +252,7 @@ async def test_zstd_is_refused_where_no_manifest_could_tell_it(
     more: dict[str, object],
     says: str,
 ) -> None:
-    """Docker's manifests know gzip only, and so do builds; better now than at the pull."""
+    """Docker manifests and builds support only gzip; the request fails instead of the pull."""
     registry.push("docker.io/library/debian:12")
     inspections.found["docker.io/library/debian:12"] = base
     inspections.found["quay.io/acme/a:1"] = found(b"a", media_type="tar+zstd")
@@ -261,9 +263,10 @@ async def test_zstd_is_refused_where_no_manifest_could_tell_it(
         )
 
 
-async def test_packages_become_a_build_named_after_them(
+async def test_packages_become_a_build_with_their_names(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
+    """People recognise the image by its tag."""
     answer = await container_requests.submit(
         request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
     )
@@ -273,10 +276,10 @@ async def test_packages_become_a_build_named_after_them(
     assert "micromamba" in queue.jobs[0].containerfile
 
 
-async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_started(
+async def test_a_running_build_is_shared_beyond_the_limit(
     container_requests: ContainerRequests, limits: CountedBuilds, builds: MemoryBuilds
 ) -> None:
-    """A hundred tasks of one run ask for one build at once, and each must get it."""
+    """A hundred tasks of one workflow request the same build at once, and each must get it."""
     first = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
     assert first.build_id
     started = await builds.get(first.build_id)
@@ -293,10 +296,10 @@ async def test_who_is_over_the_limit_shares_a_build_that_somebody_has_just_start
     assert (again.build_id, again.cached) == (first.build_id, False)
 
 
-async def test_only_a_build_that_is_started_counts(
+async def test_only_new_builds_count(
     container_requests: ContainerRequests, limits: CountedBuilds, registry: MemoryRegistry
 ) -> None:
-    """Asking again, a dry run and a plain image are free; the next new build is not."""
+    """Repeated requests, dry runs and plain images are free; the next new build is not."""
     registry.push("docker.io/library/debian:12")
     for fields in (
         {"containerFile": FILE},
@@ -315,7 +318,7 @@ async def test_only_a_build_that_is_started_counts(
 async def test_a_dockerfile_has_another_name_as_a_sif_file(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
-    """A registry's tag is one thing: an image that was there first would be given to whoever wants the file."""
+    """A tag names one artifact: otherwise the image would be returned instead of the SIF file."""
     wish = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
 
     image = await container_requests.submit(request(**wish), SOMEBODY)

@@ -1,4 +1,4 @@
-"""Container requests: what is granted, and what is started."""
+"""Submitting a container request: the granted image and the started build."""
 
 import asyncio
 import base64
@@ -50,7 +50,7 @@ RECIPE = ContainerRequest(container_file=base64.b64encode(b"FROM alpine:3.20\nRU
 
 
 def recipe(number: int) -> ContainerRequest:
-    """One of many."""
+    """One of many distinct requests."""
     return ContainerRequest(container_file=base64.b64encode(f"FROM alpine\nRUN echo {number}\n".encode()).decode())
 
 
@@ -68,7 +68,7 @@ def data_layer(content: bytes, **claims: object) -> ContainerLayer:
 
 
 async def test_an_image_is_granted_at_once(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
-    """E1 of the API's golden examples: nothing to build, so it has succeeded already."""
+    """E1 of the API's golden examples: no build is needed, so the request has succeeded."""
     registry.push("quay.io/acme/tool:2.1")
 
     answer = await container_requests.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"), SOMEBODY)
@@ -81,6 +81,7 @@ async def test_an_image_is_granted_at_once(container_requests: ContainerRequests
 
 
 async def test_a_short_name_means_docker_hub(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
+    """A name without a registry means docker.io/library, as for Docker's clients."""
     registry.push("docker.io/library/debian:12")
 
     answer = await container_requests.submit(ContainerRequest(container_image="debian:12"), SOMEBODY)
@@ -88,8 +89,8 @@ async def test_a_short_name_means_docker_hub(container_requests: ContainerReques
     assert answer.target_image.endswith("/library/debian:12")
 
 
-async def test_an_image_that_nobody_has_is_refused(container_requests: ContainerRequests, grants: MemoryGrants) -> None:
-    """E23: better at the request than at the pull, and no token is given."""
+async def test_a_missing_image_is_refused(container_requests: ContainerRequests, grants: MemoryGrants) -> None:
+    """E23: the request fails instead of the pull, and returns no token."""
     with pytest.raises(BadRequest, match="quay.io/acme/secret:1 does not exist or cannot be accessed"):
         await container_requests.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), SOMEBODY)
 
@@ -99,7 +100,7 @@ async def test_an_image_that_nobody_has_is_refused(container_requests: Container
 async def test_a_container_file_starts_a_build(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
-    """E3: the answer names the image before it is there; the pull waits for it."""
+    """E3: the response has the image's name before the image exists; a pull waits for the build."""
     answer = await container_requests.submit(RECIPE, SOMEBODY)
 
     assert answer.container_image == TARGET
@@ -112,6 +113,7 @@ async def test_a_container_file_starts_a_build(
 async def test_the_same_request_again_is_the_same_build(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
+    """The build id depends only on the inputs."""
     answers = [await container_requests.submit(RECIPE, SOMEBODY) for _ in range(5)]
 
     assert {answer.build_id for answer in answers} == {"bd-c44968632f89dd6c_1"}
@@ -119,10 +121,10 @@ async def test_the_same_request_again_is_the_same_build(
     assert len(queue.jobs) == 1
 
 
-async def test_what_is_built_already_is_not_built_again(
+async def test_an_existing_image_is_not_built_again(
     container_requests: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
-    """E4."""
+    """E4: the response says that the image is cached."""
     await container_requests.submit(RECIPE, SOMEBODY)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=True))
     registry.push(TARGET)
@@ -133,10 +135,10 @@ async def test_what_is_built_already_is_not_built_again(
     assert len(queue.jobs) == 1
 
 
-async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
+async def test_an_unavailable_build_registry_is_a_temporary_error(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
-    """It is a part of this server: the client can do nothing but wait."""
+    """It is part of this server: the client can only retry later."""
     registry.trouble = UpstreamBroken("registry.example.com closed the connection")
     with pytest.raises(Unavailable, match=r"pushed to is unavailable: registry\.example\.com closed") as caught:
         await container_requests.submit(RECIPE, SOMEBODY)
@@ -149,10 +151,10 @@ async def test_without_the_registry_of_builds_a_client_is_told_to_come_again(
     assert queue.jobs == []
 
 
-async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
+async def test_an_error_of_the_clients_registry_is_the_clients(
     container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
-    """Also one beside ours, and one whose name begins like ours."""
+    """Also for a repository beside the server's, and for one with the same prefix."""
     registry.trouble = UpstreamBroken("no answer")
     for repository in ("quay.io/acme/mine", "registry.example.com/team/builds-of-mine"):
         with pytest.raises(UpstreamFailed, match="no answer"):
@@ -162,7 +164,7 @@ async def test_a_registry_that_the_client_chose_is_the_clients_to_mend(
 async def test_an_image_without_a_record_is_served_without_a_build_id(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
-    """The registry outlives our records; its image is as good as it was."""
+    """Images live longer than records in Redis; such an image is still valid."""
     registry.push(TARGET)
 
     answer = await container_requests.submit(RECIPE, SOMEBODY)
@@ -175,7 +177,7 @@ async def test_an_image_without_a_record_is_served_without_a_build_id(
 async def test_a_build_without_an_image_is_built_again(
     container_requests: ContainerRequests, builds: MemoryBuilds, succeeded: bool
 ) -> None:
-    """It failed, or somebody has deleted the image from the registry since."""
+    """The build failed, or the image was deleted from the registry."""
     await container_requests.submit(RECIPE, SOMEBODY)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=succeeded))
 
@@ -184,10 +186,10 @@ async def test_a_build_without_an_image_is_built_again(
     assert (answer.build_id, answer.cached) == ("bd-c44968632f89dd6c_2", False)
 
 
-async def test_a_build_that_the_line_has_no_room_for_does_not_count(
+async def test_a_build_refused_by_a_full_queue_does_not_count(
     container_requests: ContainerRequests, builds: MemoryBuilds, limits: CountedBuilds
 ) -> None:
-    """The client is told to come again, and may then."""
+    """The client may retry within its limit."""
     for number in range(8 + 100):
         await container_requests.submit(recipe(number), SOMEBODY)
     with pytest.raises(TooManyRequests):
@@ -196,10 +198,10 @@ async def test_a_build_that_the_line_has_no_room_for_does_not_count(
     assert limits.taken == 8 + 100
 
 
-async def test_nobody_is_given_a_build_that_is_being_cancelled(
+async def test_a_build_that_is_being_cancelled_is_not_shared(
     container_requests: ContainerRequests, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
-    """Whoever asks for the same image while its processes end is given another build."""
+    """A request for the same image during the cancellation starts another build."""
     first = await container_requests.submit(RECIPE, SOMEBODY)
     assert first.build_id
     await builds.begin(first.build_id)
@@ -214,10 +216,10 @@ async def test_nobody_is_given_a_build_that_is_being_cancelled(
     assert [job.id for job in queue.jobs] == [first.build_id, second.build_id]
 
 
-async def test_a_layer_sent_along_is_kept_by_its_digest(
+async def test_an_inline_layer_is_stored_by_its_digest(
     container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
-    """The grant names the layer and does not hold it."""
+    """The grant has the layer's description without its content."""
     registry.push("docker.io/library/debian:12")
     content = tar_gz("opt/tool.sh", b"echo tool\n")
     config = ContainerConfig(layers=(data_layer(content, gzip_digest=digest_of(content), gzip_size=len(content)),))
@@ -233,10 +235,10 @@ async def test_a_layer_sent_along_is_kept_by_its_digest(
     assert kept.layers[0].tar_digest == digest_of(gzip.decompress(content))
 
 
-async def test_a_layer_may_come_deflated_once_more(
+async def test_an_inline_layer_may_be_compressed_with_zlib(
     container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs, grants: MemoryGrants
 ) -> None:
-    """As `gzip:`, which older clients of Wave send; what it claims is of the gzip inside."""
+    """Older clients of Wave send `gzip:`; the digest and the size describe the gzip inside."""
     registry.push("docker.io/library/debian:12")
     content = tar_gz("opt/tool.sh", b"echo tool\n")
     sent = ContainerLayer(
@@ -254,9 +256,10 @@ async def test_a_layer_may_come_deflated_once_more(
     assert (kept.layers[0].location, kept.layers[0].gzip_size) == ("", len(content))
 
 
-async def test_a_layer_that_is_not_what_it_claims_is_refused(
+async def test_a_layer_with_a_wrong_digest_is_refused(
     container_requests: ContainerRequests, registry: MemoryRegistry, blobs: MemoryBlobs
 ) -> None:
+    """The digest of the content must equal the digest in the request."""
     registry.push("docker.io/library/debian:12")
     layer = data_layer(tar_gz("a", b"a"), gzip_digest="sha256:" + "0" * 64)
     request = ContainerRequest(container_image="debian:12", container_config=ContainerConfig(layers=(layer,)))
@@ -289,20 +292,20 @@ async def test_a_layer_that_is_not_what_it_claims_is_refused(
         (b'{"containerConfig":{"env":[{}]}}', BadRequest, r"\$.containerConfig.env"),
     ],
 )
-async def test_a_wrong_request_is_told_what_to_change(
+async def test_an_error_message_names_the_member(
     container_requests: ContainerRequests, queue: MemoryQueue, body: bytes, error: type[SwellError], says: str
 ) -> None:
-    """The message names the field, and nothing was started."""
+    """No build is started for an invalid request."""
     with pytest.raises(error, match=says):
         await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)
 
     assert queue.jobs == []
 
 
-async def test_what_clients_always_send_is_taken(
+async def test_default_and_unknown_members_are_accepted(
     container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
-    """Wave's command line sends every flag, and members that we do not know."""
+    """Wave's command line sends every flag, and members that this server does not know."""
     registry.push("docker.io/library/ubuntu:22.04")
     body = (
         b'{"containerImage":"ubuntu:22.04","dryRun":false,"freeze":false,"mirror":false,"containerConfig":null,'
@@ -312,7 +315,7 @@ async def test_what_clients_always_send_is_taken(
     assert (await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)).succeeded
 
 
-async def test_a_server_below_a_path_is_named_by_its_host_alone(
+async def test_image_names_have_only_the_host_of_the_server(
     grants: MemoryGrants,
     registry: MemoryRegistry,
     builds: MemoryBuilds,
@@ -320,7 +323,7 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
     dispatcher: Dispatcher,
     access: ImageAccess,
 ) -> None:
-    """Names of images have no path before theirs; links keep it (T3)."""
+    """An image name has no path before the repository; links keep it (T3)."""
     registry.push("docker.io/library/a:latest")
     server_config = ServerConfig(
         server_url="https://example.org:8443/swell",
@@ -337,10 +340,10 @@ async def test_a_server_below_a_path_is_named_by_its_host_alone(
     assert answer.target_image == f"example.org:8443/wt/{answer.container_token}/library/a:latest"
 
 
-async def test_others_are_answered_while_data_is_measured(
+async def test_large_inline_layers_do_not_block_the_event_loop(
     container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
-    """A hundred megabytes of tar take a moment, which must not be everybody's."""
+    """To measure a tar of 100 MB takes a moment; other requests are answered meanwhile."""
     registry.push("docker.io/library/a:latest")
     header, zeros = make_layer("").tar[:512], gzip.compress(bytes(32 << 20), 9)
     data = base64.b64encode(gzip.compress(header) + 8 * zeros).decode()
@@ -368,7 +371,7 @@ ARM_IMAGE = ContainerRequest(container_image="quay.io/acme/tool:2.1", container_
 async def test_an_image_that_lacks_the_platform_is_refused(
     container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants, request_: ContainerRequest
 ) -> None:
-    """At once, with the platforms that there are, instead of a pull that fails or gives another platform's image."""
+    """The error lists the available platforms; otherwise the pull would fail or return another platform."""
     registry.push("quay.io/acme/tool:2.1")
     registry.platforms = ("linux/amd64",)
 
@@ -381,7 +384,7 @@ async def test_an_image_that_lacks_the_platform_is_refused(
 async def test_the_operator_may_allow_missing_platforms(
     server_config: ServerConfig, container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
-    """As Wave does: an image of one platform is then given to whoever asks for it."""
+    """As Wave does: the request then returns an image for another platform."""
     registry.push("quay.io/acme/tool:2.1")
     registry.platforms = ("linux/amd64",)
     container_requests._config = structs.replace(server_config, allows_missing_platforms=True)
@@ -392,7 +395,7 @@ async def test_the_operator_may_allow_missing_platforms(
 
 
 @pytest.mark.parametrize("platform", ["windows/amd64", "darwin/arm64"])
-async def test_images_are_made_for_linux_only(container_requests: ContainerRequests, platform: str) -> None:
-    """Builds run Linux, and layers are added as Linux unpacks them."""
+async def test_only_linux_is_supported(container_requests: ContainerRequests, platform: str) -> None:
+    """Builders run Linux, and layers are Linux file systems."""
     with pytest.raises(BadRequest, match="only linux"):
         await container_requests.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)

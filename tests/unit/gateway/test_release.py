@@ -1,4 +1,4 @@
-"""The queue of builds: who is let in, and what is put back."""
+"""Dispatching builds: the share of a client, and jobs that were lost."""
 
 from datetime import timedelta
 
@@ -10,10 +10,10 @@ from tests.unit.gateway.conftest import SOMEBODY, MemoryQueue, ended
 from tests.unit.gateway.test_provision import RECIPE, recipe
 
 
-async def test_a_build_whose_job_was_not_published_is_reaped(
+async def test_a_job_that_was_not_published_is_published_later(
     container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
-    """A gateway may die between storing a build and publishing its job; another one publishes it."""
+    """A gateway may crash between storing a build and publishing its job; another gateway publishes it."""
     await container_requests.submit(RECIPE, SOMEBODY)
     build = await builds.get("bd-c44968632f89dd6c_1")
     assert build
@@ -26,10 +26,10 @@ async def test_a_build_whose_job_was_not_published_is_reaped(
     assert [job.id for job in queue.jobs] == ["bd-c44968632f89dd6c_1", orphan]
 
 
-async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
+async def test_a_job_that_the_queue_lost_is_published_again(
     container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
-    """Disks are lost, too. A build that waits in the queue, however long, is left alone."""
+    """Disks fail. A job that waits in the queue, however long, is not published again."""
     await container_requests.submit(RECIPE, SOMEBODY)
     builds.set_age("bd-c44968632f89dd6c_1", timedelta(minutes=10))
     assert await dispatcher.republish_lost() == 0
@@ -40,10 +40,10 @@ async def test_a_build_whose_job_the_queue_has_lost_is_put_there_again(
     assert queue.jobs == [lost]
 
 
-async def test_a_client_with_its_share_under_way_waits(
+async def test_a_client_waits_while_its_share_is_in_progress(
     container_requests: ContainerRequests, dispatcher: Dispatcher, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
-    """The queue hears of the next build when one has ended; a client that comes by then does not wait for it."""
+    """The next build is dispatched when one ends; the builds of another client need not wait for it."""
     for number in range(9):
         await container_requests.submit(recipe(number), SOMEBODY)
     await container_requests.submit(recipe(9), Caller(Identity(user="ada"), SOMEBODY.address))

@@ -1,4 +1,4 @@
-"""The rules of requests, and what is kept of them. The golden examples are the API sheet's."""
+"""The rules of requests and their records. The golden examples come from the API sheet."""
 
 import base64
 import json
@@ -33,10 +33,10 @@ def request(**fields: object) -> ContainerRequest:
     return decode(json.dumps(fields).encode(), ContainerRequest)
 
 
-async def test_the_first_version_tells_a_build_only_when_it_is_new(
+async def test_the_first_version_returns_a_build_id_only_for_a_new_build(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
-    """E5: clients of that version take a build id for work to wait for."""
+    """E5: clients of this version wait for the build of a build id."""
     first = await container_requests.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
     queue.jobs.clear()
@@ -50,7 +50,7 @@ async def test_the_first_version_tells_a_build_only_when_it_is_new(
 async def test_the_first_version_answers_a_plain_image_with_five_members(
     container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
-    """E2."""
+    """E2: clients of this version expect exactly these members."""
     registry.push("docker.io/library/debian:12")
 
     told = msgspec.to_builtins(
@@ -60,10 +60,10 @@ async def test_the_first_version_answers_a_plain_image_with_five_members(
     assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
 
 
-async def test_a_dry_run_tells_and_does_nothing(
+async def test_a_dry_run_starts_nothing(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
-    """E8: the name that a real run would give, the file that it would build, and whether it is there already."""
+    """E8: it returns the name, the container file, and whether the image exists."""
     answer = await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
 
     assert answer.container_image == "registry.example.com/team/builds:c44968632f89dd6c"
@@ -73,16 +73,19 @@ async def test_a_dry_run_tells_and_does_nothing(
     assert grants.kept[answer.request_id].is_dry
 
 
-async def test_a_dry_run_knows_what_is_there(container_requests: ContainerRequests, registry: MemoryRegistry) -> None:
+async def test_a_dry_run_reports_an_existing_image(
+    container_requests: ContainerRequests, registry: MemoryRegistry
+) -> None:
+    """`cached` is true if the registry has the image."""
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
 
     assert (await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
 
 
-async def test_a_repository_of_the_clients_own_is_built_to(
+async def test_a_build_is_pushed_to_the_clients_repository(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
-    """The repository is a part of the id, so the same file there is another build."""
+    """The id depends on the repository: the same container file there is another build."""
     answer = await container_requests.submit(
         request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY
     )
@@ -103,10 +106,10 @@ async def test_a_repository_of_the_clients_own_is_built_to(
         (None, None, "registry.example.com/team/cache"),
     ],
 )
-def test_a_cache_serves_only_the_builds_of_whoever_fills_it(
+def test_a_cache_serves_only_builds_of_its_owner(
     build_repository: str | None, cache_repository: str | None, used: str | None
 ) -> None:
-    """What we build for everybody is not made of what a client may have put into a cache, nor the other way round."""
+    """A shared image must not use a client's cache, and a client's image must not use the shared cache."""
     repositories = Repositories(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
     wanted = validate(
         request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), repositories
@@ -117,7 +120,7 @@ def test_a_cache_serves_only_the_builds_of_whoever_fills_it(
 async def test_the_cache_and_the_compression_reach_the_builder(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
-    """As they were asked for, also when the job is published again for a gateway that died."""
+    """Also if another gateway publishes the job after a crash."""
     repositories = {"buildRepository": "quay.io/acme/images", "cacheRepository": "quay.io/acme/cache"}
     compression = {"mode": "zstd", "level": 9, "force": True}
 
@@ -127,8 +130,8 @@ async def test_the_cache_and_the_compression_reach_the_builder(
     assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
 
 
-async def test_options_travel_to_the_builder(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
-    """And make another build of the same file."""
+async def test_build_options_reach_the_builder(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    """They also change the id of the build."""
     chosen = {"buildArgs": {"V": "1"}, "target": "one", "labels": {"a": "b"}}
 
     plain = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
@@ -138,10 +141,10 @@ async def test_options_travel_to_the_builder(container_requests: ContainerReques
     assert plain.build_id != other.build_id
 
 
-async def test_what_was_asked_is_kept_without_what_is_private(
+async def test_records_have_no_credentials(
     container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
-    """E13, both forms; keys, e-mail and network address are not in them."""
+    """E13, both versions: records have no keys, e-mail addresses or network addresses."""
     registry.push("quay.io/acme/tool:2.1")
     answer = await container_requests.submit(
         request(
@@ -191,8 +194,8 @@ async def test_what_was_asked_is_kept_without_what_is_private(
         (None, NOON, "Z"),
     ],
 )
-def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant: datetime, zone: str) -> None:
-    """B8; what cannot be validate, or has no zone, is now: a wrong clock is no reason to refuse a request."""
+def test_timestamps_of_all_clients_are_parsed(text: str | None, instant: datetime, zone: str) -> None:
+    """B8: an invalid timestamp, or one without a zone, becomes now and is no error."""
     assert parse_timestamp(text, NOON) == (instant, zone)
 
 
@@ -206,16 +209,17 @@ def test_a_clients_clock_is_read_in_all_its_spellings(text: str | None, instant:
         ("https://mirror.example.org/pkg/2/5/fusion-amd64.tar.gz", None),
     ],
 )
-def test_the_version_of_fusion_is_read_from_its_address(location: str, version: str | None) -> None:
+def test_the_version_of_fusion_comes_from_its_url(location: str, version: str | None) -> None:
     """Records show it."""
     config = ContainerConfig(layers=(ContainerLayer("https://a.test/other"), ContainerLayer(location)))
 
     assert fusion_version(config) == version
 
 
-async def test_the_platforms_old_names_are_told_by_the_new_ones(
+async def test_old_host_names_of_the_platform_are_replaced(
     container_requests: ContainerRequests, registry: MemoryRegistry, grants: MemoryGrants
 ) -> None:
+    """Records show the current host name."""
     registry.push("docker.io/library/a:latest")
 
     answer = await container_requests.submit(
@@ -231,12 +235,12 @@ LINKED = {"location": WEB, "gzipDigest": f"sha256:{64 * '0'}", "gzipSize": 1, "t
 
 
 def adding(*layers: dict[str, object], **layer: object) -> dict[str, object]:
-    """A request for an image to which *layers*, or one *layer*, are added."""
+    """A request for an image with *layers*, or one *layer*."""
     return {"containerImage": "a", "containerConfig": {"layers": layers or [layer]}}
 
 
 def deflated(content: bytes) -> str:
-    """The location of *content* that comes deflated once more."""
+    """The location of *content*, compressed with zlib."""
     return "gzip:" + base64.b64encode(zlib.compress(content)).decode()
 
 
@@ -316,14 +320,14 @@ def deflated(content: bytes) -> str:
         ({"containerFile": "A" * 200_000}, TooLarge, "containerFile"),
     ],
 )
-async def test_what_does_not_go_together_is_refused(
+async def test_invalid_combinations_are_refused(
     container_requests: ContainerRequests,
     registry: MemoryRegistry,
     fields: dict[str, object],
     error: type[SwellError],
     says: str,
 ) -> None:
-    """E22 and the table of rules; the message tells the member to change."""
+    """E22 and the table of rules; the message names the member to change."""
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(error, match=says):
@@ -342,10 +346,10 @@ async def test_what_does_not_go_together_is_refused(
         "http://files.exam\nple.org/layer.tar.gz",
     ],
 )
-async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
+async def test_an_invalid_layer_location_is_refused_without_a_download(
     container_requests: ContainerRequests, registry: MemoryRegistry, location: str
 ) -> None:
-    """It is the client's mistake, and no failure of ours."""
+    """It is an error of the client, not of an upstream server."""
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(BadRequest, match=r"layers\[0\].location: .* is no http\(s\) address"):
@@ -354,16 +358,18 @@ async def test_a_location_that_is_no_address_is_refused_before_anybody_is_asked(
 
 @pytest.mark.parametrize("encoded", ["QR==", "AAAA====", "QQ", "QQ==\n", "Q Q="])
 @pytest.mark.parametrize("member", ["containerFile", "packages.environment"])
-async def test_there_is_one_base64_of_a_text(container_requests: ContainerRequests, member: str, encoded: str) -> None:
-    """What encodes to another text than was sent is read differently by different readers."""
+async def test_only_canonical_base64_is_accepted(
+    container_requests: ContainerRequests, member: str, encoded: str
+) -> None:
+    """Decoders disagree about other encodings of the same bytes."""
     packages = {"packages": {"type": "CONDA", "environment": encoded}}
 
     with pytest.raises(BadRequest, match=f"{member} is not valid base64"):
         await container_requests.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
 
 
-async def test_the_first_versions_environment_is_told_by_its_own_name(container_requests: ContainerRequests) -> None:
-    """Who sends `condaFile` has never heard of packages."""
+async def test_errors_of_the_first_version_name_conda_file(container_requests: ContainerRequests) -> None:
+    """Clients that send `condaFile` do not know `packages`."""
     broken = base64.b64encode(b"a: [").decode()
 
     with pytest.raises(BadRequest, match="^condaFile: it is not YAML"):
@@ -378,7 +384,9 @@ async def test_the_first_versions_environment_is_told_by_its_own_name(container_
         {"mirror": True, "containerImage": "a"},
     ],
 )
-async def test_the_first_version_knows_less(container_requests: ContainerRequests, fields: dict[str, object]) -> None:
+async def test_the_first_version_rejects_newer_members(
+    container_requests: ContainerRequests, fields: dict[str, object]
+) -> None:
     """E22, last line."""
     with pytest.raises(BadRequest, match="/v1alpha2/container"):
         await container_requests.submit(request(**fields), SOMEBODY, legacy=True)
@@ -396,7 +404,7 @@ async def test_the_first_version_knows_less(container_requests: ContainerRequest
         {"containerPlatform": "x86_64"},
     ],
 )
-async def test_what_clients_send_is_taken(
+async def test_requests_of_real_clients_are_accepted(
     container_requests: ContainerRequests, registry: MemoryRegistry, fields: dict[str, object]
 ) -> None:
     """B3 to B5, B21, B22, T15, T16."""

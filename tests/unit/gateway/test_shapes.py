@@ -1,4 +1,4 @@
-"""What is no plain image: SIF files, and one name for several platforms."""
+"""SIF files, and images for several platforms."""
 
 import base64
 import re
@@ -55,10 +55,10 @@ def both(**fields: object) -> ContainerRequest:
 # --- SIF files
 
 
-async def test_a_definition_is_built_and_shown_as_it_was_sent(
+async def test_a_definition_is_recorded_as_sent(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
-    """The engine gets a container file; the name, the id and the records are those of the text that was sent."""
+    """The engine gets a Dockerfile; the name, the id and the record use the text of the request."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
     answer = await container_requests.submit(request, SOMEBODY)
 
@@ -73,10 +73,10 @@ async def test_a_definition_is_built_and_shown_as_it_was_sent(
     assert re.fullmatch(r"oras://quay\.io/org/img:[0-9a-f]{16}", job.target_image)
 
 
-async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
+async def test_an_existing_sif_file_is_found_without_its_scheme(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
-    """Registries know nothing of oras://."""
+    """Registries do not use oras://."""
     request = asked(container_file=encoded(DEFINITION), format="sif")
     dry = await container_requests.submit(
         asked(container_file=request.container_file, format="sif", dry_run=True), SOMEBODY
@@ -99,9 +99,10 @@ async def test_a_sif_file_that_is_there_is_found_without_its_scheme(
         ({"container_file": encoded("FROM debian:12\n")}, r"oras://quay\.io/org/img:\w{16}"),
     ],
 )
-async def test_sif_files_have_the_names_that_images_have(
+async def test_sif_files_are_named_like_images(
     container_requests: ContainerRequests, queue: MemoryQueue, fields: dict[str, object], target: str
 ) -> None:
+    """The container id and the tools are part of the tag."""
     answer = await container_requests.submit(asked(format="sif", **fields), SOMEBODY)
 
     assert re.fullmatch(target, answer.target_image)
@@ -111,7 +112,7 @@ async def test_sif_files_have_the_names_that_images_have(
 async def test_a_dockerfile_is_frozen_as_a_dockerfile(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
-    """What is added to it is written in its own language, whatever becomes of the image."""
+    """The config is written in the language of the recipe, also for a SIF file."""
     config = ContainerConfig(env=("A=1",))
     text = "FROM debian:12\nENTRYPOINT []\n"
     await container_requests.submit(
@@ -121,9 +122,10 @@ async def test_a_dockerfile_is_frozen_as_a_dockerfile(
     assert 'ENV A="1"' in queue.jobs[0].containerfile
 
 
-async def test_a_definition_that_cannot_be_built_starts_nothing(
+async def test_an_unsupported_definition_starts_no_build(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
 ) -> None:
+    """The request fails instead of the build."""
     request = asked(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
 
     with pytest.raises(BadRequest, match="%setup"):
@@ -157,7 +159,7 @@ async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:
 
 
 async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downloads: Downloads) -> None:
-    """By whoever knows the build; it is the one that the build has pushed, whatever is under the tag now."""
+    """The build id gives access to the file that the build pushed, whatever the tag names now."""
     build_id = await submitted(builds)
     await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
 
@@ -166,12 +168,14 @@ async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downl
     assert location.url.endswith(digest_of(b"sif"))
 
 
-async def test_there_is_nothing_to_download_before_the_end(builds: MemoryBuilds, downloads: Downloads) -> None:
+async def test_a_running_build_has_no_download(builds: MemoryBuilds, downloads: Downloads) -> None:
+    """The client can retry later."""
     with pytest.raises(Unavailable, match="still running"):
         await downloads.sif(await submitted(builds))
 
 
-async def test_a_failed_build_says_why_there_is_no_file(builds: MemoryBuilds, downloads: Downloads) -> None:
+async def test_the_download_of_a_failed_build_returns_its_error(builds: MemoryBuilds, downloads: Downloads) -> None:
+    """The message is that of the build."""
     build_id = await submitted(builds)
     await builds.finish(build_id, ended(succeeded=False, message="no shell"))
 
@@ -179,7 +183,8 @@ async def test_a_failed_build_says_why_there_is_no_file(builds: MemoryBuilds, do
         await downloads.sif(build_id)
 
 
-async def test_other_builds_have_no_file(builds: MemoryBuilds, downloads: Downloads) -> None:
+async def test_only_builds_of_sif_files_have_a_download(builds: MemoryBuilds, downloads: Downloads) -> None:
+    """Images are pulled from a registry."""
     for build_id in (await submitted(builds, sif=False), "bd-nothing_1"):
         with pytest.raises(NotFound):
             await downloads.sif(build_id)
@@ -189,7 +194,7 @@ async def test_other_builds_have_no_file(builds: MemoryBuilds, downloads: Downlo
 
 
 class NoLogs:
-    """Nobody asks for one here."""
+    """No test here requests a log."""
 
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None
@@ -213,7 +218,7 @@ async def test_two_platforms_are_two_builds_and_an_index(
     grants: MemoryGrants,
     platforms: str,
 ) -> None:
-    """In whatever order they are named, it is the same build; the index stands beside its images."""
+    """The order of the platforms does not matter; the index is in the same repository."""
     answer = await container_requests.submit(both(container_platform=platforms), SOMEBODY)
 
     (index,) = queue.indexes
@@ -226,8 +231,8 @@ async def test_two_platforms_are_two_builds_and_an_index(
     assert grants.kept[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
 
 
-async def test_ids_are_those_of_the_platforms(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
-    """The published vectors: the id of the pair, and for each platform the one that it has alone."""
+async def test_each_platform_has_its_own_id(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    """The published vectors: the id of the pair, and the id of each platform alone."""
     request = both(container_file=encoded("FROM ubuntu:latest"), build_repository="docker.io/wave")
     answer = await container_requests.submit(request, SOMEBODY)
 
@@ -243,10 +248,10 @@ async def test_ids_are_those_of_the_platforms(container_requests: ContainerReque
         (NameStrategy.IMAGE_SUFFIX, MINE + "/samtools:1.17--{}", MINE + "/samtools:samtools-1.17--{}"),
     ],
 )
-async def test_the_index_has_the_name_that_one_image_would_have(
+async def test_the_index_is_named_like_an_image(
     container_requests: ContainerRequests, queue: MemoryQueue, strategy: NameStrategy | None, index: str, child: str
 ) -> None:
-    """Its images are in the same repository, where the registry can find them, with their tools before the id."""
+    """Its images are in the same repository, with their tools before the id."""
     request = both(container_file=None, packages=SAMTOOLS, name_strategy=strategy)
     answer = await container_requests.submit(request, SOMEBODY)
 
@@ -255,9 +260,10 @@ async def test_the_index_has_the_name_that_one_image_would_have(
     assert [job.target_image for job in queue.jobs] == [child.format(job.id[3:19]) for job in queue.jobs]
 
 
-async def test_a_dry_run_tells_the_name_and_starts_nothing(
+async def test_a_dry_run_of_two_platforms_starts_nothing(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
+    """It returns the name of the index."""
     dry = await container_requests.submit(both(dry_run=True), SOMEBODY)
     real = await container_requests.submit(both(), SOMEBODY)
 
@@ -265,7 +271,8 @@ async def test_a_dry_run_tells_the_name_and_starts_nothing(
     assert len(queue.jobs) == 2
 
 
-async def test_asking_twice_is_one_build(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+async def test_the_same_request_twice_is_one_build(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    """Also with several platforms."""
     first = await container_requests.submit(both(), SOMEBODY)
     second = await container_requests.submit(both(), SOMEBODY)
 
@@ -273,10 +280,10 @@ async def test_asking_twice_is_one_build(container_requests: ContainerRequests, 
     assert (len(queue.jobs), len(queue.indexes)) == (2, 1)
 
 
-async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
+async def test_a_cancelled_build_of_a_platform_is_not_shared(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
-    """Whoever waited for that build would wait for its end, and get nothing."""
+    """An index would wait for it, and fail."""
     first = await container_requests.submit(both(), SOMEBODY)
     ending = queue.jobs[0]
     await builds.begin(ending.id)
@@ -291,10 +298,10 @@ async def test_a_platform_whose_build_is_being_cancelled_is_built_anew(
     ]
 
 
-async def test_what_one_platform_has_already_is_not_built_again(
+async def test_an_existing_image_of_a_platform_is_not_built_again(
     container_requests: ContainerRequests, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
 ) -> None:
-    """By a build of that platform alone, that runs or is done; it counts for nobody a second time."""
+    """A running or finished build of that platform is shared, and not counted again."""
     alone = await container_requests.submit(both(container_platform="linux/arm64"), SOMEBODY)
     queue.jobs.clear()
     await container_requests.submit(both(), SOMEBODY)
@@ -316,7 +323,7 @@ async def test_what_one_platform_has_already_is_not_built_again(
 async def test_each_platform_counts_as_a_build(
     container_requests: ContainerRequests, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
-    """The index itself is none."""
+    """The index does not count."""
     await container_requests.submit(both(), SOMEBODY)
     assert limits.taken == 2
 
@@ -326,10 +333,10 @@ async def test_each_platform_counts_as_a_build(
     assert len(queue.indexes) == 1
 
 
-async def test_what_is_refused_for_one_platform_is_built_for_none(
+async def test_an_error_for_one_platform_cancels_the_others(
     container_requests: ContainerRequests, dispatcher: Dispatcher, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
-    """Nobody would pull what was built, and it would count."""
+    """Their images would be useless, and would count."""
     limits.most = 1
     with pytest.raises(TooManyRequests):
         await container_requests.submit(both(), SOMEBODY)
@@ -339,8 +346,8 @@ async def test_what_is_refused_for_one_platform_is_built_for_none(
     assert queue.jobs == []
 
 
-async def test_each_platform_is_given_its_own_layers(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
-    """A layer of Fusion tells in its address what it is for; the container file of a platform adds no other."""
+async def test_each_platform_gets_its_own_layers(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
+    """The URL of a Fusion layer names its architecture; other layers suit all platforms."""
 
     def layer(name: str) -> ContainerLayer:
         digest = digest_of(name.encode())
@@ -361,17 +368,17 @@ async def test_each_platform_is_given_its_own_layers(container_requests: Contain
 
 
 async def test_included_images_of_several_platforms_must_be_frozen(container_requests: ContainerRequests) -> None:
-    """Each platform has its own layers in them, which one answer to a pull could not tell apart."""
+    """Each platform has other layers; one container config cannot hold both."""
     request = both(freeze=False, build_repository=None, container_includes=("debian:12",))
 
     with pytest.raises(BadRequest, match="containerIncludes"):
         await container_requests.submit(request, SOMEBODY)
 
 
-async def test_orphans_of_both_kinds_are_published(
+async def test_lost_jobs_of_images_and_indexes_are_published(
     container_requests: ContainerRequests, dispatcher: Dispatcher, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
-    """A gateway may die between storing and publishing: images and index, all are found by the next one."""
+    """A gateway may crash between storing and publishing; another one publishes both kinds."""
     await container_requests.submit(both(), SOMEBODY)
     stored = [job.id for job in (*queue.jobs, *queue.indexes)]
     queue.jobs.clear()
@@ -386,6 +393,7 @@ async def test_orphans_of_both_kinds_are_published(
 async def test_the_record_names_the_builds_of_the_platforms(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
 ) -> None:
+    """The index waits for these builds."""
     following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
     answer = await container_requests.submit(both(), SOMEBODY)
     record = await following.build_record(str(answer.build_id))

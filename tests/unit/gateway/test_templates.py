@@ -1,6 +1,6 @@
-"""Whatever text a client sends, the container file has the same instructions, and in them the same commands.
+"""Any text of a client leaves the instructions and commands of a recipe unchanged.
 
-The same recipe is made twice, with hostile texts and with plain ones; they may differ in these words alone.
+Each recipe is generated twice, with hostile texts and with plain ones; only these words may differ.
 """
 
 import json
@@ -33,7 +33,7 @@ _SHELL = re.compile(
 
 
 def tokens(command: str) -> list[Token]:
-    """The words and operators of a shell's *command*; a word that the shell would expand is marked."""
+    """The words and operators of a shell *command*; a word that the shell would expand is marked."""
     found: list[Token] = [("", "")]
     for match in _SHELL.finditer(command):
         kind, text = match.lastgroup or "", match[match.lastgroup or 0]
@@ -47,7 +47,7 @@ def tokens(command: str) -> list[Token]:
 
 
 def instructions(dockerfile: str) -> Iterator[tuple[str, list[Token]]]:
-    """As a builder reads them: comments dropped, lines continued, RUN for the shell."""
+    """The instructions as a builder parses them: without comments, lines joined, RUN parsed by the shell."""
     text = re.sub(r"(?m)^[ \t]*#.*\n", "", dockerfile)
     for line in re.sub(r"\\[ \t]*\n", " ", text).splitlines():
         if line.strip():
@@ -70,7 +70,7 @@ def shape(packages: Packages, template: Template, sif: bool) -> list[tuple[str, 
 
 
 def with_words(found: list[tuple[str, list[Token]]], words: dict[str, str]) -> list[tuple[str, list[Token]]]:
-    """The shape with plain words replaced by those they stand for."""
+    """Replace the plain words in the shape with the words that they stand for."""
     return [(name, [(kind, words.get(text, text)) for kind, text in line]) for name, line in found]
 
 
@@ -91,12 +91,12 @@ def conda(texts: list[str], *, base_image: str = "debian:12") -> Packages:
 
 
 def locked(texts: list[str]) -> Packages:
-    """A lock file's address, and channels."""
+    """The URL of a lock file, and channels."""
     return Packages(type=PackageType.CONDA, entries=(f"https://x/{texts[0]}",), channels=tuple(texts[1:]))
 
 
 def cran(texts: list[str]) -> Packages:
-    """Debian's packages."""
+    """Debian packages."""
     return Packages(type=PackageType.CRAN, entries=("dplyr",), cran_opts=CranOpts(base_packages=" ".join(texts)))
 
 
@@ -105,15 +105,15 @@ conda_templates = st.sampled_from([Template.MICROMAMBA_V1, Template.MICROMAMBA_V
 
 @given(st.lists(hostile, min_size=1, max_size=4), conda_templates, st.booleans())
 def test_base_packages_are_words_of_one_command(texts: list[str], template: Template, sif: bool) -> None:
-    """Blanks part them; nothing else does anything."""
+    """Only blanks separate them; no other character is special."""
     texts = " ".join(texts).split(" ")
     assume(all(texts) and all(text == text.strip() for text in texts))
     assert_same_shape(partial(conda), texts, template, sif)
 
 
 @given(hostile, st.lists(hostile, max_size=3), st.booleans(), st.booleans())
-def test_addresses_and_channels_are_arguments(address: str, channels: list[str], second: bool, sif: bool) -> None:
-    """Each is one, whatever is in it."""
+def test_urls_and_channels_are_arguments(address: str, channels: list[str], second: bool, sif: bool) -> None:
+    """Each is exactly one argument."""
     assume(all(channel.strip() for channel in channels) and " " not in address)
     template = Template.MICROMAMBA_V2 if second else Template.MICROMAMBA_V1
     plain_address, plain = "plain", [f"channel{number}" for number in range(len(channels))]
@@ -138,10 +138,10 @@ def test_debian_packages_are_words_of_one_command(texts: list[str], sif: bool) -
 
 
 @given(st.lists(hostile, min_size=1, max_size=4), st.lists(hostile, max_size=3), conda_templates, st.booleans())
-def test_entries_and_channels_are_in_the_environment_alone(
+def test_entries_and_channels_are_in_the_environment_only(
     entries: list[str], channels: list[str], template: Template, sif: bool
 ) -> None:
-    """The container file is the same for all of them."""
+    """The recipe is the same for all of them."""
     assume(not any("http" in entry for entry in entries))
     try:
         made = make_recipe(
@@ -163,10 +163,8 @@ r_channels = st.one_of(hostile, st.from_regex(r"https?://[!-~]{1,12}", fullmatch
 
 
 @given(st.lists(r_entries, min_size=1, max_size=4), st.lists(r_channels, max_size=3), st.booleans())
-def test_r_code_is_the_same_but_for_the_texts_of_repositories(
-    entries: list[str], channels: list[str], sif: bool
-) -> None:
-    """Package names are arguments of R, repositories are strings in it."""
+def test_r_code_differs_only_in_repository_urls(entries: list[str], channels: list[str], sif: bool) -> None:
+    """Package names are arguments of R, repositories are string literals."""
     packages = Packages(type=PackageType.CRAN, entries=tuple(entries), channels=tuple(channels))
     try:
         found = shape(packages, Template.INSTALLR_V1, sif)
@@ -210,7 +208,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("text", ["$(id)", "`id`", "a*", "a;b"])
-def test_the_tokenizer_of_these_tests_sees_what_a_shell_would_do(text: str) -> None:
-    """A test that cannot fail proves nothing."""
+def test_the_tokenizer_of_these_tests_agrees_with_a_shell(text: str) -> None:
+    """The other tests depend on it."""
     assert tokens(f"echo {text}") != [("word", "echo"), ("word", text)]
     assert tokens(f"echo '{text}'") == [("word", "echo"), ("word", text)]
