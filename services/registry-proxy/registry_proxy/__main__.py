@@ -1,4 +1,4 @@
-"""Opens what the registry-proxy needs, and serves."""
+"""Open the connections of the registry-proxy, wire its parts, and serve."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -45,37 +45,44 @@ from swell.telemetry import exposed
 
 NAME = "registry-proxy"
 DOCUMENT_DAYS = 30  # longer than tokens live
-DRAIN = timedelta(seconds=5)  # for the images being looked at when the service is stopped; the others look elsewhere
+DRAIN = timedelta(seconds=5)  # for running inspections at shutdown; other replicas repeat the rest
 
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         opened.enter_context(exposed(settings.prometheus_listen))
-        state = await opened.enter_async_context(redis.connect(settings.redis_url))
+        redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
         s3_keys = settings.s3_access_key, settings.s3_secret_key
-        kept = await opened.enter_async_context(
+        stored = await opened.enter_async_context(
             objects.connect(settings.s3_endpoint, *s3_keys, BUCKET, settings.s3_public_endpoint)
         )
-        await expiring(kept, settings.blob_cache_days)
+        await set_expiry(stored, settings.blob_cache_days)
         spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         keys = keyring(settings)
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
-        kept_images = ImageCache(upstream, keys, settings.stale_age)
-        documents = RedisDocuments(state, Blobs(kept, DOCUMENTS))
-        blobs, key = Blobs(kept), settings.link_key.encode()
-        pulls = Pulls(kept_images, documents, Layers(session, upstream, blobs, RedisProofs(state)), RedisLeases(state))
+        image_cache = ImageCache(upstream, keys, settings.stale_age)
+        documents = RedisDocuments(redis_client, Blobs(stored, DOCUMENTS))
+        blobs, key = Blobs(stored), settings.link_key.encode()
+        pulls = Pulls(
+            image_cache,
+            documents,
+            Layers(session, upstream, blobs, RedisProofs(redis_client)),
+            RedisLeases(redis_client),
+        )
         registries = RegistriesHandler(
             Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
         )
-        inspector = InspectJobs(Inspector(kept_images), nats)
-        cache = BlobCache(Blobs(kept, CACHED), state, settings.blob_cache_days)
-        access = Access(upstream, RedisProofs(state, settings.stale_age), settings.stale_age)
+        inspections = InspectJobs(Inspector(image_cache), nats)
+        cache = await opened.enter_async_context(
+            BlobCache(Blobs(stored, CACHED), redis_client, settings.blob_cache_days)
+        )
+        access = Access(upstream, RedisProofs(redis_client, settings.stale_age), settings.stale_age)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
         images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
         revoked = RevokedLinks(key)
-        await subscribe(nats, TokenRevoked, revoked.heard)
+        await subscribe(nats, TokenRevoked, revoked.add)
         handler = BlobsHandler(deliveries, key, revoked)
         await opened.enter_async_context(
             serve_blobs(handler, address(settings.data_listen), per_client=settings.connections_per_address)
@@ -89,29 +96,29 @@ async def main(settings: Settings) -> None:
         )
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(consume(source, NAME, InspectJob, inspector.take, slots=slots, drain=DRAIN))
-            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).take, slots=16))
+            tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=DRAIN))
+            tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).handle, slots=16))
 
 
 def without_keys(settings: Settings) -> Settings:
-    """What may be done on a user's word."""
+    """Return *settings* without AWS keys, for requests that a user controls."""
     return structs.replace(settings, aws_access_key_id="", aws_secret_access_key="", aws_session_token=None)
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The operator's credentials; read once, at the start."""
+    """Read the operator's credentials, once at startup."""
     allows = settings.credential_rules.may_read
     file = settings.registry_auth_file
     return parse_auth_file(file.read_bytes(), allows) if file else Keyring()
 
 
-async def expiring(kept: S3Objects, days: int) -> None:
-    """Have the store itself forget what nobody wants any more; where it cannot, the operator must see to that."""
+async def set_expiry(store: S3Objects, days: int) -> None:
+    """Set the store's lifecycle rules, which delete unused objects; log a warning if it does not support them."""
     try:
-        await kept.expire(CACHED, days)
-        await kept.expire(DOCUMENTS, DOCUMENT_DAYS)
+        await store.expire(CACHED, days)
+        await store.expire(DOCUMENTS, DOCUMENT_DAYS)
     except Unavailable as error:
-        log.warning("blob cache without a bound: the object store takes no lifecycle rule", error=str(error))
+        log.warning("blob cache is unbounded: the object store accepts no lifecycle rule", error=str(error))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Inspecting: what an image is made of and how it runs, read in its registry and told in the words of Wave's API."""
+"""Inspect an image: read its manifest and config, and describe them with the messages of Wave's API.
+
+Source: Wave, "API reference", https://docs.seqera.io/wave/api
+"""
 
 import re
 from collections.abc import Mapping
@@ -20,8 +23,11 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal
 
-_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
-_NAMES = {"Hostname": "hostName", "Domainname": "domainName"}  # those that are not Docker's with a small first letter
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
+_NAMES = {
+    "Hostname": "hostName",
+    "Domainname": "domainName",
+}  # exceptions to lowering Docker's first letter
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
@@ -29,7 +35,7 @@ class Upstream(Protocol):
     def acting_for(self, principal: Principal) -> Self: ...
 
     def host_name(self, registry: str) -> str:
-        """The address of *registry*, with its scheme."""
+        """Return the URL of *registry*, with its scheme."""
 
     async def fetch_manifest(self, reference: Reference) -> Document: ...
 
@@ -37,26 +43,28 @@ class Upstream(Protocol):
 
 
 class Inspector:
+    """Answers inspection requests."""
+
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._walks = Walks()
 
     async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
-        """What *image* is: an index when it is one and no *platform* was asked for, else one platform's image.
+        """Describe *image*: its index if it has one and no *platform* is given, else the image of one platform.
 
-        It is read with the credentials of *principal*. An image that is no index is taken for the right one, as in
-        pulls.
+        Registries are read with the credentials of *principal*. As in pulls, an image without an index matches any
+        platform.
 
         Raises:
-            BadRequest: the index has nothing for *platform*.
-            ImageUnsupported: it is a manifest of schema 1.
+            BadRequest: the index has no image for *platform*.
+            ImageUnsupported: the manifest has schema 1.
         """
         async with self._walks.begin(image.registry) as walk:
             return await _Reader(self._upstream.acting_for(principal), walk).inspect(image, platform)
 
 
 class _Reader:
-    """Reads with the credentials that *upstream* sends."""
+    """Inspects one image with the credentials of *upstream*."""
 
     def __init__(self, upstream: Upstream, walk: Walk) -> None:
         self._upstream = upstream
@@ -66,31 +74,31 @@ class _Reader:
         document = await self._upstream.fetch_manifest(image)
         if document.is_index and platform is None:
             return Inspection(index=index_info(document))
-        manifest = await self._for(platform, image, document) if platform else document
+        manifest = await self._select(platform, image, document) if platform else document
         if not manifest.is_manifest:
-            raise ImageUnsupported(f"'{image}' is neither a manifest nor an index that can be read here")
-        found = Image(manifest, await self._config(image, manifest))
-        return Inspection(container=container_info(image, self._upstream.host_name(image.registry), found))
+            raise ImageUnsupported(f"the manifest of '{image}' has an unsupported format")
+        inspected = Image(manifest, await self._config(image, manifest))
+        return Inspection(container=container_info(image, self._upstream.host_name(image.registry), inspected))
 
-    async def _for(self, platform: Platform, image: Reference, document: Document, depth: int = 0) -> Document:
-        """*document* itself, or the first manifest for *platform* that it leads to."""
+    async def _select(self, platform: Platform, image: Reference, document: Document, depth: int = 0) -> Document:
+        """Return *document* if it is a manifest, else the first manifest for *platform* below it."""
         if not document.is_index:
             return document
         depth = deeper(depth)
-        missing = BadRequest(f"'{image}' has nothing for {platform}")
+        missing = BadRequest(f"'{image}' has no image for {platform}")
         for entry in _entries(document, platform):
             await self._walk.fetch()
             child = self._walk.read(await self._upstream.fetch_manifest(image.at(entry.digest)))
             if not (entry.platform or child.is_index or platform.matches((await self._config(image, child)).fields)):
-                continue  # of whose platform the index tells nothing
+                continue  # the index gives no platform, and the config gives another one
             try:
-                return await self._for(platform, image, child, depth)
+                return await self._select(platform, image, child, depth)
             except BadRequest as error:
                 missing = error
         raise missing
 
     async def _config(self, image: Reference, manifest: Document) -> Document:
-        """The config of *manifest*; of charts and other artifacts, which do not run, an empty one."""
+        """Return the config of *manifest*; an empty one for charts and other artifacts, which cannot run."""
         if manifest.config.media_type in CONFIGS:
             await self._walk.fetch()
             return self._walk.read(await self._upstream.fetch_config(image, manifest.config))
@@ -101,25 +109,25 @@ def _entries(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
     try:
         return choose(index, (platform,))
     except ManifestUnknown as error:
-        raise BadRequest(str(error)) from error  # the image is there: it is the platform that is wrong
+        raise BadRequest(str(error)) from error  # the image exists, but not for this platform
 
 
 def index_info(index: Document) -> IndexInfo:
     return structs.replace(index.read_as(IndexInfo), media_type=index.kind, digest=index.digest)
 
 
-def container_info(asked: Reference, host_name: str, image: Image) -> ContainerInfo:
-    """*image*, which was *asked* for at *host_name*.
+def container_info(reference: Reference, host_name: str, image: Image) -> ContainerInfo:
+    """Describe *image*, which *reference* names; *host_name* is its registry's URL.
 
     Raises:
-        ManifestInvalid: its manifest or config is malformed.
+        ManifestInvalid: the manifest or the config is malformed.
     """
     manifest = structs.replace(image.manifest.read_as(ManifestInfo), media_type=image.manifest.kind)
     return ContainerInfo(
-        registry=asked.registry,
+        registry=reference.registry,
         host_name=host_name,
-        image_name=asked.repository,
-        reference=asked.reference,
+        image_name=reference.repository,
+        reference=reference.reference,
         digest=image.manifest.digest,
         config=config_info(image.config),
         manifest=manifest,
@@ -131,7 +139,7 @@ def container_info(asked: Reference, host_name: str, image: Image) -> ContainerI
 
 class _RootFs(Struct):
     type: str | None = None
-    diff_ids: tuple[str, ...] | None = None  # Go writes an empty list as null or not at all
+    diff_ids: tuple[str, ...] | None = None  # Go writes an empty list as null, or omits it
 
 
 class _Config(Struct):
@@ -143,23 +151,23 @@ class _Config(Struct):
 
 
 def config_info(config: Document) -> ConfigInfo:
-    told = config.read_as(_Config)
+    fields = config.read_as(_Config)
     return ConfigInfo(
-        architecture=told.architecture or "",
-        config=_run_info(told.config) if told.config is not None else None,
-        container=told.container or "",
-        created=_instant(told.created or ""),
-        rootfs=RootFsInfo(told.rootfs.type or "", told.rootfs.diff_ids or ()) if told.rootfs else None,
+        architecture=fields.architecture or "",
+        config=_run_info(fields.config) if fields.config is not None else None,
+        container=fields.container or "",
+        created=_utc_time(fields.created or ""),
+        rootfs=RootFsInfo(fields.rootfs.type or "", fields.rootfs.diff_ids or ()) if fields.rootfs else None,
     )
 
 
 def _run_info(fields: Mapping[str, Any]) -> RunInfo:
-    given = {_camel(name): value for name, value in fields.items() if value not in _NOTHING}
+    renamed = {_camel(name): value for name, value in fields.items() if value not in _NOTHING}
     for command in ("cmd", "entrypoint"):
-        if isinstance(text := given.get(command), str):
-            given[command] = [text]  # as very old images have it
+        if isinstance(text := renamed.get(command), str):
+            renamed[command] = [text]  # very old images have a string
     try:
-        return msgspec.convert(given, RunInfo)
+        return msgspec.convert(renamed, RunInfo)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ManifestInvalid(f"The image's config is malformed: {error}") from error
 
@@ -168,11 +176,14 @@ def _camel(name: str) -> str:
     return _NAMES.get(name) or name[:1].lower() + name[1:]
 
 
-def _instant(text: str) -> str:
-    """The instant that *text* means, in UTC, with all its digits; empty when it means none."""
-    if not (found := _INSTANT.fullmatch(text)):
+def _utc_time(text: str) -> str:
+    """Convert an RFC 3339 time to UTC, keeping all fraction digits; empty if *text* is not a time.
+
+    Source: RFC 3339, section 5.6, https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+    """
+    if not (match := _TIME.fullmatch(text)):
         return ""
-    seconds, fraction, zone = found.groups()
+    seconds, fraction, zone = match.groups()
     try:
         moment = datetime.fromisoformat(seconds + zone).astimezone(UTC)
     except (ValueError, OverflowError):

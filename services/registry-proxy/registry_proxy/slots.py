@@ -1,4 +1,7 @@
-"""How many transfers or walks run at once: of one registry, so that a slow one holds up nobody else, and of all."""
+"""Limits on concurrent transfers and index walks: one per registry and one in total.
+
+The limit per registry keeps a slow registry from delaying pulls of the others.
+"""
 
 import asyncio
 from collections import Counter
@@ -7,37 +10,40 @@ from contextlib import asynccontextmanager
 
 from swell.errors import Unavailable
 
-TOTAL = 192  # fewer than the connections that a session may have: manifests and tokens need some as well
-OF_ONE_REGISTRY = 48
+TOTAL = 192  # below the session's connection limit: manifests and tokens need connections as well
+PER_REGISTRY = 48
 WAIT_SECONDS = 20.0
 
 
 class TransferSlots:
-    """A slot is taken for as long as a registry sends what was asked for."""
+    """A slot is held while a registry sends a response.
 
-    def __init__(self, total: int = TOTAL, each: int = OF_ONE_REGISTRY, wait: float = WAIT_SECONDS) -> None:
+    *total* and *per_registry* are numbers of slots; *wait* is in seconds.
+    """
+
+    def __init__(self, total: int = TOTAL, per_registry: int = PER_REGISTRY, wait: float = WAIT_SECONDS) -> None:
         self._total = asyncio.Semaphore(total)
-        self._each = each
+        self._per_registry = per_registry
         self._wait = wait
         self._registries: dict[str, asyncio.Semaphore] = {}
-        self._interest: Counter[str] = Counter()
+        self._users: Counter[str] = Counter()
 
     @asynccontextmanager
     async def take(self, registry: str) -> AsyncIterator[None]:
-        """Wait for a slot.
+        """Wait for a slot and hold it while the block runs.
 
         Raises:
-            Unavailable: none was free in time.
+            Unavailable: no slot became free in time.
         """
-        own = self._registries.setdefault(registry, asyncio.Semaphore(self._each))
-        self._interest[registry] += 1
+        registry_slots = self._registries.setdefault(registry, asyncio.Semaphore(self._per_registry))
+        self._users[registry] += 1
         try:
-            async with _acquired(own, self._wait, registry), _acquired(self._total, self._wait, registry):
+            async with _acquired(registry_slots, self._wait, registry), _acquired(self._total, self._wait, registry):
                 yield
         finally:
-            self._interest[registry] -= 1
-            if not self._interest[registry]:
-                del self._interest[registry], self._registries[registry]
+            self._users[registry] -= 1
+            if not self._users[registry]:
+                del self._users[registry], self._registries[registry]
 
 
 @asynccontextmanager
@@ -46,7 +52,7 @@ async def _acquired(slots: asyncio.Semaphore, seconds: float, registry: str) -> 
         async with asyncio.timeout(seconds):
             await slots.acquire()
     except TimeoutError as error:
-        raise Unavailable(f"too much is on its way from {registry}", retry_after=10) from error
+        raise Unavailable(f"too many transfers from {registry} are running", retry_after=10) from error
     try:
         yield
     finally:

@@ -59,7 +59,7 @@ def inspections(nats: Nats) -> QueuedInspections:
 @pytest.fixture
 async def proxy(nats: Nats, upstream: Upstream) -> AsyncIterator[None]:
     """Takes the jobs, with two slots."""
-    take = InspectJobs(Inspector(upstream), nats).take
+    take = InspectJobs(Inspector(upstream), nats).handle
     task = asyncio.create_task(consume(nats.stream, "registry-proxy", InspectJob, take, slots=2))
     yield
     task.cancel()
@@ -99,10 +99,10 @@ async def test_a_silent_registry_is_named_before_the_client_gives_up(
     inspections: QueuedInspections, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the registry's side that must mend it, and nobody here."""
-    monkeypatch.setattr(jobs, "PATIENCE", 0.3)
+    monkeypatch.setattr(jobs, "TIMEOUT", 0.3)
     upstream.silent = True
 
-    with pytest.raises(UpstreamFailed, match="quay.io does not answer in time"):
+    with pytest.raises(UpstreamFailed, match="quay.io did not respond in time"):
         await inspections.inspect(TOOL, None)
 
 

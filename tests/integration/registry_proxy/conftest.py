@@ -83,7 +83,7 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
         public: str | None = None,
         room: int = 1 << 30,
         upstream: RegistryUpstream = upstream,
-        forsaken: timedelta = timedelta(minutes=1),
+        idle_lifetime: timedelta = timedelta(minutes=1),
     ) -> AsyncIterator[Port]:
         access = Access(upstream, RedisProofs(redis))
         where = Address("127.0.0.1", Ports.free().data)
@@ -91,10 +91,8 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
         async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers", public) as objects:
             layers, cache = Blobs(objects), BlobCache(Blobs(objects, prefix), redis, days=30)
             with open_spool(home, room) as spool:
-                async with (
-                    Deliveries(Configs(), layers, cache, upstream, spool, access, forsaken=forsaken) as deliveries,
-                    serve_blobs(BlobsHandler(deliveries, KEY), where, grace=1),
-                ):
+                deliveries = Deliveries(Configs(), layers, cache, upstream, spool, access, idle_lifetime=idle_lifetime)
+                async with cache, deliveries, serve_blobs(BlobsHandler(deliveries, KEY), where, grace=1):
                     yield Port(URL(f"http://127.0.0.1:{where.port}"), script, layers, cache, home, spool)
 
     return make

@@ -95,7 +95,7 @@ async def test_what_is_forgotten_is_gone(documents: AnyDocuments) -> None:
         await documents.put_referrers(token, SOURCE, OTHER, SOON)
         await documents.put_root(token, MANIFEST, SOURCE, SOON)
 
-    await documents.forget("t1")
+    await documents.remove("t1")
 
     assert [await documents.root(token) for token in ("t1", "t2")] == [None, MANIFEST]
     assert await documents.get("t1", MANIFEST.digest) is None
@@ -159,7 +159,7 @@ async def test_large_documents_are_in_the_object_store(redis: Redis) -> None:
     assert await kept.root("t1") == LARGE
     assert await kept.get("t1", LARGE.digest) == await kept.get("t2", LARGE.digest) == LARGE
     assert await kept.get("t3", LARGE.digest) == LARGE
-    assert await kept.known("t3", [LARGE.digest, OTHER.digest]) == {LARGE.digest}
+    assert await kept.find_stored("t3", [LARGE.digest, OTHER.digest]) == {LARGE.digest}
     assert await kept.config(LARGE.digest) == large_config
     assert await kept.referrers("t5", [SOURCE]) == [LARGE]
     used = [await redis.memory_usage(text(key)) or 0 for key in await redis.keys()]

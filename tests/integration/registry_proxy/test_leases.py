@@ -21,7 +21,7 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
 
     async def work(leases: RedisLeases) -> None:
         nonlocal at_work, most
-        async with leases.take("a"):
+        async with leases.hold("a"):
             at_work += 1
             most = max(most, at_work)
             await asyncio.sleep(0.01)
@@ -35,11 +35,11 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
 
 async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
     """Turns save work; a pull is worth more. The turn of the other one is left alone."""
-    async with RedisLeases(redis).take("a"):
+    async with RedisLeases(redis).hold("a"):
         (turn,) = await redis.keys()
         holder = await redis.get(turn)
 
-        async with RedisLeases(redis, patience=timedelta(milliseconds=120)).take("a"):
+        async with RedisLeases(redis, timeout=timedelta(milliseconds=120)).hold("a"):
             pass
 
         assert await redis.get(turn) == holder
@@ -48,17 +48,17 @@ async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
 async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> None:
     """Its name is logged when something takes long."""
     with capture_logs() as lines:
-        impatient = RedisLeases(redis, patience=timedelta(milliseconds=60))
-        async with RedisLeases(redis).take(KEY), impatient.take(KEY):
+        impatient = RedisLeases(redis, timeout=timedelta(milliseconds=60))
+        async with RedisLeases(redis).hold(KEY), impatient.hold(KEY):
             pass
 
-    assert [line["event"] for line in lines] == ["went ahead out of turn"]
+    assert [line["event"] for line in lines] == ["continued without the lease"]
     assert KEY.partition(":")[0] not in str(lines)
 
 
 async def test_without_redis_there_are_no_turns() -> None:
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(Unavailable):
-        async with RedisLeases(nowhere).take("a"):
+        async with RedisLeases(nowhere).hold("a"):
             pass
     await nowhere.aclose()

@@ -45,7 +45,7 @@ class MemoryDocuments:
         self._configs[config.digest] = config
         self._made.add((token, config.digest))
 
-    async def known(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
+    async def find_stored(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
         return {digest for digest in digests if (token, digest) in self._manifests}
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
@@ -60,7 +60,7 @@ class MemoryDocuments:
     async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
         return [self._referrers[token, digest] for digest in digests if (token, digest) in self._referrers]
 
-    async def forget(self, token: str) -> None:
+    async def remove(self, token: str) -> None:
         self._roots.pop(token, None)
         self._sources.pop(token, None)
         self._made = {key for key in self._made if key[0] != token}
@@ -97,7 +97,7 @@ class MemoryLeases:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[None]:
+    async def hold(self, key: str) -> AsyncIterator[None]:
         async with self._locks[key]:
             yield
 
@@ -109,13 +109,13 @@ class MemoryCache:
         self._blobs = Blobs(MemoryObjects())
         self.claimed: set[Scope] = set()
 
-    def of(self, registry: str) -> Blobs:
+    def for_registry(self, registry: str) -> Blobs:
         return self._blobs.below(registry)
 
-    async def keep(self, registry: str, digest: Digest, path: Path) -> None:
-        await self.of(registry).put_file(digest, path)
+    async def store(self, registry: str, digest: Digest, path: Path) -> None:
+        await self.for_registry(registry).put_file(digest, path)
 
-    async def claim(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
+    async def lease(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
         return None if scope in self.claimed else self._claimed(scope)
 
     @asynccontextmanager

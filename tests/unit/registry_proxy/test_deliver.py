@@ -211,7 +211,7 @@ async def test_a_transfer_that_fails_fails_for_its_own_readers_only(house: House
 
 async def test_a_link_with_another_size_than_what_is_kept_gets_nothing(house: House) -> None:
     """Manifests are anybody's: one that gives a blob another size is wrong, not the blob."""
-    await house.cache.of("quay.io").put(DIGEST, CONTENT)
+    await house.cache.for_registry("quay.io").put(DIGEST, CONTENT)
 
     assert await house.taken(Upstream(CONTENT), link(Origin.UPSTREAM)) == (CONTENT, None)
     held, error = await house.taken(Upstream(CONTENT), link(Origin.UPSTREAM, size=9))

@@ -17,7 +17,7 @@ async def test_late_news_closes_the_links_as_well(registry: FakeRegistry) -> Non
     pulls = Pulls(registry, documents, MemoryLayers(), MemoryLeases())
     await pulls.manifest(pull_of(registry.push(UBUNTU), WANTED), "22.04")
 
-    await RevokedTokens(pulls, links).take(TokenRevoked(id="t1"), 1)
+    await RevokedTokens(pulls, links).handle(TokenRevoked(id="t1"), 1)
 
     assert await documents.root("t1") is None
     assert mark_of("t1", KEY) in links

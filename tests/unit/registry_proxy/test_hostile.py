@@ -162,7 +162,7 @@ def manifest_with(config: bytes) -> Hostile:
 
 @pytest.mark.parametrize("media_type", [*sorted(SCHEMA_1), "application/json"])
 async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_type: str) -> None:
-    """Nobody pushes them any more, but they can be pulled; that they take nothing is told as the client's turn."""
+    """Nobody pushes them any more, but they can be pulled; nothing can be added to them, and the client gets an error that says so."""
     registry = Hostile()
     registry.root = media_type, b'{"schemaVersion":1,"fsLayers":[],"history":[],"signatures":[]}'
 
@@ -173,7 +173,7 @@ async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_ty
     assert isinstance(refused, ImageUnsupported)
     assert (refused.status, "schema 1" in str(refused)) == (400, True)
     pulls = Pulls(registry, MemoryDocuments(), MemoryLayers(), MemoryLeases())
-    with pytest.raises(ImageUnsupported, match="no image of a current format"):
+    with pytest.raises(ImageUnsupported, match="image format is not supported"):
         await pulls.locate(pull_of(ContainerConfig()), digest_of(b"layer"))
 
 

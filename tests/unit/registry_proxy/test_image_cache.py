@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from registry_proxy.adapters import image_cache as module
-from registry_proxy.adapters.image_cache import SHOWN_SECONDS, TAG_SECONDS, ImageCache
+from registry_proxy.adapters.image_cache import ACCESS_SECONDS, TAG_SECONDS, ImageCache
 from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamBroken, UpstreamFailed
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
@@ -169,7 +169,7 @@ async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept:
     """Somebody may have been shut out; then nothing that was kept is shown any more, fresh or stale."""
     digest = registry.push(TAG).digest
     await kept.fetch_manifest(TAG)
-    clock.now += SHOWN_SECONDS + 1
+    clock.now += ACCESS_SECONDS + 1
     registry.trouble = Denied()
     with pytest.raises(Denied):
         await kept.fetch_manifest(TAG.at(digest))
@@ -188,7 +188,7 @@ async def test_seeing_that_access_is_still_there_costs_a_head(
     document = registry.push(TAG)
     by_digest = TAG.at(document.digest)
     await kept.fetch_manifest(TAG)
-    clock.now += SHOWN_SECONDS + 1
+    clock.now += ACCESS_SECONDS + 1
 
     for _ in range(3):
         assert await kept.fetch_manifest(by_digest) == document
@@ -222,7 +222,7 @@ async def test_a_silent_registry_is_waited_for_only_so_long(
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
     document = registry.push(TAG)
     await kept.fetch_manifest(TAG)
-    clock.now += SHOWN_SECONDS + 1
+    clock.now += ACCESS_SECONDS + 1
     registry.silence = 60
 
     async with asyncio.timeout(30):

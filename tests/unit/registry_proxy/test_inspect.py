@@ -130,7 +130,7 @@ async def test_where_the_index_tells_no_platform_the_config_does(registry: Regis
     container = (await inspector.inspect(index.reference, ARM)).container
 
     assert container and container.digest == arm.digest
-    with pytest.raises(BadRequest, match="nothing for linux/arm/v7"):
+    with pytest.raises(BadRequest, match="no image for linux/arm/v7"):
         await inspector.inspect(index.reference, parse_platform("arm"))
 
 

@@ -265,7 +265,7 @@ async def test_what_was_kept_for_a_token_goes_with_it(
     made = await pulls.manifest(pull_of(base, WANTED), "22.04")
     await pulls.manifest(pull_of(base, token="t2"), "22.04")
 
-    await pulls.forget("t1")
+    await pulls.remove("t1")
 
     assert (await documents.root("t1"), await documents.get("t1", made.digest)) == (None, None)
     assert not await documents.has_created_config("t1", made.config.digest)
@@ -362,6 +362,6 @@ async def _content(located: Located, pull: Pull, registry: FakeRegistry, documen
 
 
 async def test_a_layer_from_the_web_is_kept_when_it_is_submitted(pulls: Pulls, layers: MemoryLayers) -> None:
-    await pulls.keep(ContainerLayer("https://example.com/context.tar.gz"))
+    await pulls.store_layer(ContainerLayer("https://example.com/context.tar.gz"))
 
     assert [layer.location for layer in layers.ensured] == ["https://example.com/context.tar.gz"]

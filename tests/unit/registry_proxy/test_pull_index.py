@@ -5,7 +5,7 @@ from msgspec import structs
 
 from registry_proxy.domain.augment import MAX_DEPTH
 from registry_proxy.domain.link import Origin
-from registry_proxy.image_tree.nesting import NESTED
+from registry_proxy.image_tree.nesting import MAX_NESTED
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig
 from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown
@@ -187,7 +187,9 @@ async def test_indexes_that_are_nested_too_deeply_are_refused_at_the_root(
 async def test_an_index_of_very_many_indexes_is_refused(registry: FakeRegistry, pulls: Pulls) -> None:
     """Each costs the registry a request."""
     image = registry.push("team/tool:image")
-    children = [registry.push_index(f"team/tool:{number}", image, *([image] * number)) for number in range(NESTED + 1)]
+    children = [
+        registry.push_index(f"team/tool:{number}", image, *([image] * number)) for number in range(MAX_NESTED + 1)
+    ]
     root = registry.push_index("team/tool:1", *children)
 
     with pytest.raises(ManifestInvalid, match="more than 64 indexes"):

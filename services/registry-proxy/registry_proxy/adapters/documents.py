@@ -1,7 +1,7 @@
 """The documents of tokens: small ones in Redis, large ones in S3.
 
-What we made lives as long as its token: one hash a token, and the configs that we made by their digest. What a registry
-can show again (children of an index, referrers) lives for an hour after its last use.
+Documents that this service creates expire with their token: one hash per token, and the created configs by digest.
+Documents that a registry can serve again (children of an index, referrers) expire an hour after their last use.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from swell.store import keys
 from swell.store.blobs import Blobs
 from swell.store.redis import text, translated
 
-LARGE = 64 << 10  # bytes of a document that is stored in S3
+LARGE = 64 << 10  # bytes; larger documents are stored in S3
 CHILD_SECONDS = 3600
 
 _ROOT = b"root"
@@ -30,8 +30,10 @@ return digest and redis.call('HMGET', KEYS[1], digest, 'large:' .. digest)
 
 
 class RedisDocuments:
-    """A small document is stored as its media type, a line feed and its bytes; of a large one, Redis has a pointer: its
-    digest, a line feed and its media type, under a name of its own, which earlier versions do not read."""
+    """A small document is stored as its media type, a line feed and its bytes.
+
+    For a large one, Redis stores a pointer under a separate name: its digest, a line feed and its media type.
+    """
 
     def __init__(self, redis: Redis, large: Blobs | None = None) -> None:
         """Without *large*, all documents are stored in Redis."""
@@ -41,8 +43,8 @@ class RedisDocuments:
 
     async def root(self, token: str) -> Document | None:
         with translated():
-            found = await self._read_root(keys=[_image(token)], args=[_ROOT])
-        return await self._read(*found) if found else None
+            entry = await self._read_root(keys=[_image(token)], args=[_ROOT])
+        return await self._read(*entry) if entry else None
 
     async def get(self, token: str, digest: Digest) -> Document | None:
         with translated():
@@ -50,10 +52,10 @@ class RedisDocuments:
         inline, pointer, is_child = fields
         if is_child is None:
             return await self._read(inline, pointer)
-        return await self._read_again(f"{_image(token)}:{digest}")
+        return await self._read_refetchable(f"{_image(token)}:{digest}")
 
-    async def known(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Those of *digests* that `get` is likely to find, asked in one go."""
+    async def find_stored(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
+        """Return those of *digests* that `get` is likely to find, with one request."""
         if not digests:
             return set()
         names = [name for digest in digests for name in (digest, _large(digest), _child(digest))]
@@ -61,8 +63,8 @@ class RedisDocuments:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.hexists(_image(token), name)
-                found = await pipe.execute()
-        return {digest for at, digest in enumerate(digests) if any(found[3 * at : 3 * at + 3])}
+                exists = await pipe.execute()
+        return {digest for at, digest in enumerate(digests) if any(exists[3 * at : 3 * at + 3])}
 
     async def config(self, digest: Digest) -> Document | None:
         with translated():
@@ -74,9 +76,9 @@ class RedisDocuments:
             return bool(await self._redis.hexists(_image(token), _made(digest)))
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None:
-        """Stored until the last token that leads to it expires."""
+        """Store *config* until the last token that leads to it expires."""
         until = int(expires.timestamp())
-        pointer = await self._stored(config)
+        pointer = await self._store_large(config)
         key = _large_config(config.digest) if pointer else _config(config.digest)
         with translated():
             async with self._redis.pipeline() as pipe:
@@ -87,8 +89,8 @@ class RedisDocuments:
                 await pipe.execute()
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
-        """Store *manifest*, which we made for *token*."""
-        pointer = await self._stored(manifest)
+        """Store *manifest*, which was created for *token*."""
+        pointer = await self._store_large(manifest)
         field = _large(manifest.digest) if pointer else manifest.digest
         with translated():
             async with self._redis.pipeline() as pipe:
@@ -97,30 +99,30 @@ class RedisDocuments:
                 await pipe.execute()
 
     async def put_child(self, token: str, digest: Digest, manifest: Document, expires: datetime) -> None:
-        """Store *manifest* under *digest*, which may be of another algorithm; the registry can show it again."""
-        await self._put_again(token, f"{_image(token)}:{digest}", _child(digest), manifest, expires)
+        """Store *manifest* under *digest*, which may use another algorithm; the registry can serve it again."""
+        await self._put_refetchable(token, f"{_image(token)}:{digest}", _child(digest), manifest, expires)
 
     async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
         field = _refer(digest)
-        await self._put_again(token, f"{_image(token)}:{field}", _child(field), index, expires)
+        await self._put_refetchable(token, f"{_image(token)}:{field}", _child(field), index, expires)
 
     async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
-        """Documents of *digests* that earlier versions stored count as well."""
+        """Return the stored referrers of *digests*, including those that earlier versions stored."""
         if not digests:
             return []
         names = [name for digest in digests for name in (_refer(digest), _child(_refer(digest)))]
         with translated():
             fields = await self._redis.hmget(_image(token), names)
-        found = []
+        documents = []
         for digest, inline, is_child in zip(digests, fields[::2], fields[1::2], strict=True):
             if is_child is not None:
-                found.append(await self._read_again(f"{_image(token)}:{_refer(digest)}"))
+                documents.append(await self._read_refetchable(f"{_image(token)}:{_refer(digest)}"))
             else:
-                found.append(_decoded(inline))
-        return [document for document in found if document]
+                documents.append(_decoded(inline))
+        return [document for document in documents if document]
 
-    async def forget(self, token: str) -> None:
-        """Remove what was made for *token*, and what leads to its children, which expire by themselves."""
+    async def remove(self, token: str) -> None:
+        """Remove the documents of *token*; the entries of its children expire on their own."""
         with translated():
             await self._redis.unlink(_image(token))
 
@@ -130,7 +132,7 @@ class RedisDocuments:
         return Digests(Digest(text(source)), Digest(text(wave))) if source and wave else None
 
     async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
-        pointer = await self._stored(manifest)
+        pointer = await self._store_large(manifest)
         field = _large(manifest.digest) if pointer else manifest.digest
         with translated():
             async with self._redis.pipeline() as pipe:
@@ -141,11 +143,11 @@ class RedisDocuments:
                 _, first, _, _ = await pipe.execute()
         return manifest if first else await self.root(token) or manifest
 
-    async def _put_again(self, token: str, key: str, field: str, document: Document, expires: datetime) -> None:
-        """Store what a registry can show again, until an hour after its last use."""
+    async def _put_refetchable(self, token: str, key: str, field: str, document: Document, expires: datetime) -> None:
+        """Store a document that a registry can serve again, until an hour after its last use."""
         content = _encoded(document)
         if self._large and document.size > LARGE:
-            if (pointer := await self._stored(document)) is None:
+            if (pointer := await self._store_large(document)) is None:
                 return
             content = b"\0" + pointer
         with translated():
@@ -156,19 +158,19 @@ class RedisDocuments:
                 pipe.expireat(_image(token), int(expires.timestamp()))
                 await pipe.execute()
 
-    async def _read_again(self, key: str) -> Document | None:
-        """Read what `_put_again` stored; None when it must be asked for again."""
+    async def _read_refetchable(self, key: str) -> Document | None:
+        """Read a document that `_put_refetchable` stored; None if it must be fetched again."""
         with translated():
-            kept = await self._redis.getex(key, ex=CHILD_SECONDS)
-        if isinstance(kept, bytes) and kept.startswith(b"\0"):
+            stored = await self._redis.getex(key, ex=CHILD_SECONDS)
+        if isinstance(stored, bytes) and stored.startswith(b"\0"):
             try:
-                return await self._read(None, kept[1:])
+                return await self._read(None, stored[1:])
             except Unavailable:
                 return None
-        return _decoded(kept)
+        return _decoded(stored)
 
-    async def _stored(self, document: Document) -> bytes | None:
-        """Store a large document in S3 and return its pointer; None for what goes into Redis."""
+    async def _store_large(self, document: Document) -> bytes | None:
+        """Store a large document in S3 and return its pointer; None for a document that belongs in Redis."""
         if self._large is None or document.size <= LARGE:
             return None
         try:
@@ -194,10 +196,10 @@ def _encoded(document: Document) -> bytes:
     return document.media_type.encode() + b"\n" + document.content
 
 
-def _decoded(kept: bytes | str | None) -> Document | None:
-    if not isinstance(kept, bytes):
+def _decoded(stored: bytes | str | None) -> Document | None:
+    if not isinstance(stored, bytes):
         return None
-    media_type, _, content = kept.partition(b"\n")
+    media_type, _, content = stored.partition(b"\n")
     return Document(media_type.decode(), content)
 
 

@@ -1,8 +1,8 @@
-"""What registries have shown us, kept in process: documents by digest for a while, and what tags meant last.
+"""A cache in this process of registries' documents, by digest, and of the digests of their tags.
 
-A document is used for a repository only if that repository showed it to the same credentials, and only while the
-repository goes on showing us things: after five minutes without an answer the next question goes to the registry.
-Where that is in trouble, what was seen before is served, for at most a day, and marked as stale.
+A cached document serves a repository only if that repository served it to the same credentials, and only if the
+repository served those credentials anything within the last five minutes; otherwise the registry is queried again.
+While a registry is unavailable, cached documents are served for at most a day, marked as stale.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from swell.registry.principal import PUBLIC, Principal
 BYTES = 32 << 20
 REPOSITORIES = 2000
 TAGS = 256  # of one repository
-TAG_SECONDS = 5  # the gateway keeps what it was told for some seconds more
-SHOWN_SECONDS = 300
-WAIT_SECONDS = 10  # for a registry, where there is something to serve in its stead
+TAG_SECONDS = 5  # the gateway caches the response for some seconds more
+ACCESS_SECONDS = 300
+WAIT_SECONDS = 10  # for a registry, if a stale document can be served instead
 
-STALE = Counter("swell_stale_served", "What was served from memory, its registry being in trouble.", ["what"])
+STALE = Counter("swell_stale_served", "Documents and tags served from memory while their registry fails.", ["what"])
 
 A = TypeVar("A")
-_Place = tuple[str, Principal, Credentials | None]
+_RepositoryKey = tuple[str, Principal, Credentials | None]
 
 
 class Upstream(Protocol):
@@ -55,20 +55,20 @@ class Upstream(Protocol):
 
 class _Tag(Struct, frozen=True):
     digest: Digest
-    seen: float
+    fetched: float
 
 
 class _Repository(Struct):
-    """A repository as certain credentials see it: when it last showed them something, and its tags."""
+    """One repository for certain credentials: the time of its last successful response, and its tags."""
 
-    shown: float = float("-inf")
+    last_success: float = float("-inf")
     tags: LRUCache[str, _Tag] = field(default_factory=lambda: LRUCache(TAGS))
 
 
 class ImageCache:
-    """*upstream*'s documents, asked for as seldom as can be; identical questions at one time are one.
+    """Caches *upstream*'s documents; concurrent identical requests share one.
 
-    Raises what *upstream* does.
+    Raises the errors of *upstream*.
     """
 
     def __init__(
@@ -78,19 +78,19 @@ class ImageCache:
         stale_age: timedelta = timedelta(days=1),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*keyring* is the one that *upstream* shows; nothing older than *stale_age* is served."""
+        """*keyring* has the credentials that *upstream* sends; stale documents are at most *stale_age* old."""
         self._upstream = upstream
         self._keyring = keyring
         self._stale_seconds = stale_age.total_seconds()
         self._now = now
-        self._documents: LRUCache[tuple[_Place, Digest], Document] = LRUCache(BYTES, getsizeof=_weight)
-        self._repositories: LRUCache[_Place, _Repository] = LRUCache(REPOSITORIES)
-        self._asking: SingleFlight[tuple[_Place, str], Document] = SingleFlight(kept=False)
-        self._resolving: SingleFlight[tuple[_Place, str], Digest] = SingleFlight(kept=False)
+        self._documents: LRUCache[tuple[_RepositoryKey, Digest], Document] = LRUCache(BYTES, getsizeof=_weight)
+        self._repositories: LRUCache[_RepositoryKey, _Repository] = LRUCache(REPOSITORIES)
+        self._fetches: SingleFlight[tuple[_RepositoryKey, str], Document] = SingleFlight(kept=False)
+        self._tag_lookups: SingleFlight[tuple[_RepositoryKey, str], Digest] = SingleFlight(kept=False)
         self._principal = PUBLIC
 
     def acting_for(self, principal: Principal) -> Self:
-        """A view that reads with the credentials of *principal*, and shares what is cached for that alone."""
+        """Return a view with the credentials of *principal*, which shares only that principal's cache entries."""
         view = copy.copy(self)
         view._principal, view._upstream = principal, self._upstream.acting_for(principal)
         return view
@@ -99,13 +99,13 @@ class ImageCache:
         return self._upstream.host_name(registry)
 
     async def head_manifest(self, reference: Reference) -> Digest:
-        """The digest of what *reference* names, at most 5 s old unless the registry is in trouble."""
+        """Return the digest of *reference*, at most 5 s old unless the registry is unavailable."""
         if reference.digest:
-            return await self._watched(reference, self._upstream.head_manifest(reference))
-        return (await self._meant(reference))[0]
+            return await self._record(reference, self._upstream.head_manifest(reference))
+        return (await self._tag_digest(reference))[0]
 
     async def fetch_manifest(self, reference: Reference) -> Document:
-        """The manifest or index under *reference*; `stale` when only the past tells what the tag means."""
+        """Return the manifest or index of *reference*; `stale` if the tag's digest is from the cache."""
         if reference.digest:
             return await self._by_digest(
                 reference,
@@ -114,51 +114,51 @@ class ImageCache:
                 lambda: self._upstream.head_manifest(reference),
             )
         tag = self._tag(reference, self._stale_seconds)
-        known = self._document(reference, tag.digest) if tag else None
-        if tag and (known or self._is_young(tag, TAG_SECONDS)):
-            digest, stale = await self._meant(reference)
-            if stale and known and known.digest == digest:
-                return structs.replace(known, stale=True)
+        cached = self._document(reference, tag.digest) if tag else None
+        if tag and (cached or self._is_recent(tag, TAG_SECONDS)):
+            digest, stale = await self._tag_digest(reference)
+            if stale and cached and cached.digest == digest:
+                return structs.replace(cached, stale=True)
             return await self.fetch_manifest(reference.at(digest))
-        return await self._asking.run(self._key(reference), lambda: self._read_tag(reference))
+        return await self._fetches.run(self._key(reference), lambda: self._read_tag(reference))
 
     async def fetch_referrers(self, reference: Reference) -> Document | None:
-        """Asked for each time: a signature may have come since."""
-        return await self._watched(reference, self._upstream.fetch_referrers(reference))
+        """Return the referrers, never cached: a signature may have been added since."""
+        return await self._record(reference, self._upstream.fetch_referrers(reference))
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
         document = await self._by_digest(
             reference, descriptor.digest, lambda: self._upstream.fetch_config(reference, descriptor)
         )
-        if document.size != descriptor.size:  # the upstream says what is wrong with that
+        if document.size != descriptor.size:  # the upstream raises the error
             return await self._upstream.fetch_config(reference, descriptor)
         return structs.replace(document, media_type=descriptor.media_type)
 
-    async def _meant(self, reference: Reference) -> tuple[Digest, bool]:
-        """What *reference*'s tag means, and whether that is stale."""
+    async def _tag_digest(self, reference: Reference) -> tuple[Digest, bool]:
+        """Return the digest of *reference*'s tag, and whether it is stale."""
         if tag := self._tag(reference, TAG_SECONDS):
             return tag.digest, False
         tag = self._tag(reference, self._stale_seconds)
         try:
-            asked = self._resolving.run(self._key(reference), lambda: self._resolved(reference))
-            return await _within(WAIT_SECONDS if tag else None, asked), False
+            lookup = self._tag_lookups.run(self._key(reference), lambda: self._look_up_tag(reference))
+            return await _wait_at_most(WAIT_SECONDS if tag else None, lookup), False
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if tag is None:
                 raise
-            age = round(self._now() - tag.seen)
+            age = round(self._now() - tag.fetched)
             STALE.labels("tag").inc()
             log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
             return tag.digest, True
 
-    async def _resolved(self, reference: Reference) -> Digest:
-        digest = await self._watched(reference, self._upstream.head_manifest(reference))
-        self._keep_tag(reference, digest)
+    async def _look_up_tag(self, reference: Reference) -> Digest:
+        digest = await self._record(reference, self._upstream.head_manifest(reference))
+        self._store_tag(reference, digest)
         return digest
 
     async def _read_tag(self, reference: Reference) -> Document:
-        document = await self._watched(reference, self._upstream.fetch_manifest(reference))
-        self._keep(reference, document.digest, document)
-        self._keep_tag(reference, document.digest)
+        document = await self._record(reference, self._upstream.fetch_manifest(reference))
+        self._store(reference, document.digest, document)
+        self._store_tag(reference, document.digest)
         return document
 
     async def _by_digest(
@@ -166,92 +166,93 @@ class ImageCache:
         reference: Reference,
         digest: Digest,
         fetch: Callable[[], Coroutine[Any, Any, Document]],
-        look: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        check: Callable[[], Coroutine[Any, Any, object]] | None = None,
     ) -> Document:
-        """What is under *digest*: *fetch* reads it, *look* sees at less cost that it is still shown."""
-        known = self._document(reference, digest)
-        if known and self._is_shown(reference, SHOWN_SECONDS):
-            return known
+        """Return the document under *digest*: *fetch* reads it; *check* proves access at less cost."""
+        cached = self._document(reference, digest)
+        if cached and self._has_access(reference, ACCESS_SECONDS):
+            return cached
 
         async def read() -> Document:
-            if known and look:
-                await self._watched(reference, look())
-                return known
-            document = await self._watched(reference, fetch())
-            self._keep(reference, digest, document)
+            if cached and check:
+                await self._record(reference, check())
+                return cached
+            document = await self._record(reference, fetch())
+            self._store(reference, digest, document)
             return document
 
-        spare = known if self._is_shown(reference, self._stale_seconds) else None
+        fallback = cached if self._has_access(reference, self._stale_seconds) else None
         try:
-            asked = self._asking.run(self._key(reference.at(digest)), read)
-            return await _within(WAIT_SECONDS if spare else None, asked)
+            document = self._fetches.run(self._key(reference.at(digest)), read)
+            return await _wait_at_most(WAIT_SECONDS if fallback else None, document)
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
-            if spare is None:
+            if fallback is None:
                 raise
             STALE.labels("document").inc()
-            log.warning("kept document served", reference=str(reference.at(digest)), error=str(error))
-            return spare
+            log.warning("stale document served", reference=str(reference.at(digest)), error=str(error))
+            return fallback
 
-    async def _watched(self, reference: Reference, question: Coroutine[Any, Any, A]) -> A:
-        """The answer to *question*; what the registry shows or refuses counts for what we keep."""
+    async def _record(self, reference: Reference, request: Coroutine[Any, Any, A]) -> A:
+        """Await *request*, and record in the cache whether the registry allowed or refused it."""
         try:
-            answer = await question
+            response = await request
         except Denied:
-            self._repositories.pop(self._place(reference), None)
+            self._repositories.pop(self._repository_key(reference), None)
             raise
         except ManifestUnknown:
             self._repository(reference).tags.pop(reference.reference, None)
             raise
-        self._repository(reference).shown = self._now()
-        return answer
+        self._repository(reference).last_success = self._now()
+        return response
 
     def _document(self, reference: Reference, digest: Digest) -> Document | None:
-        """A new one for each who asks: what reading it costs in memory goes when they do."""
-        document = self._documents.get((self._place(reference), digest))
+        """Return a copy: the parsed fields that it caches are freed with it."""
+        document = self._documents.get((self._repository_key(reference), digest))
         return structs.replace(document) if document else None
 
-    def _keep(self, reference: Reference, digest: Digest, document: Document) -> None:
-        """Keep *document* under *digest*, which the upstream has found right."""
+    def _store(self, reference: Reference, digest: Digest, document: Document) -> None:
+        """Cache *document* under *digest*, which the upstream verified."""
         if _weight(document) <= self._documents.maxsize:
-            self._documents[self._place(reference), digest] = structs.replace(document)
+            self._documents[self._repository_key(reference), digest] = structs.replace(document)
 
     def _tag(self, reference: Reference, seconds: float) -> _Tag | None:
-        """What *reference*'s tag meant at most *seconds* ago."""
+        """Return *reference*'s tag if it was fetched at most *seconds* ago."""
         tag = self._repository(reference).tags.get(reference.reference)
-        return tag if tag and self._is_young(tag, seconds) else None
+        return tag if tag and self._is_recent(tag, seconds) else None
 
-    def _keep_tag(self, reference: Reference, digest: Digest) -> None:
+    def _store_tag(self, reference: Reference, digest: Digest) -> None:
         self._repository(reference).tags[reference.reference] = _Tag(digest, self._now())
 
-    def _is_young(self, tag: _Tag, seconds: float) -> bool:
-        return self._now() - tag.seen <= seconds
+    def _is_recent(self, tag: _Tag, seconds: float) -> bool:
+        return self._now() - tag.fetched <= seconds
 
-    def _is_shown(self, reference: Reference, seconds: float) -> bool:
-        return self._now() - self._repository(reference).shown <= seconds
+    def _has_access(self, reference: Reference, seconds: float) -> bool:
+        return self._now() - self._repository(reference).last_success <= seconds
 
     def _repository(self, reference: Reference) -> _Repository:
-        place = self._place(reference)
-        if (found := self._repositories.get(place)) is None:
-            found = self._repositories[place] = _Repository()
-        return found
+        key = self._repository_key(reference)
+        if (repository := self._repositories.get(key)) is None:
+            repository = self._repositories[key] = _Repository()
+        return repository
 
-    def _key(self, reference: Reference) -> tuple[_Place, str]:
-        return self._place(reference), reference.reference
+    def _key(self, reference: Reference) -> tuple[_RepositoryKey, str]:
+        return self._repository_key(reference), reference.reference
 
-    def _place(self, reference: Reference) -> _Place:
+    def _repository_key(self, reference: Reference) -> _RepositoryKey:
         return reference.name, self._principal, self._keyring.find(reference, self._principal)
 
 
-async def _within(seconds: float | None, question: Coroutine[Any, Any, A]) -> A:
-    """The answer to *question*, which is cancelled with its caller. After *seconds* it goes on: that its registry does
-    not answer must be counted.
+async def _wait_at_most(seconds: float | None, request: Coroutine[Any, Any, A]) -> A:
+    """Await *request* for at most *seconds*; cancel it if the caller is cancelled.
+
+    After a timeout the request continues, so that the circuit breaker counts its failure.
 
     Raises:
-        TimeoutError: there is no answer after *seconds*.
+        TimeoutError: no response after *seconds*.
     """
     if seconds is None:
-        return await question
-    task = asyncio.ensure_future(question)
+        return await request
+    task = asyncio.ensure_future(request)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
@@ -266,7 +267,7 @@ async def _within(seconds: float | None, question: Coroutine[Any, Any, A]) -> A:
 
 def _read_error(task: "asyncio.Task[Any]") -> None:
     if not task.cancelled():
-        task.exception()  # read it: nobody else does
+        task.exception()  # mark it as retrieved: no caller awaits it
 
 
 def _weight(document: Document) -> int:

@@ -1,7 +1,7 @@
-"""Layers that are added by URL: fetched, verified, and stored in S3.
+"""Layers that requests add by URL: fetched, verified, and stored in S3.
 
-Naming the digests of a stored layer proves nothing. A stored layer serves a request only when the request brought the
-bytes itself, or when they came from the request's own location within the last hour.
+Knowing the digests of a stored layer grants no access. A stored layer serves a request only if the request contained
+the bytes, or if they were fetched from the request's own location within the last hour.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ from swell.registry.responses import failure
 from swell.store.blobs import Blobs
 
 DEADLINE = timedelta(minutes=15)
-AT_ONCE = 8
-OF_ONE_HOST = 2  # a slow server holds up its own layers only
+CONCURRENT_FETCHES = 8
+PER_HOST = 2  # so that a slow server delays only its own layers
 WAIT_SECONDS = 50.0  # for a slot
 PROVEN_SECONDS = 3600.0
-STALE_SECONDS = 24 * 3600.0  # for which an earlier fetch counts while the location's server is in trouble
+STALE_SECONDS = 24 * 3600.0  # while the location's server fails, an earlier fetch is valid so long
 PACE = Pace(silence=15.0, slowest=16 << 10, window=20.0)
 
 
 class Layers:
-    """Stores the layers that container configs name. At most eight are fetched at once, two of one host."""
+    """Store the layers that container configs name. At most eight fetches run at once, two per host."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Layers:
         tar_limit: int = 16 << 30,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """*limit* is of the gzip, *tar_limit* of what it inflates to, in bytes; *now* is in seconds since the epoch."""
+        """*limit* is for the compressed layer and *tar_limit* for its tar, in bytes; *now* gives Unix seconds."""
         self._session = session
         self._upstream = upstream
         self._blobs = blobs
@@ -63,26 +63,26 @@ class Layers:
         self._fetching: SingleFlight[tuple[ContainerLayer, Principal], None] = SingleFlight()
         self._proofs = proofs
         self._now = now
-        self._slots = TransferSlots(AT_ONCE, OF_ONE_HOST, WAIT_SECONDS)
+        self._slots = TransferSlots(CONCURRENT_FETCHES, PER_HOST, WAIT_SECONDS)
 
     async def ensure(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
-        """Have *layer* in the store, under its gzip digest; *principal* reads what is in a registry.
+        """Store *layer* under its gzip digest; registries are read with the credentials of *principal*.
 
-        Content that came with a request is there already. A location is fetched unless that was done within an hour for
-        the same location, digests and principal: it is anybody's word, also when the layer is stored.
+        Content that came with a request is stored already. A location is fetched again unless it was fetched within
+        the last hour for the same digests and principal: the location is untrusted, even if the layer is stored.
 
         Raises:
-            BadRequest: the layer does not say its digests and size, or its location holds no gzipped tar.
-            DigestInvalid: the content is not what the layer says.
-            TooLarge: it is larger than this server takes.
-            BlobUnknown: a `data:` layer that is not kept (any more), or a location that holds nothing.
+            BadRequest: the layer has no digests or size, or its location has no gzipped tar.
+            DigestInvalid: the content does not match the layer's digests or size.
+            TooLarge: the layer exceeds this server's limit.
+            BlobUnknown: a `data:` layer is not stored (any more), or its location has no content.
             UpstreamFailed, AddressForbidden, Unavailable: as in `swell.net.outbound` and `swell.store`.
         """
-        digest = _complete(layer)
+        digest = _gzip_digest(layer)
         size = await self._blobs.size(digest)
         if not layer.location.startswith(("http://", "https://", BLOB_SCHEME)):
             if size is None:
-                raise BlobUnknown(f"the layer {digest} is not stored here any more: submit it again")
+                raise BlobUnknown(f"the layer {digest} is no longer stored here: submit it again")
             _check_size(layer, digest, size)
             return
         key = _key(layer, principal)
@@ -94,7 +94,7 @@ class Layers:
         except (UpstreamFailed, TooManyRequests) as error:
             if size is None or proven is None or self._now() - proven > STALE_SECONDS:
                 raise
-            log.warning("layer served on an earlier fetch", digest=digest, error=str(error))
+            log.warning("layer served from an earlier fetch", digest=digest, error=str(error))
         else:
             await self._proofs.put(key, self._now())
 
@@ -110,7 +110,7 @@ class Layers:
 
     @asynccontextmanager
     async def _open(self, layer: ContainerLayer, principal: Principal) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes at *layer*'s location: a web address, or a blob in a registry."""
+        """Open *layer*'s location: a web address, or a blob in a registry."""
         if layer.location.startswith(BLOB_SCHEME):
             async with self._upstream.acting_for(principal).read_blob(parse_blob_location(layer.location)) as body:
                 yield body
@@ -123,30 +123,30 @@ class Layers:
                 yield pieces(response, PACE)
 
     async def _download(self, body: AsyncIterator[bytes], path: Path, layer: ContainerLayer) -> None:
-        meter, left = LayerMeter(self._tar_limit), self._limit
+        meter, remaining = LayerMeter(self._tar_limit), self._limit
         with path.open("wb") as file:
             async for piece in body:
-                left -= len(piece)
-                if left < 0:
+                remaining -= len(piece)
+                if remaining < 0:
                     raise TooLarge(f"the layer {layer.gzip_digest} has more than {self._limit} bytes")
-                await asyncio.to_thread(_take, piece, meter, file)
+                await asyncio.to_thread(_write, piece, meter, file)
         await asyncio.to_thread(meter.finish, layer)
 
 
-def _take(piece: bytes, meter: LayerMeter, file: BinaryIO) -> None:
+def _write(piece: bytes, meter: LayerMeter, file: BinaryIO) -> None:
     meter.update(piece)
     file.write(piece)
 
 
 def _check_size(layer: ContainerLayer, digest: Digest, size: int) -> None:
     if size != layer.gzip_size:
-        raise DigestInvalid(f"the layer {digest} has {size} bytes, not {layer.gzip_size} as the request says")
+        raise DigestInvalid(f"the layer {digest} has {size} bytes; the request says {layer.gzip_size}")
 
 
 def _key(layer: ContainerLayer, principal: Principal) -> str:
-    """A name of fixed length for who has read what from where; a location may be signed, and is not shown."""
-    told = (principal, layer.location, layer.gzip_digest, layer.gzip_size, layer.tar_digest)
-    return f"layer:{hashlib.sha256(repr(told).encode()).hexdigest()[:40]}"
+    """Return a fixed-length key for principal, location and digests; it hides the location, which may be signed."""
+    fields = (principal, layer.location, layer.gzip_digest, layer.gzip_size, layer.tar_digest)
+    return f"layer:{hashlib.sha256(repr(fields).encode()).hexdigest()[:40]}"
 
 
 def _host(location: str) -> str:
@@ -154,8 +154,8 @@ def _host(location: str) -> str:
     return rest.partition("/")[0] if scheme == BLOB_SCHEME.partition(":")[0] else parse_url(location).authority
 
 
-def _complete(layer: ContainerLayer) -> Digest:
-    """The gzip digest of a layer that says all of what it is: the manifest needs it before the layer is here."""
+def _gzip_digest(layer: ContainerLayer) -> Digest:
+    """Return the gzip digest of a layer with all its digests: the manifest needs them before the layer is fetched."""
     if not (layer.gzip_digest and layer.gzip_size and layer.tar_digest):
         raise BadRequest("A layer given by URL must have gzipDigest, gzipSize and tarDigest")
     return parse_digest(layer.gzip_digest)

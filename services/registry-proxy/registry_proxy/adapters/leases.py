@@ -1,4 +1,4 @@
-"""Whose turn it is, among replicas: a lease in Redis that ends soon after its holder does."""
+"""Leases among replicas, in Redis: they expire soon after their holder crashes."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -13,26 +13,26 @@ from swell.store.leases import Leases
 
 
 class RedisLeases:
-    """A turn lasts as long as its block; *lease* after its holder has died it is somebody else's.
+    """A lease is held while its block runs; *term* after its holder crashed, another replica can take it.
 
-    Leases save work, they guard nothing: whoever has waited for *patience* goes ahead without.
+    Leases save duplicate work and protect nothing: after *timeout*, a caller continues without one.
     """
 
     def __init__(
-        self, redis: Redis, lease: timedelta = timedelta(seconds=3), patience: timedelta = timedelta(seconds=45)
+        self, redis: Redis, term: timedelta = timedelta(seconds=3), timeout: timedelta = timedelta(seconds=45)
     ) -> None:
-        self._leases = Leases(redis, lease)
-        self._patience = patience
+        self._leases = Leases(redis, term)
+        self._timeout = timeout
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[None]:
-        """Wait for the turn under *key*.
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Wait for the lease of *key*, and hold it while the block runs.
 
         Raises:
-            Unavailable: Redis does not answer.
+            Unavailable: Redis is unavailable.
         """
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]  # there are tokens in keys, which no log may have
-        if (turn := await self._leases.take(keys.augmentation_lease(name), self._patience)) is None:
-            log.warning("went ahead out of turn", turn=name)
-        async with turn or nullcontext():
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]  # keys contain tokens, which must not be logged
+        if (lease := await self._leases.take(keys.augmentation_lease(name), self._timeout)) is None:
+            log.warning("continued without the lease", lease=name)
+        async with lease or nullcontext():
             yield

@@ -1,6 +1,7 @@
-"""Whether registries take a user's name and password, asked as `docker login` does.
+"""Check a user's name and password against a registry, like `docker login`.
 
-Source: distribution-spec's token authentication; RFC 9110, section 11.
+Source: Docker registry token specification, https://distribution.github.io/distribution/spec/auth/token/
+Source: RFC 9110, section 11 (HTTP authentication), https://www.rfc-editor.org/rfc/rfc9110#section-11
 """
 
 import asyncio
@@ -17,42 +18,46 @@ from swell.registry.aws import AwsLogins
 from swell.registry.challenge import choose, parse_challenges
 from swell.registry.credentials import Credentials
 
-PATIENCE = 15  # seconds
+TIMEOUT = 15  # seconds
 
 
 class Logins:
     def __init__(
         self, session: aiohttp.ClientSession, insecure: frozenset[str] = frozenset(), aws: AwsLogins | None = None
     ) -> None:
-        """Registries in *insecure*, and those on this machine, are spoken to by plain http. *aws* must have no keys of
-        its own: a role would be assumed on a user's word."""
+        """Use plain HTTP for registries in *insecure* and on loopback.
+
+        *aws* must have no keys of its own: otherwise a user's input could make the service assume a role.
+        """
         self._session = session
         self._aws = aws
         self._insecure = insecure
 
     async def accepts(self, registry: str, credentials: Credentials) -> bool:
-        """Whether the door of *registry* opens to *credentials*, within 15 s: the realm of tokens that it names, else
-        its own `/v2/`. One that does not answer, or makes no sense, accepts none.
+        """Return whether *registry* accepts *credentials*, within 15 s.
+
+        The request goes to the registry's token realm, or to `/v2/` if it names none. False if the registry does not
+        respond or its response is invalid.
 
         Raises:
             AddressForbidden: the session's policy forbids its address.
         """
         try:
-            async with asyncio.timeout(PATIENCE):
-                door = await self._door(endpoint(registry, self._insecure))
+            async with asyncio.timeout(TIMEOUT):
+                login_url = await self._login_url(endpoint(registry, self._insecure))
                 login = await self._aws.login(registry, credentials) if self._aws else credentials
                 headers = {"Authorization": login.basic}
-                async with await follow(self._session, "GET", door, headers) as response:
-                    return response.status == 200 and response.url.origin() == door.origin()
+                async with await follow(self._session, "GET", login_url, headers) as response:
+                    return response.status == 200 and response.url.origin() == login_url.origin()
         except (UpstreamFailed, Denied, TooManyRequests, TimeoutError) as error:
             log.info("credentials not checked", registry=registry, error=str(error))
             return False
 
-    async def _door(self, address: URL) -> URL:
+    async def _login_url(self, address: URL) -> URL:
         base = address / "v2/"
         async with await follow(self._session, "GET", base, {}) as response:
-            told = response.headers.getall("WWW-Authenticate", []) if response.status == 401 else []
-        challenge = choose(parse_challenges(told))
+            challenges = response.headers.getall("WWW-Authenticate", []) if response.status == 401 else []
+        challenge = choose(parse_challenges(challenges))
         if challenge is None or challenge.scheme == "basic":
             return base
         check_realm(challenge, base)

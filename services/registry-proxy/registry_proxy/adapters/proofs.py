@@ -1,4 +1,4 @@
-"""When access to blobs was proven, in Redis: small keys that expire by themselves."""
+"""The times of successful access checks, in Redis: small keys that expire."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -11,17 +11,17 @@ from swell.store.redis import text, translated
 
 
 class RedisProofs:
-    """Without Redis, each replica has only its own memory."""
+    """While Redis is unavailable, each replica uses only its own memory."""
 
-    def __init__(self, redis: Redis, kept: timedelta = timedelta(days=1)) -> None:
-        """Proofs expire after *kept*."""
+    def __init__(self, redis: Redis, lifetime: timedelta = timedelta(days=1)) -> None:
+        """Entries expire after *lifetime*."""
         self._redis = redis
-        self._seconds = max(1, int(kept.total_seconds()))
+        self._seconds = max(1, int(lifetime.total_seconds()))
 
     async def get(self, key: str) -> float | None:
         with suppress(Unavailable), translated():
-            found = await self._redis.get(_name(key))
-            return float(text(found)) if found else None
+            proven = await self._redis.get(_name(key))
+            return float(text(proven)) if proven else None
         return None
 
     async def put(self, key: str, proven: float) -> None:

@@ -1,6 +1,7 @@
-"""The registries that images come from.
+"""Read images from their registries.
 
-Source: OCI distribution-spec, "Pulling manifests" and "Pulling blobs".
+Source: OCI distribution-spec, "Pull",
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
 """
 
 import asyncio
@@ -54,20 +55,20 @@ from swell.registry.verifier import verified
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
 PACE = Pace(silence=5.0, slowest=16 << 10, window=20.0)
-"""A connection that brings a blob more slowly is replaced by another at the same byte."""
-NOT_KNOWN = frozenset({400, 404, 405, 501})  # what registries say to a question that is newer than they are
+"""A slower connection is replaced by another one at the same byte."""
+UNSUPPORTED_STATUS = frozenset({400, 404, 405, 501})  # of registries without the referrers API
 
 
 class RegistryUpstream:
-    """Reads images from their registries; nothing it returns has other bytes than its digest says.
+    """Reads images from their registries; every document it returns matches its digest.
 
-    Everything up to an answer's headers takes at most the session's answer timeout: a token, two more tries when nobody
-    answers or a proxy there says 502 to 504, and redirects. All methods raise:
+    The session's answer timeout limits the time until the response headers. It includes fetching a token, redirects,
+    and two retries after no response or a status of 502 to 504. All methods raise:
 
         Denied: the registry refuses.
-        TooManyRequests: it has had enough; `retry_after` is what it says.
-        UpstreamFailed: it does not answer, or makes no sense.
-        AddressForbidden: it is at an address that the session's policy forbids.
+        TooManyRequests: the registry limits requests; `retry_after` is its value.
+        UpstreamFailed: the registry does not respond, or its response is invalid.
+        AddressForbidden: the session's policy forbids the registry's address.
     """
 
     def __init__(
@@ -77,53 +78,56 @@ class RegistryUpstream:
         insecure: frozenset[str] = frozenset(),
         aws: AwsLogins | None = None,
     ) -> None:
-        """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http."""
+        """Use plain HTTP for registries in *insecure* (`host` or `host:port`) and on loopback."""
         self._session = session
         self._client = RegistryClient(session, keyring, insecure, aws=aws)
         self._answer_seconds = reach_of(session).answer_timeout.total_seconds()
 
     def acting_for(self, principal: Principal) -> Self:
-        """A view that reads with the credentials of *principal*; without it, with those of `PUBLIC`."""
+        """Return a view with the credentials of *principal*; the default is `PUBLIC`."""
         view = copy.copy(self)
         view._client = self._client.acting_for(principal)
         return view
 
     def host_name(self, registry: str) -> str:
-        """The address of *registry*, with its scheme."""
+        """Return the URL of *registry*, with its scheme."""
         return str(self._client.base(registry))
 
     async def fetch_manifest(self, reference: Reference) -> Document:
-        """Read the manifest or index that *reference* names; at most 4 MiB, which come within the answer timeout.
+        """Read the manifest or index of *reference*: at most 4 MiB, within the answer timeout.
 
         Raises:
             ManifestUnknown: the registry has nothing under that tag or digest.
-            ManifestInvalid: what it has is no JSON object.
+            ManifestInvalid: the content is not a JSON object.
         """
         response, content = await self._read(lambda: self._manifest(reference), MANIFEST_BYTES)
         content = _decoded(response, content, MANIFEST_BYTES)
-        for digest in filter(None, (reference.digest, _told_digest(response))):
+        for digest in filter(None, (reference.digest, _digest_header(response))):
             verified(content, digest)
         return detect(response.headers.get("Content-Type"), content)
 
     async def head_manifest(self, reference: Reference) -> Digest:
-        """The digest of what *reference* names now, mostly without reading it.
+        """Return the current digest of *reference*: with HEAD, or with GET if HEAD gives no digest.
 
         Raises:
             ManifestUnknown: the registry has nothing under that tag or digest.
         """
-        digest = await self._told(reference)
+        digest = await self._head_digest(reference)
         if digest is None or (reference.digest and _algorithm(reference.digest) != _algorithm(digest)):
-            found = await self.fetch_manifest(reference)
-            return reference.digest or found.digest
+            document = await self.fetch_manifest(reference)
+            return reference.digest or document.digest
         if reference.digest not in {None, digest}:
             raise UpstreamFailed(f"{reference.registry} has {digest} under {reference.digest}")
         return digest
 
     async def fetch_referrers(self, reference: Reference) -> Document | None:
-        """Read the index of what refers to *reference*, a digest: its first page; None when there is none.
+        """Read the first page of the referrers of *reference*, which must have a digest; None if it has no referrers.
 
-        Where the registry does not know the question, the index under the referrers tag counts.
-        Source: distribution-spec, "Listing Referrers" and "Referrers Tag Schema".
+        If the registry lacks the referrers API, read the index under the referrers tag.
+
+        Source: OCI distribution-spec, "Listing Referrers" and "Referrers Tag Schema",
+        https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
+        https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
         """
         headers, subject = {"Accept": OCI_INDEX}, f"referrers of '{reference}'"
         async with await self._client.ask(
@@ -132,7 +136,7 @@ class RegistryUpstream:
             if response.status == 200:
                 content = await self._body(response, MANIFEST_BYTES)
                 return _index_of(detect(response.headers.get("Content-Type"), content))
-            if response.status not in NOT_KNOWN:
+            if response.status not in UNSUPPORTED_STATUS:
                 raise failure(response.status, response.headers, subject, ManifestUnknown)
         try:
             return _index_of(await self.fetch_manifest(reference.at(_referrers_tag(reference.reference))))
@@ -140,11 +144,11 @@ class RegistryUpstream:
             return None
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
-        """Read the config that *descriptor* names, in the repository of *reference*; at most 8 MiB.
+        """Read the config of *descriptor* from the repository of *reference*: at most 8 MiB.
 
         Raises:
             BlobUnknown: the registry does not have it.
-            ManifestInvalid: *descriptor* says that it is larger.
+            ManifestInvalid: *descriptor* declares a larger size.
         """
         if descriptor.size > CONFIG_BYTES:
             raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
@@ -156,15 +160,15 @@ class RegistryUpstream:
     async def open_blob(
         self, reference: Reference, digest: Digest, part: Span | None = None, *, followed: bool = False
     ) -> AsyncIterator[Redirect | Body]:
-        """A blob in the repository of *reference*, or a *part* of it, to be read in the block: its bytes, or where the
-        registry keeps it unless we have *followed* there.
+        """Open a blob, or a *part* of it, in the repository of *reference*, for reading inside the block.
 
-        The bytes are not verified yet. A redirect needs no credentials of ours: the client may follow it.
+        Yields the bytes, not yet verified, or the registry's redirect unless *followed*. Clients can follow the
+        redirect without credentials.
 
         Raises:
             BlobUnknown: the registry does not have it.
-            AddressForbidden: it redirects to an address that this server itself must not connect to. Clients are not
-                sent there either: they may reach a metadata service or an intranet that the registry's owner does not.
+            AddressForbidden: the redirect's address is forbidden. Clients do not get it either: they may reach a
+                metadata service or an intranet that the registry's owner cannot reach.
         """
         async with await self._blob(follow if followed else send, reference, digest, part) as response:
             target = redirect_of(response)
@@ -173,16 +177,16 @@ class RegistryUpstream:
             yield Redirect(str(target)) if target else _body(response, part)
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
-        """See that the registry shows a blob in the repository of *reference*; its size, if the registry says it.
+        """Check that the registry serves a blob in the repository of *reference*; return its size in bytes if known.
 
-        A redirect is a yes: the registry has decided before it names the place.
+        A redirect counts as success: the registry checks access before it redirects.
 
         Raises:
             BlobUnknown: the registry does not have it there.
         """
         response = await self._client.ask(send, "HEAD", reference, f"blobs/{digest}", {"Accept": "*/*"})
         response.release()
-        if response.status >= 400 and response.status != 429:  # as with manifests, only GET tells
+        if response.status >= 400 and response.status != 429:  # as for manifests, only GET is reliable
             response = await self._blob(send, reference, digest)
             response.close()
         subject = f"blob {digest} of repository '{reference.name}'"
@@ -191,21 +195,21 @@ class RegistryUpstream:
 
     @asynccontextmanager
     async def read_blob(self, blob: Reference) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The bytes of *blob*, a digest in a repository, wherever the registry keeps them; not verified yet.
+        """Open *blob*, which must have a digest, and follow redirects; the bytes are not yet verified.
 
         Raises:
             BlobUnknown: the registry does not have it.
         """
         if blob.digest is None:
-            raise BlobUnknown(f"{blob} names no blob")
+            raise BlobUnknown(f"{blob} has no digest")
         async with await self._blob(follow, blob, blob.digest) as response:
             yield pieces(response)
 
-    async def _told(self, reference: Reference) -> Digest | None:
-        """The registry's word for what *reference* names, without its bytes; None when only GET can tell.
+    async def _head_digest(self, reference: Reference) -> Digest | None:
+        """Return the digest that the registry gives for *reference* in a HEAD response; None if GET is needed.
 
-        Docker and go-containerregistry go on with GET whatever is wrong with HEAD: some registries do not know it, do
-        not authorize it, or redirect it to a place that is signed for GET alone.
+        Like Docker and go-containerregistry, fall back to GET after any HEAD error: some registries do not support
+        or authorize HEAD, or redirect it to a URL that is signed for GET only.
         """
         try:
             response = await self._ask_manifest("HEAD", reference)
@@ -219,7 +223,7 @@ class RegistryUpstream:
         response.release()
         if response.status == 429:
             raise failure(response.status, response.headers, f"repository '{reference}'", ManifestUnknown)
-        return _told_digest(response) if response.status == 200 else None
+        return _digest_header(response) if response.status == 200 else None
 
     async def _manifest(self, reference: Reference) -> aiohttp.ClientResponse:
         response = await self._ask_manifest("GET", reference)
@@ -238,15 +242,15 @@ class RegistryUpstream:
         return _accepted(response, subject, BlobUnknown, {200, 206} if part else {200})
 
     async def _read(
-        self, ask: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
+        self, request: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """The answer and the whole of its body; asked for once more when that breaks off, as it is small."""
-        response = await ask()
+        """Return the response and its whole body, which is small; retry once if the body ends early."""
+        response = await request()
         try:
             return response, await self._body(response, limit)
         except UpstreamBroken as error:
-            log.info("upstream asked again", url=str(response.url.with_query(None)), error=str(error))
-        response = await ask()
+            log.info("upstream request retried", url=str(response.url.with_query(None)), error=str(error))
+        response = await request()
         return response, await self._body(response, limit)
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -259,7 +263,7 @@ class RegistryUpstream:
 def _accepted(
     response: aiohttp.ClientResponse, subject: str, absent: type[SwellError], good: Collection[int] = (200,)
 ) -> aiohttp.ClientResponse:
-    """*response*, which has a body or says where it is."""
+    """Return *response* if it has a body or a redirect; raise the error for its status otherwise."""
     if response.status in good or response.status in REDIRECTS:
         return response
     response.release()
@@ -267,31 +271,31 @@ def _accepted(
 
 
 def _decoded(response: aiohttp.ClientResponse, content: bytes, limit: int) -> bytes:
-    """*content* without gzip, which some registries apply unasked, and some only claim to have applied.
+    """Decompress *content*: some registries send gzip unrequested, and some declare gzip but send plain JSON.
 
     Raises:
-        UpstreamFailed: it is in another encoding, breaks off, or has more than *limit* bytes.
+        UpstreamFailed: the encoding is not gzip, or the content is truncated or longer than *limit* bytes.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     host = response.url.authority
     if encoding == "identity" or content.lstrip().startswith(b"{"):
         return content
     if encoding not in {"gzip", "x-gzip"}:
-        raise UpstreamFailed(f"{host} answers in an encoding that was not asked for")
+        raise UpstreamFailed(f"{host} uses a content encoding that was not requested")
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         decoded = inflate.decompress(content, limit + 1)
     except zlib.error as error:
-        raise UpstreamFailed(f"{host} answers with gzip that cannot be inflated") from error
+        raise UpstreamFailed(f"{host} sends invalid gzip") from error
     if len(decoded) > limit:
         raise UpstreamFailed(f"{host} sends more than {limit} bytes")
     if not inflate.eof:
-        raise UpstreamFailed(f"{host} answers with gzip that breaks off")
+        raise UpstreamFailed(f"{host} sends truncated gzip")
     return decoded
 
 
 def _index_of(document: Document) -> Document | None:
-    """*document* if it is an index with at least one entry that makes sense."""
+    """Return *document* if it is an index with at least one valid entry."""
     return document if document.kind == OCI_INDEX and document.manifests else None
 
 
@@ -305,30 +309,30 @@ def _algorithm(digest: str) -> str:
 
 
 def _body(response: aiohttp.ClientResponse, part: Span | None) -> Body:
-    """What *response* brings of a blob; not every registry heeds a wish for a *part*."""
+    """Return the body of a blob response; some registries ignore `Range`, so cut the *part* out of the whole."""
     body = pieces(response, PACE)
     if part is None:
         return Body(body, response.content_length)
     if response.status == 200:
         return Body(_cut(body, part))
-    told = parse_content_range(response.headers.get("Content-Range", ""))
-    if told is None or told[0] != part.start:
-        raise UpstreamFailed(f"{response.url.authority} sends another part than it was asked for")
+    content_range = parse_content_range(response.headers.get("Content-Range", ""))
+    if content_range is None or content_range[0] != part.start:
+        raise UpstreamFailed(f"{response.url.authority} sends another range than the requested one")
     return Body(body, response.content_length)
 
 
 async def _cut(body: AsyncIterator[bytes], part: Span) -> AsyncIterator[bytes]:
     at = 0
     async for piece in body:
-        if wanted := piece[max(0, part.start - at) : max(0, part.stop - at)]:
-            yield wanted
+        if selected := piece[max(0, part.start - at) : max(0, part.stop - at)]:
+            yield selected
         at += len(piece)
         if at >= part.stop:
             return
 
 
-def _told_digest(response: aiohttp.ClientResponse) -> Digest | None:
-    """The registry's own word for what it sent; None when it gives none that we can read."""
+def _digest_header(response: aiohttp.ClientResponse) -> Digest | None:
+    """Return the digest in the response headers; None if it is missing or invalid."""
     try:
         return parse_digest(response.headers.get("Docker-Content-Digest", ""))
     except DigestInvalid:

@@ -1,7 +1,10 @@
-"""Proof that a principal may read a blob in a repository, before bytes are served that were stored for others.
+"""Check that a principal may read a blob in a repository before serving bytes that were stored for another request.
 
-The registry itself is asked, with HEAD. Stored bytes are found by the registry that sent them, so its answer counts: it
-speaks of its own content, and another registry's word opens nothing of it.
+The check is a HEAD request to the registry. Stored bytes are keyed by the registry that sent them, so only that
+registry's response grants access to them.
+
+Source: OCI distribution-spec, "Checking if content exists in the registry",
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#checking-if-content-exists-in-the-registry
 """
 
 import time
@@ -27,15 +30,15 @@ class Upstream(Protocol):
     def acting_for(self, principal: Principal) -> Self: ...
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
-        """See that the registry shows the blob, without fetching it; its size, if the registry says it.
+        """Check that the registry serves the blob, without fetching it; return its size in bytes if known.
 
         Raises:
-            BlobUnknown, Denied: it does not.
+            BlobUnknown, Denied: the registry does not serve it.
         """
 
 
 class Proofs(Protocol):
-    """When access was proven last, by the keys of scopes, for all replicas. Never raises."""
+    """The time of the last successful access check per scope key, shared by all replicas. Never raises."""
 
     async def get(self, key: str) -> float | None:
         """Seconds since the epoch."""
@@ -46,9 +49,9 @@ class Proofs(Protocol):
 
 
 class Access:
-    """A proof counts for five minutes, and for *stale_age* while the registry is in trouble.
+    """A successful check is valid for five minutes, and for *stale_age* while the registry is unavailable.
 
-    Identical questions at one time are one; it is cancelled when its last caller has gone.
+    Concurrent checks of one scope share one request; it is cancelled when its last caller disconnects.
     """
 
     def __init__(
@@ -63,27 +66,27 @@ class Access:
         self._stale_seconds = stale_age.total_seconds()
         self._now = now
         self._proven: LRUCache[Scope, float] = LRUCache(PROOFS)
-        self._asking: SingleFlight[tuple[Scope, int], None] = SingleFlight(kept=False)
+        self._checks: SingleFlight[tuple[Scope, int], None] = SingleFlight(kept=False)
 
     async def prove(self, link: Link) -> None:
-        """Return when the principal of *link* may read its blob in its repository.
+        """Return if the principal of *link* may read its blob in its repository.
 
         Raises:
             BlobUnknown, Denied: it may not.
-            UpstreamFailed, TooManyRequests: the registry does not say so, and has not for too long.
+            UpstreamFailed, TooManyRequests: the registry does not respond, and the last check is too old.
         """
-        if not self._is_young(self._proven.get(link.scope), PROVEN_SECONDS):
-            await self._asking.run((link.scope, link.size), lambda: self._ask(link))
+        if not self._is_recent(self._proven.get(link.scope), PROVEN_SECONDS):
+            await self._checks.run((link.scope, link.size), lambda: self._check(link))
 
     async def remember(self, link: Link) -> None:
-        """Count the blob's bytes, which the registry has just sent for *link*, as a proof."""
+        """Record access: the registry has just sent the blob's bytes for *link*."""
         now = self._now()
         self._proven[link.scope] = now
         await self._proofs.put(link.scope.key, now)
 
-    async def _ask(self, link: Link) -> None:
+    async def _check(self, link: Link) -> None:
         proven = await self._proofs.get(link.scope.key)
-        if proven is not None and self._is_young(proven, PROVEN_SECONDS):
+        if proven is not None and self._is_recent(proven, PROVEN_SECONDS):
             self._proven[link.scope] = proven
             return
         try:
@@ -93,13 +96,13 @@ class Access:
             await self._proofs.drop(link.scope.key)
             raise
         except (UpstreamFailed, TooManyRequests, Unavailable) as error:
-            if not self._is_young(proven, self._stale_seconds):
+            if not self._is_recent(proven, self._stale_seconds):
                 raise
-            log.warning("blob served on an older proof of access", digest=link.digest, error=str(error))
+            log.warning("blob served on an older access check", digest=link.digest, error=str(error))
             return
         if size not in {None, link.size}:
-            raise UpstreamFailed(f"{link.digest} has {size} bytes, not {link.size} as the manifest says")
+            raise UpstreamFailed(f"{link.digest} has {size} bytes; the manifest says {link.size}")
         await self.remember(link)
 
-    def _is_young(self, proven: float | None, seconds: float) -> bool:
+    def _is_recent(self, proven: float | None, seconds: float) -> bool:
         return proven is not None and self._now() - proven <= seconds

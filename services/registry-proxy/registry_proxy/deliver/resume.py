@@ -1,4 +1,4 @@
-"""Reading a blob from one place in spite of it: what breaks off, stalls or drips is taken up again at the same byte."""
+"""Read a blob from one source; after a broken or slow connection, resume at the same byte."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,37 +12,37 @@ from swell.errors import Unavailable, UpstreamFailed
 from swell.log import log
 from swell.registry.verifier import Verifier
 
-PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)  # seconds before each new try where a transfer broke off
-PROGRESS = 1 << 20  # bytes since the last new try, after which the tries are counted anew
+PAUSES = (0.1, 0.3, 1.0, 2.0, 4.0)  # seconds before each retry
+PROGRESS = 1 << 20  # bytes since the last retry that reset the number of retries
 
 
 class BlobSource(Protocol):
-    """Where one blob can be read."""
+    """A source of one blob's bytes."""
 
     def open(self, span: Span) -> AbstractAsyncContextManager[Redirect | Body]: ...
 
 
 @asynccontextmanager
-async def opened(place: BlobSource, span: Span) -> AsyncIterator[Redirect | Body]:
-    """The bytes of *span* at *place*; where they break off they are taken up again, at most five times a MiB.
+async def open_resuming(source: BlobSource, span: Span) -> AsyncIterator[Redirect | Body]:
+    """Open *span* of *source*; a broken read resumes at the same byte, at most five times per MiB.
 
     Raises:
-        UpstreamFailed: the place has another number of bytes.
+        UpstreamFailed: the source declares another number of bytes.
     """
     async with AsyncExitStack() as connection:
-        found = await connection.enter_async_context(place.open(span))
-        if isinstance(found, Body):
-            if found.size not in {None, span.length}:
-                raise UpstreamFailed(f"there are {found.size} bytes upstream instead of {span.length}")
-            found = Body(_resuming(found, place, span, connection), span.length)
-        yield found
+        response = await connection.enter_async_context(source.open(span))
+        if isinstance(response, Body):
+            if response.size not in {None, span.length}:
+                raise UpstreamFailed(f"the registry has {response.size} bytes instead of {span.length}")
+            response = Body(_resuming(response, source, span, connection), span.length)
+        yield response
 
 
-async def _resuming(first: Body, place: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
-    at, last, pauses, found = span.start, span.start, iter(PAUSES), first
+async def _resuming(first: Body, source: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
+    at, last, pauses, response = span.start, span.start, iter(PAUSES), first
     while True:
         try:
-            async for piece in found.pieces:
+            async for piece in response.pieces:
                 at += len(piece)
                 yield piece
             return
@@ -52,25 +52,25 @@ async def _resuming(first: Body, place: BlobSource, span: Span, connection: Asyn
             last, pause = at, next(pauses, None)
             if pause is None or at >= span.stop:
                 raise
-            log.info("blob broken off, taken up again", at=at, of=span.stop, error=str(error))
+            log.info("blob read resumed", at=at, stop=span.stop, error=str(error))
         await connection.aclose()
         await asyncio.sleep(pause)
-        found = Body(_rest(place, Span(at, span.stop), connection))
+        response = Body(_open_rest(source, Span(at, span.stop), connection))
 
 
-async def _rest(place: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
-    found = await connection.enter_async_context(place.open(span))
-    if isinstance(found, Redirect):
-        raise UpstreamFailed("the blob has moved while it was read")
-    async for piece in found.pieces:
+async def _open_rest(source: BlobSource, span: Span, connection: AsyncExitStack) -> AsyncIterator[bytes]:
+    response = await connection.enter_async_context(source.open(span))
+    if isinstance(response, Redirect):
+        raise UpstreamFailed("the registry redirected the blob while it was read")
+    async for piece in response.pieces:
         yield piece
 
 
 async def verified_pieces(pieces: AsyncIterator[bytes], verifier: Verifier) -> AsyncIterator[bytes]:
-    """*pieces*, of which the last is held back until *verifier* has found all of them right.
+    """Yield *pieces*; hold the last one back until *verifier* accepts the whole.
 
     Raises:
-        UpstreamFailed: they are not; a reader never gets the whole of something wrong.
+        UpstreamFailed: the digest or the size is wrong. The reader never gets all bytes of a wrong blob.
     """
     last = b""
     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""Where the bytes of one blob can be read: its registry, or an object store."""
+"""The sources of a blob's bytes: its registry, or the object store."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,29 +15,30 @@ from swell.oci.reference import Reference
 from swell.registry.principal import Principal
 
 
-class Store(Protocol):
-    """Verified blobs in S3."""
+class BlobStore(Protocol):
+    """Verified blobs in the object store."""
 
     async def size(self, digest: Digest) -> int | None:
-        """In bytes; None when it is missing."""
+        """Return the blob's size in bytes; None if it is not stored."""
 
     def link(self, digest: Digest) -> str | None:
-        """Where clients fetch it from; None when they do not reach the store."""
+        """Return a URL for clients; None if clients cannot reach the store."""
 
     def open(self, digest: Digest, start: int, stop: int | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Its bytes from *start* to before *stop*; raises `BlobUnknown`."""
+        """Read the bytes from *start* to before *stop*; raises `BlobUnknown`."""
 
 
 class Cache(Protocol):
-    """Blobs of registries, stored for a while. Never raises but in a store's `open`: without it all goes on, slower."""
+    """A cache of blobs from registries. Only `BlobStore.open` raises: without the cache, pulls are slower."""
 
-    def of(self, registry: str) -> Store:
-        """What *registry* has sent."""
+    def for_registry(self, registry: str) -> BlobStore:
+        """Return the cached blobs that *registry* sent."""
 
-    async def keep(self, registry: str, digest: Digest, path: Path) -> None: ...
+    async def store(self, registry: str, digest: Digest, path: Path) -> None:
+        """Upload the verified blob in the file *path*."""
 
-    async def claim(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
-        """The right to store a blob, for as long as the block lasts; None while another replica has it."""
+    async def lease(self, scope: Scope) -> AbstractAsyncContextManager[None] | None:
+        """Take the lease to store a blob, for the length of the block; None while another replica holds it."""
 
 
 class Upstream(Protocol):
@@ -46,14 +47,15 @@ class Upstream(Protocol):
     def open_blob(
         self, reference: Reference, digest: Digest, part: Span | None, *, followed: bool
     ) -> AbstractAsyncContextManager[Redirect | Body]:
-        """A blob of *reference*'s repository, or a part: in its registry or, *followed*, wherever that stores it.
+        """Open a blob of *reference*'s repository, or a part of it. With *followed*, follow the registry's redirects.
 
-        Raises `BlobUnknown`.
+        Raises:
+            BlobUnknown: the registry does not have it.
         """
 
 
 class RegistrySource:
-    """A blob in its registry; reading it takes a slot."""
+    """A blob in its registry; reading it holds a transfer slot."""
 
     def __init__(self, upstream: Upstream, link: Link, slots: TransferSlots) -> None:
         self._upstream = upstream.acting_for(link.principal)
@@ -66,15 +68,15 @@ class RegistrySource:
         part = span if span.length < link.size else None
         async with (
             self._slots.take(link.registry),
-            self._upstream.open_blob(link.reference, link.digest, part, followed=link.relayed) as found,
+            self._upstream.open_blob(link.reference, link.digest, part, followed=link.relayed) as response,
         ):
-            yield found
+            yield response
 
 
 class StoreSource:
-    """A blob in S3."""
+    """A blob in the object store."""
 
-    def __init__(self, store: Store, digest: Digest) -> None:
+    def __init__(self, store: BlobStore, digest: Digest) -> None:
         self._store = store
         self._digest = digest
 
@@ -85,10 +87,10 @@ class StoreSource:
 
 
 def check_size(link: Link, size: int) -> None:
-    """Links have sizes from manifests, which are anybody's word.
+    """Check the blob's *size* in bytes against the link's, which comes from an untrusted manifest.
 
     Raises:
-        UpstreamFailed: the blob has another one.
+        UpstreamFailed: the sizes differ.
     """
     if size != link.size:
-        raise UpstreamFailed(f"{link.digest} has {size} bytes, not {link.size} as the manifest says")
+        raise UpstreamFailed(f"{link.digest} has {size} bytes; the manifest says {link.size}")

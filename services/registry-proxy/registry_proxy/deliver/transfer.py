@@ -1,4 +1,4 @@
-"""A blob on its way here: fetched once, verified, and read meanwhile by any number of clients."""
+"""A transfer: one blob fetched once, verified, and read by any number of clients while it arrives."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,18 +12,18 @@ from swell.disk import in_thread
 from swell.errors import SwellError
 from swell.registry.verifier import Verifier
 
-HELD_BACK = 64 << 10  # bytes at the end that no reader gets before all were verified
-AT_ONCE = 64 << 10  # bytes that are hashed sooner than a thread is woken: the first ones are few
+HELD_BACK = 64 << 10  # last bytes; readers get them only after the whole blob is verified
+INLINE_BYTES = 64 << 10  # pieces up to this size are hashed faster here than in a thread
 
 
 class Redirect(Struct, frozen=True):
-    """The bytes are somewhere else, where the client may fetch them without credentials."""
+    """The bytes are at another URL, which the client fetches without credentials."""
 
     url: str
 
 
 class Body(Struct, frozen=True):
-    """The bytes in pieces, and how many the other side says there are."""
+    """The bytes in pieces; `size` is the declared length in bytes, None if unknown."""
 
     pieces: AsyncIterator[bytes]
     size: int | None = None
@@ -38,89 +38,88 @@ class Extent(Struct, frozen=True):
 
 
 class FileBody(Struct, frozen=True):
-    """The bytes as they are on this machine's disk, or arrive there; those for which the disk has no room come as they
-    are."""
+    """The bytes as extents of a file on the local disk; as plain bytes where the disk has no space for them."""
 
     extents: AsyncIterator[Extent | bytes]
 
 
-class File(Protocol):
-    """A blob's place on this machine's disk, which is open in the blocks of `held`."""
+class BlobFile(Protocol):
+    """A blob's file on the local disk. It is open inside the blocks of `opened`."""
 
-    def held(self) -> AbstractContextManager[None]: ...
+    def opened(self) -> AbstractContextManager[None]: ...
 
     def reserve(self, count: int) -> None:
-        """Have room for *count* more bytes. Raises `SpoolFull` when there is none."""
+        """Reserve disk space for *count* more bytes. Raises `SpoolFull` if the spool has no space."""
 
     def write(self, piece: bytes) -> None:
-        """Append *piece*, for which there is room; blocks. Raises `Unavailable` when the disk takes no more."""
+        """Append *piece*, for which space is reserved; blocks. Raises `Unavailable` if the write fails."""
 
     def extent(self, span: Span) -> Extent:
-        """Where *span* is, while the file is held; it must have been written."""
+        """Return the extent of *span* while the file is open; its bytes must be written."""
 
 
 class Transfer:
-    """What has arrived of a blob of *size* bytes in *file*, and who reads it.
+    """The bytes of a blob of *size* bytes that have arrived in *file*, and the number of its readers.
 
-    *forsaken* is called when the last reader has left before everything is here; `readers` says whether one came back.
+    *on_idle* is called when the last reader leaves an incomplete transfer.
     """
 
-    def __init__(self, file: File, size: int, forsaken: Callable[["Transfer"], None]) -> None:
+    def __init__(self, file: BlobFile, size: int, on_idle: Callable[["Transfer"], None]) -> None:
         self.readers = 0
         self.arrived = 0
         self.is_whole = False
         self.file = file
         self.size = size
         self.verifier: Verifier | None = None
-        """Has seen the bytes that have arrived, once the transfer has ended early."""
-        self._forsaken = forsaken
-        self._outcome: Redirect | SwellError | None = None
+        """Its state after the bytes that have arrived, for a transfer that ended early."""
+        self._on_idle = on_idle
+        self._result: Redirect | SwellError | None = None
         self._change = asyncio.Event()
 
-    async def take(self, pieces: AsyncIterator[bytes], verifier: Verifier) -> None:
-        """Write *pieces*; a thread hashes and writes big ones, so that bytes flow on meanwhile.
+    async def receive(self, pieces: AsyncIterator[bytes], verifier: Verifier) -> None:
+        """Write and hash *pieces*; a thread handles the large ones while the event loop goes on.
 
         Raises:
-            UpstreamFailed: they break off, or are not what *verifier* expects.
-            SpoolFull, Unavailable: the disk takes no more.
+            UpstreamFailed: the pieces end early, or *verifier* rejects them.
+            SpoolFull, Unavailable: the disk is full.
         """
         self.verifier = verifier
         async for piece in pieces:
-            few = 0 if self.arrived else AT_ONCE  # clients get the first bytes before the many behind them are hashed
-            for part in filter(None, (piece[:few], piece[few:])):
+            first = 0 if self.arrived else INLINE_BYTES  # readers get the first bytes before the rest is hashed
+            for part in filter(None, (piece[:first], piece[first:])):
                 await self._arrive(part, verifier)
         verifier.finish()
         self.is_whole = True
         self._notify()
 
-    def end(self, outcome: Redirect | SwellError) -> None:
-        """Nothing more will come, for that reason; the bytes may be elsewhere."""
-        self._outcome = outcome
+    def end(self, result: Redirect | SwellError) -> None:
+        """End the transfer early: with the redirect to the bytes, or with the error that stopped it."""
+        self._result = result
         self._notify()
 
     @asynccontextmanager
     async def joined(self, at: int) -> AsyncIterator[Redirect | None]:
-        """Read inside the block, which is entered when the byte *at* is here, or is known to be elsewhere.
+        """Register a reader for the block. Enter it when the byte *at* has arrived, or yield a redirect.
 
         Raises:
-            SwellError: what ended the transfer.
+            SwellError: the transfer failed.
         """
         self.readers += 1
         try:
-            with self.file.held():
-                while not (self.is_whole or self._readable > at or isinstance(self._outcome, Redirect)):
+            with self.file.opened():
+                while not (self.is_whole or self._readable > at or isinstance(self._result, Redirect)):
                     await self._changed()
-                yield self._outcome if isinstance(self._outcome, Redirect) else None
+                yield self._result if isinstance(self._result, Redirect) else None
         finally:
             self.readers -= 1
-            if not (self.readers or self.is_whole or self._outcome):
-                self._forsaken(self)
+            if not (self.readers or self.is_whole or self._result):
+                self._on_idle(self)
 
     async def extents(self, span: Span) -> AsyncIterator[Extent]:
-        """Where the bytes of *span* are, as they arrive, for who has joined.
+        """Yield the extents of *span* as their bytes arrive; call it inside `joined`.
 
         Raises:
-            SwellError: what ended the transfer before that.
+            SwellError: the transfer failed before the end of *span*.
         """
         at = span.start
         while at < span.stop:
@@ -136,7 +135,7 @@ class Transfer:
 
     async def _arrive(self, piece: bytes, verifier: Verifier) -> None:
         self.file.reserve(len(piece))
-        if len(piece) <= AT_ONCE:
+        if len(piece) <= INLINE_BYTES:
             self._write(piece, verifier)
         else:
             await in_thread(self._write, piece, verifier)
@@ -152,7 +151,7 @@ class Transfer:
         change.set()
 
     async def _changed(self) -> None:
-        """Wait until there is more to read."""
-        if isinstance(self._outcome, SwellError):
-            raise self._outcome
+        """Wait until more bytes arrive or the transfer ends."""
+        if isinstance(self._result, SwellError):
+            raise self._result
         await self._change.wait()

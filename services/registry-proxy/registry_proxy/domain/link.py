@@ -1,7 +1,7 @@
-"""Links: what lets a client fetch one blob from the data port, for a short while.
+"""Signed links: each lets a client fetch one blob from the data port for 15 minutes.
 
-A link is `/blobs/<payload>.<signature>`. The payload tells all that an answer needs, so serving it asks nobody; the
-signature is HMAC-SHA256 over it with the service's key.
+A link is `/blobs/<payload>.<signature>`. The payload has everything a response needs, so serving it needs no lookup.
+The signature is an HMAC-SHA256 of the payload with the service's key.
 """
 
 import base64
@@ -20,11 +20,11 @@ from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal
 
 PREFIX = "/blobs/"
-LIFE = 900  # seconds; a client follows a link at once, one from a cache has a minute left at least
+LIFE = 900  # seconds; clients follow a link immediately, and a cached link is valid for at least a minute
 
 
 class Origin(StrEnum):
-    """Where the bytes are: a document that we made, a layer that was added, or the registry of the image."""
+    """Where the bytes are: a document that this service created, an added layer, or the image's registry."""
 
     DOCUMENT = "document"
     LAYER = "layer"
@@ -32,7 +32,7 @@ class Origin(StrEnum):
 
 
 class Scope(NamedTuple):
-    """A blob in a repository as a principal may read it."""
+    """A blob in a repository, for one principal."""
 
     registry: str
     repository: str
@@ -41,15 +41,15 @@ class Scope(NamedTuple):
 
     @property
     def key(self) -> str:
-        """A name of fixed length, which shows nothing of the repository."""
+        """A hash of fixed length, which hides the repository's name."""
         return hashlib.sha256("\n".join(self).encode()).hexdigest()[:40]
 
 
 class Link(Struct, frozen=True, array_like=True):
-    """A blob of *repository* and all that its headers say; `size` in bytes, `expires` in seconds since the epoch.
+    """A blob of *repository* and the values of its response headers; `size` in bytes, `expires` in Unix seconds.
 
-    What is `relayed` comes from the data port itself: whoever follows the link can reach nothing else. `mark` stands
-    for the token that the link was given for, `principal` for whose credentials may fetch the blob.
+    With `relayed`, the data port sends the bytes itself instead of redirecting: the client cannot reach other hosts.
+    `mark` identifies the link's token; the blob is fetched with the credentials of `principal`.
     """
 
     origin: Origin
@@ -65,7 +65,7 @@ class Link(Struct, frozen=True, array_like=True):
 
     @property
     def scope(self) -> "Scope":
-        """Who may read the blob where: work and answers are shared within it, never beyond."""
+        """The boundary for sharing: work and responses are shared within one scope only."""
         return Scope(self.registry, self.repository, self.principal, self.digest)
 
     @property
@@ -74,25 +74,25 @@ class Link(Struct, frozen=True, array_like=True):
 
 
 def mark_of(token: str, key: bytes) -> str:
-    """What stands for *token* in its links: it opens nothing."""
+    """Return the mark of *token* in its links; it cannot be used as a token."""
     return _encode(hmac.digest(key, f"swell token {token}".encode(), hashlib.sha256)[:12])
 
 
 def sign(link: Link, key: bytes) -> str:
-    """The path under which the data port serves *link*."""
+    """Return the path under which the data port serves *link*."""
     payload = _encode(msgspec.json.encode(link))
     return f"{PREFIX}{payload}.{_signature(payload, key)}"
 
 
 def verify(path: str, key: bytes, now: float) -> Link:
-    """The link that *path* carries.
+    """Decode and verify the link in *path*; *now* is in Unix seconds.
 
     Raises:
-        Denied: we did not sign it, or it has expired.
+        Denied: the signature is invalid, or the link has expired.
     """
     payload, _, signature = path.removeprefix(PREFIX).partition(".")
     if not hmac.compare_digest(signature.encode(), _signature(payload, key).encode()):
-        raise Denied("this link is not one of ours")
+        raise Denied("the signature of this link is invalid")
     link = _decode(payload)
     if link.expires <= now:
         raise Denied("this link has expired: pull the image again")

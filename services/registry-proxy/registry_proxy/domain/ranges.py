@@ -1,6 +1,6 @@
-"""Parts of a blob, as clients ask for them.
+"""Byte ranges of a blob.
 
-Source: RFC 9110, section 14.
+Source: RFC 9110, section 14 (range requests), https://www.rfc-editor.org/rfc/rfc9110#section-14
 """
 
 import re
@@ -23,17 +23,17 @@ class Span(NamedTuple):
 
 
 def parse_range(text: str, size: int) -> Span | None:
-    """Read a `Range` header for a blob of *size* bytes: `bytes=a-b`, `bytes=a-` or `bytes=-n`.
+    """Parse a `Range` header for a blob of *size* bytes: `bytes=a-b`, `bytes=a-` or `bytes=-n`.
 
-    None when the whole is to be sent, as the RFC allows it: for several ranges, other units and nonsense.
+    None means the whole blob: for several ranges, other units and invalid values, as the RFC allows.
 
     Raises:
-        RangeInvalid: the blob has no such bytes.
+        RangeInvalid: the range is outside the blob.
     """
-    found = _ONE_RANGE.fullmatch(text)
-    if found is None or found.groups() == ("", ""):
+    match = _ONE_RANGE.fullmatch(text)
+    if match is None or match.groups() == ("", ""):
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if not first:
         span = Span(max(0, size - int(last)), size)
     elif last and int(last) < int(first):
@@ -41,18 +41,18 @@ def parse_range(text: str, size: int) -> Span | None:
     else:
         span = Span(int(first), min(int(last) + 1, size) if last else size)
     if span.length <= 0:
-        raise RangeInvalid(f"the blob has {size} bytes, and none of those that were asked for")
+        raise RangeInvalid(f"the requested range is outside the blob, which has {size} bytes")
     return span
 
 
 def content_range(span: Span | None, size: int) -> str:
-    """The `Content-Range` of *span* of a blob of *size* bytes; None is the answer to a range that it does not have."""
+    """Return the `Content-Range` of *span* in a blob of *size* bytes; None stands for an unsatisfiable range."""
     return f"bytes {span.start}-{span.stop - 1}/{size}" if span else f"bytes */{size}"
 
 
 def parse_content_range(text: str) -> tuple[int, int | None] | None:
-    """The start and the whole's size that a `Content-Range` tells; a size of None is unknown, None is no answer."""
-    found = re.fullmatch(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", text, re.ASCII)
-    if found is None:
+    """Parse a `Content-Range` into start and total size; a size of None is unknown, None is an invalid header."""
+    match = re.fullmatch(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", text, re.ASCII)
+    if match is None:
         return None
-    return int(found[1]), None if found[2] == "*" else int(found[2])
+    return int(match[1]), None if match[2] == "*" else int(match[2])

@@ -1,4 +1,4 @@
-"""The data port: GET and HEAD of a signed link; nothing but bytes passes here."""
+"""The data port: GET and HEAD of signed links to blobs."""
 
 import time
 from collections.abc import Callable, Container, Mapping
@@ -15,19 +15,19 @@ from swell.log import log
 from swell.oci.error_codes import error_body
 from swell.store.objects import ANY_TYPE
 
-HARMLESS = {
+SAFE_HEADERS = {
     "Content-Type": ANY_TYPE,
     "Content-Disposition": "attachment",
     "Content-Security-Policy": "sandbox",
     "X-Content-Type-Options": "nosniff",
 }
-"""What keeps a browser from doing anything with bytes of others but storing them."""
+"""Headers that make browsers save untrusted bytes instead of rendering them."""
 
 
 class BlobsHandler:
-    """Answers `/blobs/<payload>.<signature>`; *key* is the one that the links were signed with.
+    """Answers requests for `/blobs/<payload>.<signature>`; *key* signs the links.
 
-    Links whose marks are *revoked* open nothing any more.
+    Links whose marks are in *revoked* are refused.
     """
 
     def __init__(
@@ -43,137 +43,138 @@ class BlobsHandler:
         self._now = now
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request. Once the headers are out, a failure ends the answer short of its `Content-Length`."""
+        """Answer one request. After the headers are sent, an error closes the connection early."""
         try:
             link = self._link(request.method, request.raw_path)
-            asked = _Asked(request)
-            if asked.has(link):
-                return _whole(304, {"ETag": _etag(link)})
+            conditions = _Conditions(request)
+            if conditions.is_unmodified(link):
+                return _response(304, {"ETag": _etag(link)})
             if request.method == "HEAD":
-                return _whole(200, _headers(link))
-            if asked.takes_files and link.relayed and (name := await self._deliveries.on_disk(link)):
-                return _named(link, asked.part(link), name)
-            return await self._deliver(link, asked.part(link), request)
+                return _response(200, _headers(link))
+            if conditions.accepts_file_names and link.relayed and (name := await self._deliveries.on_disk(link)):
+                return _file_name_response(link, conditions.part(link), name)
+            return await self._deliver(link, conditions.part(link), request)
         except SwellError as error:
             return _failure(error)
-        except Exception:  # noqa: BLE001 (the edge: what nobody foresaw is told as UNKNOWN)
+        except Exception:  # noqa: BLE001 (the edge: an unexpected error becomes UNKNOWN)
             log.exception("blob not delivered")
             return _failure(SwellError())
 
     def _link(self, method: str, path: str) -> Link:
         if not path.startswith(PREFIX):
-            raise NameInvalid("there is nothing but blobs here")
+            raise NameInvalid("this port serves only blobs")
         if method not in {"GET", "HEAD"}:
             raise _ReadOnly
         link = verify(path, self._key, self._now())
         if link.mark in self._revoked:
-            raise Denied("this link opens nothing any more: its token was taken away")
+            raise Denied("the token of this link was revoked")
         return link
 
     async def _deliver(self, link: Link, part: Span | None, request: web.BaseRequest) -> web.StreamResponse:
         started = time.monotonic()
-        async with self._deliveries.open(link, part) as found:
-            if isinstance(found, Redirect):
-                return _whole(307, {"Location": found.url})
-            answer = BodyWriter(request, 206 if part else 200, _headers(link, part))
-            if await _send(answer, found):
+        async with self._deliveries.open(link, part) as source:
+            if isinstance(source, Redirect):
+                return _response(307, {"Location": source.url})
+            writer = BodyWriter(request, 206 if part else 200, _headers(link, part))
+            if await _send(writer, source):
                 seconds = round(time.monotonic() - started, 3)
                 log.info("blob served", digest=link.digest, origin=link.origin, size=link.size, seconds=seconds)
-            return answer.response
+            return writer.response
 
 
-async def _send(answer: BodyWriter, found: Body | FileBody) -> bool:
-    """Send what was *found*; too late for telling an error, so the answer is cut short then: whether all was sent."""
+async def _send(writer: BodyWriter, source: Body | FileBody) -> bool:
+    """Send *source*, and return whether all of it was sent. Errors abort the response: its status is sent already."""
     try:
-        await answer.begin()
-        if isinstance(found, FileBody):
-            async for extent in found.extents:
-                await (answer.send(extent) if isinstance(extent, bytes) else answer.send_file(extent))
+        await writer.begin()
+        if isinstance(source, FileBody):
+            async for extent in source.extents:
+                await (writer.send(extent) if isinstance(extent, bytes) else writer.send_file(extent))
         else:
-            async for piece in found.pieces:
-                await answer.send(piece)
+            async for piece in source.pieces:
+                await writer.send(piece)
     except ClientGone:
-        log.info("blob not wanted any more")
+        log.info("client disconnected")
     except SwellError as error:
-        log.warning("blob broken off", error=str(error))
-    except Exception:  # noqa: BLE001 (the edge: what nobody foresaw is the log's)
+        log.warning("blob not sent completely", error=str(error))
+    except Exception:  # noqa: BLE001 (the edge: an unexpected error is logged)
         log.exception("blob not delivered")
     else:
         return True
-    answer.cut()
+    writer.abort()
     return False
 
 
-class _Asked:
-    """What a request says beside its path.
+class _Conditions:
+    """The conditions and the range in a request's headers.
 
-    Source: RFC 9110, sections 13 and 14.
+    Source: RFC 9110, section 13 (conditional requests), https://www.rfc-editor.org/rfc/rfc9110#section-13
+    Source: RFC 9110, section 14 (range requests), https://www.rfc-editor.org/rfc/rfc9110#section-14
     """
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._fields = request.headers
 
     @property
-    def takes_files(self) -> bool:
-        """Whether whoever asks can read the spool's files: a gateway on the same disk, which relays."""
+    def accepts_file_names(self) -> bool:
+        """Whether the client can read the spool's files: a relaying gateway on the same disk."""
         return "X-Sendfile" in self._fields
 
-    def has(self, link: Link) -> bool:
-        """Whether the client holds the blob already: what is under a digest never changes."""
-        known = [each.strip() for line in self._fields.getall("If-None-Match", []) for each in line.split(",")]
-        return known == ["*"] or _etag(link) in {each.removeprefix("W/") for each in known}
+    def is_unmodified(self, link: Link) -> bool:
+        """Whether the client already has the blob; blobs never change."""
+        etags = [etag.strip() for line in self._fields.getall("If-None-Match", []) for etag in line.split(",")]
+        return etags == ["*"] or _etag(link) in {etag.removeprefix("W/") for etag in etags}
 
     def part(self, link: Link) -> Span | None:
-        """What is to be sent; None is the whole.
+        """Return the requested range; None for the whole blob.
 
         Raises:
-            RangeInvalid: the blob has nothing there.
+            RangeInvalid: the range is outside the blob.
         """
         if "Range" not in self._fields or self._fields.get("If-Range", _etag(link)) != _etag(link):
             return None
         try:
             return parse_range(self._fields["Range"], link.size)
         except RangeInvalid as error:
-            raise _NoSuchPart(link.size) from error
+            raise _RangeOutsideBlob(link.size) from error
 
 
 class _ReadOnly(NotSupported):
-    """Blobs can only be read here."""
+    """The method is not GET or HEAD."""
 
     status = 405
     side = Side.CLIENT
-    advice = "Ask with GET or HEAD."
+    advice = "Use GET or HEAD."
 
 
-class _NoSuchPart(RangeInvalid):
-    """The blob ends before the range that was asked for."""
+class _RangeOutsideBlob(RangeInvalid):
+    """The requested range is outside the blob."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the blob has {size} bytes, and none of those that were asked for")
+        super().__init__(f"the requested range is outside the blob, which has {size} bytes")
         self.size = size
 
 
-def _whole(status: int, headers: Mapping[str, str], body: bytes = b"") -> web.Response:
+def _response(status: int, headers: Mapping[str, str], body: bytes = b"") -> web.Response:
     return web.Response(status=status, headers=headers, body=body)
 
 
 def _failure(error: SwellError) -> web.Response:
     body = error_body(error.code, str(error))
-    headers = {**HARMLESS, "Content-Type": "application/json"}
-    if isinstance(error, _NoSuchPart):
+    headers = {**SAFE_HEADERS, "Content-Type": "application/json"}
+    if isinstance(error, _RangeOutsideBlob):
         headers["Content-Range"] = content_range(None, error.size)
     if isinstance(error, _ReadOnly):
         headers["Allow"] = "GET, HEAD"
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return _whole(error.status, headers, body)
+    return _response(error.status, headers, body)
 
 
-def _named(link: Link, part: Span | None, name: str) -> web.Response:
-    """An answer that names the file with the bytes instead of sending them."""
+def _file_name_response(link: Link, part: Span | None, name: str) -> web.Response:
+    """A response that names the file with the bytes instead of sending them."""
     span = part or Span(0, link.size)
-    told = {"X-Sendfile": name, "X-Sendfile-Span": f"{span.start}-{span.stop}", "Content-Length": "0"}
-    return _whole(206 if part else 200, _headers(link, part) | told)
+    fields = {"X-Sendfile": name, "X-Sendfile-Span": f"{span.start}-{span.stop}", "Content-Length": "0"}
+    return _response(206 if part else 200, _headers(link, part) | fields)
 
 
 def _etag(link: Link) -> str:
@@ -181,10 +182,12 @@ def _etag(link: Link) -> str:
 
 
 def _headers(link: Link, part: Span | None = None) -> dict[str, str]:
-    """The headers of a blob's bytes. They never carry the media type that the manifest declares: it is a stranger's
-    word, and `text/html` would be run by a browser as a page of ours."""
+    """Return the headers of a blob response.
+
+    They never have the media type of the manifest: it is untrusted, and a browser would render `text/html`.
+    """
     headers = {
-        **HARMLESS,
+        **SAFE_HEADERS,
         "Content-Length": str(part.length if part else link.size),
         "Docker-Content-Digest": link.digest,
         "ETag": _etag(link),

@@ -1,4 +1,4 @@
-"""`swell.rpc.v1.Images`: the gateway's questions."""
+"""The gRPC service `swell.rpc.v1.Images`: the gateway's requests for images."""
 
 import time
 from datetime import UTC, datetime
@@ -20,18 +20,18 @@ from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
-STORE_LIFE = 120  # seconds in which clients are sent to the object store before it is asked again
+STORE_LIFE = 120  # seconds for which a redirect to the object store is valid
 
 
 class Stores(Protocol):
     async def in_store(self, link: Link) -> str | None:
-        """Where clients find what *link* names without us; None when they do not."""
+        """Return the URL of *link*'s blob in the object store; None if clients cannot get it there."""
 
 
 class ImagesHandler(ImagesServicer):
-    """*data_url* is how clients reach the data port, *link_key* what its links are signed with.
+    """*data_url* is the data port's URL for clients; *link_key* signs its links.
 
-    Clients who reach one of *stores* are sent there at once.
+    Clients that can reach the object store are redirected there directly.
     """
 
     def __init__(self, pulls: Pulls, stores: Stores, data_url: str, link_key: bytes) -> None:
@@ -68,7 +68,7 @@ class ImagesHandler(ImagesServicer):
     async def KeepLayer(  # noqa: N802
         self, request: pb.KeepLayerRequest, context: Context
     ) -> pb.KeepLayerResponse:
-        return await answer(context, "KeepLayer", partial(self._keep, request))
+        return await answer(context, "KeepLayer", partial(self._store_layer, request))
 
     async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
         platforms = tuple(map(parse_platform, request.platforms))
@@ -80,38 +80,38 @@ class ImagesHandler(ImagesServicer):
         return pb.GetManifestResponse(media_type=document.media_type, content=document.content, stale=document.stale)
 
     async def _digests(self, request: pb.GetDigestsRequest) -> pb.GetDigestsResponse:
-        found = await self._pulls.digests(request.token)
-        return pb.GetDigestsResponse(source=found.source, wave=found.wave) if found else pb.GetDigestsResponse()
+        digests = await self._pulls.digests(request.token)
+        return pb.GetDigestsResponse(source=digests.source, wave=digests.wave) if digests else pb.GetDigestsResponse()
 
     async def _locate(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
         pull = from_proto(request.pull)
-        found = await self._pulls.locate(pull, parse_digest(request.digest))
+        located = await self._pulls.locate(pull, parse_digest(request.digest))
         link = Link(
-            origin=found.origin,
-            registry=found.repository.registry,
-            repository=found.repository.repository,
-            digest=found.descriptor.digest,
-            size=found.descriptor.size,
-            media_type=served_as(found.descriptor.media_type),
+            origin=located.origin,
+            registry=located.repository.registry,
+            repository=located.repository.repository,
+            digest=located.descriptor.digest,
+            size=located.descriptor.size,
+            media_type=served_as(located.descriptor.media_type),
             expires=min(int(time.time()) + LIFE, int(pull.expires.timestamp())),
             relayed=request.relayed,
             mark=mark_of(pull.token, self._link_key),
             principal=pull.principal,
         )
-        in_store = await self._stores.in_store(link)
+        store_url = await self._stores.in_store(link)
         return pb.LocateBlobResponse(
-            url=in_store or self._data_url + sign(link, self._link_key),
+            url=store_url or self._data_url + sign(link, self._link_key),
             size=link.size,
             media_type=link.media_type,
-            expires=min(link.expires, int(time.time()) + STORE_LIFE) if in_store else link.expires,
+            expires=min(link.expires, int(time.time()) + STORE_LIFE) if store_url else link.expires,
         )
 
     async def _referrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
-        found = await self._pulls.referrers(from_proto(request.pull), parse_digest(request.digest))
-        return pb.GetReferrersResponse(content=found.content)
+        index = await self._pulls.referrers(from_proto(request.pull), parse_digest(request.digest))
+        return pb.GetReferrersResponse(content=index.content)
 
-    async def _keep(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
-        await self._pulls.keep(msgspec.json.decode(request.layer, type=ContainerLayer), _principal(request))
+    async def _store_layer(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
+        await self._pulls.store_layer(msgspec.json.decode(request.layer, type=ContainerLayer), _principal(request))
         return pb.KeepLayerResponse()
 
 
@@ -128,5 +128,5 @@ def from_proto(pull: pb.Pull) -> Pull:
 
 
 def _principal(message: pb.Pull | pb.ResolveImageRequest | pb.KeepLayerRequest) -> Principal:
-    """Older gateways send none."""
+    """Return the principal; gateways of version 0.1 send none."""
     return Principal(message.principal) if message.principal else PUBLIC

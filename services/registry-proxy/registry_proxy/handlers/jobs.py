@@ -1,4 +1,4 @@
-"""The jobs that the registry-proxy takes: looking at images for somebody who waits."""
+"""Inspection jobs from NATS, whose results go back to the waiting gateway."""
 
 import asyncio
 
@@ -11,22 +11,24 @@ from swell.jobs.streams import Nats
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 
-PATIENCE = 25  # seconds; less than the asker's, who so hears whose fault it is
+TIMEOUT = 25  # seconds; shorter than the caller's timeout, so that the error names the registry
 
 
 class InspectJobs:
+    """Handles `InspectJob` messages."""
+
     def __init__(self, inspector: Inspector, nats: Nats) -> None:
         self._inspector = inspector
         self._nats = nats
 
-    async def take(self, job: InspectJob, _attempt: int) -> None:
+    async def handle(self, job: InspectJob, _attempt: int) -> None:
         async def inspect() -> Inspection:
             image = parse_reference(job.image)
             platform = parse_platform(job.platform) if job.platform else None
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     return await self._inspector.inspect(image, platform, job.principal)
             except TimeoutError as error:
-                raise UpstreamFailed(f"{image.registry} does not answer in time") from error
+                raise UpstreamFailed(f"{image.registry} did not respond in time") from error
 
         await answer(self._nats, job, inspect)

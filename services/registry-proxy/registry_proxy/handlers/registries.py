@@ -1,4 +1,4 @@
-"""`swell.rpc.v1.Registries`: the gateway's questions about registries themselves."""
+"""The gRPC service `swell.rpc.v1.Registries`: checks of registry credentials."""
 
 from functools import partial
 from typing import Protocol

@@ -1,0 +1,1 @@
+"""Reading an image's indexes and manifests: limits, checks of nesting and platforms, and stored documents."""

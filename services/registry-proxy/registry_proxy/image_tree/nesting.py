@@ -1,4 +1,4 @@
-"""Indexes within indexes: an image that nests too many is refused at its root, not when a client is half way down."""
+"""Limits on nested indexes, checked at the root of an image before a client pulls a part of it."""
 
 from typing import Protocol
 
@@ -9,8 +9,8 @@ from swell.oci.document import Document
 from swell.oci.media_types import INDEXES
 from swell.oci.reference import Reference
 
-NESTED = 64
-"""How many indexes an index may lead to."""
+MAX_NESTED = 64
+"""The number of indexes below an image's root."""
 
 
 class Upstream(Protocol):
@@ -18,12 +18,12 @@ class Upstream(Protocol):
 
 
 async def check_nesting(upstream: Upstream, image: Reference, document: Document) -> None:
-    """See that every index below *document* can be served; the registry is asked only where there are any.
+    """Check depth and number of the indexes below *document*.
 
-    An index that the registry does not have now is left out: mirrors of some platforms lack the others.
+    Indexes that the registry does not have are skipped: a mirror may have only some platforms.
 
     Raises:
-        ManifestInvalid: indexes are nested too deeply, or there are too many of them.
+        ManifestInvalid: the indexes are nested too deeply, or there are more than 64.
     """
     level, depth, seen = [document] if document.is_index else [], 0, set()
     while level:
@@ -31,8 +31,8 @@ async def check_nesting(upstream: Upstream, image: Reference, document: Document
         nested = [entry.digest for index in level for entry in index.manifests if entry.media_type in INDEXES]
         digests = [digest for digest in dict.fromkeys(nested) if digest not in seen]
         seen.update(digests)
-        if len(seen) > NESTED:
-            raise ManifestInvalid(f"The image leads to more than {NESTED} indexes")
+        if len(seen) > MAX_NESTED:
+            raise ManifestInvalid(f"The image leads to more than {MAX_NESTED} indexes")
         level = []
         for digest in digests:
             try:

@@ -1,4 +1,4 @@
-"""Checking that an image is made for the platforms that a request names, before a token is given for it."""
+"""Check that an image has the requested platforms before a token for it is issued."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -16,8 +16,8 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 
 SECONDS = 10
-DOCUMENTS = 32
-"""How many manifests and configs are read for one image at most."""
+MAX_DOCUMENTS = 32
+"""The number of manifests and configs that are read for one image."""
 
 
 class Upstream(Protocol):
@@ -26,8 +26,8 @@ class Upstream(Protocol):
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
 
 
-class _Found(Struct):
-    """What an image offers: `platforms` as index entries and configs write them; some may be `unknown`."""
+class _Platforms(Struct):
+    """An image's platforms, as index entries and configs write them; `unknown` if the list may be incomplete."""
 
     platforms: list[dict[str, object]] = field(default_factory=list)
     unknown: bool = False
@@ -37,64 +37,64 @@ class _Found(Struct):
 async def check_platforms(
     upstream: Upstream, image: Reference, document: Document, platforms: Sequence[Platform]
 ) -> None:
-    """See that *document*, which *image* names, is an image for each of *platforms*, or an index that leads to one.
+    """Check that *document*, the manifest or index of *image*, has each of *platforms*.
 
-    What cannot be found out within ten seconds and 32 documents passes: the pull shows it.
+    The check passes if ten seconds or 32 documents are not enough: then the pull reports the error.
 
     Raises:
-        BadRequest: it is not; the message names the platforms that exist.
+        BadRequest: a platform is missing; the message lists the platforms of the image.
     """
-    found = _Found()
+    available = _Platforms()
     try:
         async with asyncio.timeout(SECONDS):
-            await _find(upstream, image, document, platforms, found)
+            await _collect(upstream, image, document, platforms, available)
     except (ManifestUnknown, BlobUnknown, ManifestInvalid, UpstreamFailed, TooManyRequests, TimeoutError) as error:
         log.info("platforms not checked", image=str(image), error=str(error))
-        found.unknown = True
-    missing = _missing(found, platforms)
-    if missing and not found.unknown:
-        offered = ", ".join(sorted(set(map(spelt, found.platforms)))) or "no platform at all"
+        available.unknown = True
+    missing = _missing(available, platforms)
+    if missing and not available.unknown:
+        offered = ", ".join(sorted(set(map(spelt, available.platforms)))) or "no platform"
         raise BadRequest(f"{image} is not made for {' and '.join(map(str, missing))}, but for {offered}")
 
 
-async def _find(
+async def _collect(
     upstream: Upstream,
     image: Reference,
     document: Document,
     platforms: Sequence[Platform],
-    found: _Found,
+    available: _Platforms,
     depth: int = 0,
 ) -> None:
     if not document.is_index:
-        await _find_in_config(upstream, image, document, found)
+        await _collect_from_config(upstream, image, document, available)
         return
     entries = document.manifests
-    found.platforms += [dict(entry.platform) for entry in entries if entry.platform and not _is_attestation(entry)]
-    for entry in _untold(entries):
-        if not _missing(found, platforms):
+    available.platforms += [dict(entry.platform) for entry in entries if entry.platform and not _is_attestation(entry)]
+    for entry in _without_platform(entries):
+        if not _missing(available, platforms):
             return
-        if found.read >= DOCUMENTS or depth >= MAX_DEPTH:
-            found.unknown = True
+        if available.read >= MAX_DOCUMENTS or depth >= MAX_DEPTH:
+            available.unknown = True
             return
-        found.read += 1
+        available.read += 1
         child = await upstream.fetch_manifest(image.at(entry.digest))
-        await _find(upstream, image, child, platforms, found, depth + 1)
+        await _collect(upstream, image, child, platforms, available, depth + 1)
 
 
-async def _find_in_config(upstream: Upstream, image: Reference, manifest: Document, found: _Found) -> None:
-    """Only the config of a single image says what it is made for; charts and other artifacts are for any platform."""
+async def _collect_from_config(upstream: Upstream, image: Reference, manifest: Document, available: _Platforms) -> None:
+    """Add the platform in the config of a single image; charts and other artifacts have no platform."""
     if not manifest.is_manifest or manifest.config.media_type not in CONFIGS:
-        found.unknown = True
+        available.unknown = True
         return
     config = await upstream.fetch_config(image, manifest.config)
     if config.fields.get("os") and config.fields.get("architecture"):
-        found.platforms.append({name: config.fields.get(name) for name in ("os", "architecture", "variant")})
+        available.platforms.append({name: config.fields.get(name) for name in ("os", "architecture", "variant")})
     else:
-        found.unknown = True
+        available.unknown = True
 
 
-def _untold(entries: Iterable[Descriptor]) -> list[Descriptor]:
-    """Those of *entries* of whose platforms the index says nothing: nested indexes, mostly."""
+def _without_platform(entries: Iterable[Descriptor]) -> list[Descriptor]:
+    """Return the entries without a platform in the index: mostly nested indexes."""
     return [entry for entry in entries if not (entry.platform or _is_attestation(entry))]
 
 
@@ -102,5 +102,5 @@ def _is_attestation(entry: Descriptor) -> bool:
     return subject(entry) is not None or (entry.platform or {}).get("os") == "unknown"
 
 
-def _missing(found: _Found, platforms: Sequence[Platform]) -> list[Platform]:
-    return [platform for platform in platforms if platform.best(found.platforms) is None]
+def _missing(available: _Platforms, platforms: Sequence[Platform]) -> list[Platform]:
+    return [platform for platform in platforms if platform.best(available.platforms) is None]

@@ -1,4 +1,4 @@
-"""The documents that a token leads to: the root, the children of indexes, each made or fetched once and stored."""
+"""The documents of a token: its root and the children of its indexes, each created or fetched once and stored."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -24,9 +24,9 @@ _NOTHING = ContainerConfig()
 
 
 class Pull(Struct, frozen=True):
-    """What a token opens, and until when; what is added is added for `platforms`, wherever the image has them.
+    """The image of a token, and the container config to add for each of `platforms` that the image has.
 
-    Registries are read with the credentials of `principal`.
+    `expires` is when the token expires. Registries are read with the credentials of `principal`.
     """
 
     token: str
@@ -38,7 +38,7 @@ class Pull(Struct, frozen=True):
 
 
 class Digests(Struct, frozen=True):
-    """An image's digest in its registry, and with what was asked for added."""
+    """An image's digest in its registry (`source`), and after adding the container config (`wave`)."""
 
     source: Digest
     wave: Digest
@@ -54,128 +54,132 @@ class Upstream(Protocol):
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
 
     async def fetch_referrers(self, reference: Reference) -> Document | None:
-        """The index of what refers to *reference*, a digest, in its repository; None when there is none."""
+        """Return the index of the referrers of *reference*, which has a digest; None if it has no referrers."""
 
 
 class Leases(Protocol):
-    def take(self, key: str) -> AbstractAsyncContextManager[None]:
-        """Wait until no replica is at work under *key*; then it is ours while the block runs."""
+    def hold(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Wait until no replica holds the lease of *key*, and hold it while the block runs."""
 
 
 class Documents(Protocol):
-    """The manifests of each token, and the configs that we made; kept at least until the token expires."""
+    """The manifests of each token and the created configs, stored at least until the token expires."""
 
     async def root(self, token: str) -> Document | None:
-        """What the token's tag was resolved to."""
+        """Return the document that the token's tag resolved to."""
 
     async def get(self, token: str, digest: Digest) -> Document | None: ...
 
     async def has_created_config(self, token: str, digest: Digest) -> bool:
-        """Whether the config under *digest* was made for this token."""
+        """Return whether the config under *digest* was created for this token."""
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None: ...
 
-    async def known(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Those of *digests* that `get` is likely to find, asked in one go."""
+    async def find_stored(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
+        """Return those of *digests* that `get` is likely to find, with one request."""
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
-        """Store *manifest*, which was made for *token*."""
+        """Store *manifest*, which was created for *token*."""
 
     async def put_child(self, token: str, digest: Digest, manifest: Document, expires: datetime) -> None:
-        """Store *manifest* under *digest*, which may be of another algorithm; the registry can show it again, so it
-        may go before the token expires."""
+        """Store *manifest* under *digest*, which may use another algorithm.
+
+        It may expire before the token: the registry can serve it again.
+        """
 
     async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
-        """Keep what refers to *digest*, in place of what did before."""
+        """Store the index of the referrers of *digest*, replacing the previous one."""
 
     async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
-        """What was found to refer to any of *digests*."""
+        """Return the stored indexes of the referrers of *digests*."""
 
-    async def forget(self, token: str) -> None:
-        """Keep nothing of *token* any longer."""
+    async def remove(self, token: str) -> None:
+        """Remove the documents of *token*."""
 
     async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
-        """Pin *manifest*, made of *source*, unless another one is pinned already; answers the pinned one."""
+        """Pin *manifest*, created from *source*, unless one is already pinned; return the pinned one."""
 
     async def digests(self, token: str) -> Digests | None:
-        """What was pinned."""
+        """Return the digests of the pinned root; None before the first pull."""
 
 
-class Tree:
-    """Work for one document is done once for all who ask at the same time, in every replica, and is cancelled with the
-    last of them."""
+class ImageTree:
+    """Reads the documents below a token's root.
+
+    Concurrent callers, in all replicas, share the work for one document. It is cancelled with its last caller.
+    """
 
     def __init__(self, upstream: Upstream, documents: Documents, leases: Leases) -> None:
         self._upstream = upstream
         self._documents = documents
         self._leases = leases
-        self._making: SingleFlight[str, Document] = SingleFlight(kept=False)
+        self._single_flight: SingleFlight[str, Document] = SingleFlight(kept=False)
 
-    async def once(
-        self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
+    async def get_or_create(
+        self, key: str, get: Callable[[], Awaitable[Document | None]], create: Callable[[], Awaitable[Document]]
     ) -> Document:
-        """What *look* finds, else what *make* makes."""
-        return await look() or await self._making.run(key, lambda: self._alone(key, look, make))
+        """Return the document that *get* finds, else the one that *create* returns."""
+        return await get() or await self._single_flight.run(key, lambda: self._create_once(key, get, create))
 
     async def child(self, pull: Pull, digest: Digest) -> Document:
-        """A manifest that an index of the image names: one of ours, else the registry's, stored for the next time."""
-        return await self.once(
+        """Return a manifest that an index of the image names: a created one, or the registry's, which it stores."""
+        return await self.get_or_create(
             f"{pull.token}:{digest}",
             lambda: self._documents.get(pull.token, digest),
-            lambda: self._fetched(pull, digest),
+            lambda: self._fetch_child(pull, digest),
         )
 
     async def indexes(self, pull: Pull, document: Document, walk: Walk, depth: int = 0) -> AsyncIterator[Document]:
-        """*document* and the indexes below it, itself first."""
+        """Yield *document* if it is an index, and then the indexes below it."""
         if not document.is_index:
             return
         depth = deeper(depth)
         walk.enter(document)
         yield document
         for entry in document.manifests:
-            if entry.media_type in INDEXES and (child := await self._walked(pull, entry.digest, walk)):
+            if entry.media_type in INDEXES and (child := await self._walk_to(pull, entry.digest, walk)):
                 async for nested in self.indexes(pull, child, walk, depth):
                     yield nested
 
     async def manifests(self, pull: Pull, document: Document, walk: Walk, depth: int = 0) -> AsyncIterator[Document]:
-        """Every manifest that *document* leads to; those that this token has seen come first, they cost little."""
+        """Yield every manifest below *document*; stored ones first, because they need no request."""
         if not document.is_index:
             yield document
             return
         depth = deeper(depth)
         walk.enter(document)
         entries = [entry.digest for entry in document.manifests]
-        known = await self._documents.known(pull.token, entries)
-        async for child in self.seen(pull, (digest for digest in entries if digest in known), walk):
-            async for manifest in self.manifests(pull, child, walk, depth):
+        stored = await self._documents.find_stored(pull.token, entries)
+        async for known in self.stored(pull, (digest for digest in entries if digest in stored), walk):
+            async for manifest in self.manifests(pull, known, walk, depth):
                 yield manifest
         for digest in entries:
-            if digest not in known and (found := await self._walked(pull, digest, walk)):
-                async for manifest in self.manifests(pull, found, walk, depth):
+            if digest not in stored and (child := await self._walk_to(pull, digest, walk)):
+                async for manifest in self.manifests(pull, child, walk, depth):
                     yield manifest
 
-    async def seen(self, pull: Pull, digests: Iterable[Digest], walk: Walk) -> AsyncIterator[Document]:
-        """The documents under *digests* that are stored, one at a time."""
+    async def stored(self, pull: Pull, digests: Iterable[Digest], walk: Walk) -> AsyncIterator[Document]:
+        """Yield the documents under *digests* that are stored."""
         for digest in digests:
             walk.check_caller()
-            if found := await self._documents.get(pull.token, digest):
-                yield walk.read(found)
+            if document := await self._documents.get(pull.token, digest):
+                yield walk.read(document)
 
-    async def _walked(self, pull: Pull, digest: Digest, walk: Walk) -> Document | None:
-        """A child on a walk; None where the registry does not have it, as mirrors of some platforms do not."""
+    async def _walk_to(self, pull: Pull, digest: Digest, walk: Walk) -> Document | None:
+        """Return a child; None if the registry does not have it, as a mirror that has only some platforms."""
         await walk.fetch()
         try:
             return walk.read(await self.child(pull, digest))
         except ManifestUnknown:
             return None
 
-    async def _alone(
-        self, key: str, look: Callable[[], Awaitable[Document | None]], make: Callable[[], Awaitable[Document]]
+    async def _create_once(
+        self, key: str, get: Callable[[], Awaitable[Document | None]], create: Callable[[], Awaitable[Document]]
     ) -> Document:
-        async with self._leases.take(key):
-            return await look() or await make()
+        async with self._leases.hold(key):
+            return await get() or await create()
 
-    async def _fetched(self, pull: Pull, digest: Digest) -> Document:
+    async def _fetch_child(self, pull: Pull, digest: Digest) -> Document:
         child = await self._upstream.acting_for(pull.principal).fetch_manifest(pull.image.at(digest))
         await self._documents.put_child(pull.token, digest, child, pull.expires)
         return child

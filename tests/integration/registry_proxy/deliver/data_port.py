@@ -48,7 +48,7 @@ class Port(Struct, frozen=True):
 
     async def cached(self, link: Link) -> int | None:
         """The size of the blob in the cache, if it is there."""
-        return await self.cache.of(link.registry).size(link.digest)
+        return await self.cache.for_registry(link.registry).size(link.digest)
 
     def path_upstream(self, link: Link) -> str:
         return f"/v2/{link.repository}/blobs/{link.digest}"

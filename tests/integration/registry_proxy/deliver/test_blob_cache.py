@@ -45,23 +45,23 @@ async def test_a_store_in_trouble_is_passed_by_for_a_while(
     objects = Trouble(answers=answers)
     cache = BlobCache(Blobs(objects), redis, days=30)
 
-    assert [await cache.of("quay.io").size(DIGEST) for _ in range(5)] == [None] * 5
+    assert [await cache.for_registry("quay.io").size(DIGEST) for _ in range(5)] == [None] * 5
     assert objects.asked == 1
 
 
 async def test_what_cannot_be_kept_is_served_all_the_same(redis: Redis, tmp_path: Path) -> None:
     """The transfer has gone well, whatever becomes of its copy."""
-    await BlobCache(Blobs(Trouble(answers=True)), redis, days=30).keep("quay.io", DIGEST, tmp_path / "file")
+    await BlobCache(Blobs(Trouble(answers=True)), redis, days=30).store("quay.io", DIGEST, tmp_path / "file")
 
 
 async def test_one_replica_at_a_time_may_keep_a_blob(redis: Redis) -> None:
     """Until it is done."""
     first, second = (BlobCache(Blobs(MemoryObjects()), redis, days=30) for _ in range(2))
 
-    ours = await first.claim(SCOPE)
+    ours = await first.lease(SCOPE)
     assert ours
     async with ours:
-        assert await second.claim(SCOPE) is None
-        assert await second.claim(SCOPE._replace(repository="team/other")) is not None
-    again = await second.claim(SCOPE)
+        assert await second.lease(SCOPE) is None
+        assert await second.lease(SCOPE._replace(repository="team/other")) is not None
+    again = await second.lease(SCOPE)
     assert again

@@ -319,7 +319,7 @@ async def test_a_client_that_goes_away_ends_the_upstreams_transfer(new_port: New
             ended.set()
             raise
 
-    async with new_port(forsaken=timedelta(seconds=0.5)) as port:
+    async with new_port(idle_lifetime=timedelta(seconds=0.5)) as port:
         link = port.link(size=1 << 40)
         port.script.on(port.path_upstream(link), endless)
         async with aiohttp.ClientSession() as client, client.get(port.url_of(link)) as response:

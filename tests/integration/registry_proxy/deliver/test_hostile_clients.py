@@ -27,7 +27,7 @@ async def answer(request: web.BaseRequest) -> web.StreamResponse:
     with suppress(module.ClientGone):
         while True:
             await response.send(bytes(1 << 16))
-    response.cut()
+    response.abort()
     return response.response
 
 
@@ -111,7 +111,7 @@ async def test_a_client_has_so_many_connections(connect: Connect) -> None:
 async def test_a_client_that_reads_too_slowly_is_cut_off(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes some bytes again and again, so it never stalls; but a blob would take it for ever."""
     monkeypatch.setattr(module, "STALLED_SECONDS", 1.0)
-    monkeypatch.setattr(module, "SLOWEST", 100 << 20)
+    monkeypatch.setattr(module, "MIN_RATE", 100 << 20)
     async with connect() as (reader, writer):
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         with suppress(ConnectionError, asyncio.IncompleteReadError):

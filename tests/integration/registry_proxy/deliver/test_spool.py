@@ -19,10 +19,10 @@ def written(spool: Spool, content: bytes = CONTENT) -> SpoolFile:
     """*content* as a whole file of *spool*."""
     file = spool.new("r", digest_of(content), len(content))
     assert file
-    with file.held():
+    with file.opened():
         file.reserve(len(content))
         file.write(content)
-    file.keep()
+    file.cache()
     return file
 
 
@@ -34,7 +34,7 @@ def taken(folder: Path) -> int:
 def test_what_was_written_can_be_read_in_parts(tmp_path: Path) -> None:
     with open_spool(tmp_path, 100) as spool:
         file = written(spool)
-        with file.held():
+        with file.opened():
             extent = file.extent(Span(2, 5))
             assert os.pread(extent.descriptor, extent.stop - extent.start, extent.start) == b"234"
         assert spool.find("r", digest_of(CONTENT)) is file
@@ -58,7 +58,7 @@ def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
 def test_a_file_that_is_read_keeps_its_room(tmp_path: Path) -> None:
     """Else a slow reader's bytes would take room that nobody counts."""
     with open_spool(tmp_path, 15) as spool:
-        with written(spool).held():
+        with written(spool).opened():
             other = spool.new("r", digest_of(b"another"), 7)
             assert other
             with pytest.raises(SpoolFull):
@@ -71,7 +71,7 @@ def test_a_declared_size_occupies_nothing(tmp_path: Path) -> None:
     with open_spool(tmp_path, 64 << 20) as spool:
         claims = [spool.new("r", digest_of(bytes([number])), 64 << 20) for number in range(10)]
         assert all(claims)
-        with written(spool, CONTENT).held():
+        with written(spool, CONTENT).opened():
             assert spool.find("r", digest_of(CONTENT))
 
 
@@ -120,7 +120,7 @@ def test_what_failed_leaves_nothing(tmp_path: Path) -> None:
     with open_spool(tmp_path, 15) as spool:
         file = spool.new("r", digest_of(CONTENT), 10)
         assert file
-        with file.held():
+        with file.opened():
             file.reserve(3)
             file.write(b"012")
             file.drop()
@@ -143,7 +143,7 @@ def test_only_what_the_dead_left_is_removed(tmp_path: Path, lives: bool) -> None
         "from swell.oci.digest import digest_of\n"
         f"with open_spool(Path({str(tmp_path)!r}), 100) as spool:\n"
         "    file = spool.new('r', digest_of(b'x'), 1)\n"
-        "    with file.held(): file.reserve(1), file.write(b'x')\n"
+        "    with file.opened(): file.reserve(1), file.write(b'x')\n"
         "    print('ready', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=os.environ) as other:

@@ -99,7 +99,7 @@ async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypa
 
         async def is_let_go() -> bool:
             file = port.files.find("" if link.origin is Origin.LAYER else link.registry, link.digest)
-            return file is not None and not file.holders
+            return file is not None and not file.users
 
         await eventually(is_let_go)
         with contextlib.suppress(ConnectionError):
@@ -236,7 +236,7 @@ async def test_a_transfer_that_nobody_reads_is_given_up_after_a_while(
     new_port: NewPort, client: aiohttp.ClientSession
 ) -> None:
     """Of a client that has gone there may be nobody left who wants it; its fragment goes."""
-    async with new_port(forsaken=timedelta(seconds=0.5)) as port:
+    async with new_port(idle_lifetime=timedelta(seconds=0.5)) as port:
         link, gate = port.link(), Gate(CONTENT)
         port.script.on(port.path_upstream(link), gate, said(body=CONTENT))
         async with client.get(port.url_of(link)) as response:

@@ -142,5 +142,5 @@ async def test_no_secret_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
             await upstream.fetch_config(image(script.authority), Descriptor(digest=DIGEST, size=100))
 
     told = capsys.readouterr()
-    assert "upstream asked again" in told.out
+    assert "upstream request retried" in told.out
     assert "secret" not in told.out + told.err

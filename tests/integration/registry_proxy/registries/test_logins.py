@@ -96,7 +96,7 @@ async def test_a_registry_that_is_not_there_takes_nobody(logins: Logins, script:
 async def test_a_silent_registry_is_not_waited_for(
     logins: Logins, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     done = asyncio.Event()
 
     async def silent(_: web.Request) -> web.StreamResponse:
