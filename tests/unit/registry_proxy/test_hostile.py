@@ -162,7 +162,7 @@ def manifest_with(config: bytes) -> Hostile:
 
 @pytest.mark.parametrize("media_type", [*sorted(SCHEMA_1), "application/json"])
 async def test_an_image_of_schema_1_is_passed_on_and_takes_no_additions(media_type: str) -> None:
-    """Nobody pushes them any more, but they can be pulled; nothing can be added to them, and the client gets an error that says so."""
+    """Old images can still be pulled; a request that adds something gets a clear error."""
     registry = Hostile()
     registry.root = media_type, b'{"schemaVersion":1,"fsLayers":[],"history":[],"signatures":[]}'
 

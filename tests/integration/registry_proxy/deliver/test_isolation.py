@@ -145,7 +145,7 @@ async def test_access_is_asked_for_once_in_a_while(script: Script, upstream: Reg
         await replicas[0].prove(link)
 
     for status, error in (404, BlobUnknown), (401, Denied):
-        script.on(path, said(body=content), said(status), said(500))
+        script.on(path, said(body=content), said(status), said(status), said(500))  # HEAD, then HEAD and GET
         await replicas[0].prove(link)
         now[0] += 301
         with pytest.raises(error):
