@@ -109,6 +109,21 @@ async def test_steps_of_one_daemon_are_found_by_another_in_the_cache(
     assert f"{registry.address}/outputs/steps:swell-linux-amd64" in texts[0]
 
 
+async def test_a_trigger_of_a_base_image_reads_no_other_image_with_the_login(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """BuildKit's login is for the whole registry, and an ONBUILD of anybody's image may name any repository there."""
+    secret, base = (f"{registry.address}/outputs/{name}:1" for name in ("secret", "trigger"))
+    await built(daemons, buildkit.recipe("RUN echo secret > /secret\n", made="outputs/secret:1"))
+    trigger = f"ONBUILD COPY --from={secret} /secret /stolen\n"
+    await built(daemons, buildkit.recipe(trigger, made="outputs/trigger:1"))
+    recipe = buildkit.recipe("", made="outputs/stolen:1")
+    failure = await failure_of(daemons, structs.replace(recipe, containerfile=f"FROM {base}\n"))
+    assert "denied by policy" in str(failure)
+    named = f"FROM {secret} AS named\nFROM {base}\n"
+    await built(daemons, structs.replace(recipe, containerfile=named))
+
+
 async def test_a_container_file_does_not_read_the_cache(
     daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
 ) -> None:

@@ -35,6 +35,7 @@ TARGET = "push"
 CACHE = f"cache-{secrets.token_hex(16)}"
 """As above, of its layer cache. It can be read there, so a container file must not be able to name it in an ADD."""
 
+POLICY = "policy.json"
 _FOLDERS = ("context", "dockerfile")
 _CHUNK = 256 << 10
 _LONGEST_DOCUMENT = 64 << 20
@@ -159,6 +160,7 @@ def arguments(
     command = [
         *("build", "--progress=rawjson", "--frontend=dockerfile.v0"),
         *(f"--local={f'{own}-' * times}{name}={files.seen}/{name}" for name in _FOLDERS for times in (1, 2, 3)),
+        f"--source-policy-file={files.seen}/{POLICY}",
         f"--metadata-file={files.seen}/result/metadata.json",
         *(f"--opt={name}={value}" for name, value in options.items()),
         f"--output={_output(recipe, files, target, annotations)}",

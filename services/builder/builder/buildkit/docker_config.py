@@ -4,10 +4,13 @@ Source: docker/cli, cli/config/configfile; containers-auth.json(5).
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from builder.domain.failure import BuildFailure
+from swell.errors import BadRequest
+from swell.oci.reference import parse_reference
 from swell.store.records import Reason
 
 _HUB = "https://index.docker.io/v1/"
@@ -53,6 +56,30 @@ def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
         if found[0] and all(entry == found[0] for entry in found):
             logins[host] = found[0]
     return msgspec.json.encode({"auths": logins})
+
+
+def source_policy(config: bytes, images: Iterable[str]) -> bytes:
+    """A source policy: of registries with a login in *config*, a build reads only *images*.
+
+    An ONBUILD trigger of a base image may name any image there, and buildkitd would show its login.
+    Source: buildkit, sourcepolicy/pb/policy.proto; of the rules that match, the last one counts.
+    """
+    logins = msgspec.json.decode(config, type=_AuthFile).auths
+    hosts = ["docker.io" if host == _HUB else host for host in logins]
+    rules = [_rule("DENY", f"{host}/*") for host in hosts]
+    for image in images:
+        with suppress(BadRequest):  # BuildKit refuses such a name as well
+            reference = parse_reference(image)
+            if reference.digest:
+                rules.append(_rule("ALLOW", f"{reference.name}*@{reference.digest}"))
+            else:
+                name = f"{reference.name}:{reference.reference}"
+                rules += [_rule("ALLOW", name), _rule("ALLOW", f"{name}@*")]
+    return msgspec.json.encode({"rules": rules})
+
+
+def _rule(action: str, image: str) -> dict[str, object]:
+    return {"action": action, "selector": {"identifier": f"docker-image://{image}"}}
 
 
 def _longest(by_path: Mapping[tuple[str, str], _Entry], host: str, name: str) -> _Entry | None:

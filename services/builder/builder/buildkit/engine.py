@@ -16,9 +16,9 @@ from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
 from builder.build import Recipe, WriteLine
 from builder.buildkit import egress, policy, push_gateway
-from builder.buildkit.build import CACHE, TARGET, BuildFiles, Result, arguments, follow, pushed_name
+from builder.buildkit.build import CACHE, POLICY, TARGET, BuildFiles, Result, arguments, follow, pushed_name
 from builder.buildkit.daemon import FOLDER_NAME, Daemon, open_daemon
-from builder.buildkit.docker_config import docker_config
+from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.egress import EgressProxy
 from builder.buildkit.failure import diagnose
 from builder.buildkit.limits import too_many_processes, watched
@@ -155,6 +155,9 @@ class BuildkitEngine:
             proxy = EgressProxy(self._policy, settings)
             await opened.enter_async_context(self._served(daemon, proxy, gateway, images))
             proxies, annotations = self._proxies_of_steps(), await finding
+            logins = docker_config(pulls, images)
+            with as_build_failure():
+                await in_thread((files.path / POLICY).write_bytes, source_policy(logins, images))
             command = arguments(recipe, files, target, cache, proxies=proxies, annotations=annotations)
             names = [
                 (pushed_name(target).encode(), recipe.target_image.encode()),
@@ -163,7 +166,7 @@ class BuildkitEngine:
             kills, refused = daemon.groups.memory_kills(), daemon.groups.refused_processes()
             async with (
                 watched(daemon, settings, progress),
-                daemon.client(command, docker_config(pulls, images)) as client,
+                daemon.client(command, logins) as client,
             ):
                 result = await follow(client, progress, tail, names)
             if result.status:
