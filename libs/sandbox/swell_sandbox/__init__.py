@@ -1,9 +1,8 @@
-"""Runs programs that are not trusted, apart from the machine that runs them.
+"""Runs untrusted programs, isolated from the machine.
 
-A sandbox has a root file system of its own, with only the system's programs, its own scratch directory and the mounts
-that it is given. Its processes are root of a user namespace, and an unprivileged user of the machine. They have
-process ids, mounts, control groups and, if wanted, a network of their own. When a command ends, all that it started
-ends with it.
+A sandbox has its own root file system, with the system's programs, a scratch directory and configured mounts. Its
+processes are root in a user namespace, and an unprivileged user of the machine. They have their own process ids,
+mounts, control groups and, optionally, network. When a command ends, its descendants are killed.
 
     sandbox = Sandbox(directory=scratch, user_id=524288, network=network.namespace)
     sandbox.prepare(files={"settings.json": "{}"})
@@ -11,13 +10,13 @@ ends with it.
 
 | module | what it has |
 |---|---|
-| `sandbox` | `Sandbox`: prepare it, run commands in it, read what they left |
-| `root` | the mount namespace: a root file system that holds only what is named |
-| `process` | commands with process ids of their own, which end with all their descendants |
+| `sandbox` | `Sandbox`: prepare it, run commands in it, read their output files |
+| `root` | the mount namespace: a root file system with an explicit list of contents |
+| `process` | commands in a PID namespace, which are killed with their descendants |
 | `lines` | output in lines of bounded length |
 | `cgroups` | limits for memory and processes |
 | `network`, `network_pool`, `forwarding` | a network that does not reach this machine's loopback |
-| `workspace` | directories and control groups that a killed process left behind |
+| `workspace` | removal of the directories and control groups of a killed process |
 
 It needs Linux 5.13 or newer, root, and from Debian: util-linux, uidmap, slirp4netns (for networks).
 """

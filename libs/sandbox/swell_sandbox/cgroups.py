@@ -1,6 +1,7 @@
-"""Control groups: what the processes of one sandbox may use together; versions 1 and 2, and both at once.
+"""Control groups: limits for all processes of a sandbox together; versions 1 and 2.
 
-Source: Linux, admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1/.
+Source: Linux, Control Group v2, https://docs.kernel.org/admin-guide/cgroup-v2.html
+Source: Linux, Control Groups version 1, https://docs.kernel.org/admin-guide/cgroup-v1/
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
-    """Make the group *name*, for *memory* bytes and *pids* processes and threads; a process enters all that it returns.
+    """Create the group *name*, for *memory* bytes and *pids* processes and threads; return the groups to enter.
 
     Raises:
         OSError: this machine does not allow it.
@@ -22,7 +23,7 @@ def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
 
 
 def has_killed(groups: tuple[Path, ...]) -> bool:
-    """Whether the kernel has ended a process in *groups* because they had no memory left."""
+    """Whether the kernel has killed a process in *groups* because their memory limit was reached."""
     return any(_kills(group / file) for group in groups for file in ("memory.events", "memory.oom_control"))
 
 
@@ -35,7 +36,7 @@ def _kills(file: Path) -> bool:
 
 
 def remove(pattern: str) -> bool:
-    """Remove the groups whose names match *pattern*; False if one is left because it has processes."""
+    """Remove the groups whose names match *pattern*; return False if one still has processes."""
     removed = [_is_removed(group) for group in (*_ROOT.glob(pattern), *_ROOT.glob(f"*/{pattern}"))]
     return all(removed)
 

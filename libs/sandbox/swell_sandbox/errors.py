@@ -1,4 +1,4 @@
-"""Why a sandbox is missing."""
+"""Errors of sandboxes."""
 
 from swell.errors import SwellError
 

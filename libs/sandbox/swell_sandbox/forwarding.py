@@ -1,4 +1,4 @@
-"""Services on this machine's loopback, in the network of a sandbox: bytes are passed on between the two."""
+"""Forwards connections from the network of a sandbox to services on this machine's loopback."""
 
 import asyncio
 import socket
@@ -16,8 +16,8 @@ _CHUNK = 256 * 1024
 
 @asynccontextmanager
 async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterator[None]:
-    """Accept connections on the sockets inside, and connect to the same address outside; all end with the block."""
-    tasks = set[asyncio.Task[None]]()
+    """Accept connections in the sandbox and connect each to the same address outside, until the block ends."""
+    tasks = set[asyncio.Task[None]]()  # which the end of the block cancels and awaits
 
     def connected(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(tasks) >= _MOST_CONNECTIONS:
@@ -42,13 +42,13 @@ async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterato
 async def _forward(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(_CONNECT_WITHIN):
-            there, back = await asyncio.open_connection(*address, limit=_CHUNK)
+            service_reader, service_writer = await asyncio.open_connection(*address, limit=_CHUNK)
         try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            await asyncio.gather(_copy(reader, service_writer), _copy(service_reader, writer))
         finally:
-            back.close()
+            service_writer.close()
     except OSError:
-        pass  # the client sees a connection that ends
+        pass  # the client sees a closed connection
     finally:
         writer.close()
 

@@ -1,8 +1,9 @@
-"""A network of its own for a sandbox: it reaches the world, but not this machine's loopback, where stores listen.
+"""A network for a sandbox, which reaches the Internet but not this machine's loopback, where stores listen.
 
-slirp4netns, an unprivileged process in a sandbox of its own, passes packets on. Services on this machine's loopback
-are reached where the caller allows them: this process listens under their address in that network, and passes the
-bytes on. Source: slirp4netns(1).
+slirp4netns, an unprivileged process in its own sandbox, forwards packets. For services on this machine's loopback that
+the caller allows, this process listens under their address in the network and forwards the bytes.
+
+Source: slirp4netns(1), https://github.com/rootless-containers/slirp4netns/blob/master/slirp4netns.1.md
 """
 
 import asyncio
@@ -30,13 +31,13 @@ from swell_sandbox.sandbox import Sandbox, new_directory
 from swell_sandbox.workspace import dispose, group_prefix
 
 _READY_WITHIN = 10.0
-_MEMORY, _PROCESSES = 512 << 20, 64  # of slirp4netns, which works for what is not trusted
+_MEMORY, _PROCESSES = 512 << 20, 64  # of slirp4netns, which reads untrusted packets
 _SIOCADDRT, _RTF_REJECT = 0x890B, 0x0200  # linux/sockios.h, linux/route.h
 _RESOLVER = "10.0.2.3"  # slirp4netns(1)
 
 _T = TypeVar("_T")
 
-# slirp4netns reads what the sandbox sends. Its resolver is this machine's.
+# slirp4netns reads untrusted packets. It forwards DNS requests to this machine's resolver.
 _SLIRP = f"""\
 cd {SCRATCH}/work
 exec 3>&1 > network.log 2>&1
@@ -52,17 +53,17 @@ class Network(Struct, frozen=True, kw_only=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be entered still: the namespace ends with slirp4netns."""
+        """Whether it can be entered; the namespace ends with slirp4netns."""
         return self.namespace.exists()
 
 
 def resolv_conf() -> str:
-    """`/etc/resolv.conf` for a sandbox in such a network: this machine's, but the resolver is slirp4netns."""
+    """Return `/etc/resolv.conf` for a sandbox in a network: this machine's, with slirp4netns as resolver."""
     try:
-        ours = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
+        lines = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
     except OSError:
-        ours = []
-    options = [line for line in ours if line.startswith(("search", "options"))]
+        lines = []
+    options = [line for line in lines if line.startswith(("search", "options"))]
     return "\n".join([*options, f"nameserver {_RESOLVER}", ""])
 
 
@@ -70,12 +71,12 @@ def resolv_conf() -> str:
 async def open_network(
     workspace: Path, user_id: int, denied: Collection[str], *, limited: bool
 ) -> AsyncIterator[Network]:
-    """A network that has no route to the IPv4 networks *denied*, below `networks` of *workspace*.
+    """Open a network that has no route to the IPv4 networks *denied*; its files are below `networks` of *workspace*.
 
     slirp4netns runs with user ids from *user_id*, and, if *limited*, in control groups.
 
     Raises:
-        SandboxUnavailable: slirp4netns does not start, or *denied* has something that is not a network.
+        SandboxUnavailable: slirp4netns does not start, or an entry of *denied* is not a network.
         OSError: the disk is full, for example.
     """
     path = new_directory(workspace / "networks")
@@ -99,7 +100,7 @@ async def open_network(
 
 @asynccontextmanager
 async def reach(network: Network, services: Collection[Address]) -> AsyncIterator[Path]:
-    """The namespace of *network*, in which loopback *services* are under their addresses for the length of the block.
+    """Make loopback *services* reachable in *network* for the length of the block; yield its namespace.
 
     Raises:
         SandboxUnavailable: the network cannot be entered, or an address is in use.
@@ -125,7 +126,7 @@ async def _ready(process: Process, sandbox: Sandbox) -> Network:
 
 
 def _unavailable(why: str) -> SandboxUnavailable:
-    return SandboxUnavailable(f"A network for the build cannot be had: {why}.")
+    return SandboxUnavailable(f"The network of the build cannot be created: {why}.")
 
 
 def _log_of(sandbox: Sandbox) -> str:
@@ -136,7 +137,7 @@ def _log_of(sandbox: Sandbox) -> str:
 
 
 async def _inside(namespace: Path, work: Callable[[], _T]) -> _T:
-    """The result of *work* in *namespace*: a thread enters it, and ends with the work."""
+    """Run *work* in a new thread, which enters *namespace*; return its result."""
 
     def enter() -> _T:
         enter_network(namespace)

@@ -1,4 +1,4 @@
-"""Networks for sandboxes. One is opened in advance, because opening takes longer than a small build."""
+"""A pool of networks for sandboxes. One is opened in advance, because that takes longer than a small build."""
 
 import asyncio
 from collections import deque
@@ -15,17 +15,17 @@ _Opened = tuple[AsyncExitStack, Network]
 
 
 class NetworkPool:
-    """Opens networks with *opening*, one of them in advance."""
+    """Opens networks with *open_network*, one of them in advance."""
 
-    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Network]]) -> None:
-        self._opening = opening
+    def __init__(self, open_network: Callable[[], AbstractAsyncContextManager[Network]]) -> None:
+        self._open_network = open_network
         self._ready: deque[asyncio.Task[_Opened]] = deque()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, opening: Callable[[], AbstractAsyncContextManager[Network]]) -> AsyncIterator[Self]:
-        """Begin; a network that is not in use ends with the block."""
-        networks = cls(opening)
+    async def open(cls, open_network: Callable[[], AbstractAsyncContextManager[Network]]) -> AsyncIterator[Self]:
+        """Yield a pool; its unused networks are closed after the block."""
+        networks = cls(open_network)
         networks._fill()
         try:
             yield networks
@@ -34,21 +34,21 @@ class NetworkPool:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Network]:
-        """A network for the length of the block.
+        """Yield a network, which is closed after the block.
 
         Raises:
             SandboxUnavailable: this machine cannot open one.
             OSError: the disk is full, for example.
         """
-        closing, network = await self._ready_one() or await self._open()
+        closing, network = await self._take_ready() or await self._open()
         async with closing:
             try:
                 yield network
             finally:
-                self._fill()  # not before: a build begins faster while nothing else does
+                self._fill()  # not earlier: it would slow the start of this build
 
-    async def _ready_one(self) -> _Opened | None:
-        """The network that was opened in advance; None if it could not be opened, or has ended since."""
+    async def _take_ready(self) -> _Opened | None:
+        """Return the network that was opened in advance; None if it could not be opened, or has ended."""
         if not self._ready:
             return None
         task = self._ready.popleft()
@@ -70,7 +70,7 @@ class NetworkPool:
 
     async def _open(self) -> _Opened:
         async with AsyncExitStack() as closing:
-            network = await closing.enter_async_context(self._opening())
+            network = await closing.enter_async_context(self._open_network())
             return closing.pop_all(), network
 
     async def _close(self) -> None:

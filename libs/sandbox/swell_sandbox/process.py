@@ -1,8 +1,9 @@
-"""Processes that leave nothing behind: each command has process ids and mounts of its own.
+"""Runs commands in their own PID and mount namespaces, so that no process or mount is left behind.
 
-The command is the first process of its PID namespace, so that the kernel ends all others with it, whatever they did to
-escape. It dies with this process too, even of kill -9, because `setpriv` and `unshare` ask the kernel for that. Its
-mounts go with it.
+The command is the first process of its PID namespace: when it ends, the kernel kills all others there. It also ends
+with this process, even after SIGKILL, because `setpriv` and `unshare` set the parent-death signal.
+
+Source: pid_namespaces(7), https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
 """
 
 import asyncio
@@ -28,7 +29,7 @@ OnLine = Callable[[bytes], Awaitable[None]]
 
 
 class Tail:
-    """Passes lines on, without colours; keeps the last ones for a diagnosis."""
+    """Passes lines on, without colours, and stores the last ones for error messages."""
 
     def __init__(self, on_line: OnLine) -> None:
         self._on_line = on_line
@@ -90,7 +91,7 @@ async def read_lines(process: Process, on_line: OnLine) -> None:
 
 
 async def _end(process: Process) -> None:
-    # Killing the namespace's first process, not `unshare`: it is reaped last, so `unshare` waits for all the others.
+    # Kill the first process of the namespace, not `unshare`: it is reaped last, so that `unshare` waits for all others.
     if process.returncode is not None:
         return
     for pid in children(process.pid) or [process.pid]:
@@ -100,7 +101,7 @@ async def _end(process: Process) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The children of the process *pid*: of a started one, the first process of its namespace."""
+    """Return the children of the process *pid*; of a process of `start`, the first process of its namespace."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

@@ -1,7 +1,10 @@
-"""A mount namespace whose root file system holds only what is named.
+"""A mount namespace whose root file system has an explicit list of contents.
 
-The root is a new, read-only tmpfs. The old root is unmounted before a command runs, so nothing behind it can be
-reached, whatever paths a program resolves. Source: pivot_root(2), mount_namespaces(7), mount_setattr(2).
+The root is a new, read-only tmpfs. The old root is unmounted before a command runs, so that no path leads to it.
+
+Source: pivot_root(2), https://man7.org/linux/man-pages/man2/pivot_root.2.html
+Source: mount_namespaces(7), https://man7.org/linux/man-pages/man7/mount_namespaces.7.html
+Source: mount_setattr(2), https://man7.org/linux/man-pages/man2/mount_setattr.2.html
 """
 
 import asyncio
@@ -18,9 +21,9 @@ from msgspec import Struct
 from swell_sandbox.errors import SandboxUnavailable
 
 SCRATCH = "/tmp"  # noqa: S108  (a path in the sandbox)
-"""Where processes in a sandbox find its directory."""
+"""The path of the sandbox's directory, as its processes see it."""
 
-# What programs need of the machine's file system; entries that are symbolic links are copied as links.
+# The directories of the machine that programs need; symbolic links are copied as links.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Certificates that this machine trusts, and tables of names; each is mounted if it exists.
 _CONFIGURATION = (
@@ -39,7 +42,7 @@ _CONFIGURATION = (
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
 )
-_DEVICES = {  # Linux, admin-guide/devices.rst
+_DEVICES = {  # https://docs.kernel.org/admin-guide/devices.html
     "null": (1, 3),
     "zero": (1, 5),
     "full": (1, 7),
@@ -61,10 +64,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Mount(Struct, frozen=True):
-    """The machine's file or directory *source*, seen in the sandbox at *target*, an absolute path.
-
-    Below *target* is also what is mounted below *source*.
-    """
+    """Binds the file or directory `source` of the machine, with its submounts, to the absolute path `target`."""
 
     source: Path
     target: str
@@ -96,24 +96,24 @@ async def open_root(
     network: Path | None = None,
     cgroups: Iterable[Path] = (),
 ) -> int:
-    """Return an open file that is a new mount namespace, to be closed by the caller.
+    """Create a mount namespace; return it as an open file, which the caller closes.
 
     Its root has the system's programs, *mounts*, and the files *etc* (name -> text) in `/etc`. *base* is an empty
     directory. `/sys` is that of the namespace *network*, with the control groups *cgroups* and no others. `/proc` is
-    an empty directory: it belongs to a PID namespace, which the caller makes.
+    an empty directory: the caller mounts it in its PID namespace.
 
     Raises:
         SandboxUnavailable: the kernel refuses.
     """
     mounts, cgroups = tuple(mounts), tuple(cgroups)
-    # unshare(2) and pivot_root(2) here change the thread alone, and the thread ends with the work.
+    # unshare(2) and pivot_root(2) change only this thread, which ends afterwards.
     with _thread() as thread:
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 thread, _make_root, base, mounts, etc, network, cgroups
             )
         except OSError as error:
-            raise SandboxUnavailable(f"A root file system for the sandbox cannot be made: {error}.") from error
+            raise SandboxUnavailable(f"The root file system of the sandbox cannot be created: {error}.") from error
 
 
 def _make_root(
@@ -165,7 +165,7 @@ def _add_system(base: Path, path: Path) -> None:
 
 
 def _add_cgroups(base: Path, groups: tuple[Path, ...]) -> None:
-    """Show *groups*, and no others, where programs look for their limits; without any, what the machine has."""
+    """Mount *groups* where programs read their limits; without groups, those of the machine."""
     root = Path("/sys/fs/cgroup")
     if not groups or groups[0].parent == root:  # none, or the one of version 2
         _bind(base, Mount(groups[0] if groups else root, str(root)))
@@ -201,7 +201,7 @@ def _leave_old_root(base: Path) -> None:
 
 
 def enter_network(namespace: Path) -> None:
-    """Put the calling thread, which must end soon, into the network *namespace*; raises `OSError`."""
+    """Move the calling thread, which must end afterwards, into the network *namespace*; raises `OSError`."""
     file = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.setns(file, _CLONE_NEWNET), f"setns {namespace}")
@@ -210,8 +210,8 @@ def enter_network(namespace: Path) -> None:
 
 
 def _mount(source: Path | str, target: Path | str, kind: str, flags: int, options: str = "") -> None:
-    told = os.fsencode(source), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), options.encode()
-    _check(_libc.mount(*told), f"mount {target}")
+    arguments = os.fsencode(source), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), options.encode()
+    _check(_libc.mount(*arguments), f"mount {target}")
 
 
 def _check(result: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""A sandbox: a directory, and commands that run in it and reach nothing outside."""
+"""A sandbox: a directory, and commands that run in it without access to the rest of the machine."""
 
 import os
 import tempfile
@@ -14,16 +14,16 @@ from swell_sandbox.root import SCRATCH, Mount, open_root
 
 USER_IDS = 65536
 SECRET = "/proc/self/fd/3"  # noqa: S105  (a path)
-"""Where a command reads the secret that it is given."""
+"""The path where a command reads its secret."""
 
 _BIG_FILES = "/var/tmp"  # noqa: S108  (a path in the sandbox)
 """Where some programs write large temporary files whatever TMPDIR says: buildah's containers/image library."""
 
 # Runs as the machine's root, in mount and PID namespaces of its own.
-#   - A secret is an open file without a name. A step of a build has the user of the engine, but may not open that.
-#   - The last `unshare` locks all mounts: what is read-only stays so. It becomes an unprivileged user.
-#   - The shell waits for it as first process of the PID namespace, since a process that changes its user does not die
-#     with its parent any more.
+#   - A secret is an open file without a name. A build step has the same user as the engine, but cannot open it.
+#   - The last `unshare` locks all mounts: read-only ones stay read-only. It also switches to an unprivileged user.
+#   - The shell stays the first process of the PID namespace, because a process that changes its user loses its
+#     parent-death signal.
 _ENTER = f"""\
 cd {SCRATCH}
 if [ -e secret ]; then exec 3< secret; rm secret; fi
@@ -47,10 +47,9 @@ class Sandbox(Struct, frozen=True, kw_only=True):
 
     `/var/tmp` in the sandbox is `work` too, so that temporary files count for the limit of the directory's size.
 
-    `user_id` is the first of the `USER_IDS` user and group ids that they are to the machine. They see `mounts`, enter
-    the control groups `cgroups` and the network namespace `network` (None: the machine's), register the emulator
-    `binfmt` (a line of binfmt.d(5)), and are given `environment`, and nothing of the environment of this process but
-    PATH.
+    `user_id` is the first of their `USER_IDS` user and group ids on the machine. They see `mounts`, and enter the
+    control groups `cgroups` and the network namespace `network` (None: the machine's). They register the emulator
+    `binfmt`, a line of binfmt.d(5). Their environment is `environment` and PATH.
     """
 
     directory: Path
@@ -63,7 +62,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
 
     @property
     def work(self) -> Path:
-        """What processes in the sandbox call `/tmp/work`."""
+        """The directory that is `/tmp/work` in the sandbox."""
         return self.directory / "work"
 
     def prepare(
@@ -103,8 +102,8 @@ class Sandbox(Struct, frozen=True, kw_only=True):
         """Run *command* until it and all its descendants have ended; the exit status, negative for a signal.
 
         `stdout` and `stderr` are passed to *on_line* together. *environment* and *mounts* are added to those of the
-        sandbox; *secret* is readable at `SECRET`, and no descendant with fewer rights can open it. Cancelling kills,
-        and returns when no process is left.
+        sandbox. *secret* is readable at `SECRET`, but not by descendants with fewer rights. Cancelling kills all
+        processes and waits for their end.
 
         Raises:
             SandboxUnavailable: the kernel refuses.
@@ -127,9 +126,9 @@ class Sandbox(Struct, frozen=True, kw_only=True):
         if secret is not None:
             self._write_secret(secret)
         scratch = Mount(self.directory, SCRATCH, writable=True)
-        seen = (scratch, Mount(self.work, _BIG_FILES, writable=True), *self.mounts, *mounts)
+        all_mounts = (scratch, Mount(self.work, _BIG_FILES, writable=True), *self.mounts, *mounts)
         namespace = await open_root(
-            self.directory / "root", seen, self._etc(), network=self.network, cgroups=self.cgroups
+            self.directory / "root", all_mounts, self._etc(), network=self.network, cgroups=self.cgroups
         )
         try:
             async with start(
@@ -144,10 +143,10 @@ class Sandbox(Struct, frozen=True, kw_only=True):
             os.close(namespace)
 
     def read(self, name: str, limit: int) -> bytes:
-        """The first *limit* bytes of the file *name* below `work`.
+        """Read the first *limit* bytes of the file *name* below `work`.
 
         Raises:
-            OSError: it is missing, or is not a regular file: links are not followed, pipes not waited for.
+            OSError: it is missing or is not a regular file; links are not followed, and pipes do not block.
         """
         file = os.open(self.work / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(file, "rb") as opened:
@@ -185,7 +184,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
 
 
 def new_directory(parent: Path, prefix: str = "") -> Path:
-    """Make an empty directory for a sandbox in *parent*."""
+    """Create an empty directory for a sandbox in *parent*."""
     return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 

@@ -1,4 +1,4 @@
-"""A workspace: a directory of one process, in which its sandboxes are, without anything of an earlier process."""
+"""A workspace: a directory with the sandboxes of one process; files of an earlier process are removed."""
 
 import fcntl
 import hashlib
@@ -22,12 +22,12 @@ def lock(workspace: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Unavailable(f"another builder works in {workspace}") from error
+            raise Unavailable(f"another builder uses {workspace}") from error
         yield
 
 
 def can_limit(workspace: Path) -> bool:
-    """Whether control groups can be made here; the log says why not."""
+    """Whether control groups can be created here; if not, the reason is logged."""
     group = group_prefix(workspace) + "trial"
     try:
         cgroups.make(group, memory=1 << 20, pids=1)
@@ -40,37 +40,37 @@ def can_limit(workspace: Path) -> bool:
 
 
 def group_prefix(workspace: Path) -> str:
-    """How the names of all control groups of *workspace* begin."""
+    """Return the prefix of the names of all control groups of *workspace*."""
     return f"swell-{hashlib.sha256(bytes(workspace.resolve())).hexdigest()[:12]}-"
 
 
 def clean(workspace: Path, folders: Iterable[str]) -> None:
-    """Remove what an earlier process left in *folders* of *workspace*, and its control groups.
+    """Remove the contents of *folders* of *workspace* and the control groups of an earlier process.
 
     Raises:
-        Unavailable: something cannot be removed.
+        Unavailable: they cannot be removed.
     """
-    # Its processes may still be ending, and write while they do.
-    give_up = time.monotonic() + _CLEAN_WITHIN
+    # Its processes may still be ending, and writing.
+    deadline = time.monotonic() + _CLEAN_WITHIN
     while not _is_clean(workspace, folders):
-        if time.monotonic() > give_up:
-            raise Unavailable(f"what former builds left in {workspace} or its control groups cannot be removed")
+        if time.monotonic() > deadline:
+            raise Unavailable(f"files or control groups of earlier builds in {workspace} cannot be removed")
         time.sleep(0.05)
 
 
 def dispose(directory: Path, group: str) -> None:
-    """Remove the *directory* of a sandbox and its control groups *group*, when no process is left in them."""
+    """Remove the *directory* of a sandbox and its control groups *group*; wait for their processes to end."""
     remove(directory)
-    # A process that has been waited for still counts for a moment.
-    give_up = time.monotonic() + _CLEAN_WITHIN
-    while not cgroups.remove(group) and time.monotonic() < give_up:
+    # A reaped process stays in its group for a moment.
+    deadline = time.monotonic() + _CLEAN_WITHIN
+    while not cgroups.remove(group) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def remove(directory: Path) -> None:
-    """Remove *directory*, as far as possible, and nothing that is mounted there.
+    """Remove *directory* as far as possible, except file systems that are mounted below it.
 
-    Its folders may be nested as deep as a program likes, and Python's own way of removing them gives up at a thousand.
+    Uses rm(1), because `shutil.rmtree` fails for directories that are nested more than about a thousand deep.
     """
     command = ("rm", "--recursive", "--force", "--one-file-system", "--", directory)
     subprocess.run(command, stderr=subprocess.DEVNULL, check=False)  # noqa: S603  (a path of ours)

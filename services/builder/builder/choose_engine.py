@@ -1,4 +1,4 @@
-"""Which engine builds container files here: BuildKit, else a buildah without known escapes, else none."""
+"""Chooses the engine for container files: BuildKit, or a buildah without known escapes, or none."""
 
 import shutil
 import subprocess
@@ -21,13 +21,13 @@ from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 
 SAFE_BUILDAH = Version(1, 38, 1)
-"""The first release without known ways out of a build: CVE-2024-1753 (bind mounts through symbolic links),
-CVE-2024-9675 (cache mounts) and CVE-2024-11218 (concurrent builds). Distributions that mend an older release keep its
-number, so such a release is chosen by `SWELL_ENGINE=buildah` only."""
+"""The first release without known escapes: CVE-2024-1753 (bind mounts through symbolic links), CVE-2024-9675 (cache
+mounts) and CVE-2024-11218 (concurrent builds). Distributions that fix an older release keep its number, so that such a
+release is chosen by `SWELL_ENGINE=buildah` only."""
 
 
 class NoEngine:
-    """Says what the operator must do; builds of packages do not come here."""
+    """Fails every build with a message for the operator; builds of packages use another engine."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -36,7 +36,7 @@ class NoEngine:
         """Builds end with their builder."""
 
     async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:  # noqa: ARG002
-        raise BuildFailure(Reason.ENGINE, f"This server builds no container files: {self._why}.")
+        raise BuildFailure(Reason.ENGINE, f"This server cannot build container files: {self._why}.")
 
 
 @asynccontextmanager
@@ -46,11 +46,12 @@ async def open_engine(
     aws: AwsLogins | None = None,
     registry: RegistryClient | None = None,
 ) -> AsyncIterator[tuple[str, Engine]]:
-    """The engine that `settings.engine` chooses, and its name and version. *registry* is asked which base images
-    anybody may read.
+    """Open the engine that `settings.engine` chooses; yield its name with its version, and the engine.
+
+    *registry*, a client without credentials, finds out which base images are public.
 
     Raises:
-        Unavailable: the engine that the operator named cannot work here.
+        Unavailable: the configured engine cannot run on this machine.
     """
     found = programs.find()
     if settings.engine is EngineChoice.BUILDKIT and found is None:

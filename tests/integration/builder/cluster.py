@@ -169,7 +169,7 @@ class Cluster:
         return response
 
     async def _run(self, name: str, number: str = "") -> None:
-        """What the machine does: wait for the Secret, run the command, keep its lines, tell how it ended."""
+        """Do what a node does: wait for the Secret, run the command, store its lines, report its result."""
         while name not in self.secrets:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         place, pod = self.folder / (name + number), f"{name}-pod{number}"
@@ -290,7 +290,7 @@ def _json(content: Fields, code: int = 200) -> web.Response:
 
 
 def _value(variable: Fields, kept: dict[str, bytes]) -> str:
-    """What a variable is: told by the Job, or kept in its Secret, which is the only one there is."""
+    """Return the value of a variable: from the Job, or from its Secret."""
     if source := variable.get("valueFrom"):
         return kept[source["secretKeyRef"]["key"]].decode()
     return str(variable.get("value") or "")

@@ -43,7 +43,7 @@ class Registry:
     authorization: str
 
     def fetch(self, path: str) -> tuple[bytes, str]:
-        """A document or blob under `/v2/`, and its digest as the registry tells it."""
+        """Fetch a document or blob below `/v2/`; return it with the digest in the response."""
         accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
         headers = {"Authorization": self.authorization, "Accept": accept}
         request = urllib.request.Request(f"http://{self.address}/v2/{path}", headers=headers)
@@ -67,7 +67,7 @@ class Registry:
 
 
 class Output(list[bytes]):
-    """What a build told."""
+    """The lines of a build log."""
 
     async def __call__(self, line: bytes) -> None:
         self.append(line)

@@ -1,4 +1,4 @@
-"""What every build engine promises, as one set of tests that each of them passes.
+"""The contract of build engines: one set of tests that every engine passes.
 
 A new engine describes itself as a `Subject`, in a module like `test_buildah.py`:
 
@@ -101,7 +101,7 @@ def asleep() -> int:
 
 
 def new_build_id() -> str:
-    """An id that no other build of this machine has: what is left of it is nobody else's."""
+    """Return an id that is unique on this machine, so that leftover files can be assigned to the build."""
     return f"bd-{secrets.token_hex(8)}_1"
 
 
@@ -160,7 +160,7 @@ def files_with(content: bytes, folder: Path) -> list[Path]:
 
 class EngineContract:
     async def test_the_digest_names_what_the_registry_has(self, subject: Subject, tmp_path: Path) -> None:
-        """Whoever is told the digest can pull it; and nothing of the build is left behind."""
+        """The returned digest can be pulled, and no file or process of the build remains."""
         recipe = subject.good("made of it")
         async with subject.open(tmp_path) as engine:
             output = Output()
@@ -194,7 +194,7 @@ class EngineContract:
         assert re.search(rb"(?<!x)x{3000000}(?!x)", b"".join(output))
 
     async def test_the_users_fault_is_the_users(self, subject: Subject, tmp_path: Path) -> None:
-        """Another recipe could mend it; the sentence is for whoever wrote this one."""
+        """The author of the container file can fix it, and the message is for them."""
         recipe = subject.bad()
         async with subject.open(tmp_path) as engine:
             failure = await failure_of(engine, recipe)
@@ -208,7 +208,7 @@ class EngineContract:
         assert failure.reason is Reason.BASE_IMAGE
 
     async def test_a_base_image_that_is_forbidden_is_told(self, subject: Subject, tmp_path: Path) -> None:
-        """Also by an engine that has fetched it for somebody before."""
+        """Also by an engine that has pulled it for another principal before."""
         auth = tmp_path / "auth.json"
         auth.write_bytes(subject.registry.auth_file.read_bytes())
         async with subject.open(tmp_path / "workspace", pull_auth_file=auth) as engine:
@@ -243,7 +243,7 @@ class EngineContract:
     async def test_lines_are_told_as_they_come_and_a_cancelled_build_is_ended(
         self, subject: Subject, tmp_path: Path, asleep: int
     ) -> None:
-        """When the service stops, or nobody wants the image any more."""
+        """When the service stops, or the build is cancelled."""
         recipe, output = has(subject.endless(asleep)), Output()
         async with subject.open(tmp_path) as engine:
             build = asyncio.create_task(engine.build(recipe, output))
@@ -270,7 +270,7 @@ class EngineContract:
             await assert_nothing_left(subject, tmp_path, recipe.build_id, asleep)
 
     async def test_builds_die_with_a_killed_builder(self, subject: Subject, tmp_path: Path, asleep: int) -> None:
-        """kill -9 leaves no time to clean up: the kernel ends the processes, the next life removes the rest."""
+        """After SIGKILL the kernel ends the processes, and the next start removes the files."""
         recipe = has(subject.endless(asleep))
         service = await asyncio.create_subprocess_exec(*subject.builder(tmp_path, recipe))
         try:

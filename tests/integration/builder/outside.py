@@ -21,7 +21,7 @@ from .conftest import Registry, free_port
 from .test_network import outer_address
 
 NAME = "registry.example"
-"""A registry that nobody but the proxy knows the way to, as are Amazon's."""
+"""A registry that only the proxy can reach, like Amazon's."""
 
 USER, PASSWORD = "ada", "pr0xy@password"
 WITHIN = 30.0

@@ -198,7 +198,7 @@ async def test_keys_that_aws_does_not_take_are_what_a_build_fails_of(
         failure = await failure_of(engine, recipe)
 
     assert failure.reason is reason
-    assert f"credentials for {ECR} give no login: AWS does not take the credentials" in str(failure)
+    assert f"credentials for {ECR} cannot be exchanged for a login: AWS does not take the credentials" in str(failure)
     assert "wrong" not in str(failure)
     assert not amazon.world.asked
 

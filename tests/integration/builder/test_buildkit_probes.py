@@ -22,7 +22,7 @@ SAMPLE = 5
 
 @pytest.fixture(scope="module")
 def workspace() -> Iterator[Path]:
-    """A directory that everybody may enter: its permissions protect nothing."""
+    """A directory that every user may enter, so that its permissions do not protect it."""
     with TemporaryDirectory(prefix="swell-probes-", dir="/var/tmp") as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
@@ -54,7 +54,7 @@ def parameters() -> list[object]:
 async def test_no_canary_is_reached(
     probed: BuildkitEngine, probe: Probe, base: str, alive: Canaries, tmp_path: Path
 ) -> None:
-    """Whatever a recipe tries, and whatever BuildKit makes of it, nothing is behind."""
+    """No recipe reaches a canary, even if BuildKit resolves its paths unsafely."""
     said = await outcome(probed, probe, base, alive, tmp_path)
     assert alive.is_alive(said), said
     assert "401 Unauthorized" not in said, "the base image must be there for the probe to mean something"

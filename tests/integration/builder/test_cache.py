@@ -1,4 +1,4 @@
-"""Layer caches: what steps have made is kept in a registry for whoever names it, by what was done and not by whom."""
+"""Layer caches: results of steps are stored in a registry and shared by all builds that name the repository."""
 
 import json
 from pathlib import Path
@@ -85,7 +85,7 @@ async def test_a_cache_that_cannot_be_used_is_done_without(
 async def test_a_failing_step_fails_with_a_cache_too(
     open_engine: OpenEngine, base: str, cache: str, tmp_path: Path
 ) -> None:
-    """It is the user's failure, told once."""
+    """It is the user's failure, and it is reported once."""
     output = Output()
     async with open_engine(tmp_path) as engine:
         with pytest.raises(BuildFailure) as caught:

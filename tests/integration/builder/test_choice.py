@@ -34,7 +34,7 @@ async def test_buildkit_is_taken_where_it_is(programs: Programs, tmp_path: Path)
 
 
 async def test_the_operator_may_choose_buildah(programs: Programs, tmp_path: Path) -> None:
-    """Whatever its release is."""
+    """Also an older release."""
     async with open_engine(EngineSettings(workspace=tmp_path, engine=EngineChoice.BUILDAH)) as (name, engine):
         assert isinstance(engine, BuildahEngine)
         assert name.startswith("buildah 1.")

@@ -23,7 +23,7 @@ HEALTHCHECK = "HEALTHCHECK CMD true\n"
 async def build(
     engine: BuildahEngine, base: str, body: str, wanted: BuildCompression | None, made: str = "compressed:1"
 ) -> str:
-    """What the build told."""
+    """The lines of a build log."""
     output, plain = Output(), recipe(base, body, made=made)
     await engine.build(
         Recipe(
@@ -92,7 +92,7 @@ async def test_zstd_does_not_cost_an_image_its_healthcheck(
 
 
 async def test_estargz_falls_back_to_gzip(engine: BuildahEngine, base: str, registry: Registry) -> None:
-    """Whoever can read estargz can read gzip; the log does not claim that it is more."""
+    """Clients of estargz can read gzip, and the log does not claim that the layers are estargz."""
     said = await build(engine, base, f"FROM {base}\nRUN echo star > /star\n", BuildCompression(mode=ESTARGZ))
     assert "(estargz is not made here: the layers are gzip" in said
     assert layers(registry) == [DOCKER_GZIP, DOCKER_GZIP]

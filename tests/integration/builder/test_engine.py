@@ -35,7 +35,7 @@ async def failure_of(engine: BuildahEngine, wanted: Recipe) -> BuildFailure:
 
 
 async def test_the_digest_names_what_the_registry_has(engine: BuildahEngine, base: str, registry: Registry) -> None:
-    """Whoever is told the digest can pull it."""
+    """The returned digest can be pulled."""
     digest = await engine.build(recipe(base, f"FROM {base}\nRUN echo hello > /hello\n"), Output())
 
     assert registry.fetch("made/manifests/1")[1] == digest
@@ -45,7 +45,7 @@ async def test_the_digest_names_what_the_registry_has(engine: BuildahEngine, bas
 
 
 async def test_owners_in_the_image_are_the_steps(engine: BuildahEngine, base: str, registry: Registry) -> None:
-    """Steps run with ids of their own outside; nobody may see that in the image."""
+    """Steps have other user ids on the machine; the image does not show them."""
     made = f"FROM {base}\nRUN touch /roots && touch /users && chown 1000:1001 /users\n"
     digest = await engine.build(recipe(base, made), Output())
 
@@ -152,7 +152,7 @@ async def test_a_full_disk_begins_another_cache(open_engine: OpenEngine, base: s
     async with open_engine(tmp_path, base_cache_free=1 << 60) as engine:
         await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
         await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())
-        await until(lambda: len(list((tmp_path / "bases").iterdir())) == 1, "no store that nobody reads")
+        await until(lambda: len(list((tmp_path / "bases").iterdir())) == 1, "no unused store")
 
 
 async def test_a_workspace_has_one_builder(open_engine: OpenEngine, tmp_path: Path) -> None:

@@ -167,12 +167,12 @@ async def test_folders_without_end_are_removed_with_their_build(
     async with open_engine(tmp_path) as engine:
         output = await said_by(engine, base, deep)
         assert b"bottom" in output
-        await until(lambda: not list((tmp_path / "builds").iterdir()), "the rooms of all builds are gone")
+        await until(lambda: not list((tmp_path / "builds").iterdir()), "the sandboxes of all builds are removed")
 
 
 @pytest.fixture
 def abyss(tmp_path: Path) -> Path:
-    """A workspace with the room of a build whose builder was killed, and folders without end in it."""
+    """A workspace with the sandbox of a build whose builder was killed, with deeply nested directories in it."""
     left = tmp_path / "builds/bd-left_1.x"
     left.mkdir(parents=True)
     script = "import os\nfor _ in range(1500):\n os.mkdir('d'); os.chdir('d')"
@@ -181,6 +181,6 @@ def abyss(tmp_path: Path) -> Path:
 
 
 async def test_folders_without_end_keep_no_builder_from_beginning(open_engine: OpenEngine, abyss: Path) -> None:
-    """Else one build could put an end to all."""
+    """Otherwise one build could stop the service for good."""
     async with open_engine(abyss):
         assert not (abyss / "builds/bd-left_1.x").exists()

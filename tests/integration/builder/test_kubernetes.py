@@ -96,7 +96,7 @@ class TestKubernetes(EngineContract):
     async def test_builds_die_with_a_killed_builder(  # type: ignore[override]  # it takes one fixture more
         self, subject: Subject, tmp_path: Path, asleep: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Here they do not: a builder that died has left a Job, and whoever is given the build finds it."""
+        """Builds outlive their builder here: the next builder of the build finds its Job."""
         assert isinstance(subject, Kubernetes)
         monkeypatch.setattr(kubernetes, "OUTAGE", timedelta(seconds=1))
         recipe, first, second = subject.good("said once"), Output(), Output()
@@ -183,7 +183,7 @@ async def test_a_pod_that_does_not_begin_is_given_up(subject: Kubernetes, tmp_pa
 
 
 async def test_a_pod_that_the_kernel_killed_is_told(subject: Kubernetes, tmp_path: Path) -> None:
-    """It had no time for last words; the cluster knows."""
+    """The pod has no termination message, but its status has the reason."""
     subject.cluster.broken.add("killed")
     async with subject.open(tmp_path) as engine:
         failure = await failure_of(engine, subject.good("nothing"))
@@ -224,7 +224,7 @@ async def test_a_job_that_somebody_deletes_ends_the_build(subject: Kubernetes, t
 async def test_lines_that_went_with_their_machine_are_not_waited_for(
     subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of the build is known to the cluster, though nobody can read its lines any more."""
+    """The cluster has the result of the build, although its log cannot be read any more."""
     monkeypatch.setattr(kubernetes, "LAST_LINES", timedelta(seconds=1))
     subject.cluster.broken |= {"killed", "dumb"}
     output = Output()
@@ -238,7 +238,7 @@ async def test_lines_that_went_with_their_machine_are_not_waited_for(
 async def test_a_connection_that_is_lost_silently_does_not_hold_up_the_end(
     subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A balancer before the API server forgets connections without a word to anybody."""
+    """A load balancer in front of the API server can drop connections silently."""
     monkeypatch.setattr(kubernetes, "SILENCE", timedelta(seconds=2))
     subject.cluster.broken.add("mute")
     output = Output()
@@ -249,7 +249,7 @@ async def test_a_connection_that_is_lost_silently_does_not_hold_up_the_end(
 
 
 async def test_a_busy_cluster_costs_no_build_its_attempt(subject: Kubernetes, tmp_path: Path) -> None:
-    """Beginning again would tell every line twice."""
+    """Starting again would write every line twice."""
     subject.cluster.broken.add("busy")
     output = Output()
     recipe = subject._recipe("RUN for n in $(seq 1 4); do echo line $n; sleep 1; done\n")
@@ -259,7 +259,7 @@ async def test_a_busy_cluster_costs_no_build_its_attempt(subject: Kubernetes, tm
 
 
 async def test_a_quota_is_waited_for(subject: Kubernetes, tmp_path: Path) -> None:
-    """It will have room when other builds have ended; the build goes back into its queue."""
+    """The quota is free when other builds have ended, so the job is delivered again."""
     subject.cluster.broken.add("quota")
     async with subject.open(tmp_path) as engine:
         with pytest.raises(Unavailable, match="exceeded quota"):

@@ -33,14 +33,14 @@ from .conftest import OpenEngine, Output, Registry, free_port
 
 JSON_KEY = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx:y\n-----END\n"}, indent=2)
 NOBODY = "00000000-0000-0000-0000-000000000000"
-"""Whom Azure calls everybody who comes with a refresh token."""
+"""The user name that Azure uses with refresh tokens."""
 
 REFRESH = "eyJhbGciOiJSUzI1NiJ9.a-refresh-token.x"
 ISSUER, SERVICE = "the token service", "the registry"
 
 
 class TokenService:
-    """Gives tokens for what is asked, to those who show one of *logins* (HTTP Basic) or the refresh token (OAuth2)."""
+    """Issues tokens to clients with one of *logins* (HTTP Basic) or the refresh token (OAuth2)."""
 
     def __init__(self, script: Script, logins: set[str], folder: Path) -> None:
         self.realm = f"{script.url}/token"

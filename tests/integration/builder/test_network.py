@@ -157,7 +157,7 @@ async def test_denied_networks_are_reached_neither_by_steps_nor_by_the_engine(
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "100.100.100.200", "168.63.129.16"])
 async def test_a_clouds_credentials_are_not_to_be_had(engine: BuildahEngine, base: str, address: str) -> None:
-    """WorkerCapabilities in clouds are given theirs at an address of the cloud's, by whoever asks from there."""
+    """Machines in clouds read their credentials from an address of the cloud."""
     failure = await failure_of(engine, recipe(base, f"FROM {base}\nADD http://{address}/latest/meta-data /x\n"))
     assert "no route to host" in str(failure)
 
@@ -172,7 +172,7 @@ async def test_a_network_that_is_none_stops_the_builder(open_engine: OpenEngine,
 async def test_one_network_waits_for_the_next_build_and_goes_with_the_builder(
     open_engine: OpenEngine, base: str, tmp_path: Path
 ) -> None:
-    """Those of builds that have ended are closed; nothing waits for nobody."""
+    """Networks of ended builds are closed, and no idle ones remain."""
     async with open_engine(tmp_path) as engine:
         for _ in range(2):
             await engine.build(recipe(base, f"FROM {base}\nRUN true\n"), Output())

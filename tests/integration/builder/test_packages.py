@@ -120,7 +120,7 @@ class FreeLeases:
 
 
 class NothingPushed:
-    """The first attempt asks nobody whether there was another."""
+    """The first attempt does not check whether an earlier one has pushed."""
 
     async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
         return None
@@ -134,7 +134,7 @@ class NoAssembly:
 
 
 class House:
-    """A builder on a real engine and registry, with its neighbours in memory."""
+    """A builder with a real engine and registry; its other collaborators are in memory."""
 
     def __init__(self, engine: BuildahEngine, registry: Registry, folder: Path) -> None:
         self.log = MemoryLog()
@@ -179,7 +179,7 @@ class House:
 
     @property
     def lines(self) -> list[str]:
-        """What the stand-ins were asked."""
+        """The command lines of the stand-ins."""
         tools = ("micromamba", "pixi", "Rscript", "apt-get")
         return [line for line in self.log.output.text.splitlines() if line.startswith(tools)]
 
@@ -262,7 +262,7 @@ async def test_micromamba_v1_stays_in_its_image(house: House, tools: str, base: 
 
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2"])
 async def test_a_lock_file_by_address_needs_no_context(house: House, tools: str, base: str, template: str) -> None:
-    """Addresses and channels are arguments, whatever they say."""
+    """URLs and channels are arguments, even with shell syntax in them."""
     url = f"https://locks.example.org/{HOSTILE}"
     made = make_recipe(conda(tools, base, url, channels=(HOSTILE,)), template, False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
@@ -270,7 +270,7 @@ async def test_a_lock_file_by_address_needs_no_context(house: House, tools: str,
 
 
 async def test_pixi_activates_its_environment_at_the_start(house: House, tools: str, base: str) -> None:
-    """The hook ends in whatever command is given."""
+    """The hook runs the command of the container."""
     made = make_recipe(conda(tools, base, "samtools"), "conda/pixi:v1", False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.lines[2] == f"pixi <add> <procps-ng> <{HOSTILE}>"
@@ -280,7 +280,7 @@ async def test_pixi_activates_its_environment_at_the_start(house: House, tools: 
 
 
 async def test_r_packages_are_arguments_of_r(house: House, tools: str) -> None:
-    """Each process is told the repositories; R itself is a stand-in here."""
+    """Each process gets the repositories; R itself is a stand-in here."""
     opts = CranOpts(r_image=tools, base_packages=f"littler {HOSTILE}")
     entries = ("dplyr", "ggplot2=3.4.1", "bioc::DESeq2")
     made = make_recipe(Packages(type=PackageType.CRAN, entries=entries, cran_opts=opts), None, False)

@@ -82,7 +82,7 @@ def test_a_warning_about_the_platform_alone_is_left_out(said: str) -> None:
 
 
 async def test_steps_run_by_emulation(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> None:
-    """Where qemu-user-static is installed; nobody has to register it on a kernel of today."""
+    """Where qemu-user-static is installed; current kernels need no registration by root."""
     if Emulators().registration("linux/arm64") is None:
         pytest.skip(f"this machine lacks {Emulators().missing('linux/arm64')}")
     output = Output()

@@ -145,7 +145,7 @@ async def test_a_pod_opens_a_cache_at_amazon(site: Site) -> None:
 
 
 async def test_a_pod_does_without_a_cache_that_it_has_no_login_to(site: Site) -> None:
-    """A cache never fails a build, and wrong keys are shown to nobody there either."""
+    """A cache never fails a build, and wrong keys do not appear in its log."""
     auth = Credentials(*b64decode(site.amazon.registry.authorization.removeprefix("Basic ")).decode().split(":"))
     site.amazon.hold({NAME: auth, ECR: Credentials(KEYS.user, "wrong")})
     recipe, output = from_and_to(NAME, NAME, "without:1", cache_repository=f"{ECR}/pods"), Output()
@@ -157,10 +157,10 @@ async def test_a_pod_does_without_a_cache_that_it_has_no_login_to(site: Site) ->
 
 
 async def test_keys_that_aws_does_not_take_make_no_job(site: Site) -> None:
-    """What the builder knows to fail needs no pod."""
+    """A build that is known to fail does not start a pod."""
     site.amazon.hold({ECR: Credentials(KEYS.user, "wrong")})
     async with site.engine() as engine:
-        with pytest.raises(BuildFailure, match=f"{ECR} give no login") as caught:
+        with pytest.raises(BuildFailure, match=f"{ECR} cannot be exchanged for a login") as caught:
             await engine.build(from_and_to(ECR, ECR), Output())
 
     assert caught.value.reason is Reason.BASE_IMAGE

@@ -22,7 +22,7 @@ TRUSTED = Version(999, 0, 0)
 
 @pytest.fixture(scope="module")
 def workspace() -> Iterator[Path]:
-    """A directory that everybody may enter: its permissions protect nothing."""
+    """A directory that every user may enter, so that its permissions do not protect it."""
     with TemporaryDirectory(prefix="swell-probes-", dir="/var/tmp") as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
@@ -83,6 +83,6 @@ async def test_what_has_reached_the_machine_reaches_nothing(
 @pytest.mark.full
 @pytest.mark.parametrize("probe", [probe for probe in PROBES if not probe.has_reached], ids=lambda probe: probe.name)
 async def test_no_canary_is_reached(probed: Engine, probe: Probe, base: str, alive: Canaries, tmp_path: Path) -> None:
-    """Whatever a recipe tries, and whatever its engine makes of it, nothing is behind."""
+    """No recipe reaches a canary, even if the engine resolves its paths unsafely."""
     said = await outcome(probed, probe, base, alive, tmp_path)
     assert alive.is_alive(said), said

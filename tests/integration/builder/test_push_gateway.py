@@ -122,7 +122,7 @@ async def test_an_upload_goes_on_only_where_it_began(gateway: Gateway) -> None:
 
 
 async def test_what_the_registry_refuses_is_known_afterwards(registry: Registry) -> None:
-    """buildkitd tells less than the registry did."""
+    """buildkitd reports less than the registry's response."""
     async with opened(registry, b'{"auths": {}}') as gateway:
         status, _ = await gateway.ask("POST", "/v2/push/gated/made/blobs/uploads/")
         assert status in {403, 502}

@@ -1,4 +1,4 @@
-"""Builds go the way out that the operator's settings say: proxies, and certificates of the house's own."""
+"""Builds use the operator's proxies and certificates."""
 
 import base64
 import json
@@ -57,7 +57,7 @@ async def test_bases_and_pushes_go_through_the_proxy(
     isolation: Isolation,
     tmp_path: Path,
 ) -> None:
-    """The name can be resolved by nobody else, and the certificate is checked by the engine itself."""
+    """Only the proxy can resolve the name, and the engine verifies the certificate."""
     way = {"https_proxy": world.proxy(), "ca_file": world.ca_file, "isolation": isolation}
     async with open_engine(tmp_path / "w", **told, **way) as engine:
         digest = await engine.build(from_and_to(NAME, made=f"{isolation}:1"), Output())
@@ -135,7 +135,7 @@ async def test_steps_see_nothing_of_the_proxy_otherwise(
     isolation: Isolation,
     tmp_path: Path,
 ) -> None:
-    """Its password is the operator's: neither in their environment nor in anybody's that they can read."""
+    """The password of the proxy is not in the environment of steps, nor of any process that they can read."""
     look = "RUN env; cat /proc/*/environ /proc/*/cmdline; find / -xdev -name '*.pem' -exec cat {} +; true\n"
     output = Output()
     way = {"https_proxy": world.proxy(), "http_proxy": world.proxy(), "isolation": isolation}
@@ -178,7 +178,7 @@ async def test_the_builders_own_variables_do_not_count(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is told to Swell is told by Swell's own settings."""
+    """Only Swell's settings choose the proxy, not the environment of the process."""
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, world.proxy())
     async with open_engine(tmp_path / "w", **told, ca_file=world.ca_file) as engine:

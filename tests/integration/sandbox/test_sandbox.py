@@ -49,7 +49,7 @@ async def test_nothing_but_the_scratch_directory_is_writable(sandbox: Sandbox) -
 
 
 async def test_large_temporary_files_are_in_the_scratch_directory(sandbox: Sandbox) -> None:
-    """Some programs write to /var/tmp whatever TMPDIR says; what they write counts for the limit of the directory."""
+    """Some programs ignore TMPDIR and write to /var/tmp; their files count for the limit of the directory."""
     await said(sandbox, "echo large > /var/tmp/file")
     assert sandbox.read("file", 10) == b"large\n"
 
@@ -65,7 +65,7 @@ async def test_mounts_are_read_only_unless_they_say_otherwise(sandbox: Sandbox, 
 
 
 async def test_a_secret_has_no_name(sandbox: Sandbox) -> None:
-    """The command reads it; what it leaves in the scratch directory has nothing of it."""
+    """The command can read it, and it is not in the scratch directory afterwards."""
     assert await said(sandbox, f"cat {SECRET}; echo; ls /tmp/secret 2>/dev/null", secret=b"s3cret") == ["s3cret"]
     assert not (sandbox.directory / "secret").exists()
 

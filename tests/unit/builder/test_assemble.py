@@ -107,7 +107,7 @@ async def test_what_was_there_already_is_found_by_its_name() -> None:
 
 
 async def test_every_platform_that_failed_is_named() -> None:
-    """Nobody mends one to be told of the other afterwards; the kind of failure is the first one's."""
+    """Both failures are reported at once; the reason is that of the first one."""
     ends = Ends(one=ended(None, "no gcc.", Reason.RECIPE), two=ended(None, "no disk.", Reason.DISK))
 
     with pytest.raises(BuildFailure) as failure:
@@ -135,6 +135,6 @@ async def test_a_child_that_nobody_knows_any_more_is_a_failure() -> None:
 
 
 async def test_an_image_that_is_gone_is_a_failure() -> None:
-    """Somebody has deleted it from the registry since."""
+    """It was deleted from the registry."""
     with pytest.raises(BuildFailure, match="linux/arm64 is not in the registry"):
         await assembling(Ends(), Registry(a=AMD64)).make(wanted(None, None), Log())

@@ -98,7 +98,7 @@ class FreeLeases:
 
 class NoEvents:
     async def publish(self, event: BuildDone) -> None:
-        """Nobody listens."""
+        """No subscriber."""
 
 
 class NoAssembly:
@@ -210,7 +210,7 @@ async def test_everything_of_the_context_is_in_the_recipe() -> None:
 
 
 async def test_a_layer_that_is_gone_is_told_to_the_client() -> None:
-    """Blobs do not live for ever; to send it again helps."""
+    """Stored blobs expire; the client can send the layer again."""
     result = await result_of(FROZEN, ScriptedEngine(), MemoryLogs(), FewContexts(CONTEXT))
     assert result.reason is Reason.CONTEXT
 
@@ -313,7 +313,7 @@ async def test_waiting_for_what_we_stand_on_is_no_attempt() -> None:
 
 
 async def test_a_job_that_was_given_up_ends_its_build_and_may_be_replayed() -> None:
-    """Nobody waits for ever for what is among the dead letters; when it rises, the build gets another end."""
+    """Clients do not wait for dead letters; when the job is replayed, the build gets a new result."""
     builds = MemoryBuilds()
     build_id, _ = await builds.submit(SUBMISSION)
     building = runner_of(ScriptedEngine(), builds)
@@ -345,7 +345,7 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
             return ExistingBuild(started=NOON) if self is containers else None
 
     async def say_nothing(line: bytes) -> None:
-        """Tell nobody."""
+        """Discard the line."""
 
     containers, packages = Named("containers"), Named("packages")
     engines = Engines(containers, packages)
@@ -357,7 +357,7 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
 
 
 class SlowEngine(ScriptedEngine):
-    """Never gets done; knows whether it was stopped."""
+    """Never ends; `was_stopped` is set when it is cancelled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -417,7 +417,7 @@ async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> 
 
 
 async def test_a_build_that_was_taken_out_of_the_queue_is_not_begun() -> None:
-    """Its job may be with a builder already; nobody counts it."""
+    """Its job may be delivered already; the build is not counted."""
     builds, engine, events = MemoryBuilds(), ScriptedEngine(), RecordedEvents()
     job = await submitted(builds)
     await cancel(builds, job)

@@ -60,7 +60,7 @@ def test_what_the_kernel_says_comes_first() -> None:
 
 
 def test_a_crash_is_the_engines() -> None:
-    """A connection that ends tells nothing of the recipe."""
+    """A closed connection says nothing about the recipe."""
     assert diagnose(1, [b"error: rpc error: EOF, not found"], crashed=True).reason is Reason.ENGINE
 
 

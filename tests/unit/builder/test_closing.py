@@ -1,4 +1,4 @@
-"""What is done with is closed in the background: rooms of builds, and their networks."""
+"""Sandboxes of builds and their networks are closed in the background."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ class Doors:
 
 
 async def test_nobody_waits_for_a_door_to_close_but_the_end_does() -> None:
-    """A build's result is told before its files are removed; a service that has stopped has removed them."""
+    """A build returns its result before its files are removed; a service removes them before it stops."""
     doors = Doors()
     async with BackgroundCloser.open() as closing:
         async with closing.close_later(doors.open("a")) as name:

@@ -1,4 +1,4 @@
-"""What becomes of a wish for compression."""
+"""The compression that is chosen for a request."""
 
 import pytest
 
@@ -22,7 +22,7 @@ GZIP, ZSTD, ESTARGZ = CompressionMode.GZIP, CompressionMode.ZSTD, CompressionMod
 def test_what_cannot_be_done_is_done_as_gzip_and_said(
     wanted: BuildCompression | None, docker_only: str, chosen: Compression, why: str
 ) -> None:
-    """An image that every client can read is better than none; but nobody is told that it is something else."""
+    """An image that every client can read is better than a failure, and the log says which mode is used."""
     made, said = choose(wanted, docker_only)
     assert made == chosen
     assert why in said if why else said == ""

@@ -82,7 +82,7 @@ def deep_links() -> list[tuple[tarfile.TarInfo, bytes]]:
 
 @pytest.mark.parametrize("name", ["escape/outside", "escape"])
 def test_names_lead_through_no_link(tmp_path: Path, name: str) -> None:
-    """Whatever a path is taken for before it is used: that of CVE-2025-4517 leads anywhere on the machine."""
+    """The path of CVE-2025-4517 leads anywhere on the machine if it is checked before it is used."""
     hostile = [*deep_links(), member("file", type=tarfile.LNKTYPE, linkname=name), member(name, b"x")]
     with pytest.raises(BuildFailure) as caught:
         unpacked(archive_of(tmp_path / "a.tar.gz", *hostile))
@@ -91,7 +91,7 @@ def test_names_lead_through_no_link(tmp_path: Path, name: str) -> None:
 
 
 def test_a_refusal_tells_nothing_of_this_machine(tmp_path: Path) -> None:
-    """Where the builder works is nobody's business."""
+    """The message does not reveal the builder's directories."""
     with pytest.raises(BuildFailure) as caught:
         unpacked(archive_of(tmp_path / "a.tar.gz", member("link", type=tarfile.SYMTYPE, linkname="../../etc")))
     assert str(caught.value) == "The build context cannot be unpacked: 'link': the link leads outside."
@@ -115,13 +115,13 @@ def test_links_inside_and_permissions_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("time", ["inf", "-1", "1e300"])
 def test_a_time_that_no_file_can_have_breaks_nothing(tmp_path: Path, time: str) -> None:
-    """It is the archive's word, and harms nobody."""
+    """The time comes from the archive and is harmless."""
     archive = archive_of(tmp_path / "a.tar.gz", member("file", b"x", pax_headers={"mtime": time}))
     assert (unpacked(archive) / "file").read_bytes() == b"x"
 
 
 def test_a_file_of_holes_is_refused(tmp_path: Path) -> None:
-    """Its size counts, not what the archive has of it: whoever copies it writes all of it."""
+    """The size of a sparse file counts, not its data in the archive: a copy has the full size."""
     header = tarfile.TarInfo("holes")
     header.type, header.size = tarfile.GNUTYPE_SPARSE, 0
     raw = bytearray(header.tobuf(tarfile.GNU_FORMAT))
@@ -155,7 +155,7 @@ def test_a_header_that_is_a_bomb_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no archive" * 100, mtime=0)[:-9]])
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
-    """The user is told, not the operator."""
+    """The error is reported to the user, not to the operator."""
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(BuildFailure, match="cannot be unpacked"):
         unpacked(tmp_path / "a.tar.gz")
@@ -167,7 +167,7 @@ def added(tmp_path: Path) -> bytes:
 
 
 def test_a_file_of_ours_takes_the_place_of_the_archives(tmp_path: Path) -> None:
-    """The environment that was asked for counts."""
+    """The requested environment replaces a file of the archive."""
     (tmp_path / "conda.yml").write_bytes(b"theirs, and longer")
     assert added(tmp_path) == b"ours"
 
@@ -181,7 +181,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_directory_does_not_make_place(tmp_path: Path) -> None:
-    """Whoever sent it is told."""
+    """The error is reported to the client."""
     (tmp_path / "conda.yml").mkdir()
     with pytest.raises(BuildFailure, match=r"conda\.yml is a directory") as caught:
         added(tmp_path)

@@ -58,7 +58,7 @@ ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
     ],
 )
 def test_a_registry_may_be_named_in_parts(text: str, may_be: bool) -> None:
-    """Variables join them; only buildah knows how, and a login must be there before."""
+    """Variables may join the parts, and the login is needed before the engine expands them."""
     assert may_be_named(ECR, text) is may_be
 
 

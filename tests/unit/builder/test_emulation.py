@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.emulation import Emulators
-from builder.domain.emulation import emulator_of, left_out_of
+from builder.domain.emulation import emulator_of, exclusions
 from swell.containerfile import parse
 from swell.oci.platform import ARCHITECTURES
 
@@ -77,7 +77,7 @@ def test_what_would_not_be_found_from_inside_a_container_does_not_count(emulator
 
 
 def test_what_is_installed_and_not_registered_is_registered_by_the_room(emulators: Emulators, tmp_path: Path) -> None:
-    """Nobody has to mount and register for the whole machine, where the kernel can do it for one user namespace."""
+    """The kernel can register an emulator for one user namespace, without root."""
     (tmp_path / "qemu").touch()
     line = configure(emulators, tmp_path / "qemu")
     assert emulators.registration("linux/arm64") == line
@@ -92,13 +92,13 @@ def test_what_cannot_work_is_not_registered(emulators: Emulators, tmp_path: Path
 
 
 def test_what_is_missing_is_named(emulators: Emulators) -> None:
-    """`exec format error` tells nobody what to install."""
+    """`exec format error` does not say what to install."""
     assert "qemu-aarch64-static" in emulators.missing("linux/arm64")
     assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).missing("linux/arm64")
 
 
 def test_what_a_machine_lacks_is_told_for_each_architecture(emulators: Emulators) -> None:
-    """Its own lacks nothing; an emulator that is installed meanwhile counts at once."""
+    """Nothing is missing for the machine's own platform, and a new emulator is found immediately."""
     missing_emulators = emulators.missing_emulators()
     assert set(missing_emulators) == {"arm64", "arm"}
     assert "qemu-arm-static" in missing_emulators["arm"]
@@ -109,7 +109,7 @@ def test_what_a_machine_lacks_is_told_for_each_architecture(emulators: Emulators
 
 
 def test_the_operator_decides_what_a_machine_is_there_for(emulators: Emulators) -> None:
-    """Emulation is slow, and may not be worth it; who is refused is told where that was decided."""
+    """The operator may exclude slow platforms; the message names the setting."""
     (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
     narrowed = structs.replace(emulators, only=("linux/amd64",))
 
@@ -119,7 +119,7 @@ def test_the_operator_decides_what_a_machine_is_there_for(emulators: Emulators) 
 
 
 def test_of_a_cluster_only_what_the_operator_says_is_known() -> None:
-    """Its machines run what is theirs; unless told, none is ruled out."""
-    assert left_out_of(()) == {}
-    assert set(left_out_of(("linux/amd64", "linux/arm64"))) == {"arm"}
-    assert set(left_out_of(("linux/arm",))) == set(ARCHITECTURES) - {"arm"}
+    """A cluster selects its nodes; without the setting no platform is excluded."""
+    assert exclusions(()) == {}
+    assert set(exclusions(("linux/amd64", "linux/arm64"))) == {"arm"}
+    assert set(exclusions(("linux/arm",))) == set(ARCHITECTURES) - {"arm"}

@@ -1,4 +1,4 @@
-"""What buildah says last tells why a build failed."""
+"""The last lines of buildah give the reason of a failure."""
 
 import pytest
 
@@ -31,7 +31,7 @@ UNKNOWN = b'Error: building at STEP "FOO ": Build error: Unknown instruction: "F
     ],
 )
 def test_a_build_failure_has_a_reason(status: int, tail: list[bytes], reason: Reason, words: str) -> None:
-    """The reason decides whose turn it is; the sentence is for whoever asked."""
+    """The reason says who can fix it; the message is for the client."""
     failure = diagnose_build(status, tail)
     assert failure.reason is reason
     assert words in str(failure)
@@ -41,7 +41,7 @@ def test_a_build_failure_has_a_reason(status: int, tail: list[bytes], reason: Re
     "said", [UNKNOWN, b'Error: building at STEP "COPY <<EOF /a": copier: stat: "/<<EOF": no such file']
 )
 def test_heredocs_that_the_engine_does_not_know_are_named(said: bytes) -> None:
-    """What buildah says of their lines tells nobody what is wrong."""
+    """Buildah's own error does not say that here-documents are the problem."""
     failure = diagnose_build(125, [said], heredoc=True)
     assert failure.reason is Reason.RECIPE
     assert "here-document" in str(failure)

@@ -13,7 +13,7 @@ def cut(*lines: bytes) -> tuple[list[bytes], bytes | None]:
 
 
 def test_what_stands_between_the_marks_is_the_lock_file() -> None:
-    """The engine tells the command first, marks and all; that is output."""
+    """The engine prints the command first, with its markers; that is ordinary output."""
     lines, lock = cut(STEP, START, b"@EXPLICIT", b"https://a/b.conda", END, b"COMMIT")
     assert lines == [STEP, b"COMMIT"]
     assert lock == b"@EXPLICIT\nhttps://a/b.conda\n"

@@ -27,6 +27,6 @@ def test_the_operator_allows_and_nobody_else(
 
 
 def test_proxies_on_loopback_are_reached_without_being_allowed() -> None:
-    """The operator has told their addresses; all others are reached like any machine."""
+    """The operator has configured these addresses; others are ordinary hosts."""
     urls = ["http://ada:secret@localhost:3128", "http://127.0.0.1", "http://[::1]:8080", "http://proxy.example:3128"]
     assert proxies(urls) == [Address("127.0.0.1", 3128), Address("127.0.0.1", 80), Address("::1", 8080)]

@@ -1,4 +1,4 @@
-"""What a build leaves in its sandbox is not trusted."""
+"""The files of a build in its sandbox are untrusted."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_link_is_not_followed(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_a_pipe_does_not_hold_us_up(sandbox: Sandbox) -> None:
-    """Opening one waits for a writer, for ever if there is none."""
+    """Opening a pipe would wait for a writer without end."""
     os.mkfifo(sandbox.work / "digest")
     with pytest.raises(BuildFailure):
         read_digest(sandbox, "digest")

@@ -55,7 +55,7 @@ def test_a_secret_is_masked_wherever_it_stands(masker: Masker, said: bytes) -> N
     before=st.binary(max_size=10), after=st.binary(max_size=10), encode=st.sampled_from([b64encode, urlsafe_b64encode])
 )
 def test_a_secret_is_masked_inside_base64(before: bytes, after: bytes, encode: object) -> None:
-    """Wherever it begins among the bits; what is left of its code tells at most the edges."""
+    """At each of the three offsets; at most characters at the edges remain."""
     masker = Masker([PASSWORD])
 
     masked = masker.mask(encode(before + PASSWORD + after))  # type: ignore[operator]
@@ -79,7 +79,7 @@ def test_lines_that_do_not_belong_together_stay_as_they_are(masker: Masker) -> N
 
 
 def test_a_key_of_several_lines_is_masked_line_by_line() -> None:
-    """A service account's JSON is somebody's password; its braces are everybody's."""
+    """The JSON of a service account is a password, but single braces are not masked."""
     masker = Masker([b'{\n  "private_key": "MIIEvQ"\n}'])
 
     assert masker.mask(b'  "private_key": "MIIEvQ"') == MASK

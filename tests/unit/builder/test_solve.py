@@ -1,4 +1,4 @@
-"""Solving a wish: once for all who ask, in bounded time, and nothing but hashes comes out."""
+"""Equal requests share one solution, in bounded time, and lock files have hashes."""
 
 import asyncio
 from datetime import timedelta
@@ -62,7 +62,7 @@ async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: Environm
 
 
 async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: EnvironmentSolver) -> None:
-    """The others are told to come again, rather than to wait for ever."""
+    """Further requests fail with `Unavailable` instead of waiting without end."""
     waiting = [
         asyncio.ensure_future(solving.solve([f"tool{number}"], ["forge"], "", AMD64)) for number in range(MOST_WAITING)
     ]

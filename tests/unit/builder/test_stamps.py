@@ -1,4 +1,4 @@
-"""Timestamps of log lines tell which lines are new."""
+"""Timestamps of log lines show which lines are new."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -23,7 +23,7 @@ def test_zones_are_one_time() -> None:
 
 
 def test_what_is_no_stamp_is_the_earliest() -> None:
-    """A line without one is told rather than lost."""
+    """A line without a timestamp is written, not lost."""
     assert parse_timestamp("hello") == EARLIEST == parse_timestamp("")
 
 

@@ -1,4 +1,4 @@
-"""A build's output becomes lines, whatever it is."""
+"""Any output of a build is split into lines."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""One network waits for the next build, whatever became of those before."""
+"""One network is always open in advance, also after failures."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def taken(networks: NetworkPool) -> str:
 
 
 async def test_all_are_closed_at_the_end(machine: Machine) -> None:
-    """Those that builds had, and the one that nobody took."""
+    """The networks of builds, and the unused one."""
     async with NetworkPool.open(machine.open) as networks:
         names = [await taken(networks) for _ in range(3)]
         assert len(set(names)) == 3, "no two builds have the same"

@@ -1,5 +1,4 @@
-"""The operator's auth files as an engine may be given them: other people's programs know no AWS keys, so these are
-exchanged for logins before."""
+"""Auth files for engines, made of the operator's: AWS keys, which engines do not support, are exchanged for logins."""
 
 import asyncio
 from collections.abc import Iterator
@@ -35,12 +34,12 @@ NO_CREDENTIALS = b'{"auths": {}}'
 
 
 class AuthFiles:
-    """Read anew each time: the operator may change them at any time.
+    """Reads the operator's files for each build, because the operator may change them at any time.
 
-    A build is given what its principal may use: for pulls, what is shared and what its base images need; for pushes,
-    the repositories of its target and its cache. AWS keys for registries that a recipe cannot mean are left out.
-    Without *aws*, keys stay what they are. All methods
-    raise `BuildFailure` when a file is of no use, or AWS gives no login to a registry that the recipe means.
+    A build gets the credentials that its principal may use: for pulls, the shared ones and those of its base images;
+    for pushes, those of its target and its cache. AWS keys for registries that the recipe does not name are left out.
+    Without *aws*, keys are not exchanged. All methods raise `BuildFailure` if a file is invalid, or if AWS refuses a
+    login to a registry that the recipe names.
     """
 
     def __init__(
@@ -50,9 +49,9 @@ class AuthFiles:
         lasting: timedelta | None = None,
         registry: RegistryClient | None = None,
     ) -> None:
-        """Logins are good for *lasting*, else for the longest build, if AWS makes them so.
+        """Logins last for *lasting*, by default the time limit of builds, as far as AWS allows.
 
-        *registry* is asked which base images anybody may read; without it, none is known to be public.
+        *registry*, a client without credentials, finds out which base images are public; without it, none is.
         """
         self._registry = registry
         self._rules = settings.credential_rules
@@ -61,26 +60,26 @@ class AuthFiles:
         self._lasting = lasting or settings.build_timeout
 
     async def pulls(self, recipe: Recipe) -> bytes:
-        """What opens the base images of *recipe*."""
+        """Return the auth file for the base images of *recipe*."""
         content, images = _read(self._settings.pull_auth_file), []
         for image in _named(recipe):
-            with _understood():
+            with _as_build_failure():
                 known = is_known(content, image)
             if known and (self._rules.may_read(recipe.principal, image) or await self._is_public(image)):
                 images.append(image)
-        with _understood():
+        with _as_build_failure():
             allowed = only_allowed(content, self._rules, recipe.principal, images)
         return await self._exchanged(allowed, _text_of(recipe), Reason.BASE_IMAGE)
 
     async def pushes(self, recipe: Recipe) -> bytes:
-        """What takes the image of *recipe*."""
+        """Return the auth file for pushing the image of *recipe*."""
         pushes = self._for_repository(NO_CREDENTIALS, recipe.push_principal, recipe.target_image)
         return await self._exchanged(pushes, recipe.target_image, Reason.PUSH)
 
-    async def lent(self, recipe: Recipe) -> tuple[bytes, bytes]:
-        """The files for pulls and for pushes, to be given to whoever builds *recipe* elsewhere: no more than it needs.
+    async def for_remote_build(self, recipe: Recipe) -> tuple[bytes, bytes]:
+        """Return the auth files for pulls and for pushes of a remote build, with only the entries that it needs.
 
-        A cache is not worth a failure: if AWS gives no login to its registry, it is not opened.
+        If AWS refuses a login to the registry of the cache, the build continues without the cache.
         """
         target, cache = recipe.target_image, recipe.cache_repository or ""
         pulls, pushes = await self.pulls(recipe), NO_CREDENTIALS
@@ -89,23 +88,23 @@ class AuthFiles:
         with suppress(BuildFailure):
             pushes = await self._exchanged(pushes, f"{target} {cache}", Reason.PUSH)
         pushes = await self._exchanged(pushes, target, Reason.PUSH)
-        with _understood():
+        with _as_build_failure():
             return only_named(pulls, _text_of(recipe)), only_named(pushes, f"{target} {cache}")
 
     async def with_cache(self, pulls: bytes, cache: str, principal: Principal) -> bytes:
-        """*pulls*, and what opens the repository *cache* to *principal*, for that alone."""
+        """Return *pulls* with the credentials that *principal* may use for the repository *cache*."""
         return await self._exchanged(self._for_repository(pulls, principal, cache), cache, Reason.PUSH)
 
     def _for_repository(self, content: bytes, principal: Principal, repository: str) -> bytes:
-        """*content*, and what pushes to *repository*, if *principal* may."""
+        """Return *content* with the credentials for pushing to *repository*, if *principal* may use them."""
         reference = parse_reference(repository.removeprefix(SCHEME))
         if not self._rules.may_push(principal, reference):
             return content
-        with _understood():
+        with _as_build_failure():
             return with_repository(content, _read(self._settings.push_auth_file), reference.name)
 
     async def _is_public(self, image: Reference) -> bool:
-        """Whether anybody may read *image*, as far as its registry says so in time."""
+        """Whether *image* can be read without credentials; False if its registry does not respond in time."""
         if self._registry is None:
             return False
         try:
@@ -117,7 +116,7 @@ class AuthFiles:
     async def _exchanged(self, content: bytes, text: str, reason: Reason) -> bytes:
         if self._aws is None:
             return content
-        with _understood():
+        with _as_build_failure():
             entries = entries_of(content)
         logins = {
             key: await self._login(self._aws, registry, keys, reason) if may_be_named(registry, text) else None
@@ -131,8 +130,10 @@ class AuthFiles:
             async with asyncio.timeout(self._settings.answer_timeout.total_seconds()):
                 return await aws.login(registry, keys, self._lasting)
         except (TimeoutError, SwellError) as error:
-            why = str(error) or "AWS does not answer in time"
-            raise BuildFailure(reason, f"The builder's credentials for {registry} give no login: {why}.") from error
+            why = str(error) or "AWS does not respond in time"
+            raise BuildFailure(
+                reason, f"The builder's credentials for {registry} cannot be exchanged for a login: {why}."
+            ) from error
 
 
 def _text_of(recipe: Recipe) -> str:
@@ -141,7 +142,7 @@ def _text_of(recipe: Recipe) -> str:
 
 
 def _named(recipe: Recipe) -> list[Reference]:
-    """The base images that can be read; buildah says what is wrong with the others."""
+    """Return the base images with valid references; the engine reports the others."""
     images = []
     for name in base_images(recipe.containerfile, recipe.platform, options=recipe.options):
         with suppress(BadRequest):
@@ -150,11 +151,11 @@ def _named(recipe: Recipe) -> list[Reference]:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _as_build_failure() -> Iterator[None]:
     try:
         yield
     except msgspec.MsgspecError as error:
-        raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
+        raise BuildFailure(Reason.ENGINE, "The builder's auth file is invalid.") from error
 
 
 def _read(auth_file: Path | None) -> bytes:

@@ -1,8 +1,10 @@
-"""Build contexts: unpacking an archive that a stranger made.
+"""Unpacks build contexts, which are untrusted archives.
 
-We unpack as root, so no name is followed through a link, be it one that leads inside: each folder is opened from the
-one above it. (tarfile's own filters look at a path first, and follow it afterwards. Before Python 3.11.13 an archive
-can deceive them into writing anywhere: CVE-2025-4517.)
+The builder unpacks as root, so that no symbolic link is followed, not even one that stays inside: each directory is
+opened relative to its parent. The filters of `tarfile` check a path and follow it afterwards. Before Python 3.11.13 an
+archive can make them write anywhere.
+
+Source: CVE-2025-4517, https://nvd.nist.gov/vuln/detail/CVE-2025-4517
 """
 
 import errno
@@ -21,11 +23,11 @@ from swell.store.records import Reason
 
 _MOST_MEMBERS = 100_000
 _LARGEST_READ = 1 << 20
-"""Headers are read at once: a header of a gigabyte would be as much memory. File contents come in small reads."""
-_LATEST = 1 << 33  # seconds since 1970; what every file system can keep
+"""Bytes of one read: `tarfile` reads a header at once, whatever its size; contents are read in small pieces."""
+_LATEST = 1 << 33  # seconds since 1970 that every file system supports
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ARCHIVES_FAULT = {
+_ARCHIVE_ERRORS = {
     errno.ENAMETOOLONG,
     errno.ENOTDIR,
     errno.ELOOP,
@@ -39,12 +41,12 @@ _ARCHIVES_FAULT = {
 def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
     """Unpack the gzipped tar file *archive* into *directory*, which must be empty; at most *limit* bytes.
 
-    Everything belongs to *owner*; permissions and times are kept. Links that lead outside, names that lead through a
-    link, and devices are refused; absolute names are below *directory*, as every tar program has it.
+    Everything belongs to *owner*; permissions and times are preserved. Links that lead outside, names that lead through
+    a link, and devices are refused. Absolute names are relative to *directory*, as in tar(1).
 
     Raises:
-        BuildFailure: it is no such archive, too large, or it reaches outside.
-        OSError: the disk does not take it.
+        BuildFailure: the archive is invalid, too large, or leads outside.
+        OSError: the disk is full, for example.
     """
     try:
         with (
@@ -58,11 +60,11 @@ def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
 
 
 def add(path: Path, content: IO[bytes], *, owner: int) -> None:
-    """Write *content* to *path* in a context; what an archive has put there makes place, be it a link.
+    """Write *content* to *path* in a context, and replace a file or link of the archive there.
 
     Raises:
-        BuildFailure: there is a directory of that name.
-        OSError: the disk does not take it.
+        BuildFailure: *path* is a directory.
+        OSError: the disk is full, for example.
     """
     try:
         path.unlink(missing_ok=True)
@@ -80,27 +82,27 @@ def is_link(directory: Path, path: str) -> bool:
 
 
 class _Tree:
-    """What is below the open folder *root*."""
+    """The files below the open directory *root*."""
 
     def __init__(self, root: int, owner: int) -> None:
         self._root = root
         self._owner = owner
 
     def fill(self, members: tarfile.TarFile, limit: int) -> None:
-        times = list[tuple[list[str], float]]()  # of folders, which change while they are filled
+        times = list[tuple[list[str], float]]()  # of directories, which change while they are filled
         left = limit
         for number, member in enumerate(members):
             if number >= _MOST_MEMBERS:
                 raise _refused(f"it has more than {_MOST_MEMBERS} files")
-            if (left := left - member.size) < 0:  # which, of a file with holes, is more than the archive's own
+            if (left := left - member.size) < 0:  # a sparse file is larger than its data in the archive
                 raise _refused("it is too large")
-            with _explained(member.name):
+            with _named_errors(member.name):
                 parts = _parts(member.name)
                 self._put(parts, member, members)
                 if member.isdir():
                     times.append((parts, _time(member)))
         for parts, time in times:
-            with _explained("/".join(parts)), self._folder(parts) as folder:
+            with _named_errors("/".join(parts)), self._folder(parts) as folder:
                 os.utime(folder, (time, time))
 
     def _put(self, parts: list[str], member: tarfile.TarInfo, members: tarfile.TarFile) -> None:
@@ -110,10 +112,10 @@ class _Tree:
                     os.fchmod(folder, member.mode & 0o777 | 0o700)
             return
         if not parts or not (member.isfile() or member.issym() or member.islnk()):
-            raise ValueError("it is neither a file, nor a folder, nor a link")
+            raise ValueError("it is not a file, a directory or a link")
         *folders, name = parts
         with self._folder(folders) as folder:
-            _make_place(folder, name)
+            _remove_existing(folder, name)
             if member.isfile():
                 self._write(folder, name, member, cast(IO[bytes], members.extractfile(member)))
             elif member.issym():
@@ -138,7 +140,7 @@ class _Tree:
 
     @contextmanager
     def _folder(self, parts: Sequence[str], *, make: bool = True) -> Iterator[int]:
-        """The folder that *parts* lead to, open; no link leads there."""
+        """Open the directory *parts* without following links."""
         folder = os.dup(self._root)
         try:
             for part in parts:
@@ -168,33 +170,33 @@ def _opened(file: int) -> Iterator[int]:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """What goes wrong in the block with *name* is told with it, if it is the archive's fault."""
+def _named_errors(name: str) -> Iterator[None]:
+    """Raise errors in the block that the archive causes as `BuildFailure` with *name*."""
     try:
         yield
     except ValueError as error:
         raise _refused(f"{name[:200]!r}: {error}") from error
     except OSError as error:
-        if error.errno not in _ARCHIVES_FAULT:
+        if error.errno not in _ARCHIVE_ERRORS:
             raise
         raise _refused(f"{name[:200]!r}: {error.strerror}") from error
 
 
-def _make_place(folder: int, name: str) -> None:
+def _remove_existing(folder: int, name: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
 
 
 def _parts(name: str) -> list[str]:
-    """The names that lead to *name* from the context's root."""
+    """Split *name* into its parts, from the root of the context."""
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise ValueError("the name leads out of its folder")
+        raise ValueError("the name leads out of its directory")
     return parts
 
 
 def _check_inside(folders: Sequence[str], target: str) -> None:
-    """That a link in *folders* to *target* leads to what is in the context."""
+    """Raise `ValueError` if a link in *folders* to *target* leads out of the context."""
     depth = len(folders)
     for part in target.split("/"):
         depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
@@ -209,7 +211,7 @@ def _time(member: tarfile.TarInfo) -> float:
 
 
 class _Bounded(gzip.GzipFile):
-    """A gzip reader that gives up after *limit* bytes, counting what is read again."""
+    """A gzip reader that fails after *limit* bytes; bytes that are read twice count twice."""
 
     def __init__(self, path: Path, limit: int) -> None:
         super().__init__(path, "rb")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.domain.emulation import PLATFORMS, emulator_of, is_left_out, left_out
+from builder.domain.emulation import PLATFORMS, emulator_of, exclusion, is_excluded
 
 _CONFIGURED = (Path("/etc/binfmt.d"), Path("/usr/lib/binfmt.d"))
 _FIRST_KERNEL = (6, 7)  # the first with emulators for each user namespace
@@ -35,7 +35,7 @@ class Emulators(Struct, frozen=True):
 
         It is empty if nothing has to be registered, and None if this machine cannot run such steps.
         """
-        if is_left_out(platform, self.only):
+        if is_excluded(platform, self.only):
             return None
         emulator = emulator_of(platform, machine.machine())
         if emulator is None or self._is_registered(emulator):
@@ -46,8 +46,8 @@ class Emulators(Struct, frozen=True):
 
     def missing(self, platform: str) -> str:
         """Describe what this machine needs to run steps for *platform*."""
-        if is_left_out(platform, self.only):
-            return left_out(platform)
+        if is_excluded(platform, self.only):
+            return exclusion(platform)
         package = f"{emulator_of(platform, machine.machine())}-static (Debian's qemu-user-static)"
         if self.kernel < _FIRST_KERNEL:
             return f"{package}, registered with the flag F in a mounted binfmt_misc"

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from builder.adapters.emulation import Emulators
-from builder.domain.emulation import left_out_of
+from builder.domain.emulation import exclusions
 from builder.settings import Settings, Where
 from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
@@ -22,7 +22,7 @@ Handle = Callable[[BuildJob, int], Awaitable[None]]
 def missing_emulators(settings: Settings) -> dict[str, str]:
     """Describe what is missing to run steps, by architecture; of a cluster only the setting is known."""
     if settings.build_where is Where.KUBERNETES:
-        return left_out_of(settings.build_platforms)
+        return exclusions(settings.build_platforms)
     return Emulators(only=settings.build_platforms).missing_emulators()
 
 

@@ -337,7 +337,7 @@ async def _proxy_files(directory: Path, pid: int, groups: Sequence[Path]) -> Asy
                 async with asyncio.timeout(_READY_WITHIN):
                     ready = await process.stdout.read(1)
             if ready != b"1":
-                raise SandboxUnavailable("A network for the steps cannot be had: slirp4netns does not start.")
+                raise SandboxUnavailable("The network of the steps cannot be created: slirp4netns does not start.")
             yield
     finally:
         os.close(namespace)

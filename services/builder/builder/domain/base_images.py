@@ -1,4 +1,4 @@
-"""Which images a build may pull."""
+"""The images that a build may pull."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _NO_OPTIONS = BuildOptions()
 def base_images(
     text: str, platform: str, dialects: Sequence[Dialect] = DIALECTS, options: BuildOptions = _NO_OPTIONS
 ) -> tuple[str, ...]:
-    """The images that an engine of one of *dialects* may pull to build *text* with *options* for *platform*.
+    """Return the images that an engine of one of *dialects* may pull to build *text* with *options* for *platform*.
 
     Raises:
         BuildFailure: the file cannot be read; the message has the line.
@@ -28,7 +28,7 @@ def base_images(
 
 
 def final_image(text: str, platform: str, dialect: Dialect, options: BuildOptions = _NO_OPTIONS) -> str | None:
-    """The image that the last stage begins from; None for scratch, and where *dialect* does not read the file."""
+    """Return the image that the last stage begins from; None for scratch, or if *dialect* cannot read the file."""
     try:
         return containerfile.parse(text, dialect).final_image(options.arguments, parse_platform(platform))
     except BadRequest:

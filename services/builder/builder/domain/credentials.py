@@ -1,4 +1,7 @@
-"""Credentials for one build. Source: containers-auth.json(5)."""
+"""Auth files: selecting the entries that one build may use.
+
+Source: containers-auth.json(5), https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,10 +17,10 @@ _HUB = ("index.docker.io", "https://index.docker.io/v1/")
 
 
 def entries_of(auth_file: bytes) -> dict[str, tuple[str, Credentials]]:
-    """The entries of *auth_file* that hold a user and a password, each with its registry.
+    """Return the entries of *auth_file* with a user and a password: key -> registry, credentials.
 
     Raises:
-        msgspec.MsgspecError: it is no auth file.
+        msgspec.MsgspecError: it is not an auth file.
     """
     auths = msgspec.json.decode(auth_file, type=_AuthFile).auths
     found = {key: (_registry(key), _credentials(entry.auth)) for key, entry in auths.items()}
@@ -25,26 +28,26 @@ def entries_of(auth_file: bytes) -> dict[str, tuple[str, Credentials]]:
 
 
 def with_entries(auth_file: bytes, changed: Mapping[str, Credentials | None]) -> bytes:
-    """*auth_file* with other credentials in the entries that are *changed*, or without these entries."""
+    """Return *auth_file* with the entries in *changed* replaced, or removed where the credentials are None."""
     known = msgspec.json.decode(auth_file, type=dict[str, Any])
-    kept = {key: entry for key, entry in known.get("auths", {}).items() if key not in changed}
-    made = {key: {"auth": credentials.encoded} for key, credentials in changed.items() if credentials}
-    return msgspec.json.encode(known | {"auths": kept | made})
+    unchanged = {key: entry for key, entry in known.get("auths", {}).items() if key not in changed}
+    replaced = {key: {"auth": credentials.encoded} for key, credentials in changed.items() if credentials}
+    return msgspec.json.encode(known | {"auths": unchanged | replaced})
 
 
 def may_be_named(registry: str, text: str) -> bool:
-    """Whether *text* may name *registry*: all parts of its name are there, be it that variables join them.
+    """Whether *text* may name *registry*: it contains all parts of the name, which variables may join.
 
-    Docker Hub is what is meant where none is named.
+    Docker Hub is always possible: it is the default registry.
     """
     return registry == DOCKER_HUB or all(part in text.lower() for part in re.split("[.:]", registry))
 
 
 def only_named(auth_file: bytes, text: str) -> bytes:
-    """*auth_file* without the entries for registries that *text* cannot mean.
+    """Return *auth_file* without the entries for registries that *text* cannot name.
 
     Raises:
-        msgspec.MsgspecError: it is no auth file.
+        msgspec.MsgspecError: it is not an auth file.
     """
     known = msgspec.json.decode(auth_file, type=dict[str, Any])
     auths = known.get("auths", {}).items()
@@ -52,27 +55,29 @@ def only_named(auth_file: bytes, text: str) -> bytes:
 
 
 def only_allowed(auth_file: bytes, rules: CredentialRules, principal: Principal, images: Iterable[Reference]) -> bytes:
-    """*auth_file* with what *principal* may use for pulls, and with what opens the repositories of *images*.
+    """Return the entries of *auth_file* that *principal* may use for pulls, and those for the repositories of *images*.
 
-    An entry stays whole if all that it opens is shared, or named by the principal; else it is narrowed to *images*.
+    An entry is unchanged if its whole scope is shared or allowed to the principal; otherwise it is limited to *images*.
 
     Raises:
-        msgspec.MsgspecError: it is no auth file.
+        msgspec.MsgspecError: it is not an auth file.
     """
     if principal == OPERATOR:
         return auth_file
     auths = msgspec.json.decode(auth_file, type=dict[str, Any]).get("auths", {})
     scopes = (*rules.shared, *scopes_of(principal))
-    whole = {key: entry for key, entry in auths.items() if _is_whole(path_of(key), scopes, rules.own)}
+    unchanged = {key: entry for key, entry in auths.items() if _is_whole(path_of(key), scopes, rules.own)}
     named = {image.name: _entry(auths, _scopes(image.name)) for image in images}
-    return msgspec.json.encode({"auths": whole | {name: entry for name, entry in named.items() if entry is not None}})
+    return msgspec.json.encode(
+        {"auths": unchanged | {name: entry for name, entry in named.items() if entry is not None}}
+    )
 
 
 def is_known(auth_file: bytes, image: Reference) -> bool:
     """Whether *auth_file* has an entry for *image*.
 
     Raises:
-        msgspec.MsgspecError: it is no auth file.
+        msgspec.MsgspecError: it is not an auth file.
     """
     auths = msgspec.json.decode(auth_file, type=dict[str, Any]).get("auths", {})
     return _entry(auths, _scopes(image.name)) is not None
@@ -84,16 +89,16 @@ def _is_whole(path: str, scopes: Iterable[str], own: Iterable[str]) -> bool:
 
 
 def with_repository(pulls: bytes, pushes: bytes, repository: str) -> bytes:
-    """The auth file *pulls*, and of the auth file *pushes* what is for *repository*, for that alone.
+    """Return the auth file *pulls* with the entry of *pushes* for *repository*, limited to that repository.
 
     Raises:
-        msgspec.MsgspecError: one of them is no auth file.
+        msgspec.MsgspecError: one of them is not an auth file.
     """
     known = msgspec.json.decode(pulls, type=dict[str, Any])
-    lent = _entry(msgspec.json.decode(pushes, type=dict[str, Any]).get("auths", {}), _scopes(repository))
-    if lent is None:
+    entry = _entry(msgspec.json.decode(pushes, type=dict[str, Any]).get("auths", {}), _scopes(repository))
+    if entry is None:
         return pulls
-    return msgspec.json.encode(known | {"auths": {**known.get("auths", {}), _scopes(repository)[0]: lent}})
+    return msgspec.json.encode(known | {"auths": {**known.get("auths", {}), _scopes(repository)[0]: entry}})
 
 
 class _Entry(msgspec.Struct):
@@ -120,7 +125,7 @@ def _entry(auths: dict[str, Any], scopes: list[str]) -> Any:
 
 
 def _scopes(repository: str) -> list[str]:
-    """What may stand for *repository* in an auth file, the narrowest first."""
+    """Return the keys that match *repository* in an auth file, the most specific first."""
     reference = parse_reference(repository)
     parts = reference.name.split("/")
     scopes = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]

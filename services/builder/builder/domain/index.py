@@ -1,6 +1,7 @@
-"""Indexes: several platforms' images under one name.
+"""Indexes: the images of several platforms under one name.
 
-Source: OCI image-spec, image-index.md.
+Source: OCI image-spec, image-index,
+https://github.com/opencontainers/image-spec/blob/main/image-index.md
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from swell.oci.platform import parse_platform
 
 
 def index_of(images: Sequence[tuple[str, Document]]) -> Document:
-    """The index of *images*, each the manifest of one platform; the same images in the same order, the same bytes."""
+    """Return the index of *images*, pairs of platform and manifest. Equal inputs give equal bytes."""
     entries = [
         {
             "mediaType": manifest.media_type,

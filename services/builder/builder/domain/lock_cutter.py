@@ -1,4 +1,4 @@
-"""Lock files: builds of packages print what they installed, between two lines of marks."""
+"""Lock files in logs: builds of packages print the installed packages between two marker lines."""
 
 import re
 
@@ -6,15 +6,15 @@ START, END = b">> CONDA_LOCK_START", b"<< CONDA_LOCK_END"
 LONGEST = 4 << 20  # bytes
 
 _PREFIX = re.compile(rb"(#\d+) \d+\.\d{3} ")
-"""What BuildKit writes before a line of a step: the step's number, and seconds."""
+"""BuildKit's prefix of a line: the number of the step, and seconds."""
 
 
 class LockCutter:
-    """Cuts lock files out of a build's output; the last one stays in `lock`.
+    """Cuts lock files out of the output of a build; the last one is in `lock`.
 
-    A mark is a line of its own: when the engine repeats a command that prints one, that is none. A line may begin with
-    the number of its step; lines of other steps are not part of the lock file. What begins and does not end, or is
-    longer than `LONGEST`, is output like any other.
+    A marker is a whole line, so that a command that contains one is not a marker. A line may begin with the number of
+    its step; lines of other steps do not belong to the lock file. A lock file without an end, or longer than `LONGEST`
+    bytes, is ordinary output.
     """
 
     def __init__(self) -> None:
@@ -24,13 +24,13 @@ class LockCutter:
         self._size = 0
 
     def feed(self, lines: bytes) -> list[bytes]:
-        """The output that is known as such now that *lines* (one, or several with newlines between them) are there."""
+        """Add *lines*, one or several with line feeds between them; return the output that can be written now."""
         if not self._held and START not in lines:
             return [lines]
         return [output for line in lines.split(b"\n") for output in self._feed(line)]
 
     def end(self) -> list[bytes]:
-        """The lines held back for a lock file that has not come to its end."""
+        """Return the lines of a lock file that has no end."""
         released, self._held = self._held, []
         return released
 
@@ -48,13 +48,13 @@ class LockCutter:
         self._size += len(line)
         return self.end() if self._size > LONGEST else []
 
-    def _hold(self, mark: bytes, step: bytes) -> list[bytes]:
+    def _hold(self, marker: bytes, step: bytes) -> list[bytes]:
         released = self.end()
-        self._held, self._step, self._size = [mark], step, 0
+        self._held, self._step, self._size = [marker], step, 0
         return released
 
 
 def _split(line: bytes) -> tuple[bytes, bytes]:
-    """The number of the step, if *line* begins with one, and the text."""
-    found = _PREFIX.match(line)
-    return (found[1], line[found.end() :]) if found else (b"", line)
+    """Split *line* into the number of its step, which may be missing, and the text."""
+    match = _PREFIX.match(line)
+    return (match[1], line[match.end() :]) if match else (b"", line)

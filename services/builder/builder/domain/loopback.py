@@ -1,4 +1,4 @@
-"""Registries on this machine's own loopback."""
+"""Registries and proxies on this machine's loopback."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 from yarl import URL
 
 NAMES = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "[::1]": "::1"}
-"""What such hosts are called in image names, and where they listen."""
+"""Host names of image names, and the addresses where they listen."""
 
 _PORT = 80
 
@@ -17,18 +17,20 @@ class Address(Struct, frozen=True, order=True):
 
 
 def allowed_registries(allowed: Iterable[str], images: Iterable[str]) -> list[Address]:
-    """Where the loopback registries are that *allowed* (`host` or `host:port`) names; of hosts without a port, those
-    whose port one of *images* names."""
+    """Return the addresses of the loopback registries in *allowed* (`host` or `host:port`).
+
+    For a host without a port, the ports are those in the names of *images*.
+    """
     names, hosts = set(allowed), {image.partition("/")[0] for image in images}
-    lent = {host for host in hosts if _split(host)[0] in names}
-    found = {_address(name) for name in names | lent}
-    return sorted(address for address in found if address)
+    with_port = {host for host in hosts if _split(host)[0] in names}
+    addresses = {_address(name) for name in names | with_port}
+    return sorted(address for address in addresses if address)
 
 
 def proxies(urls: Iterable[str]) -> list[Address]:
-    """Where those of the proxies *urls* listen that are on loopback."""
-    found = (_address(f"{url.host_subcomponent}:{url.port}") for url in map(URL, urls))
-    return [address for address in found if address]
+    """Return the addresses of the proxies *urls* that are on loopback."""
+    addresses = (_address(f"{url.host_subcomponent}:{url.port}") for url in map(URL, urls))
+    return [address for address in addresses if address]
 
 
 def _address(name: str) -> Address | None:

@@ -1,4 +1,4 @@
-"""Secrets that we know, masked in what a build says: as they are, in a URL, and inside any base64 text."""
+"""Masks known secrets in the output of a build: as they are, URL-encoded, and inside base64 texts."""
 
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
@@ -8,14 +8,14 @@ import msgspec
 
 MASK = b"***"
 
-_SHORTEST = 4  # bytes; less than that would mask half of every log
+_SHORTEST = 4  # bytes; shorter secrets would mask ordinary words
 _SHORTEST_CODE = 6  # characters of base64
 _LONG_LINE = 4096
-_WRAPPED = 60  # `base64` breaks its lines at 76 characters
+_WRAPPED = 60  # base64(1) wraps lines at 76 characters
 
 
 class _Login(msgspec.Struct, frozen=True):
-    """One entry of an auth file; what it has beside these is no secret."""
+    """The secret fields of an entry of an auth file."""
 
     auth: str = ""
     identitytoken: str = ""
@@ -27,20 +27,20 @@ class _AuthFile(msgspec.Struct, frozen=True):
 
 
 def secrets_of(auth_file: bytes) -> set[bytes]:
-    """The passwords and tokens in *auth_file*, and what holds them; of one that cannot be read, nothing.
+    """Return the passwords and tokens in *auth_file*, and their encoded forms; none if it is invalid.
 
-    Source: containers-auth.json(5).
+    Source: containers-auth.json(5), https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
     """
     try:
         logins = msgspec.json.decode(auth_file, type=_AuthFile).auths.values()
     except msgspec.DecodeError:
         return set()
-    told = {text.encode() for each in logins for text in (each.auth, each.identitytoken, each.registrytoken) if text}
-    return told | {password for each in logins if (password := _password(each.auth))}
+    tokens = {text.encode() for each in logins for text in (each.auth, each.identitytoken, each.registrytoken) if text}
+    return tokens | {password for each in logins if (password := _password(each.auth))}
 
 
 def secrets_of_url(url: str) -> set[bytes]:
-    """The password in *url*, as it is written there and as it is meant, and what HTTP Basic makes of it."""
+    """Return the password in *url*, as written and decoded, and the value of its HTTP Basic header."""
     parsed = urlsplit(url)
     if not parsed.password:
         return set()
@@ -56,11 +56,11 @@ def _password(auth: str) -> bytes:
 
 
 class Masker:
-    """Masks *secrets*. Those shorter than four bytes are words like any other and stay."""
+    """Masks *secrets* that have at least four bytes."""
 
     def __init__(self, secrets: Iterable[bytes] = ()) -> None:
-        spelt = {spelling for secret in secrets for spelling in _spellings(secret)}
-        self._spellings = sorted(spelt, key=len, reverse=True)
+        spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+        self._spellings = sorted(spellings, key=len, reverse=True)
         self._longest = max(map(len, self._spellings), default=0)
 
     def mask(self, line: bytes) -> bytes:
@@ -70,8 +70,10 @@ class Masker:
         return line
 
     def mask_across(self, first: bytes, second: bytes) -> tuple[bytes, bytes]:
-        """*first* and *second*, of which the second may go on where the first was cut: a secret that lies in both is
-        masked at the end of the one and missing at the beginning of the other."""
+        """Mask a secret that begins at the end of *first* and continues in *second*; return both.
+
+        The mask is at the end of the first; the rest of the secret is removed from the second.
+        """
         end, start = first[-self._longest :], second[: self._longest]
         for spelling in self._spellings:
             at = (end + start).find(spelling, max(0, len(end) - len(spelling) + 1))
@@ -82,12 +84,12 @@ class Masker:
 
 
 def may_go_on(line: bytes) -> bool:
-    """Whether what follows *line* may belong to it: it is a piece of a longer one, or a line of base64."""
+    """Whether the next line may continue *line*: it is a piece of a longer line, or a line of base64."""
     return is_piece(line) or (len(line) >= _WRAPPED and b" " not in line)
 
 
 def is_piece(line: bytes) -> bool:
-    """Whether *line* is so long that it may be a piece of a longer one, without its colours."""
+    """Whether *line*, without its colours, may be a piece of a longer line."""
     return len(line) >= _LONG_LINE
 
 
@@ -102,7 +104,7 @@ def _spellings(secret: bytes) -> Iterator[bytes]:
 
 
 def _codes(secret: bytes, encode: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    """What every base64 text has that holds *secret*, wherever it begins: the characters that are made of it alone."""
+    """Yield the base64 characters that depend on *secret* only, for each of the three offsets where it may begin."""
     for before in range(3):
         first, last = -(-before * 8 // 6), (before + len(secret)) * 8 // 6
         code = encode(b"\0" * before + secret)[first:last]

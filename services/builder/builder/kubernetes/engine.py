@@ -154,7 +154,7 @@ class KubernetesEngine:
             principal=PUBLIC,  # the pod has its own auth files
             push_principal=PUBLIC,
         )
-        pulls, pushes = await self._credentials.lent(recipe)
+        pulls, pushes = await self._credentials.for_remote_build(recipe)
         files = {"errand.json": msgspec.json.encode(spec), "pull.json": pulls, "push.json": pushes}
         return files | _proxy_files(self._settings)
 
