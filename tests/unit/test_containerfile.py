@@ -227,7 +227,7 @@ def test_base_images_are_all_that_a_build_may_pull(text: str, images: tuple[str,
     ],
 )
 def test_variables_are_expanded_as_buildkit_does(expression: str, value: str | None) -> None:
-    """A quoted or escaped $ stays, and such a name is no image."""
+    """A quoted or escaped $ stays, and such a name is not an image."""
     text = f"ARG X=abcab\nARG E=\nFROM {expression}\n"
     if value is None:
         with pytest.raises(BadRequest, match="line 3"):
@@ -313,7 +313,7 @@ def test_files_of_the_builder_are_no_images(name: str) -> None:
         f"FROM a\nCOPY --from={name} b c\n",
         f"FROM a\nRUN --mount=from={name},target=/x y\n",
     ):
-        with pytest.raises(BadRequest, match="no image in a registry"):
+        with pytest.raises(BadRequest, match="not an image in a registry"):
             base_images(text)
     assert base_images("FROM docker:27-dind\n") == ("docker:27-dind",)
 

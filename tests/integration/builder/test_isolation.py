@@ -146,7 +146,7 @@ async def test_images_come_from_registries_only(engine: BuildahEngine, base: str
     """Other transports read files of the machine."""
     failure = await failure_of(engine, recipe(base, f"FROM {source}\nRUN true\n"))
     assert failure.reason is Reason.RECIPE
-    assert f"line 1 of the container file: {source} is no image in a registry" in str(failure)
+    assert f"line 1 of the container file: {source} is not an image in a registry" in str(failure)
 
 
 async def test_too_many_processes_are_refused(open_engine: OpenEngine, limits: None, base: str, tmp_path: Path) -> None:
