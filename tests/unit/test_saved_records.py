@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerRecord
-from swell.jobs.dead_letters import REASON, WAS_SAID
+from swell.jobs.dead_letters import REASON, SUBJECT
 from swell.jobs.messages import BuildDone, BuildJob, ImagesPulled, IndexJob, InspectJob, TokenRevoked
 from swell.oci.digest import digest_of
 from swell.store.logs import ATTEMPT, BUCKET, COMPLETE, FIRST_LINE, log_key, log_subject
@@ -236,7 +236,7 @@ def test_the_headers_of_logs_and_dead_letters_are_those_that_are_read() -> None:
     assert b"before\n" in b"".join(each.data for each in lines)
 
     (dead,) = [each for each in saved.messages() if each.stream == "DEAD"]
-    assert dead.headers[WAS_SAID] == "jobs.build.bd-0000000000000000_1"
+    assert dead.headers[SUBJECT] == "jobs.build.bd-0000000000000000_1"
     assert "Expected `str`" in dead.headers[REASON]
     assert dead.data == b'{"id": 7}'
 

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ async def test_silent_connections_keep_nobody_waiting(where: Address) -> None:
 
 async def test_a_client_has_so_many_connections(where: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ones beyond are closed; those before go on."""
-    monkeypatch.setattr(http, "COUNT_EVERY", 0.05)
+    monkeypatch.setattr(http, "CHECK_EVERY", timedelta(seconds=0.05))
     limit = ConnectionLimit(10, lambda host: host)
     async with listening(app, where, limit=limit), connected(where, 10) as first:
         async with connected(where, 5) as later:
@@ -110,7 +111,7 @@ async def test_a_client_has_so_many_connections(where: Address, monkeypatch: pyt
 
 async def test_a_trusted_proxy_has_any_number(where: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connections are those of many clients."""
-    monkeypatch.setattr(http, "COUNT_EVERY", 0.01)
+    monkeypatch.setattr(http, "CHECK_EVERY", timedelta(seconds=0.01))
     asked: list[str] = []
 
     def exempt(host: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from swell.errors import NotFound, Unavailable
 from swell.jobs import consume as module
 from swell.jobs import streams
-from swell.jobs.dead_letters import DeadLetter, Wish, dead_letters, fulfil, parse_wish
+from swell.jobs.dead_letters import Command, DeadLetter, dead_letters, execute, parse_command
 from swell.jobs.messages import BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
@@ -61,7 +61,7 @@ async def test_a_job_that_cannot_be_read_is_buried_as_it_came(nats: Nats) -> Non
 
 async def test_a_job_that_breaks_its_handler_every_time_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
     """It had its chances; shortened here to one, because there are ten seconds between two."""
-    monkeypatch.setattr(module, "BROKEN", 1)
+    monkeypatch.setattr(module, "MAX_FAILURES", 1)
 
     class Broken(Worker):
         async def does(self, build_id: str, attempt: int) -> None:
@@ -77,7 +77,7 @@ async def test_a_job_that_breaks_its_handler_every_time_is_buried(nats: Nats, mo
 
 async def test_a_job_that_kills_whoever_takes_it_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody lives to count: the queue does."""
-    monkeypatch.setattr(module, "FATAL", 2)
+    monkeypatch.setattr(module, "MAX_DELIVERIES", 2)
 
     class Dying(Worker):
         async def does(self, build_id: str, attempt: int) -> None:
@@ -112,7 +112,7 @@ async def test_what_is_replayed_is_done(nats: Nats) -> None:
     async with working(nats, Worker()):
         assert await jobs_left(nats) == 0
     (unreadable,) = await letters(nats)
-    await fulfil(nats.stream, Wish("forget", frozenset({unreadable.number})))
+    await execute(nats.stream, Command("forget", frozenset({unreadable.number})))
     assert await letters(nats) == []
 
     await nats.stream.publish(
@@ -120,7 +120,7 @@ async def test_what_is_replayed_is_done(nats: Nats) -> None:
         b'{"id":"bd-2_1","target_image":"r/i:t","containerfile":"FROM a","platform":"linux/amd64"}',
         headers={"Swell-Subject": "jobs.build.bd-2_1", "Swell-Reason": "it broke", "x-request-id": "abc"},
     )
-    (line,) = await fulfil(nats.stream, Wish("replay"))
+    (line,) = await execute(nats.stream, Command("replay"))
     assert line.endswith("\tjobs.build.bd-2_1\tit broke")
     assert await letters(nats) == []
     assert await is_queued(nats.stream, BuildJob, "bd-2_1")
@@ -134,7 +134,7 @@ async def test_what_is_replayed_is_done(nats: Nats) -> None:
 
 async def test_a_number_that_is_not_among_the_dead_is_told(nats: Nats) -> None:
     with pytest.raises(NotFound, match="no dead letter 7"):
-        await fulfil(nats.stream, Wish("replay", frozenset({7})))
+        await execute(nats.stream, Command("replay", frozenset({7})))
 
 
 async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> None:
@@ -152,8 +152,8 @@ async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> N
 
 
 def test_all_stands_for_every_number() -> None:
-    assert parse_wish(["replay", "all"]) == Wish("replay")
-    assert parse_wish(["forget", "3", "4"]) == Wish("forget", frozenset({3, 4}))
+    assert parse_command(["replay", "all"]) == Command("replay")
+    assert parse_command(["forget", "3", "4"]) == Command("forget", frozenset({3, 4}))
 
 
 async def test_a_server_that_is_not_there_is_told_and_not_waited_for(

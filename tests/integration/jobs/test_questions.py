@@ -13,7 +13,7 @@ from swell.errors import ManifestUnknown, SwellError, TooLarge, TooManyRequests,
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob
 from swell.jobs.publish import publish
-from swell.jobs.request_reply import answer, ask
+from swell.jobs.request_reply import request, respond
 from swell.jobs.streams import Nats
 from tests.integration.jobs.test_consume import jobs_left
 
@@ -32,7 +32,7 @@ def question(nats: Nats, image: str = "a", seconds: float = 10) -> InspectJob:
 @asynccontextmanager
 async def answering(nats: Nats, work: Work, slots: int = 1) -> AsyncIterator[None]:
     async def take(job: InspectJob, _attempt: int) -> None:
-        await answer(nats, job, lambda: work(job))
+        await respond(nats, job, lambda: work(job))
 
     task = asyncio.create_task(consume(nats.stream, "registry-proxy", InspectJob, take, slots=slots))
     try:
@@ -56,7 +56,7 @@ def raising(error: Exception) -> Work:
 async def test_everybody_gets_the_answer_to_their_own_question(nats: Nats) -> None:
     """Also when all ask at once; the queue is empty afterwards."""
     async with answering(nats, echo, slots=8):
-        found = await asyncio.gather(*(ask(nats, question(nats, f"i{n}"), Found) for n in range(20)))
+        found = await asyncio.gather(*(request(nats, question(nats, f"i{n}"), Found) for n in range(20)))
 
     assert [each.text for each in found] == [f"größe of i{n}" for n in range(20)]
     assert await jobs_left(nats) == 0
@@ -67,7 +67,7 @@ async def test_an_error_is_raised_again_as_what_it_was(nats: Nats, error: SwellE
     """The gateway answers as if it had happened there; the question is done, not put back."""
     async with answering(nats, raising(error)):
         with pytest.raises(type(error)) as caught:
-            await ask(nats, question(nats), Found)
+            await request(nats, question(nats), Found)
 
     assert (str(caught.value), caught.value.retry_after) == (str(error), error.retry_after)
     assert await jobs_left(nats) == 0
@@ -76,7 +76,7 @@ async def test_an_error_is_raised_again_as_what_it_was(nats: Nats, error: SwellE
 async def test_what_nobody_foresaw_tells_no_story(nats: Nats) -> None:
     async with answering(nats, raising(KeyError("password"))):
         with pytest.raises(SwellError) as caught:
-            await ask(nats, question(nats), Found)
+            await request(nats, question(nats), Found)
 
     assert (type(caught.value), "password" in str(caught.value)) == (SwellError, False)
 
@@ -84,7 +84,7 @@ async def test_what_nobody_foresaw_tells_no_story(nats: Nats) -> None:
 async def test_who_gets_no_answer_in_time_may_ask_again(nats: Nats) -> None:
     """Nobody takes the question: it is no fault of the image."""
     with pytest.raises(Unavailable) as caught:
-        await ask(nats, question(nats, seconds=0.3), Found)
+        await request(nats, question(nats, seconds=0.3), Found)
 
     assert caught.value.retry_after == 10
 
@@ -99,7 +99,7 @@ async def test_a_question_that_nobody_waits_for_is_not_worked_on(nats: Nats) -> 
 
     await publish(nats.stream, question(nats, "late", seconds=-1))
     async with answering(nats, work):
-        await ask(nats, question(nats, "in time"), Found)
+        await request(nats, question(nats, "in time"), Found)
 
     assert asked == ["in time"]
     assert await jobs_left(nats) == 0
@@ -119,10 +119,10 @@ async def test_work_ends_when_its_asker_has_gone(nats: Nats) -> None:
 
     async with answering(nats, work):
         with pytest.raises(Unavailable):
-            await ask(nats, question(nats, "slow", seconds=3), Found)
+            await request(nats, question(nats, "slow", seconds=3), Found)
         async with asyncio.timeout(30):
             await ended.wait()
-        assert (await ask(nats, question(nats, "next"), Found)).text == "next"
+        assert (await request(nats, question(nats, "next"), Found)).text == "next"
 
 
 async def test_an_answer_larger_than_a_message_is_refused_in_words(nats: Nats) -> None:
@@ -133,4 +133,4 @@ async def test_an_answer_larger_than_a_message_is_refused_in_words(nats: Nats) -
 
     async with answering(nats, work):
         with pytest.raises(TooLarge):
-            await ask(nats, question(nats), Found)
+            await request(nats, question(nats), Found)

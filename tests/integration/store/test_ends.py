@@ -31,7 +31,7 @@ async def test_the_news_wake_whoever_waits_at_once(
     ends: BuildWaiter, builds: Watched, build_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them; one who has gone does not stop the others. Here nobody would look again by himself."""
-    monkeypatch.setattr(notifier, "LOOK_AGAIN", 3600)
+    monkeypatch.setattr(notifier, "POLL_SECONDS", 3600)
     gone, *waiters = [await builds.waiter(ends.result(build_id)) for _ in range(3)]
     gone.cancel()
     await builds.finish(build_id, OK)

@@ -118,7 +118,7 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job goes back to the queue then."""
-    monkeypatch.setattr(retry, "PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(retry, "RETRY_FOR", timedelta(seconds=1))
     monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=1000)
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do: a bell tells that it may be done; looking finds out, also if none was heard."""
+"""Wait for changes that other processes make: a notification wakes the waiting task, polling covers lost ones."""
 
 import asyncio
 from collections import defaultdict
@@ -8,38 +8,42 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LOOK_AGAIN = 2.0  # seconds; a bell can be missed while the connection is down
+POLL_SECONDS = 2.0
+"""Notifications are lost while the connection is down."""
 
 
 class Notifier:
-    """A bell for each key, heard by whoever waits there; the others cost nothing."""
+    """Wakes the tasks that wait for a key."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def notify(self, key: str) -> None:
-        """Whoever waits there looks at once."""
-        for rung in self._waiting.get(key, ()):
-            rung.set()
+        """Wake every task that waits for *key*."""
+        for event in self._waiting.get(key, ()):
+            event.set()
 
     async def wait_until(self, key: str, look: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -> T:
-        """What *look* finds once it is *enough*, be it after hours; looks at once, when rung for, and now and then."""
-        rung = asyncio.Event()
-        self._waiting[key].add(rung)
+        """Poll `look` until `enough(result)` is true, and return that result; `notify(key)` polls immediately.
+
+        There is no deadline; errors of `look` are raised.
+        """
+        event = asyncio.Event()
+        self._waiting[key].add(event)
         try:
             while True:
-                rung.clear()  # before looking: what is heard meanwhile counts, what was heard does not count twice
-                if enough(found := await look()):
-                    return found
-                await wait_at_most(LOOK_AGAIN, rung)
+                event.clear()  # before the poll, so that a notification during the poll causes another one
+                if enough(result := await look()):
+                    return result
+                await wait_at_most(POLL_SECONDS, event)
         finally:
-            self._waiting[key].discard(rung)
+            self._waiting[key].discard(event)
             if not self._waiting[key]:
                 del self._waiting[key]
 
 
 async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
-    """Wait for *event*, but no longer than so many *seconds*."""
+    """Return when *event* is set or after *seconds*."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

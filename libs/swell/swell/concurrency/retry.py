@@ -1,4 +1,4 @@
-"""Waiting for a part of this server that is away, where giving up would lose what cannot be had again."""
+"""Retry an operation while a backend is unavailable, for results that cannot be produced again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,20 +11,24 @@ from swell.log import log
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=2)
-PAUSES = (0.5, 15.0)  # seconds before it is tried again: at first, doubled each time, and at most
+RETRY_FOR = timedelta(minutes=2)
+PAUSES = (0.5, 15.0)  # seconds: the first pause, doubled each time, and the longest one
 
 
-async def retry_until_available(do: Callable[[], Awaitable[T]]) -> T:
-    """What *do* answers as soon as it can; raises `Unavailable` when it has been unavailable for `PATIENCE`."""
-    give_up = monotonic() + PATIENCE.total_seconds()
+async def retry_until_available(operation: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of *operation*, which is retried while it raises `Unavailable`.
+
+    Raises:
+        Unavailable: the operation has been unavailable for `RETRY_FOR`.
+    """
+    deadline = monotonic() + RETRY_FOR.total_seconds()
     pause, longest = PAUSES
     while True:
         try:
-            return await do()
+            return await operation()
         except Unavailable as error:
-            if monotonic() + pause > give_up:
+            if monotonic() + pause > deadline:
                 raise
-            log.warning("waiting for what is away", error=str(error))
+            log.warning("backend unavailable, retrying", error=str(error))
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)

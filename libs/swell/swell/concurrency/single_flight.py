@@ -1,4 +1,4 @@
-"""Identical work that is under way is done once; whoever asks meanwhile waits for the same result."""
+"""Single-flight: concurrent calls with the same key share one execution and its result."""
 
 import asyncio
 from collections import Counter
@@ -10,44 +10,44 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Work by key. A caller that goes away leaves the work to the others."""
+    """Executions by key. A cancelled caller does not cancel the execution for the others."""
 
     def __init__(self, *, kept: bool = True) -> None:
-        """Unless it is *kept*, work that nobody waits for any more is cancelled."""
+        """*kept*: an execution without callers continues; otherwise it is cancelled."""
         self._kept = kept
-        self._under_way: dict[K, asyncio.Task[V]] = {}
-        self._waiting: Counter[asyncio.Task[V]] = Counter()
+        self._tasks: dict[K, asyncio.Task[V]] = {}
+        self._callers: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """Wait for the work under *key*, starting it when nobody has; every caller gets its result or its error."""
+        """Return the result, or raise the error, of the execution under *key*; start it if there is none."""
         task = self.begin(key, start)
-        self._waiting[task] += 1
+        self._callers[task] += 1
         try:
             return await asyncio.shield(task)
         finally:
-            self._waiting[task] -= 1
-            if not self._waiting[task]:
-                del self._waiting[task]
+            self._callers[task] -= 1
+            if not self._callers[task]:
+                del self._callers[task]
                 if not self._kept:
-                    await self._abandon(key, task)
+                    await self._cancel(key, task)
 
     def begin(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Task[V]":
-        """See that the work under *key* is under way; nobody needs to wait for it."""
-        task = self._under_way.get(key)
+        """Start the execution under *key* if there is none, without waiting for it."""
+        task = self._tasks.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(start())
-            task.add_done_callback(lambda done: self._land(key, done))
+            task = self._tasks[key] = asyncio.create_task(start())
+            task.add_done_callback(lambda done: self._remove(key, done))
         return task
 
-    async def _abandon(self, key: K, task: "asyncio.Task[V]") -> None:
-        """Return when *task* has ended; whoever asks meanwhile has it begun anew."""
+    async def _cancel(self, key: K, task: "asyncio.Task[V]") -> None:
+        """Cancel *task* and wait for its end; calls in the meantime start a new execution."""
         if not task.done():
-            del self._under_way[key]
+            del self._tasks[key]
             task.cancel()
             await asyncio.wait([task])
 
-    def _land(self, key: K, task: "asyncio.Task[V]") -> None:
-        if self._under_way.get(key) is task:
-            del self._under_way[key]
+    def _remove(self, key: K, task: "asyncio.Task[V]") -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         if not task.cancelled():
-            task.exception()  # read it: when every caller has left, nobody else would
+            task.exception()  # mark it as retrieved: without callers asyncio would log it

@@ -1,8 +1,9 @@
-"""Taking messages one by one: `consume` alone knows ack, nak, term and heartbeats.
+"""Consume messages from JetStream. Only this module handles ack, nak, term and heartbeats.
 
-A message is acknowledged when its handler returns. While the handler works a heartbeat keeps the message ours; when the
-process dies the heartbeat stops and another worker gets the message after `lease`. A message that no worker can
-handle moves to the dead-letter stream, from which the operator may replay it (`swell.jobs.dead_letters`).
+A message is acknowledged when its handler returns. While the handler runs, heartbeats extend the lease; when the
+process crashes, another worker receives the message after `lease`. A message that no worker can handle moves to the
+dead-letter stream, from which the operator can replay it (`swell.jobs.dead_letters`).
+Source: NATS documentation, "JetStream consumers", https://docs.nats.io/nats-concepts/jetstream/consumers
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import Error as JetStreamError
 
+from swell.concurrency.periodic import running_every
+from swell.concurrency.tasks import TaskOwner
 from swell.errors import Unavailable
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
@@ -27,13 +30,15 @@ from swell.log import log, new_id, tracing
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M, int], Awaitable[None]]
+GiveUp = Callable[[str, str], Awaitable[None]]
 
 LEASE = timedelta(seconds=30)
-BROKEN = 5  # deliveries after which a message that makes the handler raise what nobody foresaw is buried
-FATAL = 200  # deliveries after which one is buried that nobody ever answered for: it may kill whoever takes it
-SLOWEST = 15  # seconds at most between two deliveries of a message that must wait for something
-
-GiveUp = Callable[[str, str], Awaitable[None]]
+MAX_FAILURES = 5
+"""Deliveries after which a message is dead-lettered when its handler raises an unexpected error."""
+MAX_DELIVERIES = 200
+"""Deliveries after which a message is dead-lettered in any case: it may crash its workers."""
+LONGEST_PAUSE = 15
+"""Seconds between two deliveries of a message whose handler raises `Unavailable`."""
 
 
 async def consume(
@@ -47,16 +52,17 @@ async def consume(
     drain: timedelta = timedelta(0),
     give_up: GiveUp | None = None,
 ) -> None:
-    """Give every message of *kind* to *handle*, with the number of the attempt (from 1), *slots* at a time, for ever.
+    """Call *handle* with every message of *kind* and the number of the attempt (from 1), *slots* at once, until
+    cancelled.
 
-    *durable* names the group that shares the work. A handler that raises `Unavailable`, or anything that nobody
-    foresaw, is given the message again later. One that cannot be read, or breaks its handler again and again, is
-    buried once *give_up* has been told its id and the reason. When cancelled, the handlers under way have *drain* to
-    finish; then they are cancelled, and their messages are free for others at once.
+    Workers with the same *durable* name share the messages. When a handler raises `Unavailable` or an unexpected error,
+    the message is delivered again later. A message that cannot be decoded, or whose handler fails repeatedly, is
+    dead-lettered after a call of `give_up(id, reason)`. On cancellation, running handlers have *drain* to finish; then
+    they are cancelled, and their messages are delivered to other workers at once.
     """
     source = await _subscribe(stream, durable, kind, lease)
     free = asyncio.Semaphore(slots)
-    working: set[asyncio.Task[None]] = set()
+    handlers = TaskOwner()
     try:
         while True:
             await free.acquire()
@@ -64,29 +70,29 @@ async def consume(
             if message is None:
                 free.release()
                 continue
-            task = asyncio.create_task(_handle(stream, message, kind, handle, lease, give_up))
-            working.add(task)
-            task.add_done_callback(working.discard)
+            task = handlers.start(_handle(stream, message, kind, handle, lease, give_up))
             task.add_done_callback(lambda _: free.release())
     finally:
-        await _finish(working, drain)
+        if drain:
+            await handlers.wait(drain.total_seconds())
+        await handlers.cancel()
         with suppress(NatsError):
             await source.unsubscribe()
 
 
 async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:
-    """Tell *handle* every message of *kind* that is said from now on, while the connection holds; nothing is kept.
+    """Call *handle* with every message of *kind* that is published from now on, while the connection holds.
 
-    What JetStream stores, plain subscribers hear as well.
+    Messages during an interruption are lost. Messages that JetStream stores are received, too.
     """
 
-    async def heard(message: Msg) -> None:
+    async def receive(message: Msg) -> None:
         try:
             handle(msgspec.json.decode(message.data, type=kind))
         except msgspec.DecodeError as error:
             log.error("unreadable message ignored", subject=message.subject, error=str(error))
 
-    await nats.client.subscribe(kind.subjects(), cb=heard)
+    await nats.client.subscribe(kind.subjects(), cb=receive)
 
 
 async def _subscribe(
@@ -111,7 +117,7 @@ async def _next(source: JetStreamContext.PullSubscription) -> Msg | None:
     except TimeoutError:
         return None
     except (NatsError, JetStreamError) as error:
-        log.warning("no messages for now", error=repr(error))
+        log.warning("messages unavailable", error=repr(error))
         await asyncio.sleep(0.5)
         return None
 
@@ -125,32 +131,30 @@ async def _handle(
     give_up: GiveUp | None,
 ) -> None:
     headers = message.headers or {}
+    attempt = message.metadata.num_delivered
     with tracing(headers.get("x-request-id") or new_id(), headers.get("traceparent")):
-        heart = asyncio.create_task(_beat(message, lease))
-        attempt = message.metadata.num_delivered
-        try:
-            why = await _try(message, kind, handle, attempt)
-            if why is None:
-                await message.ack()
-            else:
-                await _dead_letter(stream, message, why, give_up)
-        except Unavailable as error:
-            log.warning("message put back", subject=message.subject, error=str(error))
-            await message.nak(delay=min(2 ** min(attempt, 4), SLOWEST))
-        except asyncio.CancelledError:
-            await message.nak()
-            raise
-        except Exception:  # noqa: BLE001  an edge: whatever it was, the message is not lost
-            log.exception("message put back", subject=message.subject)
-            await message.nak(delay=10)
-        finally:
-            heart.cancel()
+        async with running_every(lease / 3, lambda: _beat(message), event="heartbeat not sent", first=False):
+            try:
+                reason = await _try(message, kind, handle, attempt)
+                if reason is None:
+                    await message.ack()
+                else:
+                    await _dead_letter(stream, message, reason, give_up)
+            except Unavailable as error:
+                log.warning("message put back", subject=message.subject, error=str(error))
+                await message.nak(delay=min(2 ** min(attempt, 4), LONGEST_PAUSE))
+            except asyncio.CancelledError:
+                await message.nak()
+                raise
+            except Exception:  # noqa: BLE001  no error may lose the message
+                log.exception("message put back", subject=message.subject)
+                await message.nak(delay=10)
 
 
 async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) -> str | None:
-    """Have *message* handled; answers why it must be buried, if it must."""
-    if attempt > FATAL:
-        return f"taken {FATAL} times, and never finished"
+    """Handle *message*; return the reason for a dead letter, if there is one."""
+    if attempt > MAX_DELIVERIES:
+        return f"taken {MAX_DELIVERIES} times, and never finished"
     try:
         content = msgspec.json.decode(message.data, type=kind)
     except msgspec.DecodeError as error:
@@ -160,38 +164,28 @@ async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) ->
     except Unavailable:
         raise
     except Exception as error:
-        if attempt < BROKEN:
+        if attempt < MAX_FAILURES:
             raise
         log.exception("message given up", subject=message.subject, id=content.id)
-        return f"broke its handler {BROKEN} times, at last with {type(error).__name__}: {error}"
+        return f"failed {MAX_FAILURES} times, at last with {type(error).__name__}: {error}"
     return None
 
 
-class _Named(Struct):
+class _Identified(Struct):
     id: str = ""
 
 
-async def _dead_letter(stream: JetStreamContext, message: Msg, why: str, give_up: GiveUp | None) -> None:
+async def _dead_letter(stream: JetStreamContext, message: Msg, reason: str, give_up: GiveUp | None) -> None:
     with suppress(msgspec.DecodeError):
-        if give_up and (named := msgspec.json.decode(message.data, type=_Named)).id:
-            await give_up(named.id, why)
-    await dead_letter(stream, message, why)
+        if give_up and (identified := msgspec.json.decode(message.data, type=_Identified)).id:
+            await give_up(identified.id, reason)
+    await dead_letter(stream, message, reason)
     await message.term()
-    log.error("message buried", subject=message.subject, reason=why)
+    log.error("message dead-lettered", subject=message.subject, reason=reason)
 
 
-async def _beat(message: Msg, lease: timedelta) -> None:
-    while True:
-        await asyncio.sleep(lease.total_seconds() / 3)
-        try:
-            await message.in_progress()
-        except NatsError as error:
-            log.warning("heartbeat not sent", error=repr(error))
-
-
-async def _finish(working: set["asyncio.Task[None]"], drain: timedelta) -> None:
-    if working and drain:
-        await asyncio.wait(working, timeout=drain.total_seconds())
-    for task in working:
-        task.cancel()
-    await asyncio.gather(*working, return_exceptions=True)
+async def _beat(message: Msg) -> None:
+    try:
+        await message.in_progress()
+    except NatsError as error:
+        raise Unavailable(str(error)) from error

@@ -1,4 +1,8 @@
-"""Saying something over NATS: stored on disk when the call returns, and only once for the same id."""
+"""Publish messages to JetStream: when the call returns, the message is on disk, once for each id.
+
+Source: NATS documentation, "Message deduplication",
+https://docs.nats.io/using-nats/developer/develop_jetstream/model_deep_dive#message-deduplication
+"""
 
 import msgspec
 from nats.errors import Error as NatsError
@@ -13,10 +17,10 @@ from swell.log import trace_headers
 
 
 async def publish(stream: JetStreamContext, message: Message) -> None:
-    """Publish *message* on its subject; saying the same `id` again within ten minutes changes nothing.
+    """Publish *message* on its subject; the stream ignores another message with the same `id` within ten minutes.
 
     Raises:
-        Unavailable: it is not stored, or nobody said so within 5 s; it may be said again.
+        Unavailable: it is not stored, or not confirmed within 5 s; it may be published again.
     """
     headers = {"Nats-Msg-Id": f"{message.subject}:{message.id}", **trace_headers()}
     try:
@@ -26,7 +30,7 @@ async def publish(stream: JetStreamContext, message: Message) -> None:
 
 
 async def is_queued(stream: JetStreamContext, kind: type[Job], job_id: str) -> bool:
-    """Whether the job *job_id* waits in the queue or is being done.
+    """Return whether the job *job_id* is queued or running.
 
     Raises:
         Unavailable: the queue does not answer.

@@ -1,4 +1,7 @@
-"""Questions: jobs that somebody waits for. The answer goes to the asker's own inbox; it is lost when they have gone."""
+"""Requests over the job queue: a job whose sender waits for the reply in its own inbox.
+
+The reply is a plain message; it is lost when the sender has disconnected.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,71 +20,71 @@ from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.log import log
 
-A = TypeVar("A")
+R = TypeVar("R")
 
 
-class _Answer(Struct, frozen=True, omit_defaults=True):
-    """The JSON of what was found, or why nothing was."""
+class _Reply(Struct, frozen=True, omit_defaults=True):
+    """The JSON of the result, or the error."""
 
     found: msgspec.Raw = msgspec.Raw(b"null")
     failure: Failure | None = None
 
 
-async def ask(nats: Nats, question: RequestJob, kind: type[A]) -> A:
-    """Put *question* into the queue and wait for its answer, of *kind*, until its deadline.
+async def request(nats: Nats, job: RequestJob, kind: type[R]) -> R:
+    """Publish *job* and return its reply, of *kind*, before its deadline.
 
     Raises:
-        SwellError: as whoever was asked raised it.
-        Unavailable: no answer in time, or the queue does not take the question.
+        SwellError: the error that the worker raised.
+        Unavailable: there is no reply in time, or the queue does not accept the job.
     """
     try:
-        inbox = await nats.client.subscribe(question.reply)
+        inbox = await nats.client.subscribe(job.reply)
         try:
-            await publish(nats.stream, question)
-            message = await inbox.next_msg(timeout=_seconds_left(question))
+            await publish(nats.stream, job)
+            message = await inbox.next_msg(timeout=_seconds_left(job))
         finally:
             with suppress(NatsError):
                 await inbox.unsubscribe()
     except (NatsError, TimeoutError) as error:
         raise Unavailable("there is no answer yet; it takes too long", retry_after=10) from error
-    answer = msgspec.json.decode(message.data, type=_Answer)
-    if answer.failure:
-        raise answer.failure.error
-    return msgspec.json.decode(answer.found, type=kind)
+    reply = msgspec.json.decode(message.data, type=_Reply)
+    if reply.failure:
+        raise reply.failure.error
+    return msgspec.json.decode(reply.found, type=kind)
 
 
-async def answer(nats: Nats, question: RequestJob, work: Callable[[], Awaitable[object]]) -> None:
-    """Do *work* and tell the asker what it gives or raises; nothing at all when the deadline has passed.
+async def respond(nats: Nats, job: RequestJob, work: Callable[[], Awaitable[object]]) -> None:
+    """Run *work* and send its result or error to the sender; do nothing when the deadline has passed.
 
     Raises:
-        Unavailable: the answer cannot be sent just now.
+        Unavailable: the reply cannot be sent.
     """
-    left = _seconds_left(question)
+    left = _seconds_left(job)
     if left <= 0:
-        log.info("question dropped", subject=question.subject, id=question.id, late=round(-left, 3))
+        log.info("request dropped", subject=job.subject, id=job.id, late=round(-left, 3))
         return
     try:
         async with asyncio.timeout(left):
-            told = _Answer(found=msgspec.Raw(msgspec.json.encode(await work())))
+            reply = _Reply(found=msgspec.Raw(msgspec.json.encode(await work())))
     except TimeoutError:
-        log.warning("question not answered in time", subject=question.subject, id=question.id, seconds=round(left, 3))
+        log.warning("request not answered in time", subject=job.subject, id=job.id, seconds=round(left, 3))
         return
-    except Exception as error:  # noqa: BLE001 - the asker is told, whatever it is
-        told = _Answer(failure=Failure.of(error))
+    except Exception as error:  # noqa: BLE001 - every error is sent
+        reply = _Reply(failure=Failure.of(error))
     try:
-        await nats.client.publish(question.reply, _fitting(told, nats.client.max_payload))
+        await nats.client.publish(job.reply, _encode(reply, nats.client.max_payload))
     except NatsError as error:
         raise Unavailable(f"the message queue does not answer: {error}") from error
 
 
-def _fitting(told: _Answer, limit: int) -> bytes:
-    """*told* as JSON of at most *limit* bytes."""
-    content = msgspec.json.encode(told)
+def _encode(reply: _Reply, limit: int) -> bytes:
+    """Return *reply* as JSON of at most *limit* bytes; a longer one becomes `TooLarge`."""
+    content = msgspec.json.encode(reply)
     if len(content) > limit:
-        error = TooLarge(f"the answer has {len(content)} bytes, more than the {limit} that can be told")
-        return msgspec.json.encode(_Answer(failure=Failure.of(error)))
+        error = TooLarge(f"the answer has {len(content)} bytes, more than the limit of {limit}")
+        return msgspec.json.encode(_Reply(failure=Failure.of(error)))
     return content
 
 
-def _seconds_left(question: RequestJob) -> float:
-    return (question.deadline - datetime.now(UTC)).total_seconds()
+def _seconds_left(job: RequestJob) -> float:
+    return (job.deadline - datetime.now(UTC)).total_seconds()

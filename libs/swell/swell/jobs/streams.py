@@ -1,7 +1,7 @@
-"""The JetStream streams, and the connection to them.
+"""The JetStream streams, and the connection to NATS.
 
-`JOBS` is a work queue: a job stays until one worker has acknowledged it. `EVENTS` and `LOGS` are read by many and
-forgotten by age; `DEAD` keeps what nobody could handle, for the operator. Everything is on disk and bounded.
+`JOBS` is a work queue: a job stays until a worker acknowledges it. `EVENTS` and `LOGS` have many readers and a maximum
+age. `DEAD` stores messages that no worker could handle, for the operator. All streams are on disk and have limits.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ STREAMS = (
         name=JOBS,
         subjects=["jobs.>"],
         retention=RetentionPolicy.WORK_QUEUE,
-        discard=DiscardPolicy.NEW,  # a full queue refuses work, it does not forget any
+        discard=DiscardPolicy.NEW,  # a full queue refuses new jobs and keeps the old ones
         max_msgs=100_000,
         duplicate_window=600.0,
     ),
@@ -39,7 +39,7 @@ STREAMS = (
 
 
 class Nats(NamedTuple):
-    """A connection: `client` for what is heard once, `stream` for what is kept."""
+    """A connection: `client` for plain messages, `stream` for messages that JetStream stores."""
 
     client: Client
     stream: JetStreamContext
@@ -47,14 +47,14 @@ class Nats(NamedTuple):
 
 @asynccontextmanager
 async def connect(url: str, name: str) -> AsyncIterator[Nats]:
-    """Connect to the NATS server(s) at *url* and see that the streams are there; reconnects by itself for ever.
+    """Connect to the NATS servers at *url* (separated by commas) and create missing streams; reconnects by itself.
 
     Raises:
-        Unavailable: no server answers within some seconds.
+        Unavailable: no server answers within 15 s.
     """
     client = Client()
     try:
-        async with asyncio.timeout(WITHIN.total_seconds()):  # else it goes on trying for ever, the first time, too
+        async with asyncio.timeout(WITHIN.total_seconds()):  # otherwise the first connection is tried without end
             await client.connect(
                 servers=url.split(","),
                 name=name,
@@ -62,45 +62,45 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=1,
                 drain_timeout=5,
-                error_cb=_complain,
-                disconnected_cb=_tell_lost,
-                reconnected_cb=_tell_found,
+                error_cb=_log_error,
+                disconnected_cb=_log_lost,
+                reconnected_cb=_log_reconnected,
             )
             stream = client.jetstream(timeout=5)
             for config in STREAMS:
                 await _ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
         await client.close()
-        raise Unavailable(f"NATS does not answer: {str(error) or 'it is not there'}") from error
+        raise Unavailable(f"NATS does not answer: {str(error) or 'no server'}") from error
     try:
         yield Nats(client, stream)
     finally:
-        await _leave(client)
+        await _close(client)
 
 
-async def _leave(client: Client) -> None:
-    """Send what is waiting to be sent; at once when there is nobody to send it to."""
+async def _close(client: Client) -> None:
+    """Send pending messages, unless the connection is broken."""
     try:
         await client.drain()
     except NatsError:
-        with suppress(OSError):  # what was waiting is written into the broken connection
+        with suppress(OSError):  # pending messages are written to the broken connection
             await client.close()
 
 
 async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
     try:
         await stream.add_stream(config)
-    except BadRequestError:  # it is there with an older configuration
+    except BadRequestError:  # it exists with another configuration
         await stream.update_stream(config)
 
 
-async def _complain(error: Exception) -> None:
-    log.warning("nats", error=repr(error))
+async def _log_error(error: Exception) -> None:
+    log.warning("nats error", error=repr(error))
 
 
-async def _tell_lost() -> None:
+async def _log_lost() -> None:
     log.warning("nats connection lost")
 
 
-async def _tell_found() -> None:
-    log.info("nats connection is back")
+async def _log_reconnected() -> None:
+    log.info("nats connection restored")

@@ -1,8 +1,7 @@
-"""An ASGI application on a port, served by Granian inside this event loop.
+"""Serve an ASGI application over HTTP/1.1 with Granian, in this event loop.
 
-Granian closes connections on which no whole head of a request comes within HEAD_SECONDS, the first one or the next, but
-only if it need not first find out the version of HTTP: so HTTP/2 is off. It has no limit for the connections of one
-client; those are counted here, by looking at this process's own sockets.
+Granian closes a connection that sends no complete request head within HEAD_SECONDS. It does so only when the version of
+HTTP is fixed, so HTTP/2 is off. It does not limit the connections of one client; this module counts them in /proc.
 """
 
 import asyncio
@@ -13,7 +12,9 @@ import socket
 import stat
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -21,26 +22,23 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from swell.concurrency.periodic import running_every
 from swell.errors import Unavailable
 from swell.log import log
 from swell.serve import Address
 
-BEGIN_WITHIN = (
-    20.0  # seconds; the threads of the server are started meanwhile, perhaps with all of a machine's services
-)
-
-
+START_SECONDS = 20.0  # the server starts its threads, perhaps at the same time as all services of the machine
 HEAD_SECONDS = 30.0
-STALLED_SECONDS = 60.0  # how long the kernel holds bytes for a client that takes none of them
-CONNECTIONS = 16_384  # at once; those that wait for a build or watch a log count as well
-OTHER_FILES = 1024  # what this process opens beside them
-COUNT_EVERY = 1.0  # seconds
+STALLED_SECONDS = 60.0  # how long the kernel buffers bytes for a client that reads none
+CONNECTIONS = 16_384  # at once, including those that wait for a build or follow a log
+OTHER_FILES = 1024  # open files besides connections
+CHECK_EVERY = timedelta(seconds=1)
 
 
 class ConnectionLimit(NamedTuple):
-    """A *client*, as found from the address of a connection, may have *most* connections; None as a client is exempt.
+    """Each client may have *most* connections; 0 means no limit.
 
-    0 is no limit.
+    `client(address)` returns the client of a remote address; None means no limit for that address.
     """
 
     most: int
@@ -51,12 +49,12 @@ class ConnectionLimit(NamedTuple):
 async def listening(
     app: Any, where: Address, grace: float = 10.0, *, limit: ConnectionLimit | None = None
 ) -> AsyncIterator[None]:
-    """Answer HTTP at *where* while the block runs; leaving it gives the requests under way *grace* seconds to finish.
+    """Serve *app* at *where* while the block runs; at the end, running requests have *grace* seconds to finish.
 
     Raises:
-        Unavailable: the port cannot be had.
+        Unavailable: the port is in use or not allowed.
     """
-    _must_be_free(where)
+    _check_free(where)
     server = Server(
         app,
         address=where.host,
@@ -73,14 +71,15 @@ async def listening(
     try:
         await _accepts(where, serving)
         _close_stalled(where.port)
-        gc.freeze()  # what is there now stays: collecting need not look at it again, and pauses get short
+        gc.freeze()  # later collections skip the objects that exist now, so their pauses are short
         log.info("listening", host=where.host, port=where.port)
-        counting = asyncio.create_task(_keep_to(limit, where.port)) if limit and limit.most else None
-        try:
+        async with AsyncExitStack() as background:
+            if limit and limit.most:
+                check = partial(_check_connections, limit, where.port)
+                await background.enter_async_context(
+                    running_every(CHECK_EVERY, check, event="connections not counted", first=False)
+                )
             yield
-        finally:
-            if counting:
-                counting.cancel()
     finally:
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]
@@ -90,8 +89,8 @@ async def listening(
             serving.cancel()
 
 
-def _must_be_free(where: Address) -> None:
-    """Granian alone would share the port with another process (SO_REUSEPORT): each would get half of the requests."""
+def _check_free(where: Address) -> None:
+    """Check that no process uses the port: with Granian's SO_REUSEPORT, two processes would share its requests."""
     with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -101,8 +100,8 @@ def _must_be_free(where: Address) -> None:
 
 
 async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
-    give_up = monotonic() + BEGIN_WITHIN
-    while monotonic() < give_up:
+    deadline = monotonic() + START_SECONDS
+    while monotonic() < deadline:
         if serving.done():
             raise Unavailable(f"cannot listen on {where.host}:{where.port}: {serving.exception()}")
         try:
@@ -112,37 +111,35 @@ async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
         else:
             writer.close()
             return
-    raise Unavailable(f"nothing accepts on {where.host}:{where.port} after {BEGIN_WITHIN:.0f} s")
+    raise Unavailable(f"nothing accepts on {where.host}:{where.port} after {START_SECONDS:.0f} s")
 
 
 def _connections() -> int:
-    """How many connections may be open at once: CONNECTIONS, or what the limit of open files leaves."""
+    """Return the limit of open connections: CONNECTIONS, or fewer when the limit of open files is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + OTHER_FILES
-    if soft < wanted:
-        soft = min(wanted, hard)
+    needed = CONNECTIONS + OTHER_FILES
+    if soft < needed:
+        soft = min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(soft - OTHER_FILES, soft // 2) if soft < wanted else CONNECTIONS
+    return max(soft - OTHER_FILES, soft // 2) if soft < needed else CONNECTIONS
 
 
 def _close_stalled(port: int) -> None:
-    """Have the kernel close connections to *port* whose client takes nothing; they inherit this from what listens.
+    """Configure the kernel to close connections to *port* whose client reads nothing; sockets inherit the option.
 
-    Source: tcp(7), TCP_USER_TIMEOUT.
+    Source: tcp(7), TCP_USER_TIMEOUT, https://man7.org/linux/man-pages/man7/tcp.7.html
     """
     for number in _sockets():
-        with suppress(OSError), _duplicate(number) as each:
-            if _is_at(each, port) and each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
+        with suppress(OSError), _duplicate(number) as connection:
+            if _is_at(connection, port) and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
 
 
-async def _keep_to(limit: ConnectionLimit, port: int) -> None:
-    """Close the connections to *port* that a client has beyond *limit*, the newest ones, for ever."""
-    while True:
-        await asyncio.sleep(COUNT_EVERY)
-        with suppress(OSError):  # no file can be opened just now: the next look may succeed
-            if len(os.listdir("/proc/self/fd")) > limit.most:  # noqa: PTH208  names alone, a thousand in 0.3 ms
-                await asyncio.to_thread(_close_excess, limit, port)
+async def _check_connections(limit: ConnectionLimit, port: int) -> None:
+    """Close the newest connections to *port* of each client that has more than *limit*."""
+    with suppress(OSError):  # too many open files: the next check may succeed
+        if len(os.listdir("/proc/self/fd")) > limit.most:  # noqa: PTH208  names only, a thousand in 0.3 ms
+            await asyncio.to_thread(_close_excess, limit, port)
 
 
 def _close_excess(limit: ConnectionLimit, port: int) -> None:
@@ -160,7 +157,7 @@ def _close_excess(limit: ConnectionLimit, port: int) -> None:
 
 
 class _Accepted(NamedTuple):
-    """A connection to this process: its inode, which grows, its descriptor's number and its peer's address."""
+    """A connection to this process: its inode (which increases), its file descriptor and its remote address."""
 
     inode: int
     number: int
@@ -168,28 +165,28 @@ class _Accepted(NamedTuple):
 
 
 def _accepted(port: int) -> list[_Accepted]:
-    """This process's connections to its own *port*."""
-    found = []
+    """Return the connections of this process on its *port*."""
+    connections = []
     for number in _sockets():
-        with suppress(OSError), _duplicate(number) as each:  # closed meanwhile, or the socket that listens
-            if _is_at(each, port):
-                peer = str(each.getpeername()[0])
-                found.append(_Accepted(os.fstat(each.fileno()).st_ino, number, peer))
-    return found
+        with suppress(OSError), _duplicate(number) as connection:  # closed in the meantime, or the listening socket
+            if _is_at(connection, port):
+                peer = str(connection.getpeername()[0])
+                connections.append(_Accepted(os.fstat(connection.fileno()).st_ino, number, peer))
+    return connections
 
 
 def _sockets() -> list[int]:
-    """The numbers of this process's descriptors that are sockets."""
-    found = []
+    """Return the file descriptors of this process that are sockets."""
+    numbers = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed in the meantime
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                found.append(int(name))
-    return found
+                numbers.append(int(name))
+    return numbers
 
 
 def _duplicate(number: int) -> socket.socket:
-    """The socket *number* under a number of its own: the old one may be another file's meanwhile."""
+    """Duplicate the file descriptor *number*, which may be closed and reused at any time."""
     duplicate = os.dup(number)
     try:
         return socket.socket(fileno=duplicate)
@@ -198,5 +195,5 @@ def _duplicate(number: int) -> socket.socket:
         raise
 
 
-def _is_at(each: socket.socket, port: int) -> bool:
-    return each.family in {socket.AF_INET, socket.AF_INET6} and each.getsockname()[1] == port
+def _is_at(connection: socket.socket, port: int) -> bool:
+    return connection.family in {socket.AF_INET, socket.AF_INET6} and connection.getsockname()[1] == port

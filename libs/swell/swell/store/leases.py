@@ -1,6 +1,5 @@
-"""Leases in Redis: what one process has for itself, until it gives it back or has been gone for a while."""
+"""Leases in Redis: exclusive access for one process, which expires when the process stops renewing it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
@@ -8,49 +7,43 @@ from datetime import timedelta
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 
+from swell.concurrency.periodic import running_every
 from swell.errors import Unavailable
-from swell.log import log
 from swell.store.redis import translated
 
-LOOK_AGAIN = 0.05  # seconds, while another holds the lease
+POLL_SECONDS = 0.05
+"""Between two attempts to take a lease that another process holds."""
 
 
 class Leases:
-    """A lease that is not renewed is void after *term*, so that what a dead process held is free soon."""
+    """A lease expires *term* after its last renewal, so the lease of a crashed process is free soon."""
 
     def __init__(self, redis: Redis, term: timedelta) -> None:
         self._redis = redis
-        self._term = term.total_seconds()
+        self._term = term
 
     async def take(self, key: str, patience: timedelta = timedelta(0)) -> AbstractAsyncContextManager[None] | None:
-        """Take the lease of *key*, waiting for it as long as *patience*; None when somebody else has it still.
+        """Take the lease of *key*; None when another process still holds it after *patience*.
 
-        It is renewed in the block of what is answered, and given back behind that.
+        The returned context manager renews the lease, and releases it at the end.
 
         Raises:
             Unavailable: Redis does not answer.
         """
-        lock = self._redis.lock(key, timeout=self._term, sleep=LOOK_AGAIN, blocking=bool(patience))
+        lock = self._redis.lock(key, timeout=self._term.total_seconds(), sleep=POLL_SECONDS, blocking=bool(patience))
         with translated():
-            is_ours = await lock.acquire(blocking_timeout=patience.total_seconds())
-        return self._held(lock) if is_ours else None
+            is_taken = await lock.acquire(blocking_timeout=patience.total_seconds())
+        return self._hold(lock) if is_taken else None
 
     @asynccontextmanager
-    async def _held(self, lock: Lock) -> AsyncIterator[None]:
-        renewing = asyncio.create_task(self._renew(lock))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            with suppress(Unavailable), translated():  # it is void by itself, soon
-                await lock.release()
+    async def _hold(self, lock: Lock) -> AsyncIterator[None]:
+        async def renew() -> None:
+            with translated():
+                await lock.reacquire()
 
-    async def _renew(self, lock: Lock) -> None:
-        task = asyncio.current_task()
-        while not (task and task.cancelling()):  # Redis's client may swallow a cancellation
-            await asyncio.sleep(self._term / 3)
-            try:
-                with translated():
-                    await lock.reacquire()
-            except Unavailable as error:
-                log.warning("lease not renewed", key=lock.name, error=str(error))
+        try:
+            async with running_every(self._term / 3, renew, event="lease not renewed", first=False):
+                yield
+        finally:
+            with suppress(Unavailable), translated():  # without a release, the lease expires
+                await lock.release()

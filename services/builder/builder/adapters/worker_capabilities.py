@@ -1,16 +1,15 @@
 """Which platforms a builder cannot run: it publishes them, and leaves jobs for them to builders that can."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from builder.adapters.emulation import Emulators
 from builder.domain.emulation import exclusions
 from builder.settings import Settings, Where
+from swell.concurrency.periodic import every
 from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
 from swell.jobs.messages import BuildJob
-from swell.log import log
 from swell.store.engines import EngineNames
 from swell.store.worker_capabilities import WorkerCapabilities
 
@@ -43,15 +42,12 @@ class CapabilityRouter:
 
     async def publish_forever(self) -> None:
         """Publish every `PUBLISH_EVERY` what is missing, until cancelled."""
-        task = asyncio.current_task()
-        while not (task and task.cancelling()):  # Redis's client may lose a cancellation
-            try:
-                await self._capabilities.publish(self._missing())
-                if self._engines and self._engine:
-                    await self._engines.publish(self._engine)
-            except Unavailable as error:
-                log.warning("platforms not published", error=str(error))
-            await asyncio.sleep(PUBLISH_EVERY.total_seconds())
+        await every(PUBLISH_EVERY, self._publish, event="platforms not published")
+
+    async def _publish(self) -> None:
+        await self._capabilities.publish(self._missing())
+        if self._engines and self._engine:
+            await self._engines.publish(self._engine)
 
     async def take(self, handle: Handle, job: BuildJob, delivery: int) -> None:
         """Run *job* with *handle*, unless another builder can run its steps and this one cannot.

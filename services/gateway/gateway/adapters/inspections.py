@@ -10,7 +10,7 @@ from gateway.adapters.images import PROXY
 from swell.api.inspect import Inspection
 from swell.errors import Unavailable
 from swell.jobs.messages import InspectJob
-from swell.jobs.request_reply import ask
+from swell.jobs.request_reply import request
 from swell.jobs.streams import Nats
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
@@ -47,7 +47,7 @@ class QueuedInspections:
                 principal=principal,
                 deadline=datetime.now(UTC) + PATIENCE,
             )
-            return await ask(self._nats, job, Inspection)
+            return await request(self._nats, job, Inspection)
 
 
 class RemoteLogins:

@@ -21,7 +21,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from gateway.builds.event_encoding import Lines, Position
-from swell.concurrency.notifier import LOOK_AGAIN, wait_at_most
+from swell.concurrency.notifier import POLL_SECONDS, wait_at_most
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
 from swell.jobs.streams import Nats
@@ -247,7 +247,7 @@ class LogStream:
         elif had_ended:
             self._finish()
         else:
-            await wait_at_most(LOOK_AGAIN, self._notified)
+            await wait_at_most(POLL_SECONDS, self._notified)
 
     async def _wait_for_end(self) -> None:
         while not self._has_ended:

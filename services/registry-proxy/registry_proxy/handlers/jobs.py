@@ -6,7 +6,7 @@ from registry_proxy.inspect import Inspector
 from swell.api.inspect import Inspection
 from swell.errors import UpstreamFailed
 from swell.jobs.messages import InspectJob
-from swell.jobs.request_reply import answer
+from swell.jobs.request_reply import respond
 from swell.jobs.streams import Nats
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
@@ -31,4 +31,4 @@ class InspectJobs:
             except TimeoutError as error:
                 raise UpstreamFailed(f"{image.registry} did not respond in time") from error
 
-        await answer(self._nats, job, inspect)
+        await respond(self._nats, job, inspect)
