@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from gateway.handlers.openapi import PAGE, document_as_json, document_as_yaml
 from gateway.openapi.document import make_document
 from gateway.openapi.operations import OPERATIONS, Operation
+from gateway.openapi.properties import PROPERTIES, SCHEMAS
 from swell.api.lenient import decode
 from tests.integration.gateway.house import House
 
@@ -97,3 +98,34 @@ def test_every_body_must_be_said_to_be_json(operation: Operation) -> None:
     told = make_document()["paths"][operation.path]["post"]
 
     assert (told["requestBody"]["content"].keys(), "415" in told["responses"]) == ({"application/json"}, True)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=name_of)
+def test_every_operation_and_parameter_is_described(operation: Operation) -> None:
+    """A reader of the document needs no other page to call an operation."""
+    described = make_document()["paths"][operation.path][operation.method]
+
+    assert described["summary"]
+    assert described["description"].endswith(".")
+    for parameter in described.get("parameters", ()):
+        assert parameter["description"].endswith(".")
+    for response in described["responses"].values():
+        assert response["description"]
+
+
+def test_every_schema_and_property_is_described() -> None:
+    """Each description says what the value is, with its unit and limit where it has one."""
+    schemas = make_document()["components"]["schemas"]
+
+    assert {name: schema["description"] for name, schema in schemas.items()} == SCHEMAS
+    for name, schema in schemas.items():
+        described = {member: fields["description"] for member, fields in schema.get("properties", {}).items()}
+        assert described == PROPERTIES.get(name, {})
+        assert all(text.endswith(".") for text in described.values())
+
+
+def test_descriptions_are_plain_text_without_names_of_python() -> None:
+    """Clients read JSON: a description names members as they are there."""
+    texts = [*SCHEMAS.values(), *(text for members in PROPERTIES.values() for text in members.values())]
+
+    assert not [text for text in texts if re.search(r"`[a-z]+_(?!64)[a-z]+`|swell\.|None", text)]

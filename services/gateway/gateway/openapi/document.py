@@ -1,6 +1,6 @@
-"""The OpenAPI document, made of the operations and of the types of their bodies.
+"""The OpenAPI document, generated from the operations and the types of their bodies.
 
-Source: OpenAPI Specification 3.1.
+Source: OpenAPI Specification 3.1, https://spec.openapis.org/oas/v3.1.0
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.openapi.operations import ARCHITECTURE, CURSOR, DATE, IMAGE, LIMIT, OPERATIONS, ORGANISATION, Operation
+from gateway.openapi.properties import PROPERTIES, SCHEMAS
 from swell.errors import (
     BadRequest,
     Denied,
@@ -30,24 +31,24 @@ Json = dict[str, Any]
 LAST_EVENT, EVENTS = "Last-Event-ID", "text/event-stream"
 
 _ABOUT = """\
-Swell gives out names of container images that can be pulled at once: an image with something added, or one that is \
-built first. It speaks the API of Seqera Wave; the members of bodies and the values that are taken are Wave's.
+Swell returns names of container images that can be pulled at once: an image with layers added, or one that is built \
+first. It implements the API of Seqera Wave, with the same members and values.
 
-A pull is the OCI distribution specification's, under `/v2/wt/{token}/`. Every failure is told with a `code`, whose \
-side it is on and what to do next."""
+Images are pulled with the API of the OCI distribution specification, under `/v2/wt/{token}/`. Each error has a `code`, \
+says who can fix it (`side`), and how (`next`). Times are in UTC, durations in seconds, and sizes in bytes."""
 
 _PARAMETERS = {
-    "requestId": "as the answer to the container request told it",
-    "token": "as the answer to the container request told it, as containerToken",
-    "buildId": "as the answer to the container request told it",
-    "platform": "one platform, such as linux/arm64; without it an index is told whole",
-    DATE: "a day in UTC as yyyy-MM-dd",
-    ORGANISATION: "the domain of an organisation's addresses",
-    ARCHITECTURE: "amd64, arm64 or another name of one of them",
-    IMAGE: "the name that builds have as targetImage, or a container id",
-    CURSOR: "the page behind one that had this as its next",
-    LIMIT: "how many at most, 1 to 100; 20 unless told",
-    LAST_EVENT: "the id of the last event that the client has; the stream goes on behind it",
+    "requestId": "`requestId` of the response to the container request.",
+    "token": "`containerToken` of the response to the container request.",
+    "buildId": "`buildId` of the response to the container request.",
+    "platform": "One platform, such as `linux/arm64`. Without it the response for an index is the index.",
+    DATE: "A day in UTC, `yyyy-MM-dd`.",
+    ORGANISATION: "Name of an organisation, such as `lab.example`.",
+    ARCHITECTURE: "`amd64`, `arm64`, or another name of one of them.",
+    IMAGE: "`targetImage` of a build, or a container id of 16 hex digits.",
+    CURSOR: "`next` of the previous page.",
+    LIMIT: "Maximum number of builds, 1 to 100; 20 by default.",
+    LAST_EVENT: "Id of the last event that the client has; the stream continues after it.",
 }
 _TYPES = {LIMIT: "integer"}
 _EXAMPLES = {
@@ -57,7 +58,7 @@ _EXAMPLES = {
     ORGANISATION: "example.org",
     ARCHITECTURE: "amd64",
 }
-_TOLD: tuple[type[SwellError], ...] = (
+_ERRORS: tuple[type[SwellError], ...] = (
     BadRequest,
     Unauthorized,
     Denied,
@@ -69,23 +70,25 @@ _TOLD: tuple[type[SwellError], ...] = (
     UpstreamSlow,
     Unavailable,
 )
-_FAILURES = {cls.status: cls.summary() for cls in _TOLD}
+_FAILURES = {cls.status: cls.summary() for cls in _ERRORS}
 _NEEDS_ACCOUNT = {
-    "description": "This needs the name and the password of an account.",
+    "description": "The name and the password of an operator's account are needed.",
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
 
 
 def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
-    """The document of *operations*, as plain values."""
+    """The document of *operations*, as JSON values."""
     listed = tuple(operations)
-    types = {kind for each in listed for kind in (each.answer, each.body, each.error) if kind is not None}
+    types = {kind for item in listed for kind in (item.answer, item.body, item.error) if kind is not None}
     ordered = sorted(types, key=str)
-    made, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    schemas = dict(zip(ordered, made, strict=True))
+    generated, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    schemas = dict(zip(ordered, generated, strict=True))
+    for name, schema in components.items():
+        _describe(name, schema)
     paths: dict[str, Json] = {}
-    for each in listed:
-        paths.setdefault(each.path, {})[each.method] = _operation(each, schemas)
+    for item in listed:
+        paths.setdefault(item.path, {})[item.method] = _operation(item, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -95,7 +98,7 @@ def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(each.tag for each in listed)],
+        "tags": [{"name": name} for name in dict.fromkeys(item.tag for item in listed)],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -104,52 +107,60 @@ def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
     }
 
 
-def _operation(each: Operation, schemas: Mapping[Any, Json]) -> Json:
-    told: Json = {
-        "operationId": "-".join([each.method, *re.findall(r"\w+", each.path)]),
-        "summary": each.summary,
-        "tags": [each.tag],
-        "responses": _responses(each, schemas),
+def _describe(name: str, schema: Json) -> None:
+    """Add the descriptions of the schema *name* and of its properties."""
+    schema["description"] = SCHEMAS[name]
+    for member, property_schema in schema.get("properties", {}).items():
+        property_schema["description"] = PROPERTIES[name][member]
+
+
+def _operation(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
+    fields: Json = {
+        "operationId": "-".join([operation.method, *re.findall(r"\w+", operation.path)]),
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [operation.tag],
+        "responses": _responses(operation, schemas),
     }
-    in_path = [_parameter(name, "path", must=True) for name in re.findall(r"{(\w+)}", each.path)]
-    in_query = [_parameter(name, "query", must=name in each.must) for name in each.query]
-    if parameters := [*in_path, *in_query, *([_parameter(LAST_EVENT, "header")] if each.events else [])]:
-        told["parameters"] = parameters
-    if each.body is not None:
-        shown = {name: {"summary": name, "value": value} for name, value in each.examples.items()}
-        content = {"application/json": {"schema": schemas[each.body], "examples": shown}}
-        told["requestBody"] = {"required": True, "content": content}
-    if each.account:
-        told["security"] = [{"account": []}]
-    if each.deprecated:
-        told["deprecated"] = True
-    return told
+    in_path = [_parameter(name, "path", required=True) for name in re.findall(r"{(\w+)}", operation.path)]
+    in_query = [_parameter(name, "query", required=name in operation.required) for name in operation.query]
+    if parameters := [*in_path, *in_query, *([_parameter(LAST_EVENT, "header")] if operation.events else [])]:
+        fields["parameters"] = parameters
+    if operation.body is not None:
+        examples = {name: {"summary": name, "value": value} for name, value in operation.examples.items()}
+        content = {"application/json": {"schema": schemas[operation.body], "examples": examples}}
+        fields["requestBody"] = {"required": True, "content": content}
+    if operation.account:
+        fields["security"] = [{"account": []}]
+    if operation.deprecated:
+        fields["deprecated"] = True
+    return fields
 
 
-def _parameter(name: str, place: str, *, must: bool = False) -> Json:
+def _parameter(name: str, place: str, *, required: bool = False) -> Json:
     schema = {"type": _TYPES.get(name, "string")}
-    told: Json = {"name": name, "in": place, "description": _PARAMETERS[name], "schema": schema}
-    if must:
-        told["required"] = True
+    fields: Json = {"name": name, "in": place, "description": _PARAMETERS[name], "schema": schema}
+    if required:
+        fields["required"] = True
     if name in _EXAMPLES:
-        told["example"] = _EXAMPLES[name]
-    return told
+        fields["example"] = _EXAMPLES[name]
+    return fields
 
 
-def _responses(each: Operation, schemas: Mapping[Any, Json]) -> Json:
-    good: Json = {"description": "As asked."}
-    if each.answer is not None:
-        good["content"] = {each.media_type: {"schema": schemas[each.answer]}}
-    told = {str(each.status): good}
-    if each.events:
-        good["content"][EVENTS] = {"schema": schemas[each.answer]}
-        told["204"] = {"description": "The client has had the last event: there are no more."}
-    if each.account:
-        told["401"] = _NEEDS_ACCOUNT
-    for failure in each.errors:
-        content = {"application/json": {"schema": schemas[each.error]}}
-        status, what = (
+def _responses(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
+    success: Json = {"description": "Success."}
+    if operation.answer is not None:
+        success["content"] = {operation.media_type: {"schema": schemas[operation.answer]}}
+    responses = {str(operation.status): success}
+    if operation.events:
+        success["content"][EVENTS] = {"schema": schemas[operation.answer]}
+        responses["204"] = {"description": "The client has the last event already."}
+    if operation.account:
+        responses["401"] = _NEEDS_ACCOUNT
+    for failure in operation.errors:
+        content = {"application/json": {"schema": schemas[operation.error]}}
+        status, description = (
             (failure, _FAILURES[failure]) if isinstance(failure, int) else (failure.status, failure.summary())
         )
-        told[str(status)] = {"description": what, "content": content}
-    return dict(sorted(told.items()))
+        responses[str(status)] = {"description": description, "content": content}
+    return dict(sorted(responses.items()))

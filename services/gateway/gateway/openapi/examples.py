@@ -1,4 +1,4 @@
-"""The bodies that the document shows, by their summaries; tests send every one of them to a running server."""
+"""Example bodies for the OpenAPI document, by their titles; tests send each of them to a running server."""
 
 import base64
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def _encoded(text: str) -> str:
 
 CONTAINERS: Mapping[str, Mapping[str, Any]] = {
     "An image as it is": {"containerImage": IMAGE},
-    "An image with something added": {
+    "An image with additions": {
         "containerImage": IMAGE,
         "containerConfig": {"env": ["GREETING=hello"], "cmd": ["/bin/sh"], "workingDir": "/data"},
     },
@@ -44,7 +44,7 @@ CONTAINERS: Mapping[str, Mapping[str, Any]] = {
         "containerFile": _encoded(_FILE),
         "containerPlatform": "linux/amd64,linux/arm64",
     },
-    "The name of a SIF file of a definition file, in base64": {
+    "The name of a SIF file from a definition file, in base64": {
         "containerFile": _encoded(_DEFINITION),
         "format": "sif",
         "freeze": True,
@@ -63,10 +63,10 @@ FIRST_VERSION: Mapping[str, Mapping[str, Any]] = {
     "A container file, in base64": {"containerFile": _encoded(_FILE)},
 }
 
-CANCEL: Mapping[str, Mapping[str, Any]] = {"By the request that asked for the build": {"requestId": REQUEST_ID}}
+CANCEL: Mapping[str, Mapping[str, Any]] = {"For one container request": {"requestId": REQUEST_ID}}
 
 INSPECT: Mapping[str, Mapping[str, Any]] = {"An image": {"containerImage": IMAGE}}
 
 CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
-    "A name and a password": {"userName": USER_NAME, "password": PASSWORD, "registry": REGISTRY}
+    "A user name and a password": {"userName": USER_NAME, "password": PASSWORD, "registry": REGISTRY}
 }

@@ -1,4 +1,4 @@
-"""What the gateway can be asked over HTTP, one row an operation; the pulls under `/v2` are the distribution spec's."""
+"""The operations of the HTTP API, one row each; pulls under `/v2` are in the OCI distribution-spec."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,21 +17,23 @@ Examples = Mapping[str, Mapping[str, Any]]
 
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
 IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
-_REGISTRIES = (400, 403, 404, 413, 502, 503, 504)  # what may go wrong where a registry must be asked
-_SUBMIT = (*_REGISTRIES, 401, 429, 501)
+_REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry
+_SUBMIT_ERRORS = (*_REGISTRY_ERRORS, 401, 429, 501)
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """*path* with its `{parameters}`; the types are those of JSON bodies. *examples* are bodies by their summary.
+    """The operation *method* on *path*, which has `{parameters}`.
 
-    Of the parameters in *query* those in *must* are needed. An answer may also come as *events*. An operation that
-    needs an *account* answers 401 without a body to everybody else; *errors* are the other statuses of failures, or the
-    failures where a status has several, each with an *error* as its body.
+    *answer* and *body* are the types of the JSON bodies; *examples* are bodies by their titles. The parameters in
+    *query* are optional, unless they are in *required*. With *events*, the response may also be server-sent events.
+    An operation that needs an *account* answers 401 without a body to others. *errors* are the other statuses of
+    failures, or the failures if a status has several; *error* is the type of their bodies.
     """
 
     method: str
     path: str
     summary: str
+    description: str
     tag: str
     answer: Any
     status: int = 200
@@ -39,7 +41,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     body: Any = None
     examples: Examples = {}
     query: tuple[str, ...] = ()
-    must: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     events: bool = False
     errors: tuple[int | type[SwellError], ...] = ()
     error: Any = ErrorBody
@@ -47,14 +49,21 @@ class Operation(Struct, frozen=True, kw_only=True):
     deprecated: bool = False
 
 
-def _get(path: str, summary: str, tag: str, answer: Any, **more: Any) -> Operation:
-    return Operation(method="get", path=path, summary=summary, tag=tag, answer=answer, **more)
+def _get(path: str, summary: str, description: str, tag: str, answer: Any, **more: Any) -> Operation:
+    return Operation(method="get", path=path, summary=summary, description=description, tag=tag, answer=answer, **more)
 
 
-def _post(path: str, summary: str, tag: str, answer: Any, body: Any, **more: Any) -> Operation:
-    errors = (*more.pop("errors"), RequestSlow, MediaTypeUnsupported)
+def _post(path: str, summary: str, description: str, tag: str, answer: Any, body: Any, **more: Any) -> Operation:
     return Operation(
-        method="post", path=path, summary=summary, tag=tag, answer=answer, body=body, errors=errors, **more
+        method="post",
+        path=path,
+        summary=summary,
+        description=f"{description} The body has at most 10 MiB.",
+        tag=tag,
+        answer=answer,
+        body=body,
+        errors=(*more.pop("errors"), RequestSlow, MediaTypeUnsupported),
+        **more,
     )
 
 
@@ -62,7 +71,8 @@ def _metric(version: str, name: str) -> Operation:
     is_old = version == "v1alpha2"
     return _get(
         f"/{version}/metrics/{name}",
-        f"How many {name.replace('/', ' ')} there were, on a day or ever",
+        f"Count {name.replace('/', ' ')}",
+        "The count of one day, or of all time without `date`. Days are in UTC.",
         "metrics",
         MetricAnswer,
         query=(DATE, ORGANISATION) if is_old else (DATE, ORGANISATION, ARCHITECTURE),
@@ -75,40 +85,46 @@ def _metric(version: str, name: str) -> Operation:
 CONTAINERS = (
     _post(
         "/v1alpha2/container",
-        "Ask for a container: an image as it is or with something added, or one that is built",
+        "Request a container",
+        "The name of an image that can be pulled at once: an image as it is, an augmented one, or one that is built. "
+        "A pull waits for the build, by default at most 14 minutes.",
         "containers",
         ContainerAnswer,
         ContainerRequest,
         examples=examples.CONTAINERS,
-        errors=_SUBMIT,
+        errors=_SUBMIT_ERRORS,
     ),
     _get(
         "/v1alpha2/container/{requestId}",
-        "What was asked for, and what became of it",
+        "Get a container request",
+        "The request and its result. The record is stored for 90 days by default, longer than the token.",
         "containers",
         ContainerRecord,
         errors=(404, 503),
     ),
     _get(
         "/v1alpha2/container/{requestId}/status",
-        "How far the container is",
+        "Get the status of a container request",
+        "Whether the image can be pulled; 404 after the token has expired, by default after 36 hours.",
         "containers",
         ContainerStatus,
         errors=(404, 503),
     ),
     _post(
         "/container-token",
-        "Ask for a container, in the first version of the API",
+        "Request a container, in the first version of the API",
+        "The same as `POST /v1alpha2/container`, for older clients.",
         "containers",
         ContainerAnswer,
         ContainerRequest,
         examples=examples.FIRST_VERSION,
-        errors=_SUBMIT,
+        errors=_SUBMIT_ERRORS,
         deprecated=True,
     ),
     _get(
         "/container-token/{token}",
-        "What was asked for, in the first version's form",
+        "Get a container request, in the first version of the API",
+        "The same record as `GET /v1alpha2/container/{requestId}`, in another form.",
         "containers",
         TokenDescription,
         errors=(404, 503),
@@ -116,7 +132,8 @@ CONTAINERS = (
     Operation(
         method="delete",
         path="/container-token/{token}",
-        summary="Take a token away before its time",
+        summary="Revoke a token",
+        description="All gateways refuse the token within a second. The response has no body.",
         tag="containers",
         answer=None,
         errors=(404, 429, 503),
@@ -127,18 +144,35 @@ CONTAINERS = (
 BUILDS = (
     _get(
         "/v1alpha1/builds",
-        "The builds of an image, newest first",
+        "List the builds of an image",
+        "Newest first, in pages of at most 100 builds.",
         "builds",
         BuildPage,
         query=(IMAGE, CURSOR, LIMIT),
-        must=(IMAGE,),
+        required=(IMAGE,),
         errors=(400, 503),
     ),
-    _get("/v1alpha1/builds/{buildId}", "What a build was asked", "builds", BuildRecord, errors=(404, 503)),
-    _get("/v1alpha1/builds/{buildId}/status", "How far a build is", "builds", BuildStatus, errors=(404, 503)),
+    _get(
+        "/v1alpha1/builds/{buildId}",
+        "Get a build",
+        "The inputs and the result of a build. It does not tell who requested it.",
+        "builds",
+        BuildRecord,
+        errors=(404, 503),
+    ),
+    _get(
+        "/v1alpha1/builds/{buildId}/status",
+        "Get the status of a build",
+        "Whether the build has ended, and how. Times are in seconds.",
+        "builds",
+        BuildStatus,
+        errors=(404, 503),
+    ),
     _get(
         "/v1alpha1/builds/{buildId}/logs",
-        "What a build said: all of it or, while it runs, what there is so far; as events, lines as they come",
+        "Get the log of a build",
+        "The whole log of an ended build, or the lines of a running build up to now; at most 64 MiB are stored. "
+        "With `Accept: text/event-stream` each line is an event as it appears, and the last event is the result.",
         "builds",
         str,
         media_type="text/plain",
@@ -147,7 +181,9 @@ BUILDS = (
     ),
     _get(
         "/v1alpha1/builds/{buildId}/sif",
-        "The SIF file that a build has made: a redirect to its bytes, which can be asked for in part",
+        "Download the SIF file of a build",
+        "A redirect to the bytes of the file, where ranges are supported. "
+        "The caller needs read access to the base images.",
         "builds",
         None,
         status=307,
@@ -155,7 +191,8 @@ BUILDS = (
     ),
     _get(
         "/v1alpha1/builds/{buildId}/condalock",
-        "The exact packages that a build has put in",
+        "Get the lock file of a build",
+        "The exact packages that a build of packages installed.",
         "builds",
         str,
         media_type="text/plain",
@@ -163,7 +200,9 @@ BUILDS = (
     ),
     _post(
         "/v1alpha1/builds/{buildId}/cancel",
-        "Leave a build; when nobody else wants it, it is cancelled",
+        "Cancel a build",
+        "Give up the build; it is cancelled when no other request needs it. "
+        "With the account of an operator it is cancelled for all requests.",
         "builds",
         Cancellation,
         CancelRequest,
@@ -175,17 +214,20 @@ BUILDS = (
 REGISTRIES = (
     _post(
         "/v1alpha1/inspect",
-        "What an image is made of, and how it runs",
+        "Inspect an image",
+        "The manifest, the config and the layers of an image, or its index, read within 30 seconds.",
         "registries",
         Inspection,
         InspectRequest,
         examples=examples.INSPECT,
         query=("platform",),
-        errors=(*_REGISTRIES, 401),
+        errors=(*_REGISTRY_ERRORS, 401),
     ),
     _post(
         "/v1alpha2/validate-creds",
-        "Whether a registry takes a name and a password",
+        "Check the credentials of a registry",
+        "Whether the registry accepts the user name and the password; `false` also if it does not respond in 15 "
+        "seconds.",
         "registries",
         bool,
         CredentialsRequest,
@@ -194,7 +236,8 @@ REGISTRIES = (
     ),
     _post(
         "/validate-creds",
-        "Whether a registry takes a name and a password, wrapped",
+        "Check the credentials of a registry, in the first version of the API",
+        "The same as `POST /v1alpha2/validate-creds`; the credentials may be in the member `request`.",
         "registries",
         bool,
         LegacyCredentialsRequest,
@@ -211,13 +254,34 @@ METRICS = tuple(
 )
 
 SERVICE = (
-    _get("/service-info", "Which version this is", "service", dict[str, dict[str, str]]),
+    _get(
+        "/service-info",
+        "Get the version",
+        "The version of Wave's API that this server implements, its own version, and its revision.",
+        "service",
+        dict[str, dict[str, str]],
+    ),
     *(
-        _get(path, "Whether the server can work", "service", dict[str, str], errors=(503,), error=dict[str, str])
+        _get(
+            path,
+            "Check whether the server is ready",
+            "`UP` when the state store and the message queue respond; otherwise `DOWN`, 503 and the reason.",
+            "service",
+            dict[str, str],
+            errors=(503,),
+            error=dict[str, str],
+        )
         for path in ("/health", "/health/readiness")
     ),
-    _get("/robots.txt", "That crawlers need not come", "service", str, media_type="text/plain"),
-    _get("/health/liveness", "Whether the server runs", "service", dict[str, str]),
+    _get(
+        "/robots.txt",
+        "Get the rules for crawlers",
+        "No page is for crawlers.",
+        "service",
+        str,
+        media_type="text/plain",
+    ),
+    _get("/health/liveness", "Check whether the server runs", "Always `UP`.", "service", dict[str, str]),
 )
 
 OPERATIONS = (*CONTAINERS, *BUILDS, *REGISTRIES, *METRICS, *SERVICE)
