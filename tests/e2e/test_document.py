@@ -74,7 +74,7 @@ async def test_every_documented_read_operation_works(
     built = await operated.build(f"FROM {upstreams.image()}\nENV READ=yes\n")
     names = {"requestId": built["requestId"], "token": built["containerToken"], "buildId": built["buildId"]}
 
-    query = f"?image={built['containerImage']}" if operation.must else ""
+    query = f"?image={built['containerImage']}" if operation.required else ""
     path = operation.path.format_map(names) + query
     answer = await ask(operated, "GET", path, **LOGIN if operation.account else {})
 

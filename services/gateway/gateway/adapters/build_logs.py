@@ -1,4 +1,4 @@
-"""Build logs: the object that the builder wrote at the end, or the lines in JetStream while there is none."""
+"""Build logs: the object that the builder stores at the end, or until then the lines in JetStream."""
 
 from collections.abc import AsyncIterator
 
@@ -34,16 +34,16 @@ class BuildLogs:
                 yield piece
 
     async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
-        """What is in the stream now. Stops at the last line that was there when asked: a log may grow for ever."""
+        """The lines in the stream, up to the last line at the time of the call: the log may grow indefinitely."""
         subject = log_subject(build_id)
         try:
             last = (await self._stream.get_last_msg(STREAM, subject)).seq or 0
             lines = await self._stream.subscribe(subject, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
             try:
-                read = 0
-                while read < last:
+                sequence = 0
+                while sequence < last:
                     message = await lines.next_msg(timeout=5)
-                    read = message.metadata.sequence.stream
+                    sequence = message.metadata.sequence.stream
                     yield message.data
             finally:
                 await lines.unsubscribe()

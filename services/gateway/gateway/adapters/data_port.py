@@ -1,7 +1,9 @@
-"""The registry-proxy's data port, read by us instead of by the clients.
+"""Client of the registry-proxy's data port, for relaying blobs.
 
-It is read by hand: the kernel gathers bytes until a big piece of them is there, which is then copied once. A general
-client gathers such a piece from many small ones, at more than the time and twice the memory.
+It uses sockets directly: the kernel buffers bytes until a large piece is complete, which is then copied once. A general
+HTTP client joins such a piece from many small ones, which takes more time and twice the memory.
+
+Source: RFC 9112, 4 "Status Line" and 5 "Field Syntax", https://www.rfc-editor.org/rfc/rfc9112#section-4
 """
 
 import asyncio
@@ -22,21 +24,22 @@ from gateway.http.relay import DataPortResponse
 from swell.disk import pieces_at
 from swell.errors import Unavailable
 
-FEW = 256 << 10  # bytes in a piece at first: a slow client costs some of them
-PIECE = 2 << 20  # bytes in one for a client that has taken many already: each costs time, however big it is
-HEAD_BYTES = 64 << 10
+SMALL_PIECE = 256 << 10  # bytes in the first pieces; a slow client keeps a few of them in memory
+PIECE = 2 << 20  # bytes in later pieces; each piece costs some time, whatever its size
+MAX_HEAD = 64 << 10  # bytes
 HEAD_END = b"\r\n\r\n"
 CONNECT_SECONDS = 5
-NEXT_ADDRESS_SECONDS = 0.25  # after which another of the host's addresses is tried as well
-GATHER_SECONDS = 0.1  # a piece that has not filled by then goes on as it is
-SILENCE_SECONDS = 90  # more than the data port waits for a registry
+NEXT_ADDRESS_SECONDS = 0.25  # then the next address of the host is tried as well
+GATHER_SECONDS = 0.1  # then a piece is used as it is, even if it is not full
+SILENCE_SECONDS = 90  # longer than the data port waits for a registry
 BODILESS = frozenset({204, 304})
 
 
 class RemoteDataPort:
-    """Asks once, on a connection of its own; what breaks off is the client's to resume.
+    """Sends each request on its own connection; after a broken connection the client may resume.
 
-    Where the data port's *spool* is on a disk that we share, it says which file to read instead of sending that.
+    If the *spool* of the data port is on a shared disk, the data port returns the name of the file instead of its
+    bytes, and the file is read here.
     """
 
     def __init__(self, spool: Path | None = None) -> None:
@@ -46,28 +49,28 @@ class RemoteDataPort:
     @asynccontextmanager
     async def open(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[DataPortResponse]:
         if self._spool:
-            async with self._asked(method, url, {**headers, "X-Sendfile": "spool"}) as part:
-                if "x-sendfile" not in part.headers:
-                    yield part
+            async with self._request(method, url, {**headers, "X-Sendfile": "spool"}) as response:
+                if "x-sendfile" not in response.headers:
+                    yield response
                     return
-            if (descriptor := _opened(self._spool / part.headers["x-sendfile"])) is not None:
+            if (descriptor := _open_file(self._spool / response.headers["x-sendfile"])) is not None:
                 try:
-                    yield _read(part, descriptor)
+                    yield _from_file(response, descriptor)
                 finally:
                     os.close(descriptor)
                 return
-        async with self._asked(method, url, headers) as part:
-            yield part
+        async with self._request(method, url, headers) as response:
+            yield response
 
     @asynccontextmanager
-    async def _asked(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[DataPortResponse]:
+    async def _request(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[DataPortResponse]:
         target = URL(url, encoded=True)
         stream = await self._connect(target)
         try:
-            await _send(stream, _request(method, target, headers))
-            head, begun = await _head(stream)
+            await _send(stream, _head_of(method, target, headers))
+            head, start = await _read_head(stream)
             length = 0 if method == "HEAD" or head.status in BODILESS else _length(head)
-            yield DataPortResponse(head.status, head.fields, _pieces(stream, begun[:length], length))
+            yield DataPortResponse(head.status, head.fields, _pieces(stream, start[:length], length))
         finally:
             stream.close()
 
@@ -75,30 +78,27 @@ class RemoteDataPort:
         host, loop = str(target.host), asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                found = await loop.getaddrinfo(host, target.port or 0, type=socket.SOCK_STREAM)
-                connection = await start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
+                addresses = await loop.getaddrinfo(host, target.port or 0, type=socket.SOCK_STREAM)
+                connection = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
                 if target.scheme != "https":
-                    return _Plain(connection)
-                return _Secured(*await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=host))
+                    return _PlainStream(connection)
+                return _TlsStream(*await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=host))
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"the data port does not answer: {error or 'no connection in time'}") from error
 
 
 class _Stream(Protocol):
-    """A connection to the data port; its methods raise OSError when it breaks."""
+    """A connection to the data port; its methods raise OSError when the connection breaks."""
 
     async def write(self, request: bytes) -> None: ...
 
     async def read(self, enough: int, most: int) -> bytes:
-        """The next bytes, at most *most*: waits a moment for *enough* of them, and as long as it takes for one.
-
-        Empty at the end.
-        """
+        """The next 1 to *most* bytes, or none at the end; waits up to 0.1 s for *enough* bytes."""
 
     def close(self) -> None: ...
 
 
-class _Plain:
+class _PlainStream:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
@@ -116,7 +116,7 @@ class _Plain:
         return await asyncio.get_running_loop().sock_recv(self._connection, most)
 
     def _wake_at(self, count: int) -> None:
-        """Let the connection count as readable when *count* bytes are here, or all that will come."""
+        """Report the connection as readable when *count* bytes have arrived, or the last ones."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     async def _readable(self) -> None:
@@ -131,7 +131,7 @@ class _Plain:
         self._connection.close()
 
 
-class _Secured:
+class _TlsStream:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -140,7 +140,7 @@ class _Secured:
         self._writer.write(request)
         await self._writer.drain()
 
-    async def read(self, enough: int, most: int) -> bytes:  # noqa: ARG002  what comes is in records of 16 KiB
+    async def read(self, enough: int, most: int) -> bytes:  # noqa: ARG002  TLS records have at most 16 KiB
         return await self._reader.read(most)
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class _Head(NamedTuple):
     fields: Mapping[str, str]
 
 
-def _request(method: str, target: URL, headers: Mapping[str, str]) -> bytes:
+def _head_of(method: str, target: URL, headers: Mapping[str, str]) -> bytes:
     fields = {"Host": target.authority, "Accept-Encoding": "identity", "Connection": "close", **headers}
     lines = [f"{method} {target.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -162,59 +162,56 @@ async def _send(stream: _Stream, request: bytes) -> None:
     try:
         await stream.write(request)
     except OSError as error:
-        raise Unavailable("the data port hung up") from error
+        raise Unavailable("the data port closed the connection") from error
 
 
-async def _head(stream: _Stream) -> tuple[_Head, bytes]:
-    """Read the status line and the fields; what has come behind them is answered as well.
-
-    Source: RFC 9112, sections 4 and 5.
-    """
+async def _read_head(stream: _Stream) -> tuple[_Head, bytes]:
+    """Read the status line and the header fields; also returns the bytes of the body that came with them."""
     read, end = b"", -1
     while end < 0:
-        if len(read) > HEAD_BYTES:
-            raise Unavailable("the data port does not speak HTTP: its answer does not begin")
-        read += await _more(stream, 1, HEAD_BYTES)
+        if len(read) > MAX_HEAD:
+            raise Unavailable("the data port does not speak HTTP: its response has no head")
+        read += await _more(stream, 1, MAX_HEAD)
         end = read.find(HEAD_END)
     version, _, rest = read[: end + len(HEAD_END)].partition(b" ")
     line, _, fields = rest.partition(b"\r\n")
     try:
-        told = parse_headers(BytesIO(fields))
-        head = _Head(int(line[:3]), {name.lower(): value for name, value in told.items()})
+        headers = parse_headers(BytesIO(fields))
+        head = _Head(int(line[:3]), {name.lower(): value for name, value in headers.items()})
     except (ValueError, HTTPException) as error:
         raise Unavailable(f"the data port does not speak HTTP: {version[:20]!r}") from error
     return head, read[end + len(HEAD_END) :]
 
 
 def _length(head: _Head) -> int:
-    told = head.fields.get("content-length", "")
-    if not told.isascii() or not told.isdigit():
-        raise Unavailable("the data port does not say how much it sends")
-    return int(told)
+    length = head.fields.get("content-length", "")
+    if not length.isascii() or not length.isdigit():
+        raise Unavailable("the data port sends no valid Content-Length")
+    return int(length)
 
 
-def _opened(path: Path) -> int | None:
-    """A descriptor of the file at *path*; None when its room was needed meanwhile, or it is not ours to read."""
+def _open_file(path: Path) -> int | None:
+    """A descriptor of the file at *path*; None if it was evicted, or is not readable for this process."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
 
 
-def _read(part: DataPortResponse, descriptor: int) -> DataPortResponse:
-    """*part* with the bytes that it speaks of."""
-    start, _, stop = part.headers["x-sendfile-span"].partition("-")
+def _from_file(response: DataPortResponse, descriptor: int) -> DataPortResponse:
+    """*response* with the bytes of the file that it names."""
+    start, _, stop = response.headers["x-sendfile-span"].partition("-")
     length = str(int(stop) - int(start))
     return DataPortResponse(
-        part.status, {**part.headers, "content-length": length}, pieces_at(descriptor, int(start), int(stop))
+        response.status, {**response.headers, "content-length": length}, pieces_at(descriptor, int(start), int(stop))
     )
 
 
-async def _pieces(stream: _Stream, begun: bytes, length: int) -> AsyncIterator[bytes]:
-    """The body, which has *begun* already: at first as it comes, then in pieces that grow with what a client takes."""
-    passed, enough, piece = 0, 1, begun
+async def _pieces(stream: _Stream, start: bytes, length: int) -> AsyncIterator[bytes]:
+    """The body of *length* bytes, whose *start* was read already; the pieces grow with the bytes that were sent."""
+    passed, enough, piece = 0, 1, start
     while passed < length:
-        most = min(max(FEW, passed // 32), PIECE, length - passed)
+        most = min(max(SMALL_PIECE, passed // 32), PIECE, length - passed)
         piece = piece or await _more(stream, min(enough, most), most)
         passed += len(piece)
         enough = 2 * len(piece)
@@ -223,18 +220,18 @@ async def _pieces(stream: _Stream, begun: bytes, length: int) -> AsyncIterator[b
 
 
 async def _more(stream: _Stream, enough: int, most: int) -> bytes:
-    """At least one byte.
+    """Read at least one byte.
 
     Raises:
-        Unavailable: the data port has ended its answer, or says nothing for 90 s.
+        Unavailable: the data port closes the connection, or sends nothing for 90 s.
     """
     try:
         async with asyncio.timeout(SILENCE_SECONDS):
             piece = await stream.read(enough, most)
     except TimeoutError as error:
-        raise Unavailable("the data port fell silent") from error
+        raise Unavailable(f"the data port sent nothing for {SILENCE_SECONDS} s") from error
     except OSError as error:
-        raise Unavailable("the data port broke off its answer") from error
+        raise Unavailable("the data port broke off its response") from error
     if not piece:
-        raise Unavailable("the data port broke off its answer")
+        raise Unavailable("the data port broke off its response")
     return piece

@@ -1,4 +1,4 @@
-"""Images as the registry-proxy knows them, asked over gRPC, and the process's own memory of the answers."""
+"""Images, read from the registry-proxy over gRPC, and a cache of the responses in the process."""
 
 import time
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ _Resolving = tuple[Principal, str, tuple[Platform, ...]]
 
 
 class RemoteImages:
-    """Every question is one call. A manifest may take 60 s: a registry far away, a layer to be fetched first.
+    """Each method is one call. A manifest may take 60 s: the registry may be slow, or a layer must be fetched first.
 
-    Blobs that are *relayed* are read by us, not by whoever pulls.
+    With *relayed*, the locations of blobs are for this gateway, which relays them, and not for clients.
     """
 
     def __init__(self, channel: Channel, *, relayed: bool = False) -> None:
@@ -39,45 +39,49 @@ class RemoteImages:
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
     ) -> Digest:
-        """The digest under *image*'s tag now, as *principal* may read it.
+        """The current digest of *image*, read as *principal*; within 30 s, or 60 s with *platforms*.
 
         Raises:
-            BadRequest: the image is not made for one of *platforms*.
-            ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
+            BadRequest: the image is not available for one of *platforms*.
+            ManifestUnknown: the registry does not have the image.
+            Denied: *principal* may not read it.
+            UpstreamFailed: the registry does not respond.
         """
         request = pb.ResolveImageRequest(image=str(image), principal=principal, platforms=map(str, platforms))
-        seconds = 60 if platforms else 30  # the manifest and a config are read for them
+        seconds = 60 if platforms else 30  # platforms need the manifest and a config as well
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=seconds)).digest)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
+        """The manifest or index under *reference*, within 60 s."""
         request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
-        answer = await call(PROXY, self._stub.GetManifest, request, seconds=60)
-        return Document(served_as(answer.media_type), answer.content, answer.stale)
+        response = await call(PROXY, self._stub.GetManifest, request, seconds=60)
+        return Document(served_as(response.media_type), response.content, response.stale)
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
+        """The location of a blob, within 60 s."""
         request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest, relayed=self._relayed)
-        answer = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
-        return Location(answer.url, answer.size, served_as(answer.media_type), answer.expires)
+        response = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
+        return Location(response.url, response.size, served_as(response.media_type), response.expires)
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:
         request = pb.GetReferrersRequest(pull=_to_proto(grant), digest=digest)
         return (await call(PROXY, self._stub.GetReferrers, request, seconds=60)).content
 
     async def resolved(self, token: str) -> Resolved:
-        answer = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
-        return Resolved(answer.source or None, answer.wave or None)
+        response = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
+        return Resolved(response.source or None, response.wave or None)
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
-        """Have the gzipped tar at *layer*'s location in the store, verified, within 60 s."""
+        """Store the gzipped tar at the location of *layer*, and verify it; within 60 s."""
         request = pb.KeepLayerRequest(layer=msgspec.json.encode(layer), principal=principal)
         await call(PROXY, self._stub.KeepLayer, request, seconds=60)
 
 
 class CachedImages:
-    """Answers kept in process: under one token a tag is resolved once and a digest never changes.
+    """A cache of the responses. Under one token a tag is resolved once; the content of a digest never changes.
 
-    *size* bounds the bytes of manifests, and a quarter of it those of locations, which are kept until a minute before
-    they expire, or as long as the token.
+    Manifests take at most *size* bytes, and locations a quarter of it. A location is cached until a minute before it
+    expires, or until the token expires.
     """
 
     def __init__(self, remote: RemoteImages, size: int) -> None:
@@ -93,39 +97,39 @@ class CachedImages:
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
     ) -> Digest:
         key = principal, str(image), tuple(platforms)
-        if (known := self._resolved.get(key)) is None:
+        if (digest := self._resolved.get(key)) is None:
             resolving = self._resolving.run(key, lambda: self._remote.resolve(image, principal, platforms))
-            known = self._resolved[key] = await resolving
-        return known
+            digest = self._resolved[key] = await resolving
+        return digest
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._remote.keep(layer, principal)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
         key = (grant.token, reference)
-        if (known := self._documents.get(key)) is None:
-            known = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
-            if _weight(known) <= self._documents.maxsize:
-                self._documents[key] = known
-        return known
+        if (document := self._documents.get(key)) is None:
+            document = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
+            if _weight(document) <= self._documents.maxsize:
+                self._documents[key] = document
+        return document
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         key = (grant.token, str(digest))
-        known = self._locations.get(key)
-        if known is None or known.expires < min(time.time() + 60, grant.expires.timestamp()):
-            known = await self._locating.run(key, lambda: self._remote.locate(grant, digest))
-            if _weight(known) <= self._locations.maxsize:
-                self._locations[key] = known
-        return known
+        location = self._locations.get(key)
+        if location is None or location.expires < min(time.time() + 60, grant.expires.timestamp()):
+            location = await self._locating.run(key, lambda: self._remote.locate(grant, digest))
+            if _weight(location) <= self._locations.maxsize:
+                self._locations[key] = location
+        return location
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:
-        """Asked for each time: a signature may have come since."""
+        """Not cached: a new signature must be visible."""
         return await self._remote.referrers(grant, digest)
 
 
-def _weight(kept: Document | Location) -> int:
-    """Bytes, with the objects around them."""
-    size = len(kept.content) if isinstance(kept, Document) else len(kept.url) + len(kept.media_type)
+def _weight(cached: Document | Location) -> int:
+    """Size in bytes, including about 500 for the objects."""
+    size = len(cached.content) if isinstance(cached, Document) else len(cached.url) + len(cached.media_type)
     return size + 500
 
 
@@ -143,7 +147,11 @@ def _to_proto(grant: Grant) -> pb.Pull:
 
 
 def _principal(grant: Grant) -> Principal:
-    """Who reads the image of *grant*. That of a build was pushed by this server; older grants do not say so."""
+    """The principal that reads the image of *grant*.
+
+    The image of a build was pushed by this server, so the operator's credentials may read it. Grants of older versions
+    do not contain that.
+    """
     if grant.build_id is None:
         return grant.principal
     return limited_to([parse_reference(grant.image).name], grant.principal)

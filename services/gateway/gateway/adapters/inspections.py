@@ -1,4 +1,4 @@
-"""What the registry-proxy finds out for us about registries: images by a job, credentials by a call."""
+"""Requests to the registry-proxy: inspect an image (a NATS job), check credentials (a gRPC call)."""
 
 import asyncio
 import uuid
@@ -19,33 +19,35 @@ from swell.rpc.channel import call
 from swell.rpc.v1 import registries_pb2 as pb
 from swell.rpc.v1.registries_pb2_grpc import RegistriesStub
 
-PATIENCE = timedelta(seconds=30)
-MOST = 256  # who may wait at once, so that slow registries fill neither the gateway nor the queue
+TIMEOUT = timedelta(seconds=30)
+MAX_PENDING = 256  # so that slow registries fill neither the gateway nor the queue
 
 
 class QueuedInspections:
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
-        self._places = asyncio.Semaphore(MOST)
+        self._slots = asyncio.Semaphore(MAX_PENDING)
 
     async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
-        """What *image* is, within 30 s, as *principal* may read it.
+        """Describe *image*, read as *principal*, within 30 s.
 
         Raises:
-            ManifestUnknown, Denied, UpstreamFailed: the registry has none, shows none, answers nothing.
+            ManifestUnknown: the registry does not have the image.
+            Denied: *principal* may not read it.
+            UpstreamFailed: the registry does not respond.
             BadRequest: the image is an index without *platform*.
-            Unavailable: nobody could tell in time, or too many are waiting already.
+            Unavailable: no response in time, or 256 inspections are pending.
         """
-        if self._places.locked():
+        if self._slots.locked():
             raise Unavailable("too many images are being inspected", retry_after=5)
-        async with self._places:
+        async with self._slots:
             job = InspectJob(
                 id=uuid.uuid4().hex,
                 image=str(image),
                 platform=str(platform) if platform else None,
                 reply=self._nats.client.new_inbox(),
                 principal=principal,
-                deadline=datetime.now(UTC) + PATIENCE,
+                deadline=datetime.now(UTC) + TIMEOUT,
             )
             return await request(self._nats, job, Inspection)
 
@@ -55,10 +57,10 @@ class RemoteLogins:
         self._stub = RegistriesStub(channel)
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
-        """Whether *registry* takes them; false as well when it cannot be asked within 15 s.
+        """Whether *registry* accepts the credentials; False also if it does not respond within 15 s.
 
         Raises:
-            AddressForbidden: it is where this server must not connect to.
+            AddressForbidden: the operator does not allow connections to the registry's address.
         """
         request = pb.CheckCredentialsRequest(registry=registry, user_name=user_name, password=password)
         return (await call(PROXY, self._stub.CheckCredentials, request, seconds=20)).valid

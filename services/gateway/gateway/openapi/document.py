@@ -34,8 +34,8 @@ _ABOUT = """\
 Swell returns names of container images that can be pulled at once: an image with layers added, or one that is built \
 first. It implements the API of Seqera Wave, with the same members and values.
 
-Images are pulled with the API of the OCI distribution specification, under `/v2/wt/{token}/`. Each error has a `code`, \
-says who can fix it (`side`), and how (`next`). Times are in UTC, durations in seconds, and sizes in bytes."""
+Images are pulled with the API of the OCI distribution specification, under `/v2/wt/{token}/`. Each error has a \
+`code`, says who can fix it (`side`), and how (`next`). Times are in UTC, durations in seconds, and sizes in bytes."""
 
 _PARAMETERS = {
     "requestId": "`requestId` of the response to the container request.",

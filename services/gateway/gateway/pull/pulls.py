@@ -136,7 +136,7 @@ class Pulls:
         if grant.is_durable:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
         if grant.is_dry:
-            raise NameUnknown("the token was given for a dry run: there is no image behind it")
+            raise NameUnknown("the token was given for a dry run: it has no image")
         if grant.build_id:
             await self._wait_for_build(grant.build_id)
             if await self._grants.get(token) is None:  # revoked while the build ran
