@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import (
 
 from gateway.openapi.document import make_document
 from gateway.openapi.examples import IMAGE
-from tests.integration.gateway.house import House
+from tests.integration.gateway.harness import Harness
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BOUNDED = settings(
@@ -24,10 +24,10 @@ BOUNDED = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-house = House()
-house.registry.push(IMAGE)
+harness = Harness()
+harness.registry.push(IMAGE)
 schema = schemathesis.openapi.from_dict(make_document())
-schema.app = house.app("http://localhost:9090")
+schema.app = harness.app("http://localhost:9090")
 
 
 @schema.parametrize()

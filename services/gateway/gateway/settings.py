@@ -1,4 +1,4 @@
-"""What the gateway is told by its environment, each field as SWELL_<FIELD>."""
+"""The settings of the gateway, from its environment."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -18,26 +18,24 @@ class BlobDelivery(StrEnum):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Addresses are `host:port`, durations ISO 8601.
+    """Settings of the gateway, each read from SWELL_<FIELD>. Addresses are `host:port`, durations ISO 8601.
 
-    `server_url` is how clients reach us: its authority begins every image name. `build_repository` is the registry and
-    path that builds are pushed to; `public_repository`, a host, is where frozen packages go that name no other place,
-    and `reserved_words` are the parts of its paths that clients may not choose. `pull_wait` bounds how long a pull
-    waits for its build; stay below the idle timeout of whatever proxy stands in front. `commit` is the revision that
-    this server was made of, for clients to see.
-    `blob_delivery` says how clients get the bytes of layers: by a redirect to where they are, or, where clients reach
-    nothing but us, relayed; those that are in the registry-proxy's `spool` are then read there, if we share its disk.
-
-    `accounts_file`, made by `htpasswd -B`, names those who may read metrics and revoke tokens; without it nobody may.
-    `api_keys_file` is the operator's list of who is who. A limit is `permits/period`, such as `250/1h`, or `off`; while
-    they cannot be counted, `limits_fail_open` says whether all may pass or none. `guess_limit` is of the tokens
-    that do not exist, each counted once, which an address may ask one gateway for. Behind a proxy whose network is one
-    of `trusted_proxies`, a client's address is read from `client_address_header`.
-
-    Without `allow_missing_platforms`, a request for an image is refused when the image is not made for the platform.
-
-    A client, that is a user or an address, has at most `builds_at_once` builds under way and `builds_waiting` behind
-    them. A gateway lets `watchers` follow logs as they come, and `watchers_of_build` of them the same one.
+    - `server_url` is the URL that clients use; its authority is the first part of each image name.
+    - `build_repository` is where builds are pushed. `public_repository`, a host, is for frozen packages without a
+      repository of their own; clients may not choose the components `reserved_words` of its paths.
+    - `pull_wait` is how long a pull waits for its build; it must be below the idle timeout of a reverse proxy.
+    - `commit` is the revision of this server, as clients see it.
+    - `blob_delivery` is how clients get blobs: by a redirect, or relayed by this gateway, which then reads the registry-proxy's
+      `spool` if its disk is shared.
+    - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
+    - `api_keys_file` has the hashes of API keys and their identities.
+    - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are
+      accepted (`limits_fail_open`) or refused. `guess_limit` is for unknown tokens and other secrets, per address.
+    - Behind a proxy in one of the networks `trusted_proxies`, a client's address is read from `client_address_header`.
+    - Without `allow_missing_platforms`, a request for an image that is not available for the platform is refused.
+    - A client, which is a user or an address, has at most `builds_at_once` running builds, and `builds_waiting` in its
+      queue.
+    - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
     server_url: str
@@ -61,7 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     pull_wait: timedelta = timedelta(minutes=14)
     blob_delivery: BlobDelivery = BlobDelivery.REDIRECT
     spool: Path | None = None
-    cache_size: int = 64 << 20  # bytes of manifests kept in process
+    cache_size: int = 64 << 20  # bytes of manifests in the process's cache
     accounts_file: Path | None = None
     api_keys_file: Path | None = None
     anonymous_access: bool = True
@@ -70,14 +68,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     anonymous_build_limit: Limit = "25/1d"
     anonymous_pull_limit: Limit = "100/1h"
     guess_limit: Limit = "300/1m"
-    live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000  # of a user; 0 for any number
+    live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000  # of a user; 0 is no limit
     anonymous_live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 1_000  # of an address
     limits_fail_open: bool = True
     builds_at_once: Annotated[int, Meta(ge=1)] = 8
     builds_waiting: Annotated[int, Meta(ge=1)] = 100
     watchers: Annotated[int, Meta(ge=1)] = 10_000
     watchers_of_build: Annotated[int, Meta(ge=1)] = 5_000
-    connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 for any number
+    connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 is no limit
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
     log_level: str = "INFO"

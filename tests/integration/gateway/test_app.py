@@ -1,4 +1,4 @@
-"""The gateway's HTTP surface on a real port, its neighbours in memory: every route, and every way to be refused."""
+"""The gateway's HTTP API on a real port, with backends in memory: each route and each kind of error."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ from swell.net.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
 from swell_embedded.ports import Ports
-from tests.integration.gateway.house import SUBMIT, Answer, Client, House
+from tests.integration.gateway.harness import SUBMIT, Answer, Client, Harness
 from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
 from tests.unit.gateway.conftest import ended
 
@@ -33,24 +33,24 @@ TOKEN = "w5bgtyvxnpli57dtojtubvohem"
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> Harness:
+    return Harness()
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[Client]:
+async def client(harness: Harness) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
-        listening(house.app(url), where),
+        listening(harness.app(url), where),
     ):
         yield Client(session, url)
 
 
-async def submitted(client: Client, house: House) -> dict[str, Any]:
+async def submitted(client: Client, harness: Harness) -> dict[str, Any]:
     """What the gateway answered to a request for `ubuntu:22.04`."""
-    house.registry.push(UBUNTU)
+    harness.registry.push(UBUNTU)
     return (await client.submit({"containerImage": "ubuntu:22.04"})).json
 
 
@@ -59,25 +59,25 @@ async def building(client: Client) -> dict[str, Any]:
     return (await client.submit({"containerFile": FILE})).json
 
 
-async def test_a_name_that_was_given_can_be_pulled(client: Client, house: House) -> None:
+async def test_a_name_that_was_given_can_be_pulled(client: Client, harness: Harness) -> None:
     """The journey of a client: ask, read the name, pull it as a registry's."""
-    told = await submitted(client, house)
+    told = await submitted(client, harness)
     host, _, path = told["targetImage"].partition("/")
     repository, _, tag = path.rpartition(":")
 
     assert f"http://{host}" == client.url
-    for method, body in (("GET", house.images.document.content), ("HEAD", b"")):
+    for method, body in (("GET", harness.images.document.content), ("HEAD", b"")):
         answer = await client.ask(method, f"/v2/{repository}/manifests/{tag}")
         assert (answer.status, answer.body) == (200, body)
-        assert answer.headers["content-type"] == house.images.document.media_type
-        assert answer.headers["docker-content-digest"] == house.images.document.digest
-        assert answer.headers["content-length"] == str(house.images.document.size)
-    assert house.pulls == 1
+        assert answer.headers["content-type"] == harness.images.document.media_type
+        assert answer.headers["docker-content-digest"] == harness.images.document.digest
+        assert answer.headers["content-length"] == str(harness.images.document.size)
+    assert harness.pulls == 1
 
 
-async def test_a_blob_is_a_redirect(client: Client, house: House) -> None:
-    """To GET; HEAD says at once how large it is, and queries that nobody knows are ignored."""
-    told = await submitted(client, house)
+async def test_a_blob_is_a_redirect(client: Client, harness: Harness) -> None:
+    """HEAD returns the size directly; unknown query parameters are ignored."""
+    told = await submitted(client, harness)
     digest = digest_of(b"a layer")
     path = f"/v2/wt/{told['containerToken']}/library/ubuntu/blobs/{digest}?ns=docker.io"
 
@@ -88,10 +88,10 @@ async def test_a_blob_is_a_redirect(client: Client, house: House) -> None:
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "3")
 
 
-async def test_whoever_has_a_manifest_is_told_so(client: Client, house: House) -> None:
+async def test_whoever_has_a_manifest_is_told_so(client: Client, harness: Harness) -> None:
     """304 without a body, on a connection that stays as good as it was."""
-    told = await submitted(client, house)
-    path, tag = f"/v2/wt/{told['containerToken']}/library/ubuntu", house.images.document.digest
+    told = await submitted(client, harness)
+    path, tag = f"/v2/wt/{told['containerToken']}/library/ubuntu", harness.images.document.digest
     for method in ("GET", "HEAD"):
         answer = await client.ask(method, f"{path}/manifests/22.04", **{"If-None-Match": f'W/"x", "{tag}"'})
 
@@ -101,6 +101,7 @@ async def test_whoever_has_a_manifest_is_told_so(client: Client, house: House) -
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
 async def test_the_ping_goes_through_the_mount(client: Client, path: str) -> None:
+    """Clients check `/v2/` before each pull."""
     for method, body in (("GET", b"{}"), ("HEAD", b"")):
         answer = await client.ask(method, path)
 
@@ -108,9 +109,9 @@ async def test_the_ping_goes_through_the_mount(client: Client, path: str) -> Non
         assert answer.headers["docker-distribution-api-version"] == "registry/2.0"
 
 
-async def test_an_answer_to_a_request_is_spelt_as_waves(client: Client, house: House) -> None:
+async def test_an_answer_to_a_request_is_spelt_as_waves(client: Client, harness: Harness) -> None:
     """The members that Wave's clients read, in their spelling; instants end in Z."""
-    answer = await submitted(client, house)
+    answer = await submitted(client, harness)
 
     assert answer.keys() >= {"requestId", "containerToken", "targetImage", "expiration", "containerImage", "succeeded"}
     assert answer["expiration"].endswith("Z")
@@ -118,18 +119,20 @@ async def test_an_answer_to_a_request_is_spelt_as_waves(client: Client, house: H
     assert answer["containerImage"] == UBUNTU
 
 
-async def test_a_request_is_followed_by_its_id(client: Client, house: House) -> None:
-    told = await submitted(client, house)
+async def test_a_request_is_followed_by_its_id(client: Client, harness: Harness) -> None:
+    """Clients poll the status of their request."""
+    told = await submitted(client, harness)
 
     status = await client.get(f"{SUBMIT}/{told['requestId']}/status")
 
     assert (status.status, status.json["status"], status.json["succeeded"]) == (200, "DONE", True)
 
 
-async def test_a_build_is_followed_by_its_id(client: Client, house: House) -> None:
+async def test_a_build_is_followed_by_its_id(client: Client, harness: Harness) -> None:
+    """Record, status and log are found by the same id."""
     build_id = (await building(client))["buildId"]
     before = await client.get(f"/v1alpha1/builds/{build_id}/status")
-    await house.builds.finish(build_id, ended(succeeded=True))
+    await harness.builds.finish(build_id, ended(succeeded=True))
     after = await client.get(f"/v1alpha1/builds/{build_id}/status")
     record = await client.get(f"/v1alpha1/builds/{build_id}")
 
@@ -138,13 +141,13 @@ async def test_a_build_is_followed_by_its_id(client: Client, house: House) -> No
     assert b'"duration":41.25' in record.body
 
 
-async def test_a_log_is_text_and_comes_line_by_line(client: Client, house: House) -> None:
-    """Whoever watches a build sees a line when it is told, not when the build has ended."""
+async def test_a_log_is_text_and_comes_line_by_line(client: Client, harness: Harness) -> None:
+    """A client sees each line when it appears, and not at the end of the build."""
     build_id = (await building(client))["buildId"]
-    house.logs.more.release()
+    harness.logs.more.release()
     async with client.session.get(f"{client.url}/v1alpha1/builds/{build_id}/logs") as answer:
         first = await answer.content.readany()
-        house.logs.more.release()
+        harness.logs.more.release()
         rest = await answer.content.read()
 
     assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
@@ -152,32 +155,33 @@ async def test_a_log_is_text_and_comes_line_by_line(client: Client, house: House
 
 
 async def test_the_service_says_which_api_it_speaks(client: Client) -> None:
+    """Clients compare the version before they use newer members."""
     assert (await client.get("/service-info")).json["serviceInfo"]["version"] == WAVE_API
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/readiness"])
-async def test_health_is_down_while_a_backend_is_away(client: Client, house: House, path: str) -> None:
-    """A balancer sends nobody here then; and sends them again afterwards."""
-    house.backends.away = True
+async def test_health_is_down_while_a_backend_is_away(client: Client, harness: Harness, path: str) -> None:
+    """A load balancer stops sending requests, and starts again afterwards."""
+    harness.backends.away = True
     down = await client.get(path)
-    house.backends.away = False
+    harness.backends.away = False
     up = await client.get(path)
 
     assert (down.status, down.json) == (503, {"status": "DOWN", "reason": "the message queue does not answer"})
     assert (up.status, up.json) == (200, {"status": "UP"})
 
 
-async def test_health_names_the_engines_of_the_builders(client: Client, house: House) -> None:
+async def test_health_names_the_engines_of_the_builders(client: Client, harness: Harness) -> None:
     """An operator sees what builds container files without looking for a log."""
-    house.backends.known_engines = ["buildah 1.39.3", "buildkit 0.34.2"]
+    harness.backends.known_engines = ["buildah 1.39.3", "buildkit 0.34.2"]
     answer = await client.get("/health")
-    house.backends.known_engines = []
+    harness.backends.known_engines = []
     assert answer.json == {"status": "UP", "engine": "buildah 1.39.3, buildkit 0.34.2"}
 
 
-async def test_a_process_lives_while_its_backends_are_away(client: Client, house: House) -> None:
+async def test_a_process_lives_while_its_backends_are_away(client: Client, harness: Harness) -> None:
     """Killing it would not bring them back."""
-    house.backends.away = True
+    harness.backends.away = True
 
     assert (await client.get("/health/liveness")).status == 200
 
@@ -205,13 +209,14 @@ def refused(answer: Answer, status: int, code: str = "BAD_REQUEST") -> str:
     ],
 )
 async def test_a_body_that_makes_no_sense_is_refused_with_its_place(client: Client, body: bytes, said: str) -> None:
-    """400 and never 500, whatever the bytes."""
+    """400 and never 500, for any bytes."""
     assert said in refused(await client.submit(body), 400)
 
 
 @pytest.mark.parametrize("content_type", ["", "application/json", "Application/Json;charset=UTF-8"])
-async def test_a_body_is_json_or_says_nothing_of_itself(client: Client, house: House, content_type: str) -> None:
-    house.registry.push(UBUNTU)
+async def test_a_body_is_json_or_says_nothing_of_itself(client: Client, harness: Harness, content_type: str) -> None:
+    """Clients without a `Content-Type` exist."""
+    harness.registry.push(UBUNTU)
     body = b'{"containerImage": "ubuntu:22.04", "containerConfig": null, "freeze": false, "towerWorkspaceId": "12"}'
 
     assert (await client.ask("POST", SUBMIT, body, **{"Content-Type": content_type})).status == 200
@@ -219,7 +224,7 @@ async def test_a_body_is_json_or_says_nothing_of_itself(client: Client, house: H
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "nonsense"])
 async def test_a_body_that_says_it_is_something_else_is_refused(client: Client, content_type: str) -> None:
-    """Pages of anybody's may have a browser send such bodies, so a builder on a laptop would build for them."""
+    """Any web page can make a browser send such bodies, and could so start builds on a developer's machine."""
     answer = await client.ask("POST", SUBMIT, b'{"containerImage": "ubuntu:22.04"}', **{"Content-Type": content_type})
 
     assert "application/json" in refused(answer, 415, "UNSUPPORTED")
@@ -241,30 +246,35 @@ async def test_a_body_of_more_than_ten_mebibytes_is_refused(client: Client, chun
     refused(told, 413, "SIZE_INVALID")
 
 
-async def test_a_body_just_within_the_limit_is_read(client: Client, house: House) -> None:
-    house.registry.push(UBUNTU)
+async def test_a_body_just_within_the_limit_is_read(client: Client, harness: Harness) -> None:
+    """The limit is exactly 10 MiB."""
+    harness.registry.push(UBUNTU)
     start = b'{"containerImage": "ubuntu:22.04", "ignored": "'
 
     assert (await client.submit(start.ljust(MAX_BODY - 2, b"x") + b'"}')).status == 200
 
 
 async def test_an_image_that_does_not_exist_is_the_clients_mistake(client: Client) -> None:
+    """400, because the client can correct the name."""
     assert UBUNTU in refused(await client.submit({"containerImage": "ubuntu:22.04"}), 400)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1alpha3/container", "/v1alpha2/containers", "/v3/", "/%ff"])
 async def test_a_path_that_there_is_not_is_json_too(client: Client, path: str) -> None:
+    """Clients decode each error as JSON."""
     refused(await client.get(path), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize(
     "path", ["/v1alpha1/builds/bd-0_1", "/v1alpha1/builds/bd-0_1/status", "/v1alpha1/builds/bd-0_1/logs"]
 )
-async def test_a_build_that_nobody_started_is_not_found(client: Client, path: str) -> None:
+async def test_an_unknown_build_is_not_found(client: Client, path: str) -> None:
+    """404 with Wave's body."""
     assert "bd-0_1" in refused(await client.get(path), 404, "NOT_FOUND")
 
 
-async def test_a_request_that_nobody_made_is_not_found(client: Client) -> None:
+async def test_an_unknown_request_is_not_found(client: Client) -> None:
+    """404 with Wave's body."""
     refused(await client.get(f"{SUBMIT}/ffffffffffff/status"), 404, "NOT_FOUND")
 
 
@@ -272,6 +282,7 @@ async def test_a_request_that_nobody_made_is_not_found(client: Client) -> None:
     ("method", "path"), [("GET", SUBMIT), ("PUT", SUBMIT), ("POST", "/health"), ("DELETE", "/service-info")]
 )
 async def test_a_method_that_a_path_has_not_is_refused(client: Client, method: str, path: str) -> None:
+    """405 names the methods that the path has."""
     answer = await client.ask(method, path)
 
     refused(answer, 405, "UNSUPPORTED")
@@ -298,8 +309,9 @@ async def test_whoever_pushes_hears_that_nothing_is_taken(client: Client, size: 
         assert answer.json["errors"][0]["code"] == "UNSUPPORTED"
 
 
-async def test_who_is_unavailable_says_when_to_come_back(client: Client, house: House) -> None:
-    house.builds.fails = Unavailable("the state store does not answer", retry_after=7)
+async def test_who_is_unavailable_says_when_to_come_back(client: Client, harness: Harness) -> None:
+    """Clients retry after `Retry-After`."""
+    harness.builds.fails = Unavailable("the state store does not answer", retry_after=7)
 
     answer = await client.get("/v1alpha1/builds/bd-0_1")
 
@@ -308,9 +320,9 @@ async def test_who_is_unavailable_says_when_to_come_back(client: Client, house: 
     assert (answer.json["side"], answer.json["next"]) == ("server", Unavailable.advice)
 
 
-async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, house: House) -> None:
+async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, harness: Harness) -> None:
     """It is in the log, under the id that the client has."""
-    house.builds.fails = KeyError("password")
+    harness.builds.fails = KeyError("password")
     with capture_logs() as lines:
         answer = await client.get("/v1alpha1/builds/bd-0_1")
 
@@ -319,7 +331,7 @@ async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, house
 
 
 async def test_every_answer_has_an_id_of_its_own(client: Client) -> None:
-    """Ours: a client cannot choose what we log its request under."""
+    """The server chooses the id; a client cannot choose what its request is logged under."""
     answers = [await client.ask("GET", "/v2/", **{"X-Request-Id": "mine"}) for _ in range(2)]
 
     assert len({answer.headers["x-request-id"] for answer in answers} | {"mine"}) == 3
@@ -435,14 +447,14 @@ async def test_a_body_that_drips_is_answered_and_cut_off(client: Client, monkeyp
 
 
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token"])
-async def test_an_address_has_so_many_live_tokens(house: House, path: str) -> None:
-    """Each takes memory for a day and a half, whoever asks for them; refused requests do not count."""
+async def test_an_address_has_so_many_live_tokens(harness: Harness, path: str) -> None:
+    """Each token takes memory for 36 hours; refused requests do not count."""
     quotas = Quotas(anonymous_token=Quota(2, 3600))
-    house.live = Limits(MemoryBuckets(Clock()), quotas, fail_open=False)
-    house.registry.push(UBUNTU)
+    harness.live = Limits(MemoryBuckets(Clock()), quotas, fail_open=False)
+    harness.registry.push(UBUNTU)
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
-    async with aiohttp.ClientSession() as session, listening(house.app(url), where):
+    async with aiohttp.ClientSession() as session, listening(harness.app(url), where):
         client = Client(session, url)
         for image in ("ubuntu:22.04", "absent", "ubuntu:22.04"):
             await client.ask("POST", path, {"containerImage": image})
@@ -451,4 +463,4 @@ async def test_an_address_has_so_many_live_tokens(house: House, path: str) -> No
     refused(answer, 429, "TOOMANYREQUESTS")
     assert "live-token limit of 2/1h" in answer.json["message"]
     assert answer.headers["retry-after"] == "1800"
-    assert len(house.grants.kept) == 2
+    assert len(harness.grants.kept) == 2

@@ -29,6 +29,7 @@ def ends(builds: Watched) -> BuildWaiter:
 
 
 async def test_a_hundred_pulls_look_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
+    """The pulls of one build share one wait."""
     await builds.finish(build_id, OK)
 
     results = await asyncio.gather(*(ends.result(build_id) for _ in range(100)))
@@ -39,6 +40,7 @@ async def test_a_hundred_pulls_look_once(ends: BuildWaiter, builds: Watched, bui
 
 
 async def test_a_pull_that_leaves_does_not_stop_the_others(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
+    """A cancelled pull must not cancel the shared wait."""
     first = await builds.waiter(ends.result(build_id))
     second = asyncio.create_task(ends.result(build_id))
     first.cancel()

@@ -17,7 +17,7 @@ LAYER = ContainerLayer("https://example.com/a.tar.gz", "sha256:" + "a" * 64, 12,
 
 
 class Asked(RedisGrants):
-    """Remembers who was asked for; does not answer while `away`, and `hangs` until it is `released` when told so."""
+    """Records the tokens that were read; fails while `away`, and waits for `released` while `hangs`."""
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)
@@ -46,6 +46,7 @@ def stored(redis: Redis) -> Asked:
 
 
 async def test_a_grant_comes_back_whole(stored: Asked) -> None:
+    """All fields survive the store."""
     grant = make_grant(wanted=ContainerConfig(entrypoint=("/a",), env=("GRÜSSE=1",), layers=(LAYER,)))
     await stored.put(grant, record_of(grant))
 
@@ -54,6 +55,7 @@ async def test_a_grant_comes_back_whole(stored: Asked) -> None:
 
 
 async def test_a_grant_disappears_when_it_expires(redis: Redis, stored: Asked) -> None:
+    """Redis deletes expired grants."""
     grant = make_grant()
     await stored.put(grant, record_of(grant))
 
@@ -105,6 +107,7 @@ async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
 
 
 async def test_a_grant_that_is_remembered_expires_all_the_same(stored: Asked) -> None:
+    """The cache does not extend the life of a token."""
     grants = CachedGrants(stored)
     await stored.put(*asked(life=timedelta(seconds=4)))
     async with asyncio.timeout(30):
@@ -140,6 +143,7 @@ async def test_only_the_last_grants_are_remembered(stored: Asked) -> None:
 
 
 async def test_a_grant_larger_than_the_memory_is_given_all_the_same(stored: Asked) -> None:
+    """A grant that the cache cannot hold is read from Redis each time."""
     grants = CachedGrants(stored, size=10_000)
     grant = make_grant(wanted=ContainerConfig(env=("A=" + "x" * 10_000,)))
     await grants.put(grant, record_of(grant))
@@ -149,7 +153,7 @@ async def test_a_grant_larger_than_the_memory_is_given_all_the_same(stored: Aske
 
 
 class Clock:
-    """Stands still unless it is told."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -170,8 +174,8 @@ async def landed(stored: Asked, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_grant_in_use_is_looked_up_again_behind_the_backs_of_its_users(stored: Asked, clock: Clock) -> None:
-    """The news of its end may have been lost; a warm pull waits for nobody all the same."""
+async def test_a_grant_in_use_is_confirmed_in_the_background(stored: Asked, clock: Clock) -> None:
+    """The revocation event may be lost. A warm pull still waits for no call."""
     grants = CachedGrants(stored, now=clock)
     await grants.put(*asked())
     await stored.revoke(TOKEN)  # by a gateway that nobody heard
@@ -183,9 +187,8 @@ async def test_a_grant_in_use_is_looked_up_again_behind_the_backs_of_its_users(s
     assert await grants.get(TOKEN) is None
 
 
-async def test_a_grant_that_was_not_used_for_a_while_is_looked_up_before_it_is_believed(
-    stored: Asked, clock: Clock
-) -> None:
+async def test_a_stale_grant_is_confirmed_before_it_is_used(stored: Asked, clock: Clock) -> None:
+    """It may have been revoked while the gateway missed the event."""
     grants = CachedGrants(stored, now=clock)
     await grants.put(*asked())
     await stored.revoke(TOKEN)
@@ -195,7 +198,8 @@ async def test_a_grant_that_was_not_used_for_a_while_is_looked_up_before_it_is_b
     assert await grants.get(TOKEN) is None
 
 
-async def test_a_grant_that_was_confirmed_is_believed_again(stored: Asked, clock: Clock) -> None:
+async def test_a_confirmed_grant_is_fresh_again(stored: Asked, clock: Clock) -> None:
+    """A confirmation counts as much as the first read."""
     grants = CachedGrants(stored, now=clock)
     await grants.put(*asked())
     clock.seconds = 100
@@ -227,7 +231,7 @@ async def test_without_redis_what_is_known_goes_on_but_not_for_ever(stored: Aske
 
 
 async def test_a_token_that_is_revoked_while_redis_answers_stays_revoked(stored: Asked) -> None:
-    """The answer was on its way, and is older than the news."""
+    """The response of Redis is older than the event."""
     grants = CachedGrants(stored)
     await stored.put(*asked())
     stored.hangs = True

@@ -1,4 +1,4 @@
-"""Guesses over HTTP: whatever opens something for anyone who knows it can be tried so often, and no more."""
+"""Guess limits over HTTP: each kind of secret can be tried only some times."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from swell.errors import Unauthorized
 from swell.net.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports
-from tests.integration.gateway.house import SUBMIT, Answer, Client, House
+from tests.integration.gateway.harness import SUBMIT, Answer, Client, Harness
 
 FILE = base64.b64encode(b"FROM alpine:3.20\n").decode()
 LIMIT = 3
@@ -46,22 +46,22 @@ def keys() -> OneKey:
 
 
 @pytest.fixture
-def house(keys: OneKey) -> House:
-    house = House()
-    house.guess_limiter = GuessLimiter(Quota(permits=LIMIT, seconds=3600))
-    house.identities = keys
-    house.accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
-    house.registry.push("docker.io/library/ubuntu:22.04")
-    return house
+def harness(keys: OneKey) -> Harness:
+    harness = Harness()
+    harness.guess_limiter = GuessLimiter(Quota(permits=LIMIT, seconds=3600))
+    harness.identities = keys
+    harness.accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
+    harness.registry.push("docker.io/library/ubuntu:22.04")
+    return harness
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[Client]:
+async def client(harness: Harness) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
-        listening(house.app(url), where),
+        listening(harness.app(url), where),
     ):
         yield Client(session, url)
 
@@ -151,6 +151,7 @@ async def test_all_ways_share_one_limit(client: Client) -> None:
 
 
 async def test_events_of_a_build_are_limited_as_its_log_is(client: Client) -> None:
+    """An event stream reveals the same as the log."""
     for number in range(LIMIT):
         await client.ask("GET", f"/v1alpha1/builds/bd-{number:016}_1/logs", Accept="text/event-stream")
 
@@ -160,7 +161,7 @@ async def test_events_of_a_build_are_limited_as_its_log_is(client: Client) -> No
 
 
 async def test_a_request_to_cancel_is_guessed_as_often_only(client: Client) -> None:
-    """A build's id is in its log; the request's id is what lets somebody end it."""
+    """The id of a build is in its log; the id of the request is the secret that allows to cancel."""
     build = (await client.submit({"containerFile": FILE})).json["buildId"]
     tried = [
         await client.ask("POST", f"/v1alpha1/builds/{build}/cancel", {"requestId": f"{number:016}"})
@@ -170,9 +171,9 @@ async def test_a_request_to_cancel_is_guessed_as_often_only(client: Client) -> N
     assert [answer.status for answer in tried] == [403] * LIMIT + [429]
 
 
-async def test_what_is_known_goes_on(client: Client, house: House) -> None:
+async def test_what_is_known_goes_on(client: Client, harness: Harness) -> None:
     """Others behind the same address, and scripts with one stale id among their good ones, notice nothing."""
-    house.accepted.add("right")
+    harness.accepted.add("right")
     made = (await client.submit({"containerFile": FILE})).json
     assert (await token_in_body(SUBMIT)(client, KEY)).status == 200
     assert (await account("GET", "/v1alpha3/metrics/builds")(client, "secret")).status == 200
@@ -190,13 +191,13 @@ async def test_what_is_known_goes_on(client: Client, house: House) -> None:
 
 
 async def test_the_same_wrong_one_again_is_no_guess(client: Client) -> None:
-    """A job whose key was taken away keeps asking, and locks out nobody."""
+    """A job whose key was revoked keeps polling; it does not lock out its address."""
     assert {(await WAYS["access token"](client, "stale")).status for _ in range(3 * LIMIT)} == {401}
     assert (await WAYS["build"](client, "bd-1_1")).status == 404
 
 
 async def test_a_login_at_a_registry_counts_each_time(client: Client) -> None:
-    """Each one is a request to somebody else's server."""
+    """Each attempt is a request to a foreign server."""
     assert [(await login(client, "wrong")).status for _ in range(LIMIT + 1)] == [200] * LIMIT + [429]
 
 

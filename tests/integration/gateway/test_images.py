@@ -1,4 +1,4 @@
-"""What the process remembers of images: nobody is asked twice for what cannot change."""
+"""The cache of images: content that cannot change is fetched once."""
 
 import asyncio
 import time
@@ -73,6 +73,7 @@ def images(remote: Remote) -> CachedImages:
 
 
 async def test_a_manifest_is_asked_for_once(remote: Remote, images: CachedImages) -> None:
+    """A warm pull makes no call."""
     first = await images.manifest(make_grant(), "22.04")
 
     assert await images.manifest(make_grant(), "22.04") is first
@@ -112,6 +113,7 @@ async def test_the_memory_is_bounded_by_bytes(remote: Remote, images: CachedImag
 
 
 async def test_a_manifest_larger_than_the_memory_is_served_all_the_same(remote: Remote, images: CachedImages) -> None:
+    """A document that the cache cannot hold is fetched each time."""
     remote.size = 20_000
 
     assert (await images.manifest(make_grant(), "22.04")).size == 20_000
@@ -120,6 +122,7 @@ async def test_a_manifest_larger_than_the_memory_is_served_all_the_same(remote: 
 
 
 async def test_an_error_is_not_remembered(remote: Remote, images: CachedImages) -> None:
+    """The next pull may succeed."""
     remote.away = True
     with pytest.raises(ManifestUnknown):
         await images.manifest(make_grant(), "22.04")
@@ -129,6 +132,7 @@ async def test_an_error_is_not_remembered(remote: Remote, images: CachedImages) 
 
 
 async def test_a_location_is_used_while_it_lives(remote: Remote, images: CachedImages) -> None:
+    """Presigned URLs expire, so a cached one is replaced in time."""
     grant = make_grant()
 
     assert await images.locate(grant, DIGEST) == await images.locate(grant, DIGEST)

@@ -84,6 +84,7 @@ async def test_an_image_comes_as_the_registry_has_it(inspections: QueuedInspecti
 
 @pytest.mark.usefixtures("proxy")
 async def test_what_is_wrong_there_is_raised_here(inspections: QueuedInspections, upstream: Upstream) -> None:
+    """An error of the registry-proxy keeps its class."""
     with pytest.raises(ManifestUnknown):
         await inspections.inspect(TOOL, None)
     upstream.push_index(str(TOOL), upstream.push(str(TOOL)))
@@ -98,7 +99,7 @@ async def test_what_is_wrong_there_is_raised_here(inspections: QueuedInspections
 async def test_a_silent_registry_is_named_before_the_client_gives_up(
     inspections: QueuedInspections, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the registry's side that must mend it, and nobody here."""
+    """The error names the registry, because only its operator can fix it."""
     monkeypatch.setattr(jobs, "TIMEOUT", 0.3)
     upstream.silent = True
 
@@ -109,8 +110,8 @@ async def test_a_silent_registry_is_named_before_the_client_gives_up(
 async def test_a_gateway_does_not_fill_up_with_waiting(
     nats: Nats, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever comes when all places are taken hears so at once, and when to come again."""
-    monkeypatch.setattr(module, "MOST", 2)
+    """When all places are taken, a request fails at once with `Retry-After`."""
+    monkeypatch.setattr(module, "MAX_PENDING", 2)
     inspections = QueuedInspections(nats)
     waiting = [asyncio.create_task(inspections.inspect(TOOL, None)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -144,12 +145,14 @@ async def remote_logins() -> AsyncIterator[RemoteLogins]:
 
 
 async def test_credentials_are_asked_over_there() -> None:
+    """Only the registry-proxy connects to registries."""
     async with remote_logins() as logins:
         assert await logins.accepts("quay.io", "größe", "right")
         assert not await logins.accepts("quay.io", "größe", "wrong")
 
 
-async def test_a_forbidden_registry_is_told_and_no_password_logged() -> None:
+async def test_a_forbidden_registry_is_reported_and_no_password_logged() -> None:
+    """The client sees the reason, and logs contain no secret."""
     with capture_logs() as logs:
         async with remote_logins() as logins:
             with pytest.raises(AddressForbidden, match="localhost"):

@@ -1,4 +1,4 @@
-"""Buckets of permits: the same promises in memory and in Redis, whoever else takes some at the same time."""
+"""Buckets of permits: one behaviour in memory and in Redis, also for concurrent clients."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ def buckets(request: pytest.FixtureRequest) -> Buckets:
 
 
 async def test_all_permits_may_be_taken_at_once(buckets: Buckets) -> None:
-    """And no more; then it is told when there is the next one, and when there are all again."""
+    """But no more; the refusal says when the next permit is available, and when all are."""
     first = await buckets.take(Kind.BUILD, ADA, DAILY, 10)
     second = await buckets.take(Kind.BUILD, ADA, DAILY, 1)
 
@@ -42,6 +42,7 @@ async def test_all_permits_may_be_taken_at_once(buckets: Buckets) -> None:
 
 
 async def test_when_there_are_fewer_than_wanted_these_are_given(buckets: Buckets) -> None:
+    """A block may be smaller than requested."""
     await buckets.take(Kind.PULL, ADA, DAILY, 7)
 
     assert (await buckets.take(Kind.PULL, ADA, DAILY, 5)).granted == 3
@@ -56,6 +57,7 @@ async def test_everybody_has_a_bucket_for_each_kind(buckets: Buckets) -> None:
 
 
 async def test_a_permit_is_there_when_it_was_promised(buckets: Buckets) -> None:
+    """`Retry-After` is exact."""
     quota = Quota(4, 1)
     refused = None
     while refused is None or refused.granted:
@@ -66,6 +68,7 @@ async def test_a_permit_is_there_when_it_was_promised(buckets: Buckets) -> None:
 
 
 async def test_what_is_given_back_can_be_taken_again(buckets: Buckets) -> None:
+    """A returned permit is available at once."""
     await buckets.take(Kind.BUILD, ADA, DAILY, 10)
     back = await buckets.take(Kind.BUILD, ADA, DAILY, -1)
 
@@ -74,6 +77,7 @@ async def test_what_is_given_back_can_be_taken_again(buckets: Buckets) -> None:
 
 
 async def test_a_bucket_never_holds_more_than_all(buckets: Buckets) -> None:
+    """Returning more than was taken gives no extra permits."""
     for _ in range(3):
         await buckets.take(Kind.BUILD, ADA, DAILY, -1)
 
@@ -91,7 +95,7 @@ async def test_a_smaller_quota_holds_at_once(buckets: Buckets) -> None:
 
 
 async def test_tokens_of_another_life_are_counted_apart(redis: Redis) -> None:
-    """A life that the operator makes shorter refuses nobody for as long as the old one was."""
+    """After the operator shortens the lifetime, no client is refused for the length of the old one."""
     buckets = RedisBuckets(redis)
     await buckets.take(Kind.TOKEN, ADA, Quota(1000, 129600), 1000)
 
@@ -106,7 +110,7 @@ async def another_redis(backends: Stack) -> AsyncIterator[Redis]:
 
 
 async def test_many_at_once_get_what_there_is_and_no_more(redis: Redis, another_redis: Redis) -> None:
-    """One step each, between which nobody comes."""
+    """Each request for permits is one atomic step."""
     doors = RedisBuckets(redis), RedisBuckets(another_redis)
 
     taken = await asyncio.gather(*(doors[turn % 2].take(Kind.PULL, ADA, Quota(50, 86400), 1) for turn in range(100)))
@@ -142,7 +146,7 @@ async def test_a_full_bucket_takes_no_room(redis: Redis) -> None:
 
 
 async def test_a_redis_that_says_nothing_is_not_waited_for() -> None:
-    """Whoever pulls would wait as well."""
+    """A pull would have to wait as well."""
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

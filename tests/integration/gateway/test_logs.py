@@ -49,7 +49,7 @@ async def test_a_running_build_is_read_up_to_its_last_line(nats: Nats, lines: Bu
 
 
 async def test_a_log_that_grows_while_it_is_read_ends_all_the_same(nats: Nats, lines: BuildLogs) -> None:
-    """An answer stops at the line that was the last when it was asked for; whoever wants more asks again."""
+    """A response ends at the line that was the last one at its start; the client may request the log again."""
     for number in range(3):
         await tell(nats, f"line {number}\n")
     log, got = lines.so_far(BUILD), []
@@ -79,7 +79,7 @@ async def test_a_build_that_has_said_nothing_has_an_empty_log(lines: BuildLogs) 
 
 
 async def test_an_ended_build_is_read_whole(nats: Nats, objects: Objects) -> None:
-    """Byte by byte, whatever the build said."""
+    """The bytes are the same, for any output of the build."""
     whole = bytes(range(256)) * 10_000
     await objects.put(log_key(BUILD), whole)
 

@@ -1,4 +1,4 @@
-"""Counting pulls: told in time, told once, none forgotten."""
+"""Counting pulls: published in time, once, and without loss."""
 
 import asyncio
 from collections import Counter
@@ -90,8 +90,8 @@ async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
     assert Counter(event.count for event in await told.events()) == {1000: 1, 1: 1}
 
 
-async def test_pulls_are_told_apart_by_whose_and_what_they_are(nats: Nats, told: Told) -> None:
-    """An event for each kind; an index is no pull, it tells what machine its images are for."""
+async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, told: Told) -> None:
+    """One event for each kind. An index is not a pull; it contains the platforms of its images."""
     arm = Document(OCI_MANIFEST, b'{"config": {}, "layers": [], "annotations": {}}')
     entry = {"digest": arm.digest, "size": arm.size, "platform": {"os": "linux", "architecture": "arm64"}}
     fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
@@ -122,7 +122,8 @@ async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> No
     assert await told.total() == 3
 
 
-async def test_nothing_is_told_when_nothing_was_pulled(nats: Nats, told: Told) -> None:
+async def test_nothing_is_published_without_pulls(nats: Nats, told: Told) -> None:
+    """An idle gateway publishes no events."""
     async with telling(PullCounter(nats.stream)):
         pass
 

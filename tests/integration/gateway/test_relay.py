@@ -1,4 +1,4 @@
-"""The relay before a data port that says what a test tells it to, byte by byte."""
+"""The relay, with a data port whose bytes the test chooses."""
 
 import asyncio
 import ssl
@@ -64,7 +64,7 @@ async def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, Mappi
 
 
 async def test_bytes_and_what_is_said_of_them_pass(new_relay: NewRelay) -> None:
-    """What a client needs, and nothing that is only ours to know."""
+    """The headers that clients need, and no internal ones."""
     async with new_relay(OK % len(CONTENT) + CONTENT) as url:
         status, headers, body = await ask(url)
 
@@ -114,10 +114,10 @@ async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> 
         (b"<html>" + b"x" * (1 << 20), "UNKNOWN", str(SwellError())),
     ],
 )
-async def test_an_error_is_told_in_the_codes_of_the_specification(
+async def test_an_error_has_a_code_of_the_specification(
     new_relay: NewRelay, told: bytes, code: str, message: str
 ) -> None:
-    """Clients of registries know no others; what else they were told, such as when to come again, they are told."""
+    """Registry clients know no other codes. Headers such as `Retry-After` are relayed as well."""
     fields = b"Content-Length: %d\r\nContent-Range: bytes */7\r\nRetry-After: 3\r\n\r\n" % len(told)
     async with new_relay(b"HTTP/1.1 416 x\r\n" + fields + told) as url:
         status, headers, body = await ask(url)
@@ -128,6 +128,7 @@ async def test_an_error_is_told_in_the_codes_of_the_specification(
 
 
 async def test_an_error_that_answers_head_has_no_body(new_relay: NewRelay) -> None:
+    """A response to HEAD has no body, also for errors."""
     async with new_relay(b"HTTP/1.1 404 x\r\nContent-Length: 60\r\n\r\n") as url:
         status, _, body = await ask(url, "HEAD")
 
@@ -136,7 +137,7 @@ async def test_an_error_that_answers_head_has_no_body(new_relay: NewRelay) -> No
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 async def test_answers_without_a_body_end_at_once(new_relay: NewRelay, method: str) -> None:
-    """A HEAD tells a length that never comes, and 304 has none."""
+    """A response to HEAD has a length but no bytes, and 304 has no body."""
     answer = OK % 1000 if method == "HEAD" else b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n'
     async with new_relay(answer) as url:
         status, headers, body = await ask(url, method)
@@ -167,7 +168,7 @@ async def test_a_data_port_that_breaks_off_breaks_the_answer_off(new_relay: NewR
 async def test_a_data_port_that_makes_no_sense_is_unavailable(
     new_relay: NewRelay, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    """Somebody else may listen there while ours is restarted."""
+    """Another process may listen on the port while the data port restarts."""
     monkeypatch.setattr(data_port, "SILENCE_SECONDS", 1)
     async with new_relay(answer) as url:
         status, headers, body = await ask(url)
@@ -207,8 +208,8 @@ async def test_what_comes_slowly_is_not_held_back() -> None:
     assert read == CONTENT
 
 
-async def test_a_data_port_that_is_away_is_unavailable(new_relay: NewRelay) -> None:
-    """The client is told when to come again."""
+async def test_an_unreachable_data_port_is_unavailable(new_relay: NewRelay) -> None:
+    """The response has `Retry-After`."""
     relay, where = Relay(RemoteDataPort()), Address("127.0.0.1", Ports.free().gateway)
     nobody = Ports.free().data
 
@@ -243,7 +244,7 @@ async def test_a_file_that_is_gone_is_asked_for_as_bytes(new_relay: NewRelay, tm
 
 
 async def test_a_data_port_behind_tls_must_show_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its certificate is checked like anybody's, and its bytes come as they were sent."""
+    """Its certificate is verified, and its bytes arrive unchanged."""
     certificate, key = tmp_path / "certificate", tmp_path / "key"
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
     made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate))

@@ -63,6 +63,7 @@ async def images(registry: FakeRegistry, layers: MemoryLayers, store: PublicStor
 
 
 async def test_a_manifest_comes_as_the_registry_has_it(registry: FakeRegistry, images: RemoteImages) -> None:
+    """The bytes are unchanged, so the digest matches."""
     base = registry.push(UBUNTU)
 
     assert await images.manifest(make_grant(), "22.04") == base.manifest
@@ -141,6 +142,7 @@ async def test_what_clients_find_in_the_store_is_located_there(
 
 
 async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, images: RemoteImages) -> None:
+    """The index is not rewritten on the way."""
     base = registry.push(UBUNTU)
     signature = registry.refer(base, "signature")
 
@@ -162,6 +164,7 @@ async def test_a_platform_that_is_missing_is_refused_by_name(registry: FakeRegis
 async def test_errors_arrive_as_what_they_are(
     registry: FakeRegistry, images: RemoteImages, layers: MemoryLayers
 ) -> None:
+    """An error keeps its class over gRPC."""
     registry.push(UBUNTU)
     layers.broken.add(ADDED)
 
@@ -176,6 +179,7 @@ async def test_errors_arrive_as_what_they_are(
 
 
 async def test_a_layer_to_keep_arrives_whole(images: RemoteImages, layers: MemoryLayers) -> None:
+    """All members of the layer reach the registry-proxy."""
     layer = ContainerLayer("https://example.com/context.tar.gz", "sha256:" + "a" * 64, 1 << 40, "sha256:" + "b" * 64)
 
     await images.keep(layer)

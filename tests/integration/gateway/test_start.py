@@ -29,7 +29,7 @@ REPOSITORIES = Repositories(build="registry.example.com/team/builds")
 
 
 class SlowSolver(StubSolver):
-    """Takes long enough that whoever asked at the same time has come by then."""
+    """Takes so long that all concurrent requests have arrived."""
 
     async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
         await asyncio.sleep(0.3)
@@ -37,7 +37,7 @@ class SlowSolver(StubSolver):
 
 
 class Gateway:
-    """Starts builds of what nobody has pushed; an anonymous client may have one in a day."""
+    """Starts builds of images that do not exist; an anonymous client has one permit per day."""
 
     def __init__(self, redis: Redis, solver: StubSolver) -> None:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
@@ -71,6 +71,7 @@ async def test_a_build_counts_once_however_many_ask_for_it_at_once(gateways: lis
 
 
 async def test_another_build_is_one_too_many(gateways: list[Gateway]) -> None:
+    """Two different builds use two permits."""
     await gateways[0].start(RECIPE)
 
     with pytest.raises(TooManyRequests):

@@ -56,10 +56,12 @@ def objects() -> Counted:
 
 
 async def test_all_is_well_when_both_answer(redis: Redis, nats: Nats) -> None:
+    """The health check passes with both backends."""
     await Backends(redis, nats).check()
 
 
-async def test_a_state_store_that_is_away_is_told(nats: Nats) -> None:
+async def test_an_unavailable_state_store_is_reported(nats: Nats) -> None:
+    """The reason names the backend."""
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
     with pytest.raises(Unavailable, match="the state store does not answer"):
@@ -67,7 +69,8 @@ async def test_a_state_store_that_is_away_is_told(nats: Nats) -> None:
     await nowhere.aclose()
 
 
-async def test_a_queue_that_is_away_is_told(backends: Stack, redis: Redis) -> None:
+async def test_an_unavailable_queue_is_reported(backends: Stack, redis: Redis) -> None:
+    """The reason names the backend."""
     url = backends.env["SWELL_NATS_URL"]
     async with asyncio.timeout(60), streams.connect(url, "gateway") as nats, away(backends, nats):
         with pytest.raises(Unavailable, match="the message queue does not answer"):
@@ -97,6 +100,7 @@ async def test_a_layer_is_sent_once(objects: Counted) -> None:
 
 
 async def test_no_byte_is_kept_under_a_wrong_digest(objects: Counted) -> None:
+    """A digest always names its bytes."""
     with pytest.raises(DigestInvalid):
         await BlobStore(Blobs(objects)).put_all({digest_of(LAYER): b"something else"})
 

@@ -32,7 +32,7 @@ from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.conftest import make_grant
-from tests.integration.gateway.house import Answer, Client
+from tests.integration.gateway.harness import Answer, Client
 from tests.integration.registry_proxy.registries.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
 from tests.integration.registry_proxy.support import Answer as Upstream
 from tests.integration.registry_proxy.support import Script, said, serving
@@ -125,7 +125,7 @@ async def test_trouble_upstream_is_told_as_registries_tell_it(redis: Redis, name
 
 
 async def test_a_registry_that_keeps_failing_is_left_alone(script: Script, door: Door) -> None:
-    """From then on whoever asks hears so at once, and when to come back; the registry gets a rest."""
+    """Further requests fail at once with `Retry-After`, without a request to the registry."""
     script.on(PATH, said(503))
     for _ in range(CircuitBreaker.FAILURES):
         assert (await door.pull(script.authority)).status == 502

@@ -13,7 +13,7 @@ from swell.net.http import listening
 from swell.serve import Address
 from swell.store.records import BuildResult
 from swell_embedded.ports import Ports
-from tests.integration.gateway.house import Client, House
+from tests.integration.gateway.harness import Client, Harness
 from tests.integration.gateway.test_app import building
 from tests.unit.gateway.builds.eventsource import parse
 from tests.unit.gateway.conftest import ended
@@ -22,26 +22,26 @@ EVENTS = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> Harness:
+    return Harness()
 
 
 @pytest.fixture
-async def client(house: House) -> AsyncIterator[Client]:
+async def client(harness: Harness) -> AsyncIterator[Client]:
     where = Address("127.0.0.1", Ports.free().gateway)
     url = f"http://{where.host}:{where.port}"
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
-        listening(house.app(url), where, grace=1),
+        listening(harness.app(url), where, grace=1),
     ):
         yield Client(session, url)
 
 
-async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, house: House) -> None:
+async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, harness: Harness) -> None:
     """Nothing on the way may keep or hold back any of it."""
     build_id = (await building(client))["buildId"]
-    house.feeds.told[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
-    house.feeds.result = ended(succeeded=True)
+    harness.feeds.told[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
+    harness.feeds.result = ended(succeeded=True)
 
     answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", **EVENTS)
 
@@ -54,11 +54,11 @@ async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, 
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/plain", "text/*", "text/event-stream;q=0", ""])
-async def test_everybody_else_is_given_text(client: Client, house: House, accept: str) -> None:
+async def test_everybody_else_is_given_text(client: Client, harness: Harness, accept: str) -> None:
     """A wildcard is what tools send that want a file."""
     build_id = (await building(client))["buildId"]
-    house.logs.more.release()
-    house.logs.more.release()
+    harness.logs.more.release()
+    harness.logs.more.release()
 
     answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", Accept=accept)
 
@@ -66,10 +66,10 @@ async def test_everybody_else_is_given_text(client: Client, house: House, accept
     assert answer.body.decode() == "STEP 1: größe\nSTEP 2\n"
 
 
-async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, house: House) -> None:
+async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, harness: Harness) -> None:
     """204 is what the specification of events has for that."""
     build_id = (await building(client))["buildId"]
-    await house.builds.finish(build_id, ended(succeeded=True))
+    await harness.builds.finish(build_id, ended(succeeded=True))
     path = f"/v1alpha1/builds/{build_id}/logs"
     (end,) = parse((await client.ask("GET", path, **EVENTS)).body)
 
@@ -79,6 +79,7 @@ async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, hou
 
 
 async def test_an_id_that_no_event_has_is_refused(client: Client) -> None:
+    """400, before the stream starts."""
     build_id = (await building(client))["buildId"]
 
     answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", **EVENTS, **{"Last-Event-ID": "17"})
@@ -87,13 +88,15 @@ async def test_an_id_that_no_event_has_is_refused(client: Client) -> None:
 
 
 async def test_an_unknown_build_has_no_events(client: Client) -> None:
+    """404, before the stream starts."""
     assert (await client.ask("GET", "/v1alpha1/builds/bd-0_1/logs", **EVENTS)).status == 404
 
 
-async def test_head_does_not_wait_for_the_end(client: Client, house: House) -> None:
+async def test_head_does_not_wait_for_the_end(client: Client, harness: Harness) -> None:
+    """HEAD gets the headers of the log at once."""
     build_id = (await building(client))["buildId"]
-    house.logs.more.release()
-    house.logs.more.release()
+    harness.logs.more.release()
+    harness.logs.more.release()
 
     assert (await client.ask("HEAD", f"/v1alpha1/builds/{build_id}/logs", **EVENTS)).status == 200
 
@@ -123,9 +126,9 @@ class EndlessFeeds:
 
 
 @pytest.fixture
-def endless(house: House) -> EndlessFeeds:
-    house.feeds = EndlessFeeds()  # type: ignore[assignment]
-    return house.feeds  # type: ignore[return-value]
+def endless(harness: Harness) -> EndlessFeeds:
+    harness.feeds = EndlessFeeds()  # type: ignore[assignment]
+    return harness.feeds  # type: ignore[return-value]
 
 
 async def test_a_watcher_that_takes_nothing_is_sent_away(
@@ -147,6 +150,7 @@ async def test_a_watcher_that_takes_nothing_is_sent_away(
 
 
 async def test_a_watcher_that_leaves_is_forgotten_at_once(endless: EndlessFeeds, client: Client) -> None:
+    """A closed connection frees its place."""
     build_id = (await building(client))["buildId"]
     _, writer = await connected(client, build_id)
     writer.transport.abort()
@@ -156,7 +160,7 @@ async def test_a_watcher_that_leaves_is_forgotten_at_once(endless: EndlessFeeds,
 
 
 async def connected(client: Client, build_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which the events have begun, and nobody reads."""
+    """A connection whose events have started, and that is not read."""
     host, _, port = client.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
     writer.write(
@@ -179,10 +183,10 @@ async def connected(client: Client, build_id: str) -> tuple[asyncio.StreamReader
         ({"requestId": [1, 2]}, {}, 400),
     ],
 )
-async def test_a_build_is_cancelled_by_whom_it_belongs_to(
-    client: Client, house: House, body: object, headers: dict[str, str], status: int
+async def test_a_build_is_cancelled_by_its_requests_and_users(
+    client: Client, harness: Harness, body: object, headers: dict[str, str], status: int
 ) -> None:
-    """The id of the request is known to nobody else; a wrong password is never looked over."""
+    """The id of the request is a secret; a wrong password is never ignored."""
     told = await building(client)
     if isinstance(body, dict) and body.get("requestId") == "mine":
         body = {"requestId": told["requestId"]}
@@ -196,11 +200,11 @@ async def test_a_build_is_cancelled_by_whom_it_belongs_to(
         assert (again.status, again.json["code"]) == (409, "CONFLICT")
 
 
-async def test_builds_are_listed_by_image_and_by_container(client: Client, house: House) -> None:
-    """Newest first, a page at a time; who asked for them is not told."""
+async def test_builds_are_listed_by_image_and_by_container(client: Client, harness: Harness) -> None:
+    """Newest first, in pages; without who requested them."""
     for _ in range(3):
         told = await building(client)
-        await house.builds.finish(told["buildId"], ended(succeeded=False))
+        await harness.builds.finish(told["buildId"], ended(succeeded=False))
     container_id = told["buildId"].removeprefix("bd-").partition("_")[0]
 
     first = (await client.get(f"/v1alpha1/builds?image={told['containerImage']}&limit=2")).json
@@ -215,8 +219,10 @@ async def test_builds_are_listed_by_image_and_by_container(client: Client, house
 
 @pytest.mark.parametrize("query", ["", "image=a&limit=0", "image=a&limit=101", "image=a b", "image=a&limit=x"])
 async def test_a_list_that_cannot_be_is_refused(client: Client, query: str) -> None:
+    """A malformed image or limit gets 400."""
     assert (await client.get(f"/v1alpha1/builds?{query}")).status == 400
 
 
 async def test_a_cursor_that_no_page_had_is_refused(client: Client) -> None:
+    """A malformed cursor gets 400."""
     assert (await client.get("/v1alpha1/builds?image=c44968632f89dd6c&cursor=x")).status == 400

@@ -25,7 +25,7 @@ LIMIT = 1 << 20
 
 
 class Ends:
-    """Ends of builds as a test tells them."""
+    """Results of builds, as the test sets them."""
 
     def __init__(self, builds: MemoryBuilds) -> None:
         self._builds = builds
@@ -41,7 +41,7 @@ class Ends:
             told.set_result(result)
 
 
-class House:
+class Harness:
     """One builder and one gateway, with what is between them."""
 
     def __init__(self, nats: Nats, folder: Path, masker: Callable[[], Masker] = Masker) -> None:
@@ -62,7 +62,7 @@ class House:
         return (await self.builds.submit(submission))[0]
 
     async def die(self, build_id: str, attempt: int, count: int, seen: Callable[[], Awaitable[None]]) -> None:
-        """An attempt that tells *count* lines, and whose builder dies when they are *seen*."""
+        """An attempt that logs *count* lines, and whose builder crashes when they are *seen*."""
         with suppress(ConnectionError):
             async with self.logs.open(build_id, attempt) as log:
                 for _ in range(count):
@@ -84,7 +84,7 @@ class Gateway:
         self.feeds = feeds
 
     async def watch(self, build_id: str, after: Position = Position()) -> "Screen":  # noqa: B008
-        """Somebody who watches; its first piece is there already, so that it is watching."""
+        """A client of the stream; its first piece was received, so it is subscribed."""
         told = await self.log_events.stream(build_id, after)
         assert told is not None
         screen = Screen(told)
@@ -135,7 +135,7 @@ class Screen:
 
 
 @pytest.fixture
-def house(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def harness(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     """One whose queue is there, and may take its time: what a builder does not wait for is lost to watchers."""
     monkeypatch.setattr(line_sender, "_TIMEOUT", 30.0)
-    return House(nats, tmp_path)
+    return Harness(nats, tmp_path)

@@ -1,4 +1,4 @@
-"""Watching builds over a real NATS server: many at once, from anywhere in the log, through whatever happens."""
+"""Log streams over a real NATS server: many clients, from any position, through failures."""
 
 import asyncio
 from datetime import timedelta
@@ -13,7 +13,7 @@ from swell.jobs.streams import Nats, connect
 from swell.store.logs import STREAM, log_subject
 from swell.store.records import BuildResult
 from swell_embedded.stack import open_backends
-from tests.integration.watching.conftest import House
+from tests.integration.watching.conftest import Harness
 from tests.unit.gateway.conftest import NOON, ended
 
 OK = ended(succeeded=True)
@@ -25,16 +25,17 @@ def in_attempt(attempt: int) -> BuildResult:
     )
 
 
-async def test_a_line_is_seen_as_it_comes_and_the_stream_ends_with_the_build(house: House) -> None:
-    build_id = await house.submit()
-    async with house.gateway() as gateway:
-        async with house.logs.open(build_id) as log:
+async def test_a_line_is_seen_as_it_comes_and_the_stream_ends_with_the_build(harness: Harness) -> None:
+    """A client sees progress without polling."""
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway:
+        async with harness.logs.open(build_id) as log:
             await log.write_line(b"one")
             screen = await gateway.watch(build_id)
             await screen.sees(b"one")
             await log.write_line(b"two")
             await screen.sees(b"two")
-        await house.ends.end(build_id, OK)
+        await harness.ends.end(build_id, OK)
 
         events = await screen.end()
 
@@ -42,12 +43,12 @@ async def test_a_line_is_seen_as_it_comes_and_the_stream_ends_with_the_build(hou
     assert events[-1].name == "end"
 
 
-async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(house: House) -> None:
+async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(harness: Harness) -> None:
     """Early and late ones, those that come back, and those that come when all is over."""
-    build_id = await house.submit()
-    async with house.gateway() as gateway:
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway:
         early = await gateway.watch(build_id)
-        async with house.logs.open(build_id) as log:
+        async with harness.logs.open(build_id) as log:
             for number in range(1, 501):
                 await log.write_line(b"line %d" % number)
                 if number % 100 == 0:
@@ -55,7 +56,7 @@ async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(house: House
             await early.sees(b"line 500\n")
             late = await gateway.watch(build_id)
             back = await gateway.watch(build_id, Position(1, 250))
-        await house.ends.end(build_id, OK)
+        await harness.ends.end(build_id, OK)
         afterwards = await gateway.watch(build_id)
         again = await gateway.watch(build_id, Position(1, 250))
         seen = [await each.end() for each in (early, late, back, afterwards, again)]
@@ -65,19 +66,19 @@ async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(house: House
     assert [event.data for event in seen[0][:-1]] == [f"line {number}" for number in range(1, 501)]
 
 
-async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(house: House) -> None:
+async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(harness: Harness) -> None:
     """The server does the same for one as for all of them; when they have gone, nothing is left."""
-    build_id = await house.submit()
-    async with house.gateway() as gateway, house.logs.open(build_id) as log:
-        before = house.nats.client.stats["in_msgs"]
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway, harness.logs.open(build_id) as log:
+        before = harness.nats.client.stats["in_msgs"]
         screens = await asyncio.gather(*(gateway.watch(build_id) for _ in range(1000)))
         for number in range(20):
             await log.write_line(b"line %d" % number)
             await asyncio.sleep(0.06)
         await asyncio.gather(*(screen.sees(b"line 19") for screen in screens))
 
-        assert house.nats.client.stats["in_msgs"] - before < 200
-        assert (await house.nats.stream.stream_info(STREAM)).state.consumer_count == 0
+        assert harness.nats.client.stats["in_msgs"] - before < 200
+        assert (await harness.nats.stream.stream_info(STREAM)).state.consumer_count == 0
         assert len({screen.stream.partition(b"\n\n")[2] for screen in screens}) == 1
         for screen in screens:
             await screen.leave()
@@ -85,10 +86,10 @@ async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(house: H
         assert gateway.feeds._clients == 0
 
 
-async def test_watchers_are_bounded_in_all_and_for_one_build(house: House) -> None:
-    """The next one is told to come again, before anything is sent; a place that gets free is free."""
-    one, other = await house.submit(1), await house.submit(2)
-    async with house.gateway(most=3, most_of_one=2) as gateway:
+async def test_watchers_are_bounded_in_all_and_for_one_build(harness: Harness) -> None:
+    """The next client gets `Retry-After` before anything is sent; a place that becomes free can be used."""
+    one, other = await harness.submit(1), await harness.submit(2)
+    async with harness.gateway(most=3, most_of_one=2) as gateway:
         first, second = [await gateway.watch(one) for _ in range(2)]
         with pytest.raises(Unavailable, match="too many"):
             await _first(gateway.log_events, one)
@@ -103,12 +104,12 @@ async def test_watchers_are_bounded_in_all_and_for_one_build(house: House) -> No
 
 
 async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has not seen is in the stream; it goes on from there, however late."""
     monkeypatch.setattr(log_streams, "CACHE", 100_000)
-    build_id = await house.submit()
-    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway, harness.logs.open(build_id) as log:
         stuck = await gateway.log_events.stream(build_id, Position())
         assert stuck is not None
         assert (await anext(stuck)).startswith(b"retry:")
@@ -128,23 +129,24 @@ async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
         await stuck.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_quiet_build_has_a_heartbeat(house: House) -> None:
-    build_id = await house.submit()
-    async with house.gateway(heartbeat=0.05) as gateway:
+async def test_a_quiet_build_has_a_heartbeat(harness: Harness) -> None:
+    """Proxies close connections that are idle."""
+    build_id = await harness.submit()
+    async with harness.gateway(heartbeat=0.05) as gateway:
         screen = await gateway.watch(build_id)
         await screen.sees(HEARTBEAT)
         await screen.leave()
 
 
-async def test_a_restart_of_the_build_is_told(house: House) -> None:
+async def test_a_restart_of_the_build_is_told(harness: Harness) -> None:
     """The builder died; the lines of the next attempt count from one again."""
-    build_id = await house.submit()
-    async with house.gateway() as gateway:
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway:
         screen = await gateway.watch(build_id)
-        await house.die(build_id, 1, 3, seen=lambda: screen.sees(b"1-3\n"))
-        async with house.logs.open(build_id, 2) as log:
+        await harness.die(build_id, 1, 3, seen=lambda: screen.sees(b"1-3\n"))
+        async with harness.logs.open(build_id, 2) as log:
             await log.write_line(b"again")
-        await house.ends.end(build_id, in_attempt(2))
+        await harness.ends.end(build_id, in_attempt(2))
         events = await screen.end()
 
     assert [(event.name, event.id) for event in events[3:]] == [
@@ -154,10 +156,10 @@ async def test_a_restart_of_the_build_is_told(house: House) -> None:
     ]
 
 
-async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, backends: object) -> None:
+async def test_a_gateway_that_stops_sends_its_watchers_to_another(harness: Harness, backends: object) -> None:
     """Without an end, which a browser takes for a reason to come again with the last id it has."""
-    build_id = await house.submit()
-    async with house.gateway() as first, house.gateway() as second, house.logs.open(build_id) as log:
+    build_id = await harness.submit()
+    async with harness.gateway() as first, harness.gateway() as second, harness.logs.open(build_id) as log:
         screen = await first.watch(build_id)
         await log.write_line(b"one")
         await screen.sees(b"1-1\n")
@@ -175,15 +177,15 @@ async def test_a_gateway_that_stops_sends_its_watchers_to_another(house: House, 
 
 
 async def test_a_server_that_was_away_is_read_on_from_the_last_line(tmp_path: Path) -> None:
-    """Ten seconds without NATS: the watcher stays, misses nothing that was streamed, and is told the end."""
+    """Ten seconds without NATS: the client stays connected, misses no line of the stream, and gets the result."""
     async with open_backends(tmp_path / "home", ("nats",), environment={}) as stack:
         url = stack.env["SWELL_NATS_URL"]
         async with connect(url, "builder") as builders, connect(url, "gateway") as gateways:
-            house = House(builders, tmp_path / "logs")
-            build_id = await house.submit()
-            async with house.gateway(gateways, heartbeat=0.5) as gateway:
+            harness = Harness(builders, tmp_path / "logs")
+            build_id = await harness.submit()
+            async with harness.gateway(gateways, heartbeat=0.5) as gateway:
                 screen = await gateway.watch(build_id)
-                async with house.logs.open(build_id) as log:
+                async with harness.logs.open(build_id) as log:
                     await log.write_line(b"before")
                     await screen.sees(b"before")
                     stack.kill("nats")
@@ -193,7 +195,7 @@ async def test_a_server_that_was_away_is_read_on_from_the_last_line(tmp_path: Pa
                     await stack.restart("nats")
                     await log.write_line(b"after")
                     await screen.sees(b"after", 30)
-                await house.ends.end(build_id, OK)
+                await harness.ends.end(build_id, OK)
                 events = await screen.end()
 
     assert [event.data for event in events[:-1]] == ["before", "meanwhile", "after"]
@@ -205,29 +207,30 @@ async def test_a_build_that_ends_while_the_server_is_away_ends_its_stream_with_a
     async with open_backends(tmp_path / "home", ("nats",), environment={}) as stack:
         url = stack.env["SWELL_NATS_URL"]
         async with connect(url, "builder") as builders, connect(url, "gateway") as gateways:
-            house = House(builders, tmp_path / "logs")
-            build_id = await house.submit()
-            async with house.gateway(gateways) as gateway:
+            harness = Harness(builders, tmp_path / "logs")
+            build_id = await harness.submit()
+            async with harness.gateway(gateways) as gateway:
                 screen = await gateway.watch(build_id)
-                async with house.logs.open(build_id) as log:
+                async with harness.logs.open(build_id) as log:
                     await log.write_line(b"before")
                     await screen.sees(b"before")
                     stack.kill("nats")
                     for number in range(2, 10):
                         await log.write_line(b"line %d" % number)
-                await house.ends.end(build_id, OK)
+                await harness.ends.end(build_id, OK)
                 events = await screen.end()
 
     assert [event.id for event in events] == [*(f"1-{number}" for number in range(1, 10)), "1-end"]
 
 
-async def test_lines_that_the_stream_has_forgotten_are_told_as_a_gap(house: House) -> None:
-    build_id = await house.submit()
-    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+async def test_lines_that_the_stream_has_deleted_are_a_gap(harness: Harness) -> None:
+    """A client can see that lines are missing."""
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway, harness.logs.open(build_id) as log:
         await log.write_line(b"one")
         screen = await gateway.watch(build_id)
         await screen.sees(b"one")
-        await house.nats.stream.purge_stream(STREAM, subject=log_subject(build_id))
+        await harness.nats.stream.purge_stream(STREAM, subject=log_subject(build_id))
         await screen.leave()
         await log.write_line(b"two")
         late = await gateway.watch(build_id)
@@ -240,7 +243,7 @@ async def test_lines_that_the_stream_has_forgotten_are_told_as_a_gap(house: Hous
     ]
 
 
-async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(house: House, nats: Nats) -> None:
+async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(harness: Harness, nats: Nats) -> None:
     """Its record has expired while it was watched."""
     from swell.errors import BuildFailed
 
@@ -248,9 +251,9 @@ async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(house:
         async def result(self, build_id: str) -> BuildResult:
             raise BuildFailed
 
-    build_id = await house.submit()
-    house.ends = Gone()  # type: ignore[assignment]
-    async with house.gateway() as gateway:
+    build_id = await harness.submit()
+    harness.ends = Gone()  # type: ignore[assignment]
+    async with harness.gateway() as gateway:
         screen = await gateway.watch(build_id)
         assert await screen.end() == []
 

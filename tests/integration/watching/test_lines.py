@@ -24,7 +24,7 @@ from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, lock_key, lo
 from swell.store.objects import MemoryObjects
 from swell_embedded.stack import open_backends
 from swell_sandbox.lines import Lines
-from tests.integration.watching.conftest import LIMIT, House
+from tests.integration.watching.conftest import LIMIT, Harness
 
 T = TypeVar("T")
 
@@ -45,20 +45,20 @@ async def streamed(nats: Nats, build_id: str = BUILD) -> list[tuple[int, int, by
     return told
 
 
-async def kept(house: House, build_id: str = BUILD) -> bytes:
-    return await house.objects.get(log_key(build_id)) or b""
+async def kept(harness: Harness, build_id: str = BUILD) -> bytes:
+    return await harness.objects.get(log_key(build_id)) or b""
 
 
-async def test_what_is_kept_is_what_was_streamed_line_by_line(house: House) -> None:
-    """Every message tells its first line's number, so that a reader knows what it has."""
-    async with house.logs.open(BUILD) as log:
+async def test_what_is_kept_is_what_was_streamed_line_by_line(harness: Harness) -> None:
+    """Each message has the number of its first line, so that readers know their position."""
+    async with harness.logs.open(BUILD) as log:
         for number in range(1, 2001):
             await log.write_line(b"line %d" % number)
 
-    *messages, last = await streamed(house.nats)
+    *messages, last = await streamed(harness.nats)
 
     assert last == (1, 0, b"")
-    assert b"".join(lines for *_, lines in messages) == await kept(house)
+    assert b"".join(lines for *_, lines in messages) == await kept(harness)
     number = 1
     for attempt, first, lines in messages:
         assert (attempt, first) == (1, number)
@@ -66,16 +66,16 @@ async def test_what_is_kept_is_what_was_streamed_line_by_line(house: House) -> N
     assert number == 2001
 
 
-async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(house: House) -> None:
+async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(harness: Harness) -> None:
     """What is kept is the log of the one that came to an end; its lines count from one."""
-    await house.die(BUILD, 1, 3, seen=lambda: until_streamed(house.nats))
-    async with house.logs.open(BUILD, 2) as log:
+    await harness.die(BUILD, 1, 3, seen=lambda: until_streamed(harness.nats))
+    async with harness.logs.open(BUILD, 2) as log:
         await log.write_line(b"second")
 
-    messages = await streamed(house.nats)
+    messages = await streamed(harness.nats)
     assert b"".join(lines for attempt, _, lines in messages if attempt == 1) == b"in vain\n" * 3
     assert messages[-2:] == [(2, 1, b"second\n"), (2, 0, b"")]
-    assert await kept(house) == b"second\n"
+    assert await kept(harness) == b"second\n"
 
 
 class AwayObjects(MemoryObjects):
@@ -104,11 +104,11 @@ async def test_a_log_outlives_an_outage_of_its_store(
     """The build has ended and its lines are nowhere else; so has its lock file."""
     monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
     objects = AwayObjects(refusals=3)
-    house = BuildLogs(nats.stream, objects, tmp_path)
-    async with house.open(BUILD) as log:
+    harness = BuildLogs(nats.stream, objects, tmp_path)
+    async with harness.open(BUILD) as log:
         await log.write_line(b"said")
     objects.refusals = 3
-    await house.store_lock(BUILD, b"locked")
+    await harness.keep_lock(BUILD, b"locked")
 
     assert await objects.get(log_key(BUILD)) == b"said\n"
     assert await objects.get(lock_key(BUILD)) == b"locked"
@@ -129,15 +129,15 @@ async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_long_log_keeps_its_beginning_and_its_end(house: House) -> None:
+async def test_a_long_log_keeps_its_beginning_and_its_end(harness: Harness) -> None:
     """What went wrong stands at the end. The log says what is missing, and watchers see the same."""
     line = b"x" * 99
-    async with house.logs.open(BUILD) as log:
+    async with harness.logs.open(BUILD) as log:
         for _ in range(5 * LIMIT // 100):
             await log.write_line(line)
         await log.write_line(b"the reason")
 
-    whole = await kept(house)
+    whole = await kept(harness)
     lines = whole.splitlines()
     (left_out,) = [each for each in lines if b"left out here" in each]
     count, size = (int(each) for each in re.findall(rb"\d+", left_out))
@@ -146,16 +146,17 @@ async def test_a_long_log_keeps_its_beginning_and_its_end(house: House) -> None:
     assert count + len(lines) - 2 == 5 * LIMIT // 100 + 1
     assert size + len(whole) - 2 * 90 == pytest.approx(5 * LIMIT, rel=0.01)
     assert len(whole) < LIMIT + END + 1000
-    assert b"".join(each for *_, each in await streamed(house.nats)) == whole
+    assert b"".join(each for *_, each in await streamed(harness.nats)) == whole
 
 
-async def test_a_line_of_ten_megabytes_is_kept_as_far_as_a_log_may_be(house: House) -> None:
+async def test_a_line_of_ten_megabytes_is_kept_as_far_as_a_log_may_be(harness: Harness) -> None:
+    """One line cannot use up the memory of the builder."""
     lines = Lines()
-    async with house.logs.open(BUILD) as log:
+    async with harness.logs.open(BUILD) as log:
         for line in [*lines.feed(b"y" * (10 << 20)), *lines.feed(b"\nafter\n")]:
             await log.write_line(line)
 
-    whole = await kept(house)
+    whole = await kept(harness)
     assert len(whole) < LIMIT + END + 1000
     assert whole.endswith(b"\nafter\n")
     assert b"left out here" in whole
@@ -166,13 +167,13 @@ async def test_a_secret_is_neither_streamed_nor_kept_wherever_it_is_cut(
     nats: Nats, tmp_path: Path, before: int
 ) -> None:
     """Long lines come in pieces."""
-    house = House(nats, tmp_path, lambda: Masker([PASSWORD]))
+    harness = Harness(nats, tmp_path, lambda: Masker([PASSWORD]))
     lines = Lines()
-    async with house.logs.open(BUILD) as log:
+    async with harness.logs.open(BUILD) as log:
         for line in lines.feed(b"z" * before + PASSWORD + b"!\n" + b64encode(b"{}" + PASSWORD) + b"\nend\n"):
             await log.write_line(line)
 
-    for whole in (await kept(house), b"".join(each for *_, each in await streamed(nats))):
+    for whole in (await kept(harness), b"".join(each for *_, each in await streamed(nats))):
         joined = whole.replace(b"\n", b"")
         assert PASSWORD not in joined
         assert joined.startswith(b"z" * before + MASK + b"!")
@@ -180,16 +181,16 @@ async def test_a_secret_is_neither_streamed_nor_kept_wherever_it_is_cut(
         assert b64encode(PASSWORD)[4:-4] not in joined
 
 
-async def test_a_line_that_may_go_on_is_shown_after_a_moment(house: House) -> None:
+async def test_a_line_that_may_go_on_is_shown_after_a_moment(harness: Harness) -> None:
     """A step that prints an address and then works for an hour is not silent."""
-    build_id, address = await house.submit(), b"https://packages.example.org/" + b"a" * 60
-    async with house.gateway() as gateway, house.logs.open(build_id) as log:
+    build_id, address = await harness.submit(), b"https://packages.example.org/" + b"a" * 60
+    async with harness.gateway() as gateway, harness.logs.open(build_id) as log:
         screen = await gateway.watch(build_id)
         await log.write_line(address)
         await screen.sees(address)
         await screen.leave()
 
-    assert await kept(house, build_id) == address + b"\n"
+    assert await kept(harness, build_id) == address + b"\n"
 
 
 async def test_the_secrets_are_those_of_the_auth_files_as_they_are_now(tmp_path: Path) -> None:
@@ -202,8 +203,8 @@ async def test_the_secrets_are_those_of_the_auth_files_as_they_are_now(tmp_path:
     assert read_secrets(settings).mask(b"it is s3cret") == b"it is " + MASK
 
 
-async def test_what_the_settings_tell_is_a_secret_too(tmp_path: Path) -> None:
-    """A proxy's password, which steps may be told, and AWS's key; as they are written and as they are meant."""
+async def test_secrets_in_settings_are_masked_too(tmp_path: Path) -> None:
+    """A proxy's password, which steps may receive, and AWS's key; both as written and as decoded."""
     settings = EngineSettings(
         workspace=tmp_path, https_proxy="http://ada:p%40ssword@proxy:3128", aws_secret_access_key="wJalrXUtnFEMI"
     )
@@ -215,12 +216,12 @@ async def test_what_the_settings_tell_is_a_secret_too(tmp_path: Path) -> None:
 
 
 async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(tmp_path: Path) -> None:
-    """Watchers lose what does not fit into memory meanwhile; the numbers tell which lines those are."""
+    """Clients lose the lines that do not fit into memory; the numbers show which ones."""
     async with AsyncExitStack() as opened:
         stack = await opened.enter_async_context(open_backends(tmp_path / "home", ("nats",), environment={}))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "test"))
-        house = House(nats, tmp_path / "logs")
-        async with house.logs.open(BUILD) as log:
+        harness = Harness(nats, tmp_path / "logs")
+        async with harness.logs.open(BUILD) as log:
             await log.write_line(b"before")
             await until_streamed(nats)
             stack.kill("nats")
@@ -231,7 +232,7 @@ async def test_a_queue_that_is_away_costs_the_build_no_time_and_the_log_no_line(
             await stack.restart("nats")
             await log.write_line(b"after")
 
-        whole = await kept(house)
+        whole = await kept(harness)
         assert whole.count(b"- \n") == LIMIT // 50_000
         assert whole.endswith(b"\nafter\n")
         for _, first, lines in await streamed(nats):

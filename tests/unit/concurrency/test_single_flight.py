@@ -1,4 +1,4 @@
-"""Flights: identical work is done once."""
+"""Single-flight: identical work is done once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The gateway's neighbours, in memory."""
+"""The backends of the gateway, in memory."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Inspecting: what is asked of registries for a client, and what is refused before anybody is asked."""
+"""Inspections: what is requested from registries, and what is refused before."""
 
 import pytest
 
@@ -41,13 +41,14 @@ def inspector(asked: Asked) -> Inspector:
 
 @pytest.mark.parametrize("platform", [None, ""])
 async def test_an_image_is_looked_up_by_its_full_name(inspector: Inspector, asked: Asked, platform: str | None) -> None:
-    """Without a platform an index is told as an index."""
+    """Without a platform, the response for an index is the index."""
     await inspector.image(InspectRequest("busybox"), platform)
 
     assert asked.images == [("docker.io/library/busybox:latest", None)]
 
 
-async def test_a_platform_is_told_in_its_canonical_spelling(inspector: Inspector, asked: Asked) -> None:
+async def test_a_platform_has_its_canonical_spelling(inspector: Inspector, asked: Asked) -> None:
+    """Aliases such as `aarch64` select the same image."""
     await inspector.image(InspectRequest("quay.io/acme/tool:2.1"), "aarch64")
 
     assert asked.images == [("quay.io/acme/tool:2.1", "linux/arm64")]
@@ -69,6 +70,7 @@ async def test_a_platform_is_told_in_its_canonical_spelling(inspector: Inspector
 async def test_what_cannot_be_meant_is_refused_at_once(
     inspector: Inspector, asked: Asked, image: str | None, platform: str | None, words: str
 ) -> None:
+    """No registry is contacted for an invalid request."""
     with pytest.raises(BadRequest, match=words):
         await inspector.image(InspectRequest(image), platform)
 
@@ -77,6 +79,7 @@ async def test_what_cannot_be_meant_is_refused_at_once(
 
 @pytest.mark.parametrize("password", ["right", "wrong"])
 async def test_the_registry_says_whether_it_takes_them(inspector: Inspector, password: str) -> None:
+    """The result is the registry's own."""
     taken = await inspector.credentials(CredentialsRequest("ann", password, "quay.io"))
 
     assert taken is (password == "right")
@@ -96,6 +99,7 @@ async def test_all_three_must_be_said(inspector: Inspector, asked: Asked, name: 
 
 @pytest.mark.parametrize("name", ["user_name", "password", "registry"])
 async def test_nothing_is_asked_for_megabytes(inspector: Inspector, asked: Asked, name: str) -> None:
+    """Long values are refused before they are sent."""
     fields = {"user_name": "ann", "password": "right", "registry": "quay.io", name: "x" * 2**20}
 
     with pytest.raises(TooLarge, match=f"{name.replace('user_name', 'userName')} has more than"):
@@ -125,10 +129,11 @@ def test_a_registry_is_known_by_its_host(text: str, registry: str) -> None:
 
 @pytest.mark.parametrize("text", ["/acme", "https://", "ann@quay.io", "quay.io:99999", "quay io", "quay.io?x", "::1"])
 def test_what_is_no_host_is_refused(text: str) -> None:
+    """The message names the invalid value."""
     with pytest.raises(BadRequest, match="is no registry"):
         registry_of(text)
 
 
 def test_a_password_is_not_shown() -> None:
-    """Whatever logs the request."""
+    """In any log of the request."""
     assert "secret" not in repr(CredentialsRequest("ann", "secret", "quay.io"))

@@ -74,6 +74,7 @@ def ask(client: TestClient[Litestar], path: str) -> dict[str, Any]:
 def test_each_metric_has_its_path_in_both_versions(
     client: TestClient[Litestar], counters: KnownCounters, version: str, path: str, name: str
 ) -> None:
+    """Older clients use v1alpha2."""
     answer = ask(client, f"/{version}/metrics/{path}")
 
     assert answer == {"metric": name, "count": 9, "orgs": {"acme.org": 7, "lab.edu": 2}}
@@ -96,8 +97,10 @@ def test_the_older_version_does_not_heed_an_architecture(client: TestClient[Lite
     assert client.get("/v1alpha2/metrics/pulls?arch=riscv", headers=LOGIN).status_code == 400
 
 
-def test_nothing_is_zero_and_nobody_is_left_out(client: TestClient[Litestar], counters: KnownCounters) -> None:
-    """`orgs` is not there when it is empty; whoever was asked for is in it, even with nothing."""
+def test_an_empty_count_is_zero_and_names_the_organisation(
+    client: TestClient[Litestar], counters: KnownCounters
+) -> None:
+    """`orgs` is missing when it is empty; a requested organisation is in it, even with 0."""
     counters.answer = Usage(0, {})
     assert ask(client, "/v1alpha3/metrics/mirrors") == {"metric": "mirrors", "count": 0}
     counters.answer = Usage(0, {"none.io": 0})
@@ -109,6 +112,7 @@ def test_nothing_is_zero_and_nobody_is_left_out(client: TestClient[Litestar], co
 
 
 def test_empty_parameters_are_none(client: TestClient[Litestar], counters: KnownCounters) -> None:
+    """Clients send empty parameters for unset options."""
     assert ask(client, "/v1alpha3/metrics/pulls?date=&org=&arch=")["count"] == 9
     assert counters.asked == UsageQuery(metric="pulls")
 
@@ -137,6 +141,7 @@ def test_without_an_account_there_are_no_numbers(
 
 @pytest.mark.parametrize("path", ["/v1alpha3/metrics/tea", "/v1alpha3/metrics/pulls/fusion", "/v1alpha4/metrics/pulls"])
 def test_other_metrics_are_not_found(client: TestClient[Litestar], path: str) -> None:
+    """The message lists the metrics."""
     assert client.get(path, headers=LOGIN).status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""The document of the API: all of it, nothing else, and readable without anybody's network."""
+"""The OpenAPI document: complete, correct, and readable without access to other servers."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from gateway.openapi.document import make_document
 from gateway.openapi.operations import OPERATIONS, Operation
 from gateway.openapi.properties import PROPERTIES, SCHEMAS
 from swell.api.lenient import decode
-from tests.integration.gateway.house import House
+from tests.integration.gateway.harness import Harness
 
 
 def name_of(operation: Operation) -> str:
@@ -29,7 +29,7 @@ def shape(path: str) -> str:
 
 def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
     """The handlers of the application, by method and the shape of their path."""
-    app = House().app("http://localhost")
+    app = Harness().app("http://localhost")
     while not isinstance(app, Litestar):
         app = app._app
     found = {}
@@ -40,7 +40,8 @@ def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
     return found
 
 
-def test_every_route_is_told_and_every_operation_has_a_route() -> None:
+def test_every_route_is_documented_and_every_operation_has_a_route() -> None:
+    """The document and the application cannot differ."""
     told = {(each.method, shape(each.path)) for each in OPERATIONS}
 
     there = {(method, path) for method, path in routes() if not path.startswith(("/v2", "/openapi"))}
@@ -51,6 +52,7 @@ def test_every_route_is_told_and_every_operation_has_a_route() -> None:
     "operation", [each for each in OPERATIONS if each.media_type == "application/json"], ids=name_of
 )
 def test_an_operation_answers_what_its_handler_returns(operation: Operation) -> None:
+    """The type in the document is the handler's own."""
     handler = routes()[operation.method, shape(operation.path)]
     returned = get_type_hints(handler.fn)["return"]
 
@@ -68,6 +70,7 @@ def test_every_body_has_examples_that_can_be_read(operation: Operation) -> None:
 
 
 def test_every_reference_leads_somewhere() -> None:
+    """All schemas are in the document, and all are used."""
     document = make_document()
 
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
@@ -76,10 +79,12 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_the_document_is_the_same_in_both_forms() -> None:
+    """JSON and YAML have one source."""
     assert yaml.safe_load(document_as_yaml()) == json.loads(document_as_json())
 
 
 def test_every_operation_has_an_id_of_its_own() -> None:
+    """Generators of clients use the ids as names."""
     ids = [each["operationId"] for path in make_document()["paths"].values() for each in path.values()]
 
     assert len(ids) == len(set(ids)) == len(OPERATIONS)
@@ -95,6 +100,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=name_of)
 def test_every_body_must_be_said_to_be_json(operation: Operation) -> None:
+    """Other types get 415, and the document says so."""
     told = make_document()["paths"][operation.path]["post"]
 
     assert (told["requestBody"]["content"].keys(), "415" in told["responses"]) == ({"application/json"}, True)

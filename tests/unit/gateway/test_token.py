@@ -1,4 +1,4 @@
-"""Tokens: whoever knows one may pull one image."""
+"""Tokens: the holder may pull one image."""
 
 import re
 

@@ -17,6 +17,7 @@ def test_nothing_but_a_metric_is_a_question() -> None:
 
 @pytest.mark.parametrize("day", ["2026-11-23", "2024-02-29", "0001-01-01"])
 def test_a_day_of_the_calendar_is_understood(day: str) -> None:
+    """Leap days included."""
     assert parse_usage_query("pulls", day, None, None).day == day
 
 
@@ -58,5 +59,6 @@ def test_an_architecture_has_many_names(told: str, architecture: str) -> None:
 
 @pytest.mark.parametrize("told", ["riscv", "AMD64", "linux/amd64", " "])
 def test_another_architecture_is_refused_with_those_that_there_are(told: str) -> None:
+    """The message lists the supported names."""
     with pytest.raises(BadRequest, match="amd64, x86_64, x86-64, arm64, aarch64, arm"):
         parse_usage_query("pulls", None, None, told)

@@ -8,7 +8,7 @@ from swell.errors import Unavailable
 
 
 class Clock:
-    """Seconds, which pass when they are told to."""
+    """A clock that a test sets; in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -60,7 +60,8 @@ async def test_who_knows_the_password_passes(accounts: Accounts, name: str, pass
         basic("# the operators", b""),
     ],
 )
-async def test_everybody_else_does_not(accounts: Accounts, authorization: str | None) -> None:
+async def test_other_credentials_are_refused(accounts: Accounts, authorization: str | None) -> None:
+    """Unknown names, wrong passwords and missing headers are refused alike."""
     with pytest.raises(AccountRequired):
         await accounts.require(authorization)
 
@@ -100,7 +101,7 @@ async def test_a_right_password_is_verified_once_a_minute(monkeypatch: pytest.Mo
 
 
 async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
-    """Else the time tells which names are worth guessing for."""
+    """Otherwise the duration would reveal which names exist."""
     accounts = Accounts({b"anna": hashed(ANNA, rounds=9)})
 
     async def seconds(name: str) -> float:
@@ -143,7 +144,7 @@ async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     ids=["no hash", "an empty hash", "no name", "plain", "SHA", "MD5", "cut off", "takes days"],
 )
 def test_a_line_that_is_no_account_stops_the_start(line: bytes) -> None:
-    """Weaker hashes are refused, and one that would take hours; the message tells where, and not what is in there."""
+    """Weak hashes and extremely slow ones are refused. The message has the line number, and not the content."""
     with pytest.raises(SettingsInvalid, match="line 2 .* htpasswd -B") as caught:
         parse_accounts(b"# accounts\n" + line)
 
@@ -151,10 +152,12 @@ def test_a_line_that_is_no_account_stops_the_start(line: bytes) -> None:
 
 
 def test_a_header_is_taken_apart_at_the_first_colon() -> None:
+    """A password may contain colons, a name may not."""
     assert parse_basic(basic("boris", BORIS)) == (b"boris", BORIS)
 
 
 async def test_accounts_come_from_a_file(tmp_path: Path) -> None:
+    """The operator manages the accounts with htpasswd."""
     file = tmp_path / "accounts"
     file.write_bytes(FILE)
 

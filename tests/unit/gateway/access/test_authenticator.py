@@ -46,10 +46,10 @@ def closed_door() -> Authenticator:
 
 
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
-async def test_who_brings_a_known_token_is_known(
+async def test_a_known_token_identifies_its_user(
     open_door: Authenticator, closed_door: Authenticator, endpoint: str
 ) -> None:
-    """Nextflow sends the Platform's address with every token, also with one of ours."""
+    """Nextflow sends the Platform's URL with each token, also with this server's API keys."""
     for door in (open_door, closed_door):
         assert await door.authenticate(KEY, endpoint) == ADA
 
@@ -73,6 +73,7 @@ async def test_a_token_of_a_platform_that_is_not_paired_is_refused_by_its_addres
 
 
 async def test_a_header_counts_when_the_body_brings_nothing(open_door: Authenticator) -> None:
+    """Clients that cannot change the body authenticate with a header."""
     assert await open_door.authenticate("", bearer=KEY) == ADA
 
 
@@ -125,6 +126,7 @@ async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
 
 @pytest.mark.parametrize("token", [None, ""])
 async def test_without_a_file_there_are_no_keys(token: str | None) -> None:
+    """A server without keys serves anonymous requests only."""
     assert await ApiKeys(None).identify(token, ENDPOINT) is ANONYMOUS
     with pytest.raises(Unauthorized):
         await ApiKeys(None).identify(KEY, None)
@@ -157,7 +159,7 @@ async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_makes_no_sense_stops_the_service(tmp_path: Path, content: str | bytes | None) -> None:
-    """A word that was misspelt must not become a user who is nobody."""
+    """A misspelt member must not become an anonymous user."""
     file = tmp_path / "keys.toml"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -173,7 +175,7 @@ def made(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> None:
-    """The key does not: who can read the file cannot be somebody else."""
+    """The file has only the hash: its readers cannot use the key."""
     ran = made("--user", "ada", "--email", "ada@example.org", "--org", 'Größe "&" \\Co')
     file = tmp_path / "keys.toml"
     file.write_text(ran.stdout)
@@ -187,6 +189,7 @@ async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> 
 
 
 def test_a_user_without_a_proper_name_gets_no_key() -> None:
+    """The file would be invalid for the gateway, so the command refuses the name."""
     ran = made("--user", "ada lovelace")
 
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -230,6 +233,7 @@ def test_a_header_is_believed_as_far_as_our_proxies_wrote_it(
 
 
 def test_without_proxies_no_header_is_believed() -> None:
+    """A client could otherwise choose the address that limits count for."""
     assert ClientAddress()(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
 
 
@@ -241,8 +245,8 @@ def test_a_proxy_may_have_a_header_of_its_own() -> None:
     assert address(scope("10.0.0.1", "198.51.100.1")) == "10.0.0.1"
 
 
-def test_neighbours_in_a_network_of_ipv6_are_one_client() -> None:
-    """Whoever has one address there has 2^64."""
+def test_addresses_in_one_ipv6_network_are_one_client() -> None:
+    """One client usually has a network of 2^64 addresses."""
     address = ClientAddress()
 
     assert address(scope("2001:db8::1")) == address(scope("2001:db8::ffff:2")) != address(scope("2001:db8:0:1::1"))
@@ -250,6 +254,7 @@ def test_neighbours_in_a_network_of_ipv6_are_one_client() -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "nonsense", "10.0.0.0/33"])
 def test_a_network_that_is_none_stops_the_service(text: str) -> None:
+    """An ignored setting would let clients forge addresses, or merge all of them into one."""
     with pytest.raises(SettingsInvalid, match="SWELL_TRUSTED_PROXIES"):
         networks([text])
 
@@ -267,10 +272,12 @@ def test_a_network_that_is_none_stops_the_service(text: str) -> None:
     ],
 )
 def test_a_bearer_is_read_from_its_header(header: bytes, token: str | None) -> None:
+    """Other schemes and empty tokens are ignored."""
     assert bearer([(b"x", b"Bearer no"), (b"authorization", header)]) == token
 
 
 async def test_a_caller_is_who_asks_and_from_where(open_door: Authenticator) -> None:
+    """Limits need the address of anonymous callers as well."""
     callers = Callers(open_door, ClientAddress())
     asked = scope("203.0.113.9", KEY)
     asked["headers"].append((b"authorization", f"Bearer {KEY}".encode()))
@@ -343,7 +350,7 @@ def test_a_users_name_has_at_most_200_characters(tmp_path: Path, length: int, is
 async def test_a_key_opens_what_its_scopes_say(
     tmp_path: Path, scopes: tuple[str, ...], repositories: tuple[str, ...], pulls_as: str, pushes_as: str
 ) -> None:
-    """A key without scopes reads and pushes no more than anybody, so that older files stay harmless."""
+    """A key without scopes gives no access to private repositories, so older files stay safe."""
     file, key = tmp_path / "keys.toml", new_key()
     fields = {"hash": hash_of(key), "user": "ada", "scopes": scopes, "repositories": repositories}
     file.write_text(entry_of(msgspec.convert(fields, ApiKey)))

@@ -1,4 +1,4 @@
-"""Unknown tokens: nobody may ask for one after the other for long, and nobody else notices."""
+"""The guess limiter: an address can try only some unknown secrets, and other addresses are not affected."""
 
 import json
 from datetime import timedelta
@@ -121,7 +121,7 @@ async def test_without_a_limit_everybody_may_guess(clock: Clock) -> None:
 
 
 def test_only_the_last_addresses_are_counted(clock: Clock) -> None:
-    """Memory is bounded, whoever asks from however many addresses."""
+    """Memory is limited, even with requests from very many addresses."""
     guess_limiter = GuessLimiter(QUOTA, clock, size=2)
     for address in ("a", "b", "c"):
         for number in range(3):

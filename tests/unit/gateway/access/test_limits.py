@@ -1,4 +1,4 @@
-"""Limits: who is counted, by what, and what those are told who are over."""
+"""Limits: whose permits are counted, and the errors of clients without permits."""
 
 import asyncio
 from datetime import timedelta
@@ -66,22 +66,25 @@ async def pulls(limits: Limits, user: str = "", address: str = HERE) -> int:
     ],
 )
 def test_a_limit_is_a_number_and_a_period(text: str, quota: Quota | None) -> None:
+    """The forms that docs/settings.md names are accepted."""
     assert parse_quota(text) == quota
 
 
 @pytest.mark.parametrize("text", ["", "250", "0/1h", "250/0h", "250/1w", "-1/1h", "1.5/h", "250/1h/2", "on", "250/h\n"])
 def test_any_other_limit_is_refused(text: str) -> None:
-    """A limit that is misread is none, and nobody would notice."""
+    """A misread limit would be no limit, without any sign of it."""
     with pytest.raises(ValueError, match="is not a limit"):
         parse_quota(text)
 
 
 @pytest.mark.parametrize("text", ["250/1h", "25/1d", "7/90s", "36/2h", "1/1m"])
-def test_a_quota_is_told_as_it_was_written(text: str) -> None:
+def test_a_quota_is_shown_as_it_was_written(text: str) -> None:
+    """Clients read the limit in the error message."""
     assert str(parse_quota(text)) == text
 
 
 async def test_a_user_has_one_limit_wherever_they_are(limits: Limits) -> None:
+    """A user cannot multiply a limit by using several addresses."""
     assert await pulls(limits, "ada", HERE) == 100
     assert await pulls(limits, "ada", THERE) == 0
     assert await pulls(limits, "grace", HERE) == 100
@@ -95,13 +98,14 @@ async def test_without_a_user_it_is_the_address_that_counts(limits: Limits) -> N
 
 
 async def test_builds_and_pulls_are_counted_apart(limits: Limits) -> None:
+    """Pulls must go on for a client that has used up its builds."""
     await limits.take_build("", HERE)
 
     assert await pulls(limits) == 2
 
 
 async def test_permits_come_back_evenly(limits: Limits, clock: Clock) -> None:
-    """Whoever has used up a day's builds need not wait for the end of the day."""
+    """A client without permits gets the next one before the period ends."""
     for _ in range(3):
         await limits.take_build("ada", HERE)
     with pytest.raises(LimitExceeded) as refused:
@@ -113,6 +117,7 @@ async def test_permits_come_back_evenly(limits: Limits, clock: Clock) -> None:
 
 
 async def test_a_refusal_names_the_kind_of_limit_and_who_is_over(limits: Limits) -> None:
+    """The client can see which limit to avoid, and until when."""
     await limits.take_build("", HERE)
     with pytest.raises(LimitExceeded, match=f"build limit of 1/1m for address {HERE} is used up, try again in 60 s"):
         await limits.take_build("", HERE)
@@ -137,6 +142,7 @@ async def test_most_pulls_ask_nobody(limits: Limits, buckets: MemoryBuckets) -> 
 
 
 async def test_pulls_at_the_same_time_ask_once(limits: Limits, buckets: MemoryBuckets) -> None:
+    """A burst of pulls makes one call to the store."""
     await asyncio.gather(*(limits.take_pull("ada", HERE) for _ in range(5)))
 
     assert buckets.questions == 1
@@ -166,6 +172,7 @@ async def test_a_gateway_beside_lacks_only_what_this_one_holds(buckets: MemoryBu
 
 
 async def test_a_limit_that_is_off_counts_nothing(buckets: MemoryBuckets) -> None:
+    """Without a limit there is no call to the store."""
     limits = Limits(buckets, Quotas(), fail_open=False)
     for _ in range(100):
         await limits.take_pull("", HERE)
@@ -175,8 +182,8 @@ async def test_a_limit_that_is_off_counts_nothing(buckets: MemoryBuckets) -> Non
     assert buckets.questions == 0
 
 
-async def test_while_nobody_can_count_all_may_pass(limits: Limits, buckets: MemoryBuckets, clock: Clock) -> None:
-    """The store is asked once a second, not by everybody; afterwards it counts again."""
+async def test_limits_that_cannot_be_counted_accept_all(limits: Limits, buckets: MemoryBuckets, clock: Clock) -> None:
+    """The store is called once a second, not once a request; when it responds, limits apply again."""
     buckets.away = True
     with capture_logs() as lines:
         for _ in range(50):
@@ -191,9 +198,8 @@ async def test_while_nobody_can_count_all_may_pass(limits: Limits, buckets: Memo
         await limits.take_build("", HERE)
 
 
-async def test_while_nobody_can_count_none_may_pass_if_the_operator_wants_it(
-    buckets: MemoryBuckets, clock: Clock
-) -> None:
+async def test_limits_that_cannot_be_counted_refuse_all_if_configured(buckets: MemoryBuckets, clock: Clock) -> None:
+    """`SWELL_LIMITS_FAIL_OPEN=false` protects upstreams during an outage of the store."""
     limits = Limits(buckets, QUOTAS, fail_open=False, clock=clock)
     buckets.away = True
     for take in (limits.take_build, limits.take_pull):
@@ -284,6 +290,7 @@ async def test_a_token_that_a_user_got_counts_for_the_user(limits: Limits, grant
 
 
 async def test_a_client_is_only_counted_for_what_it_may_pull(buckets: MemoryBuckets, limits: Limits) -> None:
+    """An unknown token uses up no permit."""
     door = Door(limits, Grant(token="a" * 26, image="docker.io/a/b:1", platform="", created=NOON, expires=NOON))
 
     assert (await door.ask())[0] == 404

@@ -1,4 +1,4 @@
-"""Taking a token away: it is gone, whether or not everybody could be told."""
+"""Revocations: the token is invalid, even if the event cannot be published."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.unit.gateway.pull.test_pull import TOKEN, granted
 
 
 class News:
-    """What was told; nobody can be told anything while it is away."""
+    """The published events; publishing fails while `away` is set."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -26,7 +26,8 @@ def news() -> News:
     return News()
 
 
-async def test_a_revocation_is_told(grants: MemoryGrants, news: News) -> None:
+async def test_a_revocation_is_published(grants: MemoryGrants, news: News) -> None:
+    """The other gateways evict the grant from their caches."""
     await grants.put(granted())
 
     await Revocations(grants, news).revoke(TOKEN)
@@ -34,8 +35,8 @@ async def test_a_revocation_is_told(grants: MemoryGrants, news: News) -> None:
     assert (await grants.get(TOKEN), news.told) == (None, [TOKEN])
 
 
-async def test_a_revocation_that_cannot_be_told_is_done(grants: MemoryGrants, news: News) -> None:
-    """The others find out by themselves; told of a failure one would try again, and hear that there is no token."""
+async def test_a_revocation_that_cannot_be_published_succeeds(grants: MemoryGrants, news: News) -> None:
+    """Other gateways notice it later. An error would make clients retry, and the retry would get 404."""
     await grants.put(granted())
     news.away = True
 
@@ -44,8 +45,8 @@ async def test_a_revocation_that_cannot_be_told_is_done(grants: MemoryGrants, ne
     assert await grants.get(TOKEN) is None
 
 
-async def test_what_opened_nothing_is_told_all_the_same(grants: MemoryGrants, news: News) -> None:
-    """Somebody else may have been interrupted between taking it away and telling."""
+async def test_an_unknown_token_is_published_too(grants: MemoryGrants, news: News) -> None:
+    """A gateway may have crashed between deleting the grant and publishing the event."""
     with pytest.raises(NotFound):
         await Revocations(grants, news).revoke(TOKEN)
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Event(Struct, frozen=True):
-    """`name` is message unless told; `id` is that of the last event that had one."""
+    """`name` is `message` by default; `id` is the last id in the stream."""
 
     name: str
     data: str

@@ -9,7 +9,7 @@ from swell.errors import Unavailable
 
 
 async def test_a_log_that_cannot_be_started_is_an_error_and_no_broken_answer() -> None:
-    """Once the status is sent nothing can be told any more: a store that is away must be known before."""
+    """After the status was sent, an error cannot be reported: an unavailable store must be noticed before."""
 
     async def pieces() -> AsyncIterator[bytes]:
         raise Unavailable("the object store does not answer")

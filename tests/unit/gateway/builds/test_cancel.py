@@ -1,4 +1,4 @@
-"""Cancelling: who may, what becomes of the build, and who is told."""
+"""Cancellations: who may cancel, what happens to the build, and which events are published."""
 
 import pytest
 from msgspec.structs import replace
@@ -49,7 +49,7 @@ async def cancellations(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
 async def test_a_build_that_waits_ends_before_it_begins(
     cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
-    """Whoever waits for it is told; nobody counts it."""
+    """Waiting clients get the event; it is not counted as a build."""
     done = await cancellations.cancel(BUILD, MINE)
 
     assert (done.cancelled, done.others) == (True, 0)
@@ -64,6 +64,7 @@ async def test_a_build_that_waits_ends_before_it_begins(
 async def test_a_build_under_way_is_ended_by_its_builder(
     cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
+    """The builder stops the processes; the gateway only publishes the event."""
     await builds.begin(BUILD)
 
     assert (await cancellations.cancel(BUILD, CancelScope(user="ada"))).cancelled
@@ -75,6 +76,7 @@ async def test_a_build_under_way_is_ended_by_its_builder(
 async def test_a_build_that_others_want_goes_on(
     cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
+    """One client cannot cancel the build of another one."""
     await builds.add_interest(BUILD, "r2", "bob")
 
     done = await cancellations.cancel(BUILD, MINE)
@@ -86,7 +88,7 @@ async def test_a_build_that_others_want_goes_on(
 async def test_the_builds_of_its_platforms_go_with_a_build(
     cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
 ) -> None:
-    """The builder of each is told, or everybody is; what somebody else wants goes on."""
+    """Each of them is stopped by its builder, or leaves the queue; a build that other requests need continues."""
     waiting, begun, shared = [await builds.submit(replace(RECIPE, target_image=f"r.io/x:{n}")) for n in range(3)]
     children = tuple(
         Child(platform="linux/arm64", target_image="", build_id=each) for each, _ in (waiting, begun, shared)
@@ -104,6 +106,7 @@ async def test_the_builds_of_its_platforms_go_with_a_build(
 
 
 async def test_a_build_that_has_ended_stays_ended(cancellations: Cancellations, builds: MemoryBuilds) -> None:
+    """A result is never changed."""
     await builds.finish(BUILD, ended(succeeded=True))
 
     with pytest.raises(BuildEnded, match=BUILD):
@@ -112,6 +115,7 @@ async def test_a_build_that_has_ended_stays_ended(cancellations: Cancellations, 
 
 @pytest.mark.parametrize("wish", [CancelScope(), CancelScope(request_id="r2"), CancelScope(user="bob")])
 async def test_strangers_are_refused(cancellations: Cancellations, news: HeardNews, wish: CancelScope) -> None:
+    """Only requests that are interested in the build may give it up."""
     with pytest.raises(NotYours):
         await cancellations.cancel(BUILD, wish)
 
@@ -119,5 +123,6 @@ async def test_strangers_are_refused(cancellations: Cancellations, news: HeardNe
 
 
 async def test_an_unknown_build_is_not_found(cancellations: Cancellations) -> None:
+    """An id that never existed is an error, not a success."""
     with pytest.raises(NotFound, match="bd-0_1"):
         await cancellations.cancel("bd-0_1", CancelScope(everybody=True))

@@ -1,4 +1,4 @@
-"""Server-sent events: what a browser reads is what the build said, and it can go on wherever it was."""
+"""Server-sent events: a browser reads the lines of the build, and can resume at any position."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ CONTENT = st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b
 
 
 @given(CONTENT, st.integers(1, 1000))
-def test_whatever_a_build_says_each_line_is_one_event(lines: list[bytes], first: int) -> None:
+def test_each_line_of_any_build_is_one_event(lines: list[bytes], first: int) -> None:
     """Broken UTF-8, NUL and carriage returns among them: what arrives is text, and its numbers are those of the log."""
     content = b"".join(line + b"\n" for line in lines)
 
@@ -26,7 +26,7 @@ def test_whatever_a_build_says_each_line_is_one_event(lines: list[bytes], first:
 
 
 @given(CONTENT, st.integers(0, 12))
-def test_a_watcher_is_told_what_it_has_not(lines: list[bytes], known: int) -> None:
+def test_a_client_gets_the_lines_that_it_does_not_have(lines: list[bytes], known: int) -> None:
     """Not the line before, and none is left out."""
     content = b"".join(line + b"\n" for line in lines)
 
@@ -36,10 +36,12 @@ def test_a_watcher_is_told_what_it_has_not(lines: list[bytes], known: int) -> No
 
 
 def test_lines_of_another_attempt_are_all_new() -> None:
+    """Line numbers start again in each attempt."""
     assert len(parse(encode_lines(Lines(2, 1, b"a\nb\n"), Position(1, 500)))) == 2
 
 
 def test_what_follows_needs_no_word() -> None:
+    """Consecutive or overlapping lines need no gap event."""
     assert encode_gap(Position(), Lines(1, 1, b"a\n")) == b""
     assert encode_gap(Position(1, 4), Lines(1, 5, b"a\n")) == b""
     assert encode_gap(Position(1, 4), Lines(1, 3, b"a\nb\nc\n")) == b""
@@ -56,6 +58,7 @@ def test_another_attempt_and_missing_lines_are_told() -> None:
 
 
 def test_the_end_is_an_event_with_the_last_id() -> None:
+    """A client that reconnects with this id gets 204."""
     (event,) = parse(encode_end(2, BuildEnd(id="bd-1_1", succeeded=True, exit_status=0, duration=1.5)))
 
     assert (event.name, event.id) == ("end", "2-end")
@@ -65,10 +68,12 @@ def test_the_end_is_an_event_with_the_last_id() -> None:
 
 @pytest.mark.parametrize(("text", "position"), [("", Position()), ("3-17", Position(3, 17))])
 def test_a_position_is_read(text: str, position: Position) -> None:
+    """The ids that the server sends are accepted."""
     assert parse_position(text) == position
 
 
 @pytest.mark.parametrize("text", ["17", "1-", "-1", "1-x", "1-2-3", "1-2 ", "x" * 100, "1-" + "9" * 13, "１-2"])
 def test_an_id_that_is_none_of_ours_is_refused(text: str) -> None:
+    """A malformed id would otherwise repeat the whole log."""
     with pytest.raises(BadRequest, match="Last-Event-ID"):
         parse_position(text)

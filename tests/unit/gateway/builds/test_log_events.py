@@ -1,4 +1,4 @@
-"""Watching: one stream from the first line to the end, whatever happens to the build and to its watchers."""
+"""Log events: one stream from the first line to the result, also across attempts and reconnections."""
 
 from collections.abc import AsyncIterator
 
@@ -64,6 +64,7 @@ def shown(events: list[Event]) -> list[tuple[str, str]]:
 
 
 async def test_lines_come_in_order_and_then_the_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
+    """The basic stream: lines, then the result."""
     feeds.told[BUILD] = [Lines(1, 1, b"one\ntwo\n"), Lines(1, 3, b"three\n")]
     feeds.result = ended(succeeded=True)
 
@@ -85,7 +86,7 @@ async def test_a_quiet_build_says_that_it_goes_on(log_events: LogEvents, feeds: 
 async def test_lines_that_were_not_streamed_come_from_the_kept_log(
     log_events: LogEvents, feeds: MemoryFeeds, logs: KeptLogs
 ) -> None:
-    """The message queue was away at the end: whoever watched misses nothing."""
+    """The message queue was unavailable at the end; the client still gets all lines."""
     feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
     feeds.result, feeds.is_whole = ended(succeeded=False), False
     logs.pieces = [b"one\ntw", b"o\nthr", b"ee"]
@@ -93,7 +94,7 @@ async def test_lines_that_were_not_streamed_come_from_the_kept_log(
     assert shown(await watch(log_events)) == [("1-1", "one"), ("1-2", "two"), ("1-3", "three"), ("1-end", "end")]
 
 
-async def test_a_watcher_that_is_sent_away_is_not_told_an_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
+async def test_a_disconnected_client_gets_no_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Its gateway stops; the client comes again elsewhere, with the id of the last line it has."""
     feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
 
@@ -126,17 +127,19 @@ async def test_a_watcher_of_an_attempt_that_died_is_told_the_whole_next_one(
 
 
 async def test_a_build_whose_log_is_gone_has_ended_all_the_same(log_events: LogEvents, builds: MemoryBuilds) -> None:
+    """An expired log does not hide the result."""
     await builds.finish(BUILD, ended(succeeded=True))
 
     assert shown(await watch(log_events)) == [("1-end", "end")]
 
 
-async def test_who_has_had_the_end_is_told_that_there_is_no_more(log_events: LogEvents) -> None:
+async def test_a_client_with_the_last_event_gets_no_more(log_events: LogEvents) -> None:
     """A browser would come again and again otherwise."""
     assert await log_events.stream(BUILD, Position(1, 0, is_end=True)) is None
 
 
 async def test_an_unknown_build_cannot_be_watched(log_events: LogEvents) -> None:
+    """A wrong id is an error at once, not an endless stream."""
     with pytest.raises(NotFound):
         await log_events.stream("bd-0_1", Position())
 

@@ -1,4 +1,4 @@
-"""Following: what a client reads while it waits."""
+"""Queries: what a client reads while it waits for a build."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -81,6 +81,7 @@ async def test_a_request_is_building_and_then_done(queries: BuildQueries, builds
 
 
 async def test_a_failed_request_says_why_and_where_to_look(queries: BuildQueries, builds: MemoryBuilds) -> None:
+    """Clients print the reason and the URL of the log."""
     await builds.finish(BUILD, ended(succeeded=False, message="The step 'RUN false' ended with exit status 1."))
 
     status = await queries.container_status("b7e20c5519fa")
@@ -91,6 +92,7 @@ async def test_a_failed_request_says_why_and_where_to_look(queries: BuildQueries
 
 
 async def test_a_plain_image_is_done_at_once(queries: BuildQueries, grants: MemoryGrants) -> None:
+    """Without a build there is nothing to wait for."""
     await grants.put(_grant("3f9c0a71d2be", None))
 
     status = await queries.container_status("3f9c0a71d2be")
@@ -99,7 +101,7 @@ async def test_a_plain_image_is_done_at_once(queries: BuildQueries, grants: Memo
 
 
 async def test_a_record_grows_when_its_build_ends(queries: BuildQueries, builds: MemoryBuilds) -> None:
-    """E15. Who asked, by name or address, is nobody's business."""
+    """E15. The record does not contain the user or the address of the request."""
     before = msgspec.to_builtins(await queries.build_record(BUILD))
     await builds.finish(BUILD, ended(succeeded=True))
     after = msgspec.to_builtins(await queries.build_record(BUILD))
@@ -131,6 +133,7 @@ async def test_builds_of_sif_files_are_listed_by_their_names(
 
 
 async def test_a_builds_status_is_pending_until_it_ends(queries: BuildQueries, builds: MemoryBuilds) -> None:
+    """Clients poll for these two values."""
     before = await queries.build_status(BUILD)
     await builds.finish(BUILD, ended(succeeded=False))
     after = await queries.build_status(BUILD)
@@ -142,6 +145,7 @@ async def test_a_builds_status_is_pending_until_it_ends(queries: BuildQueries, b
 async def test_a_log_is_partial_first_and_whole_at_the_end(
     queries: BuildQueries, builds: MemoryBuilds, logs: MemoryLogs
 ) -> None:
+    """A running build has its lines in the stream, an ended one in the store."""
     logs.lines[BUILD] = [b"STEP 1\n"]
     partial = [piece async for piece in await queries.build_log(BUILD)]
     await builds.finish(BUILD, ended(succeeded=True))
@@ -153,10 +157,12 @@ async def test_a_log_is_partial_first_and_whole_at_the_end(
 
 @pytest.mark.parametrize("method", ["build_record", "build_status", "build_log"])
 async def test_an_unknown_build_is_not_found(queries: BuildQueries, method: str) -> None:
+    """All queries about a build agree."""
     with pytest.raises(NotFound, match="bd-0_1"):
         await getattr(queries, method)("bd-0_1")
 
 
 async def test_an_unknown_request_is_not_found(queries: BuildQueries) -> None:
+    """An expired token has no status."""
     with pytest.raises(NotFound):
         await queries.container_status("ffffffffffff")

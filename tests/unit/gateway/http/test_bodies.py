@@ -33,6 +33,7 @@ def request(messages: Iterable[dict[str, Any]], **headers: str) -> Request[Any, 
 
 
 async def test_a_body_comes_in_pieces() -> None:
+    """The server passes a body on as it arrives."""
     assert await read_body(request([piece(b"a", more=True), piece(b"", more=True), piece(b"b")])) == b"ab"
 
 
@@ -63,6 +64,7 @@ async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
 async def test_what_is_not_said_to_be_json_is_not_read(kind: str) -> None:
+    """Browsers may send other types from any web page."""
     with pytest.raises(MediaTypeUnsupported, match="application/json"):
         await read_body(request([piece(b"{}")], content_type=kind))
 
@@ -74,6 +76,7 @@ async def test_nothing_at_all_has_no_type() -> None:
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
 async def test_a_large_body_says_the_same_as_a_small_one(size: int) -> None:
+    """Decoding in a thread changes no result."""
     body = b'{"containerImage": "' + b"a" * size + b'"}'
 
     assert (await read(request([piece(body)]), InspectRequest)).container_image == "a" * size

@@ -1,4 +1,4 @@
-"""Paths, queries and conditions of `/v2`: each spelling has one meaning, whatever is sent."""
+"""Paths, queries and conditions of `/v2`: each input has exactly one meaning."""
 
 import pytest
 from hypothesis import given
@@ -68,6 +68,7 @@ def test_any_other_text_names_no_image(text: str) -> None:
     ],
 )
 def test_paths_beside_the_grammar_name_no_image(path: str) -> None:
+    """Each malformed path gets an error of the distribution-spec."""
     with pytest.raises(NameInvalid):
         parse_path(path)
 
@@ -88,12 +89,13 @@ def test_paths_beside_the_grammar_name_no_image(path: str) -> None:
     ],
 )
 def test_a_condition_names_what_a_client_has(condition: str, expected: bool) -> None:
+    """The forms of RFC 9110: a list, weak tags and `*`."""
     assert matches(condition, DIGEST) is expected
 
 
 @given(st.text())
 def test_any_condition_is_an_answer(text: str) -> None:
-    """It is a client's word; whatever it is, the worst that may come of it is the whole manifest."""
+    """A malformed condition costs at most the whole manifest."""
     assert matches(text, DIGEST) is (text.strip() == "*" or f'"{DIGEST}"' in text)
 
 
@@ -123,6 +125,7 @@ def test_any_query_is_read(query: bytes) -> None:
     ],
 )
 def test_a_list_of_tags_comes_in_pages(query: bytes, expected: list[str]) -> None:
+    """The parameters `n` and `last` of the distribution-spec."""
     assert page(["a", "b"], parse_query(query)) == expected
 
 

@@ -29,7 +29,7 @@ async def answered(*headers: tuple[bytes, bytes], tls: bool = False, agent: byte
 
 @pytest.mark.parametrize("tls", [True, False])
 async def test_browsers_remember_https_where_there_is_https(tls: bool) -> None:
-    """A browser that was told so on a laptop would ask in vain for a year."""
+    """Without https, a browser that stored this header could not connect for a year."""
     names = {name for name, _ in (await answered(tls=tls))["headers"]}
 
     assert (b"strict-transport-security" in names) == tls
@@ -62,5 +62,6 @@ async def test_a_page_keeps_its_own_policy() -> None:
         (b"\xff", 200),
     ],
 )
-async def test_crawlers_are_told_by_their_name(agent: bytes, status: int) -> None:
+async def test_crawlers_are_recognised_by_their_user_agent(agent: bytes, status: int) -> None:
+    """The user agent decides, in any case of letters."""
     assert (await answered(agent=agent))["status"] == status

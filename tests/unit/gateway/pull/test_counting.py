@@ -32,7 +32,7 @@ def architectures() -> Architectures:
 
 
 def test_an_image_is_for_what_its_index_says(architectures: Architectures) -> None:
-    """Whoever asked for a platform may serve the name to machines of another one."""
+    """The machine that pulls may have another platform than the one that was requested."""
     intel, arm = manifest("intel"), manifest("arm")
     architectures.learn(
         index((intel, {"os": "linux", "architecture": "x86_64"}), (arm, {"os": "linux", "architecture": "arm64"}))
@@ -63,7 +63,8 @@ def test_an_index_that_makes_no_sense_teaches_nothing(architectures: Architectur
     assert architectures.of(manifest("one"), GRANT) == "arm64"
 
 
-def test_what_is_remembered_is_bounded(architectures: Architectures, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(architectures: Architectures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are unlimited in number; memory is not."""
     monkeypatch.setattr("gateway.pull.counting._MAX_CACHED", 10)
     for number in range(100):
         architectures.learn(index((manifest(str(number)), {"architecture": "amd64"})))
@@ -92,4 +93,5 @@ def test_fusion_is_known_by_its_name(location: str, is_fusion: bool) -> None:
 
 @pytest.mark.parametrize("config", [None, ContainerConfig(), ContainerConfig(env=("A=b",))])
 def test_without_layers_there_is_no_fusion(config: ContainerConfig | None) -> None:
+    """A config without layers, or no config, is counted without Fusion."""
     assert not has_fusion(config)

@@ -1,4 +1,4 @@
-"""Pulls: what a token opens, and what a client is told."""
+"""Pulls: what a token gives access to, and what the client receives."""
 
 from datetime import timedelta
 
@@ -106,7 +106,7 @@ async def test_the_ping_needs_no_token(client: Client, path: str) -> None:
 
 
 async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryImages, pull_counter: Tally) -> None:
-    """HEAD tells the same as GET, without the body; only GET is a pull."""
+    """HEAD has the same headers as GET, without the body; only GET is a pull."""
     got = await client.ask(f"{UBUNTU}/manifests/22.04")
     head = await client.ask(f"{UBUNTU}/manifests/22.04", "HEAD")
 
@@ -119,7 +119,7 @@ async def test_a_manifest_comes_with_its_digest(client: Client, images: MemoryIm
 
 
 async def test_a_blob_is_a_redirect_to_its_bytes(client: Client) -> None:
-    """HEAD answers itself: whoever asks so wants to know that it is there and how large it is."""
+    """HEAD is answered directly with the existence and the size of the blob."""
     answer = await client.ask(f"{UBUNTU}/blobs/{DIGEST}")
     head = await client.ask(f"{UBUNTU}/blobs/{DIGEST}", "HEAD")
 
@@ -162,7 +162,7 @@ async def test_whoever_has_a_manifest_is_not_sent_it_again(
 
 
 async def test_an_image_is_served_as_what_it_is(client: Client, images: MemoryImages) -> None:
-    """There is no other form of it, and a client that wants none of ours says so better than a 406 does."""
+    """An image has one form only; a client that does not support it reports that better than a 406."""
     for accept in ("text/html", "application/vnd.docker.distribution.manifest.v1+json", "*/*;q=0", ";;,/"):
         answer = await client.ask(f"{UBUNTU}/manifests/22.04", accept=accept)
 
@@ -204,7 +204,7 @@ async def test_a_blob_is_octets_whatever_its_manifest_calls_it(
 
 
 async def test_a_digest_that_was_asked_for_is_the_one_that_is_answered(client: Client) -> None:
-    """A client compares what it asked for with what it is told; the bytes were found right under that name."""
+    """A client compares the digest in the response with the one it requested; the bytes were verified already."""
     digest = "sha512:" + 128 * "a"
 
     answer = await client.ask(f"{UBUNTU}/manifests/{digest}")
@@ -227,6 +227,7 @@ async def test_the_tags_are_the_one_that_was_granted(client: Client, grants: Mem
 
 
 async def test_referrers_are_an_index_that_can_be_sorted_out(client: Client, images: MemoryImages) -> None:
+    """The filter is named in the response, as the distribution-spec requires."""
     images.referring = b'{"artifactType":"application/a"},{"artifactType":"application/b"}'
 
     whole = await client.ask(f"{UBUNTU}/referrers/{DIGEST}")
@@ -240,10 +241,10 @@ async def test_referrers_are_an_index_that_can_be_sorted_out(client: Client, ima
 
 
 @pytest.mark.parametrize("error", [each for each in every_class() if each.__module__ == SwellError.__module__])
-async def test_every_error_is_told_in_the_registrys_words(
+async def test_every_error_has_a_code_of_the_specification(
     client: Client, images: MemoryImages, error: type[SwellError]
 ) -> None:
-    """Clients know the specification's codes, and UNKNOWN; whoever shall come later is told when."""
+    """Clients know the codes of the distribution-spec and UNKNOWN; 429 and 503 have `Retry-After`."""
     images.fails = error()
 
     answer = await client.ask(f"{UBUNTU}/manifests/22.04")
@@ -311,14 +312,15 @@ async def test_what_no_token_opens_is_not_found(client: Client, path: str, statu
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_pushing_is_refused_in_the_registrys_words(client: Client, method: str) -> None:
+async def test_pushing_is_refused_with_a_code_of_the_specification(client: Client, method: str) -> None:
+    """Clients show the code and the message of the distribution-spec."""
     answer = await client.ask(f"{UBUNTU}/manifests/22.04", method)
 
     assert (answer.status, answer.error["code"], answer.headers["allow"]) == (405, "UNSUPPORTED", "GET, HEAD")
 
 
-async def test_a_failed_build_tells_the_puller_why(client: Client, grants: MemoryGrants, ends: KnownEnds) -> None:
-    """Whoever pulls sees this message only, so it names the reason and the page."""
+async def test_a_pull_of_a_failed_build_gets_the_reason(client: Client, grants: MemoryGrants, ends: KnownEnds) -> None:
+    """A user who pulls sees only this message, so it has the reason and the URL of the log."""
     await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
     ends.results["bd-0_1"] = ended(succeeded=False, message="The step 'RUN false' ended with exit status 1.")
 
@@ -330,6 +332,7 @@ async def test_a_failed_build_tells_the_puller_why(client: Client, grants: Memor
 
 
 async def test_a_build_that_succeeded_opens_its_image(client: Client, grants: MemoryGrants, ends: KnownEnds) -> None:
+    """A pull that waited for the build continues without another request."""
     await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
     ends.results["bd-0_1"] = ended(succeeded=True)
 
@@ -339,7 +342,7 @@ async def test_a_build_that_succeeded_opens_its_image(client: Client, grants: Me
 async def test_a_token_that_is_taken_away_while_its_build_runs_opens_nothing(
     client: Client, grants: MemoryGrants, ends: KnownEnds
 ) -> None:
-    """Whoever pulls then waits for minutes, and it was theirs when they began."""
+    """The pull may wait for minutes, so the token is checked again after the build."""
     await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
 
     async def end_of(build_id: str) -> BuildResult:

@@ -1,4 +1,4 @@
-"""The gateway's neighbours in memory, and a client of its HTTP surface."""
+"""The backends of the gateway in memory, and a client of its HTTP API."""
 
 import asyncio
 import io
@@ -77,7 +77,7 @@ class Backends:
 
 
 class Builds(MemoryBuilds):
-    """Fail when they are told to."""
+    """Fail with `fails`, if it is set."""
 
     fails: Exception | None = None
 
@@ -88,7 +88,7 @@ class Builds(MemoryBuilds):
 
 
 class Logs:
-    """A log that is told line by line, each when *more* lets it."""
+    """A log whose lines appear one by one, each after `more` is released."""
 
     def __init__(self) -> None:
         self.more = asyncio.Semaphore(0)
@@ -115,8 +115,8 @@ class Nobody:
         return ANONYMOUS
 
 
-class House:
-    """The gateway's neighbours."""
+class Harness:
+    """The backends of the gateway."""
 
     def __init__(self) -> None:
         self.guess_limiter = GuessLimiter()
@@ -191,10 +191,10 @@ class House:
         """There is no builder here."""
 
     async def ended(self, event: BuildDone) -> None:
-        """Nobody waits here."""
+        """No client waits for builds in these tests."""
 
     async def revoked(self, token: str) -> None:
-        """The grants are kept in one place here, so there is nobody to tell."""
+        """The grants are in one store here, so no event is needed."""
 
     def _pulled(self, grant: Grant, document: Document) -> None:
         self.pulls += 1
