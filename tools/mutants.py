@@ -39,7 +39,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "libs/swell/swell/registry/credentials.py": ("tests/unit/registry/test_credentials.py",),
     "libs/swell/swell/registry/verifier.py": ("tests/unit/registry/test_verifier.py",),
     "services/builder/builder/build.py": ("tests/unit/builder/test_build.py",),
-    "services/gateway/gateway/adapters/api_keys.py": ("tests/unit/gateway/access/test_authenticator.py",),
+    "services/gateway/gateway/adapters/access/api_keys.py": ("tests/unit/gateway/access/test_authenticator.py",),
     "services/gateway/gateway/domain/token.py": ("tests/unit/gateway/test_token.py",),
     "services/registry-proxy/registry_proxy/domain/link.py": ("tests/unit/registry_proxy/test_link.py",),
 }

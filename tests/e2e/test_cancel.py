@@ -10,7 +10,7 @@ import bcrypt
 import msgspec
 import pytest
 
-from gateway.adapters.api_keys import ApiKey, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
 from gateway.commands.keys import entry_of
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone

@@ -8,7 +8,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.adapters.api_keys import hash_of, new_key
+from gateway.adapters.access.api_keys import hash_of, new_key
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
 from tests.e2e.client import Swell, as_link, client_of, until

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway.adapters.api_keys import ApiKey, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
 from gateway.commands.keys import entry_of
 from swell.store import redis
 from swell.store.builds import RedisBuilds

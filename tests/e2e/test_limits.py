@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import aiohttp
 import pytest
 
-from gateway.adapters.api_keys import ApiKey, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
 from gateway.commands.keys import entry_of
 from swell.oci.digest import digest_of
 from swell_embedded import probes

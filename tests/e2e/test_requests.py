@@ -10,7 +10,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.adapters.grants import CachedGrants
+from gateway.adapters.access.grants import CachedGrants
 from swell.oci.digest import digest_of
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive, document_of, push, root

@@ -15,7 +15,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.adapters.grants import CachedGrants
+from gateway.adapters.access.grants import CachedGrants
 from swell.oci.document import Document
 from swell.store import redis
 from swell_embedded.child import Child

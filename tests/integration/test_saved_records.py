@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.adapters.grants import RedisGrants
-from gateway.adapters.limits import RedisBuckets
+from gateway.adapters.access.grants import RedisGrants
+from gateway.adapters.access.limits import RedisBuckets
 from gateway.domain.quota import Client, Kind, Quota
 from metrics.adapters.counters import RedisCounters
 from metrics.domain.usage import Metric, Table, Use

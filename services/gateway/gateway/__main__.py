@@ -9,19 +9,19 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.access.revoke import Revocations
-from gateway.adapters.accounts import read_accounts
-from gateway.adapters.api_keys import ApiKeys
+from gateway.adapters.access.accounts import read_accounts
+from gateway.adapters.access.api_keys import ApiKeys
+from gateway.adapters.access.grants import CachedGrants, RedisGrants
+from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.events import BuildEvents, RevocationEvents
-from gateway.adapters.grants import CachedGrants, RedisGrants
 from gateway.adapters.health import Backends
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
-from gateway.adapters.limits import RedisBuckets
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.solver import RemoteSolver

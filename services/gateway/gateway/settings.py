@@ -25,8 +25,8 @@ class Settings(Struct, frozen=True, kw_only=True):
       repository of their own; clients may not choose the components `reserved_words` of its paths.
     - `pull_wait` is how long a pull waits for its build; it must be below the idle timeout of a reverse proxy.
     - `commit` is the revision of this server, as clients see it.
-    - `blob_delivery` is how clients get blobs: by a redirect, or relayed by this gateway, which then reads the registry-proxy's
-      `spool` if its disk is shared.
+    - `blob_delivery` is how clients get blobs: by a redirect, or relayed by this gateway. A relaying gateway reads the
+      registry-proxy's `spool` if its disk is shared.
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
     - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are

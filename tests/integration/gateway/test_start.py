@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from gateway.__main__ import START_LEASE
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
-from gateway.adapters.limits import RedisBuckets
+from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories

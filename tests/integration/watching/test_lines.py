@@ -108,7 +108,7 @@ async def test_a_log_outlives_an_outage_of_its_store(
     async with harness.open(BUILD) as log:
         await log.write_line(b"said")
     objects.refusals = 3
-    await harness.keep_lock(BUILD, b"locked")
+    await harness.store_lock(BUILD, b"locked")
 
     assert await objects.get(log_key(BUILD)) == b"said\n"
     assert await objects.get(lock_key(BUILD)) == b"locked"

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator
-from gateway.adapters.api_keys import ApiKeys
+from gateway.adapters.access.api_keys import ApiKeys
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.http.caller import Callers, ClientAddress
 from gateway.http.errors import on_error

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from gateway.adapters.api_keys import ApiKey, Scope, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, Scope, hash_of, new_key
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import bcrypt
 import pytest
 
 from gateway.access.accounts import Accounts, parse_accounts, parse_basic
-from gateway.adapters.accounts import read_accounts
+from gateway.adapters.access.accounts import read_accounts
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
 

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.authenticator import Authenticator
-from gateway.adapters.api_keys import ApiKey, ApiKeys, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, ApiKeys, hash_of, new_key
 from gateway.commands.keys import entry_of
 from gateway.domain.identity import ANONYMOUS, Caller, Identity
 from gateway.http.caller import Callers, ClientAddress, bearer, networks

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
-from gateway.adapters.grants import CachedGrants, RedisGrants
+from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import Unavailable

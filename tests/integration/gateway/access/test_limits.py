@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.access.limits import LimitExceeded, Limits
-from gateway.adapters.limits import DEADLINE, RedisBuckets
+from gateway.adapters.access.limits import DEADLINE, RedisBuckets
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken
 from swell.errors import Unavailable
 from swell.store import redis as redis_store

@@ -1,0 +1,1 @@
+"""Adapters for access control: accounts and API keys in files, grants and limits in Redis."""
