@@ -1,4 +1,4 @@
-"""What the builder is told by its environment, each field as SWELL_<FIELD>."""
+"""Settings of the builder; each field is read from the environment variable SWELL_<FIELD>."""
 
 import os
 from datetime import timedelta
@@ -14,95 +14,95 @@ BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
 
 
 class Isolation(StrEnum):
-    """What stands between a build's steps and this machine."""
+    """How the steps of a build are isolated from this machine, in addition to the sandbox of the engine."""
 
     OCI = "oci"
-    """A container of its own: processes, network and limits."""
+    """A container: its own processes, network and limits."""
     CHROOT = "chroot"
-    """Files alone: steps see this machine's processes and network. Only where containers cannot run."""
+    """Only a file system: steps share processes and network with the engine. For machines without containers."""
 
 
 class EngineChoice(StrEnum):
-    """What builds container files."""
+    """The engine that builds container files."""
 
     AUTO = "auto"
-    """BuildKit if its programs are there, else buildah if its release has no known escapes."""
+    """BuildKit if its programs are installed, otherwise buildah if its release has no known escapes."""
     BUILDKIT = "buildkit"
     BUILDAH = "buildah"
 
 
 class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
-    """What the buildah engine must know; sizes are bytes."""
+    """Settings of the engines for container files; sizes are bytes."""
 
     workspace: Path
     isolation: Isolation = Isolation.OCI
     build_platforms: tuple[BuildPlatform, ...] = ()
-    """What steps are run for (`linux/amd64`): else whatever this machine runs, by emulation, too, and in a cluster
-    whatever is asked for."""
+    """Platforms whose steps are run (`linux/amd64`). By default all that this machine runs, also by emulation; in a
+    cluster, all."""
     build_timeout: timedelta = timedelta(minutes=15)
     build_memory: int = 4 << 30
     build_pids: int = 4096
     build_disk: int = 64 << 30
     context_limit: int = 2 << 30
     sif_limit: int = 20 << 30
-    """What the files of an image may have together, before they are packed into a SIF file."""
+    """The most bytes of all files of an image that is converted into a SIF file."""
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
     insecure_registries: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
-    """Registries, channels and the like that may be connected to although their address is private (`host` or
-    `host:port`). Steps reach none of them on this machine's loopback, and the engine none but the registries."""
+    """Hosts with private addresses that may be connected to, such as registries and channels (`host` or `host:port`).
+    On this machine's loopback, steps reach none of them, and the engine only the registries."""
     proxy_for_steps: bool = False
-    """Whether steps are told `http_proxy` and its like, with the password in them; else only the engine asks them."""
+    """Whether steps get `http_proxy` and similar variables, with the password; otherwise only the engine gets them."""
     denied_networks: tuple[str, ...] = ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
-    """IPv4 networks that builds do not reach: by default, where clouds give credentials to machines; most do so at
-    link-local addresses, Alibaba's, Azure's and Oracle's at these."""
+    """IPv4 networks that builds cannot reach. By default the addresses where clouds serve credentials of machines:
+    link-local ones, and those of Alibaba, Azure and Oracle."""
     base_cache_age: timedelta = timedelta(minutes=10)
-    """How long a base image counts as fetched; past that, the next build that names it asks for newer layers."""
+    """How long a pulled base image is current; then the next build pulls it again."""
     base_cache_free: int = 5 << 30
-    """Base images are forgotten when the workspace's disk has less than this left."""
+    """Base images are removed when the disk of the workspace has less free space."""
     engine: EngineChoice = EngineChoice.AUTO
-    """What builds container files on the builder's machine."""
+    """The engine for container files on this machine."""
     buildkit_daemon_age: timedelta = timedelta(hours=1)
-    """How long a BuildKit daemon is used for builds, and with it the layers of base images and steps that it has."""
+    """How long a BuildKit daemon is used, with its cache of base images and steps."""
     buildkit_idle_daemons: int = os.cpu_count() or 1
-    """How many BuildKit daemons may wait for another build."""
+    """The most idle BuildKit daemons."""
     buildkit_cache: int = 20 << 30
-    """A BuildKit daemon that has come to so many bytes of disk is not used again."""
+    """A BuildKit daemon that uses more bytes of disk is not used again."""
     first_user_id: int = 524288
-    """Where the 65536 user and group ids of the steps begin on this machine: root in a step is this id outside."""
+    """The first of the 65536 user and group ids of steps on this machine: root in a step has this id outside."""
 
 
 class CondaSettings(EngineSettings, frozen=True, kw_only=True):
-    """What the conda-direct engine must know beside that; sizes are bytes."""
+    """Settings of the conda engine; sizes are bytes."""
 
     conda_channels_url: str = ""
-    """Below this address are the channels that are named rather than given by one; else where rattler finds them."""
+    """The URL of the parent directory of named channels; by default that of rattler."""
     conda_local_channels: Path | None = None
-    """A folder below which `file://` channels may be read; without it none are."""
+    """The directory below which `file://` channels may be read; by default none."""
     conda_glibc: str = "2.28"
-    """The oldest glibc that base images are taken to have; packages that need a newer one are not chosen."""
+    """The assumed glibc version of base images; packages that need a newer one are not selected."""
     conda_repodata_age: timedelta = timedelta(minutes=10)
     conda_repodata_cache: int = 4 << 30
     conda_package_cache: int = 20 << 30
     conda_layer_cache: int = 20 << 30
     conda_package_limit: int = 8 << 30
-    """How large one package may be, packed and unpacked."""
+    """The largest size of a package, packed and unpacked."""
     conda_image_limit: int = 32 << 30
-    """How large the archives of all packages of one image may be together."""
+    """The largest total size of the package archives of an image."""
     conda_own_layers: int = 40
-    """How many of an image's largest packages get a layer of their own; changing it changes the digests."""
+    """The number of largest packages of an image with their own layers; a change changes the digests."""
     conda_own_layer_size: int = 1 << 20
-    """From which size of its archive on a package is worth a layer of its own; changing it changes the digests."""
+    """The smallest archive of a package with its own layer; a change changes the digests."""
     solve_timeout: timedelta = timedelta(seconds=45)
 
 
 class KubernetesSettings(CondaSettings, frozen=True, kw_only=True):
-    """What the kubernetes engine must know besides: a build is a Job in a cluster, its image `kubernetes_image`.
+    """Settings of the kubernetes engine: a build is a Job with the image `kubernetes_image`.
 
-    The cluster is that of `kubernetes_config_file` (a kubeconfig), else the one that the builder itself runs in. Pods
-    run on machines of their platform; `kubernetes_node_selector` (`label=value`) narrows that down. A pod that has not
-    begun within `kubernetes_patience` is given up.
+    The cluster is that of `kubernetes_config_file` (a kubeconfig), by default the one that the builder runs in. Pods
+    run on nodes of their platform with the labels `kubernetes_node_selector` (`label=value`). A build fails if its pod
+    has not started within `kubernetes_patience`.
     """
 
     kubernetes_image: str = ""
@@ -119,13 +119,13 @@ class Where(StrEnum):
     """Where container files are built."""
 
     HERE = "here"
-    """By buildah, on the builder's own machine."""
+    """On this machine."""
     KUBERNETES = "kubernetes"
-    """By buildah in a pod of its own, a Job for each build."""
+    """With buildah in a pod; each build is a Job."""
 
 
 class Settings(KubernetesSettings, frozen=True, kw_only=True):
-    """`job_lease` is how long a job stays with a builder that gives no sign of life; `log_limit` is in bytes."""
+    """`job_lease` is how long a builder keeps a job without a heartbeat; `log_limit` is in bytes."""
 
     redis_url: str
     nats_url: str
@@ -137,7 +137,7 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
     index_patience: timedelta = timedelta(hours=6)
-    """How long an image of several platforms waits for the builds of these, from its submission."""
+    """How long an image of several platforms waits for their builds, from its submission."""
     log_limit: int = 64 << 20
     build_where: Where = Where.HERE
     log_level: str = "INFO"

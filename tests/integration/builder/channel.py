@@ -92,12 +92,12 @@ class Made:
 
 
 def _path(name: str, file: File) -> dict[str, Any]:
-    told: dict[str, Any] = {"_path": name, "path_type": "softlink" if file.link else "hardlink"}
+    entry: dict[str, Any] = {"_path": name, "path_type": "softlink" if file.link else "hardlink"}
     if not file.link:
-        told |= {"sha256": hashlib.sha256(file.content).hexdigest(), "size_in_bytes": len(file.content)}
+        entry |= {"sha256": hashlib.sha256(file.content).hexdigest(), "size_in_bytes": len(file.content)}
     if file.placeholder:
-        told |= {"prefix_placeholder": file.placeholder, "file_mode": file.file_mode or "text"}
-    return told
+        entry |= {"prefix_placeholder": file.placeholder, "file_mode": file.file_mode or "text"}
+    return entry
 
 
 def _tar(files: Mapping[str, File]) -> bytes:

@@ -173,14 +173,14 @@ class Cluster:
         while name not in self.secrets:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         place, pod = self.folder / (name + number), f"{name}-pod{number}"
-        told = place / "swell"
-        told.mkdir(parents=True)
+        mounted = place / "swell"
+        mounted.mkdir(parents=True)
         kept = {file: base64.b64decode(content) for file, content in self.secrets[name]["data"].items()}
         for file, content in kept.items():
-            (told / file).write_bytes(content)
+            (mounted / file).write_bytes(content)
         (place / "workspace").mkdir()
         container = self.jobs[name]["spec"]["template"]["spec"]["containers"][0]
-        moved = {"/workspace": str(place / "workspace"), "/swell": str(told)}
+        moved = {"/workspace": str(place / "workspace"), "/swell": str(mounted)}
         environment = {each["name"]: _moved(_value(each, kept), moved) for each in container["env"]}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -280,8 +280,8 @@ def _pod(job: str, state: Fields, phase: str, number: str = "") -> Fields:
 
 
 def _status(code: int, message: str) -> web.Response:
-    told = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code, "message": message}
-    return _json(told, code)
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code, "message": message}
+    return _json(status, code)
 
 
 def _json(content: Fields, code: int = 200) -> web.Response:

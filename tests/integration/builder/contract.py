@@ -202,7 +202,8 @@ class EngineContract:
         assert failure.reason is Reason.RECIPE
         assert 10 < len(str(failure)) < 500
 
-    async def test_a_base_image_that_is_not_there_is_told(self, subject: Subject, tmp_path: Path) -> None:
+    async def test_a_missing_base_image_is_reported(self, subject: Subject, tmp_path: Path) -> None:
+        """The failure has the reason BASE_IMAGE and names the image."""
         async with subject.open(tmp_path) as engine:
             failure = await failure_of(engine, has(subject.baseless()))
         assert failure.reason is Reason.BASE_IMAGE

@@ -159,6 +159,7 @@ async def test_a_cache_without_a_login_is_left_alone(amazon: Amazon, tmp_path: P
 
 
 async def test_a_sif_file_is_pushed_to_amazon(amazon: Amazon, tmp_path: Path) -> None:
+    """The push of a SIF file uses the exchanged login too."""
     recipe = structs.replace(from_and_to(ECR, f"oras://{ECR}", "sif:1"), sif=Definition())
     async with amazon.engine(tmp_path / "w") as engine:
         digest = await engine.build(recipe, Output())

@@ -57,8 +57,8 @@ class Buildah:
         return self._open_engine(workspace, isolation=self._isolation, **settings)
 
     def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:
-        told = (str(workspace), str(self.registry.auth_file), self.registry.address, self._isolation)
-        return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
+        engine_settings = (str(workspace), str(self.registry.auth_file), self.registry.address, self._isolation)
+        return (sys.executable, "-c", BUILDER, *engine_settings, msgspec.json.encode(recipe).decode())
 
     def good(self, said: str, made: str = "made:1") -> Recipe:
         return self._recipe(f"RUN echo {said} | tee /said; {self._moment}; echo\n", made=made)

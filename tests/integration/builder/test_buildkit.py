@@ -72,8 +72,8 @@ class Buildkit:
         workspace.mkdir(parents=True, exist_ok=True)
         known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
         known |= {"allowed_hosts": frozenset({self.registry.address}), "build_timeout": timedelta(seconds=120)}
-        told = EngineSettings(workspace=workspace, **(known | settings))
-        async with BuildkitEngine.open(told, self._programs, sifs) as engine:
+        engine_settings = EngineSettings(workspace=workspace, **(known | settings))
+        async with BuildkitEngine.open(engine_settings, self._programs, sifs) as engine:
             yield engine
 
     def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:

@@ -50,9 +50,9 @@ class Kubernetes(Buildah):
         known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
         hosts = {"allowed_hosts": frozenset({self.registry.address}), "workspace": Path("/nowhere")}
         async with serving(self.cluster) as config:
-            told = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
+            engine_settings = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
             limit = {"build_timeout": timedelta(seconds=120)}
-            wanted = KubernetesSettings(**(known | hosts | told | limit | settings))
+            wanted = KubernetesSettings(**(known | hosts | engine_settings | limit | settings))
             async with KubernetesEngine.open(wanted, self.files.link) as engine:
                 yield engine
 
@@ -210,7 +210,8 @@ async def test_a_pod_that_somebody_deletes_ends_the_build(subject: Kubernetes, t
     assert "BackoffLimitExceeded" in str(failure)
 
 
-async def test_a_job_that_somebody_deletes_ends_the_build(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+async def test_a_deleted_job_fails_the_build(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+    """The build does not wait for a Job that an administrator has removed."""
     recipe = subject.endless(asleep)
     async with subject.open(tmp_path) as engine:
         building = asyncio.create_task(failure_of(engine, recipe))
@@ -322,7 +323,8 @@ async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path
     assert subject.cluster.secrets == subject.cluster.jobs == {}
 
 
-async def test_a_cancelled_build_takes_its_job_along(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+async def test_cancelling_a_build_removes_its_job(subject: Kubernetes, tmp_path: Path, asleep: int) -> None:
+    """No pod goes on after the build."""
     recipe = subject.endless(asleep)
     async with subject.open(tmp_path) as engine:
         building = asyncio.create_task(engine.build(recipe, Output()))
@@ -334,7 +336,8 @@ async def test_a_cancelled_build_takes_its_job_along(subject: Kubernetes, tmp_pa
         await assert_nothing_left(subject, tmp_path, recipe.build_id, asleep)
 
 
-async def test_a_cluster_that_is_away_is_no_place_to_start(subject: Kubernetes, tmp_path: Path) -> None:
+async def test_the_engine_does_not_open_without_a_cluster(subject: Kubernetes, tmp_path: Path) -> None:
+    """The operator sees the error at the start of the service."""
     subject.cluster.broken.add("away")
     with pytest.raises(Unavailable, match="unable to handle"):
         async with subject.open(tmp_path):

@@ -150,8 +150,12 @@ async def test_a_build_from_and_to_a_registry_with_a_token_service(
         target_image=f"{closed.address}/made:1",
         containerfile=f"FROM {closed.address}/base:1\nRUN true\n",
     )
-    told: dict[str, Any] = {"pull_auth_file": auth_file, "push_auth_file": auth_file, "allowed_hosts": closed.hosts}
-    async with open_engine(tmp_path / "w", **told) as engine:
+    engine_settings: dict[str, Any] = {
+        "pull_auth_file": auth_file,
+        "push_auth_file": auth_file,
+        "allowed_hosts": closed.hosts,
+    }
+    async with open_engine(tmp_path / "w", **engine_settings) as engine:
         digest = await engine.build(recipe, Output())
 
     assert registry.fetch("made/manifests/1")[1] == digest

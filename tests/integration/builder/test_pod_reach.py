@@ -55,11 +55,11 @@ class Site:
     @asynccontextmanager
     async def engine(self, **changed: Any) -> AsyncIterator[KubernetesEngine]:
         async with serving(self.cluster) as config:
-            told = structs.asdict(self.amazon.settings(Path("/nowhere"))) | {
+            engine_settings = structs.asdict(self.amazon.settings(Path("/nowhere"))) | {
                 "kubernetes_image": "swell/builder:1",
                 "kubernetes_config_file": config,
             }
-            settings = KubernetesSettings(**(told | changed))
+            settings = KubernetesSettings(**(engine_settings | changed))
             async with open_session(Policy(settings.allowed_hosts), settings) as session:
                 aws = AwsLogins(session, settings)
                 async with KubernetesEngine.open(settings, lambda _: None, aws) as engine:
@@ -106,7 +106,8 @@ async def test_a_pod_goes_through_the_proxy_to_a_registry_of_the_house(site: Sit
     assert site.lent("pull.json") == site.lent("push.json") == {NAME: "swell"}
 
 
-async def test_a_pod_trusts_the_houses_certificates_without_a_proxy(site: Site) -> None:
+async def test_a_pod_trusts_the_operators_certificates_without_a_proxy(site: Site) -> None:
+    """The setting SWELL_CA_FILE does not depend on a proxy."""
     direct = site.amazon.world.direct
     recipe = from_and_to(direct, direct, "direct:1")
     async with site.engine(https_proxy=None) as engine:
@@ -127,12 +128,13 @@ async def test_a_pod_is_given_logins_and_never_aws_keys(site: Site, sif: Definit
 
     assert site.amazon.aws.signers == [(KEYS.user, "eu-west-1", "ecr")]
     assert site.lent("pull.json") == site.lent("push.json") == {ECR: "AWS"}
-    for told in (site.job.encode(), *site.secret.values()):
-        assert KEYS.user.encode() not in told
-        assert KEYS.password.encode() not in told
+    for engine_settings in (site.job.encode(), *site.secret.values()):
+        assert KEYS.user.encode() not in engine_settings
+        assert KEYS.password.encode() not in engine_settings
 
 
-async def test_a_pod_opens_a_cache_at_amazon(site: Site) -> None:
+async def test_a_pod_uses_a_cache_at_amazon(site: Site) -> None:
+    """The pod gets a login to the registry of the cache."""
     first, second = Output(), Output()
     for output in (first, second):
         async with site.engine() as engine:

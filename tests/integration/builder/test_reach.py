@@ -28,7 +28,7 @@ async def world(registry: Registry, tmp_path: Path) -> AsyncIterator[Outside]:
 
 
 @pytest.fixture
-def told(world: Outside, registry: Registry, tmp_path: Path) -> dict[str, Any]:
+def engine_settings(world: Outside, registry: Registry, tmp_path: Path) -> dict[str, Any]:
     """Settings of an engine that has credentials for what is outside."""
     auth = {"auth": registry.authorization.removeprefix("Basic ")}
     path = tmp_path / "auth.json"
@@ -52,14 +52,14 @@ async def test_bases_and_pushes_go_through_the_proxy(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
-    told: dict[str, Any],
+    engine_settings: dict[str, Any],
     registry: Registry,
     isolation: Isolation,
     tmp_path: Path,
 ) -> None:
     """Only the proxy can resolve the name, and the engine verifies the certificate."""
     way = {"https_proxy": world.proxy(), "ca_file": world.ca_file, "isolation": isolation}
-    async with open_engine(tmp_path / "w", **told, **way) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, **way) as engine:
         digest = await engine.build(from_and_to(NAME, made=f"{isolation}:1"), Output())
 
     assert registry.fetch(f"{isolation}/manifests/1")[1] == digest
@@ -68,12 +68,17 @@ async def test_bases_and_pushes_go_through_the_proxy(
 
 
 async def test_the_houses_own_certificates_are_trusted_when_told_and_only_then(
-    open_engine: OpenEngine, base: str, world: Outside, told: dict[str, Any], registry: Registry, tmp_path: Path
+    open_engine: OpenEngine,
+    base: str,
+    world: Outside,
+    engine_settings: dict[str, Any],
+    registry: Registry,
+    tmp_path: Path,
 ) -> None:
     """Without a proxy, too."""
-    async with open_engine(tmp_path / "strict", **told) as engine:
+    async with open_engine(tmp_path / "strict", **engine_settings) as engine:
         refused = await failure_of(engine, from_and_to(world.direct))
-    async with open_engine(tmp_path / "trusting", **told, ca_file=world.ca_file) as engine:
+    async with open_engine(tmp_path / "trusting", **engine_settings, ca_file=world.ca_file) as engine:
         digest = await engine.build(from_and_to(world.direct, made="trusted:1"), Output())
 
     assert refused.reason is Reason.BASE_IMAGE
@@ -83,21 +88,22 @@ async def test_the_houses_own_certificates_are_trusted_when_told_and_only_then(
 
 
 async def test_a_proxy_on_this_machines_loopback_is_reached(
-    open_engine: OpenEngine, base: str, world: Outside, told: dict[str, Any], tmp_path: Path
+    open_engine: OpenEngine, base: str, world: Outside, engine_settings: dict[str, Any], tmp_path: Path
 ) -> None:
     """The engine's network has a loopback of its own."""
     way = {"https_proxy": world.proxy("127.0.0.1"), "ca_file": world.ca_file}
-    async with open_engine(tmp_path / "w", **told, **way) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, **way) as engine:
         await engine.build(from_and_to(NAME), Output())
 
     assert world.asked
 
 
 async def test_hosts_without_a_proxy_are_reached_directly(
-    open_engine: OpenEngine, base: str, world: Outside, told: dict[str, Any], tmp_path: Path
+    open_engine: OpenEngine, base: str, world: Outside, engine_settings: dict[str, Any], tmp_path: Path
 ) -> None:
+    """SWELL_NO_PROXY lists such hosts."""
     way = {"https_proxy": world.proxy(), "ca_file": world.ca_file, "no_proxy": (outer_address(),)}
-    async with open_engine(tmp_path / "w", **told, **way) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, **way) as engine:
         await engine.build(from_and_to(world.direct), Output())
 
     assert not world.asked
@@ -108,7 +114,7 @@ async def test_steps_are_told_the_proxy_when_the_operator_wants_that(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
-    told: dict[str, Any],
+    engine_settings: dict[str, Any],
     registry: Registry,
     isolation: Isolation,
     tmp_path: Path,
@@ -116,7 +122,7 @@ async def test_steps_are_told_the_proxy_when_the_operator_wants_that(
     """Package managers find it in their environment, and the image does not have it."""
     step, output = "RUN env | grep -i proxy; wget -q -O - http://packages.example/; echo\n", Output()
     way = {"http_proxy": world.proxy(), "isolation": isolation}
-    async with open_engine(tmp_path / "w", **told, **way, proxy_for_steps=True) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, **way, proxy_for_steps=True) as engine:
         digest = await engine.build(from_and_to(registry.address, step), output)
 
     assert b"by the proxy" in output
@@ -130,7 +136,7 @@ async def test_steps_see_nothing_of_the_proxy_otherwise(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
-    told: dict[str, Any],
+    engine_settings: dict[str, Any],
     registry: Registry,
     isolation: Isolation,
     tmp_path: Path,
@@ -139,7 +145,7 @@ async def test_steps_see_nothing_of_the_proxy_otherwise(
     look = "RUN env; cat /proc/*/environ /proc/*/cmdline; find / -xdev -name '*.pem' -exec cat {} +; true\n"
     output = Output()
     way = {"https_proxy": world.proxy(), "http_proxy": world.proxy(), "isolation": isolation}
-    async with open_engine(tmp_path / "w", **told, **way) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, **way) as engine:
         await engine.build(from_and_to(registry.address, look), output)
 
     assert "PATH=" in output.text
@@ -148,22 +154,33 @@ async def test_steps_see_nothing_of_the_proxy_otherwise(
 
 
 async def test_the_proxy_is_not_asked_for_what_builds_do_not_reach(
-    open_engine: OpenEngine, base: str, world: Outside, told: dict[str, Any], registry: Registry, tmp_path: Path
+    open_engine: OpenEngine,
+    base: str,
+    world: Outside,
+    engine_settings: dict[str, Any],
+    registry: Registry,
+    tmp_path: Path,
 ) -> None:
     """It may stand in a cloud, too, where that address gives the machine's credentials."""
     step = "ADD http://169.254.169.254/latest/meta-data /x\n"
-    async with open_engine(tmp_path / "w", **told, http_proxy=world.proxy()) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, http_proxy=world.proxy()) as engine:
         failure = await failure_of(engine, from_and_to(registry.address, step))
 
     assert failure.reason is Reason.RECIPE
     assert not world.asked
 
 
-async def test_what_add_names_is_fetched_through_the_proxy(
-    open_engine: OpenEngine, base: str, world: Outside, told: dict[str, Any], registry: Registry, tmp_path: Path
+async def test_add_downloads_urls_through_the_proxy(
+    open_engine: OpenEngine,
+    base: str,
+    world: Outside,
+    engine_settings: dict[str, Any],
+    registry: Registry,
+    tmp_path: Path,
 ) -> None:
+    """ADD is done by the engine, which uses the proxy."""
     output = Output()
-    async with open_engine(tmp_path / "w", **told, http_proxy=world.proxy()) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, http_proxy=world.proxy()) as engine:
         step = "ADD http://files.example/x /x\nRUN cat /x; echo\n"
         await engine.build(from_and_to(registry.address, step), output)
 
@@ -174,24 +191,26 @@ async def test_the_builders_own_variables_do_not_count(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
-    told: dict[str, Any],
+    engine_settings: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Only Swell's settings choose the proxy, not the environment of the process."""
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, world.proxy())
-    async with open_engine(tmp_path / "w", **told, ca_file=world.ca_file) as engine:
+    async with open_engine(tmp_path / "w", **engine_settings, ca_file=world.ca_file) as engine:
         await engine.build(from_and_to(world.direct), Output())
 
     assert not world.asked
 
 
 async def test_a_proxy_that_is_away_is_told_without_its_password(
-    open_engine: OpenEngine, base: str, told: dict[str, Any], tmp_path: Path
+    open_engine: OpenEngine, base: str, engine_settings: dict[str, Any], tmp_path: Path
 ) -> None:
     """The operator reads it in the failure; a user may, too."""
-    async with open_engine(tmp_path / "w", **told, https_proxy="http://ada:pr0xy%40password@127.0.0.1:9") as engine:
+    async with open_engine(
+        tmp_path / "w", **engine_settings, https_proxy="http://ada:pr0xy%40password@127.0.0.1:9"
+    ) as engine:
         failure = await failure_of(engine, from_and_to(NAME))
 
     assert failure.reason is Reason.BASE_IMAGE

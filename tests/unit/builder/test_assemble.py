@@ -129,7 +129,8 @@ async def test_nobody_waits_for_ever() -> None:
     assert failure.value.reason is Reason.TIMED_OUT
 
 
-async def test_a_child_that_nobody_knows_any_more_is_a_failure() -> None:
+async def test_a_child_whose_record_has_expired_is_a_failure() -> None:
+    """The index cannot wait for a build without a record."""
     with pytest.raises(BuildFailure, match="The record of two"):
         await assembling(Ends(one=ended(AMD64.digest), two=None), Registry()).make(wanted(), Log())
 

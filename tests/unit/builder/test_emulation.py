@@ -26,7 +26,8 @@ REGISTERED = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nfl
         ("linux/riscv64", "riscv64", None),
     ],
 )
-def test_a_foreign_platform_has_an_emulator(wanted: str, machine: str, emulator: str | None) -> None:
+def test_a_foreign_platform_needs_an_emulator(wanted: str, machine: str, emulator: str | None) -> None:
+    """The names are the kernel's."""
     assert emulator_of(wanted, machine) == emulator
 
 
@@ -63,16 +64,17 @@ def configure(emulators: Emulators, interpreter: Path, flags: str = "OPF") -> st
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 is foreign here")
 
 
-def test_what_the_kernel_has_already_needs_nothing(emulators: Emulators) -> None:
+def test_a_registered_emulator_needs_no_registration(emulators: Emulators) -> None:
+    """The line to register is empty."""
     (emulators.registered / "qemu-aarch64").write_text(REGISTERED)
     assert emulators.registration("linux/arm64") == ""
     assert emulators.registration("linux/amd64") == ""
 
 
-@pytest.mark.parametrize("told", [REGISTERED.replace("enabled", "disabled"), REGISTERED.replace("POCF", "POC")])
-def test_what_would_not_be_found_from_inside_a_container_does_not_count(emulators: Emulators, told: str) -> None:
+@pytest.mark.parametrize("file", [REGISTERED.replace("enabled", "disabled"), REGISTERED.replace("POCF", "POC")])
+def test_what_would_not_be_found_from_inside_a_container_does_not_count(emulators: Emulators, file: str) -> None:
     """Without the flag F, the emulator is looked for in the image."""
-    (emulators.registered / "qemu-aarch64").write_text(told)
+    (emulators.registered / "qemu-aarch64").write_text(file)
     assert emulators.registration("linux/arm64") is None
 
 
@@ -85,7 +87,10 @@ def test_what_is_installed_and_not_registered_is_registered_by_the_room(emulator
 
 
 @pytest.mark.parametrize(("interpreter", "flags"), [("gone", "OPF"), ("qemu", "OP")])
-def test_what_cannot_work_is_not_registered(emulators: Emulators, tmp_path: Path, interpreter: str, flags: str) -> None:
+def test_an_unusable_emulator_is_not_registered(
+    emulators: Emulators, tmp_path: Path, interpreter: str, flags: str
+) -> None:
+    """Its interpreter is missing, or it lacks the flag F."""
     (tmp_path / "qemu").touch()
     configure(emulators, tmp_path / interpreter, flags)
     assert emulators.registration("linux/arm64") is None

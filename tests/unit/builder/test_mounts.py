@@ -173,8 +173,8 @@ def test_flaws_are_known_by_version(version: str, flaws: int) -> None:
 
 def test_a_refusal_names_the_mount_the_version_and_the_flaw() -> None:
     """Users see the sentence as the reason of their failed build."""
-    told = refusal("FROM a\nRUN --mount=type=cache,id=..,target=/m ls\n")
-    assert told == (
+    message = refusal("FROM a\nRUN --mount=type=cache,id=..,target=/m ls\n")
+    assert message == (
         "RUN --mount=type=cache,id=..,target=/m: the id of a cache may not lead out of the cache with '..' "
         "(buildah 1.28.2 has CVE-2024-9675)."
     )

@@ -20,7 +20,8 @@ def masker() -> Masker:
     return Masker(secrets_of(FILE))
 
 
-def test_the_secrets_of_an_auth_file_are_its_passwords_tokens_and_what_holds_them() -> None:
+def test_the_secrets_of_an_auth_file_are_passwords_tokens_and_their_encodings() -> None:
+    """Each of them would open the registry."""
     assert secrets_of(FILE) == {PASSWORD, AUTH.encode(), TOKEN.encode()}
 
 
@@ -42,7 +43,8 @@ def test_a_file_without_secrets_masks_nothing_that_it_does_not_hold(content: byt
         PASSWORD + PASSWORD,
     ],
 )
-def test_a_secret_is_masked_wherever_it_stands(masker: Masker, said: bytes) -> None:
+def test_a_secret_is_masked_anywhere_in_a_line(masker: Masker, said: bytes) -> None:
+    """Alone, in a URL and inside a base64 text."""
     masked = masker.mask(b"+ " + said + b" +")
 
     assert MASK in masked
@@ -65,16 +67,18 @@ def test_a_secret_is_masked_inside_base64(before: bytes, after: bytes, encode: o
 
 
 @given(st.integers(0, len(PASSWORD)))
-def test_a_secret_that_is_cut_in_two_is_masked_in_both(cut: int) -> None:
+def test_a_secret_across_two_lines_is_masked_in_both(cut: int) -> None:
+    """Long lines are split into pieces."""
     masker = Masker([PASSWORD])
     first, second = masker.mask_across(b"x" * 5000 + PASSWORD[:cut], PASSWORD[cut:] + b"yyy")
 
-    told = masker.mask(first) + masker.mask(second)
+    output = masker.mask(first) + masker.mask(second)
 
-    assert told == b"x" * 5000 + MASK + b"yyy"
+    assert output == b"x" * 5000 + MASK + b"yyy"
 
 
-def test_lines_that_do_not_belong_together_stay_as_they_are(masker: Masker) -> None:
+def test_unrelated_lines_are_unchanged(masker: Masker) -> None:
+    """Only a secret across their border is masked."""
     assert masker.mask_across(b"correct", b"horse") == (b"correct", b"horse")
 
 
@@ -86,7 +90,8 @@ def test_a_key_of_several_lines_is_masked_line_by_line() -> None:
     assert masker.mask(b"{ }") == b"{ }"
 
 
-def test_short_words_are_no_secrets() -> None:
+def test_short_secrets_are_not_masked() -> None:
+    """They would mask ordinary words."""
     assert Masker([b"abc"]).mask(b"abcabc") == b"abcabc"
 
 

@@ -18,7 +18,8 @@ def test_stamps_are_ordered_as_time_is(second: datetime, nanoseconds: int) -> No
     assert parse_timestamp(text) > EARLIEST
 
 
-def test_zones_are_one_time() -> None:
+def test_time_zones_are_converted_to_utc() -> None:
+    """Timestamps of different zones can be compared."""
     assert parse_timestamp("2026-11-24T13:00:00+01:00") == parse_timestamp("2026-11-24T12:00:00Z")
 
 

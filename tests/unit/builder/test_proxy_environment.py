@@ -20,21 +20,22 @@ def test_without_settings_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_proxies_are_told_in_both_spellings() -> None:
     """Go reads either, curl only the small one, and some programs only the large one."""
-    told = variables(EngineSettings(workspace=Path("/w"), https_proxy=PROXY))
-    assert told["https_proxy"] == told["HTTPS_PROXY"] == PROXY
-    assert "http_proxy" not in told
+    environment = variables(EngineSettings(workspace=Path("/w"), https_proxy=PROXY))
+    assert environment["https_proxy"] == environment["HTTPS_PROXY"] == PROXY
+    assert "http_proxy" not in environment
 
 
 def test_a_proxy_is_not_asked_for_what_builds_do_not_reach() -> None:
     """It stands in another place of the network. For Go, a dot before a domain would leave out the domain itself."""
-    told = variables(
+    environment = variables(
         EngineSettings(
             workspace=Path("/w"), http_proxy=PROXY, no_proxy=(".corp.example",), denied_networks=("10.0.0.0/8",)
         )
     )
-    assert told["no_proxy"] == told["NO_PROXY"] == "corp.example,10.0.0.0/8"
+    assert environment["no_proxy"] == environment["NO_PROXY"] == "corp.example,10.0.0.0/8"
 
 
-def test_certificates_that_cannot_be_read_are_the_operators_business(tmp_path: Path) -> None:
+def test_unreadable_certificates_are_a_failure_of_the_engine(tmp_path: Path) -> None:
+    """The operator has to fix the file."""
     with pytest.raises(BuildFailure, match="SWELL_CA_FILE"):
         files(EngineSettings(workspace=tmp_path, ca_file=tmp_path / "missing"))
