@@ -33,7 +33,7 @@ GRANT = Grant(
 )
 
 
-class Told:
+class PublishedPulls:
     """What the metrics service would hear: the events in the stream, each id once."""
 
     def __init__(self, nats: Nats) -> None:
@@ -53,17 +53,17 @@ class Told:
 
     async def reaches(self, total: int) -> None:
         async with asyncio.timeout(30):
-            while await self.total() < total:  # noqa: ASYNC110  nobody tells us that something was told
+            while await self.total() < total:  # noqa: ASYNC110  no event announces a change
                 await asyncio.sleep(0.05)
 
 
 @pytest.fixture
-def told(nats: Nats) -> Told:
-    return Told(nats)
+def published(nats: Nats) -> PublishedPulls:
+    return PublishedPulls(nats)
 
 
 @asynccontextmanager
-async def telling(pull_counter: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
+async def publishing(pull_counter: PullCounter) -> AsyncIterator["asyncio.Task[None]"]:
     """The pull_counter at work; stopped after the block as a gateway is stopped."""
     task = asyncio.create_task(pull_counter.publish_counts())
     await asyncio.sleep(0)
@@ -74,23 +74,23 @@ async def telling(pull_counter: PullCounter) -> AsyncIterator["asyncio.Task[None
         await asyncio.wait([task])
 
 
-async def test_pulls_are_told_together(nats: Nats, told: Told) -> None:
+async def test_pulls_are_published_together(nats: Nats, published: PublishedPulls) -> None:
     """One event a second, not one a pull."""
     pull_counter, today = PullCounter(nats.stream), datetime.now(UTC).date()
-    async with telling(pull_counter):
+    async with publishing(pull_counter):
         for _ in range(1000):
             pull_counter.count(GRANT, IMAGE)
-        await told.reaches(1000)
-        (first,) = await told.events()
+        await published.reaches(1000)
+        (first,) = await published.events()
         pull_counter.count(GRANT, IMAGE)
-        await told.reaches(1001)
+        await published.reaches(1001)
 
     assert first.count == 1000
     assert today.isoformat() <= first.day <= datetime.now(UTC).date().isoformat()
-    assert Counter(event.count for event in await told.events()) == {1000: 1, 1: 1}
+    assert Counter(event.count for event in await published.events()) == {1000: 1, 1: 1}
 
 
-async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, told: Told) -> None:
+async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, published: PublishedPulls) -> None:
     """One event for each kind. An index is not a pull; it contains the platforms of its images."""
     arm = Document(OCI_MANIFEST, b'{"config": {}, "layers": [], "annotations": {}}')
     entry = {"digest": arm.digest, "size": arm.size, "platform": {"os": "linux", "architecture": "arm64"}}
@@ -98,12 +98,12 @@ async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, told: Told
     acme = structs.replace(GRANT, organisation="acme.org")
     with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
     pull_counter = PullCounter(nats.stream)
-    async with telling(pull_counter):
+    async with publishing(pull_counter):
         pull_counter.count(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
         for grant, image in [(GRANT, IMAGE), (GRANT, arm), (acme, arm), (acme, arm), (with_fusion, IMAGE)]:
             pull_counter.count(grant, image)
 
-    events = [(event.organisation, event.architecture, event.fusion, event.count) for event in await told.events()]
+    events = [(event.organisation, event.architecture, event.fusion, event.count) for event in await published.events()]
     assert sorted(events) == [
         ("", "amd64", False, 1),
         ("", "arm64", False, 1),
@@ -112,29 +112,31 @@ async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, told: Told
     ]
 
 
-async def test_a_gateway_that_stops_tells_the_rest(nats: Nats, told: Told) -> None:
+async def test_a_stopping_gateway_publishes_the_rest(nats: Nats, published: PublishedPulls) -> None:
     """At once: a stop does not wait for the second to be over."""
     pull_counter = PullCounter(nats.stream)
-    async with telling(pull_counter):
+    async with publishing(pull_counter):
         for _ in range(3):
             pull_counter.count(GRANT, IMAGE)
 
-    assert await told.total() == 3
+    assert await published.total() == 3
 
 
-async def test_nothing_is_published_without_pulls(nats: Nats, told: Told) -> None:
+async def test_nothing_is_published_without_pulls(nats: Nats, published: PublishedPulls) -> None:
     """An idle gateway publishes no events."""
-    async with telling(PullCounter(nats.stream)):
+    async with publishing(PullCounter(nats.stream)):
         pass
 
-    assert await told.events() == []
+    assert await published.events() == []
 
 
-async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: Stack, nats: Nats, told: Told) -> None:
+async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(
+    backends: Stack, nats: Nats, published: PublishedPulls
+) -> None:
     """What was sent into a broken connection may arrive in the end: then it is the same event, not another one."""
     async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as connected, asyncio.timeout(60):
         pull_counter = PullCounter(connected.stream)
-        async with telling(pull_counter):
+        async with publishing(pull_counter):
             with capture_logs() as lines:
                 backends.kill("nats")
                 for _ in range(5):
@@ -143,8 +145,8 @@ async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(backends: S
                     await asyncio.sleep(0.05)
             pull_counter.count(GRANT, IMAGE)
             await backends.restart("nats")
-            await told.reaches(6)
+            await published.reaches(6)
             pull_counter.count(GRANT, IMAGE)
-            await told.reaches(7)
+            await published.reaches(7)
 
-    assert await told.total() == 7
+    assert await published.total() == 7

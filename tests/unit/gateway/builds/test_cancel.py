@@ -22,32 +22,32 @@ RECIPE = Submission(
 )
 
 
-class HeardNews:
+class RecordedEvents:
     def __init__(self) -> None:
-        self.heard: list[BuildDone | str] = []
+        self.published: list[BuildDone | str] = []
 
     async def cancelled(self, build_id: str) -> None:
-        self.heard.append(build_id)
+        self.published.append(build_id)
 
     async def ended(self, event: BuildDone) -> None:
-        self.heard.append(event)
+        self.published.append(event)
 
 
 @pytest.fixture
-def news() -> HeardNews:
-    return HeardNews()
+def events() -> RecordedEvents:
+    return RecordedEvents()
 
 
 @pytest.fixture
-async def cancellations(builds: MemoryBuilds, news: HeardNews) -> Cancellations:
+async def cancellations(builds: MemoryBuilds, events: RecordedEvents) -> Cancellations:
     """One build waits; one request wants it."""
     await builds.submit(RECIPE)
     await builds.add_interest(BUILD, "r1", "ada")
-    return Cancellations(builds, news, now=lambda: NOON)
+    return Cancellations(builds, events, now=lambda: NOON)
 
 
 async def test_a_build_that_waits_ends_before_it_begins(
-    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, events: RecordedEvents
 ) -> None:
     """Waiting clients get the event; it is not counted as a build."""
     done = await cancellations.cancel(BUILD, MINE)
@@ -56,25 +56,25 @@ async def test_a_build_that_waits_ends_before_it_begins(
     build = await builds.get(BUILD)
     assert build and build.result
     assert (build.result.succeeded, build.result.reason, build.result.attempt) == (False, Reason.CANCELLED, NO_ATTEMPT)
-    (event,) = news.heard
+    (event,) = events.published
     assert isinstance(event, BuildDone)
     assert (event.id, event.begun, event.organisation) == (BUILD, False, "lab.example")
 
 
 async def test_a_build_under_way_is_ended_by_its_builder(
-    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, events: RecordedEvents
 ) -> None:
     """The builder stops the processes; the gateway only publishes the event."""
     await builds.begin(BUILD)
 
     assert (await cancellations.cancel(BUILD, CancelScope(user="ada"))).cancelled
-    assert news.heard == [BUILD]
+    assert events.published == [BUILD]
     build = await builds.get(BUILD)
     assert build and build.result is None
 
 
 async def test_a_build_that_others_want_goes_on(
-    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, events: RecordedEvents
 ) -> None:
     """One client cannot cancel the build of another one."""
     await builds.add_interest(BUILD, "r2", "bob")
@@ -82,11 +82,11 @@ async def test_a_build_that_others_want_goes_on(
     done = await cancellations.cancel(BUILD, MINE)
 
     assert (done.cancelled, done.others) == (False, 1)
-    assert news.heard == []
+    assert events.published == []
 
 
 async def test_the_builds_of_its_platforms_go_with_a_build(
-    cancellations: Cancellations, builds: MemoryBuilds, news: HeardNews
+    cancellations: Cancellations, builds: MemoryBuilds, events: RecordedEvents
 ) -> None:
     """Each of them is stopped by its builder, or leaves the queue; a build that other requests need continues."""
     waiting, begun, shared = [await builds.submit(replace(RECIPE, target_image=f"r.io/x:{n}")) for n in range(3)]
@@ -101,8 +101,8 @@ async def test_the_builds_of_its_platforms_go_with_a_build(
     done = await cancellations.cancel(whole, MINE)
 
     assert (done.id, done.cancelled, done.others) == (whole, True, 0)
-    assert [each if isinstance(each, str) else each.id for each in news.heard] == [whole, waiting[0], begun[0]]
-    assert begun[0] in news.heard
+    assert [each if isinstance(each, str) else each.id for each in events.published] == [whole, waiting[0], begun[0]]
+    assert begun[0] in events.published
 
 
 async def test_a_build_that_has_ended_stays_ended(cancellations: Cancellations, builds: MemoryBuilds) -> None:
@@ -113,13 +113,15 @@ async def test_a_build_that_has_ended_stays_ended(cancellations: Cancellations, 
         await cancellations.cancel(BUILD, MINE)
 
 
-@pytest.mark.parametrize("wish", [CancelScope(), CancelScope(request_id="r2"), CancelScope(user="bob")])
-async def test_strangers_are_refused(cancellations: Cancellations, news: HeardNews, wish: CancelScope) -> None:
+@pytest.mark.parametrize("scope", [CancelScope(), CancelScope(request_id="r2"), CancelScope(user="bob")])
+async def test_requests_without_interest_are_refused(
+    cancellations: Cancellations, events: RecordedEvents, scope: CancelScope
+) -> None:
     """Only requests that are interested in the build may give it up."""
     with pytest.raises(NotYours):
-        await cancellations.cancel(BUILD, wish)
+        await cancellations.cancel(BUILD, scope)
 
-    assert news.heard == []
+    assert events.published == []
 
 
 async def test_an_unknown_build_is_not_found(cancellations: Cancellations) -> None:
