@@ -1,7 +1,7 @@
-"""The error tree: what can go wrong, in the words of the OCI distribution spec and of Wave's API.
+"""The error tree, with the names of the OCI distribution specification and of Wave's API.
 
-Deep code raises the class that says what happened; each edge (HTTP, gRPC, NATS) translates once. The class carries all
-that an edge needs: `code` and `status` for the wire, `side` for whose turn it is, `advice` for what to do next.
+Inner code raises a class; each edge (HTTP, gRPC, NATS) translates it once. The class has `code` and `status` for the
+response, `side` for who can fix the error, and `advice` for what to do next.
 """
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class Side(StrEnum):
-    """Who can mend it: whoever asked, the upstream they named, or the operator of this server."""
+    """Who can fix the error: the client, the upstream registry, or the operator of this server."""
 
     CLIENT = "client"
     UPSTREAM = "upstream"
@@ -17,16 +17,15 @@ class Side(StrEnum):
 
 
 class SwellError(Exception):
-    """Something went wrong on our side.
+    """An internal error of this server.
 
-    `str(error)` of it and of all below it is fit for the client's eyes; `retry_after` is in seconds, where waiting
-    helps.
+    `str(error)` of this class and its subclasses is shown to clients. `retry_after` is in seconds, if waiting helps.
     """
 
     code: ClassVar[str] = "UNKNOWN"
     status: ClassVar[int] = 500
     side: ClassVar[Side] = Side.SERVER
-    advice: ClassVar[str] = "Try again; if it stays, tell the operator the request id."
+    advice: ClassVar[str] = "Try again. If it happens again, report the request id to the operator."
 
     def __init__(self, message: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(message or type(self).summary())
@@ -34,84 +33,84 @@ class SwellError(Exception):
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the class's docstring: what happened, in one sentence."""
+        """Return the first line of the docstring: what happened, in one sentence."""
         return (cls.__doc__ or cls.code).strip().splitlines()[0]
 
 
 class BadRequest(SwellError):
-    """The request cannot be understood as it is."""
+    """The request is not valid."""
 
     code, status, side = "BAD_REQUEST", 400, Side.CLIENT
     advice = "Change the request as the message says."
 
 
 class Unauthorized(SwellError):
-    """This server does not know who you are."""
+    """The access token is missing or unknown."""
 
     code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
-    advice = "Send an access token that this server knows, as towerAccessToken; the operator gives them out."
+    advice = "Send an access token of this server as towerAccessToken. The operator issues access tokens."
 
 
 class EndpointUnpaired(SwellError):
-    """The access token is none of this server's, and the Platform that may have given it is not paired with it."""
+    """The access token is unknown, and the Seqera Platform at its endpoint is not paired with this server."""
 
     code, status, side = "ENDPOINT_UNPAIRED", 400, Side.CLIENT
-    advice = "Send an access token that this server knows, or none; the operator gives them out."
+    advice = "Send an access token of this server, or none. The operator issues access tokens."
 
 
 class AccountRequired(SwellError):
-    """This needs the name and the password of an account."""
+    """This operation needs the name and password of an operator's account."""
 
     code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
-    advice = "Send them as HTTP Basic authentication; the operator keeps the accounts."
+    advice = "Send them as HTTP Basic authentication. The operator manages the accounts."
 
 
 class NotSupported(SwellError):
-    """This server does not do that."""
+    """This server does not support the operation."""
 
     code, status, side = "UNSUPPORTED", 501, Side.SERVER
-    advice = "Leave that part out of the request, or ask the operator to switch it on."
+    advice = "Remove that part of the request, or ask the operator to enable it."
 
 
 class PlatformUnsupported(NotSupported):
-    """No builder of this server can run the steps of a build for that platform."""
+    """No builder of this server can run steps for the platform."""
 
     advice = (
-        "Ask for another platform, or ask the operator to add what is lacking. "
-        "A Dockerfile without RUN needs none of it, nor do packages with the template conda/direct:v1."
+        "Request another platform, or ask the operator to add what is missing. "
+        "A Dockerfile without RUN works for every platform, and so do packages with the template conda/direct:v1."
     )
 
 
 class ImageUnsupported(SwellError):
-    """Nothing can be done with an image of that kind."""
+    """Images of this format are not supported."""
 
     code, status, side = "UNSUPPORTED", 400, Side.CLIENT
-    advice = "Use a container image of a current format, or ask for this one without additions."
+    advice = "Use an image of a current format, or request this one without additions."
 
 
 class NotFound(SwellError):
-    """There is no such thing here."""
+    """The requested object does not exist."""
 
     code, status, side = "NOT_FOUND", 404, Side.CLIENT
-    advice = "Check the id; records do not live for ever."
+    advice = "Check the id. Records expire."
 
 
 class TooLarge(SwellError):
-    """The request is larger than this server takes."""
+    """The request is larger than the limit."""
 
     code, status, side = "SIZE_INVALID", 413, Side.CLIENT
-    advice = "Send less, or give a URL instead of the data itself."
+    advice = "Send less data, or a URL instead of the data."
 
 
 class RequestSlow(SwellError):
-    """The request did not come to its end in time."""
+    """The request was not complete in time."""
 
     code, status, side = "TIMEOUT", 408, Side.CLIENT
     advice = "Send the request again."
 
 
 class MediaTypeUnsupported(SwellError):
-    """The request's body is not said to be JSON."""
+    """The Content-Type of the request is not JSON."""
 
     code, status, side = "UNSUPPORTED", 415, Side.CLIENT
     advice = "Send JSON, with the header Content-Type: application/json."
@@ -121,25 +120,25 @@ class NameUnknown(SwellError):
     """The token is unknown or has expired."""
 
     code, status, side = "NAME_UNKNOWN", 404, Side.CLIENT
-    advice = "Ask for the container again to get a new image name."
+    advice = "Request the container again to get a new image name."
 
 
 class NameInvalid(SwellError):
     """The path does not name an image."""
 
     code, status, side = "NAME_INVALID", 404, Side.CLIENT
-    advice = "Pull the image name exactly as it was given."
+    advice = "Pull the image name exactly as in the response."
 
 
 class DigestInvalid(SwellError):
-    """The digest is not one, or the content does not have it."""
+    """The digest is invalid, or does not match the content."""
 
     code, status, side = "DIGEST_INVALID", 400, Side.CLIENT
     advice = "Compare the declared digest and size with the content."
 
 
 class ManifestUnknown(SwellError):
-    """The registry has nothing under that tag or digest."""
+    """The registry does not have this tag or digest."""
 
     code, status, side = "MANIFEST_UNKNOWN", 404, Side.CLIENT
     advice = "Check the image's name and tag."
@@ -153,104 +152,104 @@ class ManifestInvalid(SwellError):
 
 
 class BlobUnknown(SwellError):
-    """The image has no such blob."""
+    """The image does not have this blob."""
 
     code, status, side = "BLOB_UNKNOWN", 404, Side.CLIENT
     advice = "Pull the whole image again."
 
 
 class RangeInvalid(SwellError):
-    """The blob ends before the range that was asked for."""
+    """The requested range is outside of the blob."""
 
     code, status, side = "RANGE_INVALID", 416, Side.CLIENT
-    advice = "Ask for a range within the size that Content-Range tells, or for the whole."
+    advice = "Request a range within the size in Content-Range, or the complete blob."
 
 
 class Denied(SwellError):
-    """The registry refuses to show that image to us."""
+    """The registry refuses access to the image."""
 
     code, status, side = "DENIED", 403, Side.CLIENT
     advice = (
-        "Check the image's name. If it is private, the operator of this server must have credentials for its "
-        "registry, and either list that in SWELL_SHARED_REGISTRIES or give out an API key with the scope operator-pull."
+        "Check the image's name. A private image needs credentials of the operator for its registry, and "
+        "either an entry in SWELL_SHARED_REGISTRIES or an API key with the scope operator-pull."
     )
 
 
 class ScopeRequired(SwellError):
-    """That needs an API key with another scope."""
+    """The operation needs an API key with another scope."""
 
     code, status, side = "SCOPE_REQUIRED", 403, Side.CLIENT
-    advice = "Send an API key with the scope that the message names; the operator of this server gives them out."
+    advice = "Send an API key with the scope in the message. The operator issues API keys."
 
 
 class NotYours(SwellError):
-    """Only whoever asked for it, or the operator, may do that."""
+    """Only the client that sent the request, or the operator, may do this."""
 
     code, status, side = "FORBIDDEN", 403, Side.CLIENT
-    advice = "Send the requestId that you were answered, or the access token that you asked with."
+    advice = "Send the requestId of your response, or the access token of your request."
 
 
 class BuildEnded(SwellError):
     """The build has ended already."""
 
     code, status, side = "CONFLICT", 409, Side.CLIENT
-    advice = "Read how it ended; there is nothing to cancel any more."
+    advice = "Read its result. It cannot be cancelled any more."
 
 
 class AddressForbidden(SwellError):
-    """The address is one that this server must not connect to."""
+    """This server must not connect to the address."""
 
     code, status, side = "ADDRESS_FORBIDDEN", 400, Side.CLIENT
     advice = "Use a public address, or ask the operator to allow the host."
 
 
 class TooManyRequests(SwellError):
-    """Too many requests for now."""
+    """The limit of requests is reached."""
 
     code, status, side = "TOOMANYREQUESTS", 429, Side.CLIENT
-    advice = "Wait as long as Retry-After says."
+    advice = "Wait for the time in Retry-After."
 
 
 class BuildFailed(SwellError):
-    """The image of this token could not be built."""
+    """The build of the image failed."""
 
     code, status, side = "MANIFEST_UNKNOWN", 404, Side.CLIENT
     advice = "Read the build's log, change the container file and submit it again."
 
 
 class UpstreamFailed(SwellError):
-    """The upstream gave an answer that makes no sense, or none."""
+    """The upstream sent an invalid response, or none."""
 
     code, status, side = "UPSTREAM_FAILED", 502, Side.UPSTREAM
-    advice = "Try again; if it stays, the registry named in the message is the place to look."
+    advice = "Try again. If it happens again, check the registry that the message names."
     host: str | None = None
-    """Which `host:port` failed, where a redirect led to another one than was asked. It does not cross gRPC."""
+    """The `host:port` that failed, if a redirect led to another host. It is not sent over gRPC."""
 
 
 class DigestMismatch(UpstreamFailed):
-    """The upstream sent other bytes than those of the digest that it was asked for."""
+    """The upstream sent bytes with another digest."""
 
 
 class UpstreamBroken(UpstreamFailed):
-    """The upstream cannot be reached, or broke off its answer."""
+    """The upstream cannot be reached, or its response was incomplete."""
 
 
 class UpstreamSlow(UpstreamFailed):
-    """The upstream did not answer in time."""
+    """The upstream did not respond in time."""
 
     code, status, side = "UPSTREAM_FAILED", 504, Side.UPSTREAM
-    advice = "Try again in some minutes; if it stays, the registry named in the message is the place to look."
+    advice = "Try again in some minutes. If it happens again, check the registry that the message names."
 
 
 class UpstreamDown(UpstreamFailed):
-    """The upstream has failed several times in a row, and is left alone for some seconds."""
+    """The upstream has failed repeatedly and gets no requests for some seconds."""
 
     code, status, side = "UPSTREAM_FAILED", 503, Side.UPSTREAM
-    advice = "Wait as long as Retry-After says."
+    advice = "Wait for the time in Retry-After."
 
 
 class Unavailable(SwellError):
-    """A part of this server cannot be reached just now."""
+    """A part of this server is unavailable."""
 
     code, status, side = "UNAVAILABLE", 503, Side.SERVER
     advice = "Try again in a moment."
@@ -260,14 +259,14 @@ class Unavailable(SwellError):
 
 
 class SpoolFull(Unavailable):
-    """The part of this server's disk that is for blobs on their way is full."""
+    """The spool, which stores blobs that are being sent, is full."""
 
 
 def every_class() -> list[type[SwellError]]:
-    """The whole tree, depth first; for the edges that must find a class again by its name."""
-    found, waiting = [], [SwellError]
+    """Return all classes of the tree, depth first, so that an edge can find a class by its name."""
+    classes, waiting = [], [SwellError]
     while waiting:
         cls = waiting.pop()
-        found.append(cls)
+        classes.append(cls)
         waiting += reversed(cls.__subclasses__())
-    return found
+    return classes

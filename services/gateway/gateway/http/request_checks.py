@@ -19,14 +19,14 @@ MAX_HEAD = 64 << 10  # bytes of all fields
 
 
 class TargetTooLong(TooLarge):
-    """The path and the query of the request are longer than this server takes."""
+    """The path and query of the request are longer than the limit."""
 
     status = 414
     advice = "Send a shorter path or query."
 
 
 class HeadTooLarge(TooLarge):
-    """The header fields of the request are larger than this server takes."""
+    """The header fields of the request are larger than the limit."""
 
     status = 431
     advice = "Send fewer or shorter header fields."
