@@ -125,11 +125,12 @@ async def test_the_first_version_names_new_builds_only_e5(swell: Swell, upstream
 @pytest.mark.row("R5")
 async def test_a_frozen_image_has_a_name_without_a_token_e6(swell: Swell, upstreams: Upstreams) -> None:
     """The name of a SIF file begins with `oras://`; a dry run returns it."""
-    packages = {"type": "CONDA", "entries": ["jq=1.7.1"], "channels": ["conda-forge"]}
+    options = {"mambaImage": upstreams.image(), "baseImage": upstreams.image()}
+    packages = {"type": "CONDA", "entries": ["jq=1.7.1"], "channels": ["conda-forge"], "condaOpts": options}
     repository = f"{upstreams.open}/acme/images"
     frozen = {"freeze": True, "buildRepository": repository, "packages": packages, "dryRun": True}
 
-    file, image = [(await submit(swell, **frozen, format=form)).json for form in ("sif", None)]
+    file, image = [await swell.submit(**frozen, format=form) for form in ("sif", None)]
 
     pattern = re.escape(repository) + r":jq-1\.7\.1--[0-9a-f]{16}"
     assert re.fullmatch(f"oras://{pattern}", file["targetImage"])

@@ -93,6 +93,14 @@ def recorded() -> dict[str, Recorded]:
 REQUESTS = recorded()
 
 
+IMAGES_OF_PACKAGES = {
+    "condaOpts": ("mambaImage", "baseImage"),
+    "pixiOpts": ("pixiImage", "baseImage"),
+    "cranOpts": ("rImage",),
+}
+"""Members of `packages` that name images."""
+
+
 def at_home(body: Fields, upstreams: Upstreams) -> Fields:
     """Return *body* with images of *upstreams* in the place of the recorded ones."""
     image = upstreams.image("docker-list")
@@ -103,6 +111,9 @@ def at_home(body: Fields, upstreams: Upstreams) -> Fields:
     if file := body.get("containerFile"):
         text = base64.b64decode(file).decode().replace("FROM alpine", f"FROM {image}")
         body["containerFile"] = base64.b64encode(text.encode()).decode()
+    if packages := body.get("packages"):
+        for options, names in IMAGES_OF_PACKAGES.items():
+            packages[options] = (packages.get(options) or {}) | dict.fromkeys(names, image)
     return body
 
 
