@@ -142,7 +142,7 @@ class _Connection(web.RequestHandler):
 _REASONS = {
     414: "the request path exceeds this server's limit",
     431: "the request headers exceed this server's limit",
-    500: "Something went wrong on our side.",
+    500: "an internal error of this server",
 }
 
 
