@@ -1,4 +1,4 @@
-# What the house can do; `make` alone lists it.
+# Targets for development and releases; `make` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -8,46 +8,46 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/* services/*)
 GENERATED := libs/swell/swell/rpc/v1
-# Unit tests share nothing, so they run on every core. The plugins of schemathesis and faker take a second to import;
-# without bytecode files, every process compiles all tests anew.
+# Unit tests are independent, so they run on every core. The plugins of schemathesis and faker take a second to import.
+# Bytecode files are needed: without them, every process compiles all tests again.
 UNIT = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest tests/unit tests/bench -q -n auto --dist worksteal -p no:schemathesis -p no:faker
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-up: system .venv/ready engine-or-without ## install what is missing, start everything on http://localhost:9090; Ctrl-C stops it
+up: system .venv/ready engine-or-without ## install missing packages and start Swell on http://localhost:9090; Ctrl-C stops it
 	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up
 
-demo: system .venv/ready engine-or-without ## the whole round trip: a base image, a build, a pull through the token
+demo: system .venv/ready engine-or-without ## show a build and two pulls: base image, request, pull through the token
 	@exec $(BIN)/python -m swell_embedded demo
 
-engine: .venv/ready ## compile BuildKit, which builds container files: once, in about two minutes
+engine: .venv/ready ## compile BuildKit, which builds container files; takes about two minutes, once
 	@deploy/engine/build.sh $(BIN)/python
 
 .PHONY: engine engine-or-without
 engine-or-without: .venv/ready
 	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
-		"are built by buildah if its release has no known escapes; all else works. 'make engine' tries again." >&2
+		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
 
-test: check system-test engine ## all that gates a change: check, then integration and end-to-end tests
+test: check system-test engine ## the tests that a change must pass: check, then integration and end-to-end tests
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
 
-test-full: test ## `make test`, then the slow matrices: tests marked `full`, and 1,000 examples a property
+test-full: test ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 
-check: .venv/ready protos-current ## the quick part: format, lint, types, import contracts, protos, unit tests
+check: .venv/ready protos-current ## quick checks: format, lint, types, import contracts, protos, unit tests
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(UNIT)
 
-bench: system-test .venv/ready ## measure the bars, each beside its peer
+bench: system-test .venv/ready ## run the benchmarks, each compared with another tool
 	$(BIN)/python -m tests.bench
 
-format: .venv/ready ## let ruff write the code as it should look
+format: .venv/ready ## format the code with ruff
 	$(BIN)/ruff format -q .
 	$(BIN)/ruff check -q --fix .
 
@@ -55,29 +55,29 @@ protos: .venv/ready ## generate the gRPC code from protos/
 	rm -f $(GENERATED)/*_pb2*
 	$(call generate,libs/swell)
 
-mutants: .venv/ready ## change the security modules in small ways and see whether a test fails; prints a score
+mutants: .venv/ready ## mutation test of the security modules: make small changes and count those that a test detects
 	$(BIN)/python -m tools.mutants
 
-audit: .venv/ready ## look up known vulnerabilities of every locked package; needs an advisory service on the internet
+audit: .venv/ready ## check locked packages for known vulnerabilities; needs internet access to an advisory service
 	$(BIN)/uv run -q --no-project --isolated --with-requirements tools/audit.txt \
 		pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
 release: .venv/ready ## VERSION=0.2.0 [DRY_RUN=1]: version, changelog, proto baseline, wheels, commit, tag; see RELEASE.md
-	$(BIN)/python -m tools.release $(if $(DRY_RUN),--dry-run) $(or $(VERSION),$(error name it: make release VERSION=0.2.0))
+	$(BIN)/python -m tools.release $(if $(DRY_RUN),--dry-run) $(or $(VERSION),$(error set the version: make release VERSION=0.2.0))
 
 release-notes: .venv/ready # VERSION=0.2.0: the changelog entries of the version that is checked out
-	@$(BIN)/python -m tools.release --notes $(or $(VERSION),$(error name it: make release-notes VERSION=0.2.0))
+	@$(BIN)/python -m tools.release --notes $(or $(VERSION),$(error set the version: make release-notes VERSION=0.2.0))
 
 wheels: .venv/ready ## build a wheel of every package into dist/, with their SHA-256 sums
 	@rm -rf dist
 	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist $(PACKAGES:%=./%)
 	@cd dist && sha256sum *.whl > SHA256SUMS
 
-clean: ## remove what was built and measured here; .swell/ with its data stays
+clean: ## remove build files and caches; the data in .swell/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# --- protos: the committed code is what protos/ say, and old clients can read what new services send
+# --- protos: the committed code matches protos/, and old clients can read the messages of new services
 
 define generate
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(1) --grpc_python_out=$(1) \
@@ -91,35 +91,35 @@ protos-current: .venv/ready
 	$(call generate,.venv/protos)
 	@diff -r -x __pycache__ -x __init__.py .venv/protos/swell/rpc/v1 $(GENERATED) || { echo "run 'make protos'" >&2; exit 1; }
 
-baseline: .venv/ready # what `buf breaking` compares with: renewed at each release, when old services are gone
+baseline: .venv/ready # the version that `buf breaking` compares with; updated at each release
 	$(BIN)/buf build protos -o protos/baseline.binpb
 
-# --- what this machine must have
+# --- requirements of this machine
 
 .venv/ready: requirements.txt $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Swell needs Python 3.11 or newer; name one with 'make PYTHON=...'" >&2; exit 1; }
+		|| { echo "Swell needs Python 3.11 or newer: set it with 'make PYTHON=...'" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory python-venv
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $@
 
-lock: .venv/ready # requirements.txt from the pyproject files; uv.lock stays here, it names registries
+lock: .venv/ready # writes requirements.txt from the pyproject files; uv.lock is not committed, it names registries
 	$(BIN)/uv lock -q --upgrade
 	$(BIN)/uv export -q --all-packages --no-emit-workspace --no-annotate --no-header -o requirements.txt
 
-# Debian starts a docker-registry of its own, open to everybody: we want the program, not that service.
+# Debian's docker-registry package starts a service without authentication. Only the program is needed: disable it.
 define apt
-	@lacking=$$(for package in $(1); do \
+	@missing=$$(for package in $(1); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo -n " $$package"; done); \
-	if [ -z "$$lacking" ]; then exit 0; fi; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else \
-		echo "this machine lacks$$lacking; ask for: apt-get install$$lacking" >&2; exit 1; fi; \
-	echo "installing$$lacking"; \
+		echo "missing packages:$$missing. Ask an administrator for: apt-get install$$missing" >&2; exit 1; fi; \
+	echo "installing$$missing"; \
 	$$sudo apt-get -qq update && $$sudo env DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq install -y --no-install-recommends $$lacking >/dev/null; \
-	case " $$lacking " in *" docker-registry "*) \
+		apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	case " $$missing " in *" docker-registry "*) \
 		if [ -d /run/systemd/system ]; then $$sudo systemctl disable -q --now docker-registry; fi;; esac
 endef
 

@@ -16,11 +16,12 @@ _AFFIX = re.compile(r"^(?:python|py)-?(?=.{3})|-?(?:python|py)?[0-9]?$")
 def normalized(requirement: str) -> str:
     """Return the package name of *requirement* as indexes compare it: lower case, `-` for runs of `.`, `_` and `-`.
 
-    Source: Python packaging specification, "Names and normalization".
+    Source: Python packaging specification, "Names and normalization",
+    https://packaging.python.org/en/latest/specifications/name-normalization/
     """
-    if not (found := _NAME.match(requirement)):
+    if not (match := _NAME.match(requirement)):
         raise ValueError(f"{requirement!r} does not begin with a package name")
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
 
 
 def direct(pyproject: str) -> set[str]:
@@ -49,7 +50,7 @@ def allowed(text: str) -> dict[str, str]:
 def look_alikes(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs (name, known name) that are easily confused, for names that are not themselves known.
 
-    Two names are easily confused when one edit (insert, delete, replace, swap neighbours) makes them equal, or when
+    Two names are easily confused when one edit (insert, delete, replace, swap letters) makes them equal, or when
     they differ only in hyphens, a `python`/`py` prefix or suffix, or a digit at the end.
     """
     known = set(known)
@@ -85,7 +86,7 @@ def _bare(name: str) -> str:
 
 
 def _one_edit(a: str, b: str) -> bool:
-    """Whether one insertion, deletion, replacement or swap of neighbours turns *a* into *b*."""
+    """Whether one insertion, deletion, replacement or swap of adjacent letters turns *a* into *b*."""
     if len(a) > len(b):
         a, b = b, a
     start = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))

@@ -50,8 +50,8 @@ def with_version(pyproject: str, version: str) -> str:
 
 def section(changelog: str, heading: str) -> str:
     """Return the text below the line that starts with *heading*, up to the next `## ` heading; "" when missing."""
-    found = re.search(rf"^{re.escape(heading)}( [^\n]*)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
-    return found[2].strip() if found else ""
+    match = re.search(rf"^{re.escape(heading)}( [^\n]*)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    return match[2].strip() if match else ""
 
 
 def with_release(changelog: str, version: str, day: date) -> str:
@@ -83,7 +83,7 @@ def check(version: str) -> None:
         ReleaseError: the tree has changes, the branch is not `main`, the tag exists, the pyproject files differ, or
             *version* is not above the current one.
     """
-    wanted = parse_version(version)
+    new = parse_version(version)
     if changes := _output("git", "status", "--porcelain"):
         raise ReleaseError(f"commit or remove these changes first:\n{changes}")
     if (branch := _output("git", "branch", "--show-current")) != "main":
@@ -93,7 +93,7 @@ def check(version: str) -> None:
     versions = {version_of(path.read_text()) for path in pyprojects()}
     if len(versions) != 1:
         raise ReleaseError(f"the pyproject files have different versions: {', '.join(sorted(versions))}")
-    if wanted <= parse_version(current := versions.pop()):
+    if new <= parse_version(current := versions.pop()):
         raise ReleaseError(f"{version} is not above the current version {current}")
 
 
@@ -135,8 +135,8 @@ def notes(version: str) -> str:
     """
     parse_version(version)
     for path in pyprojects():
-        if (found := version_of(path.read_text())) != version:
-            raise ReleaseError(f"{path} has version {found}, not {version}")
+        if (current := version_of(path.read_text())) != version:
+            raise ReleaseError(f"{path} has version {current}, not {version}")
     if not (entries := section(CHANGELOG.read_text(), f"## {version}")):
         raise ReleaseError(f"{CHANGELOG} has no section for {version}")
     return entries

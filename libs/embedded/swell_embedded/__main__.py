@@ -1,6 +1,6 @@
-"""`python -m swell_embedded up`: the whole of Swell on this machine, until Ctrl-C; `demo` tries it out.
+"""`python -m swell_embedded up` runs Swell on this machine until Ctrl-C; `demo` shows a build and two pulls.
 
-`run COMMAND…` runs an operator's command with the variables that this stack's services are told.
+`run COMMAND…` runs an operator's command with the environment of this stack's services.
 """
 
 import argparse
@@ -22,7 +22,7 @@ _TRY = """curl -s {url}/v1alpha2/container -H 'Content-Type: application/json' -
 
 
 def main() -> None:
-    """Run the stack of SWELL_HOME (default `.swell`); exit code 0 after Ctrl-C or SIGTERM, 1 when it cannot go on."""
+    """Run the stack of SWELL_HOME (default `.swell`); exit code 0 after Ctrl-C or SIGTERM, 1 after an error."""
     arguments = _parser().parse_args()
     ports = Ports.free() if arguments.free_ports else Ports.default(os.environ)
     log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or ("INFO" if arguments.command == "up" else "WARNING"))
@@ -30,7 +30,7 @@ def main() -> None:
     try:
         home = Path(os.environ.get("SWELL_HOME") or ".swell")
         if arguments.command == "run":
-            _become(arguments.operator, home, ports)
+            _exec(arguments.operator, home, ports)
         asyncio.run(demo(home) if arguments.command == "demo" else _until_stopped(home, ports))
     except SwellError as error:
         sys.exit(f"swell: {error}")
@@ -42,25 +42,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m swell_embedded", description="Run Swell on this machine.")
     parser.set_defaults(free_ports=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start everything, until Ctrl-C")
-    up.add_argument("--free-ports", action="store_true", help="take any free ports, not the usual ones")
-    commands.add_parser("demo", help="try it out")
-    run = commands.add_parser("run", help="run an operator's command, told what the services are told")
+    up = commands.add_parser("up", help="start all services and backends; Ctrl-C stops them")
+    up.add_argument("--free-ports", action="store_true", help="use any free ports instead of the default ones")
+    commands.add_parser("demo", help="run a build and two pulls")
+    run = commands.add_parser("run", help="run an operator's command with the services' environment")
     run.add_argument("operator", nargs=argparse.REMAINDER, metavar="COMMAND")
     return parser
 
 
-def _become(command: list[str], home: Path, ports: Ports) -> None:
-    """Turn into *command*; what stands first on its path is our own Python."""
+def _exec(command: list[str], home: Path, ports: Ports) -> None:
+    """Replace this process with *command*; this Python's folder is first on its PATH."""
     if not command:
-        sys.exit("swell: run needs a command, such as: run python -m swell.jobs.dead_letters list")
+        sys.exit("swell: run needs a command, for example: run python -m swell.jobs.dead_letters list")
     site = prepare(home, ports, os.environ)
     path = f"{Path(sys.executable).parent}:{site.inherited['PATH']}"
-    os.execvpe(command[0], command, site.inherited | variables(site) | {"PATH": path})  # noqa: S606 (as asked)
+    os.execvpe(command[0], command, site.inherited | variables(site) | {"PATH": path})  # noqa: S606 (the operator's command)
 
 
 async def _until_stopped(home: Path, ports: Ports) -> None:
-    _cancel_at_signals()
+    _stop_on_signals()
     started = time.monotonic()
     async with open_stack(home, ports, echo=True) as stack:
         seconds = time.monotonic() - started
@@ -70,8 +70,8 @@ async def _until_stopped(home: Path, ports: Ports) -> None:
         await stack.supervise()
 
 
-def _cancel_at_signals() -> None:
-    """The first SIGINT or SIGTERM closes everything in order; a second ends us, and the children with us, at once."""
+def _stop_on_signals() -> None:
+    """Stop in order at the first SIGINT or SIGTERM; a second one kills this process and its children immediately."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop() -> None:

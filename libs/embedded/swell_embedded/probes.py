@@ -1,4 +1,4 @@
-"""How one sees that a program can be used: each probe returns, or raises OSError or Unavailable."""
+"""Readiness probes: each returns if a program is ready, and raises OSError or Unavailable otherwise."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,35 +15,35 @@ from swell.errors import Unavailable
 from swell.rpc.channel import call
 from swell_embedded.program import Probe
 
-SECONDS = 1.0  # the longest that one look may take
-_SOON = [("grpc.initial_reconnect_backoff_ms", 100)]  # else a refused connection is tried again after a second only
+SECONDS = 1.0  # timeout of one probe
+_RECONNECT_SOON = [("grpc.initial_reconnect_backoff_ms", 100)]  # default: 1,000
 
 
-def tcp(port: int, say: bytes = b"", hear: bytes = b"") -> Probe:
-    """Something accepts on *port* and, being told *say*, answers beginning with *hear*."""
+def tcp(port: int, send: bytes = b"", expect: bytes = b"") -> Probe:
+    """Probe that a server accepts on *port* and responds to *send* with bytes that start with *expect*."""
 
     async def talk() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(say)
-            return await reader.readexactly(len(hear))
+            writer.write(send)
+            return await reader.readexactly(len(expect))
         finally:
             writer.close()
 
     async def probe() -> None:
         try:
-            heard = await asyncio.wait_for(talk(), SECONDS)
+            response = await asyncio.wait_for(talk(), SECONDS)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"port {port} does not answer") from error
-        if heard != hear:
-            raise Unavailable(f"port {port} answers otherwise")
+        if response != expect:
+            raise Unavailable(f"port {port} sends an unexpected response")
 
     return probe
 
 
 def http(url: str, authorization: str | None = None) -> Probe:
-    """GET *url* is answered with success."""
-    request = Request(url, headers={"Authorization": authorization} if authorization else {})  # noqa: S310 - ours, http
+    """Probe that GET *url* succeeds."""
+    request = Request(url, headers={"Authorization": authorization} if authorization else {})  # noqa: S310 - a fixed http URL
 
     def get() -> None:
         urlopen(request, timeout=SECONDS).close()  # noqa: S310 - the same
@@ -55,11 +55,14 @@ def http(url: str, authorization: str | None = None) -> Probe:
 
 
 def grpc_health(port: int) -> Probe:
-    """The server on *port* says SERVING. Source: the gRPC health checking protocol."""
+    """Probe that the server on *port* is SERVING.
+
+    Source: gRPC health checking protocol, https://grpc.io/docs/guides/health-checking/
+    """
 
     async def probe() -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_SOON) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # its stubs leave it out
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_RECONNECT_SOON) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in its stubs
             answer = await call(f"port {port}", check, health_pb2.HealthCheckRequest(), seconds=SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable(f"port {port} is not serving")
@@ -68,7 +71,7 @@ def grpc_health(port: int) -> Probe:
 
 
 def both(first: Probe, second: Probe) -> Probe:
-    """*first* and *second* both see it."""
+    """Probe that *first* and *second* succeed."""
 
     async def probe() -> None:
         await first()
@@ -78,14 +81,14 @@ def both(first: Probe, second: Probe) -> Probe:
 
 
 def buckets(endpoint: str, access_key: str, secret_key: str, names: Iterable[str]) -> Probe:
-    """S3 answers at *endpoint* (`host:port`) and takes objects into the buckets *names*; missing ones are made.
+    """Probe that S3 at *endpoint* (`host:port`) accepts objects in the buckets *names*; create missing buckets.
 
-    After a crash SeaweedFS knows its buckets some seconds before it finds the objects in them.
+    After a crash, SeaweedFS lists its buckets some seconds before it finds their objects.
     """
     pool = urllib3.PoolManager(retries=False, timeout=5 * SECONDS)
     client = Minio(endpoint, access_key, secret_key, secure=False, region="us-east-1", http_client=pool)
 
-    def make() -> None:
+    def check_buckets() -> None:
         for name in names:
             if not client.bucket_exists(name):
                 client.make_bucket(name)
@@ -93,7 +96,7 @@ def buckets(endpoint: str, access_key: str, secret_key: str, names: Iterable[str
 
     async def probe() -> None:
         try:
-            await asyncio.to_thread(make)
+            await asyncio.to_thread(check_buckets)
         except (MinioException, urllib3.exceptions.HTTPError) as error:
             raise Unavailable(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""A program of the stack as a plain value: how it is started, and how one sees that it is there."""
+"""A program of the stack as a plain value: its command and its readiness probe."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -11,9 +11,9 @@ Probe = Callable[[], Awaitable[None]]
 class Program(Struct, frozen=True, kw_only=True):
     """Run *command* with *environment* as its whole environment.
 
-    *ready* returns when the program can be used and raises OSError or Unavailable while it cannot. *ports* are what it
-    listens on; *tools* the commands that must be on the PATH; *needs* the programs that must be ready before it starts;
-    *grace* the seconds between SIGTERM and SIGKILL; *leaves* the files that it forgets to remove.
+    *ready* returns when the program is ready, and raises OSError or Unavailable before. *ports* are its listening
+    ports; *tools* the commands that must be on the PATH; *needs* the programs that must be ready first; *grace* the
+    seconds between SIGTERM and SIGKILL; *leaves* the files to remove after it ends.
     """
 
     name: str

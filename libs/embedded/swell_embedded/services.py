@@ -1,4 +1,4 @@
-"""The five services: how each is started, and the least that each must be told."""
+"""The five services: their commands, and the minimal environment of each."""
 
 import sys
 from collections.abc import Callable
@@ -16,16 +16,16 @@ _STORES = ("SWELL_LOG_LEVEL", "SWELL_REDIS_URL", "SWELL_NATS_URL", *_S3)
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """A service: *listens* names its ports (fields of `Ports`, the first is its SWELL_LISTEN), *told* its variables.
+    """A service: *listens* has its ports (fields of `Ports`; the first is its SWELL_LISTEN), *variables* its settings.
 
-    It waits for the backends that it is told of. Only a *public* one takes the operator's SWELL_LISTEN for itself.
+    It starts after the backends whose addresses it gets. Only a *public* service uses the operator's SWELL_LISTEN.
     """
 
     name: str
     command: tuple[str, ...]
     listens: tuple[str, ...]
     ready: Callable[[Ports], Probe]
-    told: tuple[str, ...] = _STORES
+    variables: tuple[str, ...] = _STORES
     tools: tuple[str, ...] = ()
     public: bool = False
 
@@ -46,7 +46,7 @@ SERVICES = (
         command=_python("registry_proxy"),
         listens=("registry_proxy", "data"),
         ready=lambda ports: both(grpc_health(ports.registry_proxy), tcp(ports.data)),
-        told=(
+        variables=(
             *_STORES,
             "SWELL_ALLOWED_HOSTS",
             "SWELL_BUILD_REPOSITORY",
@@ -63,7 +63,7 @@ SERVICES = (
         command=_python("builder"),
         listens=("builder",),
         ready=lambda ports: grpc_health(ports.builder),
-        told=(
+        variables=(
             *_STORES,
             "SWELL_ALLOWED_HOSTS",
             "SWELL_BUILD_REPOSITORY",
@@ -85,7 +85,7 @@ SERVICES = (
         command=_python("gateway"),
         listens=("gateway",),
         ready=lambda ports: http(f"http://127.0.0.1:{ports.gateway}/health"),
-        told=(
+        variables=(
             *_STORES,
             "SWELL_ANONYMOUS_BUILD_LIMIT",
             "SWELL_ANONYMOUS_LIVE_TOKENS",
@@ -100,21 +100,21 @@ SERVICES = (
         public=True,
     ),
 )
-"""In the order of their closing, last first: the gateway stops taking requests before those behind it go."""
+"""In starting order; they stop in reverse, so the gateway stops accepting requests first."""
 
 
 def program(service: Service, site: Site) -> Program:
-    """*service* as it is started on *site*."""
-    known = variables(site)
-    told = {name: known[name] for name in known if name in service.told or name in site.environment}
+    """Return the program that runs *service* on *site*."""
+    values = variables(site)
+    chosen = {name: values[name] for name in values if name in service.variables or name in site.environment}
     return Program(
         name=service.name,
         command=service.command,
-        environment=site.inherited | told | {"SWELL_LISTEN": _listen(service, site)},
+        environment=site.inherited | chosen | {"SWELL_LISTEN": _listen(service, site)},
         ready=service.ready(site.ports),
         ports=tuple(getattr(site.ports, name) for name in service.listens),
         tools=service.tools,
-        needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in told and backend in site.runs),
+        needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in chosen and backend in site.runs),
     )
 
 

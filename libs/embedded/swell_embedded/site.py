@@ -1,4 +1,4 @@
-"""One stack's place: its home, ports and secrets, and from them every SWELL_ variable that anyone is told."""
+"""The configuration of one stack: its home folder, ports and secrets, and the SWELL_ variables made from them."""
 
 import fcntl
 from collections.abc import Iterator, Mapping
@@ -19,12 +19,12 @@ BACKEND_VARIABLES = {
     "SWELL_BUILD_REPOSITORY": "registry",
 }
 S3_KEYS = ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
-_TOKENS_OF_THIS_MACHINE = 500_000  # about 1 GB of Redis
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # where runc and docker-registry's neighbours live; not on every user's PATH
+_LOCAL_LIVE_TOKENS = 500_000  # about 1 GB of Redis
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # has runc; not on every user's PATH
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """Where one stack lives and what it was told; *home* is absolute, *environment* the operator's."""
+    """The configuration of one stack; `home` is an absolute path, `environment` is the operator's."""
 
     home: Path
     ports: Ports
@@ -33,35 +33,35 @@ class Site(Struct, frozen=True, kw_only=True):
 
     @property
     def logs(self) -> Path:
-        """A file for each program: `<name>.log`."""
+        """The folder of log files: `<name>.log` for each program."""
         return self.home / "logs"
 
     @property
     def registry(self) -> str:
-        """The embedded registry as image names have it: loopback, so that everyone speaks plain HTTP to it."""
+        """The embedded registry's name in images; it is on loopback, so clients use plain HTTP."""
         return f"localhost:{self.ports.registry}"
 
     @property
     def runs(self) -> frozenset[str]:
-        """The backends that the operator does not bring along."""
+        """The names of the embedded backends: those that the environment does not replace."""
         return frozenset(backend for name, backend in BACKEND_VARIABLES.items() if name not in self.environment)
 
     @property
     def inherited(self) -> dict[str, str]:
-        """What every program gets of the operator's environment: all but our own variables."""
-        kept = {name: value for name, value in self.environment.items() if not name.startswith("SWELL_")}
-        return kept | {"PATH": f"{kept.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}"}
+        """The operator's environment without SWELL_ variables, which every program inherits."""
+        inherited = {name: value for name, value in self.environment.items() if not name.startswith("SWELL_")}
+        return inherited | {"PATH": f"{inherited.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}"}
 
 
 def prepare(home: Path, ports: Ports, environment: Mapping[str, str]) -> Site:
-    """Make *home*, a private folder, and what must lie in it before anything starts.
+    """Create *home*, a private folder, with the secrets and auth files that the programs need.
 
     Raises:
-        CannotStart: what lies there already cannot be read, or the operator's S3 server came without its keys.
+        CannotStart: a file in *home* is damaged, or the operator's S3 server has no keys.
     """
     given = {name: value for name, value in environment.items() if value or not name.startswith("SWELL_")}
     if "SWELL_S3_ENDPOINT" in given and not all(key in given for key in S3_KEYS):
-        raise CannotStart(f"SWELL_S3_ENDPOINT needs {' and '.join(S3_KEYS)} beside it")
+        raise CannotStart(f"SWELL_S3_ENDPOINT is set; set {' and '.join(S3_KEYS)} as well")
     home = home.resolve()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     site = Site(home=home, ports=ports, secrets=credentials.load(home), environment=given)
@@ -72,24 +72,24 @@ def prepare(home: Path, ports: Ports, environment: Mapping[str, str]) -> Site:
 
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """Keep *home* for this process while the block runs; the lock ends with the process, however it ends.
+    """Lock *home* while the block runs; the kernel releases the lock when the process ends.
 
     Raises:
-        CannotStart: another stack lives there.
+        CannotStart: another stack uses *home*.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CannotStart(f"another Swell runs in {home}; stop it, or set SWELL_HOME to another folder") from error
+            raise CannotStart(f"another Swell is running in {home}: stop it, or use another SWELL_HOME") from error
         yield
 
 
 def variables(site: Site) -> dict[str, str]:
-    """Every variable that a service may be told, the operator's word before ours."""
+    """Return every variable that a service may get; the operator's values override the defaults."""
     ports, secrets = site.ports, site.secrets
-    ours = {
+    defaults = {
         "SWELL_BUILD_REPOSITORY": f"{site.registry}/swell/build",
         "SWELL_BUILDER": f"127.0.0.1:{ports.builder}",
         "SWELL_DATA_LISTEN": f"127.0.0.1:{ports.data}",
@@ -109,25 +109,25 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_SPOOL": str(site.home / "spool"),
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
-    if "SWELL_LISTEN" not in site.environment:  # nobody but this machine's users can ask
-        ours |= {"SWELL_ANONYMOUS_BUILD_LIMIT": "off", "SWELL_ANONYMOUS_PULL_LIMIT": "off"}
-        ours |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_TOKENS_OF_THIS_MACHINE)}
-    theirs = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
-    hosts = ",".join(filter(None, (site.registry, theirs.get("SWELL_ALLOWED_HOSTS"))))
-    shared = ",".join(filter(None, (site.registry, theirs.get("SWELL_SHARED_REGISTRIES"))))
+    if "SWELL_LISTEN" not in site.environment:  # only users of this machine can connect
+        defaults |= {"SWELL_ANONYMOUS_BUILD_LIMIT": "off", "SWELL_ANONYMOUS_PULL_LIMIT": "off"}
+        defaults |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_LOCAL_LIVE_TOKENS)}
+    overrides = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
+    hosts = ",".join(filter(None, (site.registry, overrides.get("SWELL_ALLOWED_HOSTS"))))
+    shared = ",".join(filter(None, (site.registry, overrides.get("SWELL_SHARED_REGISTRIES"))))
     merged = {
         "SWELL_ALLOWED_HOSTS": hosts,
         "SWELL_REGISTRY_AUTH_FILE": str(site.home / "auth" / "registry.json"),
-        "SWELL_SHARED_REGISTRIES": shared if "registry" in site.runs else theirs.get("SWELL_SHARED_REGISTRIES", ""),
+        "SWELL_SHARED_REGISTRIES": shared if "registry" in site.runs else overrides.get("SWELL_SHARED_REGISTRIES", ""),
     }
-    return ours | theirs | merged
+    return defaults | overrides | merged
 
 
 def _write_auth_files(site: Site) -> None:
-    """Who pulls and pushes may see the whole embedded registry; a user's FROM only `library/`, not others' builds."""
+    """Write the auth files. Services may read all of the embedded registry; a user's FROM may read only `library/`."""
     embedded = "registry" in site.runs
     scopes = {"registry": site.registry, "push": site.registry, "pull": f"{site.registry}/library"}
     for name, scope in scopes.items():
-        ours = credentials.auth_file(scope, site.secrets.registry_password) if embedded else {}
-        content = credentials.merged(ours, site.environment.get("SWELL_REGISTRY_AUTH_FILE"))
+        own = credentials.auth_file(scope, site.secrets.registry_password) if embedded else {}
+        content = credentials.merged(own, site.environment.get("SWELL_REGISTRY_AUTH_FILE"))
         credentials.write_private(site.home / "auth" / f"{name}.json", content)

@@ -1,4 +1,4 @@
-"""The stack: backends and services of one home, started together and stopped in reverse."""
+"""The stack: the backends and services of one home folder, started together and stopped in reverse."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from swell_embedded.credentials import USER
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
-from swell_embedded.restarts import MOST, STEADY, Restarts
+from swell_embedded.restarts import MAX_CRASHES, STEADY, Restarts
 from swell_embedded.services import SERVICES, Service, program
 from swell_embedded.site import Site, locked, prepare, variables
 from swell_embedded.system import require_ports, require_tools
@@ -32,7 +32,7 @@ class Registry(Struct, frozen=True):
 
 
 class Stack:
-    """Processes of one home that run; `open_stack` and `open_backends` make one."""
+    """The running processes of one home folder; created by `open_stack` and `open_backends`."""
 
     def __init__(self, site: Site, programs: Iterable[Program], *, echo: frozenset[str] = frozenset()) -> None:
         self.ports = site.ports
@@ -46,10 +46,10 @@ class Stack:
         self._echo = echo
 
     async def start(self) -> None:
-        """Start every program as soon as those it needs are ready; all are ready afterwards.
+        """Start every program once the programs it needs are ready; return when all are ready.
 
         Raises:
-            CannotStart: a command or a port cannot be had; nothing was started.
+            CannotStart: a command is missing or a port is in use; nothing was started.
             ChildDied: a program ended, or is not ready in time.
         """
         require_tools(self._programs.values())
@@ -68,7 +68,7 @@ class Stack:
         self._ready[each.name].set()
 
     async def stop(self) -> None:
-        """Stop the services, last first, then the backends all at once."""
+        """Stop the services in reverse order, and then all backends together."""
         for name in reversed([name for name in self._programs if name not in BACKENDS]):
             await self._stop(name)
         await asyncio.gather(*(self._stop(name) for name in BACKENDS))
@@ -79,7 +79,7 @@ class Stack:
             await child.stop()
 
     def pid(self, name: str) -> int:
-        """The process id of the program *name* as it runs now."""
+        """Return the process id of the running program *name*."""
         return self._children[name].pid
 
     def kill(self, name: str, signal: Signals = Signals.SIGKILL) -> None:
@@ -87,36 +87,36 @@ class Stack:
         self._children[name].send(signal)
 
     async def restart(self, name: str) -> None:
-        """Stop the program *name* if it still runs, start it again, and wait until it is ready.
+        """Stop the program *name* if it runs, start it, and wait until it is ready.
 
         Raises:
-            ChildDied: it ended, or is not ready in time.
+            ChildDied: the program ended, or is not ready in time.
         """
         await self._stop(name)
         await self._start(self._programs[name])
 
     async def supervise(self) -> None:
-        """Start each program again that ends by itself, for ever; those that need it wait until it is ready.
+        """Restart each program that ends unexpectedly, until cancelled; programs that need it wait for it.
 
         Raises:
-            ChildDied: a program cannot stay up; the message has its last lines and the path of its log.
+            ChildDied: a program crashes again and again; the message has its last lines and its log's path.
         """
-        await _together(self._keep_up(each) for each in self._programs.values())
+        await _together(self._supervise(each) for each in self._programs.values())
 
-    async def _keep_up(self, each: Program) -> None:
+    async def _supervise(self, each: Program) -> None:
         restarts = Restarts()
         while True:
             since = time.monotonic()
             try:
-                await self._children[each.name].died()
+                await self._children[each.name].wait_for_end()
             except ChildDied as error:
-                await self._bring_back(each, restarts, error, up=time.monotonic() - since)
+                await self._restart_with_delay(each, restarts, error, up=time.monotonic() - since)
 
-    async def _bring_back(self, each: Program, restarts: Restarts, error: Exception, up: float) -> None:
-        """Start *each*, which ended with *error* after *up* seconds, until it is ready."""
+    async def _restart_with_delay(self, each: Program, restarts: Restarts, error: Exception, up: float) -> None:
+        """Restart *each*, which ended with *error* after *up* seconds, until it is ready."""
         path = str(self._logs / f"{each.name}.log")
         while (delay := restarts.crashed(up)) is not None:
-            log.warning("program ended, is started again", name=each.name, delay=delay, error=str(error), log=path)
+            log.warning("program ended, restarting", name=each.name, delay=delay, error=str(error), log=path)
             await self._stop(each.name)
             await asyncio.sleep(delay)
             try:
@@ -124,10 +124,11 @@ class Stack:
             except (CannotStart, ChildDied) as failure:
                 error, up = failure, 0.0
             else:
-                log.info("program is ready again", name=each.name, pid=self.pid(each.name))
+                log.info("program restarted", name=each.name, pid=self.pid(each.name))
                 return
         raise ChildDied(
-            f"{each.name} does not stay up: {MOST} times it ended within {STEADY:.0f} s; its log is {path}. {error}"
+            f"{each.name} keeps crashing: it ended {MAX_CRASHES} times, each within {STEADY:.0f} s of its start."
+            f" Its log is {path}. {error}"
         )
 
 
@@ -140,20 +141,20 @@ async def open_stack(
     environment: Mapping[str, str] = os.environ,
     echo: bool = False,
 ) -> AsyncIterator[Stack]:
-    """Run the backends and *services* in *home* while the block runs; with *echo* the services' lines are shown.
+    """Run the backends and *services* in *home* while the block runs; with *echo*, print the services' output.
 
-    A backend that *environment* names (SWELL_NATS_URL, ...) is not started.
+    A backend whose address is in *environment* (SWELL_NATS_URL, ...) is not started.
 
     Raises:
-        CannotStart: something on this machine is in the way.
+        CannotStart: a command is missing, a port is in use, or *home* is in use.
         ChildDied: a program ended, or is not ready in time.
     """
     with locked(home):
         site = prepare(home, ports or Ports.default(environment), environment)
         backends = [make(site) for name, make in BACKENDS.items() if name in site.runs]
-        wanted = tuple(services)
-        names = frozenset(service.name for service in wanted) if echo else frozenset()
-        async with _running(Stack(site, [*backends, *(program(each, site) for each in wanted)], echo=names)) as stack:
+        selected = tuple(services)
+        names = frozenset(service.name for service in selected) if echo else frozenset()
+        async with _running(Stack(site, [*backends, *(program(each, site) for each in selected)], echo=names)) as stack:
             yield stack
 
 
@@ -173,7 +174,7 @@ async def open_backends(
 
 
 async def _together(work: Iterable[Coroutine[None, None, None]]) -> None:
-    """Do all of *work* at once; the first error ends the rest and is raised."""
+    """Run all of *work* concurrently; the first error cancels the rest and is raised."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for each in work:

@@ -1,4 +1,4 @@
-"""What the machine itself must have: commands on the PATH, free ports."""
+"""Requirements of the machine: commands on the PATH and free ports."""
 
 import asyncio
 import shutil
@@ -15,16 +15,16 @@ PACKAGES = {
     "setpriv": "util-linux",
     "skopeo": "skopeo",
 }
-"""Command -> the Debian package that has it."""
+"""Maps a command to its Debian package."""
 
-_PATIENCE = 2.0  # seconds in which the processes of a killed predecessor give their ports back
+_PORT_TIMEOUT = 2.0  # seconds for a stack that was killed to release its ports
 
 
 def require_tools(programs: Iterable[Program]) -> None:
-    """See that every command is there that *programs* want on their PATH.
+    """Check that the commands of *programs* are on their PATH.
 
     Raises:
-        CannotStart: names the packages, and how to get them.
+        CannotStart: a command is missing; the message names the packages to install.
     """
     missing = sorted(
         {
@@ -36,23 +36,23 @@ def require_tools(programs: Iterable[Program]) -> None:
     )
     if missing:
         packages = " ".join(missing)
-        raise CannotStart(f"this machine lacks {packages}: `make system`, or `apt-get install {packages}` as root")
+        raise CannotStart(f"this machine lacks {packages}: run `make system`, or `apt-get install {packages}` as root")
 
 
 async def require_ports(programs: Iterable[Program]) -> None:
-    """See that every port is free that *programs* want.
+    """Check that the ports of *programs* are free.
 
     Raises:
-        CannotStart: names each port, what it is for, and who has it where we may know.
+        CannotStart: a port is in use; the message names the port, its program, and the process that uses it.
     """
-    wanted = {port: program.name for program in programs for port in program.ports}
-    deadline = asyncio.get_running_loop().time() + _PATIENCE
-    while taken := [port for port in wanted if not is_free(port)]:
+    owners = {port: program.name for program in programs for port in program.ports}
+    deadline = asyncio.get_running_loop().time() + _PORT_TIMEOUT
+    while taken := [port for port in owners if not is_free(port)]:
         if asyncio.get_running_loop().time() > deadline:
-            complaints = "; ".join(_complaint(port, wanted[port]) for port in taken)
-            raise CannotStart(f"{complaints}. End that, or use --free-ports")
+            complaints = "; ".join(_complaint(port, owners[port]) for port in taken)
+            raise CannotStart(f"{complaints}. Stop that process, or use --free-ports")
         await asyncio.sleep(0.05)
 
 
 def _complaint(port: int, name: str) -> str:
-    return f"port {port}, meant for {name}, is taken by {holder(port) or 'another process'}"
+    return f"port {port} (for {name}) is in use by {holder(port) or 'another process'}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from builder.conda.model.channels import Wish, read_wish, subdir_of
+from builder.conda.model.channels import SolveRequest, parse_request, subdir_of
 from builder.conda.model.lock import LockedPackage, read_lock, write_lock
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
@@ -16,8 +16,8 @@ MOST_WAITING = 32
 
 
 class Solver(Protocol):
-    async def solve(self, wish: Wish, subdir: str) -> list[LockedPackage]:
-        """Return the packages for *wish* on *subdir*; raises `BadRequest` if it cannot be satisfied."""
+    async def solve(self, request: SolveRequest, subdir: str) -> list[LockedPackage]:
+        """Return the packages for *request* on *subdir*; raises `BadRequest` if it cannot be satisfied."""
 
 
 class EnvironmentSolver:
@@ -30,7 +30,7 @@ class EnvironmentSolver:
         self._timeout = timeout.total_seconds()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._single_flight: SingleFlight[tuple[Wish, str], str] = SingleFlight()
+        self._single_flight: SingleFlight[tuple[SolveRequest, str], str] = SingleFlight()
 
     async def solve(self, specs: Sequence[str], channels: Sequence[str], lock: str, platform: Platform) -> str:
         """Return the lock file for *specs* of *channels* on *platform*; a *lock* that is not empty is validated.
@@ -43,16 +43,16 @@ class EnvironmentSolver:
         subdir = subdir_of(platform)
         if lock:
             return write_lock(subdir, read_lock(lock, subdir))
-        wish = read_wish(specs, channels, self._channel_names)
-        return await self._single_flight.run((wish, subdir), lambda: self._solve(wish, subdir))
+        request = parse_request(specs, channels, self._channel_names)
+        return await self._single_flight.run((request, subdir), lambda: self._solve(request, subdir))
 
-    async def _solve(self, wish: Wish, subdir: str) -> str:
+    async def _solve(self, request: SolveRequest, subdir: str) -> str:
         if self._waiting >= MOST_WAITING:
             raise Unavailable("too many environments are being solved", retry_after=10)
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout), self._slots:
-                return write_lock(subdir, await self._solver.solve(wish, subdir))
+                return write_lock(subdir, await self._solver.solve(request, subdir))
         except TimeoutError as error:
             message = "the environment is not solved yet; it takes too long. More exact versions make it faster"
             raise Unavailable(message, retry_after=10) from error

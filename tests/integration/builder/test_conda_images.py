@@ -178,7 +178,7 @@ async def test_what_two_packages_have_is_taken_from_the_first(kitchen: Kitchen) 
     assert tree["share/both"][1] == b"first"
     assert tree["lib/through"][1] == b"through a link"
     assert tree["lib64"][0].linkname == "lib"
-    assert "in several packages, taken from the first: share/both" in kitchen.output.text
+    assert "in several packages, using the first: share/both" in kitchen.output.text
 
 
 async def test_the_same_request_is_the_same_image_everywhere(opened: OpenKitchen, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_an_image_for_another_machine_needs_no_such_machine(kitchen: Kitch
 async def test_a_base_image_of_another_machine_is_refused(kitchen: Kitchen) -> None:
     """Its programs would not run there."""
     kitchen.channel.add(Made("other", subdir="linux-aarch64", files={"bin/other": File(b"arm")}))
-    with pytest.raises(BuildFailure, match="is no image for linux/arm64") as failed:
+    with pytest.raises(BuildFailure, match="is not an image for linux/arm64") as failed:
         await kitchen.build("other", to="mixed:1", platform="linux/arm64")
     assert failed.value.reason is Reason.BASE_IMAGE
 

@@ -214,7 +214,7 @@ async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "architecture", "says"),
-    [("../../escaped", "amd64", r"'\.\./\.\./escaped' is no name"), ("a", "s390x", "architecture s390x")],
+    [("../../escaped", "amd64", r"'\.\./\.\./escaped' is not a valid file name"), ("a", "s390x", "architecture s390x")],
 )
 async def test_what_no_sif_file_can_be_made_of_is_the_senders_fault(
     tmp_path: Path, name: str, architecture: str, says: str

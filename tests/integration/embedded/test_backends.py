@@ -50,7 +50,7 @@ def objects(stack: Stack, secret_key: str | None = None) -> minio.Minio:
 
 
 async def test_everything_listens_on_loopback_and_on_known_ports_only(stack: Stack) -> None:
-    """Some of these servers ask for no password; nobody on the network may reach them."""
+    """Some of these servers have no password, so they must not be reachable from the network."""
     found = listening({stack.pid(name) for name in BACKENDS})
 
     assert {address for address, _ in found} == {LOOPBACK}
@@ -59,14 +59,14 @@ async def test_everything_listens_on_loopback_and_on_known_ports_only(stack: Sta
     assert {port for _, port in found} <= known
 
 
-async def test_redis_refuses_whoever_has_no_password(stack: Stack) -> None:
+async def test_redis_requires_a_password(stack: Stack) -> None:
     """Any user of the machine can connect to loopback."""
     async with redis.asyncio.Redis(port=stack.ports.redis, retry=Retry(NoBackoff(), 0)) as stranger:
         with pytest.raises(redis.exceptions.AuthenticationError):
             await stranger.ping()
 
 
-async def test_nats_refuses_whoever_has_no_password(stack: Stack) -> None:
+async def test_nats_requires_a_password(stack: Stack) -> None:
     """Any user of the machine can connect to loopback."""
 
     async def quiet(_: Exception) -> None: ...
@@ -83,7 +83,7 @@ async def test_s3_refuses_a_wrong_key(stack: Stack) -> None:
         await asyncio.to_thread(objects(stack, secret_key="another").bucket_exists, "swell-logs")
 
 
-async def test_the_registry_refuses_whoever_has_no_password(stack: Stack) -> None:
+async def test_the_registry_requires_a_password(stack: Stack) -> None:
     """Images of one user are not for every user of the machine."""
     async with aiohttp.ClientSession() as session, session.get(f"http://{stack.registry.address}/v2/") as answer:
         assert answer.status == 401
@@ -93,8 +93,8 @@ async def test_the_registry_refuses_whoever_has_no_password(stack: Stack) -> Non
     ("file", "path", "complaint"),
     [("pull", "swell/build", "unauthorized"), ("pull", "library/none", "404"), ("push", "swell/build", "404")],
 )
-async def test_only_who_pushes_may_read_what_was_built(stack: Stack, file: str, path: str, complaint: str) -> None:
-    """A user's FROM pulls with the pull file; it must not open other users' builds."""
+async def test_the_pull_file_gives_no_access_to_builds(stack: Stack, file: str, path: str, complaint: str) -> None:
+    """A user's FROM uses the pull file, which must not give access to other users' builds."""
     repository = f"docker://{stack.registry.address}/{path}"
     auth_file = stack.env[f"SWELL_{file.upper()}_AUTH_FILE"]
     asking = await asyncio.create_subprocess_exec(
@@ -106,8 +106,8 @@ async def test_only_who_pushes_may_read_what_was_built(stack: Stack, file: str, 
     assert complaint in said.decode().lower()
 
 
-async def test_what_was_stored_is_there_the_next_time(tmp_path: Path) -> None:
-    """A second run in the same home is the same Swell, whatever ports it has."""
+async def test_data_survives_a_restart(tmp_path: Path) -> None:
+    """A second run in the same home folder has the same data, on any ports."""
     async with open_backends(tmp_path, environment={}) as stack:
         await _store(stack)
         passwords = stack.registry.password
@@ -117,8 +117,8 @@ async def test_what_was_stored_is_there_the_next_time(tmp_path: Path) -> None:
         assert stack.registry.password == passwords
 
 
-async def test_what_was_stored_survives_kill_9(tmp_path: Path) -> None:
-    """The backends answer only for what is on its way to the disk."""
+async def test_data_survives_kill_9(tmp_path: Path) -> None:
+    """The backends may lose only writes that are not synced yet."""
     async with open_backends(tmp_path, ("nats", "redis", "s3"), environment={}) as stack:
         await _store(stack)
         for name in ("nats", "redis", "s3"):
@@ -164,8 +164,8 @@ def _in_s3(stack: Stack) -> bytes | None:
     return content
 
 
-async def test_a_stack_that_has_ended_has_left_nothing_beside_its_home(tmp_path: Path) -> None:
-    """SeaweedFS makes sockets that only its ports tell from others'; they go with it, also when it was killed."""
+async def test_a_stack_leaves_nothing_outside_its_home(tmp_path: Path) -> None:
+    """SeaweedFS creates Unix sockets named after its ports; the stack removes them, also after kill -9."""
     async with open_backends(tmp_path, ["s3"], environment={}) as stack:
         ports = stack.ports.s3_ports
         assert sockets(ports)
@@ -193,13 +193,13 @@ async def test_two_stacks_live_side_by_side(tmp_path: Path) -> None:
 async def test_one_home_is_for_one_stack(tmp_path: Path) -> None:
     """Two servers that append to one file damage it."""
     async with open_backends(tmp_path, [], environment={}):
-        with pytest.raises(CannotStart, match="another Swell runs in"):
+        with pytest.raises(CannotStart, match="another Swell is running in"):
             async with open_backends(tmp_path, [], environment={}):
                 raise AssertionError("the second must not start")
 
 
-async def test_the_operators_own_server_takes_the_place_of_ours(stack: Stack, tmp_path: Path) -> None:
-    """Whoever names a server gets that one, and no second beside it."""
+async def test_a_configured_server_replaces_the_embedded_one(stack: Stack, tmp_path: Path) -> None:
+    """A configured server is used, and no embedded one starts."""
     theirs = {name: stack.env[name] for name in ("SWELL_NATS_URL", "SWELL_BUILD_REPOSITORY", "SWELL_S3_ENDPOINT")}
     keys = {name: stack.env[name] for name in ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")}
 
@@ -214,7 +214,7 @@ async def test_the_operators_own_server_takes_the_place_of_ours(stack: Stack, tm
 async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     """The operator reads which port, what for, and whom to end."""
     ports = Ports.free()
-    sentence = rf"port {ports.redis}, meant for redis, is taken by .*\(pid {os.getpid()}\)"
+    sentence = rf"port {ports.redis} \(for redis\) is in use by .*\(pid {os.getpid()}\)"
     with socket.create_server(("127.0.0.1", ports.redis)), pytest.raises(CannotStart, match=sentence):
         async with open_stack(tmp_path, ports, [], environment={}):
             raise AssertionError("nothing must start")

@@ -78,10 +78,10 @@ async def up(home: Path, services: Path) -> AsyncIterator[Up]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_runs_until_it_is_told_to_stop_and_leaves_no_process(
+async def test_it_runs_until_it_is_stopped_and_leaves_no_process(
     home: Path, services: Path, number: signal.Signals
 ) -> None:
-    """Ctrl-C ends what `make up` began: all of it, in order, with success."""
+    """Ctrl-C stops everything that `make up` started, in order, with exit code 0."""
     async with up(home, services) as swell:
         url = (await swell.until(r"Swell is ready at (\S+) .*curl"))[1]
         family = descendants(swell.process.pid)
@@ -96,8 +96,8 @@ async def test_it_runs_until_it_is_told_to_stop_and_leaves_no_process(
         assert {file.stem for file in (home / "logs").iterdir()} == HOMES
 
 
-async def test_kill_9_takes_everything_along_and_the_next_start_works(home: Path, services: Path) -> None:
-    """The kernel ends the children of a supervisor that could not; nobody must clean up by hand."""
+async def test_after_kill_9_no_child_runs_and_the_next_start_works(home: Path, services: Path) -> None:
+    """The kernel ends the children of a killed supervisor, so no cleanup is needed."""
     async with up(home, services) as swell:
         await swell.until("Swell is ready")
         family = descendants(swell.process.pid)
@@ -125,15 +125,15 @@ async def test_the_second_start_takes_less_than_ten_seconds(home: Path, services
     assert taken[1] < max(10, 2 * taken[0])
 
 
-async def test_a_service_that_crashes_is_started_again(home: Path, services: Path) -> None:
-    """One crash ends nobody's work; the operator reads which it was, why, and that it is back."""
+async def test_a_crashed_service_is_restarted(home: Path, services: Path) -> None:
+    """The stack goes on; the operator reads which service crashed, why, and that it runs again."""
     async with up(home, services) as swell:
         await swell.until("Swell is ready")
         family = descendants(swell.process.pid)
         os.kill(_pid_of("metrics", family), signal.SIGKILL)
 
-        await swell.until('"event": "program is ready again".*"name": "metrics"|"name": "metrics".*is ready again')
-        assert r"metrics was ended by SIGKILL; its last lines:\n    metrics is up on 1 port" in swell.said
+        await swell.until('"event": "program restarted".*"name": "metrics"|"name": "metrics".*restarted')
+        assert r"metrics was killed by SIGKILL; its last lines:\n    metrics is up on 1 port" in swell.said
         again = descendants(swell.process.pid)
         assert len(again - family) == 1 and len(again) == len(HOMES)
         swell.process.send_signal(signal.SIGINT)
@@ -141,8 +141,8 @@ async def test_a_service_that_crashes_is_started_again(home: Path, services: Pat
         assert not await gone(again, seconds=0)
 
 
-async def test_when_one_does_not_stay_up_all_stop_and_the_operator_reads_why(home: Path, services: Path) -> None:
-    """Half a stack looks alive and is not; it says what went, where its log is, and ends with 1."""
+async def test_a_service_that_keeps_crashing_stops_the_stack_with_a_reason(home: Path, services: Path) -> None:
+    """A partial stack must not look healthy; the message names the service and its log; the exit code is 1."""
     async with up(home, services) as swell:
         await swell.until("Swell is ready")
         family = descendants(swell.process.pid)
@@ -150,10 +150,10 @@ async def test_when_one_does_not_stay_up_all_stop_and_the_operator_reads_why(hom
         os.kill(_pid_of("metrics", family), signal.SIGKILL)
 
         assert await swell.ended() == 1
-        assert "swell: metrics does not stay up: 5 times it ended within 60 s" in swell.said
-        assert f"its log is {home}/logs/metrics.log" in swell.said
+        assert "swell: metrics keeps crashing: it ended 5 times, each within 60 s" in swell.said
+        assert f"Its log is {home}/logs/metrics.log" in swell.said
         assert "metrics ended with exit code 1; its last lines:\n    the counters are broken" in swell.said
-        assert swell.said.count("is started again") == 4
+        assert swell.said.count("restarting") == 4
         assert not await gone(family, seconds=0)
 
 
@@ -171,8 +171,8 @@ async def test_it_can_be_stopped_while_it_waits_to_start_one_again(home: Path, s
         assert not await gone(family, seconds=0)
 
 
-async def test_a_service_that_cannot_start_is_named_with_its_last_words(home: Path, services: Path) -> None:
-    """The operator reads the reason without looking for a file."""
+async def test_a_service_that_cannot_start_is_named_with_its_last_lines(home: Path, services: Path) -> None:
+    """The operator reads the reason without opening a file."""
     (services / "scanner.py").write_text("raise SystemExit('the database of holes has holes')")
     async with up(home, services) as swell:
         assert await swell.ended() == 1
@@ -182,7 +182,7 @@ async def test_a_service_that_cannot_start_is_named_with_its_last_words(home: Pa
 
 
 async def test_it_can_be_stopped_before_it_is_ready(home: Path, services: Path) -> None:
-    """Nobody must wait for a start that hangs."""
+    """A start that hangs can be interrupted."""
     (services / "builder.py").write_text("import time; print('thinking', flush=True); time.sleep(1000)")
     async with up(home, services) as swell:
         await swell.until("thinking")

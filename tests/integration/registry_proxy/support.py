@@ -1,4 +1,4 @@
-"""Neighbours of the registry-proxy: a server that says what a test tells it to, and a real registry with an image."""
+"""Servers for the registry-proxy's tests: a scripted HTTP server, and a real registry with an image."""
 
 import asyncio
 import gzip

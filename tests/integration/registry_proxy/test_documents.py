@@ -43,7 +43,8 @@ async def test_a_document_comes_back_byte_by_byte(documents: AnyDocuments) -> No
     assert await documents.config(CONFIG.digest) == CONFIG
 
 
-async def test_what_was_not_put_is_not_there(documents: AnyDocuments) -> None:
+async def test_a_missing_document_is_none(documents: AnyDocuments) -> None:
+    """A missing document is None, not an error."""
     await documents.put("t1", OTHER, SOON)
 
     assert await documents.root("t1") is None
@@ -52,6 +53,7 @@ async def test_what_was_not_put_is_not_there(documents: AnyDocuments) -> None:
 
 
 async def test_a_token_sees_its_own_documents_only(documents: AnyDocuments) -> None:
+    """Tokens of different users must not share documents."""
     await documents.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await documents.root("t2") is None
@@ -59,6 +61,7 @@ async def test_a_token_sees_its_own_documents_only(documents: AnyDocuments) -> N
 
 
 async def test_a_root_is_found_by_its_digest_as_well(documents: AnyDocuments) -> None:
+    """Clients request the tag first and then the digest."""
     await documents.put_root("t1", MANIFEST, SOURCE, SOON)
 
     assert await documents.root("t1") == await documents.get("t1", MANIFEST.digest) == MANIFEST
@@ -89,7 +92,8 @@ async def test_the_latest_referrers_count(documents: AnyDocuments) -> None:
     assert await documents.get("t1", OTHER.digest) is None
 
 
-async def test_what_is_forgotten_is_gone(documents: AnyDocuments) -> None:
+async def test_removed_documents_are_gone(documents: AnyDocuments) -> None:
+    """A revoked token must serve nothing."""
     for token in ("t1", "t2"):
         await documents.put_config(token, CONFIG, SOON)
         await documents.put_referrers(token, SOURCE, OTHER, SOON)

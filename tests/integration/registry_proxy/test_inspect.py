@@ -1,4 +1,4 @@
-"""Inspecting beside skopeo: the same registry, the same images, the same answers."""
+"""Inspection compared with skopeo: the same registry and images give the same results."""
 
 import asyncio
 import json
@@ -63,6 +63,7 @@ def as_skopeo_has_it(config: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["docker", "oci"])
 async def test_an_image_is_what_skopeo_sees(inspector: Inspector, filled: Registry, form: str) -> None:
+    """Manifest, config and digests are equal."""
     asked = image(filled, form)
 
     container = (await inspected(inspector, asked))["container"]
@@ -75,6 +76,7 @@ async def test_an_image_is_what_skopeo_sees(inspector: Inspector, filled: Regist
 
 @pytest.mark.parametrize("form", INDEXES)
 async def test_an_index_is_what_skopeo_sees(inspector: Inspector, filled: Registry, form: str) -> None:
+    """Entries and digests are equal."""
     asked = image(filled, form)
 
     index = (await inspected(inspector, asked))["index"]
@@ -88,6 +90,7 @@ async def test_an_index_is_what_skopeo_sees(inspector: Inspector, filled: Regist
 async def test_a_platform_of_an_index_is_what_skopeo_chooses(
     inspector: Inspector, filled: Registry, form: str, architecture: str
 ) -> None:
+    """Both choose the same entry."""
     asked = image(filled, form)
 
     container = (await inspected(inspector, asked, architecture))["container"]
@@ -108,10 +111,8 @@ async def test_a_layer_is_at_the_address_that_clients_make(inspector: Inspector,
         assert (found.status, found.content_length) == (200, layer["size"])
 
 
-async def test_what_is_wrong_is_told_apart(
-    inspector: Inspector, session: aiohttp.ClientSession, filled: Registry
-) -> None:
-    """Absent, not shown, not for this platform, nobody there, and not allowed: each mended by somebody else."""
+async def test_errors_are_distinguished(inspector: Inspector, session: aiohttp.ClientSession, filled: Registry) -> None:
+    """Missing, refused, wrong platform, unreachable, forbidden: each has another remedy."""
     nobody = parse_reference(f"127.0.0.1:{Ports.free().registry}/team/tool:1")
 
     with pytest.raises(ManifestUnknown, match=f"{REPOSITORY}:none' not found"):

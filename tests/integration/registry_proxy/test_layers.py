@@ -1,4 +1,4 @@
-"""Layers by URL are fetched once, verified, and kept."""
+"""Layers by URL are fetched once, verified and stored."""
 
 import asyncio
 import gzip
@@ -95,7 +95,7 @@ async def test_what_is_not_the_layer_is_never_kept(
 async def test_a_layer_larger_than_the_limit_is_not_read_to_its_end(
     script: Script, session: aiohttp.ClientSession, blobs: Blobs
 ) -> None:
-    """Our disk is not for whoever sends a URL."""
+    """A user's URL must not fill the disk."""
     script.on("/layer.tar.gz", said(body=IMAGE.layer))
 
     with pytest.raises(TooLarge):
@@ -121,8 +121,8 @@ async def test_a_wrong_size_is_found(script: Script, layers: Layers, blobs: Blob
             await layers.ensure(structs.replace(layer_at(script), gzip_size=7, location=location))
 
 
-async def test_naming_a_stored_layer_does_not_open_it(script: Script, layers: Layers, blobs: Blobs) -> None:
-    """Somebody else brought its bytes; a location of one's own must send them, and it must do so itself."""
+async def test_the_digest_of_a_stored_layer_gives_no_access(script: Script, layers: Layers, blobs: Blobs) -> None:
+    """Another user sent its bytes; this request's own location must send them as well."""
     await blobs.put(DIGEST, IMAGE.layer)
     theirs, mine = layer_at(script), structs.replace(layer_at(script), location=f"{script.url}/mine")
     script.on("/layer.tar.gz", said(body=IMAGE.layer))
@@ -202,7 +202,7 @@ async def test_a_layer_at_a_forbidden_address_is_not_fetched(script: Script, blo
 
 
 async def test_a_false_tar_digest_of_a_stored_layer_is_found(script: Script, layers: Layers, blobs: Blobs) -> None:
-    """It would become a diff_id of somebody's image: engines refuse such an image, or take it for another one."""
+    """It would become a wrong diff_id in an image, which engines refuse or confuse."""
     script.on("/layer.tar.gz", said(body=IMAGE.layer))
     await layers.ensure(layer_at(script))
     assert await blobs.size(DIGEST)

@@ -1,4 +1,4 @@
-"""Turns among replicas: one works, the others wait, and nobody waits for ever."""
+"""Leases among replicas: one works, the others wait for a bounded time."""
 
 import asyncio
 from datetime import timedelta
@@ -33,8 +33,8 @@ async def test_one_works_at_a_time(redis: Redis) -> None:
     assert await redis.keys() == []
 
 
-async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
-    """Turns save work; a pull is worth more. The turn of the other one is left alone."""
+async def test_a_caller_continues_without_the_lease_after_the_timeout(redis: Redis) -> None:
+    """A lease saves work, but a pull must not fail for it. The other's lease is not touched."""
     async with RedisLeases(redis).hold("a"):
         (turn,) = await redis.keys()
         holder = await redis.get(turn)
@@ -45,8 +45,8 @@ async def test_whoever_has_waited_long_enough_goes_ahead(redis: Redis) -> None:
         assert await redis.get(turn) == holder
 
 
-async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> None:
-    """Its name is logged when something takes long."""
+async def test_the_name_of_a_lease_hides_its_token(redis: Redis) -> None:
+    """The lease's name is logged, and tokens must not be."""
     with capture_logs() as lines:
         impatient = RedisLeases(redis, timeout=timedelta(milliseconds=60))
         async with RedisLeases(redis).hold(KEY), impatient.hold(KEY):
@@ -56,7 +56,8 @@ async def test_a_turn_does_not_tell_the_token_that_it_is_of(redis: Redis) -> Non
     assert KEY.partition(":")[0] not in str(lines)
 
 
-async def test_without_redis_there_are_no_turns() -> None:
+async def test_without_redis_a_lease_is_unavailable() -> None:
+    """The caller gets `Unavailable` instead of waiting."""
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(Unavailable):
         async with RedisLeases(nowhere).hold("a"):

@@ -1,4 +1,4 @@
-"""A request costs a bounded number of fetches, bytes and seconds, and its work ends with it."""
+"""A request costs a bounded number of fetches, bytes and seconds, and ends with its caller."""
 
 import asyncio
 import json

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.conda.model.channels import read_wish, subdir_of
+from builder.conda.model.channels import parse_request, subdir_of
 from builder.conda.model.lock import LockedPackage, locked, read_lock, write_lock
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
@@ -26,10 +26,10 @@ def test_a_lock_is_read_as_it_was_written() -> None:
     [
         (URL, "md5 is not enough"),
         (f"{URL}#{'0' * 32}", "md5 is not enough"),
-        (f"{URL}#sha256:{'0' * 63}", "no address of a package"),
-        (f"https://user:secret@conda.example.org/forge/linux-64/a-1-0.conda#sha256:{HASH}", "no address"),
-        (f"ftp://conda.example.org/linux-64/a-1-0.conda#sha256:{HASH}", "no address"),
-        (f"{NAMES}/forge/linux-64/a.exe#sha256:{HASH}", "no address"),
+        (f"{URL}#sha256:{'0' * 63}", "not the URL of a package"),
+        (f"https://user:secret@conda.example.org/forge/linux-64/a-1-0.conda#sha256:{HASH}", "not the URL"),
+        (f"ftp://conda.example.org/linux-64/a-1-0.conda#sha256:{HASH}", "not the URL"),
+        (f"{NAMES}/forge/linux-64/a.exe#sha256:{HASH}", "not the URL"),
         (f"{NAMES}/forge/linux-aarch64/a-1-0.conda#sha256:{HASH}", "not for linux-64"),
         ("samtools=1.17", "md5 is not enough"),
     ],
@@ -42,7 +42,7 @@ def test_a_line_that_cannot_be_checked_is_refused(line: str, message: str) -> No
 
 def test_channels_are_found_by_name_or_address() -> None:
     """A channel that only a package names comes last; whoever says no defaults gets none anyway."""
-    wish = read_wish(
+    wish = parse_request(
         ["a", "bioconda::b=1", "https://x.example.org/c/::d", "numpy[build=py3*]"],
         ["forge", "nodefaults", "https://y.example.org/z/"],
         NAMES,
@@ -55,32 +55,32 @@ def test_channels_are_found_by_name_or_address() -> None:
 @pytest.mark.parametrize(
     ("channel", "message"),
     [
-        ("", "no channel"),
-        ("../x", "no channel"),
-        ("a b", "no channel"),
+        ("", "not a channel"),
+        ("../x", "not a channel"),
+        ("a b", "not a channel"),
         ("https://user:secret@conda.example.org/x", "with credentials"),
         ("https://conda.example.org/t/token/x", "with credentials"),
-        ("ftp://conda.example.org/x", "no address of a channel"),
-        ("https://conda.example.org/x?y=1", "no address of a channel"),
+        ("ftp://conda.example.org/x", "not the URL of a channel"),
+        ("https://conda.example.org/x?y=1", "not the URL of a channel"),
     ],
 )
 def test_what_is_no_channel_is_refused(channel: str, message: str) -> None:
     """The message says what is taken; credentials would end up in lock files."""
     with pytest.raises(BadRequest, match=message) as refused:
-        read_wish(["a"], [channel], NAMES)
+        parse_request(["a"], [channel], NAMES)
     assert "secret" not in str(refused.value)
 
 
 def test_a_package_by_address_is_no_wish() -> None:
-    """It would come from a place that no channel vouches for."""
-    with pytest.raises(BadRequest, match="by name, not by address"):
-        read_wish(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES)
+    """Its metadata would come from no channel."""
+    with pytest.raises(BadRequest, match="must be named, not given by URL"):
+        parse_request(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES)
 
 
 def test_a_wish_needs_a_channel() -> None:
     """There is no default: whose packages they are is the user's choice."""
     with pytest.raises(BadRequest, match="channels is empty"):
-        read_wish(["a"], [], NAMES)
+        parse_request(["a"], [], NAMES)
 
 
 def test_only_some_machines_have_packages() -> None:

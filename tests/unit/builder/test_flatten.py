@@ -48,7 +48,8 @@ def test_what_apptainer_wants_to_find_is_there(make_layout: MakeLayout) -> None:
     assert (made["tmp"].mode, made["proc"].isdir(), made["etc/hosts"].size) == (0o1777, True, 0)
 
 
-def test_what_the_image_has_stays_but_for_our_own_files(make_layout: MakeLayout) -> None:
+def test_added_files_replace_those_of_the_image(make_layout: MakeLayout) -> None:
+    """Apptainer's own files replace the image's; all other files stay."""
     layer = tar(
         member("etc/hosts", b"mine"),
         member("tmp", type=tarfile.SYMTYPE, linkname="/var/tmp"),
@@ -64,7 +65,8 @@ def test_what_the_image_has_stays_but_for_our_own_files(make_layout: MakeLayout)
     assert "etc/runscript" not in made
 
 
-def test_packed_and_plain_layers_are_the_same(make_layout: MakeLayout) -> None:
+def test_compressed_and_plain_layers_give_the_same_files(make_layout: MakeLayout) -> None:
+    """Layers may be compressed or not."""
     layer = tar(member("a", b"x" * 100_000), member("b", b"y"))
     contents = []
     for each in (layer, gzip.compress(layer)):
@@ -84,7 +86,8 @@ def test_owners_modes_and_times_stay(make_layout: MakeLayout) -> None:
 
 
 @pytest.mark.parametrize("mtime", [-5, 1.5, 2**40])
-def test_times_that_no_file_system_has_are_mended(make_layout: MakeLayout, mtime: float) -> None:
+def test_times_are_limited_to_the_range_of_squashfs(make_layout: MakeLayout, mtime: float) -> None:
+    """squashfs stores times as 32-bit Unix seconds."""
     assert 0 <= flat(make_layout(tar(member("a", mtime=mtime))))["a"].mtime < 2**32
 
 
@@ -109,7 +112,8 @@ def test_devices_are_left_out_and_pipes_are_not(make_layout: MakeLayout) -> None
     assert made["pipe"].isfifo()
 
 
-def test_hard_links_are_written_behind_the_file(make_layout: MakeLayout) -> None:
+def test_hard_links_follow_their_target(make_layout: MakeLayout) -> None:
+    """A tar reader needs the target first."""
     first = tar(member("a", b"content"), member("b", type=tarfile.LNKTYPE, linkname="a"))
     made = flat(make_layout(first, tar(member(".wh.a"))))
 
@@ -119,7 +123,8 @@ def test_hard_links_are_written_behind_the_file(make_layout: MakeLayout) -> None
 
 @pytest.mark.parametrize("name", ["n" * 300, "d/" * 60 + "x", "grün/größe", "bad-\udce9-utf8"])
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_names_are_kept_to_the_byte(make_layout: MakeLayout, name: str, form: int) -> None:
+def test_names_stay_unchanged_byte_by_byte(make_layout: MakeLayout, name: str, form: int) -> None:
+    """File names may be any bytes, also invalid UTF-8."""
     assert name in flat(make_layout(tar(member(name, b"x"), form=form)))
 
 
@@ -138,7 +143,8 @@ def test_a_header_as_large_as_memory_is_refused(make_layout: MakeLayout) -> None
         flat(make_layout(header.tobuf() + bytes(4096)))
 
 
-def test_a_layer_that_breaks_off_is_refused(make_layout: MakeLayout) -> None:
+def test_a_truncated_layer_is_refused(make_layout: MakeLayout) -> None:
+    """A truncated layer must not become an incomplete file."""
     whole = tar(member("a", b"x" * 5000))
 
     with pytest.raises(LayerInvalid):
@@ -149,6 +155,7 @@ def test_a_layer_that_breaks_off_is_refused(make_layout: MakeLayout) -> None:
     "layer", [b"no tar at all" * 100, gzip.compress(b"x" * 600, mtime=0)[:20], b"\x1f\x8b no gzip"]
 )
 def test_what_is_no_layer_is_refused(make_layout: MakeLayout, layer: bytes) -> None:
+    """Blobs come from registries and may have any content."""
     with pytest.raises(LayerInvalid):
         flat(make_layout(layer))
 
@@ -166,6 +173,7 @@ def test_a_link_in_the_layout_is_not_followed(make_layout: MakeLayout, tmp_path:
 
 
 def test_the_same_image_gives_the_same_bytes(make_layout: MakeLayout) -> None:
+    """Equal SIF files have equal digests, so a repeated push uploads nothing."""
     layers = (tar(member("b/c", b"1"), member("a", b"2")), tar(member("b/.wh.c"), member("d", b"3")))
 
     def written() -> bytes:

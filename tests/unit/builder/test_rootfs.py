@@ -34,10 +34,12 @@ def directories(*layers: Layer) -> set[str]:
 
 
 def test_the_upper_layer_wins() -> None:
+    """A file of an upper layer replaces the one below."""
     assert rootfs({"a": "x", "b": "x"}, {"b": "y"}).names() == {Origin(0, 0): ["a"], Origin(1, 0): ["b"]}
 
 
-def test_a_whiteout_takes_away_what_lower_layers_have() -> None:
+def test_a_whiteout_removes_entries_of_lower_layers() -> None:
+    """OCI image-spec: a `.wh.` entry removes the name in lower layers."""
     assert files({"d/a": "x", "d/b/c": "x"}, {"d/.wh.a": "", "d/.wh.b": ""}) == set()
 
 
@@ -50,22 +52,26 @@ def test_a_whiteout_spares_its_own_layer() -> None:
 
 
 def test_an_opaque_directory_shows_its_own_layer_only() -> None:
+    """OCI image-spec: an opaque whiteout hides all entries of lower layers."""
     lower: Layer = {"d/a": "x", "d/deep/b": "x", "e": "x"}
 
     assert files(lower, {"d/c": "y", "d/.wh..wh..opq": ""}) == {"d/c", "e"}
     assert files(lower, {"d/.wh..wh..opq": "", "d/c": "y"}) == {"d/c", "e"}
 
 
-def test_what_was_taken_away_can_come_back() -> None:
+def test_a_removed_file_can_be_added_again() -> None:
+    """A whiteout affects only the layers below it."""
     assert files({"a": "x"}, {".wh.a": ""}, {"a": "y"}) == {"a"}
 
 
-def test_a_file_takes_the_place_of_a_directory_and_the_other_way_round() -> None:
+def test_a_file_replaces_a_directory_and_vice_versa() -> None:
+    """A layer may change the type of an entry."""
     assert files({"a/b": "x"}, {"a": "y"}) == {"a"}
     assert files({"a": "x"}, {"a/b": "y"}) == {"a/b"}
 
 
-def test_marks_of_old_union_file_systems_are_no_files() -> None:
+def test_aufs_metadata_is_ignored() -> None:
+    """AUFS metadata must not appear in the image."""
     assert files({".wh..wh.plnk": "", ".wh..wh.aufs": "", "a": "x"}) == {"a"}
 
 
@@ -82,23 +88,27 @@ def test_hard_links_outlive_the_name_that_they_were_made_of() -> None:
 
 
 @pytest.mark.parametrize("target", ["nowhere", "d", "../x", ""])
-def test_hard_links_to_what_is_no_file_are_refused(target: str) -> None:
+def test_hard_links_to_other_entries_are_refused(target: str) -> None:
+    """The target of a hard link must be a file of the image."""
     with pytest.raises(LayerInvalid):
         rootfs({"d": DIRECTORY, "a": f"={target}"})
 
 
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "a/..", "x" * 5000])
 def test_names_that_lead_outside_are_refused(name: str) -> None:
-    with pytest.raises(LayerInvalid, match="no name"):
+    """`..` in a layer must not reach a path outside the image."""
+    with pytest.raises(LayerInvalid, match="not a valid file name"):
         rootfs({name: "x"})
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "./etc//passwd", "etc/./passwd"])
-def test_all_names_begin_at_the_root_of_the_image(name: str) -> None:
+def test_all_names_are_relative_to_the_root_of_the_image(name: str) -> None:
+    """`/a`, `./a` and `a` are the same file."""
     assert files({name: "x"}) == {"etc/passwd"}
 
 
-def test_parents_come_first_and_are_made_when_missing() -> None:
+def test_missing_parents_are_created_and_come_first() -> None:
+    """A tar reader needs a directory before its entries."""
     made = [name for name, _ in rootfs({"b/c/d": "x", "a": DIRECTORY}).directories()]
 
     assert made == ["", "a", "b", "b/c"]

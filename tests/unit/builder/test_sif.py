@@ -32,7 +32,8 @@ def test_objects_follow_each_other_and_partitions_begin_at_a_page() -> None:
     assert len(head.content) == 32176
 
 
-def test_the_header_counts_what_there_is() -> None:
+def test_the_header_has_the_number_and_size_of_the_objects() -> None:
+    """Apptainer reads the number of objects and their sizes from the header."""
     header = struct.unpack_from("<32s10s3s3s16s8q", head_of(PARTS, "arm64").content)
 
     assert header[:4] == (b"#!/usr/bin/env run-singularity\n\0", b"SIF_MAGIC\0", b"01\0", b"04\0")
@@ -47,7 +48,8 @@ def test_the_id_comes_from_the_parts() -> None:
     assert len(ids | {head_of(PARTS, "arm64").content[48:64]}) == 4
 
 
-def test_an_architecture_that_sif_does_not_know_is_refused() -> None:
+def test_an_unknown_architecture_is_refused() -> None:
+    """The format has a fixed list of architecture codes."""
     with pytest.raises(BuildFailure, match="s390x"):
         head_of(PARTS, "s390x")
 
@@ -71,14 +73,16 @@ def test_the_words_of_an_image_stay_words(command: list[str], given_: list[str])
     assert run_by(script, *given_).split("\0")[:-1] == (given_ or command or [""])
 
 
-def test_without_an_entrypoint_the_command_runs_or_what_is_given() -> None:
+def test_without_an_entrypoint_the_command_or_the_arguments_run() -> None:
+    """Arguments replace the image's command, as with Docker."""
     script = files_of(RunFields(cmd=("echo", "a  b")), None, "amd64")[".singularity.d/runscript"]
 
     assert (run_by(script), run_by(script, "echo", "c")) == ("a  b\n", "c\n")
 
 
 @given(words.filter(lambda text: "\r" not in text))
-def test_variables_keep_their_values_to_the_letter(value: str) -> None:
+def test_values_of_variables_stay_unchanged(value: str) -> None:
+    """Quotes and line breaks in values must survive the shell."""
     script = files_of(RunFields(env=(f"VALUE={value}",)), None, "amd64")[".singularity.d/env/10-docker2singularity.sh"]
 
     assert run_by(f"{script}\nprintf '%s\\0' \"$VALUE\"") == f"{value}\0"
@@ -95,7 +99,8 @@ def test_a_callers_own_variable_wins_but_not_the_path() -> None:
     assert "no.name" not in script
 
 
-def test_a_definition_comes_before_the_image() -> None:
+def test_a_definition_overrides_the_image() -> None:
+    """The definition file's run script replaces the image's entrypoint."""
     definition = Definition(text="all", runscript="#!/bin/bash\necho hi\n", labels={"a": "2"}, help="how\n")
     made = files_of(RunFields(entrypoint=("/x",), labels={"a": "1", "b": "1"}), definition, "arm64")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from builder.conda.model.channels import Wish
+from builder.conda.model.channels import SolveRequest
 from builder.conda.model.lock import LockedPackage, locked
 from builder.solve import AT_ONCE, MOST_WAITING, EnvironmentSolver
 from swell.errors import BadRequest, Unavailable
@@ -21,12 +21,12 @@ class Slow:
     """Answers when it is told to; *asked* is what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Wish, str]] = []
+        self.asked: list[tuple[SolveRequest, str]] = []
         self.go_on = asyncio.Event()
         self.at_work = self.most_at_work = 0
 
-    async def solve(self, wish: Wish, subdir: str) -> list[LockedPackage]:
-        self.asked.append((wish, subdir))
+    async def solve(self, request: SolveRequest, subdir: str) -> list[LockedPackage]:
+        self.asked.append((request, subdir))
         self.at_work += 1
         self.most_at_work = max(self.at_work, self.most_at_work)
         await self.go_on.wait()
@@ -48,8 +48,8 @@ async def test_the_answer_is_a_lock_file(slow: Slow, solving: EnvironmentSolver)
     """Channels by their names, and each package with its hash."""
     slow.go_on.set()
     assert await solving.solve(["tool", "other::x"], ["forge"], "", AMD64) == LOCK
-    wish = Wish(("tool", f"{NAMES}/other::x"), (f"{NAMES}/forge", f"{NAMES}/other"))
-    assert slow.asked == [(wish, "linux-64")]
+    request = SolveRequest(("tool", f"{NAMES}/other::x"), (f"{NAMES}/forge", f"{NAMES}/other"))
+    assert slow.asked == [(request, "linux-64")]
 
 
 async def test_a_hundred_who_ask_the_same_ask_once(slow: Slow, solving: EnvironmentSolver) -> None:

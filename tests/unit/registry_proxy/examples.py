@@ -1,4 +1,4 @@
-"""What the tests of pulls ask for."""
+"""Images and pulls that several tests use."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The registry-proxy's neighbours, in memory."""
+"""The registry-proxy's dependencies, in memory."""
 
 import asyncio
 from collections import defaultdict

@@ -114,7 +114,7 @@ def test_layers_of_other_images_keep_their_compression(media_type: str) -> None:
 
 
 def test_an_image_without_media_types_keeps_none() -> None:
-    """`mediaType` is optional in the OCI's manifests; the type then is the one that the registry told."""
+    """`mediaType` is optional in OCI manifests; then the type comes from the registry's `Content-Type`."""
     image = golden_image()
     fields = {name: value for name, value in image.manifest.fields.items() if name != "mediaType"}
 
@@ -169,8 +169,8 @@ def images(draw: st.DrawFn) -> Image:
 
 
 @given(images(), wishes)
-def test_the_same_image_and_wish_give_the_same_digests(image: Image, wanted: ContainerConfig) -> None:
-    """There is no clock in it, so what was lost can be made again while a client pulls."""
+def test_equal_inputs_give_equal_digests(image: Image, wanted: ContainerConfig) -> None:
+    """No input depends on the time, so a lost document can be created again while a client pulls."""
     assert augment(image, wanted) == augment(image, wanted)
 
 
@@ -198,8 +198,8 @@ def test_what_is_not_asked_for_stays(image: Image, wanted: ContainerConfig) -> N
 
 
 @given(images())
-def test_an_empty_wish_leaves_the_very_bytes(image: Image) -> None:
-    """Whoever adds nothing gets the image that was published, under its own digest."""
+def test_an_empty_container_config_leaves_the_bytes_unchanged(image: Image) -> None:
+    """Without additions, clients get the published image under its own digest."""
     assert augment(image, ContainerConfig(env=(), layers=())) is image
 
 
@@ -300,7 +300,7 @@ def test_an_image_cannot_grow_without_end() -> None:
     ids=["SIF file", "index", "schema 1"],
 )
 def test_what_is_no_container_image_is_not_augmented(image: Image) -> None:
-    """Charts and SIF files are in registries too; to ignore the wish would be worse than to refuse it."""
+    """Registries have charts and SIF files too; an error is better than ignoring the container config."""
     with pytest.raises(ImageUnsupported):
         augment(image, WANTED)
 
@@ -350,7 +350,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*GOLDEN_CONFIG]), json_values))
 def test_any_config_is_augmented_or_refused(changes: dict[str, Any]) -> None:
-    """Anybody can push anything; nothing but our own errors comes out of it."""
+    """Images are untrusted; only Swell's own errors may result."""
     try:
         made = augment(make_image(GOLDEN_CONFIG | changes), WANTED)
     except ManifestInvalid:

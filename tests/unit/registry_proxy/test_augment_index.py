@@ -1,4 +1,4 @@
-"""Augmenting an index: which of its entries, and what becomes of the others."""
+"""Augmenting an index: which entries change, and which stay."""
 
 import pytest
 
@@ -47,8 +47,8 @@ def test_the_entries_for_all_platforms_asked_for_are_chosen() -> None:
         choose(index, [parse_platform("arm"), parse_platform("windows/amd64")])
 
 
-def test_a_missing_platform_is_told_with_those_that_are_there() -> None:
-    """So that the client can choose another; attestations are no platform."""
+def test_the_error_for_a_missing_platform_lists_those_that_exist() -> None:
+    """The client can choose another platform; attestations are not platforms."""
     with pytest.raises(ManifestUnknown, match=r"not made for windows/amd64, but for linux/amd64, linux/arm64/v8$"):
         choose(golden_index(), [parse_platform("windows/amd64")])
 
@@ -79,7 +79,7 @@ def test_entries_are_chosen_from_either_family_and_without_a_type() -> None:
 
 
 def test_nested_indexes_are_chosen_when_no_manifest_is() -> None:
-    """The specification allows them; whoever asked goes on with each."""
+    """The specification allows them; the caller reads each one."""
     manifest, nested = golden_image("arm64").manifest, golden_index()
     index = make_index(
         entry(manifest, os="linux", architecture="arm64"), {"digest": nested.digest, "size": 1, "mediaType": OCI_INDEX}

@@ -1,4 +1,4 @@
-"""Blobs are delivered whole and right, or not to their end."""
+"""Blobs are delivered completely and verified, or the response is cut short."""
 
 import asyncio
 import os
@@ -134,7 +134,7 @@ async def test_an_upstream_blob_passes_through(house: House) -> None:
     "pieces", [(b"01234", b"5678x"), (b"01234", b"5678"), (b"01234", b"56789", b"0"), (b"0123456789x",), ()]
 )
 async def test_a_wrong_blob_is_never_delivered_to_its_end(house: House, pieces: tuple[bytes, ...]) -> None:
-    """A client must not be able to take it for the right one, whatever it checks itself."""
+    """Clients must not mistake it for the right blob, even without a check of their own."""
     held, error = await house.taken(Upstream(*pieces), link(Origin.UPSTREAM))
 
     assert isinstance(error, UpstreamFailed)
@@ -142,14 +142,14 @@ async def test_a_wrong_blob_is_never_delivered_to_its_end(house: House, pieces: 
 
 
 async def test_a_wrong_length_is_refused_before_the_first_byte(house: House) -> None:
-    """There the client can still be told why."""
+    """At that time the client can still get an error."""
     held, error = await house.taken(Upstream(CONTENT, size=11), link(Origin.UPSTREAM))
 
     assert (held, type(error)) == (b"", UpstreamFailed)
 
 
-async def test_a_redirect_is_handed_on(house: House) -> None:
-    """The fastest byte is the one that does not pass here."""
+async def test_a_redirect_is_passed_on(house: House) -> None:
+    """A redirect is faster than passing the bytes through."""
     upstream = Upstream(redirect="https://cdn.example/x?sig=1")
 
     async with (
@@ -172,8 +172,8 @@ async def test_a_layer_that_was_added_comes_from_the_store(house: House) -> None
 
 
 @pytest.mark.parametrize("origin", [Origin.DOCUMENT, Origin.LAYER])
-async def test_what_is_kept_no_more_is_unknown(house: House, origin: Origin) -> None:
-    """The client is told before the first byte."""
+async def test_an_expired_blob_is_unknown(house: House, origin: Origin) -> None:
+    """The client gets an error before the first byte."""
     held, error = await house.taken(Upstream(), link(origin))
 
     assert (held, type(error)) == (b"", BlobUnknown)
@@ -209,8 +209,8 @@ async def test_a_transfer_that_fails_fails_for_its_own_readers_only(house: House
             await first
 
 
-async def test_a_link_with_another_size_than_what_is_kept_gets_nothing(house: House) -> None:
-    """Manifests are anybody's: one that gives a blob another size is wrong, not the blob."""
+async def test_a_link_with_a_wrong_size_is_refused(house: House) -> None:
+    """Manifests are untrusted: if the sizes differ, the manifest is wrong."""
     await house.cache.for_registry("quay.io").put(DIGEST, CONTENT)
 
     assert await house.taken(Upstream(CONTENT), link(Origin.UPSTREAM)) == (CONTENT, None)

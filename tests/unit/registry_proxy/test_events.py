@@ -1,4 +1,4 @@
-"""What the registry-proxy does when a token was taken away."""
+"""The registry-proxy's handling of revoked tokens."""
 
 from registry_proxy.domain.link import mark_of
 from registry_proxy.handlers.events import RevokedLinks, RevokedTokens
@@ -11,8 +11,8 @@ from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, Memo
 KEY = b"k" * 32
 
 
-async def test_late_news_closes_the_links_as_well(registry: FakeRegistry) -> None:
-    """A replica that had lost its connection hears nothing at once; what waits in the queue reaches one of them."""
+async def test_a_late_event_revokes_the_links_as_well(registry: FakeRegistry) -> None:
+    """A disconnected replica misses the broadcast; the queued event still revokes the links."""
     documents, links = MemoryDocuments(), RevokedLinks(KEY)
     pulls = Pulls(registry, documents, MemoryLayers(), MemoryLeases())
     await pulls.manifest(pull_of(registry.push(UBUNTU), WANTED), "22.04")

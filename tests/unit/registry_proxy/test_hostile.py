@@ -1,4 +1,4 @@
-"""Images that were pushed to break us: they are served, augmented or refused, and what is served is what it says."""
+"""Malicious images are served, augmented or refused; every served document matches its digest."""
 
 import json
 from datetime import UTC, datetime
@@ -136,7 +136,7 @@ def registries(draw: st.DrawFn) -> Hostile:
 
 @given(registries(), st.booleans())
 async def test_any_image_is_served_or_refused(registry: Hostile, adds: bool) -> None:
-    """By the errors that tell whose fault it is; nobody else's pull notices."""
+    """The error names the party at fault, and other users' pulls are not affected."""
     made = await outcome(registry, WANTED if adds else ContainerConfig())
 
     for platform in (None, PLATFORMS[0]):
@@ -218,8 +218,8 @@ async def test_a_config_that_nobody_writes_is_the_registrys_fault(config: bytes)
 
 
 @pytest.mark.parametrize("number", [b"123456789012345678901234567890", b"-0.5", b"18446744073709551616"])
-async def test_numbers_that_we_do_not_know_stay_as_they_came(number: bytes) -> None:
-    """Whoever wrote them can read them; a float would be another number."""
+async def test_large_numbers_stay_unchanged(number: bytes) -> None:
+    """The image's author may rely on them; converting to float would change the number."""
     registry = manifest_with(b"{" + ROOTFS + b',"x":' + number + b"}")
     documents = MemoryDocuments()
 

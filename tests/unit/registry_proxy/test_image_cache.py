@@ -1,4 +1,4 @@
-"""What is kept of registries' answers: seldom asked, never shown to others, and used when they are in trouble."""
+"""The image cache: few requests, no sharing between credentials, and stale documents while a registry fails."""
 
 import asyncio
 from typing import Self
@@ -130,8 +130,8 @@ async def test_what_was_resolved_for_a_request_is_what_its_first_pull_reads(
     assert registry.asked == [f"HEAD {TAG}", f"GET {TAG.at(first.digest)}"]
 
 
-async def test_a_repository_does_not_open_by_what_another_showed(registry: Registry, kept: ImageCache) -> None:
-    """Who knows a private image's digest must not read it through a repository of one's own."""
+async def test_a_cached_document_serves_only_its_repository(registry: Registry, kept: ImageCache) -> None:
+    """Knowing a private image's digest must not be enough to read it through another repository."""
     digest = registry.push(TAG).digest
     registry.push(OTHER, '{"other": 1}')
     await kept.fetch_manifest(TAG)
@@ -141,8 +141,8 @@ async def test_a_repository_does_not_open_by_what_another_showed(registry: Regis
         await kept.fetch_manifest(OTHER.at(digest))
 
 
-async def test_credentials_see_what_they_were_shown(registry: Registry, clock: Clock) -> None:
-    """The same repository is not the same to everybody."""
+async def test_cached_documents_are_bound_to_their_credentials(registry: Registry, clock: Clock) -> None:
+    """A repository may show different images to different credentials."""
     document = registry.push(TAG)
     entries = {"quay.io/team": Credentials("me", "a")}
     kept = ImageCache(registry, Keyring(entries), now=clock).acting_for(OPERATOR)
@@ -165,8 +165,8 @@ async def test_one_principals_documents_answer_no_other(registry: Registry, kept
     assert registry.asked == [f"GET {TAG}", f"GET {TAG.at(document.digest)}"]
 
 
-async def test_access_is_asked_for_again_after_a_while(registry: Registry, kept: ImageCache, clock: Clock) -> None:
-    """Somebody may have been shut out; then nothing that was kept is shown any more, fresh or stale."""
+async def test_access_is_checked_again_after_five_minutes(registry: Registry, kept: ImageCache, clock: Clock) -> None:
+    """Access may have been revoked; then cached documents are not served, fresh or stale."""
     digest = registry.push(TAG).digest
     await kept.fetch_manifest(TAG)
     clock.now += ACCESS_SECONDS + 1
@@ -197,10 +197,10 @@ async def test_seeing_that_access_is_still_there_costs_a_head(
 
 
 @pytest.mark.parametrize("trouble", [UpstreamBroken("away"), UpstreamFailed("500"), TooManyRequests(retry_after=60)])
-async def test_a_registry_in_trouble_is_stood_in_for(
+async def test_stale_documents_are_served_while_a_registry_fails(
     registry: Registry, kept: ImageCache, clock: Clock, trouble: SwellError
 ) -> None:
-    """With what its tag meant last, and with the word that it may be old; by digest nothing gets old."""
+    """The last digest of the tag is served and marked stale; documents by digest are never stale."""
     document = registry.push(TAG)
     await kept.fetch_manifest(TAG)
     clock.now += DAY - 1
@@ -230,8 +230,10 @@ async def test_a_silent_registry_is_waited_for_only_so_long(
         assert await kept.fetch_manifest(TAG.at(document.digest)) == document
 
 
-async def test_nothing_older_than_told_is_served(registry: Registry, kept: ImageCache, clock: Clock) -> None:
-    """A day-old meaning of `latest` is help; a month-old one is harm."""
+async def test_documents_older_than_the_limit_are_not_served(
+    registry: Registry, kept: ImageCache, clock: Clock
+) -> None:
+    """A day-old `latest` helps; a month-old one does harm."""
     digest = registry.push(TAG).digest
     await kept.fetch_manifest(TAG)
     clock.now += DAY + 1
@@ -242,10 +244,8 @@ async def test_nothing_older_than_told_is_served(registry: Registry, kept: Image
             await kept.fetch_manifest(reference)
 
 
-async def test_a_tag_that_was_taken_away_is_not_stood_in_for(
-    registry: Registry, kept: ImageCache, clock: Clock
-) -> None:
-    """Its absence was an answer."""
+async def test_a_removed_tag_is_not_served_stale(registry: Registry, kept: ImageCache, clock: Clock) -> None:
+    """A 404 response is a result, not a failure."""
     registry.push(TAG)
     await kept.fetch_manifest(TAG)
     clock.now += TAG_SECONDS + 1
@@ -259,8 +259,8 @@ async def test_a_tag_that_was_taken_away_is_not_stood_in_for(
         await kept.fetch_manifest(TAG)
 
 
-async def test_a_registry_that_is_back_is_believed(registry: Registry, kept: ImageCache, clock: Clock) -> None:
-    """The mark goes with the trouble."""
+async def test_a_registry_that_is_available_again_is_used(registry: Registry, kept: ImageCache, clock: Clock) -> None:
+    """The stale mark ends with the outage."""
     registry.push(TAG)
     await kept.fetch_manifest(TAG)
     clock.now += TAG_SECONDS + 1
@@ -286,7 +286,7 @@ async def test_a_config_has_the_size_and_type_that_its_manifest_says(registry: R
 
 
 async def test_memory_is_bounded_by_bytes(registry: Registry, kept: ImageCache) -> None:
-    """A hundred images of a megabyte are more than is kept; the first is read again."""
+    """Forty images of a megabyte exceed the limit; the first one is read again."""
     images = [parse_reference(f"quay.io/team/tool:{number}") for number in range(40)]
     for number, image in enumerate(images):
         registry.push(image, f'{{"{number}": "{"x" * (1 << 20)}"}}')

@@ -1,4 +1,4 @@
-"""Inspecting: an image told in the words of Wave's API, as it is and no more."""
+"""Inspection: an image in the messages of Wave's API."""
 
 import json
 from typing import Any
@@ -59,8 +59,8 @@ def config_of(**fields: object) -> Any:
 
 
 @pytest.mark.parametrize("docker", [True, False])
-async def test_an_image_is_told_as_a_container(registry: Registry, inspector: Inspector, docker: bool) -> None:
-    """Every member that a client reads, spelt as it expects; the layers' addresses begin with the host's name."""
+async def test_an_image_is_described_as_a_container(registry: Registry, inspector: Inspector, docker: bool) -> None:
+    """Every field that clients read, with Wave's spelling; layer URLs begin with the host name."""
     pushed = registry.push(TOOL, layers=2, docker=docker)
     assert pushed.config
 
@@ -87,8 +87,8 @@ async def test_an_image_is_told_as_a_container(registry: Registry, inspector: In
 
 
 @pytest.mark.parametrize("docker", [True, False])
-async def test_an_index_is_told_as_an_index(registry: Registry, inspector: Inspector, docker: bool) -> None:
-    """Nobody chooses a platform for who did not ask for one."""
+async def test_an_index_is_described_as_an_index(registry: Registry, inspector: Inspector, docker: bool) -> None:
+    """Without a requested platform, none is chosen."""
     children = [
         registry.push(TOOL, platform=platform, docker=docker) for platform in ("amd64", "arm64", "linux/arm/v7")
     ]
@@ -134,8 +134,8 @@ async def test_where_the_index_tells_no_platform_the_config_does(registry: Regis
         await inspector.inspect(index.reference, parse_platform("arm"))
 
 
-async def test_a_platform_that_the_index_lacks_is_the_clients_mistake(registry: Registry, inspector: Inspector) -> None:
-    """Not "not found": the image is there. The message says what could be asked for; deep down as well."""
+async def test_a_platform_that_the_index_lacks_is_a_client_error(registry: Registry, inspector: Inspector) -> None:
+    """The error is not "not found": the image exists. The message lists its platforms, also for nested indexes."""
     index = registry.push_index(TOOL, registry.push(TOOL))
     outer = registry.push_index("quay.io/acme/tool:outer", index)
 
@@ -154,7 +154,7 @@ async def test_an_image_without_an_index_is_the_one(registry: Registry, inspecto
 
 
 async def test_an_entry_that_the_registry_lacks_is_not_found(registry: Registry, inspector: Inspector) -> None:
-    """That is another thing than a platform that nobody promised."""
+    """This differs from a platform that the index does not list."""
     elsewhere = registry.push("quay.io/acme/elsewhere:1", platform="arm64")
     index = registry.push_index(TOOL, elsewhere)
 
@@ -162,8 +162,8 @@ async def test_an_entry_that_the_registry_lacks_is_not_found(registry: Registry,
         await inspector.inspect(index.reference, ARM)
 
 
-async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
-    """Artifacts are told as well; their configs are of their own kind, and are not read."""
+async def test_a_chart_has_no_run_time_config() -> None:
+    """Artifacts are described too; their configs have other types and are not read."""
     empty = b"apiVersion: v2"
     part = {"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": digest_of(empty), "size": len(empty)}
     fields = {"schemaVersion": 2, "artifactType": "application/vnd.example", "config": part, "layers": []}
@@ -175,7 +175,8 @@ async def test_a_chart_has_a_config_that_says_nothing_of_running() -> None:
     assert answer["container"]["manifest"] == fields | {"mediaType": OCI_MANIFEST}
 
 
-async def test_a_manifest_of_the_first_schema_is_refused_in_words() -> None:
+async def test_a_manifest_of_schema_1_is_refused() -> None:
+    """Schema 1 has no config; the message says that the format is not supported."""
     signed = Document("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}')
 
     with pytest.raises(ImageUnsupported, match=TOOL):
@@ -226,7 +227,8 @@ def test_a_command_that_is_text_is_a_list_of_one() -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"config": None, "rootfs": None, "created": None, "architecture": None}])
-def test_a_config_that_says_nothing_is_empty(config: dict[str, object]) -> None:
+def test_an_empty_config_gives_empty_fields(config: dict[str, object]) -> None:
+    """Every field of a config is optional."""
     assert config_of(**config) == {}
 
 
@@ -259,7 +261,8 @@ def test_the_time_of_making_is_an_instant(written: str, instant: str | None) -> 
 @pytest.mark.parametrize(
     "config", [b"[]", b'{"config":[]}', b'{"config":{"Env":"A=b"}}', b'{"rootfs":{"diff_ids":1}}', b"\xff"]
 )
-def test_a_malformed_config_is_the_registrys_fault(config: bytes) -> None:
+def test_a_malformed_config_is_an_invalid_manifest(config: bytes) -> None:
+    """The error must not look like a fault of the server or of the client."""
     image = Image(make_image("x").manifest, Document(OCI_CONFIG, config))
 
     with pytest.raises(ManifestInvalid):
@@ -267,7 +270,8 @@ def test_a_malformed_config_is_the_registrys_fault(config: bytes) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"manifests": [{"digest": "sha256:0", "size": 1}]}, {"manifests": [1]}])
-def test_a_malformed_index_is_the_registrys_fault(fields: dict[str, object]) -> None:
+def test_a_malformed_index_is_an_invalid_manifest(fields: dict[str, object]) -> None:
+    """The error must not look like a fault of the server or of the client."""
     with pytest.raises(ManifestInvalid):
         index_info(Document(OCI_INDEX, json.dumps(fields).encode()))
 

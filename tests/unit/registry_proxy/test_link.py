@@ -1,4 +1,4 @@
-"""A link opens one blob, for a short while, and cannot be made by anybody else."""
+"""A signed link gives access to one blob for 15 minutes, and cannot be forged."""
 
 import hmac
 from base64 import urlsafe_b64encode
@@ -25,8 +25,8 @@ LINK = Link(
 SIGNED = sign(LINK, KEY)
 
 
-def test_a_link_tells_what_it_was_made_for() -> None:
-    """Serving it asks nobody else."""
+def test_a_link_has_all_data_to_serve_it() -> None:
+    """Serving a link needs no lookup."""
     assert verify(SIGNED, KEY, NOW) == LINK
 
 
@@ -36,8 +36,8 @@ def test_a_link_fits_into_a_location_header() -> None:
     assert SIGNED.removeprefix(PREFIX).replace("_", "").replace("-", "").replace(".", "").isalnum()
 
 
-def test_a_link_is_told_to_be_of_a_token_without_telling_it() -> None:
-    """Links stand in logs and in other people's caches; tokens must not."""
+def test_a_link_hides_its_token() -> None:
+    """Links appear in logs and in caches of others; tokens must not."""
     token = "w5bgtyvxnpli57dtojtubvohem"
 
     assert token not in mark_of(token, KEY)
@@ -45,7 +45,7 @@ def test_a_link_is_told_to_be_of_a_token_without_telling_it() -> None:
 
 
 def test_an_expired_link_is_refused() -> None:
-    """Whoever finds it in a log opens nothing with it."""
+    """A link from an old log gives no access."""
     with pytest.raises(Denied, match="expired"):
         verify(SIGNED, KEY, LINK.expires)
 
@@ -66,8 +66,8 @@ def test_a_changed_link_is_refused(at: int, character: str) -> None:
 
 
 @given(st.text())
-def test_nonsense_is_refused(text: str) -> None:
-    """The path is whatever a client sends."""
+def test_malformed_links_are_refused(text: str) -> None:
+    """Clients can send any path."""
     with pytest.raises(Denied):
         verify(PREFIX + text, KEY, NOW)
 
@@ -85,7 +85,7 @@ def test_a_link_is_the_same_in_the_next_release() -> None:
 
 
 def test_a_link_lives_for_a_quarter_of_an_hour() -> None:
-    """The documents promise it: docs/operating.md and the threat model."""
+    """docs/operating.md and the threat model say so."""
     assert LIFE == 15 * 60
 
 

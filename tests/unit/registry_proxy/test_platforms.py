@@ -1,4 +1,4 @@
-"""Whether an image is made for a platform is found out before a token is given for it."""
+"""An image's platforms are checked before a token for it is issued."""
 
 import pytest
 
@@ -18,7 +18,7 @@ async def resolve(pulls: Pulls, image: Pushed, *names: str) -> Digest:
 
 
 async def test_an_image_is_for_the_platform_of_its_config(registry: FakeRegistry, pulls: Pulls) -> None:
-    """A registry gives whoever asks a single image, whatever machine it is made for."""
+    """A registry sends a single image to clients of any platform."""
     image = registry.push("team/tool:1", platform="linux/arm64")
 
     assert await resolve(pulls, image, "linux/arm64") == image.digest
@@ -62,8 +62,8 @@ async def test_what_is_not_for_a_platform_passes(registry: FakeRegistry, pulls: 
         assert await resolve(pulls, pushed, "linux/amd64") == document.digest, number
 
 
-async def test_a_platform_that_cannot_be_found_out_passes(registry: FakeRegistry, pulls: Pulls) -> None:
-    """The registry may be in trouble; the pull shows what is wrong."""
+async def test_a_failed_check_of_platforms_passes(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The registry may be unavailable; the pull reports the error."""
     image = registry.push("team/tool:1", platform="linux/arm64")
     missing = {"mediaType": OCI_INDEX, "digest": f"sha256:{'0' * 64}", "size": 1}
     index = registry.push_index("team/tool:all", image)
@@ -73,8 +73,8 @@ async def test_a_platform_that_cannot_be_found_out_passes(registry: FakeRegistry
     assert await resolve(pulls, index, "linux/amd64") == document.digest
 
 
-async def test_an_index_without_end_is_read_in_part(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Anybody may push one with thousands of entries that say nothing of their platform."""
+async def test_a_large_index_is_read_in_part(registry: FakeRegistry, pulls: Pulls) -> None:
+    """An index may have thousands of entries without a platform."""
     image = registry.push("team/tool:1", platform="linux/arm64")
     entry = {"mediaType": OCI_MANIFEST, "digest": image.digest, "size": image.manifest.size}
     index = registry.push_index("team/tool:all")

@@ -1,4 +1,4 @@
-"""Pulling: a token sees one image for all its life, all of it, and nothing else."""
+"""Pulling: a token gives access to one image, all of it, and to nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, Memo
 
 
 async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pulls) -> None:
-    """The bytes are the upstream's, so whoever pinned their digest can go on."""
+    """The bytes are the upstream's, so clients can pin the original digest."""
     base = registry.push(UBUNTU)
 
     made = await pulls.manifest(pull_of(base), "22.04")
@@ -45,7 +45,7 @@ async def test_adding_to_an_image_makes_another_image(registry: FakeRegistry, pu
 
 
 async def test_the_image_is_under_its_tag_and_its_digest(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Docker asks for the tag once, and then for the digest that it was told."""
+    """Docker requests the tag once, and then the digest in the response."""
     pull = pull_of(registry.push(UBUNTU), WANTED)
 
     by_tag = await pulls.manifest(pull, "22.04")
@@ -67,7 +67,8 @@ async def test_a_token_keeps_its_image_when_the_tag_moves(
     assert await pulls.manifest(tuesday, "22.04") != before
 
 
-async def test_two_tokens_for_one_image_see_what_each_asked_for(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_two_tokens_for_one_image_have_their_own_additions(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Tokens for the same base image may have different container configs."""
     base = registry.push(UBUNTU)
     plain, changed = pull_of(base, token="t1"), pull_of(base, WANTED, token="t2")
     made = await pulls.manifest(changed, "22.04")
@@ -105,6 +106,7 @@ async def test_a_blob_is_located_where_its_bytes_are(registry: FakeRegistry, pul
 
 
 async def test_the_blobs_of_an_unchanged_image_are_all_upstream(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Without additions, Swell stores no bytes of the image."""
     base = registry.push(UBUNTU, layers=2)
     pull = pull_of(base)
 
@@ -135,7 +137,8 @@ async def test_a_hundred_first_pulls_ask_the_upstream_once(
     assert layers.ensured == [ADDED]
 
 
-async def test_a_token_that_was_resolved_needs_the_upstream_no_more(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_a_resolved_token_needs_no_upstream(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Later pulls work while the registry is unavailable."""
     amd64 = registry.push("ubuntu:amd64")
     pull = pull_of(registry.push_index(UBUNTU, amd64), WANTED)
     index = await pulls.manifest(pull, "22.04")
@@ -182,7 +185,7 @@ async def test_replicas_that_resolve_at_the_same_time_ask_the_upstream_once(
 async def test_the_next_replica_tries_when_the_first_has_failed(
     registry: FakeRegistry, documents: MemoryDocuments, layers: MemoryLayers
 ) -> None:
-    """A turn ends with its work, done or not."""
+    """A lease ends with its work, successful or not."""
     base, leases = registry.push(UBUNTU), MemoryLeases()
     replicas = [Pulls(registry, documents, layers, leases) for _ in range(2)]
     registry.away = True
@@ -209,7 +212,10 @@ async def test_what_refers_to_an_image_can_be_had_through_its_token(registry: Fa
             assert (await pulls.locate(pull, descriptor.digest)).origin == Origin.UPSTREAM
 
 
-async def test_a_referrer_opens_when_it_was_told_and_for_that_token_only(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_a_referrer_is_readable_after_it_was_listed_and_for_that_token_only(
+    registry: FakeRegistry, pulls: Pulls
+) -> None:
+    """A token gives access only to referrers that it listed before."""
     base = registry.push(UBUNTU)
     signature = registry.refer(base, "signature")
     here, there = pull_of(base, token="t1"), pull_of(base, token="t2")
@@ -222,8 +228,8 @@ async def test_a_referrer_opens_when_it_was_told_and_for_that_token_only(registr
         await pulls.locate(there, signature.manifest.config.digest)
 
 
-async def test_nothing_refers_to_what_was_added_to_or_is_somebody_elses(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Whoever signed the base has not signed what we made of it; and a neighbour's signatures are the neighbour's."""
+async def test_augmented_and_foreign_images_have_no_referrers(registry: FakeRegistry, pulls: Pulls) -> None:
+    """A signature of the base does not cover the augmented image; other images' signatures are not visible."""
     base, secret = registry.push(UBUNTU), registry.push("ubuntu:secret")
     registry.refer(base, "signature")
     registry.refer(secret, "other")
@@ -258,9 +264,10 @@ async def test_an_image_granted_by_digest_is_never_shown_with_additions(registry
         await pulls.manifest(pull, base.digest)
 
 
-async def test_what_was_kept_for_a_token_goes_with_it(
+async def test_documents_of_a_token_are_removed_with_it(
     registry: FakeRegistry, pulls: Pulls, documents: MemoryDocuments
 ) -> None:
+    """Revoking a token removes its documents."""
     base = registry.push(UBUNTU)
     made = await pulls.manifest(pull_of(base, WANTED), "22.04")
     await pulls.manifest(pull_of(base, token="t2"), "22.04")
@@ -285,7 +292,8 @@ async def test_a_layer_that_is_not_what_it_claims_stops_the_pull(
     assert ADDED.gzip_digest in {layer.digest for layer in (await pulls.manifest(pull, "22.04")).layers}
 
 
-async def test_an_upstream_that_was_away_is_asked_again(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_an_upstream_error_is_not_cached(registry: FakeRegistry, pulls: Pulls) -> None:
+    """An error is not cached: the next pull tries the registry again."""
     base = registry.push(UBUNTU)
     registry.away = True
     with pytest.raises(Unavailable):
@@ -321,8 +329,8 @@ wishes = st.builds(
 
 
 @given(data=st.data(), wanted=wishes)
-async def test_whatever_a_token_leads_to_can_be_had(data: st.DataObject, wanted: ContainerConfig) -> None:
-    """Every digest that a client meets below the root names bytes of that digest and that size (10.4)."""
+async def test_every_document_of_a_token_can_be_pulled(data: st.DataObject, wanted: ContainerConfig) -> None:
+    """Every digest below the root names bytes of that digest and size (10.4)."""
     registry, documents = FakeRegistry(), MemoryDocuments()
     pulls = Pulls(registry, documents, MemoryLayers(), MemoryLeases())
     pull = pull_of(data.draw(pushes(registry)), wanted)
@@ -361,7 +369,8 @@ async def _content(located: Located, pull: Pull, registry: FakeRegistry, documen
             return config.content
 
 
-async def test_a_layer_from_the_web_is_kept_when_it_is_submitted(pulls: Pulls, layers: MemoryLayers) -> None:
+async def test_a_layer_by_url_is_stored_at_submission(pulls: Pulls, layers: MemoryLayers) -> None:
+    """The first pull must not wait for a fetch, and the URL may stop working."""
     await pulls.store_layer(ContainerLayer("https://example.com/context.tar.gz"))
 
     assert [layer.location for layer in layers.ensured] == ["https://example.com/context.tar.gz"]

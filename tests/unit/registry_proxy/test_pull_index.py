@@ -1,4 +1,4 @@
-"""Pulling an index: what is added reaches the platforms that were asked for, and no others."""
+"""Pulling an index: the container config is added for the requested platforms only."""
 
 import pytest
 from msgspec import structs
@@ -18,7 +18,7 @@ from tests.unit.registry_proxy.examples import ADDED, UBUNTU, WANTED, pull_of
 
 
 async def test_only_the_chosen_platform_of_an_index_changes(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Whoever pulls for another platform gets the upstream's bytes, through the same token."""
+    """Clients of another platform get the upstream's bytes through the same token."""
     amd64 = registry.push("ubuntu:amd64")
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
     pull = pull_of(registry.push_index(UBUNTU, amd64, arm64), WANTED)
@@ -78,7 +78,8 @@ async def test_the_replaced_child_of_an_index_is_gone(registry: FakeRegistry, pu
         await pulls.manifest(pull, amd64.digest)
 
 
-async def test_an_index_inside_an_index_is_looked_into(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_a_nested_index_is_read(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Nested indexes are allowed; their images can have the requested platform."""
     amd64 = registry.push("ubuntu:amd64")
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
     inner = registry.push_index("ubuntu:inner", amd64, arm64)
@@ -106,6 +107,7 @@ async def test_nested_indexes_may_be_for_one_platform_each(registry: FakeRegistr
 
 
 async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The error lists the platforms that exist."""
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")
     nested = registry.push_index("ubuntu:nested", arm64)
 
@@ -130,8 +132,8 @@ async def test_where_the_index_tells_no_platform_the_config_does(registry: FakeR
         await pulls.manifest(pull_of(only_arm, WANTED, token="t2"), "arm")
 
 
-async def test_what_an_index_names_and_its_registry_lacks_hinders_nobody(registry: FakeRegistry, pulls: Pulls) -> None:
-    """Mirrors copy the platforms that they need, and leave the index as it was."""
+async def test_missing_children_of_an_index_are_ignored(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Mirrors copy the platforms that they need, and leave the index unchanged."""
     lost = registry.push("ubuntu:lost", platform="linux/arm64")
     lost_index = registry.push_index("ubuntu:nested", lost)
     amd64 = registry.push("ubuntu:amd64")

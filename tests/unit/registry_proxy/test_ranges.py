@@ -1,4 +1,4 @@
-"""Parts of a blob are exactly what RFC 9110 says, or the whole."""
+"""Byte ranges of a blob follow RFC 9110."""
 
 import pytest
 from hypothesis import given
@@ -44,7 +44,7 @@ def test_what_is_no_single_range_is_the_whole(text: str) -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=[0-9]{0,30}-[0-9]{0,30}")), st.integers(0, 1 << 40))
 def test_a_part_lies_within_the_blob(text: str, size: int) -> None:
-    """Whatever a client writes: bytes that are there, the whole, or a refusal."""
+    """Any header gives bytes inside the blob, the whole blob, or an error."""
     try:
         span = parse_range(text, size)
     except RangeInvalid:
@@ -61,7 +61,7 @@ def test_what_we_say_of_a_part_is_what_others_read(start: int, length: int, rest
 
 
 @given(st.text())
-def test_nonsense_of_a_registry_is_no_part(text: str) -> None:
-    """It is told apart, not believed."""
+def test_an_invalid_content_range_is_refused(text: str) -> None:
+    """An invalid header is recognized, not used."""
     found = parse_content_range(text)
     assert found is None or found[0] >= 0

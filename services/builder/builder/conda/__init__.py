@@ -1,1 +1,1 @@
-"""The engine that makes image layers of conda packages, without a container."""
+"""The conda-direct engine: it turns conda packages into image layers without running a container."""

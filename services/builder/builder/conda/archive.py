@@ -1,4 +1,4 @@
-"""Reading the archives of Conda packages: as streams, never unpacked by name. Each is verified before it is opened.
+"""Read the archives of conda packages as streams, never unpacking by file name. Each is verified before it is opened.
 
 Source: conda's package formats: `.tar.bz2`, and `.conda`, a zip of `info-….tar.zst` and `pkg-….tar.zst`.
 """
@@ -16,14 +16,14 @@ import zstandard
 
 from builder.conda.model.package import DESCRIPTIONS, Malformed, Package, read_package
 
-_MOST_MEMBERS = 300_000
-_DESCRIPTION_BYTES = 256 << 20  # of all that an archive says of itself, unpacked
-_LARGEST_READ = 1 << 20
+_MAX_MEMBERS = 300_000
+_DESCRIPTION_BYTES = 256 << 20  # of an archive's metadata, uncompressed
+_MAX_READ = 1 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, UnicodeError, ValueError, KeyError)
 
 
 def describe(archive: Path, *, limit: int) -> Package:
-    """What the package *archive* says of itself; of an older one at most *limit* bytes, unpacked, are read for it.
+    """Read the metadata of the package *archive*; of the older format, at most *limit* uncompressed bytes are read.
 
     Raises:
         Malformed: it is no package.
@@ -38,7 +38,7 @@ def describe(archive: Path, *, limit: int) -> Package:
 
 
 def _descriptions(members: tarfile.TarFile) -> dict[str, bytes]:
-    """The files of `info/` that we read. Older archives have all of them at their beginning."""
+    """Return the metadata files in `info/`. In the older format they are at the start of the archive."""
     found: dict[str, bytes] = {}
     for member in members:
         if member.name in DESCRIPTIONS and member.isfile():
@@ -52,18 +52,18 @@ def _descriptions(members: tarfile.TarFile) -> dict[str, bytes]:
 
 
 class Contents:
-    """The files of one package, in any order."""
+    """The files of one package, readable in any order."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for count, member in enumerate(archive):
-            if count >= _MOST_MEMBERS:
-                raise Malformed(f"the archive has more than {_MOST_MEMBERS} files")
+            if count >= _MAX_MEMBERS:
+                raise Malformed(f"the archive has more than {_MAX_MEMBERS} files")
             self._members[member.name.removeprefix("./")] = member
 
     def find(self, path: str) -> tarfile.TarInfo:
-        """The member at *path*; of a hard link, the one that it is a link to.
+        """Return the member at *path*; for a hard link, its target.
 
         Raises:
             Malformed: there is none.
@@ -78,15 +78,15 @@ class Contents:
         raise Malformed(f"the archive has no {path[:200]!r}")
 
     def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """The bytes of a file."""
+        """Yield the bytes of a file."""
         content = self._archive.extractfile(member)
-        while content and (piece := content.read(_LARGEST_READ)):
+        while content and (piece := content.read(_MAX_READ)):
             yield piece
 
 
 @contextmanager
 def contents(archive: Path, scratch: Path, *, limit: int) -> Iterator[Contents]:
-    """The files of the package *archive*, which is unpacked to *scratch*, one tar of at most *limit* bytes.
+    """Open the files of the package *archive*, decompressed to *scratch*: one tar of at most *limit* bytes.
 
     Raises:
         Malformed: it is no package, or too large.
@@ -95,8 +95,8 @@ def contents(archive: Path, scratch: Path, *, limit: int) -> Iterator[Contents]:
     with _explained(), ExitStack() as opened:
         opened.callback(scratch.unlink, missing_ok=True)
         with _unpacked(archive, "pkg-" if archive.suffix == ".conda" else "") as source, scratch.open("xb") as file:
-            shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, _LARGEST_READ)
-        reader = _Careful(opened.enter_context(scratch.open("rb")))
+            shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, _MAX_READ)
+        reader = _SmallReads(opened.enter_context(scratch.open("rb")))
         yield Contents(opened.enter_context(tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:")))
 
 
@@ -115,7 +115,7 @@ def _unpacked(archive: Path, part: str) -> Iterator[IO[bytes]]:
 
 
 class _Bounded:
-    """Gives up after *limit* bytes."""
+    """A file that raises an error after *limit* bytes."""
 
     def __init__(self, source: IO[bytes], limit: int) -> None:
         self._source = source
@@ -129,15 +129,15 @@ class _Bounded:
         return content
 
 
-class _Careful:
-    """A file whose reader asks for no more than it can hold: tarfile reads a header at once, however long it claims."""
+class _SmallReads:
+    """A file that rejects large reads: tarfile reads a whole header at once, whatever length it declares."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LARGEST_READ:
+        if not 0 <= size <= _MAX_READ:
             raise Malformed("the archive has a header that is too large")
         return self._file.read(size)
 
@@ -151,6 +151,6 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise Malformed(f"the archive cannot be read: {error}") from error  # what bz2 says of bad data
+        raise Malformed(f"the archive cannot be read: {error}") from error  # bz2 raises it for invalid data
     except _BROKEN as error:
         raise Malformed(f"the archive cannot be read: {error}") from error

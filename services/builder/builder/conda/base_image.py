@@ -1,4 +1,4 @@
-"""The image that a build of ours begins from: read from its registry, its layers had in the repository we push to."""
+"""The base image of a build: read from its registry, with its layers copied to the target repository."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ from swell.store.records import Reason
 
 _CONFIG_BYTES = 8 << 20
 _LAYER_BYTES = 20 << 30
-MOST_COPIED = 100_000
+MAX_COPIED = 100_000
 
 Copied = LRUCache[tuple[str, str, Principal, Digest], None]
 """Layers by target repository, source repository, principal and digest."""
 
 
 class BaseImage:
-    """Reads with the credentials of *principal*, which *client* sends; all raise `BuildFailure`.
+    """Reads with *client*, which sends the credentials of *principal*; all methods raise `BuildFailure`.
 
     *copied* are the layers that builds of this process have fetched: a target's repository may have other layers, but
     whoever names only their digests does not get them.
@@ -45,7 +45,7 @@ class BaseImage:
         self._copied = copied
 
     async def fetch(self, reference: Reference, platform: Platform) -> Image:
-        """The image for *platform* that *reference*, perhaps an index, names."""
+        """Return the image of *reference* for *platform*; the reference may name an index."""
         with _from(reference):
             document = await self._document(reference)
             if document.is_index:
@@ -55,16 +55,16 @@ class BaseImage:
                 entry = next(each for each in document.manifests if platform.rank(each.platform or {}) == best)
                 document = await self._document(reference.at(entry.digest))
             if not document.is_manifest:
-                raise ManifestInvalid(f"'{reference}' is no image")
+                raise ManifestInvalid(f"'{reference}' is not an image")
             config = Document(document.config.media_type, await self._blob(reference, document.config))
             if not platform.matches(config.fields):
-                raise ManifestUnknown(f"'{reference}' is no image for {platform}")
+                raise ManifestUnknown(f"'{reference}' is not an image for {platform}")
             image = Image(document, config)
             check_layers(image)
             return image
 
     async def copy(self, layer: Descriptor, source: Reference, target: Reference, scratch: Path) -> None:
-        """Have *layer* of *source* in *target*'s repository; what must pass through here does so by *scratch*."""
+        """Copy *layer* from *source* to *target*'s repository; download it to *scratch* if it cannot be mounted."""
         if source.registry == target.registry and await self._push.mount(target, layer.digest, source):
             return
         key = target.name, source.name, self._principal, layer.digest
@@ -81,7 +81,7 @@ class BaseImage:
     async def _document(self, reference: Reference) -> Document:
         document = await fetch_document(self._client, reference)
         if document is None:
-            raise ManifestUnknown(f"there is no image '{reference}'")
+            raise ManifestUnknown(f"the image '{reference}' does not exist")
         return document
 
     async def _blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
@@ -91,7 +91,7 @@ class BaseImage:
                 raise failure(response.status, response.headers, f"a blob of '{reference.name}'", BlobUnknown)
             content = await read(response, _CONFIG_BYTES)
         if digest_of(content) != descriptor.digest:
-            raise UpstreamFailed(f"{reference.registry} has other bytes under {descriptor.digest}")
+            raise UpstreamFailed(f"{reference.registry} serves wrong bytes for {descriptor.digest}")
         return content
 
     async def _download(self, reference: Reference, layer: Descriptor, path: Path) -> None:
@@ -107,7 +107,7 @@ class BaseImage:
                     hashed.update(piece)
                     file.write(piece)
         if size != layer.size or Digest(f"sha256:{hashed.hexdigest()}") != layer.digest:
-            raise UpstreamFailed(f"{reference.registry} has other bytes under {layer.digest}")
+            raise UpstreamFailed(f"{reference.registry} serves wrong bytes for {layer.digest}")
 
 
 @contextmanager
@@ -117,4 +117,4 @@ def _from(reference: Reference) -> Iterator[None]:
     except SwellError as error:
         if isinstance(error, BuildFailure):
             raise
-        raise BuildFailure(Reason.BASE_IMAGE, f"The base image {reference} cannot be had: {error}.") from error
+        raise BuildFailure(Reason.BASE_IMAGE, f"The base image {reference} cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""A folder of files that builds share, of a bounded size: what was not used for the longest time goes first."""
+"""A folder of files that builds share, of a bounded size; the least recently used files are removed first."""
 
 import os
 import uuid
@@ -11,19 +11,19 @@ TEMPORARY = ".part"
 
 
 class Folder:
-    """Files by name. Whoever uses one takes a link of it, which stays when the file is evicted here."""
+    """Files by name. A build uses a hard link to a file, which remains when the file is evicted."""
 
     def __init__(self, path: Path, limit: int) -> None:
-        """At most *limit* bytes are kept, once the last file that was put is not counted. Left-overs are removed."""
+        """Store at most *limit* bytes, plus the file stored last. Incomplete files of earlier processes are removed."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._limit = limit
         self._putting = Lock()
-        for left in path.glob(f"*{TEMPORARY}"):
-            left.unlink(missing_ok=True)
+        for leftover in path.glob(f"*{TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
 
     def link(self, name: str, to: Path) -> bool:
-        """Have the file *name* at *to* as well, which counts as a use; false when it is not here."""
+        """Link the file *name* to *to*, which counts as a use; return False if the file is missing."""
         try:
             os.utime(self._path / name)
             to.hardlink_to(self._path / name)
@@ -32,12 +32,12 @@ class Folder:
         return True
 
     def begin(self) -> "IO[bytes]":
-        """A file to be written, which is gone when it is closed, unless it was `put`."""
-        made: Any = NamedTemporaryFile(dir=self._path, suffix=TEMPORARY)  # noqa: SIM115  (the caller closes it)
-        return made  # type: ignore[no-any-return]
+        """Open a new file for writing; it is removed on close unless it was stored with `put`."""
+        file: Any = NamedTemporaryFile(dir=self._path, suffix=TEMPORARY)  # noqa: SIM115  (the caller closes it)
+        return file  # type: ignore[no-any-return]
 
     def put(self, name: str, path: Path) -> None:
-        """Keep the file *path*, which nobody will change any more, as *name*, in one step."""
+        """Store the complete file *path* as *name*, atomically."""
         beside = self._path / f"{uuid.uuid4().hex}{TEMPORARY}"
         with self._putting:
             beside.hardlink_to(path)

@@ -1,4 +1,4 @@
-"""The conda-direct engine: packages become layers on a base image. Nothing is run, and nobody needs to be root.
+"""The conda-direct engine: packages become layers on a base image. It runs no command and needs no root.
 
 The same lock file on the same base image gives the same image, on any machine.
 """
@@ -16,10 +16,10 @@ from cachetools import LRUCache
 from builder.adapters.disk import bounded
 from builder.adapters.registry import registry_push
 from builder.build import Recipe, WriteLine
-from builder.conda.base_image import MOST_COPIED, BaseImage, Copied
+from builder.conda.base_image import MAX_COPIED, BaseImage, Copied
 from builder.conda.cache import Folder
 from builder.conda.layer_store import MadeLayers
-from builder.conda.lazy_solver import LateSolving
+from builder.conda.lazy_solver import LazySolver
 from builder.conda.package_build import PackageBuild, Tools
 from builder.conda.packages import Packages
 from builder.conda.scratch import room
@@ -36,7 +36,7 @@ from swell.store.records import Reason
 
 
 class CondaEngine:
-    """Builds recipes that have `packages`; `solving` says beforehand which ones those are."""
+    """Builds recipes with `packages`; `solving` resolves their versions first."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class CondaEngine:
         aws: AwsLogins,
         packages: Packages,
         made: MadeLayers,
-        solving: LateSolving,
+        solving: LazySolver,
     ) -> None:
         self._settings = settings
         self._session = session
@@ -53,7 +53,7 @@ class CondaEngine:
         self._packages = packages
         self._made = made
         self._rooms = settings.workspace / "conda" / "builds"
-        self._copied: Copied = LRUCache(MOST_COPIED)
+        self._copied: Copied = LRUCache(MAX_COPIED)
         self.solving = solving
 
     @classmethod
@@ -61,7 +61,7 @@ class CondaEngine:
     async def open(
         cls, settings: CondaSettings, session: ClientSession, aws: AwsLogins | None = None
     ) -> AsyncIterator[Self]:
-        """Clean up what a former life left in the workspace, which is this process's alone.
+        """Open the engine; remove leftovers of earlier processes from the workspace, which only this process uses.
 
         Channels, base images and the registries that are pushed to are all asked through *session*.
         """
@@ -71,14 +71,14 @@ class CondaEngine:
             (home / name).mkdir(parents=True, mode=0o700)
         sources = Sources(session, settings.conda_local_channels)
         kept = Folder(home / "packages", settings.conda_package_cache)
-        packages = Packages(sources, kept, limit=settings.conda_package_limit, patience=settings.build_timeout)
+        packages = Packages(sources, kept, limit=settings.conda_package_limit, timeout=settings.build_timeout)
         made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
         lists = Folder(home / "repodata", settings.conda_repodata_cache)
-        solving = LateSolving(settings, sources, lists, home / "scratch")
+        solving = LazySolver(settings, sources, lists, home / "scratch")
         yield cls(settings, session, aws or AwsLogins(session, settings), packages, made, solving)
 
     async def find(self, _: Recipe) -> None:
-        """Builds end with their builder."""
+        """Return None: builds of this engine end with the builder's process."""
 
     async def build(self, recipe: Recipe, tell: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
@@ -104,7 +104,7 @@ class CondaEngine:
         return Tools(packages=self._packages, made=self._made, base=base, push=push, settings=self._settings)
 
     def _client(self, file: Path | None, actions: str, allows: Allows) -> RegistryClient:
-        """Sends the credentials that *file* has now, where *allows* says so: the operator may change it at any time."""
+        """Return a client with the current credentials in *file*, as far as *allows* permits them."""
         try:
             keyring = parse_auth_file(file.read_bytes(), allows) if file else Keyring()
         except (OSError, SettingsInvalid) as error:

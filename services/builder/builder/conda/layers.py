@@ -1,4 +1,4 @@
-"""Writing layers: gzipped tars whose bytes depend on their packages alone.
+"""Write layers: gzipped tars whose bytes depend only on their packages.
 
 Owners are root, modes are 0755 or 0644, times are those of the package (compiled Python is tied to them), and 0 for
 what we write. Folders stand in each layer that needs them, always the same. The digest of the compressed bytes depends
@@ -25,11 +25,11 @@ from builder.domain.failure import BuildFailure
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 
-LEVEL = 5  # on programs half as slow again as 6, and 1 % larger
-_GZIP = 16 + zlib.MAX_WBITS  # with a header that has no name and no time
+LEVEL = 5  # for programs: 1.5 times as fast as 6, and 1 % larger
+_GZIP = 16 + zlib.MAX_WBITS  # with a gzip header that has no name and no time
 _PIECE = 1 << 20
-_LATEST = 0o77777777777
-_COPIES = 4  # of a file that has the prefix in it, which are held in memory while it is changed
+_MAX_TIME = 0o77777777777
+_COPIES = 4  # of a file that are in memory while its prefix is replaced
 
 
 class Layer(Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class Layer(Struct, frozen=True, kw_only=True):
 
 
 class LayerWriter:
-    """Writes into one layer; `layer` is there when its block has ended."""
+    """Writes one layer; `layer` is set when its block has ended."""
 
     def __init__(self, tar: tarfile.TarFile, memory: int) -> None:
         self._tar = tar
@@ -51,7 +51,7 @@ class LayerWriter:
         self.layer: Layer | None = None
 
     def file(self, target: str, content: bytes, *, executable: bool = False, time: int = 0) -> None:
-        """Put *content* at *target*, a path below the prefix."""
+        """Write *content* to *target*, a path below the prefix."""
         member = self._member(target, time)
         member.size, member.mode = len(content), 0o755 if executable else 0o644
         self._tar.addfile(member, io.BytesIO(content))
@@ -60,7 +60,7 @@ class LayerWriter:
         self._parents(f"{PREFIX}/{target}/x")
 
     def package(self, package: Package, source: LockedPackage, links: Iterable[Link], contents: Contents) -> None:
-        """Put *links* of *package*, which came as *source*, and then its record, as `conda list` reads it.
+        """Write the *links* of *package*, and then its record for `conda list`; *source* is its locked archive.
 
         Raises:
             Malformed: a file is not in the archive, or is not what the package says it is.
@@ -83,16 +83,16 @@ class LayerWriter:
             self.folder(link.target)
             return {"path_type": "directory"}
         found = contents.find(path.path)
-        told = {"path_type": path.path_type, "sha256": path.sha256, "size_in_bytes": path.size_in_bytes}
+        entry = {"path_type": path.path_type, "sha256": path.sha256, "size_in_bytes": path.size_in_bytes}
         if found.issym():
             member = self._member(link.target, _time(found))
             member.type, member.linkname, member.mode = tarfile.SYMTYPE, _destination(found, path), 0o777
             self._tar.addfile(member)
-            return told | {"path_type": "softlink"}
+            return entry | {"path_type": "softlink"}
         if not found.isfile():
             raise Malformed(f"{path.path[:200]!r} is neither a file nor a link in the archive")
         if path.prefix_placeholder:
-            return told | self._changed(link.target, path, found, contents)
+            return entry | self._changed(link.target, path, found, contents)
         member, original = self._member(link.target, _time(found)), originals.setdefault(found.offset, link.target)
         member.mode = _mode(found)
         if original != link.target:
@@ -101,11 +101,13 @@ class LayerWriter:
         else:
             member.size = found.size
             self._tar.addfile(member, cast(IO[bytes], _Pieces(contents.pieces(found))))
-        return told
+        return entry
 
     def _changed(self, target: str, path: PackagePath, found: tarfile.TarInfo, contents: Contents) -> dict[str, Any]:
         if found.size * _COPIES > self._memory:
-            message = f"{path.path[:200]!r} has the prefix in it, and to change it takes more memory than a build has."
+            message = (
+                f"{path.path[:200]!r} contains the prefix and is too large to replace it within the memory of a build."
+            )
             raise BuildFailure(Reason.MEMORY, message)
         mode, placeholder = path.file_mode or "text", path.prefix_placeholder or ""
         try:
@@ -136,18 +138,18 @@ class LayerWriter:
 
 @contextmanager
 def writing(path: Path, *, memory: int) -> Iterator[LayerWriter]:
-    """A layer that is written to *path*, in at most *memory* bytes beside what does not grow with the packages."""
+    """Open a layer at *path* for writing; *memory* limits the bytes of a file whose prefix is replaced."""
     with path.open("xb") as file:
         sink = _Sink(file)
         with tarfile.open(fileobj=cast(Any, sink), mode="w", format=tarfile.PAX_FORMAT) as tar:
-            cast(Any, tar).copybufsize = _PIECE  # an option that the types of `open` do not know
+            cast(Any, tar).copybufsize = _PIECE  # missing in the types of `open`
             writer = LayerWriter(tar, memory)
             yield writer
         writer.layer = sink.end(path)
 
 
 class _Sink:
-    """Takes a tar, and writes it compressed; counts and hashes both."""
+    """Compresses the tar that is written to it; counts and hashes the tar and the compressed bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -175,7 +177,7 @@ class _Sink:
 
 
 class _Pieces:
-    """Pieces of bytes as a file that is read from beginning to end."""
+    """A readable file made of pieces of bytes."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -193,7 +195,7 @@ def _mode(member: tarfile.TarInfo) -> int:
 
 
 def _time(member: tarfile.TarInfo) -> int:
-    return int(min(max(member.mtime, 0), _LATEST))  # which may be as much as infinity
+    return int(min(max(member.mtime, 0), _MAX_TIME))  # a tar may declare any time, even infinity
 
 
 def _destination(member: tarfile.TarInfo, path: PackagePath) -> str:

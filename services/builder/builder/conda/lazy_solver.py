@@ -1,4 +1,4 @@
-"""Solving with rattler, which is loaded when somebody first asks: 9 MB that an idle builder does not hold."""
+"""Loads the rattler solver at the first request; it takes 9 MB of memory."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from swell.disk import in_thread
 from swell.oci.platform import Platform
 
 
-class LateSolving:
+class LazySolver:
     def __init__(self, settings: CondaSettings, sources: Sources, lists: Folder, scratch: Path) -> None:
-        """What channels have is kept in *lists*; *scratch* is a folder for a moment's files."""
+        """*lists* caches the channels' lists of packages; *scratch* is a folder for temporary files."""
         self._settings = settings
         self._sources = sources
         self._lists = lists
@@ -33,7 +33,7 @@ class LateSolving:
         from builder.conda.repodata import Repodata  # noqa: PLC0415 (rattler, as above)
         from builder.conda.solver import RattlerSolver, usual_channels  # noqa: PLC0415
 
-        told = self._settings
-        repodata = Repodata(self._sources, self._lists, self._scratch, told.conda_repodata_age)
-        solver = RattlerSolver(repodata, told.conda_glibc, told.solve_timeout)
-        return EnvironmentSolver(solver, told.conda_channels_url or usual_channels(), told.solve_timeout)
+        settings = self._settings
+        repodata = Repodata(self._sources, self._lists, self._scratch, settings.conda_repodata_age)
+        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
+        return EnvironmentSolver(solver, settings.conda_channels_url or usual_channels(), settings.solve_timeout)

@@ -1,4 +1,7 @@
-"""The lock file of an environment as pixi writes it, beside the explicit list that the build keeps."""
+"""Write the `pixi.lock` of an environment, in addition to conda's explicit list.
+
+Source: pixi, "Lock file", https://pixi.sh/latest/workspace/lockfile/
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +24,7 @@ class _Archive(Protocol):
 
 
 def pixi_lock(archives: Iterable[_Archive], subdir: str, folder: Path) -> bytes:
-    """The `pixi.lock` of the packages *archives* for *subdir*; *folder* takes two files for a moment."""
+    """Return the `pixi.lock` of *archives* for *subdir*; *folder* is for two temporary files."""
     index, lock = folder / "index.json", folder / "pixi.lock"
     platform, known = LockPlatform(subdir), sorted(archives, key=lambda archive: archive.source)
     made = LockFile([platform])

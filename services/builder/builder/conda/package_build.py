@@ -1,4 +1,4 @@
-"""One build of the conda-direct engine: fetch the packages, lay them out, write and push the layers, push the image."""
+"""One build of the conda-direct engine: fetch packages, assign paths, write and push layers, push the image."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from builder.conda.layers import Layer, writing
 from builder.conda.model.activation import HOOK, SCRIPTS, VARIABLES, environment, hook, read_variables
 from builder.conda.model.channels import subdir_of
 from builder.conda.model.image import SCRATCH, Added, base_layers, empty_image, on_top, variables_of
-from builder.conda.model.layout import doors, group, settle
+from builder.conda.model.layout import directory_symlinks, group, settle
 from builder.conda.model.lock import LockedPackage, read_lock
 from builder.conda.model.package import Link, Package, environment_python
 from builder.conda.model.prefix import with_prefix
@@ -39,17 +39,17 @@ from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell_sandbox.lines import pieces
 
-_AT_ONCE = 2  # layers of ours that are made, and as many of the base that are copied
-_HISTORY = "conda-meta/history"  # by which conda knows an environment
+_CONCURRENT = 2  # layers that are written, and base layers that are copied
+_HISTORY = "conda-meta/history"  # conda recognizes an environment by this file
 _LOCK, _PIXI_LOCK = "conda-meta/environment.lock", "conda-meta/pixi.lock"
-_LISTED = 12  # names in one line of the log
+_LISTED = 12  # names in one log line
 
 
 _Made = tuple[Layer, Mapping[str, str]]
 
 
 class Tools(Struct, frozen=True, kw_only=True):
-    """What builds share."""
+    """The parts that all builds share."""
 
     packages: Packages
     made: MadeLayers
@@ -59,7 +59,7 @@ class Tools(Struct, frozen=True, kw_only=True):
 
 
 class Archive(Struct, frozen=True, kw_only=True):
-    """A package that is here; `size` is that of its archive in bytes."""
+    """A fetched package; `size` is the size of its archive in bytes."""
 
     source: LockedPackage
     path: Path
@@ -68,7 +68,7 @@ class Archive(Struct, frozen=True, kw_only=True):
 
 
 class _Plan(Struct, frozen=True, kw_only=True):
-    """Which package gives which paths, by its name; `scripts`: some of them are for the activation."""
+    """The paths of each package, by package name; `scripts` is true if a package has activation scripts."""
 
     archives: Mapping[str, Archive]
     files: Mapping[str, Sequence[Link]]
@@ -76,17 +76,17 @@ class _Plan(Struct, frozen=True, kw_only=True):
 
 
 class _Written(Struct, frozen=True):
-    """A layer that is in the registry, and the variables that its packages set."""
+    """A layer in the registry, and the environment variables of its packages."""
 
     added: Added
     variables: Mapping[str, str]
 
 
 class PackageBuild:
-    def __init__(self, tools: Tools, recipe: Recipe, wanted: PackageLayers, folder: Path, tell: WriteLine) -> None:
-        """*folder* is this build's alone."""
+    def __init__(self, tools: Tools, recipe: Recipe, requested: PackageLayers, folder: Path, tell: WriteLine) -> None:
+        """Only this build uses *folder*."""
         self._tools = tools
-        self._wanted = wanted
+        self._requested = requested
         self._files = recipe.files
         self._folder = folder
         self._tell = tell
@@ -94,37 +94,37 @@ class PackageBuild:
         self._limit = tools.settings.conda_package_limit
         self._platform = parse_platform(recipe.platform)
         self._target = parse_reference(recipe.target_image)
-        self._making, self._copying = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
+        self._making, self._copying = asyncio.Semaphore(_CONCURRENT), asyncio.Semaphore(_CONCURRENT)
 
     async def run(self) -> Digest:
         """Raises `BuildFailure`."""
         try:
             subdir = subdir_of(self._platform)
-            locked = read_lock(self._wanted.lock, subdir)
+            locked = read_lock(self._requested.lock, subdir)
         except SwellError as error:
             raise BuildFailure(Reason.RECIPE, f"The lock file cannot be used: {error}.") from error
-        await self._say(f"{len(locked)} packages for {subdir} become layers on {self._wanted.base_image}")
+        await self._say(f"{len(locked)} packages for {subdir} become layers on {self._requested.base_image}")
         with explained():
             base = await self._base()
             plan = await self._plan(await together(self._archive(package) for package in locked))
             written = await self._layers(plan, base)
             frozen = [await self._frozen(layer) for layer in (self._config.layers or ())]
-        for line in (START, *self._wanted.lock.encode().splitlines(), END):
+        for line in (START, *self._requested.lock.encode().splitlines(), END):
             await self._say(line)
         return await self._push(base, plan, written, frozen)
 
     @property
     def _config(self) -> ContainerConfig:
-        return self._wanted.config or ContainerConfig()
+        return self._requested.config or ContainerConfig()
 
     async def _say(self, line: str | bytes) -> None:
         for piece in pieces(line if isinstance(line, bytes) else line.encode()):
             await self._tell(piece)
 
     async def _base(self) -> Image:
-        if self._wanted.base_image == SCRATCH:
+        if self._requested.base_image == SCRATCH:
             return empty_image(self._platform)
-        return await self._tools.base.fetch(parse_reference(self._wanted.base_image), self._platform)
+        return await self._tools.base.fetch(parse_reference(self._requested.base_image), self._platform)
 
     async def _archive(self, source: LockedPackage) -> Archive:
         path = self._folder / source.file
@@ -141,13 +141,13 @@ class PackageBuild:
         return Archive(source=source, path=path, size=size, package=package)
 
     async def _plan(self, found: Sequence[Archive]) -> _Plan:
-        """Lay the packages out; nothing was written or pushed so far."""
+        """Assign the paths to the packages; nothing has been written or pushed yet."""
         archives = {archive.package.name: archive for archive in found}
         if len(archives) < len(found):
             raise BuildFailure(Reason.RECIPE, "The lock file has two packages of one name.")
         if scripted := sorted(name for name, archive in archives.items() if archive.package.runs_at_install):
             message = (
-                f"{', '.join(scripted)}: these packages run a script when they are installed, and here nothing is run."
+                f"{', '.join(scripted)}: these packages run a script at installation, and this engine runs no scripts."
                 " Use the template conda/micromamba:v2 for them."
             )
             raise BuildFailure(Reason.PACKAGE, message)
@@ -156,10 +156,12 @@ class PackageBuild:
         for name, archive in archives.items():
             with explained(archive.source.file):
                 files[name] = archive.package.links(python)
-        leads_to = {path: await self._leads_to(path, archives[name]) for path, name in doors(files).items()}
+        leads_to = {
+            path: await self._leads_to(path, archives[name]) for path, name in directory_symlinks(files).items()
+        }
         layout = settle(files, leads_to)
         if layout.contested:
-            await self._say(f"in several packages, taken from the first: {_some(layout.contested)}")
+            await self._say(f"in several packages, using the first: {_some(layout.contested)}")
         scripts = any(_is(link, SCRIPTS, ".sh") for links in layout.files.values() for link in links)
         return _Plan(archives=archives, files=layout.files, scripts=scripts)
 
@@ -173,7 +175,7 @@ class PackageBuild:
             return await in_thread(look)
 
     async def _layers(self, plan: _Plan, base: Image) -> list[_Written]:
-        """Have all layers in the registry; ours are answered, the lowest first."""
+        """Push all layers; return those of the packages, lowest first."""
         below = base_layers(base)
         settings = self._tools.settings
         most = min(settings.conda_own_layers + 1, MAX_LAYERS - len(below) - len(self._config.layers or ()))
@@ -191,11 +193,11 @@ class PackageBuild:
 
     async def _copy(self, layer: Descriptor) -> None:
         async with self._copying:
-            source, path = parse_reference(self._wanted.base_image), self._folder / layer.digest
+            source, path = parse_reference(self._requested.base_image), self._folder / layer.digest
             await self._tools.base.copy(layer, source, self._target, path)
 
     async def _layer(self, number: int, groups: Sequence[Sequence[str]], plan: _Plan) -> _Written:
-        """Write and push the layer of the packages that group *number* names; the last has more than packages."""
+        """Write and push the layer of group *number*; the last layer also has the environment's own files."""
         names, is_last = groups[number], number == len(groups) - 1
         path = self._folder / f"layer-{number}"
         async with self._making:
@@ -208,7 +210,7 @@ class PackageBuild:
         return _Written(Added(layer.digest, layer.diff_id, layer.size, says), variables)
 
     def _own(self, path: Path, name: str, plan: _Plan) -> _Made:
-        """The layer of one package, perhaps from another build."""
+        """Return the layer of one package, from the cache if possible."""
         key = key_of(plan.archives[name].source, plan.files[name])
         if made := self._tools.made.take(key, path):
             return made
@@ -220,7 +222,7 @@ class PackageBuild:
         from builder.conda.lock_writer import pixi_lock  # noqa: PLC0415 (rattler: 9 MB that an idle builder lacks)
 
         variables: dict[str, str] = {}
-        with writing(path, memory=self._tools.settings.build_memory // _AT_ONCE) as writer:
+        with writing(path, memory=self._tools.settings.build_memory // _CONCURRENT) as writer:
             for name in names:
                 archive, links = plan.archives[name], plan.files[name]
                 scratch = path.with_name(f"{path.name}.tar")
@@ -229,7 +231,7 @@ class PackageBuild:
                     variables |= _variables(links, found)
             if is_last:
                 writer.file(_HISTORY, b"")
-                writer.file(_LOCK, self._wanted.lock.encode())
+                writer.file(_LOCK, self._requested.lock.encode())
                 writer.file(_PIXI_LOCK, pixi_lock(plan.archives.values(), subdir_of(self._platform), self._folder))
                 if plan.scripts:
                     writer.file(HOOK, hook())
@@ -237,7 +239,7 @@ class PackageBuild:
         return writer.layer, variables
 
     async def _frozen(self, layer: ContainerLayer) -> Added:
-        """Push a layer that came along with the request."""
+        """Push a layer that came with the request."""
         digest = parse_digest(layer.gzip_digest or "")
         path = self._files[f"layer-{hex_of(digest)}.tar.gz"]
         try:
@@ -251,8 +253,8 @@ class PackageBuild:
         variables: dict[str, str] = {}
         for name, value in sorted(item for each in written for item in each.variables.items()):
             variables.setdefault(name, value)
-        told = environment(variables_of(base), variables, scripts=plan.scripts)
-        image = on_top(base, [*(each.added for each in written), *frozen], told, self._wanted.config)
+        variables_of_image = environment(variables_of(base), variables, scripts=plan.scripts)
+        image = on_top(base, [*(each.added for each in written), *frozen], variables_of_image, self._requested.config)
         await self._tools.push.blob(self._target, image.config.digest, image.config.content)
         digest = await self._tools.push.document(self._target, image.manifest)
         await self._say(f"pushed {self._target} as {digest}")
@@ -260,7 +262,7 @@ class PackageBuild:
 
 
 def _ours(archives: Sequence[Archive]) -> list[Link]:
-    """What no package may have: our own files, and the records of the packages."""
+    """Return the paths that no package may use: this engine's own files and the package records."""
     records = [f"conda-meta/{archive.package.record}.json" for archive in archives]
     return [Link(target) for target in (_HISTORY, _LOCK, _PIXI_LOCK, HOOK, *records)]
 

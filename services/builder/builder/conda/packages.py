@@ -1,4 +1,4 @@
-"""Fetching packages: from this disk or from their channels, and either way verified before anything reads them."""
+"""Fetch packages from the local cache or their channels; each is verified before it is read."""
 
 import asyncio
 from contextlib import suppress
@@ -14,30 +14,30 @@ from swell.disk import digest_of_file, in_thread
 from swell.errors import SwellError
 from swell.store.records import Reason
 
-_AT_ONCE = 6
-_TRIES = 5
+_CONCURRENT = 6
+_ATTEMPTS = 5
 
 
 class Packages:
-    """The packages of channels, by their sha256; two builds that want the same fetch it once."""
+    """A cache of packages by sha256; concurrent builds share the fetch of a package."""
 
-    def __init__(self, sources: Sources, folder: Folder, *, limit: int, patience: timedelta) -> None:
-        """An archive has at most *limit* bytes, and must be there within *patience*."""
+    def __init__(self, sources: Sources, folder: Folder, *, limit: int, timeout: timedelta) -> None:
+        """*limit* is the maximum size of an archive in bytes, *timeout* the maximum time to fetch it."""
         self._sources = sources
         self._folder = folder
         self._limit = limit
-        self._patience = patience.total_seconds()
+        self._timeout = timeout.total_seconds()
         self._fetching: SingleFlight[LockedPackage, bool] = SingleFlight(kept=False)
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places = asyncio.Semaphore(_CONCURRENT)
 
     async def fetch(self, package: LockedPackage, to: Path) -> bool:
-        """Have the archive of *package* at *to*; whether it had to be fetched.
+        """Link the archive of *package* to *to*; return whether it was fetched now.
 
         Raises:
             BuildFailure: the channel has it not, or has other bytes.
             OSError: the disk does not take it.
         """
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             if await in_thread(self._take, package.sha256, to):
                 return False
             fetched = await self._fetching.run(package, lambda: self._fetch(package, to))
@@ -55,22 +55,22 @@ class Packages:
         return False
 
     async def _fetch(self, package: LockedPackage, to: Path) -> bool:
-        """Fetch *package* for all who wait, and for the first of them to where it is wanted, before it can go again."""
+        """Fetch *package* for all waiting builds; link it to *to* for the first one before it can be evicted."""
         async with self._places:
             if await in_thread(self._take, package.sha256, to):
-                return False  # somebody else's has just come
+                return False  # another build has just fetched it
             with self._folder.begin() as file:
                 try:
-                    async with asyncio.timeout(self._patience):
+                    async with asyncio.timeout(self._timeout):
                         fetched = await self._sources.fetch(package.url, file, limit=self._limit)
                 except SwellError as error:
-                    raise BuildFailure(Reason.PACKAGE, f"{package.file} cannot be had: {error}.") from error
+                    raise BuildFailure(Reason.PACKAGE, f"{package.file} cannot be fetched: {error}.") from error
                 except TimeoutError as error:
-                    raise BuildFailure(Reason.PACKAGE, f"{package.url} takes too long to be fetched.") from error
+                    raise BuildFailure(Reason.PACKAGE, f"{package.url} could not be fetched in time.") from error
                 if fetched is None or fetched.sha256 != package.sha256:
-                    message = f"{package.url} has other bytes than its channel says; nothing of it was used."
+                    message = f"{package.url} does not match the sha256 of its channel; it was not used."
                     raise BuildFailure(Reason.PACKAGE, message)
-                with suppress(FileNotFoundError):  # whoever began has left
+                with suppress(FileNotFoundError):  # the build that started the fetch was cancelled
                     to.hardlink_to(file.name)
                 await in_thread(self._folder.put, package.sha256, Path(file.name))
         return True

@@ -1,4 +1,4 @@
-"""What channels have, kept on this disk and asked for again when it has become old.
+"""The channels' lists of packages (repodata), cached on the local disk and refreshed when they are old.
 
 Source: conda's `repodata.json`, and the same packed as `repodata.json.zst`.
 """
@@ -27,14 +27,14 @@ from swell.disk import digest_of_file
 from swell.errors import BadRequest, NotFound, UpstreamFailed
 from swell.log import log
 
-_MOST_BYTES = 2 << 30  # of a channel's list for one platform, unpacked
-_MOST_OPEN = 32
-_PATIENCE = 300  # seconds for one list; whoever asks is told earlier that it takes long, and may ask again
+_MAX_BYTES = 2 << 30  # of a channel's list for one platform, uncompressed
+_MAX_OPEN = 32
+_TIMEOUT = 300  # seconds for one list; a request times out earlier and can be repeated
 _PACKED, _PLAIN = "repodata.json.zst", "repodata.json"
 
 
-class _Told(Struct, frozen=True):
-    """What is known of a kept list: the hash of its bytes here, and where and as which version it was read."""
+class _ListRecord(Struct, frozen=True):
+    """The record of a cached list: the sha256 of the stored bytes, its URL and its version."""
 
     sha256: str
     file: str
@@ -43,24 +43,24 @@ class _Told(Struct, frozen=True):
 
 class _Open(Struct, frozen=True):
     data: SparseRepoData
-    told: _Told
+    record: _ListRecord
     since: float
 
 
 class Repodata:
-    """The lists of channels, of which the last used are open."""
+    """The lists of channels; the most recently used ones stay open."""
 
     def __init__(self, sources: Sources, folder: Folder, scratch: Path, age: timedelta) -> None:
-        """A list is believed for *age*; then the channel is asked whether it has a newer one."""
+        """A list is used for *age*; after that, the channel is asked for a newer one."""
         self._sources = sources
         self._folder = folder
         self._scratch = scratch
         self._age = age.total_seconds()
-        self._known: LRUCache[str, _Open] = LRUCache(_MOST_OPEN)
+        self._known: LRUCache[str, _Open] = LRUCache(_MAX_OPEN)
         self._fetching: SingleFlight[str, _Open | None] = SingleFlight()
 
-    async def of(self, channels: Sequence[str], subdir: str) -> list[SparseRepoData]:
-        """What *channels* have for *subdir* and for every platform, in their order.
+    async def for_channels(self, channels: Sequence[str], subdir: str) -> list[SparseRepoData]:
+        """Return the lists of *channels* for *subdir* and for `noarch`, in the channels' order.
 
         Raises:
             BadRequest: there is no such channel.
@@ -71,7 +71,9 @@ class Repodata:
         found = [_or_raise(each) for each in asked]
         for channel, own, common in zip(channels, found[::2], found[1::2], strict=True):
             if own is None and common is None:
-                raise BadRequest(f"there is no channel {channel}: it has no list of packages for {subdir} or noarch")
+                raise BadRequest(
+                    f"the channel {channel} does not exist: it has no list of packages for {subdir} or noarch"
+                )
         return [each.data for each in found if each]
 
     async def _get(self, channel: str, subdir: str) -> _Open | None:
@@ -84,63 +86,63 @@ class Repodata:
     async def _renew(self, channel: str, subdir: str) -> _Open | None:
         url = f"{channel}/{subdir}"
         known = self._known.get(url) or await asyncio.to_thread(self._reopened, channel, subdir)
-        for file in (known.told.file,) if known else (_PACKED, _PLAIN):
+        for file in (known.record.file,) if known else (_PACKED, _PLAIN):
             with suppress(NotFound):
                 self._known[url] = await self._fetch(channel, subdir, file, known)
                 return self._known[url]
         if known:
             self._known.pop(url, None)
-            self._folder.drop(_told_name(url))
+            self._folder.drop(_record_name(url))
         return None
 
     async def _fetch(self, channel: str, subdir: str, file: str, known: _Open | None) -> _Open:
         started, url = time.monotonic(), f"{channel}/{subdir}"
         with self._folder.begin() as target:
-            etag = known.told.etag if known else ""
+            etag = known.record.etag if known else ""
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MOST_BYTES, known=etag)
+                async with asyncio.timeout(_TIMEOUT):
+                    fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MAX_BYTES, known=etag)
             except TimeoutError as error:
-                raise UpstreamFailed(f"{url} takes too long to send its list of packages") from error
+                raise UpstreamFailed(f"{url} did not send its list of packages in time") from error
             if fetched is None and known:
-                return _Open(known.data, known.told, time.monotonic())
+                return _Open(known.data, known.record, time.monotonic())
             if fetched is None:
-                raise UpstreamFailed(f"{url} says that nothing has changed, and was not asked")
-            made = await asyncio.to_thread(self._kept, channel, subdir, file, fetched, target)
+                raise UpstreamFailed(f"{url} answers that its list has not changed, to a request without a condition")
+            made = await asyncio.to_thread(self._store, channel, subdir, file, fetched, target)
         log.info("channel read", url=f"{url}/{file}", size=fetched.size, seconds=round(time.monotonic() - started, 3))
         return made
 
-    def _kept(self, channel: str, subdir: str, file: str, fetched: Fetched, target: IO[bytes]) -> _Open:
-        """The list that was *fetched* to *target*, opened and, now that it can be, kept."""
+    def _store(self, channel: str, subdir: str, file: str, fetched: Fetched, target: IO[bytes]) -> _Open:
+        """Open the list that was *fetched* to *target*, and cache it if it can be opened."""
         url = f"{channel}/{subdir}"
         with ExitStack() as opened:
             sha256, plain = fetched.sha256, target
             if file == _PACKED:
                 plain = opened.enter_context(self._folder.begin())
                 sha256 = _unpack(target, plain, url)
-            told = _Told(sha256, file, fetched.etag)
+            record = _ListRecord(sha256, file, fetched.etag)
             try:
                 data = SparseRepoData(Channel(channel), subdir, plain.name)
             except (ValueError, OSError) as error:
-                raise UpstreamFailed(f"{url} has a list of packages that makes no sense") from error
+                raise UpstreamFailed(f"{url} has an invalid list of packages") from error
             note = opened.enter_context(self._folder.begin())
-            note.write(msgspec.json.encode(told))
+            note.write(msgspec.json.encode(record))
             note.flush()
             self._folder.put(_name(url), Path(plain.name))
-            self._folder.put(_told_name(url), Path(note.name))
-        return _Open(data, told, time.monotonic())
+            self._folder.put(_record_name(url), Path(note.name))
+        return _Open(data, record, time.monotonic())
 
     def _reopened(self, channel: str, subdir: str) -> _Open | None:
-        """What a former life of this builder has left, if it is still what it was."""
+        """Open the list that an earlier process cached; None if it is missing or damaged."""
         url = f"{channel}/{subdir}"
         note, data = (self._scratch / uuid.uuid4().hex for _ in range(2))
         try:
-            if not (self._folder.link(_told_name(url), note) and self._folder.link(_name(url), data)):
+            if not (self._folder.link(_record_name(url), note) and self._folder.link(_name(url), data)):
                 return None
-            told = msgspec.json.decode(note.read_bytes(), type=_Told)
-            if digest_of_file(data) != f"sha256:{told.sha256}":
+            record = msgspec.json.decode(note.read_bytes(), type=_ListRecord)
+            if digest_of_file(data) != f"sha256:{record.sha256}":
                 return None
-            return _Open(SparseRepoData(Channel(channel), subdir, data), told, time.monotonic())
+            return _Open(SparseRepoData(Channel(channel), subdir, data), record, time.monotonic())
         except (msgspec.MsgspecError, ValueError, OSError):
             return None
         finally:
@@ -155,18 +157,18 @@ def _or_raise(found: _Open | BaseException | None) -> _Open | None:
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], url: str) -> str:
-    """Unpack a list; the sha256 of what it is."""
+    """Decompress a list; return the sha256 of the result."""
     source.seek(0)
     hashed, size = hashlib.sha256(), 0
     try:
         for piece in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20, write_size=1 << 20):
             size += len(piece)
-            if size > _MOST_BYTES:
-                raise UpstreamFailed(f"{url} has more than {_MOST_BYTES} bytes in its list of packages")
+            if size > _MAX_BYTES:
+                raise UpstreamFailed(f"{url} has more than {_MAX_BYTES} bytes in its list of packages")
             hashed.update(piece)
             target.write(piece)
     except zstandard.ZstdError as error:
-        raise UpstreamFailed(f"{url} has a list of packages that cannot be unpacked") from error
+        raise UpstreamFailed(f"{url} has a list of packages that cannot be decompressed") from error
     target.flush()
     return hashed.hexdigest()
 
@@ -175,8 +177,8 @@ def _name(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
 
 
-def _told_name(url: str) -> str:
+def _record_name(url: str) -> str:
     return f"{_name(url)}.told"
 
 
-prepare()  # this module is imported while threads run
+prepare()  # at import, before other threads use these types

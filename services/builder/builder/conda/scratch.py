@@ -1,4 +1,4 @@
-"""A build's own folder, and work that is done at once in it."""
+"""The scratch folder of a build, and concurrent work in it."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def room(parent: Path, name: str) -> AsyncIterator[Path]:
-    """A folder in *parent* for as long as the block runs."""
+    """Create a folder in *parent* for the length of the block."""
     path = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
     try:
         yield path
@@ -29,17 +29,17 @@ async def room(parent: Path, name: str) -> AsyncIterator[Path]:
 
 @contextmanager
 def explained(package: str = "") -> Iterator[None]:
-    """Turn trouble with *package*, or with our own disk, into a build's failure."""
+    """Turn errors of *package* or of the local disk into a `BuildFailure`."""
     try:
         with as_build_failure():
             yield
     except Malformed as error:
-        what = f"The package {package} cannot be put" if package else "The packages cannot be put"
-        raise BuildFailure(Reason.PACKAGE, f"{what} into an image: {error}.") from error
+        what = f"The package {package} cannot be added" if package else "The packages cannot be added"
+        raise BuildFailure(Reason.PACKAGE, f"{what} to an image: {error}.") from error
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of *works*, done at once; of several failures, the first is raised, when all have ended."""
+    """Run *works* concurrently and return their results; after all have ended, raise the first error if any."""
     try:
         async with asyncio.TaskGroup() as tasks:
             made = [tasks.create_task(work) for work in works]

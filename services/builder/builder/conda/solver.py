@@ -1,4 +1,4 @@
-"""The solver: rattler's, given what we fetched ourselves, so that it never asks anybody anything."""
+"""The rattler solver, with lists of packages that the builder has fetched; it makes no requests itself."""
 
 from datetime import timedelta
 
@@ -15,31 +15,31 @@ from rattler import (
 )
 from rattler.exceptions import InvalidMatchSpecError, SolverError
 
-from builder.conda.model.channels import Wish, machine
+from builder.conda.model.channels import SolveRequest, machine
 from builder.conda.model.lock import LockedPackage, locked
 from builder.conda.repodata import Repodata
 from swell.errors import BadRequest
 
-_ANY_CUDA = "99"  # as micromamba is told in the other templates: no builder has a graphics card, and the image will run
-_LONGEST = 1800  # characters of an explanation
+_ANY_CUDA = "99"  # as for micromamba in the other templates: builders have no GPU, but the image may run on one
+_MAX_TEXT = 1800  # characters of an explanation
 
 
 class RattlerSolver:
-    def __init__(self, repodata: Repodata, glibc: str, patience: timedelta) -> None:
-        """Images are taken to have *glibc*; the search itself is given up after *patience*."""
+    def __init__(self, repodata: Repodata, glibc: str, timeout: timedelta) -> None:
+        """*glibc* is the version that images are assumed to have; *timeout* limits the search."""
         self._repodata = repodata
         self._glibc = glibc
-        self._patience = patience
+        self._timeout = timeout
 
-    async def solve(self, wish: Wish, subdir: str) -> list[LockedPackage]:
-        """The packages that fulfil *wish* on *subdir*, a first channel before a second as conda's strict priority.
+    async def solve(self, request: SolveRequest, subdir: str) -> list[LockedPackage]:
+        """Return packages that satisfy *request* on *subdir*, with conda's strict channel priority.
 
         Raises:
             BadRequest: there are none, with the solver's explanation; or a spec is none.
             UpstreamFailed, AddressForbidden: a channel cannot be read.
         """
-        specs = [_spec(text) for text in wish.specs]
-        data = await self._repodata.of(wish.channels, subdir)
+        specs = [_spec(text) for text in request.specs]
+        data = await self._repodata.for_channels(request.channels, subdir)
         try:
             records = await self._search(specs, data, subdir, None)
         except SolverError as error:
@@ -62,7 +62,7 @@ class RattlerSolver:
                 GenericVirtualPackage(PackageName(name), Version(version), BuildString(build))
                 for name, (version, build) in known.items()
             ],
-            timeout=self._patience,
+            timeout=self._timeout,
         )
 
 
@@ -70,21 +70,23 @@ def _spec(text: str) -> MatchSpec:
     try:
         return MatchSpec(text)
     except InvalidMatchSpecError as error:
-        raise BadRequest(f"packages has {text[:200]!r}, which is no package: {error}") from error
+        raise BadRequest(f"packages has {text[:200]!r}, which is not a package: {error}") from error
 
 
 def _locked(record: RepoDataRecord) -> LockedPackage:
     if not record.sha256:
-        raise BadRequest(f"{record.url} has no sha256 in its channel, so that it could not be checked")
+        raise BadRequest(f"{record.url} has no sha256 in its channel, so it cannot be verified")
     return locked(record.url, record.sha256.hex())
 
 
 def _unsolvable(error: SolverError) -> BadRequest:
-    told = str(error).strip().removeprefix("Cannot solve the request because of: ")
-    return BadRequest(f"the packages cannot be installed together: {told[:_LONGEST]}{'…' * (len(told) > _LONGEST)}")
+    explanation = str(error).strip().removeprefix("Cannot solve the request because of: ")
+    return BadRequest(
+        f"the packages cannot be installed together: {explanation[:_MAX_TEXT]}{'…' * (len(explanation) > _MAX_TEXT)}"
+    )
 
 
 def usual_channels() -> str:
-    """Below which address rattler, and so everybody else, finds the channels that are named."""
+    """Return the base URL of named channels, which rattler and other clients use by default."""
     name = "any"
     return (Channel(name).base_url or "").rstrip("/").removesuffix(f"/{name}")

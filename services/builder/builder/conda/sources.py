@@ -1,4 +1,4 @@
-"""Where channels are read from: other people's servers through the guarded door, or folders that the operator names."""
+"""Read channels: from remote servers through the outbound guard, or from folders that the operator allows."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ _ABSENT = frozenset({403, 404, 410})
 
 
 class Fetched(Struct, frozen=True):
-    """What was written: its `sha256`; `etag` is how the server names this version, empty where it does not."""
+    """A fetched file: its `sha256`, and the server's `etag` of this version, empty if it sends none."""
 
     sha256: str
     size: int
@@ -27,15 +27,15 @@ class Fetched(Struct, frozen=True):
 
 
 class Sources:
-    """Reads by address. All methods raise `UpstreamFailed` and `AddressForbidden` as `swell.net.outbound` does."""
+    """Reads URLs. All methods raise `UpstreamFailed` and `AddressForbidden` as `swell.net.outbound` does."""
 
     def __init__(self, session: aiohttp.ClientSession, local: Path | None = None) -> None:
-        """Addresses that begin with `file://` are read below *local*; without it none are."""
+        """`file://` URLs are read below *local*; without *local* they are refused."""
         self._session = session
         self._local = local
 
     async def fetch(self, url: str, file: IO[bytes], *, limit: int, known: str = "") -> Fetched | None:
-        """Write what is at *url* to *file*, at most *limit* bytes; None when it is still the version *known*.
+        """Write the content of *url*, at most *limit* bytes, to *file*; None if it still has the ETag *known*.
 
         Raises:
             NotFound: there is nothing.
@@ -75,7 +75,7 @@ class Sources:
             return
         async with await follow(self._session, "GET", address, headers) as response:
             if response.status in _ABSENT:
-                raise NotFound(f"there is no {url} ({response.status})")
+                raise NotFound(f"{url} does not exist ({response.status})")
             if response.status not in {200, 304}:
                 raise UpstreamFailed(f"{address.authority} answers {response.status} for {url}")
             yield response.status, response.headers.get("ETag", ""), pieces(response)
@@ -87,7 +87,7 @@ class Sources:
         if address.host or not path.is_relative_to(self._local.resolve()):
             raise AddressForbidden("this server reads channels from the folder of its operator only")
         if not path.is_file():
-            raise NotFound(f"there is no {address}")
+            raise NotFound(f"{address} does not exist")
         return path
 
 

@@ -1,1 +1,1 @@
-"""SIF files, made of built images."""
+"""Conversion of built images to SIF files."""

@@ -1,4 +1,4 @@
-"""Why the conversion to a SIF file failed, read from the last lines of its output."""
+"""Diagnose a failed conversion to a SIF file from the last lines of its output."""
 
 from collections.abc import Iterable
 
@@ -18,5 +18,9 @@ def diagnose_sif(status: int, tail: Iterable[bytes]) -> BuildFailure:
     if status in {KILLED, -9} or contains(lines, "out of memory"):
         return BuildFailure(Reason.MEMORY, "Making the SIF file takes more memory than a build may use.", status)
     if status == INVALID or contains(lines, "file too large"):
-        return BuildFailure(Reason.RECIPE, f"No SIF file can be made of the image: {why or 'it is too large'}.", status)
-    return BuildFailure(Reason.ENGINE, f"The SIF file cannot be made: {why or f'exit status {status}'}.", status)
+        return BuildFailure(
+            Reason.RECIPE, f"The image cannot be converted to a SIF file: {why or 'it is too large'}.", status
+        )
+    return BuildFailure(
+        Reason.ENGINE, f"The conversion to a SIF file failed: {why or f'exit status {status}'}.", status
+    )

@@ -1,4 +1,4 @@
-"""One tar of an image: its layers put upon each other, and what Apptainer wants to find, as one stream."""
+"""Flatten an image into one tar stream: its merged layers, and the files that Apptainer needs."""
 
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,13 @@ from builder.sif.singularity import DIRECTORIES, LINKS, MOUNT_FILES, PLAIN
 from swell.jobs.messages import POST_FILE
 
 _BLOCK = 512
-LATEST = 2**32 - 1  # of a time in a squashfs, which begins in 1970
-_LARGEST_ID = 2**32 - 1
+LATEST = 2**32 - 1  # of a time in squashfs, in Unix seconds
+_MAX_ID = 2**32 - 1
 _DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 
 
 class Flattened(Struct, frozen=True):
-    """What an image and what is added to it come to; *added* are the files of the last layer, by their members."""
+    """The merged names of an image and the added files; *added* has the added files by member number."""
 
     rootfs: Rootfs
     added: tuple[tarfile.TarInfo, ...]
@@ -26,7 +26,7 @@ class Flattened(Struct, frozen=True):
 
 
 def flatten(layout: Layout, files: Mapping[str, str]) -> Flattened:
-    """Read the names of all that is in *layout*, and put *files* and the rest of Apptainer's on top.
+    """Read the names in all layers of *layout*, and add *files* and the other files of Apptainer on top.
 
     Raises:
         LayerInvalid: no image may look like that.
@@ -41,7 +41,7 @@ def flatten(layout: Layout, files: Mapping[str, str]) -> Flattened:
 
 
 def write(layout: Layout, flattened: Flattened, out: IO[bytes], limit: int) -> None:
-    """Write the tar of *flattened*, an image of *layout*, to *out*: the same bytes each time.
+    """Write the tar of *flattened*, an image of *layout*, to *out*. Equal inputs give equal bytes.
 
     Raises:
         LayerInvalid: its files have more than *limit* bytes, or one breaks off.
@@ -69,14 +69,14 @@ def _add(rootfs: Rootfs, number: int, member: tarfile.TarInfo) -> None:
         rootfs.directory(member.name, Attributes(*_owned(member)))
     elif member.islnk():
         rootfs.hard_link(member.name, member.linkname)
-    elif member.type not in _DEVICES:  # Apptainer has devices of its own
+    elif member.type not in _DEVICES:  # Apptainer provides devices itself
         rootfs.file(member.name, number)
 
 
 def _with_ours(rootfs: Rootfs, files: Mapping[str, str]) -> Flattened:
-    """Our own files win; links and places to mount at are made only where there is nothing."""
+    """Add *files*, which replace the image's; create links and mount points only where the image has none."""
     rootfs.begin_layer()
-    rootfs.file(f".wh.{POST_FILE}", 0)  # where it was mounted
+    rootfs.file(f".wh.{POST_FILE}", 0)  # its mount point during the build
     for name, mode in DIRECTORIES.items():
         if not rootfs.has(name):
             rootfs.directory(name, Attributes(mode))
@@ -91,7 +91,7 @@ def _with_ours(rootfs: Rootfs, files: Mapping[str, str]) -> Flattened:
 
 
 def _write_file(out: IO[bytes], member: tarfile.TarInfo, names: list[str], content: Iterator[bytes]) -> None:
-    """*member* under the first of *names*, and hard links to that."""
+    """Write *member* under the first of *names*, and the others as hard links to it."""
     first, *others = names
     out.write(_header(_clean(member, first)))
     if member.isfile():
@@ -105,7 +105,7 @@ def _write_file(out: IO[bytes], member: tarfile.TarInfo, names: list[str], conte
 
 
 def _clean(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
-    """What is kept of *member*: no extended attributes, no names of users."""
+    """Return *member* without extended attributes and user names."""
     made = tarfile.TarInfo(name)
     made.mode, made.uid, made.gid, made.mtime = _owned(member)
     made.type, made.linkname = member.type, member.linkname if member.issym() else ""
@@ -115,7 +115,7 @@ def _clean(member: tarfile.TarInfo, name: str) -> tarfile.TarInfo:
 
 
 def _owned(member: tarfile.TarInfo) -> tuple[int, int, int, int]:
-    owners = (min(max(owner, 0), _LARGEST_ID) for owner in (member.uid, member.gid))
+    owners = (min(max(owner, 0), _MAX_ID) for owner in (member.uid, member.gid))
     return member.mode & 0o7777, *owners, int(min(max(member.mtime, 0), LATEST))  # type: ignore[return-value]
 
 

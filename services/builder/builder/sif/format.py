@@ -1,4 +1,4 @@
-"""SIF files: the form in which Apptainer and Singularity keep an image.
+"""SIF files: the image format of Apptainer and Singularity.
 
 A header, a table of 48 descriptors, and the objects that these describe: the definition, JSON documents and a squashfs
 with the image's files. All numbers are little-endian.
@@ -35,7 +35,7 @@ _ARCHITECTURES = {"amd64": b"02", "arm": b"03", "arm64": b"04"}
 
 
 class Kind(IntEnum):
-    """What an object is."""
+    """The type of an object."""
 
     DEFINITION = 0x4001
     PARTITION = 0x4004
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 
 class Part(Struct, frozen=True):
-    """An object of *size* bytes with *digest*; partitions begin at a page, so that they can be mounted."""
+    """An object of *size* bytes with *digest*; partitions are page-aligned, so that they can be mounted."""
 
     kind: Kind
     name: str
@@ -52,14 +52,14 @@ class Part(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The first bytes of a SIF file, up to its first object, and where each object begins."""
+    """The bytes of a SIF file before its first object, and the offset of each object."""
 
     content: bytes
     offsets: tuple[int, ...]
 
 
 def head_of(parts: Sequence[Part], architecture: str) -> Head:
-    """The head of a SIF file of *parts* for *architecture* (amd64, arm64, arm).
+    """Return the head of a SIF file of *parts* for *architecture* (amd64, arm64, arm).
 
     No clock and no chance are in it: the file's id comes from its parts, every time is 0.
 
@@ -67,7 +67,7 @@ def head_of(parts: Sequence[Part], architecture: str) -> Head:
         BuildFailure: SIF has no word for that architecture.
     """
     if (code := _ARCHITECTURES.get(architecture)) is None:
-        raise BuildFailure(Reason.RECIPE, f"There are no SIF files for the architecture {architecture[:40]}.")
+        raise BuildFailure(Reason.RECIPE, f"SIF files do not support the architecture {architecture[:40]}.")
     offsets, descriptors, end = [], b"", _DATA
     for number, part in enumerate(parts, 1):
         offset = -(-end // _PAGE) * _PAGE if part.kind is Kind.PARTITION else end

@@ -1,4 +1,4 @@
-"""Reading an image from an OCI layout: its documents, and the headers and contents of its layers.
+"""Read an image from an OCI layout: its documents, and the headers and contents of its layers.
 
 Whoever wrote the layers is a stranger. Nothing is unpacked: members are looked at one by one, in bounded memory.
 Source: OCI image-spec, image-layout.md; POSIX pax and GNU tar.
@@ -21,14 +21,14 @@ from swell.oci.digest import Digest, digest_of, hex_of, parse_digest
 from swell.oci.document import Document, detect
 
 _DOCUMENT_BYTES = 4 << 20
-_LARGEST_READ = 1 << 20
-"""Headers are read at once: a header of a gigabyte would be as much memory. Contents come in small reads."""
+_MAX_READ = 1 << 20
+"""The maximum size of one read in bytes: tarfile reads a whole header at once, even one of a gigabyte."""
 
 _GZIP = b"\x1f\x8b"
 
 
 class Layout:
-    """The one image in the OCI layout *directory*; methods raise `LayerInvalid` when it is not as it should be."""
+    """The single image in the OCI layout *directory*; methods raise `LayerInvalid` if it is malformed."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -41,12 +41,12 @@ class Layout:
 
     @property
     def layers(self) -> tuple[Digest, ...]:
-        """The lowest first."""
+        """Return the layers' digests, lowest first."""
         return tuple(layer.digest for layer in self._manifest.layers)
 
     @contextmanager
     def members(self, layer: Digest) -> Iterator["Members"]:
-        """The members of *layer* in their order."""
+        """Open *layer* and iterate over its members in order."""
         with self._blob(layer) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
@@ -67,7 +67,7 @@ class Layout:
         with self._blob(digest) as file:
             content = file.read(_DOCUMENT_BYTES)
         if digest_of(content) != digest:
-            raise LayerInvalid(f"the document {digest} is not what its digest says")
+            raise LayerInvalid(f"the document {digest} does not match its digest")
         return content
 
     def _blob(self, digest: Digest) -> BufferedReader:
@@ -76,7 +76,7 @@ class Layout:
 
 
 class Members:
-    """Iterates over a tar's members with their numbers; `content` reads the one that came last."""
+    """Iterates over a tar's members with their numbers; `content` reads the current one."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
         self._archive = archive
@@ -86,20 +86,20 @@ class Members:
         while True:
             with _understood():
                 member = self._archive.next()
-                self._archive.members.clear()  # type: ignore[attr-defined]  # or it remembers all of them
+                self._archive.members.clear()  # type: ignore[attr-defined]  # it would store all of them otherwise
             if member is None:
                 return
             yield number, member
             number += 1
 
     def content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """The bytes of *member*, a file: as many as it says."""
+        """Yield the bytes of the file *member*, exactly as many as its header declares."""
         with _understood():
             source, left = self._archive.extractfile(member), member.size
             while left and source:
-                piece = source.read(min(left, _LARGEST_READ))
+                piece = source.read(min(left, _MAX_READ))
                 if not piece:
-                    raise LayerInvalid(f"{member.name[:200]!r} breaks off")
+                    raise LayerInvalid(f"{member.name[:200]!r} is truncated")
                 left -= len(piece)
                 yield piece
 
@@ -115,7 +115,7 @@ def _understood() -> Iterator[None]:
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """Open *path* if it is a plain file: a link that a stranger may have put there is not followed.
+    """Open *path* if it is a regular file; symlinks, which the build may have created, are not followed.
 
     Raises:
         LayerInvalid: it is not.
@@ -126,18 +126,18 @@ def open_plain(path: Path) -> BufferedReader:
         raise LayerInvalid(f"the image has no {path.name}") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise LayerInvalid(f"{path.name} of the image is no file")
+        raise LayerInvalid(f"{path.name} of the image is not a file")
     return file
 
 
 class _Bounded:
-    """A file that refuses to read much at once."""
+    """A file that rejects large reads."""
 
     def __init__(self, content: IO[bytes] | gzip.GzipFile) -> None:
         self._content = content
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LARGEST_READ:
+        if not 0 <= size <= _MAX_READ:
             raise LayerInvalid("a layer of the image has a header that is too large")
         return self._content.read(size)
 

@@ -1,4 +1,4 @@
-"""SIF files: made of an image that an engine has built, and pushed as what `apptainer pull oras://…` expects.
+"""Convert a built image to a SIF file, and push it in the form that `apptainer pull oras://…` expects.
 
 Source: ORAS, "Artifact Manifest"; the media types are those of `singularity push`.
 """
@@ -38,7 +38,7 @@ _CONFIG = b"{}"
 
 
 class Sifs:
-    """*limit* bytes are the most that the files of an image may have, and *memory* bytes what making a file may use."""
+    """*limit* is the maximum size of an image's files, *memory* that of the conversion's memory, both in bytes."""
 
     def __init__(self, registry: RegistryPush, *, limit: int, memory: int) -> None:
         self._registry = registry
@@ -46,7 +46,7 @@ class Sifs:
         self._memory = memory
 
     async def push(self, sandbox: Sandbox, layout: str, recipe: Recipe, tell: Tail) -> Digest:
-        """Make a SIF file of the image in *layout*, a path in the directory of *sandbox*, and push it.
+        """Convert the image in *layout*, a path in the directory of *sandbox*, to a SIF file, and push it.
 
         Raises:
             BuildFailure: none can be made of it, or the registry does not take it.
@@ -80,7 +80,7 @@ class Sifs:
             raise diagnose_sif(status, tell.lines)
         with as_build_failure():
             open_plain(folder / FILE_NAME).close()
-            (folder / FILE_NAME).rename(target)  # out of reach of what ran in the sandbox
+            (folder / FILE_NAME).rename(target)  # processes of the sandbox cannot reach it there
         return target
 
     def _command(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Sifs:
 
 
 def _python() -> tuple[Mount, ...]:
-    """What this Python and the packages of the program need, at the same paths."""
+    """Return the mounts for this Python and its packages, at the same paths."""
     packages = (Path(module.__path__[0]) for module in (builder, swell))
     paths = {Path("/usr"), Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable), *packages}
     outer = {path for path in paths if not any(path.is_relative_to(other) for other in paths - {path})}

@@ -1,4 +1,4 @@
-"""The files of an image: its layers put upon each other, as names in memory. Nothing here touches a file.
+"""The files of an image: its merged layers, as names in memory. This module reads and writes no file.
 
 Source: OCI image-spec, layer.md, "Applying Changesets" and "Whiteouts".
 """
@@ -6,8 +6,8 @@ Source: OCI image-spec, layer.md, "Applying Changesets" and "Whiteouts".
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST_ENTRIES = 2_000_000
-LONGEST_PATH = 4096
+MAX_ENTRIES = 2_000_000
+MAX_PATH = 4096
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -15,11 +15,11 @@ _AUFS = ".wh..wh."
 
 
 class LayerInvalid(Exception):
-    """A layer has an entry that no image may have."""
+    """A layer has an invalid entry."""
 
 
 class Attributes(NamedTuple):
-    """Of a directory; `mtime` is in seconds."""
+    """The attributes of a directory; `mtime` is in Unix seconds."""
 
     mode: int = 0o755
     uid: int = 0
@@ -28,14 +28,14 @@ class Attributes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where the bytes of a file are: in which layer, as which of its members."""
+    """The position of a file's bytes: the layer's number and the member's number in it."""
 
     layer: int
     member: int
 
 
 class _Node:
-    """A name in a directory. Directories have `children` and `attributes`, all others an `origin`."""
+    """A directory entry. Directories have `children` and `attributes`; other entries have an `origin`."""
 
     __slots__ = ("attributes", "children", "layer", "origin")
 
@@ -47,7 +47,7 @@ class _Node:
 
 
 class Rootfs:
-    """Layers are begun from the lowest; what a layer hides or takes away is gone when the next one begins."""
+    """The merged file system. Add layers from the lowest; a layer's whiteouts remove entries of lower layers."""
 
     def __init__(self) -> None:
         self._root = _Node(0)
@@ -55,18 +55,18 @@ class Rootfs:
         self._entries = 0
 
     def begin_layer(self) -> int:
-        """The entries that are told from now on are of the next layer, whose number this answers."""
+        """Start the next layer, to which the following entries belong; return its number."""
         self._layer += 1
         return self._layer
 
     def directory(self, name: str, attributes: Attributes) -> None:
-        """The layer has the directory *name*: what is in one of lower layers stays."""
+        """Add the directory *name*; the entries of lower layers in it stay."""
         parts = self._parts(name)
         node = self._at(parts) if parts else self._root
         node.attributes, node.layer = attributes, self._layer
 
     def file(self, name: str, member: int) -> None:
-        """The layer's *member* is *name*: a file, a symbolic link or a pipe; or the sign that something is gone."""
+        """Add *member* as *name*: a file, a symlink, a pipe, or a whiteout."""
         *parents, last = self._parts(name) or [""]
         if last.startswith(_WHITEOUT):
             self._white_out(parents, last)
@@ -74,7 +74,7 @@ class Rootfs:
             self._put(parents, last, _Node(self._layer, Origin(self._layer, member)))
 
     def hard_link(self, name: str, target: str) -> None:
-        """*name* is another name of *target*.
+        """Add *name* as a hard link to *target*.
 
         Raises:
             LayerInvalid: there is no such file.
@@ -82,7 +82,7 @@ class Rootfs:
         found = self._find(self._parts(target))
         *parents, last = self._parts(name) or [""]
         if found is None or found.origin is None or not last:
-            raise LayerInvalid(f"{name[:200]!r} is a hard link to {target[:200]!r}, which is no file there")
+            raise LayerInvalid(f"{name[:200]!r} is a hard link to {target[:200]!r}, which is not a file")
         self._put(parents, last, _Node(self._layer, found.origin))
 
     def has(self, name: str) -> bool:
@@ -93,13 +93,13 @@ class Rootfs:
         return found is not None and found.children is not None
 
     def directories(self) -> Iterator[tuple[str, Attributes]]:
-        """Every directory, the root as an empty name, parents first; always in the same order."""
+        """Yield every directory, parents before children, in a fixed order; the root has an empty name."""
         for name, node in self._walk():
             if node.children is not None:
                 yield name, node.attributes
 
     def names(self) -> dict[Origin, list[str]]:
-        """The names of each file that is still there, in their order: more than one are hard links."""
+        """Return the names of each remaining file, in order; several names are hard links."""
         names: dict[Origin, list[str]] = {}
         for name, node in self._walk():
             if node.origin is not None:
@@ -120,7 +120,7 @@ class Rootfs:
         children[last] = node
 
     def _at(self, parts: list[str]) -> _Node:
-        """The directory there; what is in its way, be it a link, makes place: no name leads through a link."""
+        """Return the directory at *parts*; replace other entries on the way: symlinks are never followed."""
         node = self._root
         for part in parts:
             assert node.children is not None  # noqa: S101  (directories only)
@@ -142,12 +142,12 @@ class Rootfs:
             return
         if mark == _OPAQUE:
             for name in list(parent.children):
-                self._take_away(parent.children, name)
+                self._remove_lower(parent.children, name)
         elif not mark.startswith(_AUFS):
-            self._take_away(parent.children, mark.removeprefix(_WHITEOUT))
+            self._remove_lower(parent.children, mark.removeprefix(_WHITEOUT))
 
-    def _take_away(self, children: "dict[str, _Node]", name: str) -> None:
-        """Remove what lower layers have as *name*; what this layer has put there stays, in whatever order it came."""
+    def _remove_lower(self, children: "dict[str, _Node]", name: str) -> None:
+        """Remove the entries of lower layers at *name*; entries of this layer stay, independent of their order."""
         waiting = [(children, name)]
         emptied = []
         while waiting:
@@ -164,15 +164,15 @@ class Rootfs:
                 del within[each]
 
     def _parts(self, name: str) -> list[str]:
-        """The names that lead to *name* from the image's root.
+        """Split *name* into its parts, from the image's root.
 
         Raises:
             LayerInvalid: it leads outside, or there are too many of them.
         """
         self._entries += 1
-        if self._entries > MOST_ENTRIES:
-            raise LayerInvalid(f"the image has more than {MOST_ENTRIES} entries")
+        if self._entries > MAX_ENTRIES:
+            raise LayerInvalid(f"the image has more than {MAX_ENTRIES} entries")
         parts = [part for part in name.split("/") if part not in {"", "."}]
-        if len(name) > LONGEST_PATH or ".." in parts:
-            raise LayerInvalid(f"{name[:200]!r} is no name that a file can have")
+        if len(name) > MAX_PATH or ".." in parts:
+            raise LayerInvalid(f"{name[:200]!r} is not a valid file name")
         return parts

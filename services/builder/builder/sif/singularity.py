@@ -1,4 +1,4 @@
-"""What Apptainer and Singularity look for in an image that was made from an OCI image.
+"""The files that Apptainer and Singularity need in an image that was converted from an OCI image.
 
 Source: Apptainer's user guide, "Environment and Metadata" and "Support for Docker and OCI Containers"; OCI image-spec,
 config.md. The scripts are for any POSIX shell, and for the shell that is built into Apptainer.
@@ -25,7 +25,7 @@ LINKS = {
     "environment": f"{_HOME}/env/90-environment.sh",
     "singularity": f"{_HOME}/runscript",
 }
-"""Symbolic links in the root of the image, by their names."""
+"""Symbolic links in the root of the image: name to target."""
 
 DIRECTORIES = {
     "dev": 0o755,
@@ -38,14 +38,14 @@ DIRECTORIES = {
     "var": 0o755,
     "var/tmp": 0o1777,
 }
-"""What is mounted over when the image runs, with its modes; made where the image has nothing of the name."""
+"""Mount points with their modes, created if the image does not have them."""
 
 MOUNT_FILES = ("etc/hosts", "etc/resolv.conf")
-"""Files that are mounted over; made, empty, where the image has none."""
+"""Files that are mount points, created empty if the image does not have them."""
 
 
 class RunFields(Struct, frozen=True):
-    """The part of an OCI config that says how to run it; Go writes what is empty as null."""
+    """The run-time fields of an OCI config; Go writes empty lists as null."""
 
     env: tuple[str, ...] | None = msgspec.field(default=None, name="Env")
     entrypoint: tuple[str, ...] | None = msgspec.field(default=None, name="Entrypoint")
@@ -54,7 +54,7 @@ class RunFields(Struct, frozen=True):
 
 
 def files_of(run: RunFields, definition: Definition | None, architecture: str) -> dict[str, str]:
-    """The files below `/.singularity.d`, by their paths in the image; all but `PLAIN` are executable."""
+    """Return the files below `/.singularity.d`: path to content; all but `PLAIN` are executable."""
     texts = definition or Definition()
     return {
         f"{_HOME}/Singularity": texts.text,
@@ -71,7 +71,7 @@ def files_of(run: RunFields, definition: Definition | None, architecture: str) -
 
 
 PLAIN = frozenset({f"{_HOME}/Singularity", f"{_HOME}/labels.json", f"{_HOME}/runscript.help"})
-"""The files that nobody executes."""
+"""The files that are not executable."""
 
 _ENTER = f"""\
 #!/bin/sh
@@ -97,7 +97,7 @@ export LD_LIBRARY_PATH PS1
 
 
 def _image_environment(entries: tuple[str, ...]) -> str:
-    """The image's variables; a caller's own value wins, but for PATH. No shell can set a name that is no identifier."""
+    """Return a script that sets the image's variables. The caller's values have priority, except PATH."""
     lines = ["#!/bin/sh"]
     for entry in entries:
         name, _, value = entry.partition("=")
@@ -109,7 +109,7 @@ def _image_environment(entries: tuple[str, ...]) -> str:
 
 
 def _runscript(run: RunFields) -> str:
-    """What the image starts by itself: arguments take the place of its command, the entrypoint stays before them."""
+    """Return the default run script: arguments replace the image's command and follow its entrypoint."""
     command = run.cmd or (() if run.entrypoint else ("/bin/sh",))
     default = f'[ "$#" -gt 0 ] || set -- {shlex.join(command)}\n' if command else ""
     words = f"{shlex.join(run.entrypoint)} " if run.entrypoint else ""

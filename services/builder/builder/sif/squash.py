@@ -1,4 +1,4 @@
-"""A program of its own, which runs in the sandbox of a build: it makes a SIF file from an OCI layout.
+"""A separate program, which runs in a build's sandbox: it converts an OCI layout to a SIF file.
 
 `python -m builder.sif.squash ORDER`, where ORDER is a file with an `Order`. What went wrong is its last line.
 """
@@ -27,11 +27,11 @@ from swell.oci.digest import Digest, digest_of
 
 BROKEN = 70  # EX_SOFTWARE
 
-_MOST_MEMORY = 1 << 30  # bytes; more makes packing no faster
+_MOST_MEMORY = 1 << 30  # bytes; more does not make packing faster
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Make the file *target* from the image in *layout*, by way of *folder*; all paths.
+    """A request to convert the image in *layout* to the file *target*; *folder* is for temporary files. All are paths.
 
     The image's files may have *limit* bytes together, and packing them may use *memory* bytes.
     """
@@ -55,7 +55,7 @@ def main(path: Path) -> int:
     try:
         make(order)
     except (LayerInvalid, SwellError) as error:
-        print(f"Error: {error}")  # noqa: T201  (this program's way to say it)
+        print(f"Error: {error}")  # noqa: T201  (this program's output)
         return INVALID
     except MemoryError:
         print("Error: out of memory")  # noqa: T201
@@ -67,7 +67,7 @@ def main(path: Path) -> int:
 
 
 def make(order: Order) -> None:
-    """Make what *order* says.
+    """Convert the image as *order* says.
 
     Raises:
         LayerInvalid, SwellError: no SIF file can be made of that image.
@@ -100,17 +100,20 @@ def make(order: Order) -> None:
 
 
 def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, created: int) -> None:
-    """Pack the image's files; mksquashfs gets names and bytes, never a file of this machine."""
+    """Pack the image's files with mksquashfs, which gets names and bytes and reads no file of this machine."""
     root = next(attributes for _, attributes in flattened.rootfs.directories())
     memory = f"{min(order.memory // 4, _MOST_MEMORY) >> 20}M"
     options = ("-comp", "gzip", "-mem", memory, "-no-xattrs", "-root-mode", f"{root.mode:o}", "-noappend")
     command = ("mksquashfs", "-", target.name, "-tar", *options, "-quiet", "-no-progress")
-    # The time of the root and of the whole would be now; nothing is later than the image, which we have built.
+    # Without these times, mksquashfs uses the current time, and the file would differ each time.
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(created)}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, cwd=target.parent)  # noqa: S603
     assert process.stdin  # noqa: S101  (a pipe)
     try:
-        with suppress(BrokenPipeError), process.stdin as pipe:  # mksquashfs has said why, and its status tells
+        with (
+            suppress(BrokenPipeError),
+            process.stdin as pipe,
+        ):  # mksquashfs prints the reason, and its exit status shows the failure
             write(layout, flattened, pipe, order.limit)
     except BaseException:
         process.kill()
@@ -122,12 +125,12 @@ def _squash(layout: Layout, flattened: Flattened, target: Path, order: Order, cr
 
 
 def _seconds(moment: str) -> int:
-    """RFC 3339 as seconds since 1970, within what a squashfs can tell."""
+    """Convert an RFC 3339 time to Unix seconds, limited to the range of squashfs."""
     try:
-        told = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
+        time = datetime.fromisoformat(moment[:19]).replace(tzinfo=UTC)
     except ValueError:
         return LATEST
-    return min(max(int(told.timestamp()), 0), LATEST)
+    return min(max(int(time.timestamp()), 0), LATEST)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data port as the tests see it: replicas with a registry behind them."""
+"""The data port in tests: replicas in front of a registry."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The blob cache is a help, no condition: what it needs may be away, slow, or asked by many replicas at once."""
+"""The blob cache is optional: it may be unavailable, slow, or used by many replicas at once."""
 
 import asyncio
 from pathlib import Path
@@ -37,10 +37,10 @@ class Trouble(MemoryObjects):
 
 
 @pytest.mark.parametrize("answers", [True, False])
-async def test_a_store_in_trouble_is_passed_by_for_a_while(
+async def test_a_failing_store_is_skipped_for_a_while(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    """One pull finds out; the others do not wait for the same answer."""
+    """One pull detects the outage; the others do not wait for the same timeout."""
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
     objects = Trouble(answers=answers)
     cache = BlobCache(Blobs(objects), redis, days=30)
@@ -49,13 +49,13 @@ async def test_a_store_in_trouble_is_passed_by_for_a_while(
     assert objects.asked == 1
 
 
-async def test_what_cannot_be_kept_is_served_all_the_same(redis: Redis, tmp_path: Path) -> None:
-    """The transfer has gone well, whatever becomes of its copy."""
+async def test_a_failed_upload_does_not_fail_the_pull(redis: Redis, tmp_path: Path) -> None:
+    """The transfer is complete, even if the upload of its copy fails."""
     await BlobCache(Blobs(Trouble(answers=True)), redis, days=30).store("quay.io", DIGEST, tmp_path / "file")
 
 
-async def test_one_replica_at_a_time_may_keep_a_blob(redis: Redis) -> None:
-    """Until it is done."""
+async def test_one_replica_at_a_time_may_upload_a_blob(redis: Redis) -> None:
+    """The lease lasts until the upload is done."""
     first, second = (BlobCache(Blobs(MemoryObjects()), redis, days=30) for _ in range(2))
 
     ours = await first.lease(SCOPE)

@@ -1,4 +1,4 @@
-"""The data port as clients see it: served by Granian, with a registry behind it."""
+"""The data port as clients see it: an HTTP server in front of a registry."""
 
 import asyncio
 import contextlib
@@ -190,10 +190,10 @@ async def test_a_part_of_a_cold_blob_is_never_kept(port: Port, client: aiohttp.C
         ({"If-None-Match": '"x"'}, 200, len(CONTENT)),
     ],
 )
-async def test_conditions_are_heeded(
+async def test_conditional_requests_are_respected(
     port: Port, client: aiohttp.ClientSession, headers: dict[str, str], status: int, length: int | None
 ) -> None:
-    """As RFC 9110 has it; what cannot be satisfied tells how much there is."""
+    """As in RFC 9110; an unsatisfiable range returns the blob's size."""
     await port.layers.put(digest_of(CONTENT), CONTENT)
 
     async with client.get(port.url_of(port.link(origin=Origin.LAYER)), headers=headers) as response:
@@ -214,10 +214,10 @@ async def test_conditions_are_heeded(
         (structs.replace(MISSING, origin=Origin.UPSTREAM, registry="10.0.0.1"), 400, "DENIED"),
     ],
 )
-async def test_an_error_before_the_first_byte_is_told(
+async def test_an_error_before_the_first_byte_has_an_oci_body(
     port: Port, client: aiohttp.ClientSession, link: Link, status: int, code: str
 ) -> None:
-    """In the specification's form and words, which clients know."""
+    """The response has the OCI error format, which clients parse."""
     async with client.get(port.url_of(link)) as response:
         told = (await response.json())["errors"][0]
 
@@ -244,18 +244,18 @@ async def test_an_error_before_the_first_byte_is_told(
         ("HEAD", sign(MISSING, b"another key"), 403),
     ],
 )
-async def test_whatever_else_is_asked_is_refused(
+async def test_other_requests_are_refused(
     port: Port, client: aiohttp.ClientSession, method: str, path: str, status: int
 ) -> None:
-    """This port is open to the world."""
+    """This port is public."""
     async with client.request(method, URL(f"{port.url}{path}", encoded=True)) as response:
         assert response.status == status
         assert response.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
         assert method == "HEAD" or (await response.json())["errors"]
 
 
-async def test_a_head_without_an_end_is_cut_off(port: Port) -> None:
-    """Nobody fills this server's memory with fields; its other clients notice nothing."""
+async def test_endless_headers_are_cut_off(port: Port) -> None:
+    """Endless headers must not fill the memory; other clients are not affected."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port.url.port)
     writer.write(b"GET /blobs/x.y HTTP/1.1\r\nHost: x\r\n")
     with contextlib.suppress(ConnectionError):
@@ -271,8 +271,8 @@ async def test_a_head_without_an_end_is_cut_off(port: Port) -> None:
         assert response.status == 200
 
 
-async def test_whoever_says_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor whoever never comes to the end of a request: connections cost memory."""
+async def test_silent_connections_are_closed(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent connections and incomplete requests cost memory."""
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     async with new_port() as port:
         for said in (b"", b"GET /blobs/x.y HTTP/1.1\r\nHost: x\r\n"):
@@ -291,10 +291,10 @@ async def test_what_is_no_http_is_answered_shortly(port: Port) -> None:
     writer.close()
 
 
-async def test_an_unforeseen_error_is_not_told(
+async def test_an_unexpected_error_shows_no_details(
     port: Port, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole story is for the log."""
+    """Details of unexpected errors go to the log only."""
 
     async def broken(_: object, __: Digest) -> None:
         raise ValueError("secret")
@@ -305,8 +305,8 @@ async def test_an_unforeseen_error_is_not_told(
         assert "secret" not in await response.text()
 
 
-async def test_a_client_that_goes_away_ends_the_upstreams_transfer(new_port: NewPort) -> None:
-    """Sending to nobody never fails: without watching we would read the layer to its end."""
+async def test_a_disconnect_ends_the_upstream_request(new_port: NewPort) -> None:
+    """Writing to a closed connection raises no error, so the server watches for disconnects."""
     ended = asyncio.Event()
 
     async def endless(request: web.Request) -> web.StreamResponse:

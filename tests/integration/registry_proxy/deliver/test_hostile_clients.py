@@ -1,4 +1,4 @@
-"""Clients of the data port that are slow, silent, many or malformed."""
+"""Clients of the data port that are slow, silent, too many, or send malformed requests."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who may read what is stored or on its way: nobody gets bytes, or waits, because of another one's repository."""
+"""Access to stored blobs and running transfers: users of one repository do not affect those of another."""
 
 import asyncio
 import time
@@ -88,8 +88,8 @@ async def test_another_registrys_word_is_no_proof(
             assert await response.read() == JUNK[:10]
 
 
-async def test_a_principal_must_be_shown_the_blob_itself(port: Port, client: aiohttp.ClientSession) -> None:
-    """What was fetched with the operator's credentials is nothing that anybody may read."""
+async def test_each_principal_needs_its_own_access(port: Port, client: aiohttp.ClientSession) -> None:
+    """A blob fetched with the operator's credentials is not public."""
     link = port.link(principal=OPERATOR)
     port.script.on(port.path_upstream(link), said(body=CONTENT), said(403))
     assert await pulled(port, client, link) == (200, CONTENT)

@@ -1,4 +1,4 @@
-"""The disk is a bounded place, and nothing of a dead process stays there."""
+"""The disk spool is bounded, and files of crashed processes are removed."""
 
 import os
 import subprocess
@@ -32,6 +32,7 @@ def taken(folder: Path) -> int:
 
 
 def test_what_was_written_can_be_read_in_parts(tmp_path: Path) -> None:
+    """Readers follow a transfer extent by extent."""
     with open_spool(tmp_path, 100) as spool:
         file = written(spool)
         with file.opened():
@@ -55,8 +56,8 @@ def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
         assert taken(tmp_path) <= 25
 
 
-def test_a_file_that_is_read_keeps_its_room(tmp_path: Path) -> None:
-    """Else a slow reader's bytes would take room that nobody counts."""
+def test_a_file_with_readers_keeps_its_space(tmp_path: Path) -> None:
+    """Otherwise the bytes of a slow reader's file would not be counted."""
     with open_spool(tmp_path, 15) as spool:
         with written(spool).opened():
             other = spool.new("r", digest_of(b"another"), 7)
@@ -116,7 +117,8 @@ def test_what_can_never_fit_is_refused_and_costs_nothing(tmp_path: Path) -> None
         assert spool.find("r", digest_of(CONTENT))
 
 
-def test_what_failed_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_transfer_leaves_nothing(tmp_path: Path) -> None:
+    """A failed transfer frees its disk space."""
     with open_spool(tmp_path, 15) as spool:
         file = spool.new("r", digest_of(CONTENT), 10)
         assert file
@@ -130,6 +132,7 @@ def test_what_failed_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_spool_ends_with_its_process(tmp_path: Path) -> None:
+    """A clean shutdown removes the folder."""
     with open_spool(tmp_path, 100) as spool:
         written(spool)
     assert list(tmp_path.iterdir()) == []

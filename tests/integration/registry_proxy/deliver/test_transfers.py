@@ -1,4 +1,4 @@
-"""Blobs on their way here: fetched once, read meanwhile, kept only when they are right."""
+"""Transfers: fetched once, read while they arrive, and stored only after verification."""
 
 import asyncio
 import contextlib
@@ -86,8 +86,8 @@ async def test_an_upstream_that_falls_silent_is_asked_again(new_port: NewPort, c
             assert await response.read() == CONTENT
 
 
-async def test_a_client_that_takes_nothing_is_let_go(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its piece of memory and its file are for others; the rest of what it was promised never comes."""
+async def test_a_client_that_reads_nothing_is_disconnected(new_port: NewPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory and its file are freed; the connection is closed."""
     monkeypatch.setattr(server, "STALLED_SECONDS", 0.3)
     content = bytes(32 << 20)
     async with new_port() as port:
@@ -140,8 +140,8 @@ async def test_a_blob_comes_from_its_registry_once(port: Port, client: aiohttp.C
     ]
 
 
-async def test_what_is_kept_needs_no_registry(new_port: NewPort, client: aiohttp.ClientSession) -> None:
-    """Another replica, or this one after its restart, has it from S3."""
+async def test_a_cached_blob_needs_no_registry(new_port: NewPort, client: aiohttp.ClientSession) -> None:
+    """Another replica, or this one after a restart, reads it from S3."""
     async with new_port() as first:
         link = first.link()
         first.script.on(first.path_upstream(link), said(body=CONTENT))
@@ -155,10 +155,10 @@ async def test_what_is_kept_needs_no_registry(new_port: NewPort, client: aiohttp
                 assert await response.read() == part
 
 
-async def test_clients_who_reach_the_store_are_sent_there(
+async def test_clients_that_reach_the_store_are_redirected_there(
     new_port: NewPort, client: aiohttp.ClientSession, s3: S3
 ) -> None:
-    """The link is the store's own; a relayed one stays here, for whoever follows it reaches nothing else."""
+    """They get the store's own URL; relayed clients do not, because they can reach only the gateway."""
     async with new_port(public=s3.endpoint) as port:
         await port.layers.put(digest_of(CONTENT), CONTENT)
         link = port.link(origin=Origin.LAYER)
@@ -232,10 +232,10 @@ async def test_a_client_that_goes_away_leaves_the_others_theirs(port: Port, clie
     assert len(port.script.seen) == 1
 
 
-async def test_a_transfer_that_nobody_reads_is_given_up_after_a_while(
+async def test_a_transfer_without_readers_is_cancelled_after_a_while(
     new_port: NewPort, client: aiohttp.ClientSession
 ) -> None:
-    """Of a client that has gone there may be nobody left who wants it; its fragment goes."""
+    """The client may not come back; its incomplete file is removed."""
     async with new_port(idle_lifetime=timedelta(seconds=0.5)) as port:
         link, gate = port.link(), Gate(CONTENT)
         port.script.on(port.path_upstream(link), gate, said(body=CONTENT))

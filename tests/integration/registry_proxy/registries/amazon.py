@@ -1,4 +1,4 @@
-"""Amazon, scripted: ECR, public ECR and STS, which see that requests are signed as AWS wants them."""
+"""A scripted AWS: ECR, public ECR and STS, which verify the signatures of requests."""
 
 import time
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Every way for an upstream to go wrong, byte by byte: what it does on its socket, and what that means in our words."""
+"""Faults of upstream servers, byte by byte: what the server does, and the error that must result."""
 
 import asyncio
 import itertools

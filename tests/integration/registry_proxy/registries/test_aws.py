@@ -1,4 +1,4 @@
-"""Amazon's registries: keys and roles are exchanged for logins at a scripted AWS that checks every signature."""
+"""Amazon's registries: keys and roles are exchanged for logins at a scripted AWS that verifies signatures."""
 
 import asyncio
 from base64 import b64encode
@@ -253,7 +253,7 @@ async def test_an_aws_in_trouble_is_told_apart_and_not_quoted(
 async def test_an_sts_that_makes_no_sense_is_the_upstreams_failure(
     other: Script, aws: Aws, session: aiohttp.ClientSession, body: bytes
 ) -> None:
-    """Whatever it sends, we end with a sentence."""
+    """Any response ends in one of Swell's errors."""
     other.on("/sts", said(200, body))
 
     with pytest.raises(UpstreamFailed):

@@ -1,4 +1,4 @@
-"""The same against a registry of other people's making, with HTTP Basic."""
+"""Pulls from a real registry with HTTP Basic."""
 
 import uuid
 
@@ -61,7 +61,7 @@ async def test_with_wrong_credentials_it_is_denied(session: aiohttp.ClientSessio
 
 
 async def test_what_is_not_there_is_unknown(trusted: RegistryUpstream, reference: Reference) -> None:
-    """By tag, by digest, as a blob, and in a repository that nobody has."""
+    """By tag, by digest, as a blob, and in a missing repository."""
     for absent in (
         reference.at("2"),
         reference.at(digest_of(b"x")),

@@ -1,4 +1,4 @@
-"""Upstreams that go wrong in every way: each ends in time, in our words, and in none of theirs."""
+"""Faulty upstream servers: each request ends in time with one of Swell's errors, quoting nothing of the upstream."""
 
 import socket
 import time
@@ -58,8 +58,8 @@ def image(authority: str) -> Reference:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_an_upstream_that_goes_wrong_is_told_apart_in_time(fault: Fault) -> None:
-    """Whoever named it hears what is wrong; its own words may hold anything, and stay here."""
+async def test_each_fault_gives_its_error_in_time(fault: Fault) -> None:
+    """The client learns what is wrong; the upstream's own text may contain anything and is not passed on."""
     started = time.monotonic()
     async with raw(fault.does) as authority, reading(fault.reach) as upstream:
         with pytest.raises(SwellError) as caught:
@@ -114,8 +114,8 @@ async def test_what_is_odd_but_right_is_taken(does: Say) -> None:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(answer=st.one_of(st.binary(max_size=300), mangled()))
-async def test_whatever_bytes_come_back_we_end_with_a_sentence(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or with the manifest, if its bytes got through."""
+async def test_any_response_gives_an_error_or_the_manifest(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is an error, or the manifest if its bytes arrived."""
     monkeypatch.setattr(retry, "PAUSES", ())  # what is repeated only repeats
     async with raw(says(answer)) as authority, reading() as upstream:
         try:
@@ -127,7 +127,7 @@ async def test_whatever_bytes_come_back_we_end_with_a_sentence(answer: bytes, mo
 
 
 async def test_no_secret_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    """Passwords, tokens and signed addresses stay out of it, whatever goes wrong."""
+    """Passwords, tokens and signed URLs are not logged after any fault."""
     async with serving() as script, open_session(Policy(frozenset({"127.0.0.1"}))) as session:
         script.on("/v2/team/tool/manifests/1", said(401, WWW_Authenticate=f'Bearer realm="{script.url}/t?sig=secret"'))
         script.on("/t", said(503), said(body=b'{"token": "secret"}'))

@@ -1,4 +1,4 @@
-"""The guard and the redirects, against servers that are really there."""
+"""The outbound guard and redirects, against real servers."""
 
 import asyncio
 import re
@@ -111,7 +111,7 @@ async def test_a_realm_at_a_forbidden_address_is_not_asked(script: Script, other
 async def test_credentials_stay_with_their_origin(
     script: Script, other: Script, session: aiohttp.ClientSession
 ) -> None:
-    """Storage behind a redirect is somebody else: the same host on another port is another origin."""
+    """Storage behind a redirect is another origin, even on another port of the same host."""
     script.on("/a", said(307, Location="/b?x=%2F"))
     script.on("/b", said(307, Location=str(other.url / "c")))
     other.on("/c", said(body=b"here"))
@@ -141,7 +141,7 @@ async def test_credentials_stay_with_their_origin(
 async def test_a_redirect_to_nowhere_is_the_upstreams_failure(
     script: Script, session: aiohttp.ClientSession, location: str
 ) -> None:
-    """Whatever a Location says, we end with a sentence."""
+    """Any `Location` ends in one of Swell's errors."""
     script.on("/a", said(302, Location=location))
 
     with pytest.raises(UpstreamFailed):

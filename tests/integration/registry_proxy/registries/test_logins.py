@@ -1,4 +1,4 @@
-"""Whether credentials are right: asked at a real registry with HTTP Basic, and at scripted ones with their habits."""
+"""Credential checks: at a real registry with HTTP Basic, and at scripted ones."""
 
 import asyncio
 
@@ -34,7 +34,8 @@ def logins(session: aiohttp.ClientSession) -> Logins:
     return Logins(session)
 
 
-async def test_a_real_registry_says_yes_and_no(logins: Logins, registry: Registry) -> None:
+async def test_a_real_registry_accepts_and_refuses(logins: Logins, registry: Registry) -> None:
+    """The check works against Docker's registry with HTTP Basic."""
     assert await logins.accepts(registry.authority, Credentials(registry.user, registry.password))
     assert not await logins.accepts(registry.authority, Credentials(registry.user, "guess"))
     assert not await logins.accepts(registry.authority, Credentials("nobody", registry.password))
@@ -55,7 +56,7 @@ async def test_a_realm_of_tokens_is_asked_instead_of_the_registry(
 
 
 async def test_an_open_registry_is_asked_all_the_same(logins: Logins, script: Script) -> None:
-    """It answers 200 to whoever comes, so also to these; `docker login` says as much."""
+    """It answers 200 to all clients, so also to these credentials; `docker login` does the same."""
     script.on("/v2/", said())
 
     assert await logins.accepts(script.authority, WRONG)
@@ -63,7 +64,8 @@ async def test_an_open_registry_is_asked_all_the_same(logins: Logins, script: Sc
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
-async def test_every_other_answer_is_a_no(logins: Logins, script: Script, status: int) -> None:
+async def test_other_statuses_mean_refused(logins: Logins, script: Script, status: int) -> None:
+    """Only 200 means that the credentials are valid."""
     script.on("/v2/", said(status))
 
     assert await logins.accepts(script.authority, RIGHT) is False
@@ -80,22 +82,23 @@ async def test_a_page_somewhere_else_is_no_yes(logins: Logins, script: Script, o
 
 @pytest.mark.parametrize("realm", ["ftp://127.0.0.1/token", "//", "http://ann@127.0.0.1/token"])
 async def test_a_realm_that_makes_no_sense_gets_no_password(logins: Logins, script: Script, realm: str) -> None:
+    """The realm comes from a host that a user names."""
     script.on("/v2/", challenged(script, f'Bearer realm="{realm}"'))
 
     assert await logins.accepts(script.authority, RIGHT) is False
     assert len(script.seen) == 1
 
 
-async def test_a_registry_that_is_not_there_takes_nobody(logins: Logins, script: Script) -> None:
+async def test_an_unreachable_registry_accepts_no_credentials(logins: Logins, script: Script) -> None:
+    """An unreachable registry accepts no credentials."""
     script.on("/v2/", broken_off(b"", 3))
 
     assert await logins.accepts(f"127.0.0.1:{Ports.free().registry}", RIGHT) is False
     assert await logins.accepts("registry.invalid", RIGHT) is False
 
 
-async def test_a_silent_registry_is_not_waited_for(
-    logins: Logins, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_registry_times_out(logins: Logins, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check has a timeout, because a user waits for it."""
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     done = asyncio.Event()
 
@@ -109,8 +112,8 @@ async def test_a_silent_registry_is_not_waited_for(
     done.set()
 
 
-async def test_a_forbidden_address_is_told_as_such(script: Script, other: Script) -> None:
-    """Be it the registry's or its realm's: who asked must know that nobody was asked."""
+async def test_a_forbidden_address_gives_its_own_error(script: Script, other: Script) -> None:
+    """For the registry's address and its realm's: the user learns that no check was made."""
     async with open_session(Policy()) as guarded:
         with pytest.raises(AddressForbidden):
             await Logins(guarded).accepts(script.authority, RIGHT)
@@ -123,6 +126,7 @@ async def test_a_forbidden_address_is_told_as_such(script: Script, other: Script
 
 
 async def test_the_password_is_in_no_log(logins: Logins, script: Script) -> None:
+    """Logs are read by people who must not have users' passwords."""
     script.on("/v2/", said(503), broken_off(b"", 3))
 
     with capture_logs() as logs:

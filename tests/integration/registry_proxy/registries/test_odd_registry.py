@@ -1,4 +1,4 @@
-"""Every way in which registries are odd, pulled over sockets: it works as with Docker, or ends in one of our errors."""
+"""Unusual registries over sockets: a pull works as with Docker, or ends with one of Swell's errors."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Whose credentials a registry is sent, as the registry sees it."""
+"""Which credentials a registry gets, as the registry sees it."""
 
 import aiohttp
 import pytest
@@ -107,7 +107,7 @@ async def test_a_public_image_is_read_with_the_operators_credentials(
 async def test_an_unknown_tag_does_not_make_a_repository_private(
     script: Script, session: aiohttp.ClientSession
 ) -> None:
-    """The next request finds out again whether anybody may read it."""
+    """The next request checks again whether the repository is public."""
     script.on(PATH, good)
     upstream, missing = upstream_of(session, script), parse_reference(f"{script.authority}/team/tool:missing")
     with pytest.raises(SwellError):

@@ -1,4 +1,4 @@
-"""Ways out that an operator arranges: proxies and certificates of one's own. The guard stands before them, too."""
+"""HTTP proxies and own certificate authorities; the outbound guard applies to them as well."""
 
 import asyncio
 import ssl
@@ -124,8 +124,8 @@ async def test_the_proxys_own_password_is_for_the_proxy(proxy: Proxy) -> None:
     "url",
     ["http://127.0.0.1/", "http://169.254.169.254/latest/", "http://localhost:6379/", "http://metadata.internal/"],
 )
-async def test_a_proxy_is_not_asked_for_what_looks_private(proxy: Proxy, url: str) -> None:
-    """Else a proxy within a cloud would fetch its secrets for whoever asks us."""
+async def test_a_proxy_gets_no_requests_for_private_addresses(proxy: Proxy, url: str) -> None:
+    """Otherwise a proxy inside a cloud would fetch its secrets for any user."""
     async with open_session(Policy(), Reach(http_proxy=proxy.url)) as session:
         with pytest.raises(AddressForbidden):
             await send(session, "GET", URL(url), {})
@@ -163,7 +163,7 @@ async def test_what_needs_no_proxy_is_checked_by_its_address(proxy: Proxy, scrip
 
 
 async def test_https_goes_through_a_tunnel(proxy: Proxy) -> None:
-    """A proxy that refuses it is told apart from a registry that does."""
+    """A refusing proxy gives another error than a refusing registry."""
     proxy.answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     async with open_session(Policy(), Reach(https_proxy=proxy.url)) as session:
         with pytest.raises(UpstreamBroken, match=r"the proxy does not lead to registry\.example"):
@@ -198,8 +198,10 @@ async def test_a_proxy_that_is_away_says_so() -> None:
             await send(session, "GET", TARGET, {})
 
 
-async def test_the_environments_proxy_is_nobodys(proxy: Proxy, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told to Swell is told by Swell's own settings."""
+async def test_proxy_variables_of_the_environment_are_ignored(
+    proxy: Proxy, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only Swell's own settings configure a proxy."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy.url)
     async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
@@ -208,8 +210,8 @@ async def test_the_environments_proxy_is_nobodys(proxy: Proxy, script: Script, m
     assert not proxy.asked
 
 
-async def test_a_registry_with_a_certificate_of_the_houses_own_is_trusted_when_told(tmp_path: Path) -> None:
-    """And only then: a certificate that nobody vouches for ends the conversation."""
+async def test_an_own_certificate_authority_is_trusted_when_configured(tmp_path: Path) -> None:
+    """Without the setting, a certificate of an unknown authority is refused."""
     authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

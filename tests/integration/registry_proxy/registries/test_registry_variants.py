@@ -1,4 +1,4 @@
-"""The habits of the registries that people use, each played by a script after what that registry sends."""
+"""The protocols of popular registries, each scripted after its real responses."""
 
 import json
 import ssl

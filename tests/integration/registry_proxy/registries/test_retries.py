@@ -1,4 +1,4 @@
-"""Asking again, and no more: a scripted registry says when it wants to be asked."""
+"""Retries and their limits: a scripted registry sends `Retry-After`."""
 
 import asyncio
 import time
@@ -24,8 +24,8 @@ def tool(script: Script) -> Reference:
     return parse_reference(f"{script.authority}/team/tool:1")
 
 
-async def test_a_short_retry_after_is_kept_to(script: Script, upstream: RegistryUpstream) -> None:
-    """The registry knows better than we do."""
+async def test_a_short_retry_after_is_respected(script: Script, upstream: RegistryUpstream) -> None:
+    """The registry's value replaces the default pause."""
     script.on(PATH, said(503, Retry_After="1"), good)
     started = time.monotonic()
 
@@ -35,8 +35,8 @@ async def test_a_short_retry_after_is_kept_to(script: Script, upstream: Registry
     assert len(script.seen) == 2
 
 
-async def test_a_long_retry_after_is_told_on(script: Script, upstream: RegistryUpstream) -> None:
-    """Whoever waits for us decides whether to wait for that."""
+async def test_a_long_retry_after_is_passed_on(script: Script, upstream: RegistryUpstream) -> None:
+    """The client decides whether to wait that long."""
     script.on(PATH, said(503, Retry_After="120"))
 
     with pytest.raises(UpstreamFailed) as caught:

@@ -1,4 +1,4 @@
-"""Tokens: fetched as seldom as can be, shown to whom they are for, and to nobody else."""
+"""Registry tokens: fetched rarely, and sent only to the registry that they are for."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def with_credentials(session: aiohttp.ClientSession, script: Script) -> Registry
 
 
 async def test_an_anonymous_token_is_fetched_once_and_used_again(script: Script, upstream: RegistryUpstream) -> None:
-    """The scope is ours: pulling from this repository, whatever the challenge says."""
+    """The scope is pulling from this repository, whichever scope the challenge names."""
     script.on(PATH, guarded(script, "abc"))
     script.on("/token", token("abc", expires_in=300))
 
@@ -202,7 +202,7 @@ async def test_tokens_are_not_shared_between_credentials(script: Script, session
 
 
 async def test_a_challenge_that_is_no_text_is_answered_all_the_same() -> None:
-    """A header holds whatever bytes a registry sends; those that are no UTF-8 reach us all the same."""
+    """Headers may have any bytes, also invalid UTF-8."""
     challenge = b'WWW-Authenticate: Bearer realm="http://%b/token",service="\xff\xfe"\r\nContent-Length: 0\r\n\r\n'
 
     async def say(writer: asyncio.StreamWriter) -> None:
@@ -231,7 +231,7 @@ async def test_a_challenge_that_is_no_text_is_answered_all_the_same() -> None:
 async def test_a_realm_that_makes_no_sense_gets_no_credentials(
     script: Script, session: aiohttp.ClientSession, realm: str
 ) -> None:
-    """It comes from whatever host a user names."""
+    """The realm comes from a host that a user names."""
     script.on(PATH, challenged(script, f'Bearer realm="{realm}"'))
 
     with pytest.raises(UpstreamFailed):
@@ -356,10 +356,10 @@ async def test_a_cached_token_that_is_forbidden_is_fetched_again(script: Script,
     await upstream.fetch_manifest(tool(script))
 
 
-async def test_a_challenge_is_forgotten_after_minutes(
+async def test_a_cached_challenge_expires_after_minutes(
     script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever went wrong with it goes away by itself."""
+    """A wrong cached challenge is corrected without a restart."""
     monkeypatch.setattr(auth, "CHALLENGE_SECONDS", 0)
     upstream = RegistryUpstream(session, Keyring())
     script.on(PATH, guarded(script, "abc"))

@@ -1,4 +1,4 @@
-"""How we read from registries: a scripted one shows each of their habits and faults."""
+"""Reading from registries: a scripted registry shows common variants and faults."""
 
 import asyncio
 import gzip
@@ -43,7 +43,7 @@ def tool(script: Script, version: str = ":1") -> Reference:
 
 
 async def test_a_manifest_comes_with_its_bytes_and_type(script: Script, upstream: RegistryUpstream) -> None:
-    """We ask for every type that we know, whatever our client accepts."""
+    """The request accepts every supported type, independent of the client's `Accept`."""
     script.on(PATH, good)
 
     document = await upstream.fetch_manifest(tool(script))
@@ -141,7 +141,7 @@ async def test_a_registry_that_says_nothing_is_given_up(script: Script) -> None:
 
 
 async def test_a_manifest_by_digest_has_that_digest(script: Script, upstream: RegistryUpstream) -> None:
-    """Else a registry, or whoever sits in between, could exchange what a client has pinned."""
+    """Otherwise a registry or a proxy could replace a pinned image."""
     wrong = digest_of(b"something else")
     script.on(f"/v2/team/tool/manifests/{DIGEST}", good)
     script.on(f"/v2/team/tool/manifests/{wrong}", said(body=IMAGE.manifest, content_type=OCI_MANIFEST))
@@ -240,7 +240,7 @@ async def opened(
 
 
 async def test_a_blob_comes_as_its_bytes(script: Script, upstream: RegistryUpstream) -> None:
-    """With the length, if the registry tells it."""
+    """With the length, if the registry sends it."""
     script.on(CONFIG_PATH, said(body=IMAGE.config))
 
     assert await opened(upstream, tool(script), CONFIG.digest) == (len(IMAGE.config), IMAGE.config)
@@ -273,7 +273,8 @@ REFERRERS_PATH = f"/v2/team/tool/referrers/{DIGEST}"
 REFERRERS_TAG = f"/v2/team/tool/manifests/{DIGEST.replace(':', '-')}"
 
 
-async def test_referrers_come_from_their_end_point(script: Script, upstream: RegistryUpstream) -> None:
+async def test_referrers_come_from_their_endpoint(script: Script, upstream: RegistryUpstream) -> None:
+    """The referrers API of the distribution-spec."""
     script.on(REFERRERS_PATH, said(body=REFERRERS, content_type=OCI_INDEX))
 
     found = await upstream.fetch_referrers(tool(script, f"@{DIGEST}"))
@@ -305,7 +306,8 @@ async def test_without_referrers_there_are_none(script: Script, upstream: Regist
     assert await upstream.fetch_referrers(image) is None
 
 
-async def test_a_registry_that_hides_referrers_says_so(script: Script, upstream: RegistryUpstream) -> None:
+async def test_a_registry_that_refuses_referrers_gives_an_error(script: Script, upstream: RegistryUpstream) -> None:
+    """A refusal must not look like an image without signatures."""
     script.on(REFERRERS_PATH, said(403))
 
     with pytest.raises(Denied):
@@ -316,7 +318,7 @@ SHA512 = f"sha512:{hashlib.sha512(IMAGE.manifest).hexdigest()}"
 
 
 async def test_a_manifest_named_by_sha512_is_verified_by_it(script: Script, upstream: RegistryUpstream) -> None:
-    """Registries tell its sha256 all the same; the name that counts is the one that was asked for."""
+    """Registries also send its sha256; the requested digest decides."""
     path, image = f"/v2/team/tool/manifests/{SHA512}", tool(script, f"@{SHA512}")
     script.on(path, good)
 

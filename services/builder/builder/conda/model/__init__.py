@@ -1,1 +1,1 @@
-"""The nouns and rules of conda packages; no I/O."""
+"""The data types and rules of conda packages; no I/O."""

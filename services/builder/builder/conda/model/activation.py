@@ -1,4 +1,4 @@
-"""Activation: what a shell of conda's would set, told to the image instead, which has no such shell.
+"""Activation: the environment variables of an activated conda environment, set in the image's config instead.
 
 Source: conda's `etc/conda/env_vars.d/*.json` and `etc/conda/activate.d/*.sh`.
 """
@@ -31,12 +31,12 @@ fi
 
 
 def hook(prefix: str = PREFIX) -> bytes:
-    """What bash reads before a script, when the packages have scripts for their activation."""
+    """Return the file that bash reads before a script, if packages have activation scripts."""
     return _HOOK.replace("{prefix}", prefix).replace("{scripts}", SCRIPTS).encode()
 
 
 def read_variables(content: bytes) -> dict[str, str]:
-    """The variables that a file of `env_vars.d` sets.
+    """Parse the variables of a file in `env_vars.d`.
 
     Raises:
         Malformed: it is no JSON object of texts.
@@ -51,7 +51,7 @@ def read_variables(content: bytes) -> dict[str, str]:
 
 
 def environment(base: Sequence[str], packages: Mapping[str, str], *, scripts: bool) -> list[str]:
-    """The variables of the image: those of its *base*, then conda's, then what *packages* say.
+    """Return the image's variables: those of *base*, overridden by conda's, overridden by those of *packages*.
 
     With *scripts*, bash runs them when it is not interactive, unless the base has another use for `BASH_ENV`.
     """

@@ -1,4 +1,4 @@
-"""Channels and platforms of Conda: where a named channel is, and what machine an image is taken to run on.
+"""Channels and platforms of conda: the URL of a named channel, and the machine that an image is assumed to run on.
 
 Source: conda's channel names and subdirs; CEP-30 for the packages that stand for the machine itself.
 """
@@ -17,18 +17,18 @@ _ARCHSPECS = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _NAME = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 _LINUX = "5.10"
 _SILENT = frozenset({"nodefaults"})
-MOST_CHANNELS = 32
+MAX_CHANNELS = 32
 
 
-class Wish(Struct, frozen=True):
-    """What is to be solved: *specs*, each with the address of its channel if it names one, in order of *channels*."""
+class SolveRequest(Struct, frozen=True):
+    """A request to the solver: *specs*, each with its channel's URL if it names one, and *channels* by priority."""
 
     specs: tuple[str, ...]
     channels: tuple[str, ...]
 
 
 def subdir_of(platform: Platform) -> str:
-    """`linux-64` for linux/amd64.
+    """Return conda's name of *platform*: `linux-64` for linux/amd64.
 
     Raises:
         BadRequest: no channel has packages for it.
@@ -39,7 +39,7 @@ def subdir_of(platform: Platform) -> str:
 
 
 def machine(subdir: str, glibc: str, cuda: str | None = None) -> Mapping[str, tuple[str, str]]:
-    """The packages that stand for the machine, by name: version and build. The image's machine, not ours."""
+    """Return conda's virtual packages, name to (version, build), for the machine that runs the image."""
     found = {
         "__unix": ("0", "0"),
         "__linux": (_LINUX, "0"),
@@ -49,8 +49,8 @@ def machine(subdir: str, glibc: str, cuda: str | None = None) -> Mapping[str, tu
     return found | ({"__cuda": (cuda, "0")} if cuda else {})
 
 
-def read_wish(specs: Iterable[str], channels: Iterable[str], names: str) -> Wish:
-    """The wish for *specs* of *channels*; a name is found below the address *names*.
+def parse_request(specs: Iterable[str], channels: Iterable[str], names: str) -> SolveRequest:
+    """Parse *specs* and *channels*; *names* is the base URL of named channels.
 
     A channel that only a spec names comes after the others.
 
@@ -66,32 +66,32 @@ def read_wish(specs: Iterable[str], channels: Iterable[str], names: str) -> Wish
             addresses.setdefault(address)
             found.append(f"{address}::{rest}")
         elif "://" in channel.partition("[")[0]:
-            raise BadRequest(f"packages are taken by name, not by address: {spec[:200]!r}")
+            raise BadRequest(f"packages must be named, not given by URL: {spec[:200]!r}")
         else:
             found.append(spec)
     if not addresses:
         raise BadRequest("packages.channels is empty; name at least one channel, such as conda-forge")
-    if len(addresses) > MOST_CHANNELS:
-        raise BadRequest(f"packages names more than {MOST_CHANNELS} channels")
-    return Wish(tuple(found), tuple(addresses))
+    if len(addresses) > MAX_CHANNELS:
+        raise BadRequest(f"packages names more than {MAX_CHANNELS} channels")
+    return SolveRequest(tuple(found), tuple(addresses))
 
 
 def address_of(channel: str, names: str) -> str:
-    """The address of *channel*, without a slash at its end.
+    """Return the URL of *channel*, without a trailing slash.
 
     Raises:
-        BadRequest: it is none, or has credentials in it, which would be told to everybody who sees the lock file.
+        BadRequest: it is invalid, or has credentials, which every reader of the lock file would see.
     """
     if "://" not in channel:
         if not _NAME.fullmatch(channel) or ".." in channel:
-            raise BadRequest(f"{channel[:200]!r} is no channel: expected a name such as conda-forge, or an address")
+            raise BadRequest(f"{channel[:200]!r} is not a channel: expected a name such as conda-forge, or a URL")
         return f"{names.rstrip('/')}/{channel}"
     try:
         url = URL(channel)
     except ValueError as error:
-        raise BadRequest(f"{channel[:200]!r} is no address of a channel") from error
+        raise BadRequest(f"{channel[:200]!r} is not the URL of a channel") from error
     if url.user or url.password or "/t/" in url.path:
         raise BadRequest("channels with credentials are not supported; use a channel that is open to this server")
     if url.scheme not in {"http", "https", "file"} or url.query_string or url.fragment or re.search(r"\s", channel):
-        raise BadRequest(f"{channel[:200]!r} is no address of a channel: expected https://HOST/PATH")
+        raise BadRequest(f"{channel[:200]!r} is not the URL of a channel: expected https://HOST/PATH")
     return str(url).rstrip("/")

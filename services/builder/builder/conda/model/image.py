@@ -1,4 +1,4 @@
-"""The image of an environment: its base, with the layers of the packages on top and conda's variables in its config."""
+"""The image of an environment: the base image, the layers of the packages, and conda's variables in the config."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from swell.oci.platform import Platform
 from swell.store.records import Reason
 
 SCRATCH = "scratch"
-"""The name of the base image that is none."""
+"""The base image name for an empty image."""
 
 _ENGINE = "conda/direct:v1"
 _LAYERS = {
@@ -29,7 +29,7 @@ _LAYERS = {
 
 
 class Added(Struct, frozen=True):
-    """A layer of ours, and in words what is in it."""
+    """A layer of packages, and a description of its content."""
 
     digest: Digest
     diff_id: Digest
@@ -38,13 +38,13 @@ class Added(Struct, frozen=True):
 
 
 def empty_image(platform: Platform) -> Image:
-    """What `SCRATCH` names."""
+    """Return the image of `SCRATCH`: it has no layers."""
     config = Document(OCI_CONFIG, b"{}").changed(os=platform.os, architecture=platform.architecture)
     return Image(Document(OCI_MANIFEST, b'{"layers": []}'), config)
 
 
 def base_layers(base: Image) -> tuple[Descriptor, ...]:
-    """The layers of *base*.
+    """Return the layers of *base*.
 
     Raises:
         BuildFailure: there are too many of them, or they are of a kind that cannot be pushed.
@@ -89,7 +89,7 @@ def _as_oci(base: Image) -> Image:
 
 
 def variables_of(base: Image) -> tuple[str, ...]:
-    """The environment variables of *base*, as `NAME=value`."""
+    """Return the environment variables of *base*, as `NAME=value`."""
     return tuple((base.config.fields.get("config") or {}).get("Env") or ())
 
 

@@ -1,4 +1,4 @@
-"""The layout of an environment: which package owns a path, and which layer a package goes into.
+"""The layout of an environment: the owner of each path, and the layer of each package.
 
 Images share equal layers. So the large packages get a layer each, which depends on nothing but the package; all the
 small ones share the last.
@@ -11,20 +11,20 @@ from msgspec import Struct
 
 from builder.conda.model.package import Link, Malformed
 
-_MOST_HOPS = 40
+_MAX_HOPS = 40
 Files = Mapping[str, Sequence[Link]]
 """The links of each package, by its name."""
 
 
 class Layout(Struct, frozen=True):
-    """Who owns what: each target stands once. `contested` are the paths that several packages have."""
+    """The owner of each path; every path has one. `contested` has the paths that several packages contain."""
 
     files: Files
     contested: tuple[str, ...] = ()
 
 
 def group(sizes: Mapping[str, int], *, worth: int, most: int) -> list[list[str]]:
-    """The names of *sizes* by layers: the largest first, each on its own if it has at least *worth* bytes; the rest.
+    """Group package names into layers: largest first, each of at least *worth* bytes alone, the others in the last one.
 
     At most *most* layers, of which the last is there always, if only for what belongs to the environment as a whole.
     """
@@ -33,17 +33,17 @@ def group(sizes: Mapping[str, int], *, worth: int, most: int) -> list[list[str]]
     return [*([name] for name in own), sorted(set(sizes) - set(own))]
 
 
-def doors(files: Files) -> dict[str, str]:
-    """The links to folders that some other path goes through, each with the package that has it."""
+def directory_symlinks(files: Files) -> dict[str, str]:
+    """Return the directory symlinks that other paths go through, with their packages."""
     links = {link.target: name for name, found in files.items() for link in found if _is_softlink(link)}
     parents = {parent for found in files.values() for link in found for parent in _parents(link.target)}
     return {target: name for target, name in links.items() if target in parents}
 
 
 def settle(files: Files, leads_to: Mapping[str, str]) -> Layout:
-    """Give each path to one package: of those that have it, the first by name, as long as it is a file for all.
+    """Assign each path to one package: the first by name of those that contain it.
 
-    *leads_to* says where each of the `doors` leads; what goes through one is put where it leads.
+    *leads_to* has the target of each of the `directory_symlinks`; a path through one is moved to its target.
 
     Raises:
         Malformed: a path is a file for one package and a folder for another, or a link leads out of the prefix.
@@ -73,7 +73,7 @@ def _folders(taken: Mapping[str, Link]) -> set[str]:
 
 
 def _behind(target: str, leads_to: Mapping[str, str]) -> str:
-    for _ in range(_MOST_HOPS):
+    for _ in range(_MAX_HOPS):
         door = next((parent for parent in _parents(target) if parent in leads_to), None)
         if door is None:
             return target
@@ -81,7 +81,7 @@ def _behind(target: str, leads_to: Mapping[str, str]) -> str:
         if where.startswith(("..", "/")):
             break
         target = posixpath.normpath(posixpath.join(where, target[len(door) + 1 :]))
-    raise Malformed(f"{target!r} goes through a link that leads out of the prefix")
+    raise Malformed(f"{target!r} goes through a symlink that leaves the prefix")
 
 
 def _parents(target: str) -> Iterable[str]:

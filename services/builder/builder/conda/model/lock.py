@@ -1,6 +1,7 @@
-"""Lock files of Conda: each package by its address and the sha256 of its archive, which is all that a build needs.
+"""Lock files of conda: the URL and the sha256 of each package, which is all that a build needs.
 
-Source: conda's explicit specifications (`conda list --explicit`), with `#sha256:` as conda and micromamba read it.
+Source: conda, "Building identical conda environments" (explicit files, with `#sha256:`),
+https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html#building-identical-conda-environments
 """
 
 import re
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from swell.errors import BadRequest
 
-MOST_PACKAGES = 5000
+MAX_PACKAGES = 5000
 
 _EXPLICIT = "@EXPLICIT"
 _PACKAGE = re.compile(
@@ -20,7 +21,7 @@ _PACKAGE = re.compile(
 
 
 class LockedPackage(Struct, frozen=True, order=True):
-    """An archive in a channel: `file` is its name there, `subdir` the platform's folder, `sha256` in hex."""
+    """An archive in a channel: `file` is its name, `subdir` the folder of its platform, `sha256` is in hex."""
 
     file: str
     channel: str
@@ -33,40 +34,38 @@ class LockedPackage(Struct, frozen=True, order=True):
 
     @property
     def is_conda(self) -> bool:
-        """Whether it is of the newer format, a zip of two tars; the older is one tar."""
+        """Whether it has the newer format, a zip of two tars; the older format is one tar."""
         return self.file.endswith(".conda")
 
 
 def locked(url: str, sha256: str) -> LockedPackage:
-    """The package at *url*.
+    """Return the locked package at *url*.
 
     Raises:
         BadRequest: no channel has such an address.
     """
     found = _PACKAGE.fullmatch(f"{url}#sha256:{sha256}")
     if not found:
-        raise BadRequest(
-            f"{url[:200]!r} is no address of a package that can be checked: expected .../SUBDIR/NAME.conda"
-        )
+        raise BadRequest(f"{url[:200]!r} is not the URL of a package: expected .../SUBDIR/NAME.conda with a sha256")
     return LockedPackage(found["file"] + found["extension"], found["channel"], found["subdir"], found["sha256"])
 
 
 def write_lock(subdir: str, packages: Iterable[LockedPackage]) -> str:
-    """The lock file of *packages* for the platform *subdir*; the same packages give the same text."""
+    """Return the lock file of *packages* for *subdir*; equal packages give equal text."""
     lines = [f"# platform: {subdir}", _EXPLICIT, *(f"{each.url}#sha256:{each.sha256}" for each in sorted(packages))]
     return "\n".join(lines) + "\n"
 
 
 def read_lock(text: str, subdir: str) -> tuple[LockedPackage, ...]:
-    """The packages of the lock file *text*, for the platform *subdir*.
+    """Parse the lock file *text* for the platform *subdir*.
 
     Raises:
         BadRequest: a line is no package with a sha256, or is for another platform; the message has the line.
     """
     lines = [stripped for line in text.splitlines() if (stripped := line.strip()) and not stripped.startswith("#")]
     packages = [_read(line, subdir) for line in lines if line != _EXPLICIT]
-    if len(packages) > MOST_PACKAGES:
-        raise BadRequest(f"the lock file has more than {MOST_PACKAGES} packages")
+    if len(packages) > MAX_PACKAGES:
+        raise BadRequest(f"the lock file has more than {MAX_PACKAGES} packages")
     return tuple(sorted(set(packages)))
 
 

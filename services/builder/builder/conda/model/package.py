@@ -1,4 +1,4 @@
-"""Conda packages: what an archive says of itself, and where in the prefix each of its files goes.
+"""Conda packages: the metadata of an archive, and the path of each of its files below the prefix.
 
 Source: conda's package format: `info/index.json`, `info/paths.json`, `info/link.json`; before those two,
 `info/files` and `info/has_prefix`.
@@ -17,7 +17,7 @@ from builder.conda.model.prefix import PREFIX, FileMode
 DESCRIPTIONS = frozenset(
     f"info/{name}" for name in ("index.json", "paths.json", "link.json", "files", "has_prefix", "no_link")
 )
-_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # of packages that do not say which
+_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # default of packages that declare none
 _ENTRY_POINT = re.compile(r"\s*([\w.+-]+)\s*=\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\])?")
 _SITE_PACKAGES, _SCRIPTS = "site-packages/", "python-scripts/"
 
@@ -39,11 +39,11 @@ _Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+!~-]{1,200}\Z")]
 
 
 class Malformed(ValueError):
-    """The archive is no package, or one that cannot be put into an image; the message says why."""
+    """The archive is not a valid package, or cannot be added to an image; the message says why."""
 
 
 class PackagePath(Struct, frozen=True):
-    """A path in the archive. A file with a `prefix_placeholder` is changed when it comes into the image."""
+    """A path in the archive. A `prefix_placeholder` in it is replaced by the image's prefix."""
 
     path: str = field(name="_path")
     path_type: Literal["hardlink", "softlink", "directory"] = "hardlink"
@@ -54,14 +54,14 @@ class PackagePath(Struct, frozen=True):
 
 
 class Python(Struct, frozen=True):
-    """The Python of an environment: `version` is 3.12, `site_packages` where its packages are, below the prefix."""
+    """The Python of an environment: `version` such as 3.12; `site_packages` is relative to the prefix."""
 
     version: str
     site_packages: str
 
 
 class Link(Struct, frozen=True):
-    """A path of the prefix: what *source* in the archive becomes, or else *content*, a program that we wrote."""
+    """A path below the prefix, from *source* in the archive, or with *content*, a generated program."""
 
     target: str
     source: PackagePath | None = None
@@ -69,7 +69,7 @@ class Link(Struct, frozen=True):
 
 
 class Package(Struct, frozen=True, kw_only=True):
-    """What an archive says of itself; `index` is its `info/index.json` as it is."""
+    """The metadata of an archive; `index` is its `info/index.json`, unchanged."""
 
     name: str
     version: str
@@ -80,7 +80,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
     @property
     def record(self) -> str:
-        """The name of its record in `conda-meta`, and of its archive."""
+        """The name of its archive, and of its record in `conda-meta`."""
         return f"{self.name}-{self.version}-{self.build}"
 
     @property
@@ -89,13 +89,13 @@ class Package(Struct, frozen=True, kw_only=True):
 
     @property
     def runs_at_install(self) -> bool:
-        """Whether it has a script that must run when it is installed."""
+        """Whether it has a script that must run at installation."""
         scripts = {f"bin/.{self.name}-{when}-link.sh" for when in ("pre", "post")}
         return any(path.path in scripts for path in self.paths)
 
     @property
     def python(self) -> Python | None:
-        """What it is as an environment's Python, if it is one."""
+        """The Python that this package provides; None if it is another package."""
         if self.name != "python":
             return None
         version = ".".join(self.version.split(".")[:2])
@@ -103,7 +103,7 @@ class Package(Struct, frozen=True, kw_only=True):
         return Python(version, own if isinstance(own, str) else f"lib/python{version}/site-packages")
 
     def links(self, python: Python | None) -> list[Link]:
-        """Where its files go; packages for any Python, into the one of this environment.
+        """Return the path of each file; noarch packages go into *python*, the environment's Python.
 
         Raises:
             Malformed: a path leads out of the prefix, or an entry point is none, or *python* is missing.
@@ -117,7 +117,7 @@ class Package(Struct, frozen=True, kw_only=True):
 
 
 def read_package(info: Mapping[str, bytes]) -> Package:
-    """The package whose *info* are the files of `DESCRIPTIONS` that its archive has.
+    """Parse a package's metadata: *info* has those files of `DESCRIPTIONS` that its archive contains.
 
     Raises:
         Malformed: they are missing, or make no sense.
@@ -137,7 +137,7 @@ def read_package(info: Mapping[str, bytes]) -> Package:
     except KeyError as error:
         raise Malformed(f"the archive has no {error.args[0]}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Malformed(f"the archive's description of itself makes no sense: {error}") from error
+        raise Malformed(f"the archive's metadata is invalid: {error}") from error
 
 
 class _Index(Struct):
@@ -158,7 +158,7 @@ class _LinkJson(Struct):
     noarch: _Noarch | None = None
 
 
-_INDEX = msgspec.json.Decoder(_Index)  # made at the import: many archives are read at once, each in its own thread
+_INDEX = msgspec.json.Decoder(_Index)  # created at import: threads read several archives at once
 _PATHS = msgspec.json.Decoder(_PathsJson)
 _LINK = msgspec.json.Decoder(_LinkJson)
 
@@ -172,7 +172,7 @@ def _paths(info: Mapping[str, bytes]) -> tuple[PackagePath, ...]:
 
 
 def _has_prefix(line: str) -> tuple[str, dict[str, Any]]:
-    """A line is `path`, or `placeholder mode path`, each perhaps in quotes."""
+    """Parse a line: `path`, or `placeholder mode path`; each part may be quoted."""
     match shlex.split(line):
         case [path]:
             return path, {"prefix_placeholder": _PLACEHOLDER, "file_mode": "text"}
@@ -192,14 +192,14 @@ def _in_python(path: str, python: Python) -> str:
 def _inside(path: str) -> str:
     parts = path.split("/")
     if "\0" in path or any(part in {"", ".", ".."} for part in parts):
-        raise Malformed(f"the path {path[:200]!r} is none below a prefix")
+        raise Malformed(f"the path {path[:200]!r} is not a path below a prefix")
     return path
 
 
 def _program(entry: str, python: Python) -> Link:
     found = _ENTRY_POINT.fullmatch(entry)
     if not found:
-        raise Malformed(f"{entry[:200]!r} is no entry point")
+        raise Malformed(f"{entry[:200]!r} is not an entry point")
     name, module, function = found.groups()
     imported = function.partition(".")[0]
     text = _SCRIPT.format(prefix=PREFIX, version=python.version, module=module, imported=imported, function=function)
@@ -207,5 +207,5 @@ def _program(entry: str, python: Python) -> Link:
 
 
 def environment_python(packages: Iterable[Package]) -> Python | None:
-    """The Python that packages for any Python go into."""
+    """Return the environment's Python, which noarch packages use; None if it has none."""
     return next((package.python for package in packages if package.python), None)

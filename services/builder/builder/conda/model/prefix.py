@@ -1,4 +1,4 @@
-"""Prefixes: packages are built in a folder with a very long name, which becomes that of the image.
+"""Prefixes: packages are built in a folder with a very long placeholder name, which is replaced in the image.
 
 Source: conda's package format, "info/paths.json", `prefix_placeholder` and `file_mode`.
 """
@@ -7,13 +7,13 @@ import re
 from typing import Literal
 
 PREFIX = "opt/conda"
-"""Where packages are in the image, without the slash at its beginning, as tar files have it."""
+"""The folder of packages in the image, without the leading slash, as in tar files."""
 
 FileMode = Literal["text", "binary"]
 
 
 def with_prefix(content: bytes, placeholder: str, mode: FileMode, prefix: str = f"/{PREFIX}") -> bytes:
-    """*content* with *prefix* in the place of *placeholder*.
+    """Return *content* with *placeholder* replaced by *prefix*.
 
     A program keeps its length, and its strings their beginnings: what gets shorter is filled up with NULs at its end.
 
@@ -24,7 +24,7 @@ def with_prefix(content: bytes, placeholder: str, mode: FileMode, prefix: str = 
     if mode == "text":
         return content.replace(old, new)
     if len(new) > len(old):
-        raise ValueError(f"the prefix {prefix} is longer than the one that the program was made for")
+        raise ValueError(f"the prefix {prefix} is longer than the program's placeholder")
 
     def shortened(found: re.Match[bytes]) -> bytes:
         return found[0].replace(old, new).ljust(len(found[0]), b"\0")

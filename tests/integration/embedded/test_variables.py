@@ -1,4 +1,4 @@
-"""What each service is told: enough, and no more."""
+"""The environment of each service: complete and minimal."""
 
 import sys
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ def site(tmp_path: Path) -> Site:
     return prepare(tmp_path, Ports.default(), {"PATH": "/usr/bin"})
 
 
-def test_every_service_is_told_where_it_listens_and_where_the_stores_are(site: Site) -> None:
-    """Nothing is left to configure."""
+def test_every_service_gets_its_ports_and_stores(site: Site) -> None:
+    """The defaults are complete."""
     for service in SERVICES:
         environment = told(site)[service.name]
         assert environment["SWELL_LISTEN"] == f"127.0.0.1:{getattr(site.ports, service.listens[0])}"
@@ -33,8 +33,8 @@ def test_every_service_is_told_where_it_listens_and_where_the_stores_are(site: S
         assert service.command[:2] == (sys.executable, "-m")
 
 
-def test_a_secret_goes_only_to_whom_it_concerns(site: Site) -> None:
-    """Who signs links has the key; who pushes has the registry's password."""
+def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
+    """Only the signing service has the link key, and only pushing services the registry's password."""
     having = {
         name: {service for service, environment in told(site).items() if name in environment}
         for name in ("SWELL_LINK_KEY", "SWELL_PUSH_AUTH_FILE", "SWELL_REGISTRY_AUTH_FILE")
@@ -48,13 +48,13 @@ def test_a_secret_goes_only_to_whom_it_concerns(site: Site) -> None:
 
 
 def test_secrets_are_readable_by_their_owner_only(site: Site) -> None:
-    """The home lies in a checkout, where others may look."""
+    """The home folder is in a checkout, which other users may read."""
     for file in (site.home / "secrets.json", *(site.home / "auth").iterdir()):
         assert file.stat().st_mode & 0o077 == 0
 
 
-def test_the_operators_word_goes_before_ours(tmp_path: Path) -> None:
-    """Each variable of ours can be set from outside; SWELL_LISTEN means the public port."""
+def test_the_environment_overrides_the_defaults(tmp_path: Path) -> None:
+    """The environment overrides each default; SWELL_LISTEN sets the public port."""
     operators = {"SWELL_LOG_LEVEL": "DEBUG", "SWELL_LISTEN": "0.0.0.0:8080", "SWELL_TOKEN_TTL": "PT1H"}
     site = prepare(tmp_path, Ports.default(operators), operators)
 
@@ -65,8 +65,8 @@ def test_the_operators_word_goes_before_ours(tmp_path: Path) -> None:
     assert told(site)["builder"]["SWELL_LISTEN"] == "127.0.0.1:9102"
 
 
-def test_the_operators_registries_are_added_to_ours(tmp_path: Path) -> None:
-    """One auth file from outside does not shut us out of our own registry."""
+def test_the_operators_registries_are_added(tmp_path: Path) -> None:
+    """The operator's auth file must not remove access to the embedded registry."""
     theirs = tmp_path / "auth.json"
     theirs.write_text('{"auths": {"registry.example.com": {"auth": "dTpw"}}}')
     site = prepare(tmp_path / "home", Ports.default(), {"SWELL_REGISTRY_AUTH_FILE": str(theirs)})
@@ -77,13 +77,13 @@ def test_the_operators_registries_are_added_to_ours(tmp_path: Path) -> None:
 
 
 def test_an_s3_server_without_keys_is_refused(tmp_path: Path) -> None:
-    """Ours would not open it."""
+    """The embedded keys would not work there."""
     with pytest.raises(CannotStart, match="SWELL_S3_ACCESS_KEY and SWELL_S3_SECRET_KEY"):
         prepare(tmp_path, Ports.default(), {"SWELL_S3_ENDPOINT": "https://s3.example.com"})
 
 
 def test_damaged_secrets_are_named(tmp_path: Path) -> None:
-    """A new password would shut us out of the data; the operator decides."""
+    """New passwords would make the data unreadable; the operator decides."""
     (tmp_path / "secrets.json").write_text("{")
     with pytest.raises(CannotStart, match=r"secrets\.json is damaged"):
         prepare(tmp_path, Ports.default(), {})
