@@ -216,7 +216,7 @@ async def test_an_aws_that_does_not_answer_is_waited_for_no_longer_than_a_regist
             failure = await failure_of(engine, from_and_to(ECR, ECR))
 
     assert failure.reason is Reason.BASE_IMAGE
-    assert "does not answer in time" in str(failure)
+    assert "does not respond in time" in str(failure)
 
 
 async def test_an_aws_in_trouble_is_nothing_to_builds_that_name_it_not(amazon: Amazon, tmp_path: Path) -> None:

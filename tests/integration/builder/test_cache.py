@@ -78,7 +78,7 @@ async def test_a_cache_that_cannot_be_used_is_done_without(
         tmp_path / "workspace", push_auth_file=auth, pull_auth_file=_pulls(base, registry, auth)
     ) as engine:
         await engine.build(cached(base, f"FROM {base}\nRUN echo said $((40 + 2)) > /said\n", named), output)
-    assert f"(the cache {named} cannot be used: the registry does not take it; going on without it)" in output.text
+    assert f"(the cache {named} cannot be used: the registry refuses it; going on without it)" in output.text
     assert "Using cache" in output.text
 
 

@@ -197,7 +197,7 @@ async def test_a_build_moves_on_when_its_machine_is_emptied(subject: Kubernetes,
     async with subject.open(tmp_path) as engine:
         digest = await engine.build(subject.good("moved"), output)
     assert subject.registry.fetch("made/manifests/1")[1] == digest
-    assert b"(the cluster has taken the pod of this build away)" in output
+    assert b"(the cluster has evicted the pod of this build)" in output
     assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
 
 
@@ -219,7 +219,7 @@ async def test_a_deleted_job_fails_the_build(subject: Kubernetes, tmp_path: Path
         await subject.cluster.remove(recipe.build_id.replace("_", "-"))
         failure = await building
     assert failure.reason is Reason.ENGINE
-    assert "removed the Job" in str(failure)
+    assert "was removed from the cluster" in str(failure)
 
 
 async def test_lines_that_went_with_their_machine_are_not_waited_for(
@@ -316,7 +316,7 @@ async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path
     assert job["metadata"]["name"] == secret["metadata"]["name"] == recipe.build_id.replace("_", "-")
     assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
     assert job["spec"]["activeDeadlineSeconds"] > 60
-    assert pod["nodeSelector"] == {"engine.io/os": "linux", "engine.io/arch": "amd64", "pool": "builds"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "pool": "builds"}
     assert container["resources"]["limits"] == {"memory": str((1 << 30) + (512 << 20)), "cpu": "2"}
     assert pod["automountServiceAccountToken"] is False
     assert "secret" not in str(job).replace("secretName", "").replace("'secret'", "")
