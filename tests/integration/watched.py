@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from swell.jobs.messages import BuildDone
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build, Submission
-from tests.unit.gateway.conftest import NOON
+from tests.unit.gateway.doubles import NOON
 
 T = TypeVar("T")
 

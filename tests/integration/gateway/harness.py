@@ -42,7 +42,7 @@ from swell.oci.document import Document
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build
 from tests.unit.gateway.access.buckets import MemoryBuckets
-from tests.unit.gateway.conftest import (
+from tests.unit.gateway.doubles import (
     CountedBuilds,
     KnownCapabilities,
     KnownEnds,

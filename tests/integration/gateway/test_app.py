@@ -25,7 +25,7 @@ from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import SUBMIT, Answer, Client, Harness
 from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
-from tests.unit.gateway.conftest import ended
+from tests.unit.gateway.doubles import ended
 
 UBUNTU = "docker.io/library/ubuntu:22.04"
 FILE = base64.b64encode(b"FROM alpine:3.20\n").decode()
@@ -463,4 +463,4 @@ async def test_an_address_has_so_many_live_tokens(harness: Harness, path: str) -
     refused(answer, 429, "TOOMANYREQUESTS")
     assert "live-token limit of 2/1h" in answer.json["message"]
     assert answer.headers["retry-after"] == "1800"
-    assert len(harness.grants.kept) == 2
+    assert len(harness.grants.stored) == 2

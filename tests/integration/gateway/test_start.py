@@ -1,4 +1,4 @@
-"""The same build asked for at several gateways at once."""
+"""Simultaneous requests for the same build at several gateways."""
 
 import asyncio
 
@@ -21,15 +21,15 @@ from swell.oci.platform import Platform
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.worker_capabilities import WorkerCapabilities
-from tests.unit.gateway.conftest import SOMEBODY, MemoryRegistry, PublicRegistry, StubSolver
-from tests.unit.gateway.test_direct import request
-from tests.unit.gateway.test_provision import RECIPE, recipe
+from tests.unit.gateway.doubles import CALLER, MemoryRegistry, PublicRegistry, StubSolver
+from tests.unit.gateway.submit.recipes.test_direct import request
+from tests.unit.gateway.submit.test_submit import RECIPE, recipe
 
 REPOSITORIES = Repositories(build="registry.example.com/team/builds")
 
 
 class SlowSolver(StubSolver):
-    """Takes so long that all concurrent requests have arrived."""
+    """A solver that takes longer than the simultaneous requests need to arrive."""
 
     async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
         await asyncio.sleep(0.3)
@@ -37,7 +37,7 @@ class SlowSolver(StubSolver):
 
 
 class Gateway:
-    """Starts builds of images that do not exist; an anonymous client has one permit per day."""
+    """A gateway that starts builds of new images; the limit of an anonymous client is one a day."""
 
     def __init__(self, redis: Redis, solver: StubSolver) -> None:
         limits = Limits(RedisBuckets(redis), Quotas(anonymous_build=Quota(1, 86400)), fail_open=False)
@@ -49,8 +49,8 @@ class Gateway:
             REPOSITORIES, MemoryRegistry(), builds, limits, solver, leases, capabilities, access
         )
 
-    async def start(self, wanted: ContainerRequest) -> StartResult:
-        return await self._starter.start(validate(wanted, REPOSITORIES), [], SOMEBODY)
+    async def start(self, request: ContainerRequest) -> StartResult:
+        return await self._starter.start(validate(request, REPOSITORIES), [], CALLER)
 
 
 @pytest.fixture
@@ -63,38 +63,36 @@ def gateways(redis: Redis, solver: StubSolver) -> list[Gateway]:
     return [Gateway(redis, solver) for _ in range(3)]
 
 
-async def test_a_build_counts_once_however_many_ask_for_it_at_once(gateways: list[Gateway]) -> None:
-    """Nextflow submits a process's tasks together: they share a build, and so its place among the client's few."""
-    found = await asyncio.gather(*(gateways[number % 3].start(RECIPE) for number in range(30)))
+async def test_simultaneous_requests_count_one_build(gateways: list[Gateway]) -> None:
+    """Nextflow submits the tasks of a process together: they share one build, which counts once."""
+    results = await asyncio.gather(*(gateways[number % 3].start(RECIPE) for number in range(30)))
 
-    assert {each.build_id for each in found} == {"bd-c44968632f89dd6c_1"}
+    assert {result.build_id for result in results} == {"bd-c44968632f89dd6c_1"}
 
 
-async def test_another_build_is_one_too_many(gateways: list[Gateway]) -> None:
-    """Two different builds use two permits."""
+async def test_another_build_exceeds_the_limit(gateways: list[Gateway]) -> None:
+    """The limit holds across gateways."""
     await gateways[0].start(RECIPE)
 
     with pytest.raises(TooManyRequests):
         await gateways[1].start(recipe(2))
 
 
-async def test_packages_are_solved_once_however_many_ask_for_them_at_once(
-    gateways: list[Gateway], solver: StubSolver
-) -> None:
-    """Solving is the dearest thing that a request can ask for."""
-    found = await asyncio.gather(*(gateways[number % 3].start(request("samtools=1.17")) for number in range(9)))
+async def test_simultaneous_requests_solve_packages_once(gateways: list[Gateway], solver: StubSolver) -> None:
+    """Solving is the most expensive step of a request."""
+    results = await asyncio.gather(*(gateways[number % 3].start(request("samtools=1.17")) for number in range(9)))
 
-    assert len({each.build_id for each in found}) == 1
+    assert len({result.build_id for result in results}) == 1
     assert len(solver.asked) == 1
 
 
-async def test_packages_that_do_not_exist_are_told_to_all_at_once(gateways: list[Gateway], solver: StubSolver) -> None:
-    """A gateway asks once for all who came together, and nothing counts."""
+async def test_simultaneous_requests_share_an_error_of_the_solver(gateways: list[Gateway], solver: StubSolver) -> None:
+    """The gateway solves once for all of them, and no build counts."""
     solver.impossible = "there is no samtools 9"
     asking = (gateways[0].start(request("samtools=9")) for _ in range(9))
 
-    told = await asyncio.gather(*asking, return_exceptions=True)
+    errors = await asyncio.gather(*asking, return_exceptions=True)
 
-    assert [str(each) for each in told] == ["there is no samtools 9"] * 9
+    assert [str(error) for error in errors] == ["there is no samtools 9"] * 9
     assert len(solver.asked) == 1
     assert (await gateways[1].start(RECIPE)).build_id

@@ -16,7 +16,7 @@ from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import Client, Harness
 from tests.integration.gateway.test_app import building
 from tests.unit.gateway.builds.eventsource import parse
-from tests.unit.gateway.conftest import ended
+from tests.unit.gateway.doubles import ended
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -40,7 +40,7 @@ async def client(harness: Harness) -> AsyncIterator[Client]:
 async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, harness: Harness) -> None:
     """Nothing on the way may keep or hold back any of it."""
     build_id = (await building(client))["buildId"]
-    harness.feeds.told[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
+    harness.feeds.lines_of[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
     harness.feeds.result = ended(succeeded=True)
 
     answer = await client.ask("GET", f"/v1alpha1/builds/{build_id}/logs", **EVENTS)

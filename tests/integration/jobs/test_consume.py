@@ -165,7 +165,7 @@ async def test_the_trace_travels_with_the_job(nats: Nats) -> None:
 
 
 async def test_news_reach_whoever_listens(nats: Nats) -> None:
-    from tests.unit.gateway.conftest import NOON
+    from tests.unit.gateway.doubles import NOON
 
     heard: asyncio.Queue[BuildDone] = asyncio.Queue()
     await subscribe(nats, BuildDone, heard.put_nowait)

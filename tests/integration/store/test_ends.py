@@ -7,7 +7,7 @@ import pytest
 from swell.concurrency import notifier
 from swell.store.build_waiter import BuildWaiter
 from tests.integration.watched import Watched, done
-from tests.unit.gateway.conftest import ended
+from tests.unit.gateway.doubles import ended
 
 OK = ended(succeeded=True)
 

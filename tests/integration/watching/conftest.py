@@ -19,7 +19,7 @@ from swell.store.builds.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.builds.eventsource import Event, parse
-from tests.unit.gateway.conftest import NOON
+from tests.unit.gateway.doubles import NOON
 
 LIMIT = 1 << 20
 

@@ -1,4 +1,7 @@
-"""`/v1alpha2/container` and `/container-token`: ask for a container, how far it is, what was asked."""
+"""`/v1alpha2/container` and `/container-token`: submit a container request, read its status and its record.
+
+Source: Wave's public API, https://docs.seqera.io/wave/api
+"""
 
 from typing import Any, Protocol
 
@@ -26,25 +29,27 @@ class LiveTokens(Protocol):
         """
 
     def return_token(self, user: str, address: str) -> None:
-        """Give back what was counted."""
+        """Reduce the count: no token was granted."""
 
 
 class Submissions:
-    """Takes container requests as they come over HTTP. A handler gets this alone: Litestar would fetch two parts in
-    tasks of their own, which is slow."""
+    """Decodes and submits container requests. It is the only dependency of its handlers, because Litestar resolves
+    several dependencies in separate tasks, which is slower."""
 
     def __init__(self, container_requests: ContainerRequests, callers: Callers, live: LiveTokens) -> None:
         self._container_requests = container_requests
         self._callers = callers
         self._live = live
 
-    async def take(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
-        wanted = await read(request, ContainerRequest)
-        caller = await self._callers.identify(request.scope, wanted.tower_access_token, wanted.tower_endpoint)
+    async def submit(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
+        container_request = await read(request, ContainerRequest)
+        caller = await self._callers.identify(
+            request.scope, container_request.tower_access_token, container_request.tower_endpoint
+        )
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:
-            answer = await self._container_requests.submit(wanted, caller, legacy=legacy)
+            answer = await self._container_requests.submit(container_request, caller, legacy=legacy)
         except BaseException:
             self._live.return_token(user, address)
             raise
@@ -57,11 +62,11 @@ class Submissions:
 class ContainersController(Controller):
     path = "/v1alpha2/container"
 
-    @post(status_code=200, request_max_body_size=None)  # `read` minds it
+    @post(status_code=200, request_max_body_size=None)  # `read` enforces the limit
     async def submit(
         self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> ContainerAnswer:
-        return await submissions.take(request)
+        return await submissions.submit(request)
 
     @get("/{request_id:str}")
     async def record(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerRecord:
@@ -73,7 +78,7 @@ class ContainersController(Controller):
 
 
 class TokensController(Controller):
-    """The first version of the API, for clients that still speak it."""
+    """The first version of the API, for older clients."""
 
     path = "/container-token"
 
@@ -81,7 +86,7 @@ class TokensController(Controller):
     async def submit(
         self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> ContainerAnswer:
-        return await submissions.take(request, legacy=True)
+        return await submissions.submit(request, legacy=True)
 
     @get("/{token:str}")
     async def describe(self, token: FromPath[str], queries: NamedDependency[BuildQueries]) -> TokenDescription:
@@ -96,7 +101,7 @@ class TokensController(Controller):
         accounts: NamedDependency[Accounts],
         callers: NamedDependency[Callers],
     ) -> Response[str]:
-        """Answers with no body, as Wave does."""
+        """Revoke a token; the response has no body, as in Wave."""
         await callers.require_operator(request.scope, accounts)
         await revocations.revoke(token)
         return Response("", media_type="text/plain")

@@ -8,7 +8,7 @@ import pytest
 from gateway.adapters.build_waiter import BuildWaiter
 from swell.errors import BuildFailed, Unavailable
 from tests.integration.watched import Watched, done
-from tests.unit.gateway.conftest import ended
+from tests.unit.gateway.doubles import ended
 
 OK = ended(succeeded=True)
 

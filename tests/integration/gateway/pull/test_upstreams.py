@@ -36,7 +36,7 @@ from tests.integration.gateway.harness import Answer, Client
 from tests.integration.registry_proxy.registries.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
 from tests.integration.registry_proxy.support import Answer as Upstream
 from tests.integration.registry_proxy.support import Script, said, serving
-from tests.unit.gateway.conftest import KnownEnds, MemoryGrants, UnlimitedPulls
+from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, UnlimitedPulls
 from tests.unit.registry_proxy.memory import MemoryLayers, PublicStore
 
 PATH = "/v2/team/tool/manifests/1"

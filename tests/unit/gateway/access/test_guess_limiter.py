@@ -13,7 +13,7 @@ from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Pulls
 from swell.errors import TooManyRequests
 from tests.unit.gateway.access.buckets import Clock
-from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls
+from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls
 
 HERE, THERE = "198.51.100.7", "203.0.113.9"
 GOOD = "g" * 26
@@ -41,7 +41,7 @@ class Door:
 
     def __init__(self, clock: Clock, quota: Quota | None = QUOTA) -> None:
         self.grants = Grants()
-        self.grants.kept[GOOD] = Grant(
+        self.grants.stored[GOOD] = Grant(
             token=GOOD, image="ubuntu", platform="linux/amd64", created=NOON, expires=NOON + timedelta(hours=36)
         )
         pulls = Pulls(self.grants, KnownEnds(), MemoryImages(), UnlimitedPulls(), "", GuessLimiter(quota, clock))

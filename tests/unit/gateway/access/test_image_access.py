@@ -17,7 +17,7 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, opens
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
-from tests.unit.gateway.conftest import (
+from tests.unit.gateway.doubles import (
     NOON,
     CountedBuilds,
     KnownCapabilities,
@@ -25,7 +25,7 @@ from tests.unit.gateway.conftest import (
     MemoryRegistry,
     StubSolver,
 )
-from tests.unit.gateway.test_packages import encoded
+from tests.unit.gateway.submit.recipes.test_packages import encoded
 
 REPOSITORIES = Repositories(build="r.example/swell/build", cache="r.example/swell/cache")
 ANYBODY, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)

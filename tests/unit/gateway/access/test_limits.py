@@ -16,7 +16,7 @@ from gateway.pull.pulls import Pulls
 from swell.errors import Unavailable
 from swell.oci.digest import digest_of
 from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
-from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages
+from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages
 
 QUOTAS = Quotas(
     build=Quota(3, 60),
@@ -225,7 +225,7 @@ class Door:
 
     def __init__(self, limits: Limits, grant: Grant) -> None:
         grants = MemoryGrants()
-        grants.kept[grant.token] = grant
+        grants.stored[grant.token] = grant
         pulls = Pulls(grants, KnownEnds(), MemoryImages(), limits, "https://wave.example.org")
         self._handler = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
         self._path = f"/v2/wt/{grant.token}/library/ubuntu"

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.access.revoke import Revocations
 from swell.errors import NotFound, Unavailable
-from tests.unit.gateway.conftest import MemoryGrants
+from tests.unit.gateway.doubles import MemoryGrants
 from tests.unit.gateway.pull.test_pull import TOKEN, granted
 
 

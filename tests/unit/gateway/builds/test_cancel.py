@@ -8,7 +8,7 @@ from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, Child, Reason, Submission
-from tests.unit.gateway.conftest import NOON, ended
+from tests.unit.gateway.doubles import NOON, ended
 
 BUILD = "bd-c44968632f89dd6c_1"
 MINE = CancelScope(request_id="r1")

@@ -10,7 +10,7 @@ from swell.errors import NotFound
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.builds.eventsource import Event, parse
-from tests.unit.gateway.conftest import NOON, MemoryFeeds, ended
+from tests.unit.gateway.doubles import NOON, MemoryFeeds, ended
 
 BUILD = "bd-c44968632f89dd6c_1"
 
@@ -65,7 +65,7 @@ def shown(events: list[Event]) -> list[tuple[str, str]]:
 
 async def test_lines_come_in_order_and_then_the_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """The basic stream: lines, then the result."""
-    feeds.told[BUILD] = [Lines(1, 1, b"one\ntwo\n"), Lines(1, 3, b"three\n")]
+    feeds.lines_of[BUILD] = [Lines(1, 1, b"one\ntwo\n"), Lines(1, 3, b"three\n")]
     feeds.result = ended(succeeded=True)
 
     events = await watch(log_events)
@@ -76,7 +76,7 @@ async def test_lines_come_in_order_and_then_the_end(log_events: LogEvents, feeds
 
 async def test_a_quiet_build_says_that_it_goes_on(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Proxies cut connections on which nothing moves."""
-    feeds.told[BUILD] = [None]
+    feeds.lines_of[BUILD] = [None]
     told = await log_events.stream(BUILD, Position())
     assert told is not None
 
@@ -87,7 +87,7 @@ async def test_lines_that_were_not_streamed_come_from_the_kept_log(
     log_events: LogEvents, feeds: MemoryFeeds, logs: KeptLogs
 ) -> None:
     """The message queue was unavailable at the end; the client still gets all lines."""
-    feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
+    feeds.lines_of[BUILD] = [Lines(1, 1, b"one\n")]
     feeds.result, feeds.is_whole = ended(succeeded=False), False
     logs.pieces = [b"one\ntw", b"o\nthr", b"ee"]
 
@@ -96,7 +96,7 @@ async def test_lines_that_were_not_streamed_come_from_the_kept_log(
 
 async def test_a_disconnected_client_gets_no_end(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Its gateway stops; the client comes again elsewhere, with the id of the last line it has."""
-    feeds.told[BUILD] = [Lines(1, 1, b"one\n")]
+    feeds.lines_of[BUILD] = [Lines(1, 1, b"one\n")]
 
     assert shown(await watch(log_events)) == [("1-1", "one")]
 

@@ -11,7 +11,7 @@ from gateway.domain.grant import Grant
 from swell.errors import NotFound
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
-from tests.unit.gateway.conftest import NOON, MemoryGrants, MemoryImages, ended
+from tests.unit.gateway.doubles import NOON, MemoryGrants, MemoryImages, ended
 
 BUILD = "bd-c44968632f89dd6c_1"
 

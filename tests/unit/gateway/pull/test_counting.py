@@ -10,7 +10,7 @@ from gateway.pull.counting import Architectures, has_fusion
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from tests.unit.gateway.conftest import NOON
+from tests.unit.gateway.doubles import NOON
 
 GRANT = Grant(
     token="t", image="docker.io/library/ubuntu:22.04", platform="linux/arm64", created=NOON, expires=NOON + timedelta(1)

@@ -17,7 +17,7 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
 from swell.store.records import BuildResult
-from tests.unit.gateway.conftest import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls, ended
+from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls, ended
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
 UBUNTU = f"/v2/wt/{TOKEN}/library/ubuntu"
@@ -222,7 +222,7 @@ async def test_the_tags_are_the_one_that_was_granted(client: Client, grants: Mem
     assert (head.status, head.headers, head.body) == (200, listed.headers, b"")
     for query in ("n=0", "last=22.04", "last=zz&n=5"):
         assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list?{query}")).body)["tags"] == []
-    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], image=f"docker.io/library/ubuntu@{DIGEST}"))
+    await grants.put(msgspec.structs.replace(grants.stored[TOKEN], image=f"docker.io/library/ubuntu@{DIGEST}"))
     assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list")).body) == {"name": name, "tags": []}
 
 
@@ -321,7 +321,7 @@ async def test_pushing_is_refused_with_a_code_of_the_specification(client: Clien
 
 async def test_a_pull_of_a_failed_build_gets_the_reason(client: Client, grants: MemoryGrants, ends: KnownEnds) -> None:
     """A user who pulls sees only this message, so it has the reason and the URL of the log."""
-    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
+    await grants.put(msgspec.structs.replace(grants.stored[TOKEN], build_id="bd-0_1"))
     ends.results["bd-0_1"] = ended(succeeded=False, message="The step 'RUN false' ended with exit status 1.")
 
     answer = await client.ask(f"{UBUNTU}/manifests/22.04")
@@ -333,7 +333,7 @@ async def test_a_pull_of_a_failed_build_gets_the_reason(client: Client, grants: 
 
 async def test_a_build_that_succeeded_opens_its_image(client: Client, grants: MemoryGrants, ends: KnownEnds) -> None:
     """A pull that waited for the build continues without another request."""
-    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
+    await grants.put(msgspec.structs.replace(grants.stored[TOKEN], build_id="bd-0_1"))
     ends.results["bd-0_1"] = ended(succeeded=True)
 
     assert (await client.ask(f"{UBUNTU}/manifests/22.04")).status == 200
@@ -343,7 +343,7 @@ async def test_a_token_that_is_taken_away_while_its_build_runs_opens_nothing(
     client: Client, grants: MemoryGrants, ends: KnownEnds
 ) -> None:
     """The pull may wait for minutes, so the token is checked again after the build."""
-    await grants.put(msgspec.structs.replace(grants.kept[TOKEN], build_id="bd-0_1"))
+    await grants.put(msgspec.structs.replace(grants.stored[TOKEN], build_id="bd-0_1"))
 
     async def end_of(build_id: str) -> BuildResult:
         await grants.revoke(TOKEN)

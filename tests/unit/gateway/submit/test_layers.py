@@ -54,6 +54,6 @@ def test_requests_that_are_slow_to_validate_are_recognised(request_: ContainerRe
 
 def test_most_requests_are_validated_in_the_event_loop() -> None:
     """A thread would make them slower."""
-    wanted = ContainerRequest(container_image="a", container_config=ContainerConfig(layers=(NOTHING,)))
+    container_request = ContainerRequest(container_image="a", container_config=ContainerConfig(layers=(NOTHING,)))
 
-    assert not is_slow_to_validate(wanted)
+    assert not is_slow_to_validate(container_request)

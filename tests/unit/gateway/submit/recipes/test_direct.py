@@ -12,8 +12,7 @@ from swell.api.package_layers import PackageLayers
 from swell.api.packages import CondaOpts, Packages, PackageType
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
-
-from .conftest import SOMEBODY, CountedBuilds, MemoryQueue, StubSolver
+from tests.unit.gateway.doubles import CALLER, CountedBuilds, MemoryQueue, StubSolver
 
 TEMPLATE = "conda/direct:v1"
 TEXT = """\
@@ -34,15 +33,15 @@ def packages(*entries: str, environment: str = "", opts: CondaOpts | None = None
     )
 
 
-def request(*entries: str, **wanted: object) -> ContainerRequest:
-    return ContainerRequest(packages=packages(*entries), build_template=TEMPLATE, **wanted)  # type: ignore[arg-type]
+def request(*entries: str, **fields: object) -> ContainerRequest:
+    return ContainerRequest(packages=packages(*entries), build_template=TEMPLATE, **fields)  # type: ignore[arg-type]
 
 
 def test_the_recipe_documents_the_packages() -> None:
     """It is not built; equal packages give equal texts, so equal names."""
-    made = make_recipe(packages("samtools=1.17"), TEMPLATE, False)
-    assert (made.containerfile, made.template) == (TEXT, TEMPLATE)
-    assert made.environment == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- samtools=1.17\n"
+    recipe = make_recipe(packages("samtools=1.17"), TEMPLATE, False)
+    assert (recipe.containerfile, recipe.template) == (TEXT, TEMPLATE)
+    assert recipe.environment == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- samtools=1.17\n"
 
 
 @pytest.mark.parametrize("spelling", ["direct/v1", "conda-direct/v1"])
@@ -54,8 +53,8 @@ def test_the_template_has_the_spellings_of_the_others(spelling: str) -> None:
 def test_the_solver_gets_specs_and_channels() -> None:
     """Base packages are added, channels keep their order; the image of the tool is ignored."""
     opts = CondaOpts(base_image="scratch", base_packages="procps-ng  bash")
-    wanted = make_recipe(packages("bioconda::samtools=1.17", "numpy >=1.2", opts=opts), TEMPLATE, False).direct
-    assert wanted == DirectPackages(
+    direct = make_recipe(packages("bioconda::samtools=1.17", "numpy >=1.2", opts=opts), TEMPLATE, False).direct
+    assert direct == DirectPackages(
         base_image="scratch",
         specs=("bioconda::samtools=1.17", "numpy>=1.2"),
         base_packages=("procps-ng", "bash"),
@@ -72,7 +71,7 @@ def test_a_lock_file_is_complete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("refused", "message"),
     [
         (packages("samtools", "pip:numpy"), "cannot install pip packages; use conda/micromamba:v2"),
         (packages(environment="dependencies: [pip, {pip: [numpy]}]"), "cannot install pip packages"),
@@ -84,17 +83,17 @@ def test_a_lock_file_is_complete() -> None:
         (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "does not support commands"),
     ],
 )
-def test_environments_that_need_a_container_are_refused(wanted: Packages, message: str) -> None:
+def test_environments_that_need_a_container_are_refused(refused: Packages, message: str) -> None:
     """The message names a template that supports them."""
     with pytest.raises(BadRequest, match=message):
-        make_recipe(wanted, TEMPLATE, False)
+        make_recipe(refused, TEMPLATE, False)
 
 
 async def test_the_job_has_the_lock_file(
     container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
     """The builder does not solve again, so it installs the same packages."""
-    answer = await container_requests.submit(request("samtools=1.17"), SOMEBODY)
+    answer = await container_requests.submit(request("samtools=1.17"), CALLER)
     assert queue.jobs[0].packages == PackageLayers(base_image="ubuntu:24.04", lock=StubSolver.LOCK)
     assert queue.jobs[0].containerfile == TEXT
     assert solver.asked[0][0].specs == ("samtools=1.17",)
@@ -107,21 +106,21 @@ async def test_unsolvable_packages_are_not_queued(
     """The error has the explanation; no build is started or counted."""
     solver.impossible = "nothing provides samtools"
     with pytest.raises(BadRequest, match="nothing provides samtools"):
-        await container_requests.submit(request("samtools"), SOMEBODY)
+        await container_requests.submit(request("samtools"), CALLER)
     assert queue.jobs == []
     assert limits.taken == 0
 
 
 async def test_a_running_build_is_not_solved_again(container_requests: ContainerRequests, solver: StubSolver) -> None:
     """The same request is the same image, even if the channels have changed."""
-    first = await container_requests.submit(request("samtools"), SOMEBODY)
-    second = await container_requests.submit(request("samtools"), SOMEBODY)
+    first = await container_requests.submit(request("samtools"), CALLER)
+    second = await container_requests.submit(request("samtools"), CALLER)
     assert (first.build_id, len(solver.asked)) == (second.build_id, 1)
 
 
 async def test_each_platform_is_solved_separately(container_requests: ContainerRequests, solver: StubSolver) -> None:
     """Another platform has other packages."""
-    await container_requests.submit(request("samtools", container_platform="arm64"), SOMEBODY)
+    await container_requests.submit(request("samtools", container_platform="arm64"), CALLER)
     assert solver.asked[0][1] == parse_platform("linux/arm64")
 
 
@@ -129,7 +128,7 @@ async def test_a_dry_run_returns_the_name_without_solving(
     container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
 ) -> None:
     """It responds immediately."""
-    answer = await container_requests.submit(request("samtools=1.17", dry_run=True), SOMEBODY)
+    answer = await container_requests.submit(request("samtools=1.17", dry_run=True), CALLER)
     assert "samtools-1.17--" in answer.target_image
     assert (queue.jobs, solver.asked) == ([], [])
 
@@ -139,14 +138,14 @@ async def test_a_frozen_config_is_part_of_the_job(container_requests: ContainerR
     opts = CondaOpts(base_image="scratch", base_packages=None)
     config = ContainerConfig(env=("A=1",))
     for number, added in enumerate((None, config)):
-        wanted = ContainerRequest(
+        container_request = ContainerRequest(
             packages=packages("samtools", opts=opts),
             build_template=TEMPLATE,
             freeze=True,
             build_repository="quay.io/me/mine",
             container_config=added,
         )
-        await container_requests.submit(wanted, SOMEBODY)
+        await container_requests.submit(container_request, CALLER)
         assert queue.jobs[number].packages == PackageLayers(base_image="scratch", lock=StubSolver.LOCK, config=added)
     assert queue.jobs[1].containerfile.endswith('# the lines below were added by freeze\nENV A="1"\n')
     assert queue.jobs[0].target_image != queue.jobs[1].target_image

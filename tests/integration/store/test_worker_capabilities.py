@@ -1,4 +1,4 @@
-"""What builders' machines lack, as it is told in a real Redis."""
+"""The capabilities of builders in a real Redis, and the gateway's cache of them."""
 
 from datetime import timedelta
 
@@ -13,20 +13,20 @@ AMD64, ARM64, ARM = Platform.of("linux", "amd64"), Platform.of("linux", "arm64")
 NOTHING_FOREIGN = {"arm64": "qemu-aarch64-static", "arm": "qemu-arm-static"}
 
 
-async def test_builders_whose_machines_are_alike_are_told_once(redis: Redis) -> None:
-    """However many there are, and however often they tell it."""
+async def test_builders_with_equal_capabilities_are_one_entry(redis: Redis) -> None:
+    """The number of builders, and how often they publish, does not matter."""
     for _ in range(3):
         await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
         await WorkerCapabilities(redis).publish(dict(reversed(NOTHING_FOREIGN.items())))
     await WorkerCapabilities(redis).publish({})
 
-    told = await WorkerCapabilities(redis).all()
+    published = await WorkerCapabilities(redis).all()
 
-    assert sorted(told, key=len) == [{}, NOTHING_FOREIGN]
+    assert sorted(published, key=len) == [{}, NOTHING_FOREIGN]
 
 
-async def test_a_machine_that_nobody_tells_of_any_more_is_forgotten(redis: Redis) -> None:
-    """By the clock of Redis, which is the same for all; also when others go on telling."""
+async def test_capabilities_expire_without_a_publisher(redis: Redis) -> None:
+    """By the clock of Redis, the same for all builders; also while other builders publish."""
     brief, capabilities = WorkerCapabilities(redis, timedelta(seconds=1)), WorkerCapabilities(redis)
     await brief.publish({})
     await capabilities.publish(NOTHING_FOREIGN)
@@ -37,7 +37,8 @@ async def test_a_machine_that_nobody_tells_of_any_more_is_forgotten(redis: Redis
     assert await until(only_one_is_left)
 
 
-async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> None:
+async def test_all_capabilities_expire_without_publishers(redis: Redis) -> None:
+    """No builder is known then."""
     brief = WorkerCapabilities(redis, timedelta(seconds=1))
     await brief.publish(NOTHING_FOREIGN)
 
@@ -47,8 +48,8 @@ async def test_all_machines_are_forgotten_when_nobody_tells(redis: Redis) -> Non
     assert await until(none_is_left)
 
 
-async def test_what_one_builder_runs_can_be_run(redis: Redis) -> None:
-    """Builders may differ; what nobody runs, each says what it needs for."""
+async def test_one_builder_is_enough_for_a_platform(redis: Redis) -> None:
+    """Builders may differ; for an unsupported platform, the result lists what each of them lacks."""
     capabilities = CachedCapabilities(WorkerCapabilities(redis))
     await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)
     await WorkerCapabilities(redis).publish(
@@ -59,8 +60,8 @@ async def test_what_one_builder_runs_can_be_run(redis: Redis) -> None:
     assert await capabilities.missing(ARM) == ["linux/arm in SWELL_BUILD_PLATFORMS", "qemu-arm-static"]
 
 
-async def test_while_no_builder_is_known_nothing_is_impossible(redis: Redis) -> None:
-    """They may all be started anew: a build waits for them, and nothing of this is kept in mind."""
+async def test_without_known_builders_every_platform_is_allowed(redis: Redis) -> None:
+    """All builders may be restarting: builds wait for them, and the result is not cached."""
     capabilities = CachedCapabilities(WorkerCapabilities(redis))
     assert await capabilities.missing(ARM64) == ()
 
@@ -69,8 +70,8 @@ async def test_while_no_builder_is_known_nothing_is_impossible(redis: Redis) -> 
     assert await capabilities.missing(ARM64) == ["qemu-aarch64-static"]
 
 
-async def test_what_can_be_run_is_not_asked_for_each_time(redis: Redis) -> None:
-    """But now and then; what cannot is asked for each time, and is possible as soon as some builder says so."""
+async def test_only_supported_platforms_are_cached(redis: Redis) -> None:
+    """An unsupported platform is checked each time, so that a new builder counts immediately."""
     clock = 1000.0
     capabilities = CachedCapabilities(WorkerCapabilities(redis), timedelta(seconds=30), lambda: clock)
     await WorkerCapabilities(redis).publish(NOTHING_FOREIGN)

@@ -22,7 +22,7 @@ from swell.api.containers import (
 )
 from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
-from tests.unit.gateway.conftest import NOON, SOMEBODY, MemoryGrants, MemoryQueue, MemoryRegistry
+from tests.unit.gateway.doubles import CALLER, NOON, MemoryGrants, MemoryQueue, MemoryRegistry
 
 ENDLESS = base64.b64encode(b"a: 1" + b":1" * 10_000).decode()
 """A number to the base of 60, as YAML 1.1 has them."""
@@ -37,13 +37,13 @@ async def test_the_first_version_returns_a_build_id_only_for_a_new_build(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """E5: clients of this version wait for the build of a build id."""
-    first = await container_requests.submit(request(containerFile=FILE), SOMEBODY, legacy=True)
+    first = await container_requests.submit(request(containerFile=FILE), CALLER, legacy=True)
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
     queue.jobs.clear()
 
-    told = msgspec.to_builtins(first)
+    document = msgspec.to_builtins(first)
 
-    assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage", "buildId"}
+    assert set(document) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage", "buildId"}
     assert first.build_id == "bd-c44968632f89dd6c_1"
 
 
@@ -53,24 +53,24 @@ async def test_the_first_version_answers_a_plain_image_with_five_members(
     """E2: clients of this version expect exactly these members."""
     registry.push("docker.io/library/debian:12")
 
-    told = msgspec.to_builtins(
-        await container_requests.submit(request(containerImage="debian:12"), SOMEBODY, legacy=True)
+    document = msgspec.to_builtins(
+        await container_requests.submit(request(containerImage="debian:12"), CALLER, legacy=True)
     )
 
-    assert set(told) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
+    assert set(document) == {"requestId", "containerToken", "targetImage", "expiration", "containerImage"}
 
 
 async def test_a_dry_run_starts_nothing(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E8: it returns the name, the container file, and whether the image exists."""
-    answer = await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)
+    answer = await container_requests.submit(request(containerFile=FILE, dryRun=True), CALLER)
 
     assert answer.container_image == "registry.example.com/team/builds:c44968632f89dd6c"
     assert (answer.build_id, answer.cached, answer.succeeded) == ("c44968632f89dd6c_0", False, True)
     assert answer.container_file == "FROM alpine:3.20\nRUN apk add jq\n"
     assert queue.jobs == []
-    assert grants.kept[answer.request_id].is_dry
+    assert grants.stored[answer.request_id].is_dry
 
 
 async def test_a_dry_run_reports_an_existing_image(
@@ -79,16 +79,14 @@ async def test_a_dry_run_reports_an_existing_image(
     """`cached` is true if the registry has the image."""
     registry.push("registry.example.com/team/builds:c44968632f89dd6c")
 
-    assert (await container_requests.submit(request(containerFile=FILE, dryRun=True), SOMEBODY)).cached is True
+    assert (await container_requests.submit(request(containerFile=FILE, dryRun=True), CALLER)).cached is True
 
 
 async def test_a_build_is_pushed_to_the_clients_repository(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """The id depends on the repository: the same container file there is another build."""
-    answer = await container_requests.submit(
-        request(containerFile=FILE, buildRepository="quay.io/acme/images"), SOMEBODY
-    )
+    answer = await container_requests.submit(request(containerFile=FILE, buildRepository="quay.io/acme/images"), CALLER)
 
     assert answer.container_image.startswith("quay.io/acme/images:")
     assert queue.jobs[0].target_image == answer.container_image
@@ -111,10 +109,10 @@ def test_a_cache_serves_only_builds_of_its_owner(
 ) -> None:
     """A shared image must not use a client's cache, and a client's image must not use the shared cache."""
     repositories = Repositories(build="registry.example.com/team/builds", cache="registry.example.com/team/cache")
-    wanted = validate(
+    build_request = validate(
         request(containerFile=FILE, buildRepository=build_repository, cacheRepository=cache_repository), repositories
     )
-    assert wanted.cache_repository == used
+    assert build_request.cache_repository == used
 
 
 async def test_the_cache_and_the_compression_reach_the_builder(
@@ -124,7 +122,7 @@ async def test_the_cache_and_the_compression_reach_the_builder(
     repositories = {"buildRepository": "quay.io/acme/images", "cacheRepository": "quay.io/acme/cache"}
     compression = {"mode": "zstd", "level": 9, "force": True}
 
-    await container_requests.submit(request(containerFile=FILE, **repositories, buildCompression=compression), SOMEBODY)
+    await container_requests.submit(request(containerFile=FILE, **repositories, buildCompression=compression), CALLER)
 
     assert queue.jobs[0].cache_repository == "quay.io/acme/cache"
     assert queue.jobs[0].compression == BuildCompression(mode=CompressionMode.ZSTD, level=9, force=True)
@@ -134,8 +132,8 @@ async def test_build_options_reach_the_builder(container_requests: ContainerRequ
     """They also change the id of the build."""
     chosen = {"buildArgs": {"V": "1"}, "target": "one", "labels": {"a": "b"}}
 
-    plain = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
-    other = await container_requests.submit(request(containerFile=FILE, **chosen), SOMEBODY)
+    plain = await container_requests.submit(request(containerFile=FILE), CALLER)
+    other = await container_requests.submit(request(containerFile=FILE, **chosen), CALLER)
 
     assert queue.jobs[-1].options == BuildOptions(build_args={"V": "1"}, target="one", labels={"a": "b"})
     assert plain.build_id != other.build_id
@@ -154,7 +152,7 @@ async def test_records_have_no_credentials(
             towerRefreshToken="secret",
             fingerprint="f",
         ),
-        SOMEBODY,
+        CALLER,
     )
     token = answer.request_id
     wave = f"wave.example.org/wt/{token}/acme/tool:2.1"
@@ -174,10 +172,10 @@ async def test_records_have_no_credentials(
         "expiration": "2026-11-25T00:00:00Z",
         "mirror": False,
     }
-    told = json.loads(msgspec.json.encode(token_description(record)))
-    assert told["build"] == {}
-    assert (told["source"], told["wave"]) == ({"image": "quay.io/acme/tool:2.1"}, {"image": wave})
-    assert told["request"]["zoneId"] == "+01:00"
+    document = json.loads(msgspec.json.encode(token_description(record)))
+    assert document["build"] == {}
+    assert (document["source"], document["wave"]) == ({"image": "quay.io/acme/tool:2.1"}, {"image": wave})
+    assert document["request"]["zoneId"] == "+01:00"
 
 
 @pytest.mark.parametrize(
@@ -222,9 +220,7 @@ async def test_old_host_names_of_the_platform_are_replaced(
     """Records show the current host name."""
     registry.push("docker.io/library/a:latest")
 
-    answer = await container_requests.submit(
-        request(containerImage="a", towerEndpoint="https://api.tower.nf"), SOMEBODY
-    )
+    answer = await container_requests.submit(request(containerImage="a", towerEndpoint="https://api.tower.nf"), CALLER)
 
     assert grants.records[answer.request_id].tower_endpoint == "https://api.cloud.seqera.io"
 
@@ -331,7 +327,7 @@ async def test_invalid_combinations_are_refused(
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(error, match=says):
-        await container_requests.submit(request(**fields), SOMEBODY)
+        await container_requests.submit(request(**fields), CALLER)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +349,7 @@ async def test_an_invalid_layer_location_is_refused_without_a_download(
     registry.push("docker.io/library/a:latest")
 
     with pytest.raises(BadRequest, match=r"layers\[0\].location: .* is no http\(s\) address"):
-        await container_requests.submit(request(**adding(**LINKED | {"location": location})), SOMEBODY)
+        await container_requests.submit(request(**adding(**LINKED | {"location": location})), CALLER)
 
 
 @pytest.mark.parametrize("encoded", ["QR==", "AAAA====", "QQ", "QQ==\n", "Q Q="])
@@ -365,7 +361,7 @@ async def test_only_canonical_base64_is_accepted(
     packages = {"packages": {"type": "CONDA", "environment": encoded}}
 
     with pytest.raises(BadRequest, match=f"{member} is not valid base64"):
-        await container_requests.submit(request(**({member: encoded} if "." not in member else packages)), SOMEBODY)
+        await container_requests.submit(request(**({member: encoded} if "." not in member else packages)), CALLER)
 
 
 async def test_errors_of_the_first_version_name_conda_file(container_requests: ContainerRequests) -> None:
@@ -373,7 +369,7 @@ async def test_errors_of_the_first_version_name_conda_file(container_requests: C
     broken = base64.b64encode(b"a: [").decode()
 
     with pytest.raises(BadRequest, match="^condaFile: it is not YAML"):
-        await container_requests.submit(request(containerFile=FILE, condaFile=broken), SOMEBODY, legacy=True)
+        await container_requests.submit(request(containerFile=FILE, condaFile=broken), CALLER, legacy=True)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +385,7 @@ async def test_the_first_version_rejects_newer_members(
 ) -> None:
     """E22, last line."""
     with pytest.raises(BadRequest, match="/v1alpha2/container"):
-        await container_requests.submit(request(**fields), SOMEBODY, legacy=True)
+        await container_requests.submit(request(**fields), CALLER, legacy=True)
 
 
 @pytest.mark.parametrize(
@@ -410,4 +406,4 @@ async def test_requests_of_real_clients_are_accepted(
     """B3 to B5, B21, B22, T15, T16."""
     registry.push("docker.io/library/a:latest")
 
-    assert (await container_requests.submit(request(containerImage="a", **fields), SOMEBODY)).succeeded
+    assert (await container_requests.submit(request(containerImage="a", **fields), CALLER)).succeeded

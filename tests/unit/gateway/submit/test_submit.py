@@ -33,9 +33,9 @@ from swell.oci.digest import digest_of
 from swell.store.builds import CancelOutcome, CancelState
 from swell.store.builds.memory import MemoryBuilds
 from swell.testing.images import make_layer
-from tests.unit.gateway.conftest import (
+from tests.unit.gateway.doubles import (
+    CALLER,
     NOON,
-    SOMEBODY,
     CountedBuilds,
     KnownInspections,
     MemoryBlobs,
@@ -71,7 +71,7 @@ async def test_an_image_is_granted_at_once(container_requests: ContainerRequests
     """E1 of the API's golden examples: no build is needed, so the request has succeeded."""
     registry.push("quay.io/acme/tool:2.1")
 
-    answer = await container_requests.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="quay.io/acme/tool:2.1"), CALLER)
 
     assert answer.target_image == f"wave.example.org/wt/{answer.container_token}/acme/tool:2.1"
     assert answer.container_image == "quay.io/acme/tool:2.1"
@@ -84,7 +84,7 @@ async def test_a_short_name_means_docker_hub(container_requests: ContainerReques
     """A name without a registry means docker.io/library, as for Docker's clients."""
     registry.push("docker.io/library/debian:12")
 
-    answer = await container_requests.submit(ContainerRequest(container_image="debian:12"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="debian:12"), CALLER)
 
     assert answer.target_image.endswith("/library/debian:12")
 
@@ -92,29 +92,29 @@ async def test_a_short_name_means_docker_hub(container_requests: ContainerReques
 async def test_a_missing_image_is_refused(container_requests: ContainerRequests, grants: MemoryGrants) -> None:
     """E23: the request fails instead of the pull, and returns no token."""
     with pytest.raises(BadRequest, match="quay.io/acme/secret:1 does not exist or cannot be accessed"):
-        await container_requests.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), SOMEBODY)
+        await container_requests.submit(ContainerRequest(container_image="quay.io/acme/secret:1"), CALLER)
 
-    assert grants.kept == {}
+    assert grants.stored == {}
 
 
 async def test_a_container_file_starts_a_build(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """E3: the response has the image's name before the image exists; a pull waits for the build."""
-    answer = await container_requests.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, CALLER)
 
     assert answer.container_image == TARGET
     assert answer.target_image.endswith("/team/builds:c44968632f89dd6c")
     assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", False, None)
     assert [(job.id, job.target_image) for job in queue.jobs] == [("bd-c44968632f89dd6c_1", TARGET)]
-    assert grants.kept[answer.request_id].build_id == "bd-c44968632f89dd6c_1"
+    assert grants.stored[answer.request_id].build_id == "bd-c44968632f89dd6c_1"
 
 
 async def test_the_same_request_again_is_the_same_build(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """The build id depends only on the inputs."""
-    answers = [await container_requests.submit(RECIPE, SOMEBODY) for _ in range(5)]
+    answers = [await container_requests.submit(RECIPE, CALLER) for _ in range(5)]
 
     assert {answer.build_id for answer in answers} == {"bd-c44968632f89dd6c_1"}
     assert len({answer.container_token for answer in answers}) == 5
@@ -125,11 +125,11 @@ async def test_an_existing_image_is_not_built_again(
     container_requests: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """E4: the response says that the image is cached."""
-    await container_requests.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, CALLER)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=True))
     registry.push(TARGET)
 
-    answer = await container_requests.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, CALLER)
 
     assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", True, True)
     assert len(queue.jobs) == 1
@@ -141,12 +141,12 @@ async def test_an_unavailable_build_registry_is_a_temporary_error(
     """It is part of this server: the client can only retry later."""
     registry.trouble = UpstreamBroken("registry.example.com closed the connection")
     with pytest.raises(Unavailable, match=r"pushed to is unavailable: registry\.example\.com closed") as caught:
-        await container_requests.submit(RECIPE, SOMEBODY)
+        await container_requests.submit(RECIPE, CALLER)
     assert caught.value.retry_after == REGISTRY_RETRY_SECONDS
 
     registry.trouble = UpstreamDown(retry_after=17)
     with pytest.raises(Unavailable) as caught:
-        await container_requests.submit(RECIPE, SOMEBODY)
+        await container_requests.submit(RECIPE, CALLER)
     assert caught.value.retry_after == 17
     assert queue.jobs == []
 
@@ -158,7 +158,7 @@ async def test_an_error_of_the_clients_registry_is_the_clients(
     registry.trouble = UpstreamBroken("no answer")
     for repository in ("quay.io/acme/mine", "registry.example.com/team/builds-of-mine"):
         with pytest.raises(UpstreamFailed, match="no answer"):
-            await container_requests.submit(structs.replace(RECIPE, build_repository=repository), SOMEBODY)
+            await container_requests.submit(structs.replace(RECIPE, build_repository=repository), CALLER)
 
 
 async def test_an_image_without_a_record_is_served_without_a_build_id(
@@ -167,7 +167,7 @@ async def test_an_image_without_a_record_is_served_without_a_build_id(
     """Images live longer than records in Redis; such an image is still valid."""
     registry.push(TARGET)
 
-    answer = await container_requests.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, CALLER)
 
     assert (answer.build_id, answer.cached, answer.succeeded) == (None, None, True)
     assert queue.jobs == []
@@ -178,10 +178,10 @@ async def test_a_build_without_an_image_is_built_again(
     container_requests: ContainerRequests, builds: MemoryBuilds, succeeded: bool
 ) -> None:
     """The build failed, or the image was deleted from the registry."""
-    await container_requests.submit(RECIPE, SOMEBODY)
+    await container_requests.submit(RECIPE, CALLER)
     await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=succeeded))
 
-    answer = await container_requests.submit(RECIPE, SOMEBODY)
+    answer = await container_requests.submit(RECIPE, CALLER)
 
     assert (answer.build_id, answer.cached) == ("bd-c44968632f89dd6c_2", False)
 
@@ -191,9 +191,9 @@ async def test_a_build_refused_by_a_full_queue_does_not_count(
 ) -> None:
     """The client may retry within its limit."""
     for number in range(8 + 100):
-        await container_requests.submit(recipe(number), SOMEBODY)
+        await container_requests.submit(recipe(number), CALLER)
     with pytest.raises(TooManyRequests):
-        await container_requests.submit(recipe(999), SOMEBODY)
+        await container_requests.submit(recipe(999), CALLER)
 
     assert limits.taken == 8 + 100
 
@@ -202,7 +202,7 @@ async def test_a_build_that_is_being_cancelled_is_not_shared(
     container_requests: ContainerRequests, builds: MemoryBuilds, queue: MemoryQueue
 ) -> None:
     """A request for the same image during the cancellation starts another build."""
-    first = await container_requests.submit(RECIPE, SOMEBODY)
+    first = await container_requests.submit(RECIPE, CALLER)
     assert first.build_id
     await builds.begin(first.build_id)
     left = await builds.cancel(
@@ -210,7 +210,7 @@ async def test_a_build_that_is_being_cancelled_is_not_shared(
     )
     assert left == CancelOutcome(CancelState.STOPPING)
 
-    second = await container_requests.submit(RECIPE, SOMEBODY)
+    second = await container_requests.submit(RECIPE, CALLER)
 
     assert second.build_id == "bd-c44968632f89dd6c_2"
     assert [job.id for job in queue.jobs] == [first.build_id, second.build_id]
@@ -225,14 +225,14 @@ async def test_an_inline_layer_is_stored_by_its_digest(
     config = ContainerConfig(layers=(data_layer(content, gzip_digest=digest_of(content), gzip_size=len(content)),))
 
     answer = await container_requests.submit(
-        ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY
+        ContainerRequest(container_image="debian:12", container_config=config), CALLER
     )
 
-    kept = grants.kept[answer.request_id].container_config
-    assert blobs.kept == {digest_of(content): content}
-    assert kept and kept.layers
-    assert kept.layers[0].location == ""
-    assert kept.layers[0].tar_digest == digest_of(gzip.decompress(content))
+    granted = grants.stored[answer.request_id].container_config
+    assert blobs.stored == {digest_of(content): content}
+    assert granted and granted.layers
+    assert granted.layers[0].location == ""
+    assert granted.layers[0].tar_digest == digest_of(gzip.decompress(content))
 
 
 async def test_an_inline_layer_may_be_compressed_with_zlib(
@@ -247,13 +247,13 @@ async def test_an_inline_layer_may_be_compressed_with_zlib(
     config = ContainerConfig(layers=(sent,))
 
     answer = await container_requests.submit(
-        ContainerRequest(container_image="debian:12", container_config=config), SOMEBODY
+        ContainerRequest(container_image="debian:12", container_config=config), CALLER
     )
 
-    kept = grants.kept[answer.request_id].container_config
-    assert blobs.kept == {digest_of(content): content}
-    assert kept and kept.layers
-    assert (kept.layers[0].location, kept.layers[0].gzip_size) == ("", len(content))
+    granted = grants.stored[answer.request_id].container_config
+    assert blobs.stored == {digest_of(content): content}
+    assert granted and granted.layers
+    assert (granted.layers[0].location, granted.layers[0].gzip_size) == ("", len(content))
 
 
 async def test_a_layer_with_a_wrong_digest_is_refused(
@@ -265,9 +265,9 @@ async def test_a_layer_with_a_wrong_digest_is_refused(
     request = ContainerRequest(container_image="debian:12", container_config=ContainerConfig(layers=(layer,)))
 
     with pytest.raises(DigestInvalid, match="gzipDigest"):
-        await container_requests.submit(request, SOMEBODY)
+        await container_requests.submit(request, CALLER)
 
-    assert blobs.kept == {}
+    assert blobs.stored == {}
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ async def test_an_error_message_names_the_member(
 ) -> None:
     """No build is started for an invalid request."""
     with pytest.raises(error, match=says):
-        await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)
+        await container_requests.submit(decode(body, ContainerRequest), CALLER)
 
     assert queue.jobs == []
 
@@ -312,7 +312,7 @@ async def test_default_and_unknown_members_are_accepted(
         b'"timestamp":"2026-11-23T12:59:39.823251298Z","towerEndpoint":"https://api.cloud.seqera.io","new":[1]}'
     )
 
-    assert (await container_requests.submit(decode(body, ContainerRequest), SOMEBODY)).succeeded
+    assert (await container_requests.submit(decode(body, ContainerRequest), CALLER)).succeeded
 
 
 async def test_image_names_have_only_the_host_of_the_server(
@@ -335,7 +335,7 @@ async def test_image_names_have_only_the_host_of_the_server(
         server_config, grants, registry, builds, MemoryBlobs(), access, preparer, starter, dispatcher
     )
 
-    answer = await container_requests.submit(ContainerRequest(container_image="a"), SOMEBODY)
+    answer = await container_requests.submit(ContainerRequest(container_image="a"), CALLER)
 
     assert answer.target_image == f"example.org:8443/wt/{answer.container_token}/library/a:latest"
 
@@ -348,9 +348,9 @@ async def test_large_inline_layers_do_not_block_the_event_loop(
     header, zeros = make_layer("").tar[:512], gzip.compress(bytes(32 << 20), 9)
     data = base64.b64encode(gzip.compress(header) + 8 * zeros).decode()
     config = ContainerConfig(layers=(ContainerLayer(f"data:{data}"),))
-    asked = ContainerRequest(container_image="a", container_config=config)
+    slow_request = ContainerRequest(container_image="a", container_config=config)
 
-    submitted = asyncio.create_task(container_requests.submit(asked, SOMEBODY))
+    submitted = asyncio.create_task(container_requests.submit(slow_request, CALLER))
     turns = 0
     while not submitted.done():
         await asyncio.sleep(0.001)
@@ -376,9 +376,9 @@ async def test_an_image_that_lacks_the_platform_is_refused(
     registry.platforms = ("linux/amd64",)
 
     with pytest.raises(BadRequest, match="but for .*linux/amd64"):
-        await container_requests.submit(request_, SOMEBODY)
+        await container_requests.submit(request_, CALLER)
 
-    assert not grants.kept
+    assert not grants.stored
 
 
 async def test_the_operator_may_allow_missing_platforms(
@@ -389,7 +389,7 @@ async def test_the_operator_may_allow_missing_platforms(
     registry.platforms = ("linux/amd64",)
     container_requests._config = structs.replace(server_config, allows_missing_platforms=True)
 
-    answer = await container_requests.submit(ARM_IMAGE, SOMEBODY)
+    answer = await container_requests.submit(ARM_IMAGE, CALLER)
 
     assert answer.succeeded
 
@@ -398,4 +398,4 @@ async def test_the_operator_may_allow_missing_platforms(
 async def test_only_linux_is_supported(container_requests: ContainerRequests, platform: str) -> None:
     """Builders run Linux, and layers are Linux file systems."""
     with pytest.raises(BadRequest, match="only linux"):
-        await container_requests.submit(structs.replace(RECIPE, container_platform=platform), SOMEBODY)
+        await container_requests.submit(structs.replace(RECIPE, container_platform=platform), CALLER)

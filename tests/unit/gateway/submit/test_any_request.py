@@ -23,9 +23,9 @@ from swell.api.inspect import CredentialsRequest, InspectRequest, LegacyCredenti
 from swell.api.lenient import decode
 from swell.errors import BadRequest, NotSupported, SwellError
 from swell.store.builds.memory import MemoryBuilds
-from tests.unit.gateway.conftest import (
+from tests.unit.gateway.doubles import (
+    CALLER,
     NOON,
-    SOMEBODY,
     CountedBuilds,
     KnownCapabilities,
     KnownInspections,
@@ -37,7 +37,7 @@ from tests.unit.gateway.conftest import (
     PublicRegistry,
     StubSolver,
 )
-from tests.unit.gateway.test_prepare import found
+from tests.unit.gateway.submit.test_prepare import inspection_of
 
 IMAGE = "docker.io/library/a:latest"
 DIGEST = f"sha256:{64 * '0'}"
@@ -126,7 +126,7 @@ requests = shapeless | st.builds(dict.__or__, sources, extras)
 def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
     grants, registry, inspections = MemoryGrants(), MemoryRegistry(), KnownInspections()
     registry.push(IMAGE)
-    inspections.found[IMAGE] = found(b"a")
+    inspections.results[IMAGE] = inspection_of(b"a")
     server_config = ServerConfig(
         server_url="https://wave.example.org",
         repositories=Repositories(build="registry.example.com/team/builds", public="public.example.com"),
@@ -146,8 +146,8 @@ def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
         access,
     )
     dispatcher = Dispatcher(builds, MemoryQueue(), share=8)
-    neighbours = builds, MemoryBlobs(), access, RequestPreparer(inspections), starter, dispatcher
-    return ContainerRequests(server_config, grants, registry, *neighbours, now=lambda: NOON), grants
+    dependencies = builds, MemoryBlobs(), access, RequestPreparer(inspections), starter, dispatcher
+    return ContainerRequests(server_config, grants, registry, *dependencies, now=lambda: NOON), grants
 
 
 @given(requests, st.booleans())
@@ -158,14 +158,14 @@ async def test_any_request_is_answered_or_refused_as_an_error_of_the_client(
     container_requests, grants = make_provisioning()
     try:
         request = decode(json.dumps(fields).encode("utf-8", "surrogatepass"), ContainerRequest)
-        answer = await container_requests.submit(request, SOMEBODY, legacy=legacy)
+        answer = await container_requests.submit(request, CALLER, legacy=legacy)
     except SwellError as error:
         assert error.status < 500 or isinstance(error, NotSupported)
         assert str(error)
         return
     record = grants.records[answer.request_id]
-    for told in (answer, record, token_description(record), grants.kept[answer.request_id]):
-        assert msgspec.json.encode(told)
+    for value in (answer, record, token_description(record), grants.stored[answer.request_id]):
+        assert msgspec.json.encode(value)
 
 
 @given(st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")))

@@ -84,9 +84,9 @@ def test_an_empty_config_counts_as_none() -> None:
 @given(st.text(st.characters(), max_size=50))
 def test_any_text_has_an_id(text: str) -> None:
     """JSON can have any character, unpaired surrogates included."""
-    found = container_id(containerfile=text, platform=text, repository=text, config=ContainerConfig(cmd=(text,)))
+    computed = container_id(containerfile=text, platform=text, repository=text, config=ContainerConfig(cmd=(text,)))
 
-    assert len(found) == 16
+    assert len(computed) == 16
     assert -(2**31) <= config_hash(ContainerConfig(working_dir=text)) < 2**31
 
 

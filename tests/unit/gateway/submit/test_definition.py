@@ -22,10 +22,10 @@ def steps(text: str) -> list[str]:
 
 def script(text: str) -> str:
     """The script of %post without its fixed first lines."""
-    made = translate(text)
+    translation = translate(text)
     mount = "--mount=type=bind,source=singularity.post,target=/singularity.post"
-    assert made.containerfile.splitlines()[-1] == f'RUN {mount} ["/bin/sh", "-e", "/singularity.post"]'
-    return made.definition.post.split("91-environment.sh\n", 2)[2]
+    assert translation.containerfile.splitlines()[-1] == f'RUN {mount} ["/bin/sh", "-e", "/singularity.post"]'
+    return translation.definition.post.split("91-environment.sh\n", 2)[2]
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_a_definition_begins_with_its_bootstrap(text: str, expected: bool) -> No
 
 def test_a_dockerfile_is_unchanged() -> None:
     """A SIF file can be built from a Dockerfile too."""
-    made = translate("FROM debian\nRUN true\n")
+    translation = translate("FROM debian\nRUN true\n")
 
-    assert (made.containerfile, made.definition.text) == ("FROM debian\nRUN true\n",) * 2
+    assert (translation.containerfile, translation.definition.text) == ("FROM debian\nRUN true\n",) * 2
 
 
 def test_a_header_alone_is_its_image() -> None:
@@ -66,9 +66,11 @@ def test_files_are_copied_before_commands_run() -> None:
 def test_scripts_are_unchanged() -> None:
     """A script is one step, with its exact text."""
     body = "    echo \"a\n  b\" \\\n      '$x' \x0c \u2028 {{ no }}\n\n    # a comment\n"
-    made = translate(f"{HEADER}%environment\n{body}%runscript\n{body}%startscript\n{body}%help\n{body}").definition
+    definition = translate(
+        f"{HEADER}%environment\n{body}%runscript\n{body}%startscript\n{body}%help\n{body}"
+    ).definition
 
-    assert (made.environment, made.runscript, made.startscript, made.help) == (body,) * 4
+    assert (definition.environment, definition.runscript, definition.startscript, definition.help) == (body,) * 4
     assert script(f"{HEADER}%post\n{body}") == body
 
 
@@ -129,10 +131,10 @@ def test_labels_have_a_name_and_a_value() -> None:
 def test_generated_definition_files_are_supported(template: str) -> None:
     """The server's own templates use only supported parts."""
     packages = Packages(type=PackageType.CONDA, entries=("samtools=1.17",), channels=("conda-forge",))
-    made = translate(make_recipe(packages, template, sif=True).containerfile)
+    translation = translate(make_recipe(packages, template, sif=True).containerfile)
 
-    assert 'COPY ["conda.yml", "/scratch/conda.yml"]' in made.containerfile
-    assert made.definition.environment
+    assert 'COPY ["conda.yml", "/scratch/conda.yml"]' in translation.containerfile
+    assert translation.definition.environment
 
 
 def test_a_frozen_entrypoint_replaces_the_runscript() -> None:
@@ -141,26 +143,28 @@ def test_a_frozen_entrypoint_replaces_the_runscript() -> None:
         entrypoint=("/x",), env=("A=1",), layers=(ContainerLayer("", gzip_digest=f"sha256:{HEX}"),)
     )
     text = HEADER + "%environment\n    export B=2\n%runscript\n    echo old\n"
-    made = translate(freeze_recipe(text, config, ("/own",), sif=True))
+    translation = translate(freeze_recipe(text, config, ("/own",), sif=True))
 
-    assert "echo old" not in made.definition.runscript
-    assert 'exec /x "$@"' in made.definition.runscript
-    assert [word in made.definition.environment for word in ("B=2", "A=1", "WAVE_ENTRY_CHAIN=/own")] == [True] * 3
-    assert f"ADD layer-{HEX}.tar.gz /" in made.containerfile
+    assert "echo old" not in translation.definition.runscript
+    assert 'exec /x "$@"' in translation.definition.runscript
+    assert [word in translation.definition.environment for word in ("B=2", "A=1", "WAVE_ENTRY_CHAIN=/own")] == [
+        True
+    ] * 3
+    assert f"ADD layer-{HEX}.tar.gz /" in translation.containerfile
 
 
 def test_a_frozen_image_is_the_base_image() -> None:
     """A freeze of an image needs no other instruction."""
-    made = translate(freeze_image("quay.io/a/b:1", ContainerConfig(env=("A=1",)), None, sif=True))
+    translation = translate(freeze_image("quay.io/a/b:1", ContainerConfig(env=("A=1",)), None, sif=True))
 
-    assert made.containerfile == "FROM quay.io/a/b:1\n"
+    assert translation.containerfile == "FROM quay.io/a/b:1\n"
 
 
 @given(st.text(max_size=200))
 def test_any_definition_is_translated_or_refused(text: str) -> None:
     """A script is always one step, whatever its text is."""
     try:
-        made = translate(f"{HEADER}%post\n{text}")
+        translation = translate(f"{HEADER}%post\n{text}")
     except BadRequest:
         return
-    assert len(made.containerfile.splitlines()) <= 4
+    assert len(translation.containerfile.splitlines()) <= 4

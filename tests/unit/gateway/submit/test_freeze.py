@@ -59,8 +59,8 @@ def test_a_definition_for_singularity_has_sections() -> None:
 
 def test_a_config_is_added_at_the_end() -> None:
     """The values of the config override those of the recipe."""
-    made = freeze_recipe("FROM a\nCMD x", ContainerConfig(cmd=("y",)), None, False)
-    assert made == 'FROM a\nCMD x\n# the lines below were added by freeze\nCMD ["y"]\n'
+    frozen = freeze_recipe("FROM a\nCMD x", ContainerConfig(cmd=("y",)), None, False)
+    assert frozen == 'FROM a\nCMD x\n# the lines below were added by freeze\nCMD ["y"]\n'
 
 
 @pytest.mark.parametrize("entrypoint", [None, ("/entry.sh",)])
@@ -72,20 +72,20 @@ def test_a_recipe_without_a_config_is_unchanged(entrypoint: tuple[str, ...] | No
 @pytest.mark.parametrize("end", ["\\", "\\\n", "\\  \n\n", "\\\n# a word\n", "\\\r\n  # a word \\\n\n"])
 def test_a_line_continuation_at_the_end_is_removed(end: str) -> None:
     """Otherwise the lines of the config would become part of the last instruction."""
-    made = freeze_recipe(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
+    frozen = freeze_recipe(f"FROM a\nRUN b {end}", ContainerConfig(env=("A=b",)), None, False)
 
-    last = re.sub(r"(?m)^\s*#.*\n", "", made).replace("\\\n", "").splitlines()[-2:]
+    last = re.sub(r"(?m)^\s*#.*\n", "", frozen).replace("\\\n", "").splitlines()[-2:]
     assert [line.strip() for line in last] == ["RUN b", 'ENV A="b"']
 
 
 @given(st.lists(st.sampled_from(["FROM a", "RUN b \\", "# c \\", "# d", "", "  ", "RUN e"])))
 def test_the_config_is_separate_from_any_last_instruction(texts: list[str]) -> None:
     """Generated endings: continuations, comments and blanks."""
-    made = freeze_recipe("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
+    frozen = freeze_recipe("\n".join(texts), ContainerConfig(cmd=("x",)), (), False)
 
-    kept = [line for line in made.splitlines() if line.strip() and not line.strip().startswith("#")]
-    assert kept[-1] == 'CMD ["x"]'
-    assert not "".join(kept[-2:-1]).endswith("\\")
+    lines = [line for line in frozen.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert lines[-1] == 'CMD ["x"]'
+    assert not "".join(lines[-2:-1]).endswith("\\")
 
 
 @given(st.dictionaries(st.from_regex("[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), one_line, min_size=1))

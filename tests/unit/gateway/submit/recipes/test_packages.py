@@ -67,17 +67,17 @@ def test_a_recipe_has_the_canonical_name_of_its_template() -> None:
 
 def test_packages_are_in_the_environment_file_only() -> None:
     """The environment is never part of a command."""
-    made = make_recipe(SAMTOOLS, None, False)
-    assert made.environment == "dependencies:\n- samtools=1.17\n"
-    assert "samtools" not in made.containerfile
+    recipe = make_recipe(SAMTOOLS, None, False)
+    assert recipe.environment == "dependencies:\n- samtools=1.17\n"
+    assert "samtools" not in recipe.containerfile
 
 
 def test_a_lock_file_by_url_needs_no_file() -> None:
     """The channels become arguments; otherwise they are in the environment file."""
-    made = make_recipe(URL, None, False)
-    assert made.environment is None
-    assert "-c conda-forge -c bioconda -f https://locks.example.org/a.lock" in made.containerfile
-    assert "conda.yml" not in made.containerfile
+    recipe = make_recipe(URL, None, False)
+    assert recipe.environment is None
+    assert "-c conda-forge -c bioconda -f https://locks.example.org/a.lock" in recipe.containerfile
+    assert "conda.yml" not in recipe.containerfile
 
 
 @pytest.mark.parametrize("sif", [False, True])
@@ -85,18 +85,18 @@ def test_a_lock_file_by_url_needs_no_file() -> None:
 def test_an_explicit_list_has_the_extension_txt(template: Template, sif: bool) -> None:
     """Micromamba derives the format from the extension."""
     explicit = "@EXPLICIT\nhttps://conda.example.org/zlib-1.tar.bz2\n"
-    made = make_recipe(Packages(type=CONDA, environment=encoded(explicit)), template, sif)
-    assert made.environment == explicit
-    assert "conda.txt" in made.containerfile
-    assert "-f /tmp/conda.yml" not in made.containerfile
+    recipe = make_recipe(Packages(type=CONDA, environment=encoded(explicit)), template, sif)
+    assert recipe.environment == explicit
+    assert "conda.txt" in recipe.containerfile
+    assert "-f /tmp/conda.yml" not in recipe.containerfile
 
 
 def test_an_environment_wins_over_entries() -> None:
     """As in Wave."""
-    made = make_recipe(
+    recipe = make_recipe(
         Packages(type=CONDA, environment=encoded("dependencies: [bwa]"), entries=("samtools",)), None, False
     )
-    assert made.environment == "dependencies:\n- bwa\n"
+    assert recipe.environment == "dependencies:\n- bwa\n"
 
 
 @pytest.mark.parametrize(
@@ -150,17 +150,21 @@ def test_commands_come_last(template: Template, sif: bool) -> None:
 @pytest.mark.parametrize("sif", [False, True])
 def test_every_conda_template_prints_its_lock_file(template: Template, sif: bool) -> None:
     """The builder extracts it from the log by the marks."""
-    made = make_recipe(SAMTOOLS, template, sif).containerfile
-    assert made.index(">> CONDA_LOCK_START") < made.index("cat ") or template is V2
-    assert made.index(">> CONDA_LOCK_START") < made.index(".lock", made.index("START")) < made.index("CONDA_LOCK_END")
+    recipe = make_recipe(SAMTOOLS, template, sif).containerfile
+    assert recipe.index(">> CONDA_LOCK_START") < recipe.index("cat ") or template is V2
+    assert (
+        recipe.index(">> CONDA_LOCK_START")
+        < recipe.index(".lock", recipe.index("START"))
+        < recipe.index("CONDA_LOCK_END")
+    )
 
 
 @pytest.mark.parametrize("template", [V1, V2, PIXI])
 def test_a_definition_file_has_a_placeholder_for_the_context(template: Template) -> None:
     """Only the builder knows the path."""
-    made = make_recipe(SAMTOOLS, template, True).containerfile
-    assert made.startswith("BootStrap: docker\nFrom: ")
-    assert "{{wave_context_dir}}/conda.yml /scratch/conda.yml" in made
+    recipe = make_recipe(SAMTOOLS, template, True).containerfile
+    assert recipe.startswith("BootStrap: docker\nFrom: ")
+    assert "{{wave_context_dir}}/conda.yml /scratch/conda.yml" in recipe
 
 
 @pytest.mark.parametrize(
@@ -226,8 +230,8 @@ def test_all_lists_have_a_limit(packages: Packages) -> None:
 def test_each_kind_of_r_package_has_its_installer() -> None:
     """Each process sets the repositories first; in Wave only an earlier process does."""
     entries = ("dplyr", "ggplot2=3.4.1", "bioc::DESeq2", "tidyverse/glue@main", "https://r.example.org/x_1.tar.gz")
-    made = make_recipe(Packages(type=CRAN, entries=entries, channels=("cran",)), None, False).containerfile
-    steps = [line.removeprefix(" && ").rstrip(" \\") for line in made.splitlines() if "Rscript" in line]
+    recipe = make_recipe(Packages(type=CRAN, entries=entries, channels=("cran",)), None, False).containerfile
+    steps = [line.removeprefix(" && ").rstrip(" \\") for line in recipe.splitlines() if "Rscript" in line]
 
     assert all(step.startswith("""Rscript -e 'options(repos = c(CRAN = "https://cloud.r-""") for step in steps)
     assert [(step.split("'")[-2].split("(")[0].split("::")[-1], step.split("'")[-1]) for step in steps] == [
@@ -242,7 +246,7 @@ def test_each_kind_of_r_package_has_its_installer() -> None:
 def test_the_channel_bioconductor_serves_all_names() -> None:
     """Its packages need no prefix then."""
     packages = Packages(type=CRAN, entries=("DESeq2",), channels=("Bioconductor", "https://r.example.org/"))
-    made = make_recipe(packages, None, False).containerfile
-    assert "BiocManager::install" in made
-    assert 'repos = c(CRAN = "https://r.example.org/")' in made
-    assert "install.packages(commandArgs" not in made
+    recipe = make_recipe(packages, None, False).containerfile
+    assert "BiocManager::install" in recipe
+    assert 'repos = c(CRAN = "https://r.example.org/")' in recipe
+    assert "install.packages(commandArgs" not in recipe

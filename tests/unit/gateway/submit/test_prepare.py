@@ -13,8 +13,8 @@ from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build
-from tests.unit.gateway.conftest import (
-    SOMEBODY,
+from tests.unit.gateway.doubles import (
+    CALLER,
     CountedBuilds,
     KnownInspections,
     MemoryGrants,
@@ -31,7 +31,7 @@ def request(**fields: object) -> ContainerRequest:
     return decode(json.dumps(fields).encode(), ContainerRequest)
 
 
-def found(
+def inspection_of(
     *layers: bytes, entrypoint: tuple[str, ...] = (), media_type: str = "tar+gzip", oci: bool = True
 ) -> Inspection:
     """The inspection of an image with *layers* and *entrypoint*."""
@@ -69,7 +69,7 @@ async def test_a_frozen_image_is_built_with_its_config(
     container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue, grants: MemoryGrants
 ) -> None:
     """It is pulled from its own registry: the response has no token and no expiration."""
-    inspections.found["docker.io/library/debian:12"] = found(b"base", entrypoint=ENTRYPOINT)
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base", entrypoint=ENTRYPOINT)
 
     answer = await container_requests.submit(
         request(
@@ -78,7 +78,7 @@ async def test_a_frozen_image_is_built_with_its_config(
             freeze=True,
             buildRepository=REPOSITORY,
         ),
-        SOMEBODY,
+        CALLER,
     )
 
     (job,) = queue.jobs
@@ -90,14 +90,14 @@ async def test_a_frozen_image_is_built_with_its_config(
     ]
     assert answer.target_image == answer.container_image == job.target_image
     assert (answer.container_token, answer.expiration, answer.freeze) == (None, None, True)
-    assert grants.kept[answer.request_id].is_durable
+    assert grants.stored[answer.request_id].is_durable
 
 
 async def test_a_frozen_config_changes_the_id(
     container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
 ) -> None:
     """Another config makes another image."""
-    inspections.found["docker.io/library/debian:12"] = found(b"base")
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base")
     for value in ("1", "2"):
         await container_requests.submit(
             request(
@@ -106,7 +106,7 @@ async def test_a_frozen_config_changes_the_id(
                 freeze=True,
                 buildRepository=REPOSITORY,
             ),
-            SOMEBODY,
+            CALLER,
         )
 
     assert len({job.target_image for job in queue.jobs}) == 2
@@ -116,7 +116,7 @@ async def test_a_frozen_container_file_without_a_config_is_unchanged(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """Its base image is not inspected, so it may be private."""
-    await container_requests.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), SOMEBODY)
+    await container_requests.submit(request(containerFile=FILE, freeze=True, buildRepository=REPOSITORY), CALLER)
 
     assert queue.jobs[0].containerfile == "FROM debian:12\nRUN true\n"
 
@@ -131,7 +131,7 @@ async def test_freeze_inspects_the_base_image(container_requests: ContainerReque
                 freeze=True,
                 buildRepository=REPOSITORY,
             ),
-            SOMEBODY,
+            CALLER,
         )
 
 
@@ -139,8 +139,8 @@ async def test_the_layers_of_a_frozen_config_are_stored_for_the_build(
     container_requests: ContainerRequests, inspections: KnownInspections, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """The builder reads layers only from the object store."""
-    inspections.found["docker.io/library/debian:12"] = found(b"base")
-    inspections.found["quay.io/acme/tools:1"] = found(b"tools")
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base")
+    inspections.results["quay.io/acme/tools:1"] = inspection_of(b"tools")
 
     await container_requests.submit(
         request(
@@ -149,7 +149,7 @@ async def test_the_layers_of_a_frozen_config_are_stored_for_the_build(
             freeze=True,
             buildRepository=REPOSITORY,
         ),
-        SOMEBODY,
+        CALLER,
     )
 
     digest = digest_of(b"tools")
@@ -163,14 +163,14 @@ async def test_the_layers_of_includes_are_added_in_order(
 ) -> None:
     """L10: a pull reads them from their own registries."""
     registry.push("docker.io/library/debian:12")
-    inspections.found["quay.io/acme/a:1"] = found(b"a1", b"a2")
-    inspections.found["quay.io/acme/b:1"] = found(b"b1")
+    inspections.results["quay.io/acme/a:1"] = inspection_of(b"a1", b"a2")
+    inspections.results["quay.io/acme/b:1"] = inspection_of(b"b1")
 
     answer = await container_requests.submit(
-        request(containerImage="debian:12", containerIncludes=["quay.io/acme/a:1", "quay.io/acme/b:1"]), SOMEBODY
+        request(containerImage="debian:12", containerIncludes=["quay.io/acme/a:1", "quay.io/acme/b:1"]), CALLER
     )
 
-    config = grants.kept[answer.request_id].container_config
+    config = grants.stored[answer.request_id].container_config
     assert config
     assert [layer.gzip_digest for layer in config.layers or ()] == [digest_of(each) for each in (b"a1", b"a2", b"b1")]
     assert [layer.tar_digest for layer in config.layers or ()] == [
@@ -181,7 +181,7 @@ async def test_the_layers_of_includes_are_added_in_order(
 @pytest.mark.parametrize(
     "image",
     [
-        found(b"a", media_type="tar+lz4"),
+        inspection_of(b"a", media_type="tar+lz4"),
         Inspection(),
         Inspection(
             container=ContainerInfo(
@@ -206,11 +206,11 @@ async def test_unsupported_includes_are_refused(
 ) -> None:
     """An index without the platform, a Helm chart, a compression that the config cannot express."""
     registry.push("docker.io/library/debian:12")
-    inspections.found["quay.io/acme/a:1"] = image
+    inspections.results["quay.io/acme/a:1"] = image
 
     with pytest.raises(BadRequest, match="quay.io/acme/a:1"):
         await container_requests.submit(
-            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
+            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), CALLER
         )
 
 
@@ -224,14 +224,14 @@ async def test_layers_of_other_images_keep_their_compression(
 ) -> None:
     """The layers are not recompressed, so the manifest must have their media types."""
     registry.push("docker.io/library/debian:12")
-    inspections.found["docker.io/library/debian:12"] = found(b"base")
-    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type=compression)
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base")
+    inspections.results["quay.io/acme/a:1"] = inspection_of(b"a", media_type=compression)
 
     answer = await container_requests.submit(
-        request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), SOMEBODY
+        request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1"), CALLER
     )
 
-    config = grants.kept[answer.request_id].container_config
+    config = grants.stored[answer.request_id].container_config
     assert config
     (layer,) = config.layers or ()
     assert layer.media_type == f"application/vnd.oci.image.layer.v1.{compression}"
@@ -240,8 +240,8 @@ async def test_layers_of_other_images_keep_their_compression(
 @pytest.mark.parametrize(
     ("base", "more", "says"),
     [
-        (found(b"base", oci=False), {}, "debian:12 is in Docker's format"),
-        (found(b"base"), {"freeze": True, "buildRepository": REPOSITORY}, "with freeze"),
+        (inspection_of(b"base", oci=False), {}, "debian:12 is in Docker's format"),
+        (inspection_of(b"base"), {"freeze": True, "buildRepository": REPOSITORY}, "with freeze"),
     ],
 )
 async def test_zstd_layers_need_an_oci_manifest(
@@ -254,12 +254,12 @@ async def test_zstd_layers_need_an_oci_manifest(
 ) -> None:
     """Docker manifests and builds support only gzip; the request fails instead of the pull."""
     registry.push("docker.io/library/debian:12")
-    inspections.found["docker.io/library/debian:12"] = base
-    inspections.found["quay.io/acme/a:1"] = found(b"a", media_type="tar+zstd")
+    inspections.results["docker.io/library/debian:12"] = base
+    inspections.results["quay.io/acme/a:1"] = inspection_of(b"a", media_type="tar+zstd")
 
     with pytest.raises(BadRequest, match=says):
         await container_requests.submit(
-            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1", **more), SOMEBODY
+            request(containerImage="debian:12", containerIncludes="quay.io/acme/a:1", **more), CALLER
         )
 
 
@@ -268,7 +268,8 @@ async def test_packages_become_a_build_with_their_names(
 ) -> None:
     """People recognise the image by its tag."""
     answer = await container_requests.submit(
-        request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}), SOMEBODY
+        request(packages={"type": "CONDA", "entries": ["samtools=1.17", "bwa"], "channels": ["conda-forge"]}),
+        CALLER,
     )
 
     assert answer.container_image.startswith("registry.example.com/team/builds:samtools-1.17_bwa--")
@@ -280,7 +281,7 @@ async def test_a_running_build_is_shared_beyond_the_limit(
     container_requests: ContainerRequests, limits: CountedBuilds, builds: MemoryBuilds
 ) -> None:
     """A hundred tasks of one workflow request the same build at once, and each must get it."""
-    first = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
+    first = await container_requests.submit(request(containerFile=FILE), CALLER)
     assert first.build_id
     started = await builds.get(first.build_id)
     assert started
@@ -291,7 +292,7 @@ async def test_a_running_build_is_shared_beyond_the_limit(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builds, "latest", latest)
-        again = await container_requests.submit(request(containerFile=FILE), SOMEBODY)
+        again = await container_requests.submit(request(containerFile=FILE), CALLER)
 
     assert (again.build_id, again.cached) == (first.build_id, False)
 
@@ -307,22 +308,22 @@ async def test_only_new_builds_count(
         {"containerFile": FILE, "dryRun": True},
         {"containerImage": "debian:12"},
     ):
-        await container_requests.submit(request(**fields), SOMEBODY)
+        await container_requests.submit(request(**fields), CALLER)
     limits.most = 1
 
     assert limits.taken == 1
     with pytest.raises(TooManyRequests, match=r"203\.0\.113\.9"):
-        await container_requests.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), SOMEBODY)
+        await container_requests.submit(request(containerFile=base64.b64encode(b"FROM other\n").decode()), CALLER)
 
 
 async def test_a_dockerfile_has_another_name_as_a_sif_file(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """A tag names one artifact: otherwise the image would be returned instead of the SIF file."""
-    wish = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
+    fields = {"containerFile": FILE, "freeze": True, "buildRepository": REPOSITORY}
 
-    image = await container_requests.submit(request(**wish), SOMEBODY)
-    sif = await container_requests.submit(request(**wish, format="sif"), SOMEBODY)
+    image = await container_requests.submit(request(**fields), CALLER)
+    sif = await container_requests.submit(request(**fields, format="sif"), CALLER)
 
     assert sif.target_image.startswith("oras://")
     assert sif.target_image.removeprefix("oras://") != image.target_image

@@ -34,16 +34,16 @@ _SHELL = re.compile(
 
 def tokens(command: str) -> list[Token]:
     """The words and operators of a shell *command*; a word that the shell would expand is marked."""
-    found: list[Token] = [("", "")]
+    result: list[Token] = [("", "")]
     for match in _SHELL.finditer(command):
         kind, text = match.lastgroup or "", match[match.lastgroup or 0]
         if kind in {"blank", "operator"}:
-            found += [("operator", text), ("", "")] if kind == "operator" else [("", "")]
+            result += [("operator", text), ("", "")] if kind == "operator" else [("", "")]
             continue
         expands = kind in {"plain", "double"} and re.search(r"[$`]" + (r"|[*?#{}~!]" if kind == "plain" else ""), text)
-        found[-1] = ("expands" if expands or found[-1][0] == "expands" else "word", found[-1][1] + text)
+        result[-1] = ("expands" if expands or result[-1][0] == "expands" else "word", result[-1][1] + text)
     assert "".join(match[0] for match in _SHELL.finditer(command)) == command, "a quote is open"
-    return [token for token in found if token != ("", "")]
+    return [token for token in result if token != ("", "")]
 
 
 def instructions(dockerfile: str) -> Iterator[tuple[str, list[Token]]]:
@@ -64,23 +64,23 @@ def sections(definition: str) -> Iterator[tuple[str, list[Token]]]:
 
 
 def shape(packages: Packages, template: Template, sif: bool) -> list[tuple[str, list[Token]]]:
-    made = make_recipe(packages, template, sif).containerfile
-    assert set(re.findall(r"\{\{.*", made)) <= {"{{wave_context_dir}}/conda.yml /scratch/conda.yml"}
-    return list((sections if sif else instructions)(made))
+    recipe = make_recipe(packages, template, sif).containerfile
+    assert set(re.findall(r"\{\{.*", recipe)) <= {"{{wave_context_dir}}/conda.yml /scratch/conda.yml"}
+    return list((sections if sif else instructions)(recipe))
 
 
-def with_words(found: list[tuple[str, list[Token]]], words: dict[str, str]) -> list[tuple[str, list[Token]]]:
+def with_words(actual: list[tuple[str, list[Token]]], words: dict[str, str]) -> list[tuple[str, list[Token]]]:
     """Replace the plain words in the shape with the words that they stand for."""
-    return [(name, [(kind, words.get(text, text)) for kind, text in line]) for name, line in found]
+    return [(name, [(kind, words.get(text, text)) for kind, text in line]) for name, line in actual]
 
 
 def assert_same_shape(make: partial[Packages], texts: list[str], template: Template, sif: bool) -> None:
     try:
-        found = shape(make(texts), template, sif)
+        actual = shape(make(texts), template, sif)
     except BadRequest:
         return
     plain = [f"https://plain.example.org/{number}" for number in range(len(texts))]
-    assert found == with_words(shape(make(plain), template, sif), dict(zip(plain, texts, strict=True)))
+    assert actual == with_words(shape(make(plain), template, sif), dict(zip(plain, texts, strict=True)))
 
 
 def conda(texts: list[str], *, base_image: str = "debian:12") -> Packages:
@@ -118,15 +118,15 @@ def test_urls_and_channels_are_arguments(address: str, channels: list[str], seco
     template = Template.MICROMAMBA_V2 if second else Template.MICROMAMBA_V1
     plain_address, plain = "plain", [f"channel{number}" for number in range(len(channels))]
     try:
-        found = shape(locked([address, *channels]), template, sif)
-        made = make_recipe(locked([address, *channels]), template, sif).containerfile
+        actual = shape(locked([address, *channels]), template, sif)
+        recipe = make_recipe(locked([address, *channels]), template, sif).containerfile
     except BadRequest:
         return
-    assert "-f" in made
+    assert "-f" in recipe
     expected = shape(locked([plain_address, *plain]), template, sif)
-    kept = re.sub(r" *([<>=!~,@]+) *", r"\1", address)
+    normalized = re.sub(r" *([<>=!~,@]+) *", r"\1", address)
     words = dict(zip(plain, (channel.strip() for channel in channels), strict=True))
-    assert found == with_words(expected, words | {"https://x/plain": f"https://x/{kept}"})
+    assert actual == with_words(expected, words | {"https://x/plain": f"https://x/{normalized}"})
 
 
 @given(st.lists(hostile, min_size=1, max_size=4), st.booleans())
@@ -144,16 +144,16 @@ def test_entries_and_channels_are_in_the_environment_only(
     """The recipe is the same for all of them."""
     assume(not any("http" in entry for entry in entries))
     try:
-        made = make_recipe(
+        recipe = make_recipe(
             Packages(type=PackageType.CONDA, entries=tuple(entries), channels=tuple(channels)), template, sif
         )
     except BadRequest:
         return
     assert (
-        made.containerfile
+        recipe.containerfile
         == make_recipe(Packages(type=PackageType.CONDA, entries=("bwa",)), template, sif).containerfile
     )
-    assert yaml.safe_load(made.environment or "").keys() <= {"channels", "dependencies"}
+    assert yaml.safe_load(recipe.environment or "").keys() <= {"channels", "dependencies"}
 
 
 r_entries = st.one_of(
@@ -167,10 +167,10 @@ def test_r_code_differs_only_in_repository_urls(entries: list[str], channels: li
     """Package names are arguments of R, repositories are string literals."""
     packages = Packages(type=PackageType.CRAN, entries=tuple(entries), channels=tuple(channels))
     try:
-        found = shape(packages, Template.INSTALLR_V1, sif)
+        actual = shape(packages, Template.INSTALLR_V1, sif)
     except BadRequest:
         return
-    (run,) = [line for name, line in found if name in {"RUN", "post"}]
+    (run,) = [line for name, line in actual if name in {"RUN", "post"}]
     for command in commands(run):
         for program in (command[at + 1] for at, word in enumerate(command) if word == "-e"):
             assert _STRING.sub("S", program) in SHAPES
@@ -183,15 +183,15 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 def commands(run: list[Token]) -> list[list[str]]:
     """The commands that `&&` joins, as words."""
-    found: list[list[str]] = [[]]
+    result: list[list[str]] = [[]]
     for kind, text in run:
         if kind == "operator":
             assert text == "&&"
-            found.append([])
+            result.append([])
         else:
-            found[-1].append(text)
-    assert {command[0] for command in found} <= {"apt-get", "Rscript", "rm"}
-    return found
+            result[-1].append(text)
+    assert {command[0] for command in result} <= {"apt-get", "Rscript", "rm"}
+    return result
 
 
 SHAPES = {

@@ -194,6 +194,6 @@ def test_every_name_is_a_valid_reference(dependencies: list[str], strategy: Name
     """Otherwise the push would fail after the build."""
     environment = "dependencies: " + "".join(f"\n- {json.dumps(dependency)}" for dependency in dependencies)
 
-    made = parse_reference(name(R, environment, strategy))
+    reference = parse_reference(name(R, environment, strategy))
 
-    assert str(made.tag).endswith(ID)
+    assert str(reference.tag).endswith(ID)

@@ -13,14 +13,14 @@ CRAN = CranOpts(r_image="rocker/r-ver:4.4.1", base_packages="littler", commands=
 
 def sections(packages: Packages, template: str | None = None) -> list[tuple[str, list[str]]]:
     """The sections in their order, each with its lines; the first is the header."""
-    found: list[tuple[str, list[str]]] = [("head", [])]
+    parts: list[tuple[str, list[str]]] = [("head", [])]
     for line in make_recipe(packages, template, True).containerfile.splitlines():
         if line.startswith("%"):
-            found.append((line[1:], []))
+            parts.append((line[1:], []))
         else:
-            assert found[-1][0] == "head" or line.startswith("    ")
-            found[-1][1].append(line.strip(" \\").removeprefix("&& "))
-    return found
+            assert parts[-1][0] == "head" or line.startswith("    ")
+            parts[-1][1].append(line.strip(" \\").removeprefix("&& "))
+    return parts
 
 
 def conda(*entries: str, **more: object) -> Packages:
@@ -52,10 +52,10 @@ def test_micromamba_v1() -> None:
 
 def test_micromamba_v2_has_one_stage() -> None:
     """An unprivileged builder cannot keep owners and modes between stages."""
-    found = sections(conda("bwa"))
-    assert found[0] == ("head", ["BootStrap: docker", "From: mamba:2"])
-    assert found[1] == ("files", ["{{wave_context_dir}}/conda.yml /scratch/conda.yml"])
-    post = found[2][1]
+    parts = sections(conda("bwa"))
+    assert parts[0] == ("head", ["BootStrap: docker", "From: mamba:2"])
+    assert parts[1] == ("files", ["{{wave_context_dir}}/conda.yml /scratch/conda.yml"])
+    post = parts[2][1]
     assert post[1:3] == [
         "micromamba install -y -n base conda-forge::which",
         'ln -sf "$MAMBA_ROOT_PREFIX/bin/which" /usr/bin/which',
@@ -71,15 +71,15 @@ def test_micromamba_v2_has_one_stage() -> None:
         "echo '<< CONDA_LOCK_END'",
     ]
     environment = ["export MAMBA_ROOT_PREFIX=/opt/conda", 'export PATH="$MAMBA_ROOT_PREFIX/bin:$PATH"']
-    assert found[3:] == [("environment", environment), ("post", list(COMMANDS))]
+    assert parts[3:] == [("environment", environment), ("post", list(COMMANDS))]
 
 
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2"])
 def test_a_lock_file_by_url_needs_no_files(template: str) -> None:
     """Channels are arguments, in their order."""
-    found = dict(sections(conda("https://x.org/a.lock", channels=("a", "b")), template)[:3])
-    assert "files" not in found
-    assert any("micromamba install -y -n base -c a -c b -f https://x.org/a.lock" in line for line in found["post"])
+    parts = dict(sections(conda("https://x.org/a.lock", channels=("a", "b")), template)[:3])
+    assert "files" not in parts
+    assert any("micromamba install -y -n base -c a -c b -f https://x.org/a.lock" in line for line in parts["post"])
 
 
 def test_pixi() -> None:
@@ -123,5 +123,7 @@ def test_cran() -> None:
 def test_without_base_packages_the_step_is_left_out() -> None:
     """An empty install command would fail."""
     opts = CondaOpts(mamba_image="mamba:2", base_packages=None)
-    made = make_recipe(Packages(type=PackageType.CONDA, entries=("bwa",), conda_opts=opts), "conda/micromamba:v1", True)
-    assert made.containerfile.count("micromamba install") == 1
+    recipe = make_recipe(
+        Packages(type=PackageType.CONDA, entries=("bwa",), conda_opts=opts), "conda/micromamba:v1", True
+    )
+    assert recipe.containerfile.count("micromamba install") == 1

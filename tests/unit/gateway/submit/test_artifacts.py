@@ -23,9 +23,9 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
-from tests.unit.gateway.conftest import (
+from tests.unit.gateway.doubles import (
+    CALLER,
     NOON,
-    SOMEBODY,
     CountedBuilds,
     MemoryGrants,
     MemoryImages,
@@ -44,12 +44,12 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def asked(**fields: object) -> ContainerRequest:
+def container_request(**fields: object) -> ContainerRequest:
     return ContainerRequest(**{"build_repository": MINE, "freeze": True} | fields)  # type: ignore[arg-type]
 
 
 def both(**fields: object) -> ContainerRequest:
-    return asked(**{"container_file": encoded("FROM debian:12\n"), "container_platform": BOTH} | fields)
+    return container_request(**{"container_file": encoded("FROM debian:12\n"), "container_platform": BOTH} | fields)
 
 
 # --- SIF files
@@ -59,8 +59,8 @@ async def test_a_definition_is_recorded_as_sent(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """The engine gets a Dockerfile; the name, the id and the record use the text of the request."""
-    request = asked(container_file=encoded(DEFINITION), format="sif")
-    answer = await container_requests.submit(request, SOMEBODY)
+    request = container_request(container_file=encoded(DEFINITION), format="sif")
+    answer = await container_requests.submit(request, CALLER)
 
     (job,) = queue.jobs
     build = await builds.get(job.id)
@@ -77,13 +77,13 @@ async def test_an_existing_sif_file_is_found_without_its_scheme(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:
     """Registries do not use oras://."""
-    request = asked(container_file=encoded(DEFINITION), format="sif")
+    request = container_request(container_file=encoded(DEFINITION), format="sif")
     dry = await container_requests.submit(
-        asked(container_file=request.container_file, format="sif", dry_run=True), SOMEBODY
+        container_request(container_file=request.container_file, format="sif", dry_run=True), CALLER
     )
     registry.push(dry.container_image.removeprefix("oras://"))
 
-    answer = await container_requests.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, CALLER)
 
     assert (answer.target_image, answer.succeeded, queue.jobs) == (dry.target_image, True, [])
 
@@ -103,7 +103,7 @@ async def test_sif_files_are_named_like_images(
     container_requests: ContainerRequests, queue: MemoryQueue, fields: dict[str, object], target: str
 ) -> None:
     """The container id and the tools are part of the tag."""
-    answer = await container_requests.submit(asked(format="sif", **fields), SOMEBODY)
+    answer = await container_requests.submit(container_request(format="sif", **fields), CALLER)
 
     assert re.fullmatch(target, answer.target_image)
     assert queue.jobs[0].sif
@@ -116,7 +116,7 @@ async def test_a_dockerfile_is_frozen_as_a_dockerfile(
     config = ContainerConfig(env=("A=1",))
     text = "FROM debian:12\nENTRYPOINT []\n"
     await container_requests.submit(
-        asked(container_file=encoded(text), container_config=config, format="sif"), SOMEBODY
+        container_request(container_file=encoded(text), container_config=config, format="sif"), CALLER
     )
 
     assert 'ENV A="1"' in queue.jobs[0].containerfile
@@ -126,12 +126,12 @@ async def test_an_unsupported_definition_starts_no_build(
     container_requests: ContainerRequests, queue: MemoryQueue, grants: MemoryGrants, limits: CountedBuilds
 ) -> None:
     """The request fails instead of the build."""
-    request = asked(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
+    request = container_request(container_file=encoded(DEFINITION + "%setup\n    true\n"), format="sif")
 
     with pytest.raises(BadRequest, match="%setup"):
-        await container_requests.submit(request, SOMEBODY)
+        await container_requests.submit(request, CALLER)
 
-    assert (queue.jobs, grants.kept, limits.taken) == ([], {}, 0)
+    assert (queue.jobs, grants.stored, limits.taken) == ([], {}, 0)
 
 
 # --- downloading them
@@ -219,7 +219,7 @@ async def test_two_platforms_are_two_builds_and_an_index(
     platforms: str,
 ) -> None:
     """The order of the platforms does not matter; the index is in the same repository."""
-    answer = await container_requests.submit(both(container_platform=platforms), SOMEBODY)
+    answer = await container_requests.submit(both(container_platform=platforms), CALLER)
 
     (index,) = queue.indexes
     build = await builds.get(index.id)
@@ -228,13 +228,13 @@ async def test_two_platforms_are_two_builds_and_an_index(
     assert [(each.platform, each.target_image) for each in build.submission.children] == list(names(queue.jobs).items())
     assert [each.build_id for each in build.submission.children] == [job.id for job in queue.jobs]
     assert (index.id, index.target_image, index.platform) == (answer.build_id, answer.container_image, BOTH)
-    assert grants.kept[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
+    assert grants.stored[answer.request_id].platform == grants.records[answer.request_id].platform == BOTH
 
 
 async def test_each_platform_has_its_own_id(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """The published vectors: the id of the pair, and the id of each platform alone."""
     request = both(container_file=encoded("FROM ubuntu:latest"), build_repository="docker.io/wave")
-    answer = await container_requests.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, CALLER)
 
     assert answer.container_image == "docker.io/library/wave:19bc00e2e889a343"
     assert names(queue.jobs)["linux/amd64"] == "docker.io/wave:33d3626c806a9022"
@@ -253,7 +253,7 @@ async def test_the_index_is_named_like_an_image(
 ) -> None:
     """Its images are in the same repository, with their tools before the id."""
     request = both(container_file=None, packages=SAMTOOLS, name_strategy=strategy)
-    answer = await container_requests.submit(request, SOMEBODY)
+    answer = await container_requests.submit(request, CALLER)
 
     assert answer.build_id
     assert answer.target_image == index.format(answer.build_id[3:19])
@@ -264,8 +264,8 @@ async def test_a_dry_run_of_two_platforms_starts_nothing(
     container_requests: ContainerRequests, queue: MemoryQueue
 ) -> None:
     """It returns the name of the index."""
-    dry = await container_requests.submit(both(dry_run=True), SOMEBODY)
-    real = await container_requests.submit(both(), SOMEBODY)
+    dry = await container_requests.submit(both(dry_run=True), CALLER)
+    real = await container_requests.submit(both(), CALLER)
 
     assert dry.target_image == real.target_image
     assert len(queue.jobs) == 2
@@ -273,8 +273,8 @@ async def test_a_dry_run_of_two_platforms_starts_nothing(
 
 async def test_the_same_request_twice_is_one_build(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
     """Also with several platforms."""
-    first = await container_requests.submit(both(), SOMEBODY)
-    second = await container_requests.submit(both(), SOMEBODY)
+    first = await container_requests.submit(both(), CALLER)
+    second = await container_requests.submit(both(), CALLER)
 
     assert first.build_id == second.build_id
     assert (len(queue.jobs), len(queue.indexes)) == (2, 1)
@@ -284,13 +284,13 @@ async def test_a_cancelled_build_of_a_platform_is_not_shared(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """An index would wait for it, and fail."""
-    first = await container_requests.submit(both(), SOMEBODY)
+    first = await container_requests.submit(both(), CALLER)
     ending = queue.jobs[0]
     await builds.begin(ending.id)
     await builds.cancel(ending.id, ended(succeeded=False), request_id="", user="", all_requests=True)
     await builds.finish(first.build_id or "", ended(succeeded=False))
 
-    await container_requests.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), CALLER)
 
     assert [job.id for job in queue.jobs if job.target_image == ending.target_image] == [
         ending.id,
@@ -302,15 +302,15 @@ async def test_an_existing_image_of_a_platform_is_not_built_again(
     container_requests: ContainerRequests, queue: MemoryQueue, registry: MemoryRegistry, builds: MemoryBuilds
 ) -> None:
     """A running or finished build of that platform is shared, and not counted again."""
-    alone = await container_requests.submit(both(container_platform="linux/arm64"), SOMEBODY)
+    alone = await container_requests.submit(both(container_platform="linux/arm64"), CALLER)
     queue.jobs.clear()
-    await container_requests.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), CALLER)
     running = await builds.get(queue.indexes[0].id)
 
     registry.push(alone.container_image)
     await builds.finish(str(alone.build_id), ended(succeeded=True))
     await builds.finish(queue.indexes[0].id, ended(succeeded=False))
-    await container_requests.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), CALLER)
     done = await builds.get(queue.indexes[1].id)
 
     assert [job.platform for job in queue.jobs] == ["linux/amd64"]
@@ -324,12 +324,12 @@ async def test_each_platform_counts_as_a_build(
     container_requests: ContainerRequests, limits: CountedBuilds, queue: MemoryQueue
 ) -> None:
     """The index does not count."""
-    await container_requests.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), CALLER)
     assert limits.taken == 2
 
     limits.most = 2
     with pytest.raises(TooManyRequests):
-        await container_requests.submit(both(container_file=encoded("FROM b\n")), SOMEBODY)
+        await container_requests.submit(both(container_file=encoded("FROM b\n")), CALLER)
     assert len(queue.indexes) == 1
 
 
@@ -339,7 +339,7 @@ async def test_an_error_for_one_platform_cancels_the_others(
     """Their images would be useless, and would count."""
     limits.most = 1
     with pytest.raises(TooManyRequests):
-        await container_requests.submit(both(), SOMEBODY)
+        await container_requests.submit(both(), CALLER)
     await dispatcher.dispatch()
 
     assert limits.taken == 0
@@ -356,7 +356,7 @@ async def test_each_platform_gets_its_own_layers(container_requests: ContainerRe
     shared, amd64, arm64 = layer("shared"), layer("fusion-amd64"), layer("fusion-aarch64")
     text = encoded("FROM scratch\nENTRYPOINT []\n")
     config = ContainerConfig(layers=(amd64, shared, arm64))
-    await container_requests.submit(both(container_file=text, container_config=config), SOMEBODY)
+    await container_requests.submit(both(container_file=text, container_config=config), CALLER)
 
     layers = {job.platform: job.layers for job in queue.jobs}
     assert layers == {
@@ -372,14 +372,14 @@ async def test_included_images_of_several_platforms_must_be_frozen(container_req
     request = both(freeze=False, build_repository=None, container_includes=("debian:12",))
 
     with pytest.raises(BadRequest, match="containerIncludes"):
-        await container_requests.submit(request, SOMEBODY)
+        await container_requests.submit(request, CALLER)
 
 
 async def test_lost_jobs_of_images_and_indexes_are_published(
     container_requests: ContainerRequests, dispatcher: Dispatcher, queue: MemoryQueue, builds: MemoryBuilds
 ) -> None:
     """A gateway may crash between storing and publishing; another one publishes both kinds."""
-    await container_requests.submit(both(), SOMEBODY)
+    await container_requests.submit(both(), CALLER)
     stored = [job.id for job in (*queue.jobs, *queue.indexes)]
     queue.jobs.clear()
     queue.indexes.clear()
@@ -395,7 +395,7 @@ async def test_the_record_names_the_builds_of_the_platforms(
 ) -> None:
     """The index waits for these builds."""
     following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
-    answer = await container_requests.submit(both(), SOMEBODY)
+    answer = await container_requests.submit(both(), CALLER)
     record = await following.build_record(str(answer.build_id))
 
     assert record.build_child_ids

@@ -27,8 +27,8 @@ def merged(text: str, *channels: str) -> str:
 
 def test_entries_become_dependencies_and_channels_come_first() -> None:
     """The container id depends on every byte of this text."""
-    made = text_of("bioconda::samtools=1.17", "bwa", channels=("conda-forge", "bioconda"))
-    assert made == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- bioconda::samtools=1.17\n- bwa\n"
+    text = text_of("bioconda::samtools=1.17", "bwa", channels=("conda-forge", "bioconda"))
+    assert text == "channels:\n- conda-forge\n- bioconda\ndependencies:\n- bioconda::samtools=1.17\n- bwa\n"
 
 
 def test_pip_packages_come_last_after_pip() -> None:

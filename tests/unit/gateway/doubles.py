@@ -1,0 +1,257 @@
+"""Test doubles for the dependencies of the gateway, in memory."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from gateway.builds.event_encoding import Lines, Position
+from gateway.builds.queries import Resolved
+from gateway.domain.grant import Grant
+from gateway.domain.identity import ANONYMOUS, Caller
+from gateway.pull.pulls import Location
+from gateway.submit.recipes.direct import DirectPackages
+from swell.api.containers import ContainerLayer, ContainerRecord
+from swell.api.inspect import Inspection
+from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests
+from swell.jobs.messages import BuildJob, IndexJob
+from swell.oci.digest import Digest, digest_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference
+from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.store.records import BuildResult
+
+CALLER = Caller(ANONYMOUS, "203.0.113.9", OPERATOR, OPERATOR)
+"""An anonymous caller with the credentials of the operator; `test_image_access` tests callers without them."""
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class MemoryGrants:
+    def __init__(self) -> None:
+        self.stored: dict[str, Grant] = {}
+        self.records: dict[str, ContainerRecord] = {}
+
+    async def put(self, grant: Grant, record: ContainerRecord | None = None) -> None:
+        self.stored[grant.token] = grant
+        if record:
+            self.records[grant.token] = record
+
+    async def record(self, token: str) -> ContainerRecord | None:
+        return self.records.get(token)
+
+    async def revoke(self, token: str) -> bool:
+        return self.stored.pop(token, None) is not None
+
+    def is_cached(self, token: str) -> bool:
+        return False
+
+    async def get(self, token: str) -> Grant | None:
+        return self.stored.get(token)
+
+
+class MemoryRegistry:
+    """A registry of *images* by name, all for *platforms*; it raises *trouble* if that is set."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Digest] = {}
+        self.platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64")
+        self.trouble: SwellError | None = None
+        self.layers: list[ContainerLayer] = []
+
+    def push(self, image: str) -> None:
+        self.images[image] = digest_of(image.encode())
+
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
+        if self.trouble:
+            raise self.trouble
+        if str(image) not in self.images:
+            raise ManifestUnknown(f"{image} is not there")
+        if missing := set(map(str, platforms)) - set(self.platforms):
+            raise BadRequest(f"{image} is not made for {missing}, but for {self.platforms}")
+        return self.images[str(image)]
+
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        self.layers.append(layer)
+
+
+class PublicRegistry:
+    """A registry in which every image exists and is public."""
+
+    async def resolve(self, image: Reference, principal: Principal) -> Digest:
+        return digest_of(str(image).encode())
+
+
+class MemoryImages:
+    """Serves one manifest for every grant, and records the requests in `asked`."""
+
+    def __init__(self) -> None:
+        self.document = Document(OCI_MANIFEST, b'{"schemaVersion":2}')
+        self.asked: list[tuple[Grant, str]] = []
+        self.referring = b""
+        self.fails: Exception | None = None
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        if self.fails:
+            raise self.fails
+        self.asked.append((grant, reference))
+        return self.document
+
+    async def resolved(self, token: str) -> Resolved:
+        return Resolved()
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        self.asked.append((grant, digest))
+        return Location(f"http://data.test/blobs/{digest}", 3, "application/octet-stream", 2_000_000_000)
+
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        self.asked.append((grant, digest))
+        return b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), self.referring)
+
+
+class MemoryQueue:
+    def __init__(self) -> None:
+        self.jobs: list[BuildJob] = []
+        self.indexes: list[IndexJob] = []
+
+    async def has(self, build_id: str) -> bool:
+        return any(job.id == build_id for job in (*self.jobs, *self.indexes))
+
+    async def put(self, job: BuildJob | IndexJob) -> None:
+        if isinstance(job, IndexJob):
+            self.indexes.append(job)
+        else:
+            self.jobs.append(job)
+
+
+class MemoryBlobs:
+    def __init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+
+    async def put_all(self, blobs: Mapping[str, bytes]) -> None:
+        self.stored |= blobs
+
+
+class UnlimitedPulls:
+    """No limit on pulls; `counted` has the user and address of each pull."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, str]] = []
+
+    async def take_pull(self, user: str, address: str) -> None:
+        self.counted.append((user, address))
+
+
+class StubSolver:
+    """Returns one lock file for all packages, or raises *impossible*; `asked` has the requests."""
+
+    LOCK = f"@EXPLICIT\nhttps://conda.example.org/forge/noarch/tool-1-0.conda#sha256:{'0' * 64}\n"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[DirectPackages, Platform]] = []
+        self.impossible = ""
+
+    async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
+        self.asked.append((wanted, platform))
+        if self.impossible:
+            raise BadRequest(self.impossible)
+        return self.LOCK
+
+
+class KnownCapabilities:
+    """What the builders lack to run steps, *unsupported*, by architecture; `asked` are the requested platforms."""
+
+    def __init__(self) -> None:
+        self.unsupported: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    async def missing(self, platform: Platform) -> tuple[str, ...]:
+        self.asked.append(str(platform))
+        missing = self.unsupported.get(platform.architecture)
+        return (missing,) if missing else ()
+
+
+class KnownInspections:
+    """Returns prepared inspections by the names of the images."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Inspection] = {}
+
+    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
+        if str(image) not in self.results:
+            raise ManifestUnknown(f"{image} is not there")
+        return self.results[str(image)]
+
+
+class CountedBuilds:
+    """Counts builds, and refuses more than *most*."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.most = 1000
+
+    async def take_build(self, user: str, address: str) -> None:
+        if self.taken >= self.most:
+            raise TooManyRequests(f"the build limit for {user or address} is used up", retry_after=60)
+        self.taken += 1
+
+    async def return_build(self, user: str, address: str) -> None:
+        self.taken -= 1
+
+
+class MemoryLeases:
+    """Leases in memory, without expiry."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def take(self, key: str, patience: timedelta) -> AbstractAsyncContextManager[None] | None:
+        return self._locks[key]
+
+
+class MemoryFeeds:
+    """Log lines of running builds by their ids; *result* is the end of all builds."""
+
+    def __init__(self) -> None:
+        self.lines_of: dict[str, list[Lines | None]] = {}
+        self.result: BuildResult | None = None
+        self.is_whole = True
+
+    @asynccontextmanager
+    async def open(self, build_id: str, after: Position) -> AsyncIterator["MemoryFeed"]:
+        yield MemoryFeed(self.lines_of.get(build_id, []), self.result, self.is_whole)
+
+
+class MemoryFeed:
+    def __init__(self, lines: list[Lines | None], result: BuildResult | None, is_whole: bool) -> None:
+        self._lines = lines
+        self.result = result
+        self.is_whole = is_whole
+
+    async def __aiter__(self) -> AsyncIterator[Lines | None]:
+        for lines in self._lines:
+            yield lines
+
+
+class KnownEnds:
+    """Builds with prepared results."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, BuildResult] = {}
+
+    async def result(self, build_id: str) -> BuildResult:
+        return self.results[build_id]
+
+
+def ended(*, succeeded: bool, message: str = "") -> BuildResult:
+    return BuildResult(
+        succeeded=succeeded,
+        exit_status=0 if succeeded else 1,
+        started=NOON,
+        finished=NOON + timedelta(seconds=41.25),
+        message=message,
+    )
