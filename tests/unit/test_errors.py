@@ -46,7 +46,8 @@ def test_a_status_says_whose_turn_it_is(cls: type[SwellError]) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_code_is_the_distribution_specs_or_says_what_that_has_no_word_for(cls: type[SwellError]) -> None:
+def test_codes_are_those_of_the_specification_or_described_here(cls: type[SwellError]) -> None:
+    """Clients switch on the code."""
     assert cls.code in OCI_CODES | OUR_CODES
 
 
@@ -60,7 +61,8 @@ def test_every_class_of_the_module_is_in_the_tree_once() -> None:
     assert every_class()[0] is SwellError
 
 
-def test_a_message_stands_in_for_the_sentence() -> None:
+def test_a_message_replaces_the_summary() -> None:
+    """The summary is for errors without details."""
     assert str(errors.ManifestUnknown("there is no tag 1")) == "there is no tag 1"
     assert str(errors.ManifestUnknown()) == errors.ManifestUnknown.summary()
 

@@ -23,7 +23,8 @@ def test_a_class_that_only_the_other_side_knows_is_still_an_error() -> None:
     assert (type(error), str(error)) == (SwellError, "what happened")
 
 
-def test_what_nobody_foresaw_is_told_to_the_log_alone() -> None:
+def test_an_unexpected_error_is_logged_and_sent_without_details() -> None:
+    """Details may contain secrets."""
     with capture_logs() as logs:
         failure = Failure.of(KeyError("password"))
 

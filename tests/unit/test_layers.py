@@ -33,7 +33,8 @@ def sha256(content: bytes) -> str:
 TAR = tar_of("hello.txt", b"hello\n")
 
 
-def test_a_meter_tells_how_large_the_tar_is() -> None:
+def test_a_meter_measures_the_size_of_the_tar() -> None:
+    """The limit is on the uncompressed size."""
     assert measure(gzip.compress(TAR), len(TAR)).tar_size == len(TAR)
 
 

@@ -47,7 +47,8 @@ def test_an_event_is_one_json_line(lines: Lines) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line["timestamp"])
 
 
-def test_a_librarys_words_come_in_the_same_form(lines: Lines) -> None:
+def test_log_records_of_libraries_have_the_same_form(lines: Lines) -> None:
+    """Collectors parse one format."""
     with tracing("request-7", CALLER):
         logging.getLogger("some.library").warning("slow answer from %s", "there")
 
@@ -80,14 +81,16 @@ def test_a_full_disk_behind_the_log_stops_nobody(lines: Lines, monkeypatch: pyte
     assert [line["event"] for line in lines.read_all()] == ["there is room again"]
 
 
-def test_below_its_level_nothing_is_said(lines: Lines) -> None:
+def test_events_below_the_level_are_dropped(lines: Lines) -> None:
+    """The operator chooses the level."""
     structlog.get_logger().debug("detail")
     logging.getLogger("some.library").debug("detail")
 
     assert lines.read_all() == []
 
 
-def test_a_request_goes_on_in_its_callers_trace() -> None:
+def test_a_request_continues_the_trace_of_its_caller() -> None:
+    """Collectors join the spans of services."""
     with tracing("request-7", CALLER):
         told = trace_headers()
 
@@ -108,7 +111,8 @@ def test_whoever_names_no_trace_begins_one(traceparent: str | None) -> None:
     assert trace != TRACE
 
 
-def test_the_marks_end_with_the_request() -> None:
+def test_request_ids_end_with_the_request() -> None:
+    """The next log line belongs to another request."""
     with tracing("request-7"), tracing("request-8"):
         pass
 

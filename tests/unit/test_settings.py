@@ -17,7 +17,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     file: Path | None = None
 
 
-def test_fields_come_from_swell_variables() -> None:
+def test_fields_are_read_from_swell_variables() -> None:
+    """Each field has one variable."""
     environment = {"SWELL_URL": "http://a", "SWELL_TTL": "PT5M", "SWELL_HOSTS": "a:1, b", "SWELL_SIZE": "7", "URL": "x"}
     environment["SWELL_FILE"] = "a/b.json"
 
@@ -26,7 +27,8 @@ def test_fields_come_from_swell_variables() -> None:
     )
 
 
-def test_an_empty_variable_leaves_the_default() -> None:
+def test_an_empty_variable_keeps_the_default() -> None:
+    """Compose files often set empty variables."""
     assert read(Settings, {"SWELL_URL": "http://a", "SWELL_TTL": ""}).ttl == timedelta(hours=36)
 
 

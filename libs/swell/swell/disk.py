@@ -1,4 +1,4 @@
-"""Files on this machine's disk, read without stopping the event loop."""
+"""Read files without blocking the event loop."""
 
 import asyncio
 import hashlib
@@ -12,12 +12,12 @@ from swell.oci.digest import Digest
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PIECE = 512 << 10  # bytes; a slow client holds some of them in memory
+PIECE = 512 << 10  # bytes; a slow client keeps some pieces in memory
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of *work*, done in a thread; whoever is cancelled meanwhile waits until the thread is done with it."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    """Run *work* in a thread and return its result; a cancelled caller waits for the end of the thread."""
+    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -26,22 +26,22 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 def digest_of_file(path: Path) -> Digest:
-    """The sha256 digest of the bytes at *path*; to be called in a thread."""
+    """Return the sha256 digest of the file at *path*; blocks, so call it in a thread."""
     with path.open("rb") as file:
         return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
 async def cached(descriptor: int, start: int, stop: int) -> None:
-    """See that a file's bytes from *start* to before *stop*, at least one and all there, are in the page cache.
+    """Load a file's bytes from *start* to before *stop* into the page cache; the range is inside the file, not empty.
 
-    They mostly are; a thread waits for the disk if not.
+    A thread is used only when they are not in the page cache.
     """
     if not (_is_cached(descriptor, start) and _is_cached(descriptor, stop - 1)):
         await in_thread(os.pread, descriptor, stop - start, start)
 
 
 async def pieces_at(descriptor: int, start: int, stop: int) -> AsyncIterator[bytes]:
-    """A file's bytes from *start* to before *stop*, which is not beyond its end, in pieces."""
+    """Yield a file's bytes from *start* to before *stop*, which is inside the file, in pieces of 512 KiB."""
     for at in range(start, stop, PIECE):
         end = min(at + PIECE, stop)
         await cached(descriptor, at, end)
@@ -49,8 +49,8 @@ async def pieces_at(descriptor: int, start: int, stop: int) -> AsyncIterator[byt
 
 
 def _is_cached(descriptor: int, at: int) -> bool:
-    """Whether the byte there can be had without waiting for the disk."""
+    """Return whether the byte is in the page cache."""
     try:
         return os.preadv(descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
-    except OSError:  # it is on disk only, or this file system cannot say
+    except OSError:  # it is not, or the file system does not support the flag
         return False

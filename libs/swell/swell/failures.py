@@ -1,4 +1,4 @@
-"""Failures: errors as plain values, told to another service and raised there as what they were."""
+"""Failures: errors as plain values, which another service raises again as the same class."""
 
 from typing import Self
 
@@ -11,7 +11,7 @@ _CLASSES = {cls.__name__: cls for cls in every_class()}
 
 
 class Failure(Struct, frozen=True, omit_defaults=True):
-    """`kind` names a class of `swell.errors`, `message` is fit for the client's eyes, `retry_after` is in seconds."""
+    """`kind` is the name of a class in `swell.errors`, `message` is safe for clients, `retry_after` is in seconds."""
 
     kind: str
     message: str
@@ -19,13 +19,13 @@ class Failure(Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, error: Exception) -> Self:
-        """*error* if we foresaw it; else UNKNOWN, and the whole story goes to the log."""
+        """Convert *error*; an unexpected one becomes `SwellError`, and its details are only logged."""
         if not isinstance(error, SwellError):
-            log.error("unforeseen error", exc_info=error)
+            log.error("unexpected error", exc_info=error)
             error = SwellError()
         return cls(type(error).__name__, str(error), error.retry_after)
 
     @property
     def error(self) -> SwellError:
-        """The error again, to be raised; of the tree's root when nothing here has its name."""
+        """The error to raise; `SwellError` when this version does not have the class."""
         return _CLASSES.get(self.kind, SwellError)(self.message, retry_after=self.retry_after)

@@ -1,4 +1,4 @@
-"""Layers that are added to an image: gzipped tars, measured before anybody believes what they claim to be."""
+"""Layers that clients add to an image: gzipped tar files, whose digests and sizes are verified."""
 
 import hashlib
 import tarfile
@@ -15,9 +15,9 @@ _BLOCK = 512
 
 
 class LayerMeter:
-    """Hashes a gzipped tar, and the tar inside, as it streams by; the tar may have at most *limit* bytes.
+    """Hashes a stream of a gzipped tar, and the tar inside; the tar may have at most *limit* bytes.
 
-    Nothing is unpacked. A gzip file of several members, as parallel compressors write them, is one tar.
+    No file is extracted. A gzip file may have several members, as parallel compressors write them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,20 +31,20 @@ class LayerMeter:
 
     @property
     def tar_size(self) -> int:
-        """Bytes of the tar so far."""
+        """The bytes of the tar so far."""
         return self._tar_size
 
     def update(self, piece: bytes) -> None:
-        """Take the next *piece* of the gzip; its cost is that of inflating it, some ms a MiB of tar.
+        """Process the next *piece* of the gzip stream; takes some milliseconds for each MiB of tar.
 
         Raises:
-            BadRequest: it is no gzip.
+            BadRequest: it is not gzip.
             TooLarge: the tar has more than the limit.
         """
         self._gzip.update(piece)
         self._gzip_size += len(piece)
         while piece:
-            if self._inflate.eof:  # and more to come: the next member
+            if self._inflate.eof:  # the next member follows
                 self._inflate = zlib.decompressobj(_GZIP)
             try:
                 self._take(self._inflate.decompress(piece, _PIECE))
@@ -53,27 +53,27 @@ class LayerMeter:
             piece = self._inflate.unconsumed_tail or self._inflate.unused_data
 
     def finish(self, layer: ContainerLayer) -> ContainerLayer:
-        """*layer* with its digests and size filled in; what it claims is checked.
+        """Return *layer* with the measured digests and size, after comparing those it has.
 
         Raises:
-            BadRequest: the gzip breaks off, or holds no tar.
-            DigestInvalid: a claim is wrong; the message tells what is right.
+            BadRequest: the gzip stream is incomplete, or does not contain a tar.
+            DigestInvalid: a digest or the size is wrong; the message has the correct one.
         """
         self._take(self._inflate.flush())
         if not self._inflate.eof:
             raise BadRequest("The layer is not a gzipped tar: it breaks off")
         self._check_tar()
-        found = structs.replace(
+        measured = structs.replace(
             layer,
             gzip_digest=f"sha256:{self._gzip.hexdigest()}",
             gzip_size=self._gzip_size,
             tar_digest=f"sha256:{self._tar.hexdigest()}",
         )
         for name, claim in (("gzipDigest", "gzip_digest"), ("gzipSize", "gzip_size"), ("tarDigest", "tar_digest")):
-            claimed, true = getattr(layer, claim), getattr(found, claim)
+            claimed, true = getattr(layer, claim), getattr(measured, claim)
             if claimed not in {None, true}:
                 raise DigestInvalid(f"The layer's {name} is {true}, not {claimed} as the request says")
-        return found
+        return measured
 
     def _take(self, tar: bytes) -> None:
         self._tar_size += len(tar)
@@ -84,31 +84,31 @@ class LayerMeter:
 
     def _check_tar(self) -> None:
         if self._head == bytes(_BLOCK):
-            return  # nothing but the end mark: an empty tar
+            return  # only the end mark: an empty tar
         try:
             tarfile.TarInfo.frombuf(self._head, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise BadRequest("The layer is gzipped, but no tar") from error
+            raise BadRequest("The layer is gzipped, but not a tar") from error
 
 
 def verify_layer(content: bytes, layer: ContainerLayer, limit: int = 1 << 30) -> ContainerLayer:
-    """*layer* with its digests and size filled in, measured from its gzip *content*; the tar has at most *limit* bytes.
+    """Return *layer* with the digests and size of its gzip *content*; the tar has at most *limit* bytes.
 
-    Takes seconds for a GiB of tar: give big ones to a thread.
+    Takes seconds for a GiB of tar: call it in a thread.
 
     Raises:
-        BadRequest: *content* is no gzipped tar.
-        DigestInvalid: *layer* claims something else.
+        BadRequest: *content* is not a gzipped tar.
+        DigestInvalid: a digest or the size of *layer* is wrong.
         TooLarge: the tar has more than *limit* bytes.
     """
     return measure(content, limit).finish(layer)
 
 
 def measure(content: bytes, limit: int) -> LayerMeter:
-    """A meter that has seen all of *content*.
+    """Return a meter that has processed *content*.
 
     Raises:
-        BadRequest, TooLarge: as its `update` does.
+        BadRequest, TooLarge: see `LayerMeter.update`.
     """
     meter = LayerMeter(limit)
     for start in range(0, len(content), _PIECE):

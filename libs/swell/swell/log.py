@@ -1,6 +1,6 @@
-"""Structured logs: one JSON line an event, each with the request and trace it belongs to.
+"""Structured logs: one JSON line for each event, with its request id and trace id.
 
-The trace id follows W3C Trace Context, so that a proxy in front or a collector behind can join the lines.
+Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
 """
 
 import logging
@@ -14,14 +14,14 @@ from typing import TextIO, cast
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 
-_CHANCE = random.Random()  # noqa: S311  ids tell lines apart, and are no secrets; the kernel's costs as much as a pull
+_RANDOM = random.Random()  # noqa: S311  ids are not secrets; random bytes of the kernel take as long as a pull
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def configure(service: str, level: str = "INFO") -> None:
-    """Send this process's logs, ours and the libraries', to stderr as JSON lines marked with *service*."""
+    """Write the logs of this process and of its libraries to stderr as JSON lines with the field *service*."""
 
     def mark(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         return {"service": service, **event}
@@ -34,10 +34,10 @@ def configure(service: str, level: str = "INFO") -> None:
         structlog.processors.format_exc_info,
     ]
     json = structlog.processors.JSONRenderer()
-    structlog.configure(  # past the standard library's logging, which takes as long again for a line
+    structlog.configure(  # bypass the standard library's logging, which doubles the time for a line
         processors=[*shared, json],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _IgnoringErrors(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -46,8 +46,8 @@ def configure(service: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-class _Forgiving:
-    """*file*, but for its errors: a full disk behind our log stops nobody's work."""
+class _IgnoringErrors:
+    """Writes to *file* and ignores its errors, because a full disk must not stop the service."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -62,20 +62,20 @@ class _Forgiving:
 
 
 def new_id() -> str:
-    """An id for a request or a trace: 32 hexadecimal digits, unlike any other."""
-    return f"{_CHANCE.getrandbits(128):032x}"
+    """Return a random id for a request or a trace: 32 hexadecimal digits."""
+    return f"{_RANDOM.getrandbits(128):032x}"
 
 
 @contextmanager
 def tracing(request_id: str, traceparent: str | None = None) -> Iterator[None]:
-    """Mark all that is logged, called and published inside with *request_id* and the caller's trace, or a new one."""
-    found = _TRACEPARENT.fullmatch(traceparent or "")
-    with bound_contextvars(request_id=request_id, trace_id=found[1] if found else new_id()):
+    """Add *request_id* and the trace of *traceparent*, or a new one, to all logs, calls and messages in the block."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    with bound_contextvars(request_id=request_id, trace_id=match[1] if match else new_id()):
         yield
 
 
 def trace_headers() -> dict[str, str]:
-    """What to send along with a call or a message, so that the other side logs under the same ids."""
+    """Return the headers that carry the ids of this block to another service."""
     context = get_contextvars()
     if "trace_id" not in context:
         return {}

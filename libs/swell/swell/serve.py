@@ -1,4 +1,4 @@
-"""How a service lives: read what it is told, open what it needs, work until SIGTERM or SIGINT, close in reverse."""
+"""Run a service: read its settings, run it until SIGTERM or SIGINT, close its connections in reverse order."""
 
 import asyncio
 import signal
@@ -16,17 +16,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Address(NamedTuple):
-    """Where to listen or to call."""
+    """A host and a port to listen on or to connect to."""
 
     host: str
     port: int
 
 
 def address(text: str) -> Address:
-    """Read `host:port`; an IPv6 host stands in brackets.
+    """Parse `host:port`; an IPv6 host is in brackets.
 
     Raises:
-        SettingsInvalid: it is something else.
+        SettingsInvalid: *text* has another form.
     """
     host, colon, port = text.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 65536):
@@ -41,26 +41,27 @@ def run(
     *,
     in_loop: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run,
 ) -> None:
-    """Run *main* with its settings read from the environment; exits 2 when they are wrong, 1 when it cannot go on.
+    """Run *main* with settings from the environment; exit with 2 when they are invalid, with 1 after a `SwellError`.
 
-    uvloop is the faster loop for connections, asyncio's own for starting processes: it does not copy our page tables.
+    uvloop is faster for connections; the loop of asyncio is faster for starting processes, which it does without
+    copying page tables.
     """
     try:
-        told = settings.read(kind)
+        configured = settings.read(kind)
     except settings.SettingsInvalid as error:
         print(f"{service}: {error}", file=sys.stderr)  # noqa: T201  before there is a log
         sys.exit(2)
-    log.configure(service, getattr(told, "log_level", "INFO"))
+    log.configure(service, getattr(configured, "log_level", "INFO"))
     codecs.prepare()
     try:
-        in_loop(_until_stopped(main(told)))
+        in_loop(_until_stopped(main(configured)))
     except* SwellError as group:
-        log.log.error("service cannot go on", error="; ".join(map(str, group.exceptions)))
+        log.log.error("service failed", error="; ".join(map(str, group.exceptions)))
         sys.exit(1)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Await *work*, cancelling it at the first SIGTERM or SIGINT: it then drains and closes what it opened."""
+    """Await *work*; cancel it at the first SIGTERM or SIGINT, so that it drains and closes its connections."""
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     stopped = False

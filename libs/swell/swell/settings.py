@@ -1,4 +1,4 @@
-"""Settings: the environment, read once into a frozen Struct; a wrong value stops the service with a sentence."""
+"""Settings: the environment is read once into a frozen Struct; an invalid value stops the service with a message."""
 
 import os
 from collections.abc import Mapping
@@ -13,31 +13,31 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class SettingsInvalid(SwellError):
-    """The environment tells this service something that it cannot use."""
+    """A setting is missing or invalid."""
 
 
 def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
-    """Read *kind*'s fields from *environment*, each as SWELL_<FIELD>; an empty value counts as absent.
+    """Read the fields of *kind* from *environment*, each from SWELL_<FIELD>; an empty value counts as missing.
 
-    Lists are comma separated, durations ISO 8601 (PT36H), booleans true or false.
+    Lists are separated by commas, durations are ISO 8601 (PT36H), booleans are true or false.
 
     Raises:
-        SettingsInvalid: names every variable that is missing or wrong, and says why.
+        SettingsInvalid: the message names every missing or invalid variable.
     """
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
-    complaints: list[str] = []
+    problems: list[str] = []
     for field in msgspec.structs.fields(kind):
         variable = f"SWELL_{field.name.upper()}"
         if text := environment.get(variable):
             try:
                 values[field.name] = _convert(text, hints[field.name])
             except msgspec.ValidationError as error:
-                complaints.append(f"{variable} cannot be {text!r}: {error}")
+                problems.append(f"{variable} cannot be {text!r}: {error}")
         elif field.required:
-            complaints.append(f"{variable} must be set")
-    if complaints:
-        raise SettingsInvalid("; ".join(complaints))
+            problems.append(f"{variable} must be set")
+    if problems:
+        raise SettingsInvalid("; ".join(problems))
     return kind(**values)
 
 
@@ -50,7 +50,7 @@ def _convert(text: str, kind: Any) -> Any:
 def _path(kind: type, value: object) -> Path:
     if kind is Path:
         return Path(str(value))
-    raise NotImplementedError(f"settings hold no {kind.__name__}")
+    raise NotImplementedError(f"settings cannot be of type {kind.__name__}")
 
 
 def _is_list(info: msgspec.inspect.Type) -> bool:

@@ -1,4 +1,7 @@
-"""Figures for the operator: this process's Prometheus metrics, on a port of their own."""
+"""Prometheus metrics of this process, on a separate port.
+
+Source: Prometheus, "Exposition formats", https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +15,10 @@ from swell.serve import address
 
 @contextmanager
 def exposed(listen: str) -> Iterator[None]:
-    """Answer `GET /metrics` at *listen* (`host:port`) while the block runs; nowhere when it is empty.
+    """Serve `GET /metrics` at *listen* (`host:port`) while the block runs; do nothing when it is empty.
 
     Raises:
-        Unavailable: the port cannot be had.
+        Unavailable: the port is in use or not allowed.
     """
     if not listen:
         yield

@@ -1,4 +1,4 @@
-"""Opens what the metrics service needs, and counts."""
+"""The metrics service: opens its connections, counts events and serves the counts."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Counting what happened, each event once, and telling how much it was."""
+"""Count events, each once, and return the counts."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -10,15 +10,22 @@ from swell.jobs.messages import BuildDone, ImagesPulled, Message
 
 class Counters(Protocol):
     async def add(self, use: Use) -> bool:
-        """Count *use* in all of its tables at once, unless its event was counted before."""
+        """Add *use* to all its tables atomically; return false when its event was counted before."""
 
-    async def of_one(self, table: Table, organisation: str) -> int: ...
+    async def of_one(self, table: Table, organisation: str) -> int:
+        """Return the count of one organisation."""
 
     async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
-        """The number of all, anonymous use included, and that of each organisation."""
+        """Return the total, anonymous use included, and the count of each organisation."""
 
 
 class Counting:
+    """Counts builds and pulls.
+
+    Raises:
+        Unavailable: every method, when the store of the counters does not answer.
+    """
+
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
@@ -30,7 +37,7 @@ class Counting:
         await self._counters.add(of_pulls(event))
 
     async def usage(self, table: Table, organisation: str = "") -> Usage:
-        """What was counted in *table*, of all or of one *organisation*; one that nobody knows has used nothing."""
+        """Return the count in *table*, of all or of one *organisation*; an unknown organisation has the count 0."""
         if organisation:
             count = await self._counters.of_one(table, organisation)
             return Usage(count, {organisation: count})
@@ -38,10 +45,10 @@ class Counting:
 
 
 def of_build(event: BuildDone) -> Use | None:
-    """A build counts when and because it has ended, well or not; one that was found in the cache never ends.
+    """Return the use of a build that has ended, successful or not; None when it does not count.
 
-    An index of several platforms is no build: those of its platforms were. One that was cancelled before it began has
-    used nothing.
+    The index of several platforms does not count, because the builds of its platforms do. A build that was cancelled
+    before its start does not count.
     """
     if "," in event.platform or not event.begun:
         return None
@@ -56,6 +63,7 @@ def of_build(event: BuildDone) -> Use | None:
 
 
 def of_pulls(event: ImagesPulled) -> Use:
+    """Return the use of an event of pulls."""
     return Use(
         event_id=_id(event),
         metrics=(Metric.PULLS, Metric.FUSION) if event.fusion else (Metric.PULLS,),
@@ -71,5 +79,5 @@ def _architecture(platform: str) -> str:
 
 
 def _id(event: Message) -> str:
-    """Two kinds of events may use one id."""
+    """Return an id that is unique across the kinds of events."""
     return f"{event.subject}:{event.id}"

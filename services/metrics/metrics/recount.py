@@ -1,6 +1,6 @@
-"""`python -m metrics.recount`: count again what the event stream still holds, and tell where Redis says otherwise.
+"""`python -m metrics.recount`: count the events in the stream again, and log differences from the counters in Redis.
 
-It reads only. An event that comes meanwhile may look like a difference: run it again.
+It only reads. An event that arrives during the run can cause a difference: run it again.
 """
 
 from contextlib import AsyncExitStack
@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from nats.js import JetStreamContext
 
 from metrics.adapters.counters import MemoryCounters, RedisCounters
-from metrics.adapters.events import has_forgotten, uses
+from metrics.adapters.events import has_expired_events, uses
 from metrics.count import Counters
 from metrics.domain.usage import Table
 from metrics.settings import Settings
@@ -20,18 +20,21 @@ from swell.store import redis
 
 
 class CountsDiffer(SwellError):
-    """The counters are not what the events say."""
+    """The counters in Redis differ from the events."""
 
 
 async def recount(stream: JetStreamContext, counters: Counters) -> list[Table]:
-    """The tables that differ, of those whose every event is still in the stream: all, or when it has forgotten some by
-    age, those of the days after that of its oldest event."""
-    again, begun, whole = MemoryCounters(), "", not await has_forgotten(stream)
+    """Return the tables that differ.
+
+    Tables are compared when the stream has all their events: all tables, or the days after its oldest event when older
+    events have expired.
+    """
+    recounted, first_day, is_complete = MemoryCounters(), "", not await has_expired_events(stream)
     async for use in uses(stream):
-        begun = begun or use.day
-        await again.add(use)
-    tables = [table for table in again.tables if whole or (table.day and table.day > begun)]
-    return [table for table in tables if await again.of_all(table) != await counters.of_all(table)]
+        first_day = first_day or use.day
+        await recounted.add(use)
+    tables = [table for table in recounted.tables if is_complete or (table.day and table.day > first_day)]
+    return [table for table in tables if await recounted.of_all(table) != await counters.of_all(table)]
 
 
 async def main(settings: Settings) -> None:
@@ -40,10 +43,10 @@ async def main(settings: Settings) -> None:
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "recount"))
         differing = await recount(nats.stream, RedisCounters(state))
     for table in differing:
-        log.error("counted otherwise", metric=table.metric, day=table.day, architecture=table.architecture)
+        log.error("counts differ", metric=table.metric, day=table.day, architecture=table.architecture)
     if differing:
         raise CountsDiffer
-    log.info("counted the same")
+    log.info("counts are equal")
 
 
 if __name__ == "__main__":

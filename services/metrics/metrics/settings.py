@@ -1,4 +1,4 @@
-"""What the metrics service is told by its environment, each field as SWELL_<FIELD>."""
+"""Settings of the metrics service; each field is read from SWELL_<FIELD>."""
 
 from msgspec import Struct
 

@@ -1,5 +1,4 @@
-"""The scanner takes no jobs yet: it starts, tells its health and stops with the others; requests for a scan are refused
-by the gateway."""
+"""The scanner does not scan yet: it serves only its health. The gateway refuses requests for a scan."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the scanner is told by its environment, each field as SWELL_<FIELD>."""
+"""Settings of the scanner; each field is read from SWELL_<FIELD>."""
 
 from msgspec import Struct
 

@@ -104,7 +104,9 @@ async def test_a_worker_that_is_stopped_gives_its_job_back(nats: Nats) -> None:
         assert await next_one.next() == ("bd-1_1", 2)
 
 
-async def test_a_job_is_put_back_while_something_is_away(nats: Nats) -> None:
+async def test_a_job_is_delivered_again_after_unavailable(nats: Nats) -> None:
+    """An outage of a backend costs time, not jobs."""
+
     class Unlucky(Worker):
         async def does(self, build_id: str, attempt: int) -> None:
             if attempt == 1:
@@ -117,7 +119,8 @@ async def test_a_job_is_put_back_while_something_is_away(nats: Nats) -> None:
     assert await jobs_left(nats) == 0
 
 
-async def test_an_unreadable_job_does_not_stop_the_others(nats: Nats) -> None:
+async def test_an_unreadable_job_does_not_block_the_queue(nats: Nats) -> None:
+    """The next job is handled."""
     worker = Worker()
     await nats.stream.publish(f"{BuildJob.subject}.bd-1_1", b"{not json")
     await publish(nats.stream, job("bd-2_1"))
@@ -126,7 +129,8 @@ async def test_an_unreadable_job_does_not_stop_the_others(nats: Nats) -> None:
     assert await jobs_left(nats) == 0
 
 
-async def test_slots_bound_what_is_done_at_once(nats: Nats) -> None:
+async def test_slots_limit_concurrent_handlers(nats: Nats) -> None:
+    """A builder runs no more builds than it has room for in memory."""
     at_once = most = 0
 
     class Counting(Worker):
@@ -164,7 +168,8 @@ async def test_the_trace_travels_with_the_job(nats: Nats) -> None:
     assert (seen["request_id"], seen["trace_id"]) == ("request-7", "0af7651916cd43dd8448eb211c80319c")
 
 
-async def test_news_reach_whoever_listens(nats: Nats) -> None:
+async def test_events_reach_every_subscriber(nats: Nats) -> None:
+    """Plain subscribers receive what JetStream stores."""
     from tests.unit.gateway.doubles import NOON
 
     heard: asyncio.Queue[BuildDone] = asyncio.Queue()

@@ -31,7 +31,8 @@ def counters(request: pytest.FixtureRequest, redis: Redis) -> Counters:
     return MemoryCounters() if request.param == "memory" else RedisCounters(redis)
 
 
-async def test_what_never_happened_is_zero(counters: Counters) -> None:
+async def test_an_empty_table_counts_zero(counters: Counters) -> None:
+    """A missing key is not an error."""
     for table in (PULLS, PULLS._replace(day=MONDAY)):
         assert await counters.of_all(table) == (0, {})
         assert await counters.of_one(table, "acme.org") == 0

@@ -65,13 +65,15 @@ async def test_the_events_say_what_redis_says(nats: Nats, counters: RedisCounter
     assert await recount(nats.stream, counters) == []
 
 
-async def test_an_event_that_was_not_counted_is_found(nats: Nats, counters: RedisCounters) -> None:
+async def test_recount_reports_an_event_that_was_not_counted(nats: Nats, counters: RedisCounters) -> None:
+    """The operator sees a lost count."""
     await publish(nats.stream, ImagesPulled(id="lost", day="2026-12-24", count=1))
 
     assert await recount(nats.stream, counters) == [Table(Metric.PULLS), Table(Metric.PULLS, "2026-12-24")]
 
 
-async def test_what_was_counted_and_never_said_is_found(nats: Nats, counters: RedisCounters) -> None:
+async def test_recount_reports_a_count_without_an_event(nats: Nats, counters: RedisCounters) -> None:
+    """The operator sees a count too many."""
     await counters.add(of_pulls(ImagesPulled(id="made up", day=PULLS[0].day, count=1)))
 
     assert await recount(nats.stream, counters) == [Table(Metric.PULLS), Table(Metric.PULLS, PULLS[0].day)]
@@ -84,7 +86,8 @@ async def test_days_that_are_partly_forgotten_are_left_alone(nats: Nats, counter
     assert await recount(nats.stream, counters) == []
 
 
-async def test_an_empty_stream_is_nothing_to_count(nats: Nats, redis: Redis) -> None:
+async def test_recount_of_an_empty_stream_reports_nothing(nats: Nats, redis: Redis) -> None:
+    """A new installation is correct."""
     assert await recount(nats.stream, RedisCounters(redis)) == []
 
 

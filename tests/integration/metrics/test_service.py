@@ -70,7 +70,8 @@ async def counted(service: grpc.aio.Channel, metric: str, wanted: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_what_was_said_is_counted(service: grpc.aio.Channel, nats: Nats) -> None:
+async def test_published_events_are_counted(service: grpc.aio.Channel, nats: Nats) -> None:
+    """Over NATS, Redis and gRPC, as in production."""
     await publish(nats.stream, BUILD)
     await publish(nats.stream, ImagesPulled(id="a", day=MONDAY, count=40))
     await publish(nats.stream, ImagesPulled(id="b", day="2026-11-24", count=2))
@@ -127,6 +128,7 @@ async def test_an_event_said_again_counts_once(service: grpc.aio.Channel, nats: 
     assert await count(service, "builds") == 2
 
 
-async def test_a_metric_that_there_is_not_is_a_bad_request(service: grpc.aio.Channel) -> None:
-    with pytest.raises(BadRequest, match="there is no metric 'tea'; there are builds, pulls, fusion, mirrors, scans"):
+async def test_an_unknown_metric_is_a_bad_request(service: grpc.aio.Channel) -> None:
+    """The message lists the metrics."""
+    with pytest.raises(BadRequest, match="unknown metric 'tea'; the metrics are builds, pulls, fusion, mirrors, scans"):
         await count(service, "tea")

@@ -91,7 +91,8 @@ async def test_an_error_is_raised_again_as_what_it_was(
     assert caught.value.retry_after == 7
 
 
-async def test_an_error_may_say_nothing_of_waiting(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_an_error_without_retry_after_stays_without(where: Address, channel: grpc.aio.Channel) -> None:
+    """The client must not invent a pause."""
     async with raising(where, TooManyRequests("slowly")):
         with pytest.raises(TooManyRequests) as caught:
             await ask(channel)
@@ -116,7 +117,8 @@ async def test_what_nobody_foresaw_tells_no_story(where: Address, channel: grpc.
     assert "password" not in str(caught.value)
 
 
-async def test_nobody_waits_for_a_server_that_is_dead(channel: grpc.aio.Channel) -> None:
+async def test_a_call_to_a_stopped_server_fails_fast(channel: grpc.aio.Channel) -> None:
+    """Requests do not pile up behind it."""
     started = time.monotonic()
     with pytest.raises(Unavailable, match="the counter does not answer") as caught:
         await ask(channel, seconds=0.3)
@@ -153,13 +155,15 @@ async def test_a_server_that_is_just_starting_is_waited_for(where: Address, chan
         assert await asking == 7
 
 
-async def test_a_server_that_comes_back_is_found_again(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_a_restarted_server_is_reached_again(where: Address, channel: grpc.aio.Channel) -> None:
+    """The channel reconnects by itself."""
     for _ in range(2):
         async with serving(where):
             assert await ask(channel) == 7
 
 
-async def test_a_server_that_stops_finishes_its_calls(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_a_stopping_server_finishes_running_calls(where: Address, channel: grpc.aio.Channel) -> None:
+    """A deployment breaks no pull."""
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def work() -> int:
@@ -190,7 +194,8 @@ async def test_the_ids_of_a_request_travel_with_the_call(where: Address, channel
     assert (seen["request_id"], seen["trace_id"]) == ("request-7", "0af7651916cd43dd8448eb211c80319c")
 
 
-async def test_a_call_without_ids_gets_its_own(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_a_call_without_ids_gets_new_ids(where: Address, channel: grpc.aio.Channel) -> None:
+    """Every log line has a request id."""
     seen: dict[str, object] = {}
 
     async def work() -> int:

@@ -27,7 +27,8 @@ def builds(request: pytest.FixtureRequest, redis: Redis) -> Builds:
     return MemoryBuilds() if request.param == "memory" else RedisBuilds(redis)
 
 
-async def test_a_hundred_submits_at_once_are_one_build(builds: Builds) -> None:
+async def test_concurrent_submissions_register_one_build(builds: Builds) -> None:
+    """Only one caller learns that the build is new."""
     answers = await asyncio.gather(*(builds.submit(RECIPE) for _ in range(100)))
 
     assert {build_id for build_id, _ in answers} == {"bd-c44968632f89dd6c_1"}
@@ -44,7 +45,8 @@ async def test_only_the_build_that_was_named_is_replaced(builds: Builds) -> None
     assert again == ("bd-c44968632f89dd6c_2", False)
 
 
-async def test_the_latest_build_of_an_image_is_found(builds: Builds) -> None:
+async def test_latest_returns_the_newest_build_of_an_image(builds: Builds) -> None:
+    """Its target image is the index of builds."""
     assert await builds.latest(RECIPE.target_image) is None
     await builds.submit(RECIPE)
     await builds.submit(RECIPE, instead_of="bd-c44968632f89dd6c_1")
@@ -66,7 +68,8 @@ async def test_a_build_ends_once(builds: Builds) -> None:
     assert build.result == OK
 
 
-async def test_a_build_is_unpublished_until_somebody_says_so(builds: Builds) -> None:
+async def test_a_released_build_is_unpublished_until_it_is_marked(builds: Builds) -> None:
+    """A gateway that crashes between release and publication leaves a trace."""
     build_id, _ = await builds.submit(RECIPE)
     await builds.release(RECIPE.client, 1)
 
@@ -76,7 +79,8 @@ async def test_a_build_is_unpublished_until_somebody_says_so(builds: Builds) -> 
     assert await builds.unpublished(timedelta(0)) == []
 
 
-async def test_nothing_is_known_of_a_build_that_nobody_submitted(builds: Builds) -> None:
+async def test_an_unknown_build_is_none(builds: Builds) -> None:
+    """A missing record is not an error."""
     assert await builds.get("bd-0_1") is None
 
 
@@ -91,7 +95,8 @@ async def test_a_build_is_open_until_it_ends(builds: Builds) -> None:
     assert await builds.unfinished(timedelta(0)) == []
 
 
-async def test_a_forgotten_build_is_looked_for_no_more(builds: Builds) -> None:
+async def test_a_forgotten_build_is_neither_unpublished_nor_unfinished(builds: Builds) -> None:
+    """The reaper does not find it again."""
     build_id, _ = await builds.submit(RECIPE)
     await builds.forget(build_id)
 

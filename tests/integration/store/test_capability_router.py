@@ -67,7 +67,8 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     ],
     ids=["native", "files", "packages"],
 )
-async def test_what_a_builder_can_do_itself_it_does(redis: Redis, work: BuildJob) -> None:
+async def test_a_builder_takes_a_job_that_it_can_run(redis: Redis, work: BuildJob) -> None:
+    """Other builders are not consulted."""
     await WorkerCapabilities(redis).publish({})
     builder = Builder(redis, LACKING)
 

@@ -53,7 +53,8 @@ async def test_the_lease_of_the_dead_is_void_after_its_term(redis: Redis) -> Non
     assert time.monotonic() - started > TERM.total_seconds() * 0.5
 
 
-async def test_a_lease_is_given_back_when_its_work_fails(redis: Redis) -> None:
+async def test_a_lease_is_released_when_its_block_fails(redis: Redis) -> None:
+    """The next process need not wait for the expiry."""
     held = await Leases(redis, TERM).take("a")
     assert held
     with pytest.raises(KeyError):
@@ -95,7 +96,8 @@ async def test_a_lease_that_was_lost_is_nobody_elses_trouble(redis: Redis) -> No
     assert await redis.get("a") == b"another"
 
 
-async def test_without_redis_there_are_no_leases() -> None:
+async def test_taking_a_lease_without_redis_raises_unavailable() -> None:
+    """Exclusive access is never assumed."""
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     with pytest.raises(Unavailable):
         await Leases(nowhere, TERM).take("a")

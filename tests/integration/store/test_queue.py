@@ -57,7 +57,8 @@ async def test_a_client_has_its_share_under_way_and_no_more(builds: Builds) -> N
     assert await builds.release("ada", 2) == [ids[2]]
 
 
-async def test_hundreds_of_one_client_are_not_in_front_of_anothers(builds: Builds) -> None:
+async def test_the_queue_of_one_client_does_not_delay_another_client(builds: Builds) -> None:
+    """Each client has its own queue."""
     await submit(builds, QUEUE_LIMIT, "ada")
     await builds.release("ada", 2)
     (theirs,) = await submit(builds, 1, "bob", first=1000)
@@ -110,7 +111,8 @@ async def test_whose_build_has_ended_is_found_among_any_number_of_clients(redis:
     assert len(await builds.waiting()) <= 101
 
 
-async def test_a_position_is_told_until_a_builder_begins(builds: Builds) -> None:
+async def test_a_build_has_a_position_until_a_builder_starts_it(builds: Builds) -> None:
+    """Position 1 is the build that starts next."""
     ids = await submit(builds, 3)
     await builds.release("ada", 1)
 
@@ -155,7 +157,8 @@ async def test_a_stranger_cancels_nothing(builds: Builds, stranger: dict[str, st
     assert await builds.position(build_id) == 1
 
 
-async def test_the_operator_cancels_for_everybody(builds: Builds) -> None:
+async def test_the_operator_withdraws_all_requests(builds: Builds) -> None:
+    """No interest remains."""
     (build_id,) = await submit(builds, 1)
     await builds.add_interest(build_id, "r1", "ada")
 
@@ -193,7 +196,8 @@ async def test_a_build_that_has_begun_is_for_its_builder_to_end(builds: Builds) 
     assert await builds.finish(build_id, CANCELLED) == CANCELLED
 
 
-async def test_an_ended_build_cannot_be_cancelled(builds: Builds) -> None:
+async def test_cancelling_an_ended_build_changes_nothing(builds: Builds) -> None:
+    """Its result is final."""
     (build_id,) = await submit(builds, 1)
     await builds.add_interest(build_id, "r1", "")
     await builds.finish(build_id, OK)
@@ -215,7 +219,8 @@ async def test_cancelling_and_beginning_at_once_end_in_one_of_both(builds: Build
         assert left is (CancelState.DEQUEUED if build.result else CancelState.STOPPING)
 
 
-async def test_the_builds_of_a_container_are_listed_newest_first(builds: Builds) -> None:
+async def test_builds_of_a_container_are_paged_newest_first(builds: Builds) -> None:
+    """The cursor is the number of a build."""
     last: str | None = None
     for _ in range(5):
         last, _new = await builds.submit(recipe(1), instead_of=last)

@@ -77,14 +77,16 @@ async def test_a_build_that_was_cancelled_before_it_began_counts_nowhere(countin
     assert await count(counting, Table(Metric.BUILDS)) == 1
 
 
-async def test_pulls_count_by_their_number(counting: Counting) -> None:
+async def test_an_event_counts_all_its_pulls(counting: Counting) -> None:
+    """One gateway reports many pulls in one event."""
     await pulled(counting, pulls("a", 40), pulls("b", 2))
 
     assert await count(counting, PULLS._replace(day=MONDAY)) == 42
     assert await count(counting, Table(Metric.BUILDS, MONDAY)) == 0
 
 
-async def test_a_pull_with_fusion_counts_as_both(counting: Counting) -> None:
+async def test_a_pull_with_fusion_counts_as_pull_and_fusion(counting: Counting) -> None:
+    """Fusion pulls are a part of all pulls."""
     await pulled(counting, pulls("a", 3, fusion=True), pulls("b", 4))
 
     assert await count(counting, PULLS) == 7
@@ -101,7 +103,8 @@ async def test_an_event_that_comes_again_counts_once(counting: Counting) -> None
     assert await count(counting, PULLS) == 7
 
 
-async def test_a_build_and_a_pull_may_have_one_id(counting: Counting) -> None:
+async def test_a_build_and_a_pull_with_the_same_id_both_count(counting: Counting) -> None:
+    """Ids are unique for each subject only."""
     await counting.build_done(build("a"), 1)
     await pulled(counting, pulls("a"))
 
@@ -128,7 +131,8 @@ async def test_an_organisation_is_told_its_own_part(counting: Counting) -> None:
 
 
 @pytest.mark.parametrize(("told", "architecture"), [("amd64", "amd64"), ("x86_64", "amd64"), ("aarch64", "arm64")])
-async def test_what_was_used_counts_for_its_architecture(counting: Counting, told: str, architecture: str) -> None:
+async def test_a_use_counts_for_its_architecture(counting: Counting, told: str, architecture: str) -> None:
+    """Reports can be filtered by architecture."""
     await pulled(counting, pulls("a", 3, architecture=told, organisation="acme.org"))
 
     for day in (None, MONDAY):
@@ -148,6 +152,7 @@ async def test_other_architectures_count_in_the_whole(counting: Counting, archit
 
 @pytest.mark.parametrize("platform", ["linux/arm64", "linux/arm64/v8"])
 async def test_a_build_counts_for_the_architecture_of_its_platform(counting: Counting, platform: str) -> None:
+    """The variant does not matter."""
     await counting.build_done(build("bd-1_1", platform=platform), 1)
 
     assert await count(counting, Table(Metric.BUILDS, MONDAY, "arm64")) == 1

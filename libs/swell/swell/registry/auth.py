@@ -1,6 +1,7 @@
-"""Authentication at upstream registries: anonymous, HTTP Basic, or a token from the realm that they name.
+"""Authentication at registries: anonymous, HTTP Basic, or a bearer token from the realm in the challenge.
 
-Source: distribution-spec's token authentication; the realm gives a token for one scope: actions in one repository.
+A token is valid for one scope: actions in one repository.
+Source: distribution, "Token Authentication Specification", https://distribution.github.io/distribution/spec/auth/token/
 """
 
 import asyncio
@@ -32,10 +33,10 @@ from swell.registry.retry import RetryPolicy
 KEPT = 10_000
 TOKEN_BYTES = 1 << 20
 DEFAULT_SECONDS = 60
-LONGEST_SECONDS = 600  # rights change, and tokens are cheap: some services give them for half a day
+LONGEST_SECONDS = 600  # permissions change; some services issue tokens for half a day
 CHALLENGE_SECONDS = 300
 SKEW_SECONDS = 10
-YOUNG = 0.75  # the part of a token's life after which the next is fetched, while this one is still shown
+YOUNG = 0.75  # the part of a token's life after which the next one is fetched in the background
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -46,9 +47,9 @@ class _TokenAnswer(Struct):
 
 
 class Shown(Struct, frozen=True):
-    """The `Authorization` header of a request, None for none, and the challenge that it answers.
+    """The `Authorization` header of a request, or None, and the challenge that it answers.
 
-    `is_cached` says that the header is a token of an earlier request. With an *error*, the challenge could not be met.
+    `is_cached`: the header is a token of an earlier request. `error`: the challenge could not be answered.
     """
 
     header: str | None = None
@@ -69,11 +70,11 @@ class _Token(Struct, frozen=True):
 
 
 class Authorizer:
-    """Gives the `Authorization` header for a reference: what worked lately, or the answer to a challenge.
+    """Provides the `Authorization` header for a reference: a cached one, or the answer to a challenge.
 
-    Tokens are cached by principal, realm, service, scope and the whole credentials, as long as the realm says but for
-    ten minutes at most. They are fetched again some time before that, so that no request waits. The challenge of a
-    registry is remembered for five minutes, for one principal, and only when its answer was accepted.
+    The cache key of a token is the principal, realm, service, scope and credentials. A token is cached for its life, at
+    most ten minutes, and renewed in the background before it expires. The accepted challenge of a registry is cached
+    for five minutes for each principal.
     """
 
     def __init__(
@@ -96,10 +97,10 @@ class Authorizer:
         self._ahead: dict[bytes, asyncio.Task[None]] = {}
 
     async def remembered(self, reference: Reference, principal: Principal) -> Shown:
-        """What this registry accepted lately from *principal*.
+        """Return the header that the registry recently accepted from *principal*.
 
-        When that cannot be had any more, the challenge is forgotten, and the request goes without: the registry may
-        name another realm by now, or want nothing.
+        When it cannot be renewed, the challenge is removed from the cache and the request is anonymous: the registry
+        may send another challenge.
         """
         challenge = self._challenges.get((reference.registry, principal))
         if challenge is None:
@@ -107,18 +108,18 @@ class Authorizer:
         try:
             return await self._answer(challenge, reference, principal)
         except SwellError as error:
-            log.info("challenge not met any more", registry=reference.registry, error=str(error))
+            log.info("cached challenge failed", registry=reference.registry, error=str(error))
             self._challenges.pop((reference.registry, principal), None)
             return Shown(challenge=challenge, error=error)
 
     async def renewed(
         self, reference: Reference, principal: Principal, headers: Iterable[str], refused: Shown, endpoint: URL
     ) -> Shown | None:
-        """What to send after a 401 with these `WWW-Authenticate` *headers*; None when nothing else is left to try.
+        """Return the header to send after a 401 with `WWW-Authenticate` *headers*; None when there is no other.
 
         Raises:
-            UpstreamFailed: the realm makes no sense, or gives no token.
-            Denied: the realm refuses.
+            UpstreamFailed: the realm is invalid, or issues no token.
+            Denied: the realm refuses the credentials.
         """
         self.forget(reference, principal, refused)
         challenge = choose(parse_challenges(headers))
@@ -127,17 +128,17 @@ class Authorizer:
         if challenge.scheme == "bearer":
             check_realm(challenge, endpoint)
         if refused.error and refused.challenge and _place(challenge) == _place(refused.challenge):
-            raise refused.error  # a moment ago; another request would get the same answer
+            raise refused.error  # the same request has just failed
         answer = await self._answer(challenge, reference, principal)
         return None if answer.header in {None, refused.header} else answer
 
     def accepted(self, reference: Reference, principal: Principal, shown: Shown) -> None:
-        """Remember the challenge that *shown* answers: the registry took it."""
+        """Cache the challenge that *shown* answers, because the registry accepted it."""
         if shown.challenge:
             self._challenges[reference.registry, principal] = shown.challenge
 
     def forget(self, reference: Reference, principal: Principal, refused: Shown) -> None:
-        """Forget the challenge and the token that were *refused*; another task may have fetched a new token already."""
+        """Remove the *refused* challenge and token from the caches; a newer token of another task stays."""
         if refused.challenge is None:
             return
         self._challenges.pop((reference.registry, principal), None)
@@ -156,16 +157,16 @@ class Authorizer:
         if token is None:
             return Shown((await self._fetched(key, challenge, reference, principal)).header, challenge)
         if token.young <= time.monotonic() and key not in self._ahead:
-            self._ahead[key] = asyncio.create_task(self._renewed_ahead(key, challenge, reference, principal))
+            self._ahead[key] = asyncio.create_task(self._renew_in_background(key, challenge, reference, principal))
         return Shown(token.header, challenge, is_cached=True)
 
-    async def _renewed_ahead(
+    async def _renew_in_background(
         self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal
     ) -> None:
         try:
             await self._fetched(key, challenge, reference, principal)
         except SwellError as error:
-            log.info("token not renewed ahead", registry=reference.registry, error=str(error))
+            log.info("token not renewed", registry=reference.registry, error=str(error))
         finally:
             del self._ahead[key]
 
@@ -175,11 +176,11 @@ class Authorizer:
         return token
 
     async def _login(self, reference: Reference, principal: Principal) -> Credentials | None:
-        found = self._keyring.find(reference, principal)
-        return await self._aws.login(reference.registry, found) if found and self._aws else found
+        credentials = self._keyring.find(reference, principal)
+        return await self._aws.login(reference.registry, credentials) if credentials and self._aws else credentials
 
     async def _ask(self, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
-        """Within half of the answer timeout: the other half is for what the token is wanted for."""
+        """Fetch a token within half of the answer timeout; the other half is for the request that needs it."""
         query = {"scope": self._scope(reference)}
         if service := challenge.parameters.get("service"):
             query["service"] = service
@@ -198,14 +199,19 @@ class Authorizer:
                 return _token(await read(response, TOKEN_BYTES), reference)
 
     async def _show(self, url: URL, credentials: Credentials | None) -> aiohttp.ClientResponse:
-        """Ask *url* for a token. An identity token goes in a body, so no redirect is followed with it.
+        """Request a token from *url*. An identity token is sent in the body, and redirects are not followed with it.
 
-        Services that do not know POST get the identity token as a password, as from containerd.
-        Source: distribution's "Docker Registry v2 authentication using OAuth2".
+        Services without POST get the identity token as a password, as containerd does.
+        Source: distribution, "Docker Registry v2 authentication using OAuth2",
+        https://distribution.github.io/distribution/spec/auth/oauth/
         """
         if credentials and credentials.identity_token:
-            told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": credentials.identity_token}
-            form = urlencode(dict(url.query) | told).encode()
+            parameters = {
+                "grant_type": "refresh_token",
+                "client_id": "swell",
+                "refresh_token": credentials.identity_token,
+            }
+            form = urlencode(dict(url.query) | parameters).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             response = await send(self._session, "POST", url.with_query(None), headers, form)
             if response.status not in {404, 405}:
@@ -225,17 +231,17 @@ class Authorizer:
 
 
 def check_realm(challenge: Challenge, endpoint: URL) -> None:
-    """Credentials go to the realm that the registry names, but never less protected than to the registry itself."""
+    """Check that the realm has at least the transport security of the registry, because it receives the credentials."""
     realm = reachable(challenge.parameters["realm"])
     if realm is None or realm.user or realm.scheme not in {"https", endpoint.scheme}:
-        raise UpstreamFailed(f"{endpoint.authority} asks for a token from a place that we do not trust")
+        raise UpstreamFailed(f"{endpoint.authority} names a token service without https or with a user name")
 
 
 def _token(content: bytes, reference: Reference) -> _Token:
     try:
         answer = msgspec.json.decode(content, type=_TokenAnswer)
     except msgspec.MsgspecError as error:
-        raise UpstreamFailed(f"the token service of {reference.registry} makes no sense") from error
+        raise UpstreamFailed(f"the token service of {reference.registry} sends an invalid answer") from error
     token = answer.token or answer.access_token or ""
     if not _TOKEN.fullmatch(token):
         raise UpstreamFailed(f"the token service of {reference.registry} gives no token")
@@ -244,7 +250,7 @@ def _token(content: bytes, reference: Reference) -> _Token:
 
 
 def _seconds(expires_in: object) -> float:
-    """The life of a token; some services write the number as text, or something that is none."""
+    """Return the life of a token; some services send the number as text, or an invalid value."""
     try:
         seconds = float(str(expires_in))
     except ValueError:

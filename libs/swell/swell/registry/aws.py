@@ -1,7 +1,9 @@
-"""Amazon's registries: AWS keys, or a role, are exchanged for a login that registries understand.
+"""Amazon ECR: exchange AWS keys or a role for a login of the registry.
 
-Source: Amazon ECR API reference, GetAuthorizationToken; AWS STS API reference, AssumeRole. Requests are signed by AWS's
-own library and sent through the session that all others go through.
+botocore signs the requests; the common session sends them.
+Sources: Amazon ECR API, GetAuthorizationToken,
+https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html; AWS STS API, AssumeRole,
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 """
 
 import re
@@ -26,7 +28,7 @@ from swell.registry.responses import failure
 from swell.registry.retry import RetryPolicy
 from swell.registry.settings import RegistrySettings
 
-KEPT = 1000
+MAX_LOGINS = 1000
 ANSWER_BYTES = 1 << 18
 SKEW_SECONDS = 300
 ROLE_SECONDS = 3600
@@ -42,7 +44,7 @@ NO_KEYS = RegistrySettings()
 
 
 class Place(NamedTuple):
-    """Where a registry's logins are given: *service* is `ecr` or `ecr-public`, *domain* the partition's."""
+    """The service that issues logins for a registry: `ecr` or `ecr-public`, and the *domain* of the partition."""
 
     service: str
     region: str
@@ -50,15 +52,15 @@ class Place(NamedTuple):
 
 
 def place_of(registry: str) -> Place | None:
-    """Where to ask for a login to *registry*; None when it is not Amazon's, however much it looks so."""
+    """Return the service that issues logins for *registry*; None when it is not a registry of Amazon."""
     if registry == PUBLIC:
         return Place("ecr-public", "us-east-1")
-    found = _PRIVATE.fullmatch(registry)
-    return Place("ecr", found[1], found[2]) if found else None
+    match = _PRIVATE.fullmatch(registry)
+    return Place("ecr", match[1], match[2]) if match else None
 
 
 def is_exchanged(registry: str, credentials: Credentials) -> bool:
-    """Whether *credentials* are to be exchanged before *registry* sees anything of them."""
+    """Return whether *credentials* are AWS keys or a role, which must not be sent to *registry*."""
     named = _KEY_ID.fullmatch(credentials.user) or _ROLE.fullmatch(credentials.user)
     return named is not None and place_of(registry) is not None
 
@@ -85,34 +87,37 @@ class _EcrAnswer(Struct, rename="camel"):
 
 
 class AwsLogins:
-    """Exchanges credentials whose user is an AWS access key id (the password is the secret key), or a role's ARN (the
-    password is its external id). A login is kept until five minutes before it, or the role's session, ends."""
+    """Exchanges AWS credentials for logins.
+
+    The user is an access key id (the password is the secret key), or the ARN of a role (the password is its external
+    id). A login is cached until five minutes before it, or the session of the role, expires.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, settings: RegistrySettings = NO_KEYS) -> None:
         self._session = session
         self._settings = settings
         self._patience = RetryPolicy()
         self._fingerprints = Fingerprints()
-        self._kept: TLRUCache[bytes, _Login] = TLRUCache(KEPT, _expiry, time.time)
+        self._cached: TLRUCache[bytes, _Login] = TLRUCache(MAX_LOGINS, _expiry, time.time)
         self._asking: SingleFlight[bytes, _Login] = SingleFlight()
 
     async def login(self, registry: str, credentials: Credentials, lasting: timedelta = timedelta()) -> Credentials:
-        """What to show *registry*: *credentials* themselves, unless it is Amazon's and they are AWS's.
+        """Return the login for *registry*: *credentials*, unless they must be exchanged.
 
-        A login that was kept is good for *lasting* at least; a new one is as good as AWS makes it.
+        A cached login is valid for *lasting* at least; a new one for as long as AWS decides.
 
         Raises:
-            Denied: AWS does not take them.
-            TooManyRequests, UpstreamFailed, AddressForbidden: it has had enough, or is not to be had.
+            Denied: AWS refuses the credentials.
+            TooManyRequests, UpstreamFailed, AddressForbidden: AWS throttles, fails, or cannot be reached.
         """
         place = place_of(registry)
         if place is None or not is_exchanged(registry, credentials):
             return credentials
         key = self._fingerprints.of(*place, credentials.user, credentials.password)
-        known = self._kept.get(key)
+        known = self._cached.get(key)
         if known is None or known.until < time.time() + lasting.total_seconds():
             known = await self._asking.run(key, lambda: self._exchange(place, credentials))
-            self._kept[key] = known
+            self._cached[key] = known
         return known.credentials
 
     async def _exchange(self, place: Place, credentials: Credentials) -> _Login:
@@ -122,11 +127,11 @@ class AwsLogins:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": _TARGETS[place.service]}
         content = await self._ask(self._ecr(place), headers, b"{}", keys, place.service, place.region)
         try:
-            told = msgspec.json.decode(content, type=_EcrAnswer).authorization_data
-            data = told[0] if isinstance(told, list) else told
+            data_or_list = msgspec.json.decode(content, type=_EcrAnswer).authorization_data
+            data = data_or_list[0] if isinstance(data_or_list, list) else data_or_list
             return _Login(parse_basic(data.authorization_token), min(data.expires_at, keys.until) - SKEW_SECONDS)
         except (msgspec.MsgspecError, ValueError, IndexError) as error:
-            raise UpstreamFailed(f"{place.service} gives no login that makes sense") from error
+            raise UpstreamFailed(f"{place.service} sends an invalid login") from error
 
     async def _assume(self, place: Place, role: Credentials) -> _Keys:
         ours = self._settings
@@ -162,7 +167,7 @@ class AwsLogins:
         raise failure(response.status, response.headers, f"a login from {service}", UpstreamFailed)
 
     def _ecr(self, place: Place) -> URL:
-        """Endpoint names: AWS general reference, "Amazon ECR endpoints"."""
+        """Source: AWS general reference, "Amazon ECR endpoints", https://docs.aws.amazon.com/general/latest/gr/ecr.html."""
         if place.service == "ecr-public":
             return URL(
                 self._settings.aws_ecr_public_endpoint or f"https://api.ecr-public.{place.region}.{place.domain}/"
@@ -177,7 +182,7 @@ _TARGETS = {
 
 
 def _signed(url: URL, headers: dict[str, str], body: bytes, keys: _Keys, service: str, region: str) -> dict[str, str]:
-    # 5 MB that only those need who ask AWS.
+    # imported here, because it needs 5 MB of memory
     from botocore.auth import SigV4Auth  # type: ignore[import-untyped]  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]  # noqa: PLC0415
     from botocore.credentials import ReadOnlyCredentials  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -189,14 +194,14 @@ def _signed(url: URL, headers: dict[str, str], body: bytes, keys: _Keys, service
 
 
 def _session_keys(content: bytes) -> _Keys:
-    """The keys of an assumed role. expat bounds what entities may grow to, and the answer is small."""
+    """Parse the keys of an assumed role. expat limits the expansion of entities, and the response is small."""
     try:
         root = ET.fromstring(content)  # noqa: S314
         found = {element.tag.rpartition("}")[2]: element.text or "" for element in root.iter()}
         until = datetime.fromisoformat(found["Expiration"]).timestamp()
         return _Keys(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], until)
     except (ET.ParseError, KeyError, ValueError) as error:
-        raise UpstreamFailed("sts gives no keys that make sense") from error
+        raise UpstreamFailed("sts sends invalid keys") from error
 
 
 def _expiry(_: bytes, login: _Login, now: float) -> float:

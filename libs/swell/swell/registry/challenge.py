@@ -1,6 +1,7 @@
-"""Challenges: how a registry tells what it wants to see before it answers.
+"""Challenges: the authentication that a registry requires, in the header `WWW-Authenticate`.
 
-Source: RFC 9110, section 11; distribution-spec's token authentication.
+Source: RFC 9110, section 11, https://www.rfc-editor.org/rfc/rfc9110#section-11; distribution, "Token Authentication",
+https://distribution.github.io/distribution/spec/auth/token/
 """
 
 import re
@@ -21,24 +22,24 @@ class Challenge(Struct, frozen=True):
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read `WWW-Authenticate` *headers*; each may hold several challenges. What makes no sense is left out."""
-    found: list[tuple[str, dict[str, str]]] = []
+    """Parse `WWW-Authenticate` *headers*, each with one or more challenges; malformed parts are ignored."""
+    parsed: list[tuple[str, dict[str, str]]] = []
     for part in (part for header in headers for part in parse_http_list(header)):
         parameter = _PARAMETER.fullmatch(part)
         if parameter is None and (scheme := _SCHEME.fullmatch(part)):
-            found.append((scheme[1].lower(), {}))
+            parsed.append((scheme[1].lower(), {}))
             parameter = _PARAMETER.fullmatch(scheme[2] or "")
-        if parameter and found:
-            found[-1][1].setdefault(parameter[1].lower(), _unquoted(parameter[2]))
-    return [Challenge(scheme, parameters) for scheme, parameters in found]
+        if parameter and parsed:
+            parsed[-1][1].setdefault(parameter[1].lower(), _unquoted(parameter[2]))
+    return [Challenge(scheme, parameters) for scheme, parameters in parsed]
 
 
 def choose(challenges: Iterable[Challenge]) -> Challenge | None:
-    """The one to answer: Bearer with a realm before Basic; None when we know how to answer none."""
+    """Return the challenge to answer: Bearer with a realm, or else Basic; None when neither is there."""
     known = [c for c in challenges if c.scheme == "basic" or (c.scheme == "bearer" and c.parameters.get("realm"))]
     return min(known, key=lambda challenge: challenge.scheme != "bearer", default=None)
 
 
 def _unquoted(value: str) -> str:
-    """*value* without its quotes; `parse_http_list` has already resolved what stood behind backslashes."""
+    """Return *value* without its quotes; `parse_http_list` has resolved backslashes already."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value

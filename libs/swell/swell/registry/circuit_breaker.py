@@ -1,9 +1,8 @@
-"""Circuit breakers: a host or a repository that keeps failing is not asked for some seconds.
+"""Circuit breakers: a host or repository that fails repeatedly gets no requests for some seconds.
 
-A failure is counted where it belongs. An HTTP answer, 503 for instance, proves that the host works: it counts against
-the repository alone, so that one broken image does not block its registry. A connection that cannot be opened counts
-against the host. Silence and broken answers count against both, but open the host's circuit only when they come from
-more than one repository.
+An HTTP response, such as 503, proves that the host works: it counts against the repository only, so one broken image
+does not block its registry. A failed connection counts against the host. Timeouts and broken responses count against
+both, but they open the circuit of the host only when they come from more than one repository.
 """
 
 import math

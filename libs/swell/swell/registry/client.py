@@ -1,7 +1,8 @@
-"""Asking a registry: who we are to it is shown as it wants to see it, and whoever stumbles is asked again.
+"""The client for registries: authentication, retries and circuit breakers.
 
-Source: OCI distribution-spec. What it has us ask may be repeated: RFC 9110's idempotent methods, and opening an upload,
-which costs the registry nothing when it is not used.
+Every request may be repeated: idempotent methods, and opening an upload, which has no effect when it is not used.
+Sources: OCI distribution-spec, https://github.com/opencontainers/distribution-spec/blob/main/spec.md; RFC 9110, section
+9.2.2, https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
 """
 
 import asyncio
@@ -25,14 +26,14 @@ from swell.registry.credentials import Keyring
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from swell.registry.retry import RetryPolicy
 
-PUBLIC_SECONDS, REFUSED_SECONDS = 300, 60  # for which the answer to "may anybody read this?" is remembered
+PUBLIC_SECONDS, REFUSED_SECONDS = 300, 60  # life of the cached answer to "is the image public?"
 MOST_REPOSITORIES = 10_000
 
 Sender = Callable[[aiohttp.ClientSession, str, URL, Mapping[str, str], Data | None], Awaitable[aiohttp.ClientResponse]]
 
 
 class RegistryClient:
-    """Asks registries; every method raises as `swell.net.outbound` does."""
+    """Sends requests to registries; every method raises the errors of `swell.net.outbound`."""
 
     def __init__(
         self,
@@ -43,9 +44,9 @@ class RegistryClient:
         actions: str = "pull",
         aws: AwsLogins | None = None,
     ) -> None:
-        """Registries in *insecure* (`host` or `host:port`), and those on this machine, are spoken to by plain http.
+        """Registries in *insecure* (`host` or `host:port`), and those on this machine, use plain http.
 
-        *actions* are what tokens are asked for: `pull`, or `pull,push`. Without *aws*, AWS keys open no registry.
+        *actions* are the actions of tokens: `pull`, or `pull,push`. Without *aws*, AWS keys are not exchanged.
         """
         self._session = session
         self._patience = RetryPolicy()
@@ -59,7 +60,7 @@ class RegistryClient:
         self._principal = PUBLIC
 
     def acting_for(self, principal: Principal) -> Self:
-        """A view that sends the credentials of *principal*; without it, those of `PUBLIC`. All else is shared."""
+        """Return a view that uses the credentials of *principal* and shares all caches; the default is `PUBLIC`."""
         view = copy.copy(self)
         view._principal = principal
         return view
@@ -70,7 +71,7 @@ class RegistryClient:
     async def ask(
         self, sender: Sender, method: str, reference: Reference, path: str, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
-        """Ask for *path* below *reference*'s repository: `manifests/<reference>`."""
+        """Request *path* in the repository of *reference*, such as `manifests/<reference>`."""
         url = self.base(reference.registry) / f"v2/{reference.repository}/{path}"
         return await self.ask_url(sender, method, reference, url, headers)
 
@@ -84,10 +85,10 @@ class RegistryClient:
         data: Callable[[], Data] | None = None,
         seconds: float | None = None,
     ) -> aiohttp.ClientResponse:
-        """Ask *url* for *reference*'s sake, and once more when it wants to see other credentials than we showed.
+        """Request *url* for *reference*, and again with other credentials when the registry requires them.
 
-        *data* makes the body anew for each try. The answer's headers must be there after *seconds*, else within the
-        session's answer timeout: with tokens, repetitions and redirects before it.
+        *data* returns the body for each attempt. The deadline for the response headers is *seconds*, or the answer
+        timeout of the session; it includes tokens, retries and redirects.
         """
         limit = seconds or reach_of(self._session).answer_timeout.total_seconds()
         with translated(url):
@@ -111,7 +112,7 @@ class RegistryClient:
         return await self._ask_as(acting, sender, method, reference, url, headers, data)
 
     async def _acting(self, method: str, reference: Reference, url: URL, headers: Mapping[str, str]) -> Principal:
-        """Whose credentials to send: for what anybody may read, the operator's, whose rate limits are higher."""
+        """Return the principal to use: for public images the operator, who has higher rate limits."""
         if not self._only_reads or method not in {"GET", "HEAD"}:
             return self._principal
         if self._keyring.find(reference, self._principal) or not self._keyring.entry(reference):
@@ -119,15 +120,14 @@ class RegistryClient:
         return OPERATOR if await self.is_public(reference, url, headers) else self._principal
 
     async def is_public(self, reference: Reference, url: URL, headers: Mapping[str, str]) -> bool:
-        """Whether *url*, in the repository of *reference*, can be read without credentials; an answer counts for the
-        whole repository."""
+        """Return whether *url* can be read without credentials; the answer is cached for the whole repository."""
         name = reference.name
         if (known := self._is_public.get(name)) or name in self._is_refused:
             return bool(known)
         return await self._probing.run(f"{name} {url}", lambda: self._probe(reference, url, headers))
 
     async def can_anybody_read(self, image: Reference) -> bool:
-        """Whether *image* can be read without credentials."""
+        """Return whether *image* can be read without credentials."""
         url = self.base(image.registry) / f"v2/{image.repository}/manifests/{image.reference}"
         return await self.is_public(image, url, {"Accept": ACCEPT})
 
@@ -138,7 +138,7 @@ class RegistryClient:
             self._is_refused[reference.name] = True
             return False
         except SwellError:
-            return False  # the request itself says what is wrong
+            return False  # the request itself reports the problem
         response.release()
         if response.status in {401, 403}:
             self._is_refused[reference.name] = True
@@ -167,7 +167,7 @@ class RegistryClient:
 
         shown = await self._authorizer.remembered(reference, principal)
         response = await ask(shown)
-        if shown.is_cached and refuses(response, 403):  # the token may have fewer rights than a new one
+        if shown.is_cached and refuses(response, 403):  # a new token may have more rights
             response.release()
             self._authorizer.forget(reference, principal, shown)
             shown = ANONYMOUS

@@ -1,6 +1,7 @@
-"""Credentials: who we are to a registry, as the operator wrote it down.
+"""Credentials for registries, from an auth file.
 
-Source: containers-auth.json(5), which is also Docker's `config.json`.
+Source: containers-auth.json(5), https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md; Docker's
+`config.json` has the same form.
 """
 
 import base64
@@ -20,7 +21,7 @@ _HUB_NAMES = frozenset({"index.docker.io", "registry-1.docker.io"})
 
 
 class Credentials(Struct, frozen=True):
-    """A user name and its password, for HTTP Basic; or an identity token, which token services take in their place."""
+    """A user name and password for HTTP Basic; or an identity token, which token services accept instead."""
 
     user: str
     password: str
@@ -36,7 +37,7 @@ class Credentials(Struct, frozen=True):
 
     @property
     def encoded(self) -> str:
-        """What `parse_basic` reads."""
+        """The base64 form that `parse_basic` reads."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
@@ -53,11 +54,11 @@ class Keyring(Struct, frozen=True):
     allows: Allows = opens
 
     def find(self, reference: Reference, principal: Principal = PUBLIC) -> Credentials | None:
-        """The credentials for *reference* that *principal* may use."""
+        """Return the credentials for *reference* if *principal* may use them."""
         return self.entry(reference) if self.allows(principal, reference) else None
 
     def entry(self, reference: Reference) -> Credentials | None:
-        """Those of the longest path that *reference* lies in, whole components only, whoever may use them."""
+        """Return the entry of the longest matching path, in whole components, without a check of the principal."""
         path = reference.name
         while path and path not in self.entries:
             path = path.rpartition("/")[0]
@@ -74,12 +75,12 @@ class _AuthFile(Struct):
 
 
 def parse_auth_file(content: bytes, allows: Allows = opens) -> Keyring:
-    """Read an auth file, whose credentials *allows* limits.
+    """Parse an auth file; *allows* decides which principals may use its credentials.
 
-    Entries without an `auth` of their own (credential helpers) are left out.
+    Entries without `auth` (credential helpers) are ignored.
 
     Raises:
-        SettingsInvalid: it is no auth file. The message tells nothing of its secrets.
+        SettingsInvalid: it is not an auth file. The message contains no secrets.
     """
     try:
         file = msgspec.json.decode(content, type=_AuthFile)
@@ -90,7 +91,7 @@ def parse_auth_file(content: bytes, allows: Allows = opens) -> Keyring:
 
 
 def path_of(key: str) -> str:
-    """The path that an auth file's *key* names: Docker writes some as URLs, `https://index.docker.io/v1/`."""
+    """Return the path that an auth file's *key* names; some keys are URLs, as `https://index.docker.io/v1/`."""
     scheme, _, rest = key.rpartition("://")
     host, slash, path = rest.strip("/").partition("/")
     host = DOCKER_HUB if host in _HUB_NAMES else host.lower()
@@ -99,8 +100,8 @@ def path_of(key: str) -> str:
 
 def _credentials(key: str, entry: _Entry) -> Credentials:
     try:
-        found = parse_basic(entry.auth or "")
-        return Credentials(found.user, found.password, entry.identitytoken)
+        parsed = parse_basic(entry.auth or "")
+        return Credentials(parsed.user, parsed.password, entry.identitytoken)
     except ValueError as error:
         raise SettingsInvalid(
             f"the registry auth file's entry for {key} does not hold base64 of user:password"
@@ -108,12 +109,12 @@ def _credentials(key: str, entry: _Entry) -> Credentials:
 
 
 def parse_basic(text: str) -> Credentials:
-    """Read base64 of `user:password`. Of all users, only an AWS role's ARN has colons.
+    """Parse base64 of `user:password`. The only user names with colons are ARNs of AWS roles.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it has another form.
     """
-    found = _LOGIN.fullmatch(base64.b64decode(text, validate=True).decode())
-    if not found:
+    match = _LOGIN.fullmatch(base64.b64decode(text, validate=True).decode())
+    if not match:
         raise ValueError("there is no colon")
-    return Credentials(found["user"], found["password"].rstrip("\0"))
+    return Credentials(match["user"], match["password"].rstrip("\0"))

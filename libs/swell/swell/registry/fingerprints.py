@@ -1,4 +1,4 @@
-"""Cache keys made of secrets: the whole of them counts, and none can be read from a key."""
+"""Cache keys for secrets: keyed hashes that do not reveal the secrets."""
 
 import hashlib
 import hmac
@@ -6,11 +6,11 @@ import secrets
 
 
 class Fingerprints:
-    """Keyed hashes; the key is made at random and never leaves the process."""
+    """Keyed hashes (HMAC-SHA256); the key is random and never leaves the process."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
 
     def of(self, *parts: str | None) -> bytes:
-        text = repr(parts).encode()  # which has all of them apart, and spells out what a registry sent that is no text
+        text = repr(parts).encode()  # unambiguous, and escapes invalid characters
         return hmac.digest(self._secret, text, hashlib.sha256)

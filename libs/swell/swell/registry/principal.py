@@ -1,7 +1,7 @@
-"""Credential principals: whose credentials may be used for a request to a registry.
+"""Credential principals: which credentials a request to a registry may use.
 
-Caches, locks and shared transfers whose content depends on what a registry shows are keyed by the principal too.
-`docs/decisions/0003-credential-principals.md` has the rules and their reasons.
+The principal is part of the key of every cache, lock and shared transfer whose content depends on the credentials. See
+`docs/decisions/0003-credential-principals.md` for the rules and their reasons.
 """
 
 from collections.abc import Iterable
@@ -12,34 +12,34 @@ from msgspec import Struct
 from swell.oci.reference import DOCKER_HUB, Reference, parse_registry
 
 Principal = NewType("Principal", str)
-"""An open type: other kinds (`vault:…`) may follow. Records without one were written before there were principals."""
+"""Other kinds, such as `vault:…`, may follow. Records of older versions have no principal."""
 
 PUBLIC = Principal("public")
-"""Anybody: only what anybody may read."""
+"""No credentials: only public images."""
 
 OPERATOR = Principal("operator")
-"""The operator's credentials, for whatever they open."""
+"""The operator's credentials, for every repository."""
 
 _LIMITED = "operator:"
 
 
 def limited_to(scopes: Iterable[str], principal: Principal = PUBLIC) -> Principal:
-    """*principal*, who may also use the operator's credentials for *scopes*: `registry` or `registry/path`."""
+    """Return *principal* with the operator's credentials for *scopes* in addition: `registry` or `registry/path`."""
     if principal == OPERATOR or not (added := set(scopes)):
         return principal
     return Principal(_LIMITED + ",".join(sorted(added.union(scopes_of(principal)))))
 
 
 def opens(principal: Principal, reference: Reference) -> bool:
-    """Whether the principal itself allows the operator's credentials for *reference*."""
+    """Return whether the principal may use the operator's credentials for *reference*."""
     return principal == OPERATOR or _is_in(reference, scopes_of(principal))
 
 
 class CredentialRules(Struct, frozen=True):
-    """For which repositories the operator's credentials may be used, and by which principals.
+    """Which principals may use the operator's credentials for which repositories.
 
-    `own` are the repositories that this server pushes to: what is in them is read only by a principal that opens them,
-    whatever `shared` says. `shared` are registries or paths that the operator lists as readable by all.
+    `own` are the repositories that this server pushes to. Only a principal with their scope may read them, even when
+    `shared` contains them. `shared` are registries or paths that every client may read.
     """
 
     own: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ class CredentialRules(Struct, frozen=True):
 
 
 def parse_scope(text: str) -> str:
-    """Read `registry` or `registry/path`; Docker Hub is meant where no registry is named.
+    """Parse `registry` or `registry/path`; the default registry is Docker Hub.
 
     Raises:
-        BadRequest: the registry cannot be read.
+        BadRequest: the registry is malformed.
     """
     first, slash, path = text.strip().rstrip("/").partition("/")
     if slash and not (first == "localhost" or "." in first or ":" in first):
@@ -70,14 +70,14 @@ def parse_scope(text: str) -> str:
 
 
 def rules_of(own: Iterable[str | None], shared: Iterable[str]) -> CredentialRules:
-    """The rules for these settings; repositories that are not set are left out."""
+    """Return the rules for these settings; unset repositories are ignored."""
     return CredentialRules(
         tuple(parse_scope(each) for each in own if each), tuple(sorted(parse_scope(each) for each in shared if each))
     )
 
 
 def scopes_of(principal: Principal) -> tuple[str, ...]:
-    """What *principal* may use the operator's credentials for, if that is limited."""
+    """Return the scopes for which *principal* may use the operator's credentials, if they are limited."""
     return tuple(principal.removeprefix(_LIMITED).split(",")) if principal.startswith(_LIMITED) else ()
 
 

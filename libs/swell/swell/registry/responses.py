@@ -1,4 +1,4 @@
-"""What an upstream's refusal means, in our words; its own body and challenges stay with us."""
+"""Convert error responses of registries; their bodies and challenges are not passed on to clients."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ LONGEST_WAIT = 3600
 
 
 def failure(status: int, headers: Mapping[str, str], what: str, absent: type[SwellError]) -> SwellError:
-    """The error for an answer with *status* to a question about *what* ("repository 'docker.io/x/y:z'").
+    """Return the error for a response with *status* about *what* ("repository 'docker.io/x/y:z'").
 
-    *absent* is raised for a 404; it depends on what was asked for.
+    *absent* is the class for status 404.
     """
     match status:
         case 404:
@@ -27,12 +27,15 @@ def failure(status: int, headers: Mapping[str, str], what: str, absent: type[Swe
 
 
 def retry_after_of(headers: Mapping[str, str]) -> int | None:
-    """The seconds that `Retry-After` tells to wait, 1 to 3600; None when it tells nothing that makes sense."""
-    told = headers.get("Retry-After", "").strip()
-    if told.isascii() and told.isdigit():
-        return max(1, min(int(told[:9]), LONGEST_WAIT))
+    """Return the seconds in `Retry-After`, 1 to 3600; None when it is missing or invalid.
+
+    Source: RFC 9110, section 10.2.3, https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return max(1, min(int(value[:9]), LONGEST_WAIT))
     try:
-        until = parsedate_to_datetime(told)
+        until = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     left = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

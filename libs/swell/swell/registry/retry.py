@@ -19,10 +19,10 @@ TRANSIENT = frozenset({502, 503, 504})
 
 
 class RetryPolicy:
-    """Asks up to three times, with pauses of about 0.1 and 0.4 s: when the connection breaks, and after 502 to 504.
+    """Sends a request up to three times after broken connections and status 502 to 504; pauses are about 0.1 and 0.4 s.
 
-    A `Retry-After` of at most 2 s is kept to instead; a longer one ends it, as does 429: the answer is then the
-    caller's to tell on. What is asked must be something that may be done twice.
+    A `Retry-After` of at most 2 s replaces the pause. After a longer one, and after 429, the response is returned.
+    Requests must be idempotent.
     """
 
     def __init__(self, circuit_breaker: CircuitBreaker | None = None) -> None:
@@ -31,7 +31,7 @@ class RetryPolicy:
     async def ask(
         self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]], repository: str = ""
     ) -> aiohttp.ClientResponse:
-        """The last answer of *send*, a request to *url* about *repository*.
+        """Return the last response of *send*, a request to *url* for *repository*.
 
         Raises:
             UpstreamDown: the circuit of *url*'s host, or of *repository* there, is open.
@@ -39,9 +39,9 @@ class RetryPolicy:
         host = url.authority
         self._circuit_breaker.check(host, repository)
         try:
-            response = await self._again(url, send)
+            response = await self._send_with_retries(url, send)
         except (UpstreamBroken, UpstreamSlow) as error:
-            if error.host not in {None, host}:  # a redirect led there: the host that was asked did answer
+            if error.host not in {None, host}:  # after a redirect: the requested host did answer
                 self._circuit_breaker.refused(host, repository)
             elif is_unconnected(error):
                 self._circuit_breaker.unreachable(host)
@@ -55,20 +55,22 @@ class RetryPolicy:
         return response
 
     def gave_up(self, url: URL, repository: str = "") -> None:
-        """A request to *url* about *repository* got no answer in time."""
+        """Record that a request to *url* for *repository* had no response in time."""
         self._circuit_breaker.silent(url.authority, repository)
 
-    async def _again(self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]) -> aiohttp.ClientResponse:
+    async def _send_with_retries(
+        self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
         for pause in PAUSES:
             try:
                 response = await send()
             except UpstreamBroken as error:
-                log.info("upstream asked again", url=str(url.with_query(None)), error=str(error))
-                told = None
+                log.info("request to upstream retried", url=str(url.with_query(None)), error=str(error))
+                pause_of_server = None
             else:
-                told = retry_after_of(response.headers)
-                if response.status not in TRANSIENT or (told or 0) > LONGEST_PAUSE:
+                pause_of_server = retry_after_of(response.headers)
+                if response.status not in TRANSIENT or (pause_of_server or 0) > LONGEST_PAUSE:
                     return response
                 response.release()
-            await asyncio.sleep(told or pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+            await asyncio.sleep(pause_of_server or pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
         return await send()

@@ -1,15 +1,19 @@
-"""What services that talk to registries are told, each field as SWELL_<FIELD>."""
+"""Settings of services that access registries; each field is read from SWELL_<FIELD>."""
 
 from swell.net.outbound import Reach
 from swell.registry.principal import CredentialRules, rules_of
 
 
 class RegistrySettings(Reach, frozen=True, kw_only=True):
-    """The operator's own AWS keys, with which roles are assumed; and where AWS is asked instead of its public endpoints
-    (a VPC's). Credentials for single registries are in the auth file, AWS keys for Amazon's registries included.
+    """Settings for registries and for AWS.
 
-    `build_repository`, `cache_repository` and `public_repository` are those of the gateway: this server pushes there.
-    Images of `shared_registries` (`registry` or `registry/path`) are read with the operator's credentials for anybody.
+    - `aws_access_key_id`, `aws_secret_access_key` and `aws_session_token` are the operator's keys, which assume roles.
+      Keys for single registries are in the auth file.
+    - `aws_*_endpoint` replace the public endpoints of AWS, for example in a VPC.
+    - `build_repository`, `cache_repository` and `public_repository` have the values of the gateway: this server pushes
+      to them.
+    - Images of `shared_registries` (`registry` or `registry/path`) are read with the operator's credentials for every
+      client.
     """
 
     aws_access_key_id: str = ""

@@ -1,4 +1,4 @@
-"""The rule that no byte leaves under a wrong digest."""
+"""Verify the digest and size of streamed content."""
 
 import hashlib
 from copy import copy
@@ -9,9 +9,9 @@ from swell.oci.digest import Digest
 
 
 class Verifier:
-    """Watches bytes go by that must have *digest* and, where it is known, *size*.
+    """Checks that a stream has *digest* and, if known, *size* in bytes.
 
-    Of what is *trusted*, because it was verified when it was stored, only the size is looked at.
+    For *trusted* content, which was verified when it was stored, only the size is checked.
     """
 
     def __init__(self, digest: Digest, size: int | None = None, *, trusted: bool = False) -> None:
@@ -22,20 +22,20 @@ class Verifier:
 
     @property
     def is_full(self) -> bool:
-        """Whether all bytes that there should be have gone by."""
+        """Return whether the stream has reached *size*."""
         return self._seen == self._size
 
     def copy(self) -> Self:
-        """Another one that has seen the same bytes."""
+        """Return a verifier in the same state."""
         twin = copy(self)
         twin._hash = self._hash and self._hash.copy()
         return twin
 
     def update(self, piece: bytes) -> None:
-        """Take the next *piece*; it pays to do that in a thread, other threads go on meanwhile.
+        """Process the next *piece*; hashing releases the GIL, so call it in a thread.
 
         Raises:
-            UpstreamFailed: that makes more bytes than there should be.
+            UpstreamFailed: the stream is longer than *size*.
         """
         self._seen += len(piece)
         if self._size is not None and self._seen > self._size:
@@ -44,11 +44,11 @@ class Verifier:
             self._hash.update(piece)
 
     def finish(self) -> None:
-        """Judge the whole.
+        """Check the complete stream.
 
         Raises:
-            UpstreamFailed: it is too short.
-            DigestMismatch: it has another digest.
+            UpstreamFailed: the stream is too short.
+            DigestMismatch: the stream has another digest.
         """
         if self._size is not None and self._seen != self._size:
             raise UpstreamFailed(f"what came as {self._digest} has {self._seen} bytes instead of {self._size}")
@@ -57,15 +57,15 @@ class Verifier:
 
 
 def verified(content: bytes, digest: Digest, size: int | None = None) -> bytes:
-    """*content*, which has *digest* and *size*.
+    """Return *content* after checking its *digest* and *size*.
 
     Raises:
-        UpstreamFailed: it has not.
+        UpstreamFailed: one of them is wrong.
     """
     verifier = Verifier(digest, size)
     verifier.update(content)
     try:
         verifier.finish()
     except DigestMismatch as error:
-        raise UpstreamFailed(str(error)) from error  # a class that services of every version have
+        raise UpstreamFailed(str(error)) from error  # older services do not have the other class
     return content

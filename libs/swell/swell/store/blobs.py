@@ -1,4 +1,4 @@
-"""Blobs: content by its digest, in a bucket. The same bytes are kept once, whoever put them."""
+"""Blobs: content-addressed storage in a bucket."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,16 +12,16 @@ from swell.store.objects import Objects
 
 BUCKET = "swell-layers"
 CACHED = "cache/"
-"""The prefix of blobs that registries have as well: they may go at any time."""
+"""The prefix of blobs that can be fetched from a registry again, so they may be deleted at any time."""
 
 DOCUMENTS = "documents/"
 """The prefix of manifests and configs that are too large for Redis."""
 
 
 class Blobs:
-    """A content-addressed store: what is under a digest never changes, so putting it twice does nothing new.
+    """A content-addressed store: the content of a digest never changes, and is stored once.
 
-    Keys begin with *prefix*. Every method raises `Unavailable` when the store is away.
+    Keys begin with *prefix*. Every method raises `Unavailable` when the store does not answer.
     """
 
     def __init__(self, objects: Objects, prefix: str = "") -> None:
@@ -29,44 +29,48 @@ class Blobs:
         self._prefix = prefix
 
     def below(self, folder: str) -> Self:
-        """The same store, its keys one level deeper."""
+        """Return a view of the store whose keys begin with *folder* in addition."""
         return type(self)(self._objects, f"{self._prefix}{folder}/")
 
     async def put(self, digest: Digest, content: bytes) -> None:
-        """Keep *content*; raises `DigestInvalid` when *digest* is not its name."""
+        """Store *content*.
+
+        Raises:
+            DigestInvalid: *content* has another digest.
+        """
         if digest_of(content) != digest:
-            raise DigestInvalid(f"the content to keep as {digest} has another digest")
+            raise DigestInvalid(f"the content to store as {digest} has another digest")
         await self._objects.put(self._key(digest), content)
 
     async def put_file(self, digest: Digest, path: Path) -> None:
-        """Keep the file at *path*, whose digest the caller has checked while writing it."""
+        """Store the file at *path*, whose digest the caller has verified."""
         await self._objects.put_file(self._key(digest), path)
 
     async def size(self, digest: Digest) -> int | None:
-        """In bytes; None when it is not kept here."""
+        """Return the size in bytes; None when the blob is missing."""
         return await self._objects.size(self._key(digest))
 
     @asynccontextmanager
     async def open(
         self, digest: Digest, start: int = 0, stop: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The blob's bytes from *start* to before *stop* in pieces of about 1 MiB, to be read in the block.
+        """Open the blob: yields bytes from *start* to before *stop* in pieces of about 1 MiB, inside the block.
 
         Raises:
-            BlobUnknown: it is not kept.
+            BlobUnknown: the blob is missing.
         """
         try:
             async with self._objects.open(self._key(digest), start, stop) as pieces:
                 yield pieces
         except NotFound as error:
-            raise BlobUnknown(f"{digest} is not kept here") from error
+            raise BlobUnknown(f"{digest} is not stored here") from error
 
     def link(self, digest: Digest) -> str | None:
-        """Where clients can fetch it, for a quarter of an hour; None when they do not reach the store."""
+        """Return a URL for clients, valid for 15 minutes; None when clients cannot reach the store."""
         return self._objects.link(self._key(digest))
 
     async def renew(self, digest: Digest, age: timedelta) -> None:
-        """Have a blob that is older than *age* count as new, so that its life begins again."""
+        """Reset the age of a blob that is older than *age*, so that it expires later."""
         await self._objects.renew(self._key(digest), age)
 
     def _key(self, digest: Digest) -> str:
@@ -74,5 +78,5 @@ class Blobs:
 
 
 def key_of(digest: Digest) -> str:
-    """The key of *digest*, without a prefix: `sha256/<hex>`."""
+    """Return the key of *digest* without a prefix: `sha256/<hex>`."""
     return digest.replace(":", "/")

@@ -1,22 +1,24 @@
-"""How builds end: told by an event, looked up in the store in case the event was missed."""
+"""Wait for the end of builds: events wake the waiting tasks, and the store is polled in case an event is lost."""
 
 from swell.concurrency.notifier import Notifier
 from swell.jobs.messages import BuildDone
-from swell.store.builds import Builds
+from swell.store.builds import BuildRecords
 from swell.store.records import BuildResult
 
 
 class BuildWaiter:
-    def __init__(self, builds: Builds) -> None:
+    """Waits for the results of builds."""
+
+    def __init__(self, builds: BuildRecords) -> None:
         self._builds = builds
         self._notifier = Notifier()
 
     def heard(self, done: BuildDone) -> None:
-        """Whoever waits for this build looks at once."""
+        """Wake the tasks that wait for this build."""
         self._notifier.notify(done.id)
 
     async def result(self, build_id: str) -> BuildResult | None:
-        """Wait until *build_id* has ended, be it for ever; None when nothing is known of it any more.
+        """Wait without a deadline until *build_id* has ended; None when its record is missing.
 
         Raises:
             Unavailable: the store does not answer.

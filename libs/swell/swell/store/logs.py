@@ -1,27 +1,27 @@
-"""Where the log of a build is: its lines while it runs, the whole when it has ended.
+"""The storage of build logs: a stream of lines during the build, one object after its end.
 
-Lines are numbered from 1 in each attempt; the whole is the log of the last one. A message in the stream LOGS holds some
-lines, each with its line feed, and tells in its headers which: so whoever reads knows what is missing.
+Lines are numbered from 1 in each attempt; the object has the log of the last attempt. A message in the stream LOGS has
+some lines, each with its line feed. Its headers give the attempt and the first line, so a reader detects gaps.
 """
 
 BUCKET = "swell-logs"
 STREAM = "LOGS"
 
-ATTEMPT = "Swell-Attempt"  # which attempt to build it
-FIRST_LINE = "Swell-First-Line"  # the number of the first line in the message
-COMPLETE = "Swell-Complete"  # in a message without lines: there are no more, and the whole is kept
+ATTEMPT = "Swell-Attempt"  # the number of the attempt
+FIRST_LINE = "Swell-First-Line"  # the number of the first line of the message
+COMPLETE = "Swell-Complete"  # in the last message, which has no lines: the object is stored
 
 
 def log_subject(build_id: str) -> str:
-    """The subject of its lines in the stream LOGS."""
+    """Return the subject of the lines in the stream LOGS."""
     return f"logs.{build_id}"
 
 
 def log_key(build_id: str) -> str:
-    """The key of the whole log in the bucket swell-logs."""
+    """Return the key of the complete log in the bucket swell-logs."""
     return f"{build_id}.log"
 
 
 def lock_key(build_id: str) -> str:
-    """The key of the lock file that a build of packages made, in the same bucket."""
+    """Return the key of the lock file of a package build, in the same bucket."""
     return f"{build_id}.lock"

@@ -1,7 +1,7 @@
 """Objects in S3, beside their memory twin.
 
-Small ones go through the `minio` SDK in a thread pool; big ones are streamed by aiohttp from an address that the SDK
-signs. Only plain S3 calls are used: put, get, head, multipart.
+Small objects use the `minio` SDK in a thread pool; aiohttp streams large ones from a URL that the SDK signs. Only plain
+S3 calls are used: put, get, head, multipart.
 """
 
 import asyncio
@@ -33,44 +33,44 @@ ANY_TYPE = "application/octet-stream"
 DEADLINE = timedelta(seconds=30)
 FILE_DEADLINE = timedelta(minutes=30)
 LINK_LIFE = timedelta(minutes=15)
-_DOWNLOADED: DictType = {"response-content-type": ANY_TYPE, "response-content-disposition": "attachment"}
-"""What clients of a link are told, whatever the object was stored as: browsers store it and do nothing else."""
+_AS_DOWNLOAD: DictType = {"response-content-type": ANY_TYPE, "response-content-disposition": "attachment"}
+"""Response headers for clients of a link: browsers store the object and never render it."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
 
 
 class Objects(Protocol):
-    """Bytes by key. A put is seen whole or not at all; every method raises `Unavailable` when the store is away."""
+    """Bytes by key. A put is atomic. Every method raises `Unavailable` when the store does not answer."""
 
     async def put(self, key: str, content: bytes, media_type: str = ANY_TYPE) -> None: ...
 
     async def put_file(self, key: str, path: Path, media_type: str = ANY_TYPE) -> None: ...
 
     async def get(self, key: str) -> bytes | None:
-        """The whole object, for small ones; None when there is none."""
+        """Return the whole object, for small ones; None when it is missing."""
 
     async def size(self, key: str) -> int | None:
-        """In bytes; None when there is no such object."""
+        """Return the size in bytes; None when the object is missing."""
 
     def open(
         self, key: str, start: int = 0, stop: int | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The object's bytes from *start* to before *stop* in pieces of about 1 MiB; read inside the block.
+        """Open the object: yields bytes from *start* to before *stop* in pieces of about 1 MiB, inside the block.
 
         Raises:
-            NotFound: there is no such object.
+            NotFound: the object is missing.
         """
 
     def link(self, key: str) -> str | None:
-        """An address that gives the object to whoever has it, for a quarter of an hour; None: clients get no nearer."""
+        """Return a URL of the object, valid for 15 minutes; None when clients cannot reach the store."""
 
     async def renew(self, key: str, age: timedelta) -> None:
-        """Have an object that is older than *age* count as new; nothing happens when there is none."""
+        """Reset the age of an object that is older than *age*; do nothing when it is missing."""
 
 
 class S3Objects:
-    """The objects of one bucket, which exists. Made by `connect`.
+    """The objects of one existing bucket; see `connect`.
 
-    *public* signs for clients, who know the same server by another name; without it they get no links.
+    *public* signs URLs for clients, who reach the server under another name; without it there are no links.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class S3Objects:
         self._bucket = bucket
 
     async def check(self) -> None:
-        """Raise `Unavailable` unless the bucket is there."""
+        """Raise `Unavailable` unless the bucket exists."""
         if not await self._run(partial(self._client.bucket_exists, self._bucket)):
             raise Unavailable(f"the object store has no bucket {self._bucket}")
 
@@ -106,7 +106,7 @@ class S3Objects:
         return await self._run(partial(_read, self._client, self._bucket, key))
 
     async def size(self, key: str) -> int | None:
-        """Asked by ourselves: a pull waits for it, and the SDK takes several times as long."""
+        """See `Objects.size`; without the SDK, which takes several times as long, because pulls wait for it."""
         url = self._client.get_presigned_url("HEAD", self._bucket, key, LINK_LIFE)
         with translated():
             async with asyncio.timeout(DEADLINE.total_seconds()):
@@ -127,7 +127,7 @@ class S3Objects:
             response = await send(self._session, "GET", URL(url, encoded=True), headers)
         async with response:
             if response.status == 404:
-                raise NotFound(f"there is no object {key}")
+                raise NotFound(f"object {key} does not exist")
             if response.status != (206 if is_part else 200):
                 raise Unavailable(f"the object store answers {response.status}")
             yield _pieces(response)
@@ -135,7 +135,7 @@ class S3Objects:
     def link(self, key: str) -> str | None:
         if self._public is None:
             return None
-        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE, response_headers=_DOWNLOADED)
+        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE, response_headers=_AS_DOWNLOAD)
 
     async def renew(self, key: str, age: timedelta) -> None:
         await self._run(partial(_renew, self._client, self._bucket, key, age), FILE_DEADLINE)
@@ -155,12 +155,12 @@ class S3Objects:
 async def connect(
     endpoint: str, access_key: str, secret_key: str, bucket: str, public_endpoint: str | None = None
 ) -> AsyncIterator[S3Objects]:
-    """The objects of *bucket* in the S3 server at *endpoint* (`http://host:port`), which the operator vouches for.
+    """Open *bucket* of the S3 server at *endpoint* (`http://host:port`), which the operator trusts.
 
-    Clients know the server as *public_endpoint*, if they reach it at all.
+    *public_endpoint* is the URL of the server for clients, if they can reach it.
 
     Raises:
-        Unavailable: no server answers, or it has no such bucket for us.
+        Unavailable: no server answers, or the bucket is missing.
     """
     client = _client(endpoint, access_key, secret_key)
     public = _client(public_endpoint, access_key, secret_key) if public_endpoint else None
@@ -183,7 +183,7 @@ def _client(endpoint: str, access_key: str, secret_key: str) -> Minio:
         access_key,
         secret_key,
         secure=url.scheme == "https",
-        region="us-east-1",  # named, so that signing asks nobody
+        region="us-east-1",  # a fixed region, so that signing needs no request
         http_client=urllib3.PoolManager(
             maxsize=THREADS,
             timeout=urllib3.Timeout(connect=3, read=20),
@@ -196,36 +196,36 @@ class MemoryObjects:
     """The memory twin of `S3Objects`."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        self._contents: dict[str, bytes] = {}
 
     async def put(self, key: str, content: bytes, media_type: str = ANY_TYPE) -> None:  # noqa: ARG002
-        self._kept[key] = content
+        self._contents[key] = content
 
     async def put_file(self, key: str, path: Path, media_type: str = ANY_TYPE) -> None:  # noqa: ARG002
-        self._kept[key] = await asyncio.to_thread(path.read_bytes)
+        self._contents[key] = await asyncio.to_thread(path.read_bytes)
 
     async def get(self, key: str) -> bytes | None:
-        return self._kept.get(key)
+        return self._contents.get(key)
 
     async def size(self, key: str) -> int | None:
-        return len(self._kept[key]) if key in self._kept else None
+        return len(self._contents[key]) if key in self._contents else None
 
     @asynccontextmanager
     async def open(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        if key not in self._kept:
-            raise NotFound(f"there is no object {key}")
-        yield _slices(self._kept[key][start:stop])
+        if key not in self._contents:
+            raise NotFound(f"object {key} does not exist")
+        yield _slices(self._contents[key][start:stop])
 
     def link(self, key: str) -> str | None:  # noqa: ARG002
         return None
 
     async def renew(self, key: str, age: timedelta) -> None:
-        """Nothing grows old here."""
+        """Do nothing: objects in memory do not expire."""
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what goes wrong between us and the object store into ours."""
+    """Convert errors of the object store in the block into `Unavailable`."""
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, TimeoutError, UpstreamFailed) as error:

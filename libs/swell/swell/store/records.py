@@ -1,4 +1,4 @@
-"""The records that services keep for each other in Redis. Each kind has one writing service."""
+"""The records in Redis that services share. Each kind has one writing service."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from swell.oci.digest import Digest
 
 
 class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The image of one platform of several: what makes it, or nothing when it was there already."""
+    """The image of one of several platforms; `build_id` is None when the image existed already."""
 
     platform: str
     target_image: str
@@ -42,7 +42,7 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Reason(StrEnum):
-    """What kind of failure it was, and so whose turn it is."""
+    """The kind of a failure, which says who can solve it."""
 
     RECIPE = "recipe"
     CONTEXT = "context"
@@ -55,12 +55,12 @@ class Reason(StrEnum):
     DISK = "disk"
     ENGINE = "engine"
     GIVEN_UP = "given-up"
-    """No builder could even begin; its job is among the dead letters, and may be replayed."""
+    """No builder could start it; its job is a dead letter and can be replayed."""
     CANCELLED = "cancelled"
 
     @property
     def is_users(self) -> bool:
-        """Whether another container file or context could mend it."""
+        """Return whether the client can solve it, with another container file or context."""
         return self not in {Reason.PUSH, Reason.DISK, Reason.ENGINE, Reason.GIVEN_UP}
 
 
@@ -68,10 +68,9 @@ NO_ATTEMPT = 0
 
 
 class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a build ended. Written once, by the builder that had it, or by whoever took it out of the queue.
+    """The result of a build. Written once: by the builder that ran it, or by the gateway that cancelled it.
 
-    `digest` names the pushed manifest when it succeeded; the log is that of the `attempt`; without one
-    there is none.
+    `digest` is that of the pushed manifest. The log is that of `attempt`; `NO_ATTEMPT` has no log.
     """
 
     succeeded: bool
@@ -89,7 +88,7 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def never_begun(cls, now: datetime) -> Self:
-        """How a build ends that is called off while it waits."""
+        """Return the result of a build that is cancelled in the queue."""
         return cls(
             succeeded=False,
             exit_status=-1,
@@ -102,7 +101,7 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Build(Struct, frozen=True, kw_only=True):
-    """A build: what was asked for and, once it has ended, how. One that is cancelled is ending, or has ended so."""
+    """A build and, once it has ended, its result. A cancelled build ends soon, or has ended."""
 
     id: str
     submission: Submission
@@ -111,5 +110,5 @@ class Build(Struct, frozen=True, kw_only=True):
 
     @property
     def is_active(self) -> bool:
-        """Whether it is on its way to an image, so that others may wait for the same one."""
+        """Return whether it is queued or running and not cancelled, so that other requests can wait for it."""
         return self.result is None and not self.is_cancelled

@@ -1,4 +1,4 @@
-"""The connection to Redis (7.0 commands, so that a managed one or Valkey works as well)."""
+"""The connection to Redis; only commands of Redis 7.0 are used, so managed services and Valkey work, too."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from swell.log import log
 
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator["Redis"]:
-    """A pool of at most 64 connections to *url*; every command has 5 s, and one more try on a broken connection.
+    """Open a pool of at most 64 connections to *url*; a command has 5 s and is retried on a broken connection.
 
     Raises:
         Unavailable: no server answers.
@@ -58,15 +58,15 @@ async def check_memory(redis: "Redis") -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn Redis's errors inside into ours."""
+    """Convert errors of Redis in the block into `Unavailable`."""
     try:
         yield
     except (RedisError, OSError) as error:
         if (task := asyncio.current_task()) and task.cancelling():
-            raise asyncio.CancelledError from error  # the client tells a cancellation as a timeout of its own
+            raise asyncio.CancelledError from error  # the client reports a cancellation as a timeout
         raise Unavailable(f"the state store does not answer: {error}") from error
 
 
 def text(value: object) -> str:
-    """What Redis answered, which the client's types leave open, as text."""
+    """Return a reply of Redis as text."""
     return value.decode() if isinstance(value, bytes) else str(value)

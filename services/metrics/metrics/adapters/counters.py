@@ -1,4 +1,4 @@
-"""Counters in Redis: each table is a hash with a field for each organisation and one for all together."""
+"""Counters in Redis: each table is a hash with a field for each organisation and one for the total."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from metrics.domain.usage import Table, Use, tables
 from swell.store import keys
 from swell.store.redis import text, translated
 
-_ALL = ""  # the field of all together; no organisation has that name
-_REMEMBERED = timedelta(days=8)  # a little longer than the event stream can deliver an event again
+_TOTAL = ""  # the field of the total; no organisation has an empty name
+_MARK_LIFE = timedelta(days=8)  # longer than the event stream can deliver an event again (7 days)
 
-# One step: the event's mark (KEYS[1]) and every table. ARGV: life of the mark, count, the fields.
+# Atomic: the mark of the event (KEYS[1]) and every table. ARGV: life of the mark (s), count, fields.
 _ADD = """
 if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[1]) then return 0 end
 for table = 2, #KEYS do
@@ -24,13 +24,15 @@ return 1
 
 
 class RedisCounters:
+    """See `Counters`."""
+
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._add = redis.register_script(_ADD)
 
     async def add(self, use: Use) -> bool:
         names = [keys.counted(use.event_id), *map(_key, tables(use))]
-        life = int(_REMEMBERED.total_seconds())
+        life = int(_MARK_LIFE.total_seconds())
         with translated():
             return bool(await self._add(keys=names, args=[life, use.count, *_fields(use)]))
 
@@ -40,9 +42,9 @@ class RedisCounters:
 
     async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
         with translated():
-            found = await self._redis.hgetall(_key(table))
-        counts = {text(field): int(count) for field, count in found.items()}
-        return counts.pop(_ALL, 0), counts
+            stored = await self._redis.hgetall(_key(table))
+        counts = {text(field): int(count) for field, count in stored.items()}
+        return counts.pop(_TOTAL, 0), counts
 
 
 def _key(table: Table) -> str:
@@ -50,11 +52,11 @@ def _key(table: Table) -> str:
 
 
 def _fields(use: Use) -> list[str]:
-    return [_ALL, use.organisation] if use.organisation else [_ALL]
+    return [_TOTAL, use.organisation] if use.organisation else [_TOTAL]
 
 
 class MemoryCounters:
-    """The twin of RedisCounters: for unit tests, and for counting the events again."""
+    """The memory twin of `RedisCounters`, for unit tests and for `metrics.recount`."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -73,9 +75,9 @@ class MemoryCounters:
 
     async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
         counts = dict(self._tables.get(table, {}))
-        return counts.pop(_ALL, 0), counts
+        return counts.pop(_TOTAL, 0), counts
 
     @property
     def tables(self) -> list[Table]:
-        """Those in which something was counted."""
+        """The tables that are not empty."""
         return list(self._tables)

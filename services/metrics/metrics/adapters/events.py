@@ -1,4 +1,4 @@
-"""The event stream from its beginning, for those who count again."""
+"""Read the event stream from its beginning."""
 
 from collections.abc import AsyncIterator
 
@@ -14,8 +14,8 @@ from swell.errors import Unavailable
 from swell.jobs.messages import BuildDone, ImagesPulled
 
 
-async def has_forgotten(stream: JetStreamContext) -> bool:
-    """Whether there were events that the stream does not hold any more.
+async def has_expired_events(stream: JetStreamContext) -> bool:
+    """Return whether events have expired from the stream.
 
     Raises:
         Unavailable: the queue does not answer.
@@ -28,10 +28,10 @@ async def has_forgotten(stream: JetStreamContext) -> bool:
 
 
 async def uses(stream: JetStreamContext) -> AsyncIterator[Use]:
-    """What the events say that the stream holds now, the oldest first; other events and unreadable ones are left out.
+    """Yield the uses of the events in the stream, oldest first; other and unreadable events are ignored.
 
     Raises:
-        Unavailable: the stream gives nothing for 5 s though there is more in it.
+        Unavailable: the stream does not deliver the next event within 5 s.
     """
     try:
         name = await stream.find_stream_name_by_subject(BuildDone.subject)

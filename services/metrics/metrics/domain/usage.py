@@ -1,4 +1,4 @@
-"""What is counted, and along which lines people ask for it."""
+"""What is counted: metrics, by day, architecture and organisation."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,7 +13,7 @@ ARCHITECTURES = ("amd64", "arm64")
 
 
 class Metric(StrEnum):
-    """A pull with Fusion in it is a pull and a `fusion`."""
+    """The metrics; a pull of an image with Fusion counts in `pulls` and in `fusion`."""
 
     BUILDS = "builds"
     PULLS = "pulls"
@@ -23,7 +23,7 @@ class Metric(StrEnum):
 
 
 class Use(Struct, frozen=True, kw_only=True):
-    """What an event tells: *count* times on *day* (UTC, 2026-11-23), by people of *organisation* or anonymous ones."""
+    """The use in one event: *count* times on *day* (UTC, 2026-11-23), by *organisation* or by anonymous users."""
 
     event_id: str
     metrics: tuple[Metric, ...]
@@ -34,8 +34,7 @@ class Use(Struct, frozen=True, kw_only=True):
 
 
 class Table(NamedTuple):
-    """The numbers of one question: a metric on a day or ever, for an architecture or any; each organisation has one,
-    and so have all together."""
+    """A table of counts by organisation: of one metric, on one day or in total, for one architecture or for all."""
 
     metric: Metric
     day: str | None = None
@@ -43,14 +42,14 @@ class Table(NamedTuple):
 
 
 class Usage(Struct, frozen=True):
-    """`count` is of all that was asked for, anonymous use included; `organisations` are those who had a part in it."""
+    """`count` is the total, anonymous use included; `organisations` has the count of each organisation."""
 
     count: int
     organisations: Mapping[str, int]
 
 
 def tables(use: Use) -> list[Table]:
-    """Where *use* counts. An architecture that nobody can ask for has no tables of its own."""
+    """Return the tables of *use*; only the architectures in `ARCHITECTURES` have tables of their own."""
     architecture = canonical_architecture(use.architecture)
     architectures = (None, architecture) if architecture in ARCHITECTURES else (None,)
     return [Table(*lines) for lines in product(use.metrics, (None, use.day), architectures)]

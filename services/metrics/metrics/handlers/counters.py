@@ -1,4 +1,4 @@
-"""`swell.rpc.v1.Counters`: what was counted, asked over gRPC."""
+"""The gRPC service `swell.rpc.v1.Counters`."""
 
 from functools import partial
 
@@ -11,6 +11,8 @@ from swell.rpc.v1.counters_pb2_grpc import CountersServicer
 
 
 class CountersHandler(CountersServicer):
+    """Decodes the request, reads the count, encodes the response."""
+
     def __init__(self, counting: Counting) -> None:
         self._counting = counting
 
@@ -21,7 +23,7 @@ class CountersHandler(CountersServicer):
 
     async def _count(self, request: pb.GetCountRequest) -> pb.GetCountResponse:
         if request.metric not in set(Metric):
-            raise BadRequest(f"there is no metric {request.metric!r}; there are {', '.join(Metric)}")
+            raise BadRequest(f"unknown metric {request.metric!r}; the metrics are {', '.join(Metric)}")
         table = Table(Metric(request.metric), request.day or None, request.architecture or None)
         usage = await self._counting.usage(table, request.organisation)
         return pb.GetCountResponse(count=usage.count, organisations=usage.organisations)

@@ -100,7 +100,8 @@ async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
     assert await leave(builds, alone, user="ada") == CancelOutcome(CancelState.DEQUEUED)
 
 
-async def test_whoever_asked_for_a_child_alone_does_not_take_it_from_the_whole(builds: Builds) -> None:
+async def test_withdrawing_from_a_child_does_not_cancel_it_for_its_parent(builds: Builds) -> None:
+    """The parent is interest in the child."""
     child = await of_one(builds, 1)
     await builds.add_interest(child, "r9", "ada")
     whole = await of_several(builds, 3, child, None)
@@ -145,7 +146,8 @@ async def test_a_whole_that_has_ended_wants_nothing(builds: Builds) -> None:
     assert await leave(builds, child, request_id="r9") == CancelOutcome(CancelState.DEQUEUED)
 
 
-async def test_a_child_that_has_ended_stays_as_it_ended(builds: Builds) -> None:
+async def test_cancelling_a_parent_keeps_the_result_of_an_ended_child(builds: Builds) -> None:
+    """Only active children are cancelled."""
     child, late = await of_one(builds, 1), await of_one(builds, 2)
     whole = await of_several(builds, 3, child, late)
     await builds.finish(child, OK)

@@ -70,7 +70,8 @@ async def test_nobody_waits_for_a_build_that_is_unknown(ends: BuildWaiter) -> No
     assert await ends.result("bd-0_1") is None
 
 
-async def test_news_of_builds_that_nobody_waits_for_cost_nothing(ends: BuildWaiter, builds: Watched) -> None:
+async def test_events_of_builds_without_a_waiter_store_nothing(ends: BuildWaiter, builds: Watched) -> None:
+    """Every gateway receives the events of all builds."""
     ends.heard(done("bd-0_1"))
 
     assert builds.looks == 0

@@ -73,7 +73,8 @@ async def test_an_error_is_raised_again_as_what_it_was(nats: Nats, error: SwellE
     assert await jobs_left(nats) == 0
 
 
-async def test_what_nobody_foresaw_tells_no_story(nats: Nats) -> None:
+async def test_an_unexpected_error_reveals_no_details(nats: Nats) -> None:
+    """Details are in the log of the worker only."""
     async with answering(nats, raising(KeyError("password"))):
         with pytest.raises(SwellError) as caught:
             await request(nats, question(nats), Found)

@@ -1,4 +1,4 @@
-"""Dead letters over a real NATS server: what nobody can handle stops nobody, and is not lost."""
+"""Dead letters over a real NATS server: a message that no worker can handle blocks no other, and is not lost."""
 
 import asyncio
 import os
@@ -19,38 +19,38 @@ from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, jobs_left, working
 
 
-class Undertaker:
-    """Is told which jobs are given up, and why."""
+class GiveUpRecorder:
+    """Records the jobs that are given up, with the reasons."""
 
     def __init__(self, *, away: int = 0) -> None:
-        self.told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.reasons: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._away = away
 
     async def __call__(self, job_id: str, why: str) -> None:
         if self._away:
             self._away -= 1
             raise Unavailable
-        await self.told.put((job_id, why))
+        await self.reasons.put((job_id, why))
 
     async def next(self) -> tuple[str, str]:
         async with asyncio.timeout(30):
-            return await self.told.get()
+            return await self.reasons.get()
 
 
 async def letters(nats: Nats) -> list[DeadLetter]:
     return [letter async for letter in dead_letters(nats.stream)]
 
 
-async def say(nats: Nats, content: bytes, build_id: str = "bd-1_1") -> None:
+async def send(nats: Nats, content: bytes, build_id: str = "bd-1_1") -> None:
     await nats.stream.publish(f"{BuildJob.subject}.{build_id}", content)
 
 
-async def test_a_job_that_cannot_be_read_is_buried_as_it_came(nats: Nats) -> None:
-    """A newer gateway may say what this builder does not understand: it is kept for one that does."""
-    undertaker, content = Undertaker(), b'{"id": "bd-1_1", "target_image": 7}'
-    await say(nats, content)
-    async with working(nats, Worker(), give_up=undertaker):
-        job_id, why = await undertaker.next()
+async def test_a_job_that_cannot_be_read_is_dead_lettered_unchanged(nats: Nats) -> None:
+    """A newer gateway may send what this builder cannot read; a newer builder can."""
+    recorder, content = GiveUpRecorder(), b'{"id": "bd-1_1", "target_image": 7}'
+    await send(nats, content)
+    async with working(nats, Worker(), give_up=recorder):
+        job_id, why = await recorder.next()
         assert await jobs_left(nats) == 0
 
     (letter,) = await letters(nats)
@@ -59,24 +59,26 @@ async def test_a_job_that_cannot_be_read_is_buried_as_it_came(nats: Nats) -> Non
     assert letter.reason == why
 
 
-async def test_a_job_that_breaks_its_handler_every_time_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It had its chances; shortened here to one, because there are ten seconds between two."""
+async def test_a_job_whose_handler_fails_every_time_is_dead_lettered(
+    nats: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test allows one failure, because ten seconds pass between two deliveries."""
     monkeypatch.setattr(module, "MAX_FAILURES", 1)
 
     class Broken(Worker):
         async def does(self, build_id: str, attempt: int) -> None:
             raise ZeroDivisionError
 
-    undertaker = Undertaker()
+    recorder = GiveUpRecorder()
     await publish(nats.stream, job("bd-1_1"))
-    async with working(nats, Broken(), give_up=undertaker):
-        assert "ZeroDivisionError" in (await undertaker.next())[1]
+    async with working(nats, Broken(), give_up=recorder):
+        assert "ZeroDivisionError" in (await recorder.next())[1]
         assert await jobs_left(nats) == 0
     assert [letter.subject for letter in await letters(nats)] == ["jobs.build.bd-1_1"]
 
 
-async def test_a_job_that_kills_whoever_takes_it_is_buried(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody lives to count: the queue does."""
+async def test_a_job_that_kills_its_workers_is_dead_lettered(nats: Nats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the queue can count the deliveries."""
     monkeypatch.setattr(module, "MAX_DELIVERIES", 2)
 
     class Dying(Worker):
@@ -89,26 +91,26 @@ async def test_a_job_that_kills_whoever_takes_it_is_buried(nats: Nats, monkeypat
         async with working(nats, dying):
             assert await dying.next() == ("bd-1_1", attempt)
 
-    undertaker, worker = Undertaker(), Worker()
-    async with working(nats, worker, give_up=undertaker):
-        assert (await undertaker.next())[0] == "bd-1_1"
+    recorder, worker = GiveUpRecorder(), Worker()
+    async with working(nats, worker, give_up=recorder):
+        assert (await recorder.next())[0] == "bd-1_1"
         assert await jobs_left(nats) == 0
     assert worker.taken.empty()
 
 
-async def test_a_job_is_not_buried_before_it_is_known_that_it_was_given_up(nats: Nats) -> None:
+async def test_a_job_is_dead_lettered_only_after_it_was_given_up(nats: Nats) -> None:
     """Otherwise its build would be under way for ever."""
-    undertaker = Undertaker(away=1)
-    await say(nats, b'{"id": "bd-1_1"}')
-    async with working(nats, Worker(), give_up=undertaker):
-        assert (await undertaker.next())[0] == "bd-1_1"
+    recorder = GiveUpRecorder(away=1)
+    await send(nats, b'{"id": "bd-1_1"}')
+    async with working(nats, Worker(), give_up=recorder):
+        assert (await recorder.next())[0] == "bd-1_1"
         assert await jobs_left(nats) == 0
     assert len(await letters(nats)) == 1
 
 
 async def test_what_is_replayed_is_done(nats: Nats) -> None:
     """It leaves the dead, and comes to whoever can handle it now, with the traces that it had."""
-    await say(nats, b"{not json")
+    await send(nats, b"{not json")
     async with working(nats, Worker()):
         assert await jobs_left(nats) == 0
     (unreadable,) = await letters(nats)
@@ -132,7 +134,8 @@ async def test_what_is_replayed_is_done(nats: Nats) -> None:
     assert not await is_queued(nats.stream, BuildJob, "bd-2_1")
 
 
-async def test_a_number_that_is_not_among_the_dead_is_told(nats: Nats) -> None:
+async def test_an_unknown_number_of_a_dead_letter_is_an_error(nats: Nats) -> None:
+    """Nothing is replayed then."""
     with pytest.raises(NotFound, match="no dead letter 7"):
         await execute(nats.stream, Command("replay", frozenset({7})))
 
@@ -151,7 +154,8 @@ async def test_the_command_lists_what_there_is(nats: Nats, backends: Stack) -> N
     assert "jobs.scan.sc-1" in output.decode()
 
 
-def test_all_stands_for_every_number() -> None:
+def test_the_word_all_selects_every_dead_letter() -> None:
+    """The operator need not list the numbers."""
     assert parse_command(["replay", "all"]) == Command("replay")
     assert parse_command(["forget", "3", "4"]) == Command("forget", frozenset({3, 4}))
 
