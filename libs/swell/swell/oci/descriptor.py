@@ -1,6 +1,6 @@
-"""Descriptors: how a document points at content.
+"""Descriptors: references to content inside a document.
 
-Source: OCI image-spec, descriptor.md.
+Source: OCI image-spec, "OCI Content Descriptors", https://github.com/opencontainers/image-spec/blob/main/descriptor.md
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from swell.oci.digest import Digest
 
 
 class Descriptor(Struct, frozen=True, rename="camel", kw_only=True):
-    """What `digest` names, and its `size` in bytes; `media_type` is empty where an index entry does not tell."""
+    """A `digest`, the `size` of its content in bytes, and its `media_type`, which some index entries omit."""
 
     media_type: str = ""
     digest: Digest

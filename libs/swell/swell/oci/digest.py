@@ -1,6 +1,6 @@
 """Digests: the names of exact bytes.
 
-Source: OCI image-spec, descriptor.md, "Digests".
+Source: OCI image-spec, "Digests", https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests
 """
 
 import hashlib
@@ -17,10 +17,10 @@ Digest = NewType("Digest", Annotated[str, Meta(pattern=_GRAMMAR)])
 
 
 def parse_digest(text: str) -> Digest:
-    """Read `sha256:<64 hex>` or `sha512:<128 hex>`, hex in lower case.
+    """Parse `sha256:<64 hex>` or `sha512:<128 hex>`, hexadecimal digits in lower case.
 
     Raises:
-        DigestInvalid: it is neither.
+        DigestInvalid: it has another form.
     """
     if not re.match(_GRAMMAR, text):
         raise DigestInvalid(f"'{text[:160]}' is no digest: expected sha256:<64 hex> or sha512:<128 hex>")
@@ -28,10 +28,10 @@ def parse_digest(text: str) -> Digest:
 
 
 def digest_of(content: bytes) -> Digest:
-    """The sha256 digest of *content*."""
+    """Return the sha256 digest of *content*."""
     return Digest("sha256:" + hashlib.sha256(content).hexdigest())
 
 
 def hex_of(digest: Digest) -> str:
-    """The part after the algorithm's name."""
+    """Return the part after the name of the algorithm."""
     return digest.partition(":")[2]

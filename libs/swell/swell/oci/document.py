@@ -1,6 +1,7 @@
-"""Documents: the JSON that images are made of, as exact bytes and as what they say.
+"""Documents: manifests, indexes and configs as exact bytes, with views of their JSON.
 
-Source: OCI image-spec, manifest.md, image-index.md, config.md; Docker image manifest version 2, schema 2.
+Sources: OCI image-spec, manifest.md, image-index.md and config.md, https://github.com/opencontainers/image-spec;
+distribution, "Image Manifest V 2, Schema 2", https://distribution.github.io/distribution/spec/manifest-v2-2/
 """
 
 from collections.abc import Mapping
@@ -30,8 +31,8 @@ class _Manifest(Struct):
 class Document(Struct, frozen=True, dict=True):
     """A JSON document of an image: `digest` names `content`, `fields` reads it.
 
-    `stale` says that its tag meant it some time ago: the registry is in trouble, and cannot tell what it means now.
-    Whatever the bytes are, reading them gives an answer or `ManifestInvalid`, nothing else.
+    `stale`: the tag pointed to it earlier, and the registry does not answer now. Reading any bytes returns a result or
+    raises `ManifestInvalid`.
     """
 
     media_type: str
@@ -51,17 +52,17 @@ class Document(Struct, frozen=True, dict=True):
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
-        """The JSON object, its keys in their order; shared, so not to be changed in place."""
+        """The JSON object with its keys in order; shared, so do not modify it."""
         try:
             fields = msgspec.json.decode(self.content)
         except (ValueError, RecursionError) as error:
             raise ManifestInvalid(f"The document cannot be read as JSON: {error}") from error
         if not isinstance(fields, dict):
-            raise ManifestInvalid("The document is no JSON object")
+            raise ManifestInvalid("The document is not a JSON object")
         return fields
 
     def changed(self, **fields: object) -> "Document":
-        """Another document, with *fields* replaced in place or appended; what we do not know stays as it came."""
+        """Return another document with *fields* replaced or appended; unknown fields and the order of keys stay."""
         try:
             content = msgspec.json.encode({**self.fields, **fields})
         except RecursionError as error:
@@ -69,10 +70,10 @@ class Document(Struct, frozen=True, dict=True):
         return Document(self.media_type, content)
 
     def read_as(self, view: type[View]) -> View:
-        """The fields that *view* names.
+        """Return the fields of *view*.
 
         Raises:
-            ManifestInvalid: one is missing, or not of the type that *view* says.
+            ManifestInvalid: a field is missing or has another type.
         """
         try:
             return msgspec.convert(self.fields, view)
@@ -81,16 +82,16 @@ class Document(Struct, frozen=True, dict=True):
 
     @cached_property
     def kind(self) -> str:
-        """The media type without parameters: as told; when that says nothing, as written inside, or by structure."""
-        told = self.media_type.partition(";")[0].strip().lower()
-        if _is_known(told):
-            return told
+        """The media type without parameters: from the registry, or else from the document, or else by its structure."""
+        declared = self.media_type.partition(";")[0].strip().lower()
+        if _is_known(declared):
+            return declared
         written = self.fields.get("mediaType")
-        return written if _is_known(written) else _kind_by_structure(self.fields) or told
+        return written if _is_known(written) else _kind_by_structure(self.fields) or declared
 
     @property
     def contradicts(self) -> str | None:
-        """The media type that the document names itself, where it is another one than the registry's."""
+        """The media type in the document, if it differs from that of the registry."""
         written = self.fields.get("mediaType")
         return str(written) if written is not None and written != self.kind else None
 
@@ -109,21 +110,21 @@ class Document(Struct, frozen=True, dict=True):
 
     @property
     def config(self) -> Descriptor:
-        """Where a manifest's config is."""
+        """The descriptor of a manifest's config."""
         return self.read_as(_Manifest).config
 
     @property
     def layers(self) -> tuple[Descriptor, ...]:
-        """A manifest's layers, the lowest first."""
+        """The layers of a manifest, lowest first."""
         return self.read_as(_Manifest).layers or ()
 
 
 def detect(media_type: str | None, content: bytes) -> Document:
-    """Make a document of an HTTP answer: *media_type* is its `Content-Type`, which may be missing or too general.
+    """Return the document in an HTTP response; *media_type* is its `Content-Type`, which may be missing or too general.
 
     Raises:
-        ManifestInvalid: it is no JSON object, or an error in the place of a manifest; or it can be read both as an
-            index and as a manifest, and clients could be made to see different images (CVE-2021-41190).
+        ManifestInvalid: it is not a JSON object, or an error body; or it is both an index and a manifest, so that
+            clients could see different images (CVE-2021-41190).
     """
     document = Document(media_type or "", content)
     fields, written = document.fields, document.fields.get("mediaType")
@@ -142,7 +143,7 @@ def _is_known(media_type: object) -> TypeGuard[str]:
 
 
 def _kind_by_structure(fields: Mapping[str, Any]) -> str | None:
-    """Which of the OCI's types it is; Docker's always carry a `mediaType`."""
+    """Return the OCI type; documents of Docker always have a `mediaType`."""
     match "manifests" in fields, {"config", "layers"} <= fields.keys():
         case True, False:
             return OCI_INDEX

@@ -1,4 +1,4 @@
-"""How clients of registries are told errors.
+"""Error responses for clients of registries.
 
 Source: distribution-spec, "Error Codes".
 """
@@ -29,6 +29,6 @@ _OTHER_WORDS = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.c
 
 
 def error_body(code: str, message: str) -> bytes:
-    """The body that tells an error of *code*, in the specification's word for it, or as UNKNOWN where it has none."""
+    """Return the body of an error response; codes that are not in the specification become UNKNOWN."""
     known = _OTHER_WORDS.get(code, code if code in CODES else SwellError.code)
     return msgspec.json.encode({"errors": [{"code": known, "message": message}]})

@@ -6,7 +6,7 @@ from swell.oci.document import Document
 
 
 class Image(Struct, frozen=True):
-    """One platform's image: what it is made of, and how it runs."""
+    """The image of one platform: its manifest and its config."""
 
     manifest: Document
     config: Document

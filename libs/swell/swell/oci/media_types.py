@@ -1,6 +1,8 @@
-"""The media types of images, Docker's and the OCI's.
+"""The media types of images, of Docker and of the OCI.
 
-Source: OCI image-spec, media-types.md; Docker image manifest version 2, schema 2.
+Sources: OCI image-spec, "OCI Image Media Types",
+https://github.com/opencontainers/image-spec/blob/main/media-types.md; distribution, "Image Manifest V 2, Schema 2",
+https://distribution.github.io/distribution/spec/manifest-v2-2/
 """
 
 import re
@@ -24,7 +26,7 @@ SCHEMA_1 = frozenset(
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     }
 )
-"""What registries of long ago have; such an image is passed on, and nothing can be added to it."""
+"""The types of old registries; such images are passed on unchanged and cannot be augmented."""
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
@@ -33,25 +35,25 @@ CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 DOCUMENTS = INDEXES | MANIFESTS | SCHEMA_1
 
 OCTET_STREAM = "application/octet-stream"
-"""What blobs are sent as, whatever a manifest says of them: no browser shows or runs it."""
+"""The type of every blob response, which browsers neither render nor run."""
 
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
-"""What we ask upstream registries for, whatever our client accepts: one answer serves all clients."""
+"""The `Accept` header for upstream registries; it is the same for all clients, so responses can be shared."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _GRAMMAR = re.compile(rf"{_NAME}/{_NAME}")
 
 
 def served_as(media_type: str) -> str:
-    """*media_type* where it can be told in a header, else what bytes are of which nothing is known.
+    """Return *media_type* if it is valid in a header, else `application/octet-stream`.
 
-    Source: RFC 6838, 4.2.
+    Source: RFC 6838, section 4.2, https://www.rfc-editor.org/rfc/rfc6838#section-4.2
     """
     return media_type if _GRAMMAR.fullmatch(media_type) else OCTET_STREAM
 
 
 def manifest_type(media_type: str) -> str:
-    """*media_type* if it is one of the known types of manifests and indexes, else `application/octet-stream`.
+    """Return *media_type* if it is one of the known types of manifests and indexes, else `application/octet-stream`.
 
     A registry may call its manifest `text/html`: a browser would then run the scripts in it as this server's.
     """

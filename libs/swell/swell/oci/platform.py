@@ -1,7 +1,9 @@
-"""Platforms: for which machine an image is made.
+"""Platforms: the operating system and processor of an image.
 
-Source: OCI image-spec, image-index.md, "platform"; the spellings are those that Wave accepts and containerd normalises.
-Which image a machine can run, and which it prefers, is what containerd's package `platforms` says (`Only`).
+The spellings are those that Wave accepts and containerd normalises. The order of preference is that of containerd's
+`platforms.Only`.
+Sources: OCI image-spec, "platform", https://github.com/opencontainers/image-spec/blob/main/image-index.md; containerd,
+https://pkg.go.dev/github.com/containerd/platforms
 """
 
 import re
@@ -14,7 +16,7 @@ from msgspec import Struct
 from swell.errors import BadRequest
 
 ARCHITECTURES = ("amd64", "arm64", "arm")
-"""Those that images are made for here."""
+"""The architectures that this server builds for."""
 
 _SPELLINGS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _OLD_SPELLINGS = {"i386": ("386", ""), "armhf": ("arm", "v7"), "armel": ("arm", "v6")}
@@ -23,7 +25,7 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 class Platform(Struct, frozen=True):
-    """An operating system, an architecture and, where there are several, its variant; in canonical spelling."""
+    """An operating system, an architecture and an optional variant, in canonical spelling."""
 
     os: str
     architecture: str
@@ -31,7 +33,7 @@ class Platform(Struct, frozen=True):
 
     @classmethod
     def of(cls, os: str, architecture: str, variant: str | None = None) -> Self:
-        """The platform in canonical spelling: `aarch64` is arm64, arm64 is v8 anyway, arm is v7 unless it says."""
+        """Return the platform in canonical spelling: `aarch64` is arm64, arm64 is v8, arm without a variant is v7."""
         architecture = canonical_architecture(architecture)
         return cls(os, architecture, _canonical_variant(architecture, variant or None))
 
@@ -39,11 +41,11 @@ class Platform(Struct, frozen=True):
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def matches(self, entry: Mapping[str, object]) -> bool:
-        """Whether *entry*, an index entry's `platform` or an image config, is for a machine of this platform."""
+        """Return whether machines of this platform run *entry*, the `platform` of an index entry or an image config."""
         return self.rank(entry) is not None
 
     def rank(self, entry: Mapping[str, object]) -> int | None:
-        """How far *entry* is from this platform: 0 for the platform itself, None when its machines cannot run it."""
+        """Return the preference of *entry*: 0 is the platform itself, higher is worse; None when it cannot run."""
         named = [entry.get(name) or "" for name in ("os", "architecture", "variant")]
         match named:
             case [str(os), str(architecture), str(variant)]:
@@ -53,13 +55,13 @@ class Platform(Struct, frozen=True):
         return None
 
     def best(self, entries: Iterable[Mapping[str, object]]) -> int | None:
-        """The lowest rank among *entries*; None when there is none for this platform."""
+        """Return the lowest rank of *entries*; None when no entry runs on this platform."""
         return min((rank for rank in map(self.rank, entries) if rank is not None), default=None)
 
 
 @lru_cache(maxsize=256)
 def _runnable(platform: Platform) -> tuple[Platform, ...]:
-    """What a machine of *platform* runs, the best first: its own variant, older ones, the 32 bits of its processor."""
+    """Return what a machine of *platform* runs, best first: its variant, older variants, 32-bit variants."""
     os, architecture = platform.os, platform.architecture
     match architecture:
         case "amd64":
@@ -74,7 +76,7 @@ def _runnable(platform: Platform) -> tuple[Platform, ...]:
 
 
 def _variants(architecture: str, platform: Platform, oldest: int) -> list[Platform]:
-    """The variants below that of *platform*, down to *oldest*; v1 of amd64 is amd64."""
+    """Return the older variants of *platform*, down to *oldest*; v1 of amd64 is amd64."""
     number = (platform.variant or "").removeprefix("v")
     if not re.fullmatch(r"\d{1,2}", number):
         return []
@@ -82,7 +84,7 @@ def _variants(architecture: str, platform: Platform, oldest: int) -> list[Platfo
 
 
 def _older_arm64(platform: Platform) -> list[Platform]:
-    """v9.x runs v8.(x+5) as well; all run the 32 bits of v8 and older, an odd variant those of its own name."""
+    """Return the variants that an arm64 machine runs: v9.x also runs v8.(x+5); all run 32-bit v8 and older."""
     variant = platform.variant or "v8"
     names: list[str] = []
     if found := _ARM64.fullmatch(variant):
@@ -97,13 +99,13 @@ def _older_arm64(platform: Platform) -> list[Platform]:
 
 
 def _normalized(os: str, architecture: str, variant: str) -> Platform:
-    """The platform of an index entry or a config, which anybody may have written."""
+    """Return the platform of an index entry or config; its fields are untrusted."""
     architecture, variant = _OLD_SPELLINGS.get(architecture.lower(), (architecture.lower(), variant.lower()))
     return Platform.of(os.lower(), architecture, variant)
 
 
 def canonical_architecture(name: str) -> str:
-    """`amd64` for `x86_64`, `arm64` for `aarch64`; others as they are."""
+    """Return `amd64` for `x86_64`, `arm64` for `aarch64`, and other names unchanged."""
     return _SPELLINGS.get(name, name)
 
 
@@ -119,10 +121,10 @@ def _canonical_variant(architecture: str, variant: str | None) -> str | None:
 
 
 def parse_platform(text: str) -> Platform:
-    """Read `[os/]architecture[/variant]`; the system is linux unless it says.
+    """Parse `[os/]architecture[/variant]`; the default system is linux.
 
     Raises:
-        BadRequest: it is not one platform, or an architecture that no image is made for here.
+        BadRequest: it is not one platform, or the architecture is not supported.
     """
     parts = text.split("/")
     if len(parts) == 1:

@@ -1,7 +1,9 @@
-"""References: which image, in which registry.
+"""References: the registry, repository, and tag or digest of an image.
 
-Source: OCI distribution-spec, "Pulling manifests"; Docker's short names (`ubuntu` is
-`docker.io/library/ubuntu:latest`).
+Short names are those of Docker: `ubuntu` is `docker.io/library/ubuntu:latest`.
+Sources: OCI distribution-spec, "Pulling manifests",
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests; distribution, "reference",
+https://pkg.go.dev/github.com/distribution/reference
 """
 
 import re
@@ -26,7 +28,7 @@ _LONGEST_NAME = 255
 
 
 class Reference(Struct, frozen=True):
-    """An image in a registry, by tag or by digest; `parse_reference` makes them well-formed."""
+    """An image in a registry, by tag or by digest; `parse_reference` checks the form."""
 
     registry: str
     repository: str
@@ -43,14 +45,14 @@ class Reference(Struct, frozen=True):
 
     @property
     def reference(self) -> str:
-        """The digest or the tag: the last part of the path to the manifest."""
+        """The digest, or else the tag: the last part of the path of the manifest."""
         return self.digest or self.tag or "latest"
 
     def at(self, reference: str) -> Self:
-        """The same repository at another tag or digest.
+        """Return the same repository with another tag or digest.
 
         Raises:
-            DigestInvalid: *reference* has a colon, but is no digest.
+            DigestInvalid: *reference* has a colon, but is not a digest.
             ManifestUnknown: no tag can be spelt so.
         """
         if ":" in reference:
@@ -61,12 +63,12 @@ class Reference(Struct, frozen=True):
 
 
 def is_repository(text: str) -> bool:
-    """Whether *text* is a repository's path in the OCI's grammar: lower-case components, any depth."""
+    """Return whether *text* is the path of a repository in the grammar of the OCI: components in lower case."""
     return _REPOSITORY.fullmatch(text) is not None
 
 
 def parse_reference(text: str) -> Reference:
-    """Read an image's name as `docker pull` does; where it has both a tag and a digest, the digest counts.
+    """Parse the name of an image as `docker pull` does; a digest has priority over a tag.
 
     The first component is the registry when it has a dot or a colon, or is `localhost`.
 
@@ -107,19 +109,22 @@ def _split_registry(name: str) -> tuple[str, str]:
 
 
 def parse_registry(host: str) -> str:
-    """Read `host[:port]` in lower case; Docker Hub's other names become docker.io.
+    """Parse `host[:port]` in lower case; the other names of Docker Hub become docker.io.
 
     Raises:
-        BadRequest: it is no registry.
+        BadRequest: it is not a registry.
     """
-    found = _REGISTRY.fullmatch(host) if len(host) <= _LONGEST_NAME else None
-    if not found or not 0 < int(found[2] or "443") < 65536 or not (_is_spelt(host) and _is_address(found[1])):
+    match = _REGISTRY.fullmatch(host) if len(host) <= _LONGEST_NAME else None
+    if not match or not 0 < int(match[2] or "443") < 65536 or not (_is_spelt(host) and _is_address(match[1])):
         raise BadRequest(f"'{host[:160]}' is no registry: expected host[:port]")
     return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
 
 
 def _is_spelt(host: str) -> bool:
-    """Whether *host* can be read, should it have letters that are not ASCII's (RFC 5890: `xn--`)."""
+    """Return whether *host* is valid, including encoded Unicode labels (`xn--`).
+
+    Source: RFC 5890, section 2.3.1, https://www.rfc-editor.org/rfc/rfc5890#section-2.3.1
+    """
     try:
         return "xn--" not in host or bool(host.encode().decode("idna"))
     except UnicodeError:
@@ -127,7 +132,7 @@ def _is_spelt(host: str) -> bool:
 
 
 def _is_address(text: str | None) -> bool:
-    """Whether what stands in brackets is an IPv6 address; nothing is as good."""
+    """Return whether the text in brackets is an IPv6 address, or None."""
     try:
         return text is None or bool(IPv6Address(text))
     except ValueError:
@@ -142,15 +147,15 @@ def _parse_digest(text: str) -> Digest:
 
 
 def blob_location(reference: Reference, digest: Digest) -> str:
-    """Wave's address of a blob in *reference*'s repository: `docker://<registry>/v2/<repository>/blobs/<digest>`."""
+    """Return Wave's location of a blob: `docker://<registry>/v2/<repository>/blobs/<digest>`."""
     return f"{BLOB_SCHEME}{reference.registry}/v2/{reference.repository}/blobs/{digest}"
 
 
 def parse_blob_location(location: str) -> Reference:
-    """The repository and digest that a `docker://` address names.
+    """Parse a `docker://` location into the repository and the digest.
 
     Raises:
-        BadRequest, DigestInvalid: it is not of that form.
+        BadRequest, DigestInvalid: it has another form.
     """
     registry, v2, path = location.removeprefix(BLOB_SCHEME).partition("/v2/")
     repository, blobs, digest = path.rpartition("/blobs/")
