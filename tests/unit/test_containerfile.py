@@ -247,6 +247,25 @@ def test_the_platform_is_in_variables() -> None:
     assert parse(declared, BUILDAH_1_28).base_images(platform=ARM64) == ("a-arm64",)
 
 
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("FROM a-$BUILDARCH\n", "a-arm64"),
+        ("FROM a-${BUILDARCH#amd64}\n", "a-arm64"),
+        ("FROM a-$BUI\\\nLDARCH\n", "a-arm64"),
+        ("ARG BUILDARCH\nFROM a-$BUILDARCH\n", "a-arm64"),
+        ("ARG BUILDPLATFORM\nFROM a-${BUILDPLATFORM#linux/}\n", "a-arm64"),
+        ("FROM a-amd64\nARG BUILDARCH\nCOPY --from=a-$BUILDARCH /x /y\n", "a-arm64"),
+    ],
+)
+def test_images_that_the_platform_of_the_builder_selects_count_for_every_platform(text: str, other: str) -> None:
+    """A builder on arm64 would pull an image that nobody checked, if only those of amd64 counted."""
+    images = base_images(text)
+
+    assert other in images
+    assert "a-amd64" in images or "a-" in images
+
+
 def test_build_arguments_win_over_defaults() -> None:
     """Of the ARGs that the file declares."""
     text = "ARG A=x\nFROM $A\nARG B=y\nCOPY --from=i/$B$C p q\n"

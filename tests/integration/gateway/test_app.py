@@ -464,3 +464,14 @@ async def test_an_address_has_so_many_live_tokens(harness: Harness, path: str) -
     assert "live-token limit of 2/1h" in answer.json["message"]
     assert answer.headers["retry-after"] == "1800"
     assert len(harness.grants.stored) == 2
+
+
+@pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/v1alpha2/validate-creds"])
+async def test_a_body_that_is_declared_far_too_large_is_refused_before_it_comes(client: Client, path: str) -> None:
+    """Waiting for the bytes would hold a connection of the server for as long as the client likes."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {99 << 40}\r\n\r\n"
+    async with asyncio.timeout(5):
+        status, _, body = await raw(client, head.encode())
+
+    assert status == 413
+    assert "larger than 10 MiB" in json.loads(body)["message"]

@@ -7,7 +7,7 @@ from swell.containerfile.instructions import SPACE, Instruction, parse_instructi
 from swell.containerfile.limits import MAX_FLAGS, MAX_INSTRUCTIONS, MAX_SIZE, error_at
 from swell.containerfile.lines import DelimiterIndex, join_lines, read_directives, with_heredocs
 from swell.containerfile.stages import Containerfile
-from swell.containerfile.variables import LINUX_AMD64
+from swell.containerfile.variables import BUILD_PLATFORMS, LINUX_AMD64
 from swell.errors import BadRequest
 from swell.oci.platform import Platform
 
@@ -61,14 +61,29 @@ def base_images(
     """Return the images that an engine of any of *dialects* may pull when it builds *text*.
 
     A FROM that only some engines can parse is ignored: buildah 1.28 skips a malformed stage that no other stage needs.
+    `BUILDARCH` and similar variables have the values of each platform that a builder may have.
 
     Raises:
         BadRequest: see `parse` and `Containerfile.base_images`; or no engine can parse the file.
     """
-    parsed = [parse(text, dialect) for dialect in dialects]
-    problems = [containerfile.problem_with(build_args, platform) for containerfile in parsed]
+    read = [
+        (containerfile, build_platform)
+        for containerfile in (parse(text, dialect) for dialect in dialects)
+        for build_platform in (BUILD_PLATFORMS if _names_build_platform(containerfile) else BUILD_PLATFORMS[:1])
+    ]
+    problems = [each.problem_with(build_args, platform, build_platform) for each, build_platform in read]
     if all(problems):
         raise BadRequest(problems[0] or "")
     return tuple(
-        dict.fromkeys(image for containerfile in parsed for image in containerfile.images(build_args, platform))
+        dict.fromkeys(
+            image
+            for containerfile, build_platform in read
+            for image in containerfile.images(build_args, platform, build_platform)
+        )
     )
+
+
+def _names_build_platform(containerfile: Containerfile) -> bool:
+    """Return whether *containerfile* may use a variable such as BUILDARCH."""
+    texts = (text for each in containerfile for text in (each.value, *(value for _, value in each.flags)))
+    return any("BUILD" in text for text in texts)

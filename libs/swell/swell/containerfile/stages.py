@@ -94,9 +94,12 @@ class Containerfile(tuple[Instruction, ...]):
         """Why the first FROM that cannot be parsed is wrong; None when all can."""
         return self.problem_with({}, LINUX_AMD64)
 
-    def problem_with(self, build_args: Mapping[str, str] | None, platform: Platform) -> str | None:
-        """Return the same as `problem`, with *build_args* and for *platform*."""
-        stages = self._stages(self._heading(Arguments(build_args or {}, platform, self.dialect)))
+    def problem_with(
+        self, build_args: Mapping[str, str] | None, platform: Platform, build_platform: Platform = LINUX_AMD64
+    ) -> str | None:
+        """Return the same as `problem`, with *build_args*, for *platform*, on a builder of *build_platform*."""
+        arguments = Arguments(build_args or {}, platform, self.dialect, build_platform)
+        stages = self._stages(self._heading(arguments))
         return next((stage.problem for stage in stages if stage.problem), None)
 
     def base_images(
@@ -113,10 +116,15 @@ class Containerfile(tuple[Instruction, ...]):
             raise BadRequest(problem)
         return self.images(build_args, platform)
 
-    def images(self, build_args: Mapping[str, str] | None = None, platform: Platform = LINUX_AMD64) -> tuple[str, ...]:
-        """Return the same as `base_images`, ignoring each FROM that cannot be parsed."""
+    def images(
+        self,
+        build_args: Mapping[str, str] | None = None,
+        platform: Platform = LINUX_AMD64,
+        build_platform: Platform = LINUX_AMD64,
+    ) -> tuple[str, ...]:
+        """Return the same as `base_images` on a builder of *build_platform*, ignoring FROMs that cannot be parsed."""
         images: dict[str, None] = {}
-        arguments = Arguments(build_args or {}, platform, self.dialect)
+        arguments = Arguments(build_args or {}, platform, self.dialect, build_platform)
         stages = self._stages(self._heading(arguments))
         for stage in stages:
             if stage.image is not None:

@@ -13,6 +13,13 @@ from swell.containerfile.limits import error_at
 from swell.oci.platform import Platform
 
 LINUX_AMD64 = Platform("linux", "amd64")
+BUILD_PLATFORMS = (
+    LINUX_AMD64,
+    Platform("linux", "arm64"),
+    Platform("linux", "arm64", "v8"),
+    Platform("linux", "arm", "v7"),
+)
+"""The platforms that a builder may have, as engines write them."""
 _BUILT_IN = ("TARGET", "BUILD")
 
 
@@ -22,12 +29,14 @@ class Arguments(Struct, frozen=True):
     given: Mapping[str, str]
     platform: Platform
     dialect: Dialect
+    build_platform: Platform = LINUX_AMD64
 
     @property
     def implied(self) -> dict[str, str]:
-        """The variables of the target platform, of the builder's platform (linux/amd64), and of the target stage."""
+        """The variables of the target platform, of the builder's platform, and of the target stage."""
         parts = {f"TARGET{name}": value for name, value in _parts(self.platform)}
-        return parts | {f"BUILD{name}": value for name, value in _parts(LINUX_AMD64)} | {TARGET_STAGE: "default"}
+        parts |= {f"BUILD{name}": value for name, value in _parts(self.build_platform)}
+        return parts | {TARGET_STAGE: "default"}
 
     @property
     def replaced(self) -> dict[str, str]:

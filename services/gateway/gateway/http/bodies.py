@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ SILENCE = 30  # seconds without a byte; also how long a body may take before the
 MIN_RATE = 1 << 10  # bytes per second on average
 MAX_SECONDS = 600  # for a whole body, at any rate
 _MAX_DRAINED = 5 * MAX_BODY
+_MAX_DIGITS = 20
 _DRAIN_SECONDS = 30
 
 
@@ -39,7 +41,8 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     """The body of *request*, at most `MAX_BODY` bytes.
 
     Up to 50 MiB of a larger body are read and dropped: many clients send the whole body before they read a response,
-    and would otherwise see a closed connection instead of the error.
+    and would otherwise see a closed connection instead of the error. Nothing is read of a body that `Content-Length`
+    says to be larger still.
 
     Raises:
         BadRequest: the client closes the connection before the end.
@@ -47,6 +50,8 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
         RequestSlow: nothing arrives for 30 s, or the average rate is below 1 KiB per second.
         TooLarge: the body is larger.
     """
+    if _declared_size(request.headers) > _MAX_DRAINED:
+        raise _too_large()
     size, pieces, more, started = 0, list[bytes](), True, time.monotonic()
     while more and size <= _MAX_DRAINED:
         remaining = started + min(SILENCE + size / MIN_RATE, MAX_SECONDS) - time.monotonic()
@@ -55,10 +60,20 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
         if size <= MAX_BODY:
             pieces.append(piece)
     if size > MAX_BODY:
-        raise TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
+        raise _too_large()
     if size:  # some clients send a type with an empty body
         _check_media_type(request.headers.get("content-type", ""))
     return b"".join(pieces)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
+
+
+def _declared_size(headers: Mapping[str, str]) -> int:
+    """The `Content-Length` in *headers*; 0 if there is none, as in chunked requests."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else 0
 
 
 def _check_media_type(content_type: str) -> None:
