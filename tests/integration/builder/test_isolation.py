@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import Version
@@ -114,6 +115,21 @@ async def test_triggers_of_a_base_image_are_checked(
 
     assert failure.reason is Reason.RECIPE
     assert "may not lead out of the cache" in str(failure)
+
+
+async def test_a_trigger_of_a_base_image_reads_no_other_image_with_the_login(
+    engine: BuildahEngine, base: str, registry: Registry
+) -> None:
+    """Everyone who may read the named images gets the result, so the login of an operator's key must open no others."""
+    secret = f"{registry.address}/trigger-secret:1"
+    await engine.build(recipe(base, f"FROM {base}\nRUN echo secret > /secret\n", made="trigger-secret:1"), Output())
+    trigger = f"FROM {base}\nONBUILD COPY --from={secret} /secret /stolen\n"
+    lender = recipe(base, trigger, made="trigger-base:1")
+    await engine.build(structs.replace(lender, containerfile=f"FROM {secret} AS named\n{trigger}"), Output())
+
+    failure = await failure_of(engine, recipe(base, f"FROM {registry.address}/trigger-base:1\n"))
+
+    assert failure.reason is Reason.BASE_IMAGE
 
 
 async def test_outside_of_a_step_is_no_other_build(unchecked: BuildahEngine, base: str) -> None:

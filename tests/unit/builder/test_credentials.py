@@ -117,7 +117,8 @@ LENDING = rules_of(["r.example/swell/build"], ["r.example"])
         (PUBLIC, ["ubuntu"], {"r.example/library", "docker.io/library/ubuntu"}),
         (limited_to(["quay.io"]), [], {"r.example/library", "quay.io"}),
         (limited_to(["quay.io/team"]), [], {"r.example/library"}),
-        (OPERATOR, [], set(AUTHS)),
+        (OPERATOR, [], {"r.example/library"}),
+        (OPERATOR, ["quay.io/team/tool:1"], {"r.example/library", "quay.io/team/tool"}),
     ],
 )
 def test_a_build_is_lent_what_its_principal_may_use(principal: Principal, images: list[str], keys: set[str]) -> None:
