@@ -132,6 +132,39 @@ async def test_a_trigger_of_a_base_image_reads_no_other_image_with_the_login(
     assert failure.reason is Reason.BASE_IMAGE
 
 
+@pytest.mark.parametrize("trigger", ["COPY --from={} /secret /stolen", "RUN --mount=type=bind,from={},target=/m true"])
+async def test_a_trigger_reads_no_other_tag_of_a_named_repository(
+    engine: BuildahEngine, base: str, registry: Registry, trigger: str
+) -> None:
+    """Logins are for repositories, and all users' images are in the repository of this server."""
+    own = f"{registry.address}/trigger-own"
+    for tag in ("mine", "secret"):
+        body = f"FROM {base}\nRUN echo {tag} > /{tag}\n"
+        await engine.build(recipe(base, body, made=f"trigger-own:{tag}"), Output())
+    named = f"FROM {own}:mine AS named\n"
+    hostile = f"{named}FROM {own}:secret AS other\nFROM {base}\nONBUILD {trigger.format(f'{own}:secret')}\n"
+    await engine.build(recipe(base, hostile, made="trigger-hostile:1"), Output())
+
+    failure = await failure_of(engine, recipe(base, f"{named}FROM {registry.address}/trigger-hostile:1\n"))
+
+    assert failure.reason is Reason.RECIPE
+    assert "trigger-own:secret, and the container file does not" in str(failure)
+
+
+async def test_a_trigger_has_no_variable_in_the_name_of_an_image(
+    engine: BuildahEngine, base: str, registry: Registry
+) -> None:
+    """An ARG of the container file may give it any value."""
+    hostile = f"FROM {base}\nONBUILD ARG IMAGE\nONBUILD COPY --from=$IMAGE /x /y\n"
+    await engine.build(recipe(base, hostile, made="trigger-variable:1"), Output())
+
+    body = f"ARG IMAGE={registry.address}/any:1\nFROM {registry.address}/trigger-variable:1\n"
+    failure = await failure_of(engine, recipe(base, body))
+
+    assert failure.reason is Reason.RECIPE
+    assert "has a variable in --from" in str(failure)
+
+
 async def test_outside_of_a_step_is_no_other_build(unchecked: BuildahEngine, base: str) -> None:
     """Contexts and layers of others are not there, and base images cannot be changed."""
     look = "find /host -maxdepth 7 -name 'bd-*'; for store in /host/tmp/bases/*; do touch $store/poison; done"

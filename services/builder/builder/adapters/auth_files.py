@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from builder.build import Recipe
-from builder.domain.base_images import base_images
+from builder.domain.base_images import base_images, references
 from builder.domain.credentials import (
     entries_of,
     is_known,
@@ -21,7 +21,7 @@ from builder.domain.credentials import (
 )
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
-from swell.errors import BadRequest, SwellError
+from swell.errors import SwellError
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.aws import AwsLogins, is_exchanged
 from swell.registry.client import RegistryClient
@@ -143,11 +143,7 @@ def _text_of(recipe: Recipe) -> str:
 
 def _named(recipe: Recipe) -> list[Reference]:
     """Return the base images with valid references; the engine reports the others."""
-    images = []
-    for name in base_images(recipe.containerfile, recipe.platform, options=recipe.options):
-        with suppress(BadRequest):
-            images.append(parse_reference(name))
-    return images
+    return references(base_images(recipe.containerfile, recipe.platform, options=recipe.options))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from builder.buildah.base_stores import BaseImages, Generation
 from builder.buildah.compression import Compression, choose
 from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cache, diagnose_push
 from builder.buildah.mounts import Version, check_mounts, has_flaws
-from builder.domain.base_images import base_images, final_image
+from builder.domain.base_images import base_images, final_image, references
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
@@ -28,6 +28,7 @@ from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
+from swell.registry.principal import PUBLIC
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, cgroups
 from swell_sandbox.lines import LONGEST_PIECE
@@ -65,11 +66,11 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
         check_mounts(texts, self.version, partial(is_link, self.sandbox.work / "context"))
 
     async def _check_triggers(self, images: Iterable[str]) -> None:
-        """Refuse unsafe mounts in the ONBUILD triggers of *images*, which have been pulled.
+        """Refuse unsafe mounts and unnamed images in the ONBUILD triggers of *images*, which have been pulled.
 
         A registry may serve another image to the build itself; then only the sandbox protects the machine.
         """
-        if not has_flaws(self.version):
+        if not has_flaws(self.version) and self.recipe.principal == PUBLIC:
             return
         lines: list[bytes] = []
 
@@ -80,7 +81,25 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
 
         for image in images:
             await execute(self.sandbox, command_lines.triggers(image), append, credentials=NO_CREDENTIALS)
-        await in_thread(self._check_mounts, b"\n".join(lines).decode(errors="replace"))
+        triggers = b"\n".join(lines).decode(errors="replace")
+        if has_flaws(self.version):
+            await in_thread(self._check_mounts, triggers)
+        await in_thread(self._check_triggered_images, triggers)
+
+    def _check_triggered_images(self, triggers: str) -> None:
+        """Refuse triggers with an image that only the login for a named image of the same repository may open."""
+        recipe, text = self.recipe, f"FROM scratch\n{triggers}"
+        flags = (flag for each in parse(text, BUILDAH_1_28) for flag in each.flags)
+        if recipe.principal != PUBLIC and any(name in {"from", "mount"} and "$" in value for name, value in flags):
+            raise BuildFailure(Reason.RECIPE, "An ONBUILD trigger of a base image has a variable in --from or --mount.")
+        named = set(references(base_images(recipe.containerfile, recipe.platform, options=recipe.options)))
+        repositories = {image.name for image in named}
+        images = base_images(text, recipe.platform, (BUILDAH_1_28,), recipe.options)
+        for image in set(references(images)) - named:
+            if image.name in repositories:
+                raise BuildFailure(
+                    Reason.RECIPE, f"An ONBUILD trigger of a base image names {image}, and the container file does not."
+                )
 
     async def _image(self, final_store: Path | None) -> Digest:
         if final_store:

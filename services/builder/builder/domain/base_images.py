@@ -1,6 +1,7 @@
 """The images that a build may pull."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from builder.domain.failure import BuildFailure
 from swell import containerfile
@@ -8,6 +9,7 @@ from swell.api.containers import BuildOptions
 from swell.containerfile import DIALECTS, Dialect
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
+from swell.oci.reference import Reference, parse_reference
 from swell.store.records import Reason
 
 _NO_OPTIONS = BuildOptions()
@@ -33,3 +35,12 @@ def final_image(text: str, platform: str, dialect: Dialect, options: BuildOption
         return containerfile.parse(text, dialect).final_image(options.arguments, parse_platform(platform))
     except BadRequest:
         return None
+
+
+def references(images: Iterable[str]) -> list[Reference]:
+    """Return the references in *images* that are valid; the engine reports the others."""
+    found = []
+    for image in images:
+        with suppress(BadRequest):
+            found.append(parse_reference(image))
+    return found
