@@ -102,7 +102,7 @@ async def test_a_service_that_cannot_go_on_says_why(does: str, reason: str) -> N
 
     (line,) = (json.loads(line) for line in err.splitlines())
     assert status == 1
-    assert (line["event"], line["error"]) == ("service cannot go on", reason)
+    assert (line["event"], line["error"]) == ("service failed", reason)
 
 
 async def test_a_bug_ends_a_service_with_its_stack_trace() -> None:

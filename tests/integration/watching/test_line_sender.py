@@ -142,7 +142,7 @@ async def test_a_long_log_keeps_its_beginning_and_its_end(harness: Harness) -> N
     (left_out,) = [each for each in lines if b"left out here" in each]
     count, size = (int(each) for each in re.findall(rb"\d+", left_out))
     assert lines[-1] == b"the reason"
-    assert b"longer than the %d bytes that are kept" % LIMIT in whole
+    assert b"longer than the %d bytes that are stored" % LIMIT in whole
     assert count + len(lines) - 2 == 5 * LIMIT // 100 + 1
     assert size + len(whole) - 2 * 90 == pytest.approx(5 * LIMIT, rel=0.01)
     assert len(whole) < LIMIT + END + 1000
