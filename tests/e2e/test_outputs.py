@@ -67,7 +67,7 @@ async def test_a_log_of_a_gigabyte_is_shortened(stack: Stack, swell: Swell, upst
     assert (await swell.build_status(build_id))["succeeded"]
     log = await swell.bytes(f"/v1alpha1/builds/{build_id}/logs")
     assert LIMIT < len(log) < LIMIT + MEBIBYTE
-    assert b"longer than the %d bytes that are kept" % LIMIT in log
+    assert b"longer than the %d bytes that are stored" % LIMIT in log
     match = re.search(rb"\((\d+) lines with (\d+) bytes are left out here\)", log)
     assert match
     assert int(match[2]) + len(log) <= 1025 * MEBIBYTE  # BuildKit cuts the output of a step at 72 MiB
