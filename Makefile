@@ -31,7 +31,8 @@ engine-or-without: .venv/ready
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
 
 test: check system-test engine ## the tests that a change must pass: check, then integration and end-to-end tests
-	$(BIN)/pytest --ignore=tests/unit --ignore=tests/bench
+	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
+	$(BIN)/pytest tests/integration/builder tests/e2e
 
 test-full: test ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
