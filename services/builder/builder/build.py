@@ -53,7 +53,7 @@ class ExistingBuild(Struct, frozen=True, kw_only=True):
 class Engine(Protocol):
     """Builds and pushes images, within the limits of time, memory and disk in its settings.
 
-    When a build ends, for whatever reason, its processes have ended, and its files and credentials are removed soon
+    When a build ends, for any reason, its processes have ended, and its files and credentials are removed soon
     after, in the background.
     """
 

@@ -72,7 +72,7 @@ class BuildStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class BuildEnd(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The last event of a build's log: how it ended. `reason` is the kind of failure, `message` tells it in words."""
+    """The last event of a build's log: how it ended. `reason` is the kind of failure, `message` describes it."""
 
     id: str
     succeeded: bool

@@ -1,7 +1,6 @@
-"""What clients send to `POST /v1alpha2/container`, and what they read back.
+"""The messages of `POST /v1alpha2/container`, as in Wave's public API; `docs/using.md` describes their members.
 
-Source: Wave's public API; the fields and their defaults are told in `docs/api.md`. Members that we do not know are
-ignored, absent and null mean the same.
+Unknown members are ignored; null means the same as absent.
 """
 
 from datetime import datetime
@@ -19,10 +18,10 @@ WorkspaceId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ContainerLayer(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A layer to add: a gzipped tar at *location* (`data:<base64>` or http(s)), with what it claims to be.
+    """A layer to append: a gzipped tar at `location` (`data:<base64>`, http or https), with its declared digests.
 
-    `gzip_digest` and `gzip_size` (bytes) are of the compressed tar, `tar_digest` of the tar itself. `media_type` is the
-    OCI's for a layer of another image that is not compressed with gzip.
+    `gzip_digest` and `gzip_size` (bytes) describe the compressed tar, `tar_digest` the uncompressed tar. `media_type`
+    is set for a layer of another image that is not compressed with gzip.
     """
 
     location: str
@@ -33,7 +32,7 @@ class ContainerLayer(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class ContainerConfig(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What to add to an image: run-time fields to override, `NAME=value` environment, layers to append in order."""
+    """Changes of an image: run-time fields to override, variables (`NAME=value`), and layers to append in order."""
 
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
@@ -53,7 +52,7 @@ class ScanMode(StrEnum):
 
 
 class Severity(StrEnum):
-    """How bad a vulnerability is that a scan may find."""
+    """The severity of a vulnerability."""
 
     LOW = "LOW"
     MEDIUM = "MEDIUM"
@@ -62,7 +61,7 @@ class Severity(StrEnum):
 
 
 class NameStrategy(StrEnum):
-    """Where the tools of an image go in its name."""
+    """The part of the image name that lists the tools."""
 
     NONE = "none"
     TAG_PREFIX = "tagPrefix"
@@ -79,7 +78,7 @@ MAX_LEVEL = {CompressionMode.GZIP: 9, CompressionMode.ESTARGZ: 9, CompressionMod
 
 
 class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How the layers of a built image are compressed: `level` is 0 to `MAX_LEVEL`; with `force` base layers, too."""
+    """The compression of a built image's layers: `level` is 0 to `MAX_LEVEL`; `force` includes base layers."""
 
     mode: CompressionMode | None = None
     level: int | None = None
@@ -87,7 +86,7 @@ class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a container file is built with: values of its ARG instructions, the stage to build, labels of the image."""
+    """Options of a container file build: values of its ARG instructions, the stage to build, labels of the image."""
 
     build_args: dict[str, str] = {}
     target: str = ""
@@ -99,12 +98,12 @@ class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
     @property
     def arguments(self) -> dict[str, str]:
-        """What variables of the container file are set to, for readers of the file."""
+        """The variables that the container file sees, `TARGETSTAGE` included."""
         return self.build_args | ({TARGET_STAGE: self.target} if self.target else {})
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """`POST /v1alpha2/container`: one of an image, a container file (base64) and packages, and what to do with it."""
+    """The body of `POST /v1alpha2/container`: an image, a container file (base64) or packages, and options."""
 
     tower_access_token: str | None = None
     tower_refresh_token: str | None = None
@@ -138,8 +137,10 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ContainerAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What `POST /v1alpha2/container` answers: `target_image` can be pulled at once, with the token inside, until
-    `expiration`; `container_image` is what stands behind it. A dry run shows the `container_file` that it would build.
+    """The response of `POST /v1alpha2/container`.
+
+    `target_image` contains the token, and can be pulled at once, until `expiration`; `container_image` is the image
+    that it opens. A dry run returns the `container_file` that it would build.
     """
 
     request_id: str
@@ -156,16 +157,16 @@ class ContainerAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class UserRef(Struct, frozen=True, omit_defaults=True):
-    """Who asked, as strangers may see it: by a number."""
+    """The user of a request, as a number only."""
 
     id: int | None = None
 
 
 class ContainerRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha2/container/{requestId}`: a request as it was made, and what became of it.
+    """The response of `GET /v1alpha2/container/{requestId}`: a request and its results.
 
-    The data of layers is left out. The digests are there once the image has been pulled. E-mail and network address of
-    whoever asked are nobody's business, so they are not kept here.
+    The data of layers is omitted. The digests are set after the first pull. The client's e-mail and network address
+    are not stored, because everyone with the id can read the record.
     """
 
     id: str

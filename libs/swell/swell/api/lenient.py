@@ -27,10 +27,10 @@ def decode(body: bytes, kind: type[T]) -> T:
         plain = _coercion(kind)(msgspec.json.decode(body or b"null"))  # type: ignore[arg-type]  # types can be hashed
         return msgspec.convert(plain, kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the request body cannot be read: {_told(error, kind)}") from error
+        raise BadRequest(f"the request body cannot be read: {_description(error, kind)}") from error
 
 
-def _told(error: Exception, kind: type) -> str:
+def _description(error: Exception, kind: type) -> str:
     """What is wrong: of a long value only the beginning, and, where there is a choice, what can be chosen."""
     text = re.sub(r"(['\"])(.{80}).*\1", r"\1\2…\1", str(error), flags=re.DOTALL)
     place = re.fullmatch(r"Invalid enum value .* - at `\$((?:\.\w+|\[\d+\])+)`", text, re.DOTALL)

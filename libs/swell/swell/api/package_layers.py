@@ -1,4 +1,4 @@
-"""An image of packages that is made without a container, as the gateway promises it and the builder makes it."""
+"""An image of packages that the builder makes without a container, as the gateway requests it."""
 
 from msgspec import Struct
 

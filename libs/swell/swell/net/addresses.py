@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
 
 
 def looks_public(host: str) -> bool:
-    """Whether *host*, a name that somebody else will resolve, may be one of the public internet.
+    """Whether *host*, a name that a proxy will resolve, may be public.
 
     All that can be said without resolving it: literals count as their addresses, and names that only a local network
     knows, or that resolvers read as numbers (`0x7f.1`, `2130706433`), count as private.

@@ -1,7 +1,7 @@
-"""The one door out: every request that is made on somebody's word goes through here.
+"""The outbound guard: every request to a server that a client or a registry names passes it.
 
-The guard looks at the address that is about to be connected, not at the name it came from, so neither a literal, a
-redirect nor a name that changes its address gets around it. Redirects are followed by us, hop by hop.
+The guard checks the address of each connection, not the name. A literal address, a redirect, or a name that changes its
+address cannot bypass it. `follow` follows redirects itself, one at a time.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _LOCATION = re.compile(r"[!-~]+")
 
 
 class Policy(Struct, frozen=True):
-    """Where connections may go: public addresses, and each of *allowed_hosts* (`host` or `host:port`) anywhere."""
+    """Allowed connections: to public addresses, and to `allowed_hosts` (`host` or `host:port`) at any address."""
 
     allowed_hosts: frozenset[str] = frozenset()
 
@@ -50,14 +50,14 @@ class Policy(Struct, frozen=True):
 
 
 class Reach(Struct, frozen=True, kw_only=True):
-    """How this service gets to other people's servers: settings, each as SWELL_<FIELD>.
+    """The settings of outbound connections; each field is read from SWELL_<FIELD>.
 
-    `ca_file` holds certificates (PEM) that are trusted beside the system's. `http_proxy` and `https_proxy` are asked
-    for addresses of those schemes, unless `no_proxy` names the host or a domain above it. The environment's own
-    variables of these names do not count. Other people's programs that we run are told the same.
+    `ca_file` has certificates (PEM) that are trusted in addition to the system's. `http_proxy` and `https_proxy` are
+    used for URLs of their scheme, unless `no_proxy` names the host or a parent domain. The variables `http_proxy` and
+    `https_proxy` of the environment are ignored. Programs that a service starts get the same settings.
 
-    The timeouts are for a connection, for an answer's headers with all redirects and repetitions before them, and for
-    a silence within a body.
+    `connect_timeout` limits the time to connect; `answer_timeout` the time until the headers of the response, with all
+    redirects and retries; `idle_timeout` the time between two parts of a body.
     """
 
     ca_file: Path | None = None
@@ -70,11 +70,11 @@ class Reach(Struct, frozen=True, kw_only=True):
 
     @property
     def proxies(self) -> tuple[str, ...]:
-        """Those that there are."""
+        """The proxies that are configured."""
         return tuple(filter(None, (self.http_proxy, self.https_proxy)))
 
     def proxy_for(self, url: URL) -> URL | None:
-        """The one to ask for *url*; None to go there directly, as to this machine always."""
+        """The proxy for *url*; None for a direct connection, as always to loopback."""
         if is_loopback(url.host or ""):
             return None
         proxy = {"http": self.http_proxy, "https": self.https_proxy}.get(url.scheme)
@@ -89,12 +89,12 @@ DIRECT = Reach()
 def open_session(
     policy: Policy, reach: Reach = DIRECT, *, resolver: AbstractResolver | None = None
 ) -> aiohttp.ClientSession:
-    """A session whose every connection keeps to *policy*; bytes come as they were sent, nothing is remembered.
+    """Return a session that applies *policy* to every connection; it stores no cookies and decodes no bodies.
 
-    At most 256 connections, 64 of them to one host. Names are looked up by *resolver*, else as this machine does.
+    It opens at most 256 connections, 64 of them to one host. *resolver* resolves names; the default is the system's.
 
     Raises:
-        SettingsInvalid: the certificates of *reach* cannot be read, its proxies are none, or its times are up.
+        SettingsInvalid: the certificates of *reach* cannot be read, a proxy is not a URL, or a timeout is not positive.
     """
     _check(reach)
     return aiohttp.ClientSession(
@@ -114,7 +114,7 @@ def open_session(
 
 
 def reach_of(session: aiohttp.ClientSession) -> Reach:
-    """What *session* was opened with."""
+    """Return the settings of *session*."""
     return session.connector.reach if isinstance(session.connector, _GuardedConnector) else DIRECT
 
 
@@ -126,11 +126,13 @@ async def send(
     data: Data | None = None,
     seconds: float | None = None,
 ) -> aiohttp.ClientResponse:
-    """Ask once and wait at most *seconds*, else the answer timeout, for the headers; a redirect is an answer, too.
+    """Send one request; return the response when its headers have arrived. Redirects are not followed.
+
+    It waits at most *seconds*; the default is the answer timeout.
 
     Raises:
-        AddressForbidden: the policy forbids the address that *url* leads to.
-        UpstreamFailed: nobody there, or no sense in the answer.
+        AddressForbidden: the policy forbids the address of *url*.
+        UpstreamFailed: the server is unreachable, or its response is not valid HTTP.
     """
     reach = reach_of(session)
     with translated(url):
@@ -141,15 +143,14 @@ async def send(
 
 
 async def check_target(session: aiohttp.ClientSession, url: URL, source: URL) -> None:
-    """See that a client may be sent to *url* on the word of the server at *source*: nothing is fetched.
+    """Check that a client may be redirected to *url* by the server at *source*; no request is sent.
 
-    It must be a public address, or an allowed host that another allowed host names: the operator allows hosts for
-    themselves, not for strangers' registries. A name counts as every address that it has now. Where a proxy resolves
-    names, only their spelling can be checked.
+    *url* must have public addresses only, or both hosts must be in `allowed_hosts`: an allowed host is not open to
+    redirects of other registries. If a proxy resolves names, only the spelling of the name is checked.
 
     Raises:
-        AddressForbidden: the policy forbids the address, or one of the addresses of the name.
-        UpstreamFailed: there is no such name.
+        AddressForbidden: the policy forbids one of the addresses.
+        UpstreamFailed: the name does not exist.
     """
     if isinstance(session.connector, _GuardedConnector):
         with translated(url):
@@ -160,9 +161,9 @@ async def check_target(session: aiohttp.ClientSession, url: URL, source: URL) ->
 async def follow(
     session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], data: Data | None = None
 ) -> aiohttp.ClientResponse:
-    """Like `send`, through at most 10 redirects; `Authorization` goes to *url*'s own scheme, host and port only.
+    """Like `send`, but follow at most 10 redirects; `Authorization` is sent to the scheme, host and port of *url* only.
 
-    *data* must be bytes here, to be sent to each of them.
+    *data* must be bytes: it is sent again after each redirect.
     """
     origin = url.origin()
     for _ in range(MAX_HOPS + 1):
@@ -181,10 +182,12 @@ async def follow(
 
 
 def redirect_of(response: aiohttp.ClientResponse) -> URL | None:
-    """Where *response* sends us, kept as it was written because it may be signed; None when it is no redirect.
+    """Return the target of a redirect, unchanged because it may be signed; None if *response* is not a redirect.
+
+    Source: RFC 9110, 10.2.2 "Location", https://www.rfc-editor.org/rfc/rfc9110#section-10.2.2
 
     Raises:
-        UpstreamFailed: the Location is missing, is no http(s) address, or leads from https to http.
+        UpstreamFailed: the Location is missing, is not an http(s) URL, or changes from https to http.
     """
     if response.status not in REDIRECTS:
         return None
@@ -204,7 +207,7 @@ def redirect_of(response: aiohttp.ClientResponse) -> URL | None:
 
 
 def reachable(text: str, *, encoded: bool = False) -> URL | None:
-    """*text* as an address whose host can be asked for; None when it is none. *encoded* is kept as it was written."""
+    """Parse *text* as a URL with a valid host; None if it is not one. With *encoded*, escapes are not changed."""
     try:
         url = URL(text, encoded=encoded)
         has_host, _ = bool(url.host), url.authority  # both read more than the constructor did
@@ -216,10 +219,10 @@ def reachable(text: str, *, encoded: bool = False) -> URL | None:
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body of *response*.
+    """Read the whole body of *response*, at most *limit* bytes.
 
     Raises:
-        UpstreamFailed: it breaks off, or is longer than *limit* bytes.
+        UpstreamFailed: it is longer, or the connection breaks.
     """
     body = bytearray()
     if (response.content_length or 0) <= limit:
@@ -234,8 +237,10 @@ async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 class Pace(Struct, frozen=True):
-    """How a body must come while we wait for it: never `silence` seconds without a byte, at least `slowest` bytes a
-    second over each `window` seconds. A reader that takes its time is not counted."""
+    """The minimum rate of a body: no pause of `silence` seconds, and `slowest` bytes per second in each `window`.
+
+    `window` is in seconds. Only time in which the reader waits counts.
+    """
 
     silence: float | None = None
     slowest: int = SLOWEST
@@ -243,13 +248,13 @@ class Pace(Struct, frozen=True):
 
 
 async def pieces(response: aiohttp.ClientResponse, pace: Pace | None = None) -> AsyncGenerator[bytes, None]:
-    """The body of *response*, at first as it comes, soon in pieces of about 1 MiB: fewer pieces cost much less.
+    """Yield the body of *response*: the first bytes at once, later pieces of about 1 MiB, which cost less CPU time.
 
-    What comes slowly is passed on after half a second. Reads no further ahead than two MiB.
+    A smaller piece is yielded after half a second. At most two MiB are read ahead.
 
     Raises:
-        UpstreamFailed: it breaks off, nothing comes for the idle timeout, or it comes slower than *pace* says: less
-            than 1 KiB/s while we wait a minute.
+        UpstreamFailed: the connection breaks, no byte arrives for the idle timeout, or the body is slower than *pace*:
+            by default, less than 1 KiB/s over a minute.
     """
     enough, gathered, size, since = 1, list[bytes](), 0, 0.0
     with translated(response.url):
@@ -271,7 +276,7 @@ async def pieces(response: aiohttp.ClientResponse, pace: Pace | None = None) -> 
 
 
 async def _flowing(response: aiohttp.ClientResponse, pace: Pace) -> AsyncGenerator[bytes, None]:
-    """What comes of *response*; the time that our own reader takes does not count against the upstream."""
+    """Yield the parts of the body as they arrive; time that the caller spends between two parts is not counted."""
     waited, received = 0.0, 0
     watch = _Watch(response, pace.silence)
     try:
@@ -293,8 +298,10 @@ async def _flowing(response: aiohttp.ClientResponse, pace: Pace) -> AsyncGenerat
 
 
 class _Watch:
-    """Closes a response from which nothing comes for *silence* seconds. One timer for all of its pieces: a timeout
-    around each would cost more than the piece."""
+    """Closes *response* if no byte arrives for *silence* seconds.
+
+    It uses one timer for the whole body: a timeout around each part would cost more time than the part.
+    """
 
     def __init__(self, response: aiohttp.ClientResponse, silence: float | None) -> None:
         self.is_over = False
@@ -309,7 +316,7 @@ class _Watch:
         self._since = time.monotonic()
 
     def arrived(self) -> float:
-        """The seconds that this piece was waited for."""
+        """Return the seconds since `waiting`."""
         waited = time.monotonic() - (self._since or 0.0)
         self._since = None
         return waited
@@ -319,7 +326,7 @@ class _Watch:
             self._timer.cancel()
 
     def _look(self) -> None:
-        """Bytes that have come count although no task has run since, as on a machine that is busy."""
+        """Check the received bytes themselves: on a busy machine they arrive before a task can read them."""
         if self._silence is None:
             return
         now, total = time.monotonic(), self._response.content.total_bytes
@@ -334,7 +341,7 @@ class _Watch:
 
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
-    """Turn what goes wrong while talking to *url* into a sentence that names the host and no more."""
+    """Raise errors of connections to *url* as `UpstreamFailed` or `AddressForbidden`; messages name only the host."""
     try:
         yield
     except aiohttp.InvalidURL as error:
@@ -354,7 +361,7 @@ def translated(url: URL) -> Iterator[None]:
 
 
 def is_unconnected(error: UpstreamFailed) -> bool:
-    """Whether *error*, of `translated`, means that no connection was opened: no request was sent."""
+    """Whether *error*, raised by `translated`, means that no connection was opened, so no request was sent."""
     return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
@@ -366,14 +373,15 @@ _asked: ContextVar[URL | None] = ContextVar("asked")  # None: the operator's pro
 
 
 class _RefusedError(OSError):
-    """Raised where aiohttp opens a socket: it tries the name's other addresses only after an OSError."""
+    """Raised when aiohttp opens a socket; after an OSError, aiohttp tries the other addresses of the name."""
 
 
 class _GuardedConnector(aiohttp.TCPConnector):
-    """Ties each connection to the URL it is opened for, so that an allowed host lends its address to no other name.
+    """Checks the address of each connection with the URL that it is opened for.
 
-    Connections are pooled by scheme, host, port and proxy: a request never gets one that was opened for another name.
-    A proxy resolves names itself; all that can be checked then is how the name looks.
+    Connections are pooled by scheme, host, port and proxy: a request never gets a connection of another name, so an
+    allowed host does not open its address to other names. A proxy resolves names itself; then only the spelling of the
+    name is checked.
     """
 
     def __init__(self, policy: Policy, reach: Reach, resolver: AbstractResolver | None) -> None:
@@ -406,7 +414,7 @@ class _GuardedConnector(aiohttp.TCPConnector):
             _asked.reset(token)
 
     async def check(self, url: URL, source: URL) -> None:
-        """Raise what `connect` would raise because of *url*'s address, unless *source* is as private."""
+        """Raise as `connect` does if the address of *url* is forbidden, unless *url* and *source* are allowed hosts."""
         host = url.raw_host or ""
         if self._policy.allows(url) and self._policy.allows(source):
             return
@@ -443,7 +451,7 @@ def _check(reach: Reach) -> None:
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """The system's certificates, and those in *ca_file*."""
+    """Return a TLS context that trusts the system's certificates and those in *ca_file*."""
     context = ssl.create_default_context()
     if ca_file:
         try:

@@ -1,7 +1,7 @@
-"""Calls between services. gRPC reads its environment when it is first imported, so that is set here."""
+"""gRPC calls between services. gRPC reads its environment variables at import, so they are set here."""
 
 import os
 
-# Our processes start others by fork and exec, never by fork alone: gRPC need not get ready for that, nor talk of it.
+# Services start processes by fork and exec, never by fork alone: gRPC's fork support would only log warnings.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -1,4 +1,4 @@
-"""The calling side of gRPC: a channel, and calls with a deadline that carry the trace along."""
+"""The client side of gRPC: a channel, and calls with a deadline and the trace of the request."""
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -32,17 +32,17 @@ class Method(Protocol[Q_contra, A_co]):
 
 @asynccontextmanager
 async def connect(address: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to `host:port`, opened at the first call and opened again whenever it breaks."""
+    """Open a channel to `host:port`; it connects at the first call, and again after a broken connection."""
     async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
         yield channel
 
 
 async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float) -> A:
-    """Call *method* of the service *callee* and wait at most *seconds*, also for a service that is just starting.
+    """Call *method* of the service *callee*; wait at most *seconds*, also while the service starts.
 
     Raises:
-        SwellError: as the other side raised it.
-        Unavailable: no answer in time.
+        SwellError: the service raised it.
+        Unavailable: there is no response in time.
     """
     async with reraised(callee):
         return await method(request, timeout=seconds, metadata=tuple(trace_headers().items()), wait_for_ready=True)

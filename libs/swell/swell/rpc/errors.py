@@ -1,4 +1,4 @@
-"""One error across a call: a gRPC status plus the `swell-code` trailer there, the same class again here."""
+"""Errors in gRPC: a status and the `swell-code` trailer; the client raises the same class again."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ _STATUS = {
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
-    """End the call with *error*; what nobody foresaw goes to the log and leaves as UNKNOWN."""
+    """End the call with *error*; an unexpected exception is logged, and sent as UNKNOWN."""
     failure = Failure.of(error)
     trailer = [("swell-code", failure.kind)]
     if failure.retry_after is not None:
@@ -39,10 +39,10 @@ def _short(message: str) -> str:
 
 @asynccontextmanager
 async def reraised(callee: str) -> AsyncIterator[None]:
-    """Turn the failure of a call inside into the class that was raised on the other side.
+    """Raise the error of a call in the block as the class that the service raised.
 
     Raises:
-        Unavailable: *callee* cannot be reached, or gave no answer in time.
+        Unavailable: *callee* is unreachable, or did not respond in time.
     """
     try:
         yield
@@ -50,8 +50,8 @@ async def reraised(callee: str) -> AsyncIterator[None]:
         trailer = dict(error.trailing_metadata() or ())
         if kind := trailer.get("swell-code"):
             retry_after = trailer.get("retry-after")
-            told = Failure(str(kind), error.details() or "", int(retry_after) if retry_after else None)
-            raise told.error from error
+            failure = Failure(str(kind), error.details() or "", int(retry_after) if retry_after else None)
+            raise failure.error from error
         if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             raise Unavailable(f"the {callee} does not answer") from error
         raise

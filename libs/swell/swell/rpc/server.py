@@ -1,4 +1,4 @@
-"""The answering side of gRPC: a server with health; its servicers raise our errors and log under the caller's trace."""
+"""The server side of gRPC: health checks, errors as statuses, and logs with the trace of the caller."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,10 +27,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @asynccontextmanager
 async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]) -> AsyncIterator[None]:
-    """Serve what each of *register* adds, and `grpc.health.v1.Health`, while the block runs.
+    """Serve the servicers that *register* adds, and `grpc.health.v1.Health`, while the block runs.
 
     Raises:
-        Unavailable: the port cannot be had.
+        Unavailable: the port is in use.
     """
     server = grpc.aio.server(options=_OPTIONS)
     checks = health.aio.HealthServicer()
@@ -52,7 +52,7 @@ async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]
 
 
 async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]) -> A:
-    """Do one call's *work* under the caller's trace; one log line; our errors leave as statuses."""
+    """Run *work* for one call: set the trace of the caller, log one line, and send errors as statuses."""
     sent: dict[str, Any] = dict(context.invocation_metadata() or ())
     started = time.perf_counter()
     with tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))):

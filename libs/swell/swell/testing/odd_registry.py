@@ -166,7 +166,7 @@ def first(*replies: Reply) -> Reply:
 
 
 def cut(part: float = 0.5, then: Then = Then.CLOSE) -> Reply:
-    """Promises the right length and sends a *part* of the content."""
+    """Declares the right length and sends a *part* of the content."""
 
     def reply(request: Request) -> Answer:
         content = request.stored

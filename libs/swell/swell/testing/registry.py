@@ -116,6 +116,6 @@ class FakeRegistry:
 
     async def _answers(self, name: str) -> None:
         self.asked[name] += 1
-        await asyncio.sleep(0)  # whoever asks at the same time asks before the answer
+        await asyncio.sleep(0)  # simultaneous requests arrive before the response
         if self.away:
             raise Unavailable("the registry does not answer")

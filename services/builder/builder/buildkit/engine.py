@@ -94,7 +94,7 @@ class BuildkitEngine:
         """Take the workspace, remove what an earlier process left there, and prove that a daemon starts.
 
         *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. *registry* is
-        asked which base images anybody may read.
+        asked which base images are public.
 
         Raises:
             CannotStart: the machine lacks something.

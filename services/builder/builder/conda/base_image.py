@@ -35,7 +35,7 @@ class BaseImage:
     """Reads with *client*, which sends the credentials of *principal*; all methods raise `BuildFailure`.
 
     *copied* are the layers that builds of this process have fetched: a target's repository may have other layers, but
-    whoever names only their digests does not get them.
+    a client that names only their digests does not get them.
     """
 
     def __init__(self, client: RegistryClient, push: RegistryPush, principal: Principal, copied: Copied) -> None:

@@ -1,6 +1,6 @@
 """Read an image from an OCI layout: its documents, and the headers and contents of its layers.
 
-Whoever wrote the layers is a stranger. Nothing is unpacked: members are looked at one by one, in bounded memory.
+The layers are untrusted. Nothing is unpacked: members are read one by one, in bounded memory.
 Source: OCI image-spec, image-layout.md; POSIX pax and GNU tar.
 """
 

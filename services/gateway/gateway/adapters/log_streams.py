@@ -124,7 +124,7 @@ class LogStream:
     """The log of one running build: `pieces` are the messages up to now, in order.
 
     `changed` is set, and replaced by a new event, when there is another piece, when there was none for *heartbeat*
-    seconds, and when the stream is over. `is_whole` tells whether the last piece is the end of the log.
+    seconds, and when the stream is over. `is_whole` is true if the last piece is the end of the log.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class ClientGone(Exception):
 
 
 class StreamedResponse:
-    """Sends a response piece by piece; `is_started` tells whether its status was sent."""
+    """Sends a response piece by piece; `is_started` is true when its status was sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -155,7 +155,7 @@ BUILDS = (
     _get(
         "/v1alpha1/builds/{buildId}",
         "Get a build",
-        "The inputs and the result of a build. It does not tell who requested it.",
+        "The inputs and the result of a build. It does not name who requested it.",
         "builds",
         BuildRecord,
         errors=(404, 503),

@@ -1,7 +1,9 @@
-"""Augmenting: an image and what to add to it make another image.
+"""Augmentation: append layers to an image, and override its run-time fields.
 
-Source: OCI image-spec, manifest.md, config.md and image-index.md; `WAVE_ENTRY_CHAIN` is Wave's. There is no clock and
-no chance in it: the same image and wish give the same digests, so whatever was lost can be made again.
+It is deterministic: equal inputs give equal digests, so a document that was lost can be made again.
+
+Source: OCI image-spec, https://github.com/opencontainers/image-spec (manifest.md, config.md, image-index.md);
+`WAVE_ENTRY_CHAIN` is Wave's.
 """
 
 import re
@@ -26,11 +28,11 @@ from swell.oci.mutate import (
 )
 from swell.oci.platform import Platform, canonical_architecture
 
-MAX_DEPTH = 4  # indexes within indexes; each level costs a question to the registry
+MAX_DEPTH = 4  # indexes within indexes; each level costs a request to the registry
 
 _FUSION = re.compile(r"/fusion-(\w+)\.tar\.gz\Z")
 _TOOL = "wave augment"
-_SUBJECT = "vnd.docker.reference.digest"  # what an attestation of BuildKit is about
+_SUBJECT = "vnd.docker.reference.digest"  # the image that an attestation of BuildKit describes
 
 
 class _Config(Struct):
@@ -38,10 +40,10 @@ class _Config(Struct):
 
 
 def augment(image: Image, wanted: ContainerConfig) -> Image:
-    """Append *wanted*'s layers and override the run-time fields it names.
+    """Append the layers of *wanted*, and override the run-time fields that it sets.
 
-    Deterministic: equal inputs give equal digests. Unknown JSON fields are preserved. Fusion layers for another
-    architecture than the image's are left out. The caller has verified the digests and sizes of *wanted*'s layers.
+    Unknown JSON fields are preserved. Fusion layers for another architecture are left out. The caller has verified the
+    digests and sizes of the layers.
 
     Raises:
         ManifestInvalid: the image's manifest and config are malformed or disagree.
@@ -67,11 +69,12 @@ def _added(manifest: Document, layer: ContainerLayer) -> AddedLayer:
 
 
 def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, ...]:
-    """The entries of *index* to augment: for each of *platforms* the best ones and, when there is none for some of
-    them, what may be: nested indexes, to be looked into in turn, and manifests of which only the config tells.
+    """Return the entries of *index* to augment: the best ones for each of *platforms*.
+
+    If a platform has no entry, nested indexes and manifests without a platform are added: their documents decide.
 
     Raises:
-        ManifestUnknown: nothing in the index is for any of *platforms*; the message says what is.
+        ManifestUnknown: no entry is for any of *platforms*; the message names the platforms of the index.
     """
     manifests = [entry for entry in index.manifests if entry.media_type in MANIFESTS or not entry.media_type]
     wanted = tuple(platforms)
@@ -88,17 +91,17 @@ def choose(index: Document, platforms: Iterable[Platform]) -> tuple[Descriptor, 
 
 
 def _best(entries: Iterable[Descriptor], platform: Platform) -> list[int]:
-    """The positions of those of *entries* that a machine of *platform* prefers; several of them may be equal."""
+    """Return the positions of the best of *entries* for *platform*; several may be equal."""
     ranks = [platform.rank(entry.platform or {}) for entry in entries]
     lowest = min((rank for rank in ranks if rank is not None), default=None)
     return [position for position, rank in enumerate(ranks) if rank is not None and rank == lowest]
 
 
 def deeper(depth: int) -> int:
-    """The depth of what an index at *depth* names.
+    """Return the depth of the entries of an index at *depth*.
 
     Raises:
-        ManifestInvalid: there are too many indexes within each other.
+        ManifestInvalid: indexes are nested more than `MAX_DEPTH` deep.
     """
     if depth == MAX_DEPTH:
         raise ManifestInvalid(f"The image has more than {MAX_DEPTH} indexes within each other")
@@ -106,9 +109,9 @@ def deeper(depth: int) -> int:
 
 
 def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Document:
-    """Let *index* point at the documents that replaced those under the given digests, wherever it names them.
+    """Return *index* with the entries of *replaced* digests changed to their new documents.
 
-    Attestations about a replaced image go, for they would be about another one; other entries stay as they are.
+    Attestations of a replaced image are removed, because they describe the old one. Other entries do not change.
     """
     changed = {digest: document for digest, document in replaced.items() if document.digest != digest}
     entries = zip(index.manifests, index.fields["manifests"] or (), strict=True)
@@ -122,10 +125,10 @@ def augment_index(index: Document, replaced: Mapping[Digest, Document]) -> Docum
 
 
 def check_platform(config: Document, platforms: Iterable[Platform]) -> None:
-    """See that the image of *config* is for one of *platforms*.
+    """Check that the image of *config* is for one of *platforms*.
 
     Raises:
-        ManifestUnknown: it is not.
+        ManifestUnknown: it is for another platform.
     """
     wanted = tuple(platforms)
     if not any(platform.matches(config.fields) for platform in wanted):
@@ -134,7 +137,7 @@ def check_platform(config: Document, platforms: Iterable[Platform]) -> None:
 
 
 def _fitting(layers: Iterable[ContainerLayer], architecture: str) -> tuple[ContainerLayer, ...]:
-    """*layers* without the Fusion layers for another architecture; all, when the image does not tell its own."""
+    """Return *layers* without the Fusion layers for another architecture; all of them if *architecture* is unknown."""
     return tuple(layer for layer in layers if not architecture or _fusion_of(layer) in (None, architecture))
 
 
@@ -144,10 +147,10 @@ def _fusion_of(layer: ContainerLayer) -> str | None:
 
 
 def check_type(document: Document) -> None:
-    """See that *document* and its registry agree on its media type: clients of another image would have to choose.
+    """Check that the `mediaType` of *document* is the Content-Type that its registry sent.
 
     Raises:
-        ManifestInvalid: they do not.
+        ManifestInvalid: they differ.
     """
     if written := document.contradicts:
         raise ManifestInvalid(
@@ -157,10 +160,10 @@ def check_type(document: Document) -> None:
 
 
 def check_manifest(document: Document) -> None:
-    """See that *document* is a manifest that something could be added to, before its config is asked for.
+    """Check that *document* is a manifest that can be augmented, before its config is fetched.
 
     Raises:
-        ImageUnsupported: it is of another kind.
+        ImageUnsupported: it is another kind of document.
     """
     check_type(document)
     if document.kind in SCHEMA_1 or document.fields.get("schemaVersion") == 1:
@@ -177,7 +180,7 @@ def _architecture(image: Image) -> str:
 
 
 def _media_type(manifest: Document, layer: ContainerLayer) -> str:
-    """The type of *layer* in *manifest*: of its family, for conversions; only the OCI's can be other than gzip."""
+    """Return the media type of *layer* in *manifest*: Docker's or the OCI's; only OCI layers can be other than gzip."""
     if manifest.kind != DOCKER_MANIFEST:
         return layer.media_type or OCI_LAYER
     if layer.media_type not in {None, OCI_LAYER}:
@@ -186,13 +189,13 @@ def _media_type(manifest: Document, layer: ContainerLayer) -> str:
 
 
 def subject(entry: Descriptor) -> Digest | None:
-    """The image that an entry of an index is an attestation about."""
+    """Return the image that *entry*, an attestation, describes; None for other entries."""
     named = (entry.annotations or {}).get(_SUBJECT)
     return Digest(named) if named else None
 
 
 def platform_names(entries: Iterable[Descriptor]) -> str:
-    """The distinct platforms of *entries*, those of attestations aside."""
+    """Return the distinct platforms of *entries*, without those of attestations."""
     named = [entry.platform for entry in entries if entry.platform and entry.platform.get("os") != "unknown"]
     return ", ".join(sorted({spelt(platform) for platform in named})) or "no platform at all"
 
