@@ -39,6 +39,8 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     template: str | None = None
     client: str = ""
     included: tuple[str, ...] = ()
+    reads_public_only: bool = False
+    """The build reads only images that are public; False also in records from before there were principals."""
 
 
 class Reason(StrEnum):

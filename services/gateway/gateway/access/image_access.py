@@ -58,6 +58,11 @@ class AccessCheck(Struct, frozen=True):
         if isinstance(self.problem, ImageRefused | ScopeRequired):
             raise self.problem
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a registry is unavailable, so that the check has no result yet."""
+        return isinstance(self.problem, UpstreamFailed | TooManyRequests | Unavailable)
+
     def raise_problem(self) -> None:
         """Raise any problem: an existing result is only for callers who may read its base images."""
         if self.problem:

@@ -12,6 +12,7 @@ from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import PUBLIC
 from swell.store.records import Submission
 
 
@@ -59,6 +60,7 @@ def submission_of(
         template=request.template,
         client=queue_of(caller),
         principal=caller.principal,
+        reads_public_only=caller.principal == PUBLIC,
         push_principal=caller.push_principal,
         included=tuple(map(str, request.included)),
         created=created,

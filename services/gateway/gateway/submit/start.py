@@ -153,7 +153,8 @@ class BuildStarter:
         image = target_reference(submission)
         running = latest if latest is not None and latest.is_active else None
         if running and not request.dry_run:
-            access.raise_problem()
+            if not (access.is_unknown and running.submission.reads_public_only):
+                access.raise_problem()
             await self._check_running(running, request, access.principal)
             return StartResult(image=image, build_id=running.id, cached=False)
         exists = await self._is_in_registry(image, access.principal)

@@ -170,17 +170,29 @@ async def test_a_base_that_does_not_exist_is_the_builders_to_report(starter: Bui
     assert found.cached is False
 
 
-async def test_a_registry_in_trouble_does_not_stop_builds_but_gives_no_results(
-    starter: BuildStarter, registry: Guarded, built: MemoryRegistry
+async def test_an_unavailable_registry_does_not_stop_a_public_build_or_those_who_join_it(
+    starter: BuildStarter, registry: Guarded
 ) -> None:
-    """The builder finds out whether it is back; what exists is given once access is known."""
+    """The build reads only public images, so its result is for every client."""
     registry.trouble = UpstreamFailed("away")
-    wanted = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
-    found = await starter.start(wanted, [], ANYBODY)
-    assert found.cached is False
+    request = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
+    first = await starter.start(request, [], ANYBODY)
+    second = await starter.start(request, [], ANYBODY)
+
+    assert first.cached is second.cached is False
+    assert first.build_id == second.build_id
+
+
+async def test_while_a_registry_is_unavailable_no_client_joins_a_build_that_may_read_private_images(
+    starter: BuildStarter, registry: Guarded
+) -> None:
+    """Whether the client may read its base images is not known."""
+    request = validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES)
+    await starter.start(request, [], INSIDER)
+    registry.trouble = UpstreamFailed("away")
 
     with pytest.raises(UpstreamFailed):
-        await starter.start(wanted, [], ANYBODY)
+        await starter.start(request, [], ANYBODY)
 
 
 async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
