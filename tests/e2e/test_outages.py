@@ -123,7 +123,7 @@ async def refused(swell: Swell, containerfile: str) -> bool:
     request = {"containerFile": encoded(containerfile)}
     async with aiohttp.request("POST", f"{swell.url}/v1alpha2/container", json=request) as response:
         refusal = await response.json()
-        is_ours = (response.status, refusal["side"]) == (503, "server") and "does not answer" in refusal["message"]
+        is_ours = (response.status, refusal["side"]) == (503, "server") and "is unavailable" in refusal["message"]
         return is_ours and int(response.headers["Retry-After"]) > 0
 
 

@@ -173,6 +173,8 @@ class House:
             platform="linux/amd64",
             environment=environment,
             layers=layers,
+            principal=OPERATOR,
+            push_principal=OPERATOR,
         )
         await self._building.build(job, 1)
         return self._events.event.succeeded

@@ -103,7 +103,8 @@ async def test_a_pod_goes_through_the_proxy_to_a_registry_of_the_house(site: Sit
     assert set(site.amazon.world.asked) == {f"CONNECT {NAME}:443 HTTP/1.1"}
     assert PASSWORD.replace("@", "%40") in site.secret["SWELL_HTTPS_PROXY"].decode()
     assert PASSWORD.replace("@", "%40") not in site.job
-    assert site.lent("pull.json") == site.lent("push.json") == {NAME: "swell"}
+    assert site.lent("pull.json") == {f"{NAME}/base": "swell"}
+    assert site.lent("push.json") == {f"{NAME}/pod": "swell"}
 
 
 async def test_a_pod_trusts_the_operators_certificates_without_a_proxy(site: Site) -> None:
@@ -127,7 +128,8 @@ async def test_a_pod_is_given_logins_and_never_aws_keys(site: Site, sif: Definit
         assert await engine.build(recipe, Output()) == made(site, recipe)
 
     assert site.amazon.aws.signers == [(KEYS.user, "eu-west-1", "ecr")]
-    assert site.lent("pull.json") == site.lent("push.json") == {ECR: "AWS"}
+    assert site.lent("pull.json") == {f"{ECR}/base": "AWS"}
+    assert site.lent("push.json") == {f"{ECR}/amazon": "AWS"}
     for engine_settings in (site.job.encode(), *site.secret.values()):
         assert KEYS.user.encode() not in engine_settings
         assert KEYS.password.encode() not in engine_settings
@@ -143,7 +145,7 @@ async def test_a_pod_uses_a_cache_at_amazon(site: Site) -> None:
 
     assert "ran 42" in first.text
     assert "ran 42" not in second.text and "Using cache" in second.text
-    assert site.lent("push.json") == {NAME: "swell", ECR: "AWS"}
+    assert site.lent("push.json") == {f"{NAME}/made": "swell", f"{ECR}/pods": "AWS"}
 
 
 async def test_a_pod_does_without_a_cache_that_it_has_no_login_to(site: Site) -> None:
@@ -155,7 +157,7 @@ async def test_a_pod_does_without_a_cache_that_it_has_no_login_to(site: Site) ->
         assert await engine.build(recipe, output) == made(site, recipe)
 
     assert f"the cache {ECR}/pods cannot be used" in output.text
-    assert site.lent("push.json") == {NAME: "swell"}
+    assert site.lent("push.json") == {f"{NAME}/without": "swell"}
 
 
 async def test_keys_that_aws_does_not_take_make_no_job(site: Site) -> None:

@@ -106,8 +106,8 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
-        images = base_images(recipe.containerfile, recipe.platform, options=recipe.options)
         emulator = self._emulator(recipe)
+        images = base_images(recipe.containerfile, recipe.platform, options=recipe.options)
         names = (*images, recipe.target_image, recipe.cache_repository or "")
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
         async with self._bases.lease() as generation, self._sandbox(recipe.build_id, registries) as sandbox:

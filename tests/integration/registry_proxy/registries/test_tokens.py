@@ -393,7 +393,7 @@ async def test_a_silent_token_service_is_left_alone(script: Script, other: Scrip
 
     script.on(PATH, said(401, WWW_Authenticate=f'Bearer realm="{other.url}/token"'))
     other.on("/token", silent)
-    async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=0.3))) as session:
+    async with open_session(Policy(frozenset({"127.0.0.1"})), Reach(answer_timeout=timedelta(seconds=1))) as session:
         upstream = RegistryUpstream(session, Keyring())
         for _ in range(CircuitBreaker.FAILURES):
             with pytest.raises(UpstreamFailed):
