@@ -36,8 +36,11 @@ class Repository:
         self.git("commit", "--quiet", "--message", "Start")
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make with this project's virtual environment, without building another one."""
-        command = ["make", "-o", ".venv/ready", f"BIN={ROOT}/.venv/bin", *arguments]
+        """Run make with this project's virtual environment, without building another one.
+
+        `make test` runs this as a recipe: a make in a make reports the directories that it enters.
+        """
+        command = ["make", "--no-print-directory", "-o", ".venv/ready", f"BIN={ROOT}/.venv/bin", *arguments]
         return subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=False)
 
     @property
