@@ -90,7 +90,7 @@ async def open_network(
         async with sandbox.start(("sh", "-ec", _SLIRP)) as process:
             network = await _ready(process, sandbox)
             try:
-                await _inside(network.namespace, lambda: _refuse(denied))
+                await _inside(network.namespace, lambda: reject_networks(denied))
             except (OSError, ValueError) as error:
                 raise _unavailable(str(error)) from error
             yield network
@@ -152,8 +152,8 @@ def _listen(services: Iterable[Address]) -> list[socket.socket]:
     return [socket.create_server((host, port), family=families[":" in host]) for host, port in services]
 
 
-def _refuse(networks: Iterable[str]) -> None:
-    """Add a route to each of *networks* that rejects packets."""
+def reject_networks(networks: Iterable[str]) -> None:
+    """In the network namespace of this thread, add a route to each of the IPv4 *networks* that rejects packets."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for network in networks:
             fcntl.ioctl(any_socket, _SIOCADDRT, _rejection(IPv4Network(network)))

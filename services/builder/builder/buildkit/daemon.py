@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from builder.buildkit.step_groups import FOLDER, StepGroups
 from builder.settings import EngineSettings
 from swell.disk import in_thread
 from swell_sandbox import SCRATCH, Mount, Sandbox, SandboxUnavailable, cgroups
+from swell_sandbox.network import reject_networks
 from swell_sandbox.process import children, start
 from swell_sandbox.root import enter_network, open_root
 from swell_sandbox.sandbox import USER_IDS, new_directory
@@ -50,7 +50,7 @@ _READY = b"running server on"
 _STEP_LOG_SIZE, _STEP_LOG_SPEED = 72 << 20, -1  # bytes, bytes a second: what a step writes beyond is cut
 _SLIRP_MEMORY, _SLIRP_PROCESSES = 512 << 20, 64
 _NS_GET_PARENT = 0xB702  # linux/nsfs.h
-_SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _RTF_REJECT, _IFF_UP = 0x890B, 0x8913, 0x8914, 0x0200, 1  # linux/sockios.h
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # linux/sockios.h
 
 _T = TypeVar("_T")
 
@@ -234,7 +234,7 @@ async def open_daemon(
             await _inside(Path(f"/proc/{pid}/ns/net"), _raise_loopback)
             limits = cgroups.make(f"{group}.slirp", memory=_SLIRP_MEMORY, pids=_SLIRP_PROCESSES) if limited else ()
             await opened.enter_async_context(_proxy_files(directory, pid, limits))
-            await _inside(_step_network(pid), lambda: _refuse(settings.denied_networks))
+            await _inside(_step_network(pid), lambda: reject_networks(settings.denied_networks))
             yield Daemon(
                 directory=directory, process=process, pid=pid, user_id=user_id, groups=groups, last_lines=lines
             )
@@ -364,19 +364,3 @@ def _raise_loopback() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16xH14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[0]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
-
-
-def _refuse(networks: Iterable[str]) -> None:
-    """Add a route to each of *networks* that rejects packets."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for network in networks:
-            fcntl.ioctl(any_socket, _SIOCADDRT, _rejection(IPv4Network(network)))
-
-
-def _rejection(network: IPv4Network) -> bytes:
-    """`struct rtentry` of linux/route.h."""
-    destination, none, mask = (
-        struct.pack("=HH4s8x", socket.AF_INET, 0, IPv4Address(address).packed)
-        for address in (network.network_address, 0, network.netmask)
-    )
-    return struct.pack("@L16s16s16sHhLPhPLLH", 0, destination, none, mask, _RTF_REJECT, 0, 0, 0, 0, 0, 0, 0, 0)
