@@ -25,7 +25,10 @@ demo: system .venv/ready engine-or-without ## show a build and two pulls: base i
 engine: .venv/ready ## compile BuildKit, which builds container files; takes about two minutes, once
 	@deploy/engine/build.sh $(BIN)/python
 
-.PHONY: engine engine-or-without
+scanners: .venv/ready ## compile syft and grype, which scan images; takes about seven minutes of CPU time, once
+	@deploy/scanners/build.sh $(BIN)/python
+
+.PHONY: scanners engine engine-or-without
 engine-or-without: .venv/ready
 	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
