@@ -7,6 +7,7 @@ from typing import Protocol
 
 from builder.conda.model.channels import SolveRequest, parse_request, subdir_of
 from builder.conda.model.lock import LockedPackage, read_lock, write_lock
+from swell.concurrency.deadline import SHARE, within
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
 from swell.oci.platform import Platform
@@ -52,7 +53,8 @@ class EnvironmentSolver:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout), self._slots:
-                return write_lock(subdir, await self._solver.solve(request, subdir))
+                with within(self._timeout * SHARE):  # a silent channel is named, instead of the timeout here
+                    return write_lock(subdir, await self._solver.solve(request, subdir))
         except TimeoutError as error:
             message = "the environment is not solved yet; it takes too long. More exact versions make it faster"
             raise Unavailable(message, retry_after=10) from error

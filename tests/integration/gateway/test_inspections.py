@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.adapters import inspections as module
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
-from registry_proxy.handlers import jobs
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.inspect import Inspector
-from swell.errors import AddressForbidden, BadRequest, ManifestUnknown, Unavailable, UpstreamFailed
+from swell.errors import AddressForbidden, BadRequest, ManifestUnknown, Unavailable, UpstreamSlow
 from swell.jobs.consume import consume
 from swell.jobs.messages import InspectJob
 from swell.jobs.streams import Nats
@@ -100,10 +100,10 @@ async def test_a_silent_registry_is_named_before_the_client_gives_up(
     inspections: QueuedInspections, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the registry, because only its operator can fix it."""
-    monkeypatch.setattr(jobs, "TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "TIMEOUT", timedelta(seconds=2))
     upstream.silent = True
 
-    with pytest.raises(UpstreamFailed, match="quay.io did not respond in time"):
+    with pytest.raises(UpstreamSlow, match="quay.io does not answer in time"):
         await inspections.inspect(TOOL, None)
 
 

@@ -118,7 +118,7 @@ async def test_a_store_that_is_away_is_unavailable() -> None:
             pass
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 1), (3, 8), (250, 257), (0, 257), (5, None)])
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (3, 8), (250, 257), (0, 257), (5, None), (0, 0), (7, 7)])
 async def test_a_part_of_an_object_comes_alone(objects: Objects, key: str, start: int, stop: int | None) -> None:
     """Clients go on where they were cut."""
     content = bytes(range(256)) + b"x"
@@ -126,6 +126,18 @@ async def test_a_part_of_an_object_comes_alone(objects: Objects, key: str, start
 
     async with objects.open(key, start, stop) as pieces:
         assert b"".join([piece async for piece in pieces]) == content[start:stop]
+
+
+async def test_an_empty_object_can_be_opened(objects: Objects, key: str) -> None:
+    """A range cannot express no bytes; a missing object is an error nevertheless."""
+    await objects.put(key, b"")
+
+    for start, stop in (0, 0), (0, None):
+        async with objects.open(key, start, stop) as pieces:
+            assert [piece async for piece in pieces] == []
+    with pytest.raises(NotFound):
+        async with objects.open(f"{key}/missing", 0, 0):
+            pass
 
 
 async def test_only_a_store_that_clients_reach_gives_links(s3: S3, key: str) -> None:

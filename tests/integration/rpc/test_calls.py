@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.contextvars import get_contextvars
 
+from swell.concurrency.deadline import SHARE, at_most
 from swell.errors import SwellError, TooManyRequests, Unavailable, every_class
 from swell.log import tracing
 from swell.rpc.channel import MAX_MESSAGE, call, connect
@@ -125,6 +126,29 @@ async def test_a_call_to_a_stopped_server_fails_fast(channel: grpc.aio.Channel) 
 
     assert time.monotonic() - started < 10  # gRPC itself would go on trying
     assert caught.value.retry_after == 2
+
+
+async def test_a_service_ends_before_its_caller(where: Address, channel: grpc.aio.Channel) -> None:
+    """The caller gets the error of the service, which says more than its own timeout."""
+    async with serving(where, for_ever):
+        with pytest.raises(Unavailable, match="takes too long") as caught:
+            await ask(channel, seconds=2)
+
+    assert caught.value.retry_after == 5
+
+
+async def test_outbound_requests_end_before_the_service(where: Address, channel: grpc.aio.Channel) -> None:
+    """Then the error names the server that is slow; without the caller's deadline it could take 60 s."""
+    left = []
+
+    async def work() -> int:
+        left.append(at_most(60))
+        return 7
+
+    async with serving(where, work):
+        assert await ask(channel, seconds=20) == 7
+
+    assert 0 < left[0] < 20 * SHARE
 
 
 async def test_work_that_nobody_waits_for_any_more_ends(where: Address, channel: grpc.aio.Channel) -> None:

@@ -12,10 +12,10 @@ from registry_proxy.domain.link import Origin
 from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Located, Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
-from swell.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Unavailable
+from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, Unavailable
 from swell.oci.digest import digest_of
-from swell.oci.document import Document
-from swell.oci.media_types import INDEXES
+from swell.oci.document import Document, detect
+from swell.oci.media_types import DOCKER_MANIFEST, INDEXES, OCI_MANIFEST
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
 from tests.unit.registry_proxy.examples import ADDED, NOTHING, UBUNTU, WANTED, pull_of
@@ -29,6 +29,21 @@ async def test_adding_nothing_changes_nothing(registry: FakeRegistry, pulls: Pul
     made = await pulls.manifest(pull_of(base), "22.04")
 
     assert made == base.manifest
+
+
+async def test_a_contradicting_media_type_matters_only_when_something_is_added(
+    registry: FakeRegistry, pulls: Pulls
+) -> None:
+    """Clients read such an image by the registry's word; a changed one would confirm the wrong type."""
+    base = registry.push(UBUNTU)
+    content = base.manifest.changed(mediaType=DOCKER_MANIFEST).content
+    odd = registry.push_document(base, detect(OCI_MANIFEST, content))
+
+    served = await pulls.manifest(pull_of(odd), "22.04")
+
+    assert (served.media_type, served.content) == (OCI_MANIFEST, content)
+    with pytest.raises(ManifestInvalid, match="Nothing can be added"):
+        await pulls.manifest(pull_of(odd, WANTED, token="t2"), "22.04")
 
 
 async def test_adding_to_an_image_makes_another_image(registry: FakeRegistry, pulls: Pulls) -> None:

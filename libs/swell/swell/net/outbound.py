@@ -22,6 +22,7 @@ from aiohttp.tracing import Trace
 from msgspec import Struct
 from yarl import URL
 
+from swell.concurrency.deadline import at_most
 from swell.errors import AddressForbidden, UpstreamBroken, UpstreamFailed, UpstreamSlow
 from swell.net.addresses import is_loopback, is_public, looks_public
 from swell.settings import SettingsInvalid
@@ -128,7 +129,7 @@ async def send(
 ) -> aiohttp.ClientResponse:
     """Send one request; return the response when its headers have arrived. Redirects are not followed.
 
-    It waits at most *seconds*; the default is the answer timeout.
+    It waits at most *seconds*; the default is the answer timeout. A deadline of the current work may end it earlier.
 
     Raises:
         AddressForbidden: the policy forbids the address of *url*.
@@ -136,7 +137,7 @@ async def send(
     """
     reach = reach_of(session)
     with translated(url):
-        async with asyncio.timeout(seconds or reach.answer_timeout.total_seconds()):
+        async with asyncio.timeout(at_most(seconds or reach.answer_timeout.total_seconds())):
             return await session.request(
                 method, url, headers=headers, data=data, allow_redirects=False, proxy=reach.proxy_for(url)
             )

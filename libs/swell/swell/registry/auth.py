@@ -17,6 +17,7 @@ from cachetools import TLRUCache, TTLCache
 from msgspec import Struct
 from yarl import URL
 
+from swell.concurrency.deadline import at_most
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import SwellError, UpstreamFailed
 from swell.log import log
@@ -186,14 +187,18 @@ class Authorizer:
             query["service"] = service
         url = URL(challenge.parameters["realm"]).extend_query(query)
         credentials = await self._login(reference, principal)
+        show, reach = partial(self._show, url, credentials), reach_of(self._session)
+        limit = reach.answer_timeout.total_seconds() / 2
+        left = at_most(2 * limit) / 2
         with translated(url):
             try:
-                async with asyncio.timeout(reach_of(self._session).answer_timeout.total_seconds() / 2):
-                    response = await self._patience.ask(url, partial(self._show, url, credentials), reference.name)
+                async with asyncio.timeout(left):
+                    response = await self._patience.ask(url, show, reference.name, fair_seconds=limit / 2)
             except TimeoutError:
-                self._patience.gave_up(url, reference.name)
+                if left >= limit / 2:  # otherwise the caller's deadline was too short
+                    self._patience.gave_up(url, reference.name)
                 raise
-            async with response, asyncio.timeout(reach_of(self._session).idle_timeout.total_seconds()):
+            async with response, asyncio.timeout(at_most(reach.idle_timeout.total_seconds())):
                 if response.status != 200:
                     raise failure(response.status, response.headers, f"a token for '{reference.name}'", UpstreamFailed)
                 return _token(await read(response, TOKEN_BYTES), reference)

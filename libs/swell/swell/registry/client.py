@@ -14,6 +14,7 @@ import aiohttp
 from cachetools import TTLCache
 from yarl import URL
 
+from swell.concurrency.deadline import at_most
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Denied, SwellError
 from swell.net.outbound import Data, reach_of, send, translated
@@ -88,15 +89,17 @@ class RegistryClient:
         """Request *url* for *reference*, and again with other credentials when the registry requires them.
 
         *data* returns the body for each attempt. The deadline for the response headers is *seconds*, or the answer
-        timeout of the session; it includes tokens, retries and redirects.
+        timeout of the session; it includes tokens, retries and redirects, and the current deadline.
         """
         limit = seconds or reach_of(self._session).answer_timeout.total_seconds()
+        left = at_most(limit)
         with translated(url):
             try:
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(left):
                     return await self._ask(sender, method, reference, url, headers, data)
             except TimeoutError:
-                self._patience.gave_up(url, reference.repository)
+                if left >= limit / 2:  # otherwise the caller's deadline was too short
+                    self._patience.gave_up(url, reference.repository)
                 raise
 
     async def _ask(
@@ -159,7 +162,10 @@ class RegistryClient:
         async def ask(shown: Shown) -> aiohttp.ClientResponse:
             sent = {**headers, "Authorization": shown.header} if shown.header else headers
             return await self._patience.ask(
-                url, lambda: sender(self._session, method, url, sent, data() if data else None), reference.repository
+                url,
+                lambda: sender(self._session, method, url, sent, data() if data else None),
+                reference.repository,
+                fair_seconds=reach_of(self._session).answer_timeout.total_seconds() / 2,
             )
 
         def refuses(response: aiohttp.ClientResponse, status: int) -> bool:

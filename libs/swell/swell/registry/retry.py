@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -29,14 +30,21 @@ class RetryPolicy:
         self._circuit_breaker = circuit_breaker or CircuitBreaker()
 
     async def ask(
-        self, url: URL, send: Callable[[], Awaitable[aiohttp.ClientResponse]], repository: str = ""
+        self,
+        url: URL,
+        send: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        repository: str = "",
+        *,
+        fair_seconds: float = 0.0,
     ) -> aiohttp.ClientResponse:
         """Return the last response of *send*, a request to *url* for *repository*.
+
+        A timeout before *fair_seconds* does not count as a failure of the host: the caller's deadline was too short.
 
         Raises:
             UpstreamDown: the circuit of *url*'s host, or of *repository* there, is open.
         """
-        host = url.authority
+        host, started = url.authority, time.monotonic()
         self._circuit_breaker.check(host, repository)
         try:
             response = await self._send_with_retries(url, send)
@@ -45,7 +53,7 @@ class RetryPolicy:
                 self._circuit_breaker.refused(host, repository)
             elif is_unconnected(error):
                 self._circuit_breaker.unreachable(host)
-            else:
+            elif isinstance(error, UpstreamBroken) or time.monotonic() - started >= fair_seconds:
                 self._circuit_breaker.silent(host, repository)
             raise
         if response.status in TRANSIENT:

@@ -1,5 +1,6 @@
 """The server side of gRPC: health checks, errors as statuses, and logs with the trace of the caller."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from swell.concurrency.deadline import SHARE, within
 from swell.errors import SwellError, Unavailable
 from swell.log import log, new_id, tracing
 from swell.rpc.channel import MAX_MESSAGE
@@ -52,12 +54,16 @@ async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]
 
 
 async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]) -> A:
-    """Run *work* for one call: set the trace of the caller, log one line, and send errors as statuses."""
+    """Run *work* for one call: set the trace of the caller, log one line, and send errors as statuses.
+
+    *work* ends before the deadline of the caller, and its outbound requests still earlier, so that the caller gets the
+    error that says what was slow.
+    """
     sent: dict[str, Any] = dict(context.invocation_metadata() or ())
     started = time.perf_counter()
     with tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))):
         try:
-            result = await work()
+            result = await _in_time(context.time_remaining(), work)
         except Exception as error:
             code = error.code if isinstance(error, SwellError) else "UNKNOWN"
             log.info("call failed", method=method, code=code, error=str(error))
@@ -65,3 +71,19 @@ async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]
             raise
         log.debug("call answered", method=method, seconds=round(time.perf_counter() - started, 4))
         return result
+
+
+async def _in_time(seconds: float | None, work: Callable[[], Awaitable[A]]) -> A:
+    """Run *work* for a caller that waits for *seconds*.
+
+    Raises:
+        Unavailable: it has not ended shortly before that.
+    """
+    if seconds is None:
+        return await work()
+    try:
+        async with asyncio.timeout(seconds * (1 + SHARE) / 2):
+            with within(seconds * SHARE):
+                return await work()
+    except TimeoutError as error:
+        raise Unavailable("the request takes too long; try again", retry_after=5) from error

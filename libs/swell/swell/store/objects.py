@@ -120,6 +120,11 @@ class S3Objects:
 
     @asynccontextmanager
     async def open(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        if stop is not None and stop <= start:  # a range cannot express no bytes
+            if await self.size(key) is None:
+                raise NotFound(f"object {key} does not exist")
+            yield _slices(b"")
+            return
         url = self._client.presigned_get_object(self._bucket, key, LINK_LIFE)
         is_part = start > 0 or stop is not None
         headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if is_part else {}

@@ -59,6 +59,11 @@ class FakeRegistry:
         self._keep(reference, made.manifest)
         return Pushed(reference, made.manifest, made.config, made.platform)
 
+    def push_document(self, base: Pushed, document: Document) -> Pushed:
+        """Push *document* under the name of *base*, whose blobs it may refer to."""
+        self._keep(base.reference, document)
+        return Pushed(base.reference, document, base.config, base.platform)
+
     def push_index(self, image: str, *children: Pushed, docker: bool = False, sha512: bool = False) -> Pushed:
         """Push an index of *children*, which may be indexes, under the name *image*; with *sha512* it names them so."""
         reference = parse_reference(image)

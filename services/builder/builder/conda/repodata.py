@@ -24,7 +24,7 @@ from builder.conda.sources import Fetched, Sources
 from swell.codecs import prepare
 from swell.concurrency.single_flight import SingleFlight
 from swell.disk import digest_of_file
-from swell.errors import BadRequest, NotFound, UpstreamFailed
+from swell.errors import BadRequest, NotFound, UpstreamFailed, UpstreamSlow
 from swell.log import log
 
 _MAX_BYTES = 2 << 30  # of a channel's list for one platform, uncompressed
@@ -103,7 +103,7 @@ class Repodata:
                 async with asyncio.timeout(_TIMEOUT):
                     fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MAX_BYTES, known=etag)
             except TimeoutError as error:
-                raise UpstreamFailed(f"{url} did not send its list of packages in time") from error
+                raise UpstreamSlow(f"{url} did not send its list of packages in time") from error
             if fetched is None and known:
                 return _Open(known.data, known.record, time.monotonic())
             if fetched is None:

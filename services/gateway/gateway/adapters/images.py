@@ -23,11 +23,15 @@ from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
 
 PROXY = "registry proxy"
+CALL_SECONDS = 60
+RESOLVE_SECONDS = 30
 _Resolving = tuple[Principal, str, tuple[Platform, ...]]
 
 
 class RemoteImages:
     """Each method is one call. A manifest may take 60 s: the registry may be slow, or a layer must be fetched first.
+
+    The registry-proxy ends its own requests earlier, so a silent registry is `UpstreamSlow` and not `Unavailable`.
 
     With *relayed*, the locations of blobs are for this gateway, which relays them, and not for clients.
     """
@@ -48,24 +52,24 @@ class RemoteImages:
             UpstreamFailed: the registry does not respond.
         """
         request = pb.ResolveImageRequest(image=str(image), principal=principal, platforms=map(str, platforms))
-        seconds = 60 if platforms else 30  # platforms need the manifest and a config as well
+        seconds = CALL_SECONDS if platforms else RESOLVE_SECONDS  # platforms need the manifest and a config as well
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=seconds)).digest)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
         """The manifest or index under *reference*, within 60 s."""
         request = pb.GetManifestRequest(pull=_to_proto(grant), reference=reference)
-        response = await call(PROXY, self._stub.GetManifest, request, seconds=60)
+        response = await call(PROXY, self._stub.GetManifest, request, seconds=CALL_SECONDS)
         return Document(served_as(response.media_type), response.content, response.stale)
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
         """The location of a blob, within 60 s."""
         request = pb.LocateBlobRequest(pull=_to_proto(grant), digest=digest, relayed=self._relayed)
-        response = await call(PROXY, self._stub.LocateBlob, request, seconds=60)
+        response = await call(PROXY, self._stub.LocateBlob, request, seconds=CALL_SECONDS)
         return Location(response.url, response.size, served_as(response.media_type), response.expires)
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:
         request = pb.GetReferrersRequest(pull=_to_proto(grant), digest=digest)
-        return (await call(PROXY, self._stub.GetReferrers, request, seconds=60)).content
+        return (await call(PROXY, self._stub.GetReferrers, request, seconds=CALL_SECONDS)).content
 
     async def resolved(self, token: str) -> Resolved:
         response = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
@@ -74,7 +78,7 @@ class RemoteImages:
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         """Store the gzipped tar at the location of *layer*, and verify it; within 60 s."""
         request = pb.KeepLayerRequest(layer=msgspec.json.encode(layer), principal=principal)
-        await call(PROXY, self._stub.KeepLayer, request, seconds=60)
+        await call(PROXY, self._stub.KeepLayer, request, seconds=CALL_SECONDS)
 
 
 class CachedImages:

@@ -15,6 +15,7 @@ import aiohttp
 
 from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.ranges import Span, parse_content_range
+from swell.concurrency.deadline import at_most
 from swell.errors import (
     BlobUnknown,
     DigestInvalid,
@@ -256,7 +257,7 @@ class RegistryUpstream:
     async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         async with response:
             with translated(response.url):
-                async with asyncio.timeout(self._answer_seconds):
+                async with asyncio.timeout(at_most(self._answer_seconds)):
                     return await read(response, limit)
 
 

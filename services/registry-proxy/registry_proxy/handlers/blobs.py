@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Container, Mapping
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from registry_proxy.deliver.transfer import Body, FileBody, Redirect
 from registry_proxy.domain.link import PREFIX, Link, verify
 from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.handlers.server import BodyWriter, ClientGone
+from swell.concurrency.deadline import within
 from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
 from swell.log import log
 from swell.oci.error_codes import error_body
@@ -22,6 +24,9 @@ SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """Headers that make browsers save untrusted bytes instead of rendering them."""
+
+OPEN_SECONDS = 70
+"""The longest time until a response begins; a gateway that relays it waits 90 s."""
 
 
 class BlobsHandler:
@@ -72,7 +77,9 @@ class BlobsHandler:
 
     async def _deliver(self, link: Link, part: Span | None, request: web.BaseRequest) -> web.StreamResponse:
         started = time.monotonic()
-        async with self._deliveries.open(link, part) as source:
+        async with AsyncExitStack() as block:
+            with within(OPEN_SECONDS):
+                source = await block.enter_async_context(self._deliveries.open(link, part))
             if isinstance(source, Redirect):
                 return _response(307, {"Location": source.url})
             writer = BodyWriter(request, 206 if part else 200, _headers(link, part))

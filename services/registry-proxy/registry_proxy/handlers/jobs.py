@@ -1,17 +1,17 @@
 """Inspection jobs from NATS, whose results go back to the waiting gateway."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from registry_proxy.inspect import Inspector
 from swell.api.inspect import Inspection
-from swell.errors import UpstreamFailed
+from swell.concurrency.deadline import SHARE, within
+from swell.errors import UpstreamSlow
 from swell.jobs.messages import InspectJob
 from swell.jobs.request_reply import respond
 from swell.jobs.streams import Nats
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
-
-TIMEOUT = 25  # seconds; shorter than the caller's timeout, so that the error names the registry
 
 
 class InspectJobs:
@@ -25,10 +25,12 @@ class InspectJobs:
         async def inspect() -> Inspection:
             image = parse_reference(job.image)
             platform = parse_platform(job.platform) if job.platform else None
+            seconds = (job.deadline - datetime.now(UTC)).total_seconds()
             try:
-                async with asyncio.timeout(TIMEOUT):
-                    return await self._inspector.inspect(image, platform, job.principal)
+                async with asyncio.timeout(seconds * (1 + SHARE) / 2):
+                    with within(seconds * SHARE):
+                        return await self._inspector.inspect(image, platform, job.principal)
             except TimeoutError as error:
-                raise UpstreamFailed(f"{image.registry} did not respond in time") from error
+                raise UpstreamSlow(f"{image.registry} does not answer in time") from error
 
         await respond(self._nats, job, inspect)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from registry_proxy.slots import TransferSlots
+from swell.concurrency.deadline import SHARE, within
 from swell.errors import ManifestInvalid, Unavailable
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
@@ -99,6 +100,7 @@ class Walks:
         """
         try:
             async with asyncio.timeout(self._seconds), AsyncExitStack() as block:
-                yield Walk(self._slots, registry, block)
+                with within(self._seconds * SHARE):
+                    yield Walk(self._slots, registry, block)
         except TimeoutError as error:
             raise Unavailable("the image's indexes could not be read in time", retry_after=10) from error

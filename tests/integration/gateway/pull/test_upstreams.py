@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 from msgspec import structs
 from redis.asyncio import Redis
 
+from gateway.adapters import images
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
@@ -21,9 +23,11 @@ from registry_proxy.adapters.image_cache import ImageCache
 from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.handlers.images import ImagesHandler
+from swell.errors import UpstreamSlow
 from swell.net.http import listening
 from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.reference import parse_reference
 from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.credentials import Keyring
 from swell.rpc.channel import connect
@@ -67,7 +71,8 @@ TOLD = {
 class Door:
     """The gateway's way in; each pull is by a new token."""
 
-    def __init__(self, client: Client, grants: MemoryGrants) -> None:
+    def __init__(self, client: Client, grants: MemoryGrants, images: RemoteImages) -> None:
+        self.images = images
         self._client = client
         self._grants = grants
         self._tokens = 0
@@ -84,19 +89,20 @@ class Door:
 async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(open_session(Policy(frozenset({"127.0.0.1"})), reach))
-        images = ImageCache(RegistryUpstream(session, Keyring()), Keyring())
-        proxied = pull.Pulls(images, RedisDocuments(redis), MemoryLayers(), RedisLeases(redis))
+        cache = ImageCache(RegistryUpstream(session, Keyring()), Keyring())
+        proxied = pull.Pulls(cache, RedisDocuments(redis), MemoryLayers(), RedisLeases(redis))
         handler = ImagesHandler(proxied, PublicStore(), "http://data.test", b"key")
         proxy = Address("127.0.0.1", Ports.free().registry_proxy)
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
         channel = await stack.enter_async_context(connect(f"{proxy.host}:{proxy.port}"))
         grants = MemoryGrants()
-        pulls = Pulls(grants, KnownEnds(), CachedImages(RemoteImages(channel), 1 << 20), UnlimitedPulls(), "")
+        remote = RemoteImages(channel)
+        pulls = Pulls(grants, KnownEnds(), CachedImages(remote, 1 << 20), UnlimitedPulls(), "")
         where = Address("127.0.0.1", Ports.free().gateway)
         app = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
         await stack.enter_async_context(listening(app, where))
         asking = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)))
-        yield Door(Client(asking, f"http://{where.host}:{where.port}"), grants)
+        yield Door(Client(asking, f"http://{where.host}:{where.port}"), grants, remote)
 
 
 @pytest.fixture
@@ -122,6 +128,28 @@ async def test_trouble_upstream_is_told_as_registries_tell_it(redis: Redis, name
     assert answer.headers["content-type"] == "application/json"
     assert not OURS.symmetric_difference(answer.headers) - {"retry-after"}
     assert SECRET not in answer.body
+
+
+async def test_a_silent_registry_is_504_however_long_the_registry_proxy_may_wait(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hop ends before its caller: with equal times the gateway gave up first, and blamed the registry-proxy."""
+    monkeypatch.setattr(images, "CALL_SECONDS", 2)
+    [fault] = [fault for fault in FAULTS if fault.name == "silent"]
+    async with raw(fault.does) as authority, opened(redis, Reach(answer_timeout=timedelta(minutes=5))) as door:
+        answer = await door.pull(authority)
+
+    assert answer.status == 504
+    assert f"{authority} does not answer in time" in answer.json["errors"][0]["message"]
+
+
+async def test_resolving_at_a_silent_registry_is_504_too(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check in a POST has less time than a pull."""
+    monkeypatch.setattr(images, "RESOLVE_SECONDS", 2)
+    [fault] = [fault for fault in FAULTS if fault.name == "silent"]
+    async with raw(fault.does) as authority, opened(redis, Reach(answer_timeout=timedelta(minutes=5))) as door:
+        with pytest.raises(UpstreamSlow, match="does not answer in time"):
+            await door.images.resolve(parse_reference(f"{authority}/team/tool:1"))
 
 
 async def test_a_registry_that_keeps_failing_is_left_alone(script: Script, door: Door) -> None:

@@ -14,13 +14,19 @@ from yarl import URL
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.domain.link import Link, Origin, sign
 from registry_proxy.domain.ranges import parse_range
-from registry_proxy.handlers import server
-from swell.net.outbound import Policy, open_session
+from registry_proxy.handlers import blobs, server
+from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
 from swell.registry.credentials import Keyring
-from tests.integration.registry_proxy.deliver.data_port import CONFIG, CONTENT, KEY, Configs, NewPort, Port
-from tests.integration.registry_proxy.support import Names, ranged, said
+from tests.integration.registry_proxy.deliver.data_port import CONFIG, CONTENT, KEY, Configs, NewPort, Port, kept
+from tests.integration.registry_proxy.support import S3, Names, ranged, said
+
+
+async def silent(_: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
 
 MISSING = Link(Origin.DOCUMENT, "docker.io", "library/x", digest_of(b"missing"), 7, OCI_CONFIG, 4_102_444_800)
 
@@ -165,6 +171,29 @@ async def test_a_part_is_the_same_from_everywhere(
     assert response.headers["Accept-Ranges"] == "bytes"
 
 
+@pytest.mark.parametrize("place", ["registry", "spool", "store", "layer", "public store"])
+async def test_an_empty_blob_is_served_from_everywhere(
+    new_port: NewPort, client: aiohttp.ClientSession, s3: S3, place: str
+) -> None:
+    """Some tools make configs and layers of zero bytes; a range of such a blob cannot exist."""
+    async with new_port() as first, new_port(public=s3.endpoint if place == "public store" else None) as second:
+        link = first.link(b"", Origin.LAYER if place == "layer" else Origin.UPSTREAM)
+        first.script.on(first.path_upstream(link), said(body=b""))
+        if place == "layer":
+            await first.layers.put(link.digest, b"")
+        elif place != "registry":
+            async with client.get(first.url_of(link)) as response:
+                assert (response.status, await response.read()) == (200, b"")
+            await kept(first, link)
+        port = first if place == "spool" else second
+
+        async with client.get(port.url_of(link)) as response:
+            assert (response.status, await response.read()) == (200, b"")
+            assert response.headers["Content-Length"] == "0"
+        async with client.get(port.url_of(link), headers={"Range": "bytes=0-"}, allow_redirects=False) as response:
+            assert response.status == 416
+
+
 async def test_a_part_of_a_cold_blob_is_never_kept(port: Port, client: aiohttp.ClientSession) -> None:
     """It cannot be verified by itself."""
     link = port.link()
@@ -252,6 +281,24 @@ async def test_other_requests_are_refused(
         assert response.status == status
         assert response.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
         assert method == "HEAD" or (await response.json())["errors"]
+
+
+async def test_a_silent_registry_is_504_before_a_relaying_gateway_gives_up(
+    new_port: NewPort, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway waits a fixed time for the data port; the operator may let registries take longer."""
+    monkeypatch.setattr(blobs, "OPEN_SECONDS", 0.5)
+    reach = Reach(answer_timeout=timedelta(minutes=5))
+    async with (
+        open_session(Policy(frozenset({"127.0.0.1"})), reach) as session,
+        new_port(upstream=RegistryUpstream(session, Keyring())) as port,
+    ):
+        link = port.link()
+        port.script.on(port.path_upstream(link), silent)
+
+        async with client.get(port.url_of(link)) as response:
+            assert response.status == 504
+            assert "does not answer in time" in (await response.json())["errors"][0]["message"]
 
 
 async def test_endless_headers_are_cut_off(port: Port) -> None:

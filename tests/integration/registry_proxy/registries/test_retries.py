@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
-from swell.errors import TooManyRequests, UpstreamDown, UpstreamFailed
+from swell.concurrency.deadline import within
+from swell.errors import TooManyRequests, UpstreamDown, UpstreamFailed, UpstreamSlow
 from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
@@ -44,6 +45,21 @@ async def test_a_long_retry_after_is_passed_on(script: Script, upstream: Registr
 
     assert caught.value.retry_after == 120
     assert len(script.seen) == 1
+
+
+async def test_a_caller_without_time_opens_no_circuit(script: Script, upstream: RegistryUpstream) -> None:
+    """A request that spent its time elsewhere proves nothing about the registry, which others use."""
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return good(request)  # type: ignore[return-value]
+
+    script.on(PATH, slow)
+    for _ in range(CircuitBreaker.FAILURES):
+        with pytest.raises(UpstreamSlow), within(0.05):
+            await upstream.fetch_manifest(tool(script))
+
+    assert await upstream.fetch_manifest(tool(script))
 
 
 async def test_too_many_requests_are_not_made_more(script: Script, upstream: RegistryUpstream) -> None:
