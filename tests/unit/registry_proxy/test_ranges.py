@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry_proxy.domain.ranges import Span, content_range, parse_content_range, parse_range
+from registry_proxy.domain.ranges import Span, content_range, parse_range
 from swell.errors import RangeInvalid
+from swell.net.ranges import parse_content_range
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from yarl import URL
 
 from swell.errors import ManifestUnknown, UpstreamFailed
 from swell.net.outbound import PIECE, Data, follow, read, redirect_of, send
-from swell.oci.digest import Digest, digest_of
+from swell.oci.digest import Digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
 from swell.registry.responses import failure
+from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
 UPLOAD_SECONDS = 60
@@ -60,16 +61,16 @@ class RegistryPush:
         The caller has verified that *digest* is the digest of *content*. The deadline is 60 s and 1 s per MiB.
         """
         with self._translation(f"the blob {digest}"):
-            if await self._has_blob(repository, digest):
+            if await has_blob(self._client, repository, digest):
                 return
             size = len(content) if isinstance(content, bytes) else content.stat().st_size
-            location = await self._upload_location(repository)
+            location = await open_upload(self._client, repository)
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
             response = await self._client.ask_url(
                 upload,
                 "PUT",
                 repository,
-                URL(f"{location}{'&' if location.query_string else '?'}digest={digest}", encoded=True),
+                with_digest(location, digest),
                 headers,
                 data=lambda: content if isinstance(content, bytes) else _pieces(content),
                 seconds=UPLOAD_SECONDS + size / SLOWEST,
@@ -94,48 +95,77 @@ class RegistryPush:
         """Mount the blob *digest* of *source*, in the same registry, into *repository*; false when it must be uploaded.
 
         The registry mounts only a blob that *source* contains, even when *repository* contains it already.
-        Source: OCI distribution-spec, "Mounting a blob from another repository",
-        https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository
         """
         with self._translation(f"the blob {digest}"):
-            query = {"mount": digest, "from": source.repository}
-            url = self._url(repository, "blobs/uploads/").with_query(query)
-            response = await self._client.ask_url(
-                send, "POST", repository, url, {"Content-Length": "0"}, data=lambda: b""
-            )
-            response.release()
-            return response.status == 201
+            return await mount_blob(self._client, repository, digest, source) is None
 
     async def has_blob(self, repository: Reference, digest: Digest) -> bool:
         """Return whether *repository* contains the blob *digest*."""
         with self._translation(f"the blob {digest}"):
-            return await self._has_blob(repository, digest)
+            return await has_blob(self._client, repository, digest)
 
     async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
         """Return the digest of *target_image*, which may begin with `oras://`; None when it is missing."""
         document = await self.acting_for(principal).fetch(parse_reference(target_image.removeprefix("oras://")))
         return document.digest if document else None
 
-    async def _has_blob(self, repository: Reference, digest: Digest) -> bool:
-        response = await self._client.ask(follow, "HEAD", repository, f"blobs/{digest}", {})
-        response.release()
-        if response.status not in {200, 404}:
-            raise failure(response.status, response.headers, f"a blob of '{repository.name}'", UpstreamFailed)
-        return response.status == 200
-
-    async def _upload_location(self, repository: Reference) -> URL:
-        """Open an upload and return its URL, which may carry the registry's state in its query."""
-        url = self._url(repository, "blobs/uploads/")
-        response = await self._client.ask_url(send, "POST", repository, url, {"Content-Length": "0"}, data=lambda: b"")
-        _expect(response, 202, f"an upload to '{repository.name}'")
-        location = response.headers.get("Location", "")
-        resolved = response.url.join(URL(location, encoded=True))
-        if not location or resolved.origin() != url.origin():
-            raise UpstreamFailed(f"{repository.registry} gives a location for uploads that is not on its own host")
-        return resolved
-
     def _url(self, reference: Reference, path: str) -> URL:
         return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
+
+
+async def has_blob(client: RegistryClient, repository: Reference, digest: Digest) -> bool:
+    """Return whether *repository* contains the blob *digest*."""
+    response = await client.ask(follow, "HEAD", repository, f"blobs/{digest}", {})
+    response.release()
+    if response.status not in {200, 404}:
+        raise failure(response.status, response.headers, f"a blob of '{repository.name}'", UpstreamFailed)
+    return response.status == 200
+
+
+async def open_upload(client: RegistryClient, repository: Reference) -> URL:
+    """Open an upload and return its URL, which may carry the registry's state in its query."""
+    url = client.base(repository.registry) / f"v2/{repository.repository}/blobs/uploads/"
+    response = await client.ask_url(send, "POST", repository, url, {"Content-Length": "0"}, data=lambda: b"")
+    _expect(response, 202, f"an upload to '{repository.name}'")
+    return upload_location(response, url, repository)
+
+
+async def mount_blob(client: RegistryClient, repository: Reference, digest: Digest, source: Reference) -> URL | None:
+    """Mount the blob *digest* of *source* into *repository*; None when it is mounted, else the URL of an upload.
+
+    Source: OCI distribution-spec, "Mounting a blob from another repository",
+    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#mounting-a-blob-from-another-repository
+    """
+    url = client.base(repository.registry) / f"v2/{repository.repository}/blobs/uploads/"
+    query = {"mount": digest, "from": source.repository}
+    headers = {"Content-Length": "0"}
+    response = await client.ask_url(send, "POST", repository, url.with_query(query), headers, data=lambda: b"")
+    if response.status == 201:
+        response.release()
+        return None
+    if response.status != 202:  # a registry may refuse the other repository
+        response.release()
+        return await open_upload(client, repository)
+    response.release()
+    return upload_location(response, url, repository)
+
+
+def upload_location(response: aiohttp.ClientResponse, url: URL, repository: Reference) -> URL:
+    """Return the URL in *response* at which an upload that was opened or continued at *url* goes on.
+
+    Raises:
+        UpstreamFailed: it is missing, or on another host, which would receive the credentials.
+    """
+    location = response.headers.get("Location", "")
+    resolved = response.url.join(URL(location, encoded=True))
+    if not location or resolved.origin() != url.origin():
+        raise UpstreamFailed(f"{repository.registry} gives a location for uploads that is not on its own host")
+    return resolved
+
+
+def with_digest(location: URL, digest: Digest) -> URL:
+    """Return the URL that ends the upload at *location*."""
+    return URL(f"{location}{'&' if location.query_string else '?'}digest={digest}", encoded=True)
 
 
 async def fetch_document(client: RegistryClient, reference: Reference) -> Document | None:
@@ -152,8 +182,8 @@ async def fetch_document(client: RegistryClient, reference: Reference) -> Docume
         if response.status != 200:
             raise failure(response.status, response.headers, f"'{reference}'", ManifestUnknown)
         content = await read(response, MANIFEST_BYTES)
-    if reference.digest and reference.digest != digest_of(content):
-        raise UpstreamFailed(f"{reference.registry} has other bytes under {reference.digest}")
+    if reference.digest:
+        verified(content, reference.digest)
     return detect(response.headers.get("Content-Type"), content)
 
 

@@ -14,7 +14,7 @@ from typing import Self
 import aiohttp
 
 from registry_proxy.deliver.transfer import Body, Redirect
-from registry_proxy.domain.ranges import Span, parse_content_range
+from registry_proxy.domain.ranges import Span
 from swell.concurrency.deadline import at_most
 from swell.errors import (
     BlobUnknown,
@@ -41,6 +41,7 @@ from swell.net.outbound import (
     send,
     translated,
 )
+from swell.net.ranges import parse_content_range
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
@@ -50,6 +51,7 @@ from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
 from swell.registry.credentials import Keyring
 from swell.registry.principal import Principal
+from swell.registry.referrers import UNSUPPORTED_STATUS, referrers_tag
 from swell.registry.responses import failure
 from swell.registry.verifier import verified
 
@@ -57,7 +59,6 @@ MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
 PACE = Pace(silence=5.0, slowest=16 << 10, window=20.0)
 """A slower connection is replaced by another one at the same byte."""
-UNSUPPORTED_STATUS = frozenset({400, 404, 405, 501})  # of registries without the referrers API
 
 
 class RegistryUpstream:
@@ -140,7 +141,7 @@ class RegistryUpstream:
             if response.status not in UNSUPPORTED_STATUS:
                 raise failure(response.status, response.headers, subject, ManifestUnknown)
         try:
-            return _index_of(await self.fetch_manifest(reference.at(_referrers_tag(reference.reference))))
+            return _index_of(await self.fetch_manifest(reference.at(referrers_tag(reference.reference))))
         except ManifestUnknown:
             return None
 
@@ -298,11 +299,6 @@ def _decoded(response: aiohttp.ClientResponse, content: bytes, limit: int) -> by
 def _index_of(document: Document) -> Document | None:
     """Return *document* if it is an index with at least one valid entry."""
     return document if document.kind == OCI_INDEX and document.manifests else None
-
-
-def _referrers_tag(digest: str) -> str:
-    algorithm, _, encoded = digest.partition(":")
-    return f"{algorithm}-{encoded[:64]}"
 
 
 def _algorithm(digest: str) -> str:

@@ -48,11 +48,3 @@ def parse_range(text: str, size: int) -> Span | None:
 def content_range(span: Span | None, size: int) -> str:
     """Return the `Content-Range` of *span* in a blob of *size* bytes; None stands for an unsatisfiable range."""
     return f"bytes {span.start}-{span.stop - 1}/{size}" if span else f"bytes */{size}"
-
-
-def parse_content_range(text: str) -> tuple[int, int | None] | None:
-    """Parse a `Content-Range` into start and total size; a size of None is unknown, None is an invalid header."""
-    match = re.fullmatch(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", text, re.ASCII)
-    if match is None:
-        return None
-    return int(match[1]), None if match[2] == "*" else int(match[2])

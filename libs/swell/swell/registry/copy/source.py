@@ -1,0 +1,66 @@
+"""Read a blob from a registry; after a broken connection, continue at the same byte."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from swell.errors import BlobUnknown, UpstreamFailed
+from swell.log import log
+from swell.net.outbound import follow, pieces
+from swell.net.ranges import parse_content_range
+from swell.oci.descriptor import Descriptor
+from swell.oci.reference import Reference
+from swell.registry.client import RegistryClient
+from swell.registry.responses import failure
+
+PAUSES = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before each retry
+PROGRESS = 1 << 20  # bytes since the last retry that reset the number of retries
+
+
+async def read_blob(
+    client: RegistryClient, repository: Reference, blob: Descriptor, start: int = 0
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of *blob* from *start*, in pieces of about 1 MiB; their digest is not verified.
+
+    Raises:
+        BlobUnknown: *repository* does not have the blob.
+        Denied, TooManyRequests, UpstreamFailed: the registry refuses, or fails five times within one MiB.
+    """
+    at, last, pauses = start, start, iter(PAUSES)
+    while at < blob.size:
+        try:
+            async for piece in _open(client, repository, blob, at):
+                at += len(piece)
+                yield piece
+            if at < blob.size:
+                raise UpstreamFailed(f"{repository.registry} sends {at} bytes of {blob.digest}, not {blob.size}")
+        except UpstreamFailed as error:
+            if at - last >= PROGRESS:
+                pauses = iter(PAUSES)
+            last, pause = at, next(pauses, None)
+            if pause is None:
+                raise
+            log.info("blob read resumed", digest=blob.digest, at=at, size=blob.size, error=str(error))
+            await asyncio.sleep(pause)
+
+
+async def _open(
+    client: RegistryClient, repository: Reference, blob: Descriptor, start: int
+) -> AsyncGenerator[bytes, None]:
+    headers = {"Accept": "*/*"} | ({"Range": f"bytes={start}-"} if start else {})
+    response = await client.ask(follow, "GET", repository, f"blobs/{blob.digest}", headers)
+    async with response:
+        if response.status not in {200, 206}:
+            subject = f"blob {blob.digest} of repository '{repository.name}'"
+            raise failure(response.status, response.headers, subject, BlobUnknown)
+        at = 0
+        if response.status == 206:
+            span = parse_content_range(response.headers.get("Content-Range", ""))
+            if span is None or span[0] != start:
+                raise UpstreamFailed(f"{repository.registry} sends another range than the requested one")
+            at = start
+        async for piece in pieces(response):
+            if wanted := piece[max(0, start - at) :]:  # some registries ignore `Range`
+                yield wanted
+            at += len(piece)
+            if at > blob.size:
+                raise UpstreamFailed(f"{repository.registry} sends more than {blob.size} bytes as {blob.digest}")
