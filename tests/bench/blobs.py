@@ -32,11 +32,11 @@ COLD_CLIENTS = 200
 COLD = "library/cold"
 COLD_SIZE = 4 << 20
 
-REDIRECT = Bar(name="blob by redirect", unit="requests/s", must=5_000, aim=10_000, at_least=True)
+REDIRECT = Bar(name="blob by redirect", unit="requests/s", must=12_000, aim=25_000, at_least=True)
 FIRST_BYTE = Bar(
     name="uncached blob's first byte, p50",
     unit="ms",
-    must=10,
+    must=8,
     aim=3,
     compared=Compared.DIFFERENCE,
     peer="its upstream, read directly",

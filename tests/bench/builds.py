@@ -26,7 +26,7 @@ CACHED = 100  # responses in a round
 LARGE = 170 << 20  # bytes of a base image
 _PATIENCE = 30.0
 
-FIRST_LINE = Bar(name="submit to first log line, p50", unit="ms", must=200, aim=80)
+FIRST_LINE = Bar(name="submit to first log line, p50", unit="ms", must=100, aim=50)
 _PEER = "buildctl build --push, warm daemon"
 TRIVIAL = Bar(
     name="trivial build, request to pushed, p50",
@@ -40,7 +40,7 @@ LARGE_BASE = Bar(
     name="the same, 170 MB base present, p50", unit="ms", must=1.25, aim=1.1, compared=Compared.RATIO, peer=_PEER
 )
 NINE_CACHED = Bar(name="ten steps, nine cached, p50", unit="ms", must=1.5, aim=1.3, compared=Compared.RATIO, peer=_PEER)
-KNOWN = Bar(name="cached-build answer, p50", unit="ms", must=10, aim=3)
+KNOWN = Bar(name="cached-build answer, p50", unit="ms", must=3, aim=1)
 
 
 class Times(Struct, frozen=True):

@@ -14,7 +14,7 @@ from tests.integration.builder.channel import Channel, File, Made
 ROUNDS = 3
 SIZES = {"runtime": 30 << 20, "library": 8 << 20, "tool": 1 << 20}  # bytes of the one file of each package
 
-DIRECT = Bar(name="conda-direct, 3 packages, request to pushed", unit="s", must=3, aim=1)
+DIRECT = Bar(name="conda-direct, 3 packages, request to pushed", unit="s", must=1, aim=0.5)
 
 
 async def conda_direct(place: Place) -> list[Result]:

@@ -18,9 +18,9 @@ ROUNDS = 3
 _LEFT_ALONE = 2.0  # seconds after which a service is idle
 _READY_WITHIN = 60.0
 
-IDLE = Bar(name="five services, idle, together", unit="MB", must=500, aim=350)
+IDLE = Bar(name="five services, idle, together", unit="MB", must=350, aim=300)
 BUSY = Bar(name="largest service after load", unit="MB", must=160, aim=160)
-START = Bar(name="make up, second time, to ready", unit="s", must=10, aim=5)
+START = Bar(name="make up, second time, to ready", unit="s", must=5, aim=2)
 
 
 async def memory(place: Place) -> list[Result]:

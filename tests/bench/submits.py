@@ -16,8 +16,8 @@ from tests.bench.load import load
 from tests.bench.place import Place
 
 ROUNDS = 3
-_UNITS: dict[str, Any] = {"unit": "requests/s", "must": 1_000, "aim": 2_000, "at_least": True}
-_TAIL: dict[str, Any] = {"unit": "ms", "must": 50, "aim": 50}
+_UNITS: dict[str, Any] = {"unit": "requests/s", "must": 2_000, "aim": 4_000, "at_least": True}
+_TAIL: dict[str, Any] = {"unit": "ms", "must": 25, "aim": 25}
 
 PLAIN = ContainerConfig(entrypoint=("/bin/sh",), env=("MODE=bench",), working_dir="/opt")
 

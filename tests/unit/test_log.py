@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import structlog
-from structlog.contextvars import get_contextvars
 
-from swell.log import configure, trace_headers, tracing
+from swell.log import configure, current_trace, trace_headers, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -105,7 +104,7 @@ def test_a_request_continues_the_trace_of_its_caller() -> None:
 def test_whoever_names_no_trace_begins_one(traceparent: str | None) -> None:
     """What a client sends is not trusted: nothing but a trace id gets into our log lines."""
     with tracing("request-7", traceparent):
-        trace = get_contextvars()["trace_id"]
+        trace = current_trace().trace_id
 
     assert re.fullmatch(r"[0-9a-f]{32}", trace)
     assert trace != TRACE

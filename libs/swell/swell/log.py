@@ -9,15 +9,26 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO, cast
+from contextvars import ContextVar
+from typing import NamedTuple, TextIO, cast
 
 import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
 
 _RANDOM = random.Random()  # noqa: S311  ids are not secrets; random bytes of the kernel take as long as a pull
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Trace(NamedTuple):
+    """The ids of a request, both empty outside of requests; `trace_id` has 32 hexadecimal digits."""
+
+    request_id: str = ""
+    trace_id: str = ""
+
+
+_NO_TRACE = Trace()
+_CURRENT: ContextVar[Trace] = ContextVar("trace", default=_NO_TRACE)  # structlog's variables take five times as long
 
 
 def configure(service: str, level: str = "INFO") -> None:
@@ -28,7 +39,7 @@ def configure(service: str, level: str = "INFO") -> None:
 
     shared: list[structlog.types.Processor] = [
         mark,
-        merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -69,17 +80,27 @@ def new_id() -> str:
 @contextmanager
 def tracing(request_id: str, traceparent: str | None = None) -> Iterator[None]:
     """Add *request_id* and the trace of *traceparent*, or a new one, to all logs, calls and messages in the block."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    with bound_contextvars(request_id=request_id, trace_id=match[1] if match else new_id()):
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    before = _CURRENT.set(Trace(request_id, match[1] if match else new_id()))
+    try:
         yield
+    finally:
+        _CURRENT.reset(before)
+
+
+def current_trace() -> Trace:
+    """Return the ids of this block."""
+    return _CURRENT.get()
 
 
 def trace_headers() -> dict[str, str]:
     """Return the headers that carry the ids of this block to another service."""
-    context = get_contextvars()
-    if "trace_id" not in context:
+    trace = _CURRENT.get()
+    if not trace.trace_id:
         return {}
-    return {
-        "x-request-id": context["request_id"],
-        "traceparent": f"00-{context['trace_id']}-{new_id()[:16]}-01",
-    }
+    return {"x-request-id": trace.request_id, "traceparent": f"00-{trace.trace_id}-{new_id()[:16]}-01"}
+
+
+def _add_trace(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    trace = _CURRENT.get()
+    return {"request_id": trace.request_id, "trace_id": trace.trace_id, **event} if trace.trace_id else event

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from litestar import Litestar, asgi
+from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
@@ -21,12 +21,10 @@ from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.http.caller import Callers
+from gateway.http.edge import Edge
 from gateway.http.errors import on_error
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
-from gateway.http.request_checks import RequestChecks
-from gateway.http.security_headers import SecurityHeaders
-from gateway.http.tracing import RequestTracing
 from gateway.inspect import Inspector
 from gateway.usage import Counters
 from swell.errors import AccountRequired
@@ -71,7 +69,6 @@ def create_app(
     parts = {**containers._asdict(), **build_parts._asdict(), **service._asdict(), "callers": callers}
     app = Litestar(
         route_handlers=[
-            asgi("/v2", is_mount=True, copy_scope=False)(registry.__call__),
             ContainersController,
             TokensController,
             builds,
@@ -91,7 +88,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return RequestTracing(SecurityHeaders(RequestChecks(GuessLimits(HeadAsGet(app), callers)), tls=tls))
+    return Edge(registry, GuessLimits(HeadAsGet(app), callers), tls=tls)
 
 
 def _provider(part: object):  # type: ignore[no-untyped-def]

@@ -5,14 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from structlog.contextvars import get_contextvars
-
 from swell.errors import Unavailable
 from swell.jobs.consume import Handler, consume, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
-from swell.log import tracing
+from swell.log import current_trace, tracing
 
 LEASE = timedelta(seconds=3)  # a heartbeat comes after a third of it, also on a machine that is busy
 
@@ -157,7 +155,7 @@ async def test_the_trace_travels_with_the_job(nats: Nats) -> None:
 
     class Looking(Worker):
         async def does(self, build_id: str, attempt: int) -> None:
-            seen.update(get_contextvars())
+            seen.update(current_trace()._asdict())
 
     worker = Looking()
     with tracing("request-7", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):

@@ -8,11 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from structlog.contextvars import get_contextvars
 
 from swell.concurrency.deadline import SHARE, at_most
 from swell.errors import SwellError, TooManyRequests, Unavailable, every_class
-from swell.log import tracing
+from swell.log import current_trace, tracing
 from swell.rpc.channel import MAX_MESSAGE, call, connect
 from swell.rpc.server import Context, answer, answering
 from swell.rpc.v1 import counters_pb2 as pb
@@ -208,7 +207,7 @@ async def test_the_ids_of_a_request_travel_with_the_call(where: Address, channel
     seen: dict[str, object] = {}
 
     async def work() -> int:
-        seen.update(get_contextvars())
+        seen.update(current_trace()._asdict())
         return 7
 
     with tracing("request-7", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
@@ -223,7 +222,7 @@ async def test_a_call_without_ids_gets_new_ids(where: Address, channel: grpc.aio
     seen: dict[str, object] = {}
 
     async def work() -> int:
-        seen.update(get_contextvars())
+        seen.update(current_trace()._asdict())
         return 7
 
     async with serving(where, work):

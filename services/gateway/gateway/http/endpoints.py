@@ -7,6 +7,7 @@ Source: RFC 9110, 13.1.2 "If-None-Match", https://www.rfc-editor.org/rfc/rfc9110
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -48,6 +49,7 @@ class NoCatalog(NotSupported):
     advice = "Pull the image by the name in the response to the container request."
 
 
+@lru_cache(4096)
 def parse_path(raw_path: str) -> Path:
     """Parse a request's path, which may be percent-encoded.
 

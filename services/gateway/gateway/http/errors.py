@@ -11,11 +11,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope, Send
 from msgspec import Struct
-from structlog.contextvars import get_contextvars
 
 from gateway.access.limits import LimitExceeded
 from swell.errors import BadRequest, NotFound, NotSupported, Side, SwellError, TooLarge, Unauthorized
-from swell.log import log
+from swell.log import current_trace, log
 from swell.oci.error_codes import error_body
 
 _FRAMEWORK = {
@@ -133,12 +132,12 @@ def _response(
 
 
 def _body(message: str, code: str, side: Side, advice: str) -> ErrorBody:
-    ids = get_contextvars()
+    trace = current_trace()
     return ErrorBody(
         message=message,
         code=code,
         side=side.value,
         next=advice,
-        request_id=ids.get("request_id", ""),
-        trace_id=ids.get("trace_id", ""),
+        request_id=trace.request_id,
+        trace_id=trace.trace_id,
     )

@@ -26,8 +26,7 @@ class GuessLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
-        match = None if path.startswith("/v2/") else _ID.match(path)
-        if match is None or self._guess_limiter.is_known(match[1]):
+        if (match := _ID.match(path)) is None or self._guess_limiter.is_known(match[1]):
             await self._app(scope, receive, send)
             return
         address, secret = self._address(scope), match[1]

@@ -1,7 +1,6 @@
 """Methods that Litestar handles differently: HEAD and OPTIONS.
 
-HEAD gets the response of GET without its body. OPTIONS gets 405: pages of other origins may not call this server. The
-paths under `/v2` have their own handling.
+HEAD gets the response of GET without its body. OPTIONS gets 405: pages of other origins may not call this server.
 """
 
 from typing import Any, cast
@@ -19,7 +18,7 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
             scope = cast(Scope, {**scope, "method": "NONE"})  # gives 405 with the allowed methods
-        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD" or scope["path"].startswith("/v2"):
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
 

@@ -8,10 +8,8 @@ Source: RFC 9110, 15.5.15 "414 URI Too Long", https://www.rfc-editor.org/rfc/rfc
 Source: RFC 6585, 5 "431 Request Header Fields Too Large", https://www.rfc-editor.org/rfc/rfc6585#section-5
 """
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import HTTPScope
 
-from gateway.http.errors import send_error
 from swell.errors import BadRequest, SwellError, TooLarge
 
 MAX_TARGET = 16 << 10  # bytes of path and query
@@ -32,20 +30,8 @@ class HeadTooLarge(TooLarge):
     advice = "Send fewer or shorter header fields."
 
 
-class RequestChecks:
-    """Wraps an application, which then gets only requests with one `Host` and a head of limited size."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and (error := _error_in(scope)) is not None:
-            await send_error(scope, send, error)
-            return
-        await self._app(scope, receive, send)
-
-
-def _error_in(scope: Scope) -> SwellError | None:
+def head_error(scope: HTTPScope) -> SwellError | None:
+    """The error in the head of the request *scope*: not exactly one `Host`, or more bytes than the limits; or None."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
         return TargetTooLong()
     size, hosts, named = 0, 0, False
@@ -58,9 +44,6 @@ def _error_in(scope: Scope) -> SwellError | None:
         return HeadTooLarge()
     if hosts > 1:
         return BadRequest("the request has more than one Host header")
-    if not named and scope["http_version"] not in {
-        "1",
-        "1.0",
-    }:  # the server adds an empty Host to a request without one
+    if not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty Host if there is none
         return BadRequest("the request has no Host header")
     return None

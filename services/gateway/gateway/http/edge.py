@@ -1,0 +1,86 @@
+"""The outermost application: what every request has in common, in one pass.
+
+Pulls are most of the requests, so those under `/v2` do not pass the framework and its middleware.
+"""
+
+import time
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from gateway.http.asgi import PIECE, send_in_pieces
+from gateway.http.errors import send_error
+from gateway.http.request_checks import head_error
+from gateway.http.request_log import log_request
+from gateway.http.security_headers import (
+    FOR_CRAWLERS,
+    Headers,
+    content_policy,
+    is_crawler,
+    refuse_crawler,
+    security_headers,
+)
+from swell.log import new_id, tracing
+
+
+class Edge:
+    """Sends requests under `/v2` to *registry*, and all others to *app*.
+
+    Each request gets an id, which its response has as `X-Request-Id`, a trace, and a line in the log. Crawlers, and
+    requests with a head that is malformed or too large, are refused. *tls* says whether clients use https.
+    """
+
+    def __init__(self, registry: ASGIApp, app: ASGIApp, *, tls: bool = False) -> None:
+        self._registry = registry
+        self._app = app
+        self._headers = security_headers(tls=tls)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        path, started = scope["path"], time.perf_counter()
+        user_agent, traceparent = b"", None
+        for name, value in scope["headers"]:
+            if name == b"user-agent":
+                user_agent = value
+            elif name == b"traceparent":
+                traceparent = value.decode("ascii", "replace")
+        request_id = new_id()
+        sending = _Sending(send, [*self._headers, (b"x-request-id", request_id.encode())])
+        with tracing(request_id, traceparent):
+            if is_crawler(user_agent) and path != FOR_CRAWLERS:
+                await refuse_crawler(sending)
+            elif (error := head_error(scope)) is not None:
+                await send_error(scope, sending, error)
+            elif path.startswith("/v2/") or path == "/v2":
+                await self._registry(scope, receive, sending)
+            else:
+                await self._app(scope, receive, sending)
+            log_request(scope["method"], path, sending.status, time.perf_counter() - started)
+
+
+class _Sending:
+    """Sends the messages of a response with additional *headers*; `status` is 0 until the response has started.
+
+    A body that is sent at once goes in pieces, so that the server buffers only one of them for a client that stalls.
+    A response that is streamed has small pieces already.
+    """
+
+    __slots__ = ("_headers", "_send", "status")
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = message["headers"]
+            message["headers"] = [*headers, *self._headers, *content_policy(headers)]
+        elif len(message.get("body", b"")) > PIECE and not message.get("more_body"):
+            await send_in_pieces(self._send, message)
+            return
+        await self._send(message)

@@ -1,0 +1,25 @@
+"""One log line per request."""
+
+import logging
+import re
+
+from swell.log import log
+
+_QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
+_PULLS = "/v2/wt/"
+_TOKEN = re.compile(r"(/(?:wt|container|container-token)/[^/]{0,4})[^/]*")
+
+
+def log_request(method: str, path: str, status: int, seconds: float) -> None:
+    """Log an answered request; *path* without secrets."""
+    level = logging.DEBUG if status < 400 and path.startswith(_QUIET) else logging.INFO
+    if log.is_enabled_for(level):
+        log.log(level, "request answered", method=method, path=shown(path), status=status, seconds=round(seconds, 4))
+
+
+def shown(path: str) -> str:
+    """*path* with the first four characters of a token only, so that readers of the log cannot pull."""
+    if path.startswith(_PULLS):  # a fast path for pulls
+        start = len(_PULLS)
+        return f"{path[: start + 4]}…{path[slash:]}" if (slash := path.find("/", start + 4)) > 0 else f"{_PULLS}…"
+    return _TOKEN.sub(r"\1…", path)
