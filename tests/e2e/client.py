@@ -13,14 +13,16 @@ import aiohttp
 from swell.oci.digest import digest_of
 from swell.testing.images import Layer
 
-PLAIN, PULLER, PUSHER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher"))
-"""API keys: without scopes, with the scope to pull, with the scope to push."""
+PLAIN, PULLER, PUSHER, HOLDER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher", "holder"))
+"""API keys: without scopes, with the scope to pull, with the scope to push, and for the build secret `token`."""
+SECRET = "s3cret-of-the-operator"
+"""The content of that secret."""
 
 _ENTRY = '[[key]]\nhash = "{}"\nuser = "{}"\nscopes = {}\n'
 KEYS_FILE = "".join(
     _ENTRY.format(hashlib.sha256(key.encode()).hexdigest(), key.split("-")[0], json.dumps(scopes))
     for key, scopes in {PLAIN: [], PULLER: ["operator-pull"], PUSHER: ["operator-push"]}.items()
-)
+) + (f'[[key]]\nhash = "{hashlib.sha256(HOLDER.encode()).hexdigest()}"\nuser = "holder"\nsecrets = ["token"]\n')
 
 T = TypeVar("T")
 Fields = dict[str, Any]

@@ -14,7 +14,7 @@ from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from swell_embedded.stack import Stack, open_stack
-from tests.e2e.client import KEYS_FILE, Swell, client_of
+from tests.e2e.client import KEYS_FILE, SECRET, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
@@ -49,11 +49,14 @@ def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory
     """
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys.write_text(KEYS_FILE)
+    secret = keys.with_name("token")
+    secret.write_text(SECRET)
 
     def make(home: Path, ports: Ports | None = None, **settings: str) -> AbstractAsyncContextManager[Stack]:
         environment = {
             "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
             "SWELL_API_KEYS_FILE": str(keys),
+            "SWELL_BUILD_SECRETS": f"token={secret}",
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
             "SWELL_SHARED_REGISTRIES": ",".join((upstreams.basic, upstreams.bearer, upstreams.mistaken)),
             **NO_LIMITS,

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.events import StreamEvents
 from builder.adapters.interest import BuildInterest
 from builder.adapters.leases import RedisLeases
@@ -70,6 +71,7 @@ async def main(settings: Settings) -> None:
             RedisLeases(state, settings.job_lease),
             BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit),
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
+            BuildSecrets(settings.build_secrets),
             registry,
             StreamEvents(nats.stream),
             IndexAssembler(waiter, registry, settings.index_patience),

@@ -1,7 +1,7 @@
 """Run build jobs: an engine builds and pushes the image; the log, the result and an event are published."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ class Recipe(BuildSpec, frozen=True, kw_only=True):
 
     `context` is a gzipped tar file with a verified digest; without it the context contains only `conda.yml`, the text
     of `environment`, and `files`, which are added by name as they are. With `sif` the image is converted into a SIF
-    file, which is pushed instead.
+    file, which is pushed instead. `secrets` are the contents of `options.build_secrets`, by their ids.
     """
 
     build_id: str
@@ -41,6 +41,7 @@ class Recipe(BuildSpec, frozen=True, kw_only=True):
     context: Path | None = None
     files: Mapping[str, Path] = {}
     sif: Definition | None = None
+    secrets: Mapping[str, bytes] = {}
 
 
 class ExistingBuild(Struct, frozen=True, kw_only=True):
@@ -101,8 +102,11 @@ class Log(Protocol):
 
 
 class Logs(Protocol):
-    def open(self, build_id: str, attempt: int) -> AbstractAsyncContextManager[Log]:
-        """Open the log of an attempt; it is stored when the block ends without an exception."""
+    def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AbstractAsyncContextManager[Log]:
+        """Open the log of an attempt; it is stored when the block ends without an exception.
+
+        *secrets* of the build are masked, like those of the operator.
+        """
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         """Store the lock file of a build."""
@@ -111,6 +115,11 @@ class Logs(Protocol):
 class Contexts(Protocol):
     def fetch(self, digest: Digest) -> AbstractAsyncContextManager[Path]:
         """Download the gzipped tar *digest* for the length of the block; raises `BlobUnknown`."""
+
+
+class Secrets(Protocol):
+    def read(self, names: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Return the content of the secrets *names*, by the same keys; raises `BuildFailure`."""
 
 
 class Registry(Protocol):
@@ -147,6 +156,7 @@ class BuildRunner:
         leases: Leases,
         logs: Logs,
         contexts: Contexts,
+        secrets: Secrets,
         registry: Registry,
         events: Events,
         assembly: Assembly,
@@ -158,6 +168,7 @@ class BuildRunner:
         self._builds = builds
         self._logs = logs
         self._contexts = contexts
+        self._secrets = secrets
         self._events = events
         self._assembly = assembly
         self._interest = interest
@@ -218,7 +229,8 @@ class BuildRunner:
                 return build.result
             existing = await self._existing(recipe, attempt)
             started = existing.started if existing else started
-            async with self._logs.open(job.id, attempt) as build_log:
+            secrets = recipe.secrets.values() if isinstance(recipe, Recipe) else ()
+            async with self._logs.open(job.id, attempt, secrets) as build_log:
                 try:
                     if build and build.is_cancelled:
                         raise BuildFailure(Reason.CANCELLED, CANCELLED)
@@ -258,6 +270,7 @@ class BuildRunner:
                 context=await self._fetch(job.context, downloads) if job.context else None,
                 files={f"layer-{hex_of(layer)}.tar.gz": await self._fetch(layer, downloads) for layer in job.layers},
                 sif=job.sif,
+                secrets=await asyncio.to_thread(self._secrets.read, job.options.build_secrets),
             )
         except BuildFailure as failure:
             return failure

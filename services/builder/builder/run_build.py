@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 from yarl import URL
 
+from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import pusher, registry_push
 from builder.build import Recipe
@@ -66,12 +67,13 @@ async def build(settings: Settings) -> Digest:
             sif=spec.sif,
             principal=OPERATOR,  # the auth files of a pod hold only what its build may use
             push_principal=OPERATOR,
+            secrets=BuildSecrets(settings.build_secrets).read(spec.options.build_secrets),
         )
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         registry = registry_push(pusher(session, settings, AwsLogins(session, settings)))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
-        masker = read_secrets(settings)
+        masker = read_secrets(settings, recipe.secrets.values())
 
         async def write_line(line: bytes) -> None:
             sys.stdout.buffer.write(masker.mask(line) + b"\n")

@@ -11,6 +11,7 @@ from msgspec import Meta
 from swell.registry.settings import RegistrySettings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
+BuildSecret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}=/.+")]
 
 
 class Isolation(StrEnum):
@@ -48,6 +49,8 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """The most bytes of all files of an image that is converted into a SIF file."""
     pull_auth_file: Path | None = None
     push_auth_file: Path | None = None
+    build_secrets: tuple[BuildSecret, ...] = ()
+    """The files of secrets (`name=path`), which builds use if the API key of their request names them."""
     insecure_registries: tuple[str, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
     """Hosts with private addresses that may be connected to, such as registries and channels (`host` or `host:port`).

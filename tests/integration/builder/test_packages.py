@@ -8,13 +8,14 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.stored_contexts import StoredContexts
 from builder.build import BuildRunner, Recipe
 from builder.buildah.engine import BuildahEngine
@@ -68,7 +69,7 @@ class MemoryLog:
         self.locks: dict[str, bytes] = {}
 
     @asynccontextmanager
-    async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLog"]:
+    async def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AsyncIterator["MemoryLog"]:
         yield self
 
     async def write_line(self, line: bytes) -> None:
@@ -148,6 +149,7 @@ class House:
             FreeLeases(),
             self.log,
             contexts,
+            BuildSecrets(()),
             NothingPushed(),
             self._events,
             NoAssembly(),

@@ -1,7 +1,7 @@
 """A builder's logs and a gateway's feeds on one real NATS server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Ends:
 class Harness:
     """One builder and one gateway, with what is between them."""
 
-    def __init__(self, nats: Nats, folder: Path, masker: Callable[[], Masker] = Masker) -> None:
+    def __init__(self, nats: Nats, folder: Path, masker: Callable[[Iterable[bytes]], Masker] = Masker) -> None:
         self.nats = nats
         self.objects = MemoryObjects()
         self.builds = MemoryBuilds()

@@ -167,7 +167,7 @@ async def test_a_secret_is_neither_streamed_nor_kept_wherever_it_is_cut(
     nats: Nats, tmp_path: Path, before: int
 ) -> None:
     """Long lines come in pieces."""
-    harness = Harness(nats, tmp_path, lambda: Masker([PASSWORD]))
+    harness = Harness(nats, tmp_path, lambda _: Masker([PASSWORD]))
     lines = Lines()
     async with harness.logs.open(BUILD) as log:
         for line in lines.feed(b"z" * before + PASSWORD + b"!\n" + b64encode(b"{}" + PASSWORD) + b"\nend\n"):

@@ -1,7 +1,7 @@
 """A job becomes a recipe, and what the engine says becomes a log, a lock file and a result."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from builder.adapters.build_secrets import BuildSecrets
 from builder.build import BuildRunner, Engine, Engines, Events, ExistingBuild, Recipe, WriteLine
 from builder.domain.failure import BuildFailure
+from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.concurrency import retry
 from swell.errors import BlobUnknown, Unavailable
@@ -50,9 +52,11 @@ class MemoryLogs:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.locks: dict[str, bytes] = {}
+        self.masked_secrets: list[bytes] = []
 
     @asynccontextmanager
-    async def open(self, build_id: str, attempt: int) -> AsyncIterator["MemoryLogs"]:
+    async def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AsyncIterator["MemoryLogs"]:
+        self.masked_secrets = list(secrets)
         yield self
 
     async def write_line(self, line: bytes) -> None:
@@ -139,6 +143,7 @@ def runner_of(
     pushed: Pushed | None = None,
     events: Events | None = None,
     wanted: Wanted | None = None,
+    secrets: tuple[str, ...] = (),
 ) -> BuildRunner:
     """A builder alone in the world; what is not given has nothing in it."""
     return BuildRunner(
@@ -147,6 +152,7 @@ def runner_of(
         FreeLeases(),
         logs or MemoryLogs(),
         contexts or FewContexts(),
+        BuildSecrets(secrets),
         pushed or Pushed(),
         events or NoEvents(),
         NoAssembly(),
@@ -155,7 +161,11 @@ def runner_of(
 
 
 async def result_of(
-    job: BuildJob, engine: ScriptedEngine, logs: MemoryLogs, contexts: FewContexts | None = None
+    job: BuildJob,
+    engine: ScriptedEngine,
+    logs: MemoryLogs,
+    contexts: FewContexts | None = None,
+    secrets: tuple[str, ...] = (),
 ) -> BuildResult:
     class Finished(MemoryBuilds):
         async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
@@ -163,7 +173,7 @@ async def result_of(
             return result
 
     results: list[BuildResult] = []
-    house = runner_of(engine, Finished(), logs, contexts)
+    house = runner_of(engine, Finished(), logs, contexts, secrets=secrets)
     await house.build(job, 1)
     return results[0]
 
@@ -441,3 +451,44 @@ async def test_a_builder_that_is_stopped_stops_its_engine_and_records_nothing() 
     build = await builds.get(job.id)
     assert engine.was_stopped
     assert build and build.result is None
+
+
+async def test_an_engine_gets_the_secrets_of_its_build_and_the_log_masks_them(tmp_path: Path) -> None:
+    """By the ids in the container file; no other secret of the operator is read."""
+    (tmp_path / "npm").write_bytes(b"hunter3\n")
+    job = structs.replace(JOB, options=BuildOptions(build_secrets={"token": "npm"}))
+    engine, logs = ScriptedEngine(), MemoryLogs()
+
+    result = await result_of(job, engine, logs, secrets=(f"npm={tmp_path}/npm", f"pip={tmp_path}/missing"))
+
+    assert result.succeeded
+    assert engine.recipes[0].secrets == {"token": b"hunter3\n"}
+    assert logs.masked_secrets == [b"hunter3\n"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), (b"", "must have 1 to 65536 bytes"), (b"x" * 65537, "must have 1 to 65536 bytes")],
+)
+async def test_a_secret_that_cannot_be_used_is_the_operators_to_mend(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    """The engine is not started; the message names the secret, not its path."""
+    if content is not None:
+        (tmp_path / "npm").write_bytes(content)
+    engine = ScriptedEngine()
+    results = [
+        await result_of(
+            structs.replace(JOB, options=BuildOptions(build_secrets={"token": name})),
+            engine,
+            MemoryLogs(),
+            secrets=(f"npm={tmp_path}/npm",),
+        )
+        for name in ("npm", "other")
+    ]
+
+    assert [result.reason for result in results] == [Reason.ENGINE, Reason.ENGINE]
+    assert message in results[0].message and "npm" in results[0].message
+    assert "SWELL_BUILD_SECRETS" in results[1].message
+    assert not engine.recipes
+    assert str(tmp_path) not in results[0].message

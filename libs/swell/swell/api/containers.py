@@ -86,15 +86,20 @@ class BuildCompression(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Options of a container file build: values of its ARG instructions, the stage to build, labels of the image."""
+    """Options of a container file build: values of its ARG instructions, the stage to build, labels of the image.
+
+    `build_secrets` has the operator's name of each secret, by the id in `RUN --mount=type=secret,id=…`. The content of
+    a secret is read by the builder only, so another content does not change the id of the build.
+    """
 
     build_args: dict[str, str] = {}
     target: str = ""
     labels: dict[str, str] = {}
+    build_secrets: dict[str, str] = {}
 
     @property
     def is_empty(self) -> bool:
-        return not (self.build_args or self.target or self.labels)
+        return not (self.build_args or self.target or self.labels or self.build_secrets)
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -124,6 +129,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     build_args: dict[str, str] | None = None
     target: str | None = None
     labels: dict[str, str] | None = None
+    build_secrets: dict[str, str] | None = None
     build_template: str | None = None
     format: str | None = None
     freeze: bool = False

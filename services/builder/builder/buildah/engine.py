@@ -106,6 +106,8 @@ class BuildahEngine:
 
     async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
+        if recipe.secrets:
+            raise BuildFailure(Reason.ENGINE, "buildSecrets need BuildKit, and this builder uses buildah.")
         emulator = self._emulator(recipe)
         images = base_images(recipe.containerfile, recipe.platform, options=recipe.options)
         names = (*images, recipe.target_image, recipe.cache_repository or "")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from builder.adapters.build_context import add, unpack
 from builder.adapters.workspace import as_build_failure
 from builder.build import Recipe, WriteLine
-from builder.buildkit.daemon import BUILDS, Daemon
+from builder.buildkit.daemon import BUILDS, CREDENTIALS, Daemon
 from builder.buildkit.progress import Progress
 from builder.buildkit.push_gateway import REGISTRY
 from builder.domain.failure import BuildFailure
@@ -165,6 +165,7 @@ def arguments(
         *(f"--opt={name}={value}" for name, value in options.items()),
         f"--output={_output(recipe, files, target, annotations)}",
     ]
+    command += [f"--secret=id={name},src={CREDENTIALS}/{secret_file(name)}" for name in recipe.secrets]
     if cache:
         # Caches of different platforms are different tags of one repository.
         reference = f"{REGISTRY}/{CACHE}/{cache.repository}:swell-{recipe.platform.replace('/', '-')}"
@@ -174,6 +175,11 @@ def arguments(
             "image-manifest=true",
         ]
     return command
+
+
+def secret_file(name: str) -> str:
+    """The file in `CREDENTIALS` of the secret with the id *name*."""
+    return f"secret.{name}"
 
 
 def pushed_name(target: Reference) -> str:

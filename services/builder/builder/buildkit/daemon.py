@@ -12,13 +12,15 @@ Steps so reach the world, but neither buildkitd nor this machine's loopback; bui
 
 import asyncio
 import fcntl
+import io
 import os
 import socket
 import struct
+import tarfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -44,6 +46,8 @@ FOLDER_NAME = "daemons"
 BUILDS = "builds"
 """The folder of a daemon's directory for the files of its build."""
 ENGINE = "/engine"
+CREDENTIALS = f"{SCRATCH}/work/auth"
+"""Where buildctl has the credentials of its build."""
 
 _READY_WITHIN = 30.0
 _READY = b"running server on"
@@ -88,11 +92,11 @@ nsenter --user=/run/ns/outer --setuid 0 --setgid 0 -- slirp4netns --configure --
     --ready-fd=3 --enable-sandbox --enable-seccomp --userns-path=/run/ns/inner --netns-type=path /run/ns/network tap0
 exit 0
 """
-# Credentials come through stdin, into a file system that only this process sees.
+# Credentials come through stdin, as a tar archive, into a file system in memory that only this process sees.
 _WITH_CREDENTIALS = f"""\
-mount -t tmpfs -o size=1m,mode=700 tmpfs {SCRATCH}/work/auth
-cat > {SCRATCH}/work/auth/config.json
-export DOCKER_CONFIG={SCRATCH}/work/auth
+mount -t tmpfs -o size=4m,mode=700 tmpfs {CREDENTIALS}
+tar -x -f - -C {CREDENTIALS} --no-same-owner
+export DOCKER_CONFIG={CREDENTIALS}
 exec "$@" < /dev/null
 """
 _ENTER_CGROUPS = (
@@ -135,10 +139,12 @@ class Daemon(Struct, kw_only=True, eq=False):
         return await _inside(Path(f"/proc/{self.pid}/ns/net"), listen)
 
     @asynccontextmanager
-    async def client(self, arguments: Sequence[str], docker_config: bytes = b"{}") -> AsyncIterator[Process]:
-        """buildctl with *arguments* beside the daemon, for the length of the block, and with *docker_config*.
+    async def client(
+        self, arguments: Sequence[str], docker_config: bytes = b"{}", secrets: Mapping[str, bytes] = {}
+    ) -> AsyncIterator[Process]:
+        """Run buildctl with *arguments* beside the daemon, for the length of the block, and with *docker_config*.
 
-        `stdout` and `stderr` are one pipe.
+        The *secrets* are files in `CREDENTIALS`. `stdout` and `stderr` are one pipe.
         """
         enter_groups = ("sh", "-ec", _ENTER_CGROUPS, "sh") if self.groups.daemon else ()
         process = await asyncio.create_subprocess_exec(
@@ -171,7 +177,7 @@ class Daemon(Struct, kw_only=True, eq=False):
         try:
             assert process.stdin is not None  # noqa: S101  (a pipe)
             with suppress(OSError):
-                process.stdin.write(docker_config)
+                process.stdin.write(_archive({"config.json": docker_config, **secrets}))
                 await process.stdin.drain()
                 process.stdin.close()
             yield process
@@ -281,6 +287,16 @@ async def _ready(process: Process, reading: _reading, lines: deque[bytes]) -> in
         said = b" ".join(lines).decode(errors="replace")[-600:]
         raise SandboxUnavailable(f"BuildKit does not start: {said or 'it says nothing'}.")
     return pids[0]
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o400
+            tar.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
 
 
 def _environment(registrations: Iterable[str]) -> dict[str, str]:

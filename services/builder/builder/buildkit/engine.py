@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
+import msgspec
 
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
 from builder.build import Recipe, WriteLine
 from builder.buildkit import egress, policy, push_gateway
-from builder.buildkit.build import CACHE, POLICY, TARGET, BuildFiles, Result, arguments, follow, pushed_name
+from builder.buildkit.build import (
+    CACHE,
+    POLICY,
+    TARGET,
+    BuildFiles,
+    Result,
+    arguments,
+    follow,
+    pushed_name,
+    secret_file,
+)
 from builder.buildkit.daemon import FOLDER_NAME, Daemon, open_daemon
 from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.egress import EgressProxy
@@ -166,7 +177,9 @@ class BuildkitEngine:
             kills, refused = daemon.groups.memory_kills(), daemon.groups.refused_processes()
             async with (
                 watched(daemon, settings, progress),
-                daemon.client(command, logins) as client,
+                daemon.client(
+                    command, logins, {secret_file(name): content for name, content in recipe.secrets.items()}
+                ) as client,
             ):
                 result = await follow(client, progress, tail, names)
             if result.status:
@@ -339,11 +352,13 @@ def _registrations(settings: EngineSettings) -> list[str]:
 
 
 def _line(recipe: Recipe, pulls: bytes) -> str:
-    """Which builds may use the same daemon: with the same credentials, in all their content, and the same cache.
+    """Which builds may use the same daemon: with the same credentials and secrets, in all their content, and cache.
 
-    Who uses a layer cache trusts those who write to it: what is read from it stays with the daemon.
+    Who uses a layer cache trusts those who write to it: what is read from it stays with the daemon. BuildKit's key of a
+    step has the ids of secrets, not their contents, so another client with the same step would get its result.
     """
-    parts = (recipe.principal.encode(), pulls, (recipe.cache_repository or "").encode())
+    secrets = msgspec.json.encode(recipe.secrets, order="deterministic")
+    parts = (recipe.principal.encode(), pulls, (recipe.cache_repository or "").encode(), secrets)
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 

@@ -24,7 +24,7 @@ from builder.build import ExistingBuild, Recipe, WriteLine
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
 from builder.kubernetes import pods
-from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret
+from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret, secret_file
 from builder.kubernetes.timestamps import Timestamp, parse_timestamp
 from builder.settings import KubernetesSettings
 from swell.build_spec import carry
@@ -156,6 +156,7 @@ class KubernetesEngine:
         )
         pulls, pushes = await self._credentials.for_remote_build(recipe)
         files = {"errand.json": msgspec.json.encode(spec), "pull.json": pulls, "push.json": pushes}
+        files |= {secret_file(name): recipe.secrets[key] for key, name in recipe.options.build_secrets.items()}
         return files | _proxy_files(self._settings)
 
     async def _source(self, path: Path) -> Source:
@@ -168,7 +169,7 @@ class KubernetesEngine:
 
     async def _create(self, recipe: Recipe, files: dict[str, bytes]) -> None:
         """Create the Job of *recipe* and its Secret, unless an earlier builder has created them."""
-        owner = await self._create_if_missing(job(recipe.build_id, recipe.platform, self._settings))
+        owner = await self._create_if_missing(job(recipe, self._settings))
         if owner is None:
             log.info("job found again", build_id=recipe.build_id)
             owner = await self._job(job_name(recipe.build_id))

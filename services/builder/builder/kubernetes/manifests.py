@@ -34,6 +34,7 @@ from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Secret
 
+from builder.build import Recipe
 from builder.settings import KubernetesSettings
 
 CONTAINER = "build"
@@ -53,12 +54,18 @@ def job_name(build_id: str) -> str:
     return build_id.replace("_", "-")
 
 
-def job(build_id: str, platform: str, settings: KubernetesSettings) -> Job:
-    """Return a Job with one pod, which is not restarted, on a node of *platform*."""
+def secret_file(name: str) -> str:
+    """Return the file of the build secret *name* in the Secret."""
+    return f"build-secret.{name}"
+
+
+def job(recipe: Recipe, settings: KubernetesSettings) -> Job:
+    """Return a Job with one pod, which is not restarted, on a node of the platform of *recipe*."""
+    build_id, platform = recipe.build_id, recipe.platform
     labels = {"app.kubernetes.io/name": "swell-build", "swell/build-id": build_id}
     deadline = settings.build_timeout + settings.kubernetes_patience
     pod = PodSpec(
-        containers=[_container(job_name(build_id), settings)],
+        containers=[_container(recipe, settings)],
         restartPolicy="Never",
         automountServiceAccountToken=False,
         enableServiceLinks=False,
@@ -104,7 +111,8 @@ def proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
     return certificates | {name: proxy.encode() for name, proxy in _proxies(settings).items()}
 
 
-def _container(name: str, settings: KubernetesSettings) -> Container:
+def _container(recipe: Recipe, settings: KubernetesSettings) -> Container:
+    name = job_name(recipe.build_id)
     limits = {"memory": str(settings.build_memory + _OWN_MEMORY)}
     limits |= {"cpu": settings.kubernetes_cpu} if settings.kubernetes_cpu else {}
     return Container(
@@ -113,6 +121,7 @@ def _container(name: str, settings: KubernetesSettings) -> Container:
         command=["python", "-m", "builder.once"],
         env=[
             *(EnvVar(key, value) for key, value in _environment(settings).items()),
+            *_build_secrets(recipe),
             *_secret_environment(name, settings),
         ],
         resources=ResourceRequirements(limits=limits, requests=limits),
@@ -120,6 +129,13 @@ def _container(name: str, settings: KubernetesSettings) -> Container:
         terminationMessagePolicy="File",
         volumeMounts=[VolumeMount(_WORKSPACE, "workspace"), VolumeMount(_FILES, "files", readOnly=True)],
     )
+
+
+def _build_secrets(recipe: Recipe) -> list[EnvVar]:
+    """Return the setting with the files of the build's secrets; none without secrets."""
+    names = dict.fromkeys(recipe.options.build_secrets.values())
+    entries = ",".join(f"{name}={_FILES}/{secret_file(name)}" for name in names)
+    return [EnvVar("SWELL_BUILD_SECRETS", entries)] if entries else []
 
 
 def _secret_environment(secret: str, settings: KubernetesSettings) -> list[EnvVar]:

@@ -199,6 +199,11 @@ class ImageAccess:
                 f"{image} is in a repository of this server, which has no record of its base images: it needs an "
                 "API key with the scope operator-pull, which the operator issues"
             )
+        if build.submission.options.build_secrets:
+            raise ScopeRequired(
+                f"{image} was built with secrets, so it may contain what they open: to read it by its name needs an "
+                "API key with the scope operator-pull, which the operator issues"
+            )
         try:
             await self._check_all(principal, images_of_record(build.submission), depth - 1)
         except BadRequest as error:

@@ -22,6 +22,7 @@ def main() -> None:
         "--scope", action="append", default=[], choices=[*Scope], help="what the operator's credentials do"
     )
     new.add_argument("--repository", action="append", default=[], help="limits the scopes to registry or registry/path")
+    new.add_argument("--secret", action="append", default=[], help="name of a secret that its builds may use")
     arguments = parser.parse_args()
     key = new_key()
     fields = {
@@ -31,6 +32,7 @@ def main() -> None:
         "organisation": arguments.org,
         "scopes": arguments.scope,
         "repositories": arguments.repository,
+        "secrets": arguments.secret,
     }
     try:
         entry = entry_of(msgspec.convert(fields, ApiKey))

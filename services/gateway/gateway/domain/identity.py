@@ -6,11 +6,15 @@ from msgspec import Struct
 
 from swell.registry.principal import PUBLIC, Principal
 
+SECRET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"  # noqa: S105  (a pattern)
+"""The name of a build secret; also its id in a container file."""
+
 
 class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user of this server; an anonymous one has no name.
 
-    Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`.
+    Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`. `secrets` are the names
+    of the operator's secrets that its builds may use.
     """
 
     user: str = ""
@@ -18,6 +22,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     organisation: str = ""
     pulls_as: Principal = PUBLIC
     pushes_as: Principal = PUBLIC
+    secrets: frozenset[str] = frozenset()
 
     @property
     def is_anonymous(self) -> bool:

@@ -211,6 +211,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "buildArgs": "Values of `ARG` instructions of the container file, by name; at most 100 and 32 Ki characters.",
         "target": "The stage of the container file to build, by name or number.",
         "labels": "Labels to add to those of the container file, by name; at most 100 and 32 Ki characters.",
+        "buildSecrets": "Names of the operator's secrets, by their ids in `RUN --mount=type=secret,id=…`; at most 10. "
+        "Needs an API key that may use them.",
         "buildTemplate": "Template that installs the packages, such as `conda/micromamba:v2`.",
         "format": "`sif` for a SIF file; needs `freeze`.",
         "freeze": "Whether the image is built into `buildRepository`, to be pulled from there without a token.",

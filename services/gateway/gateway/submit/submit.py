@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess, image_refused
+from gateway.access.secret_access import check_secrets
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
@@ -143,6 +144,8 @@ class ContainerRequests:
 
     async def _authorize(self, request: BuildRequest, caller: Caller) -> Caller:
         """Return *caller* with the principals that may read the images of *request* and push its result."""
+        if request.options:
+            check_secrets(request.options.build_secrets.values(), caller.identity)
         push_principal = caller.push_principal
         if request.needs_build:
             push_principal = self._access.push_principal(push_principal, request.repository, request.cache_repository)

@@ -4,10 +4,13 @@ Source: Wave's public API, "Submit a container request", https://docs.seqera.io/
 """
 
 import re
+from collections.abc import Mapping
+from itertools import chain
 
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.identity import SECRET_NAME
 from gateway.domain.repositories import Repositories
 from gateway.submit.layers import InlineLayers, validate_config, validate_layer
 from gateway.submit.members import decode_text, member_errors
@@ -34,6 +37,7 @@ FAST_SIZE = 4 << 10  # characters; smaller requests are validated within some mi
 MAX_TEXT = 2048  # characters of a name or a URL
 MAX_INCLUDES = 10
 MAX_OPTIONS, MAX_OPTIONS_SIZE = 100, 32 << 10  # entries, and characters, of buildArgs and of labels
+MAX_SECRETS = 10  # of a build
 
 _MULTI = "linux/amd64,linux/arm64"
 _SHORT_MEMBERS = {
@@ -44,6 +48,7 @@ _SHORT_MEMBERS = {
 _ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
 _PREDEFINED_ARGUMENT = re.compile(r"(TARGET|BUILD)(PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
+_SECRET_NAME = re.compile(SECRET_NAME)
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -239,12 +244,18 @@ def _check_compression(compression: BuildCompression | None) -> None:
 def _build_options(request: ContainerRequest, image: Reference | None, texts: _Texts) -> BuildOptions | None:
     """The build arguments, target stage and labels; None if there are none."""
     options = BuildOptions(
-        build_args=request.build_args or {}, target=request.target or "", labels=request.labels or {}
+        build_args=request.build_args or {},
+        target=request.target or "",
+        labels=request.labels or {},
+        build_secrets=request.build_secrets or {},
     )
     if options.is_empty:
         return None
     if image or texts.direct or not request.container_file or request.format == "sif":
-        raise BadRequest("buildArgs, target and labels need a containerFile that becomes an image; leave them out")
+        raise BadRequest(
+            "buildArgs, target, labels and buildSecrets need a containerFile that becomes an image; leave them out"
+        )
+    _check_secrets(options.build_secrets)
     for member, values, name in (
         ("buildArgs", options.build_args, _ARGUMENT_NAME),
         ("labels", options.labels, _LABEL_NAME),
@@ -261,6 +272,13 @@ def _build_options(request: ContainerRequest, image: Reference | None, texts: _T
     if options.target and not _STAGE_NAME.fullmatch(options.target):
         raise BadRequest(f"target {options.target[:100]!r} is not the name or number of a stage")
     return options
+
+
+def _check_secrets(secrets: Mapping[str, str]) -> None:
+    if len(secrets) > MAX_SECRETS:
+        raise TooLarge(f"buildSecrets has more than {MAX_SECRETS} entries")
+    if invalid := next((text for text in chain(*secrets.items()) if not _SECRET_NAME.fullmatch(text)), None):
+        raise BadRequest(f"buildSecrets has {invalid[:100]!r}, which is neither an id nor the name of a secret")
 
 
 def _parse_include(name: str) -> Reference:
@@ -286,11 +304,12 @@ def _cache_repository(request: ContainerRequest, repositories: Repositories) -> 
     """The client's cache for the client's repository, the server's cache for a repository of the server.
 
     Never mixed: an image in a repository of the server answers every client with the same recipe, so no client may
-    control its cached steps.
+    control its cached steps. The server's cache has no steps of builds with secrets: clients without the secrets read
+    it, and the key of a step does not depend on them.
     """
     if repositories.is_custom(request.build_repository):
         return request.cache_repository if repositories.is_custom(request.cache_repository) else None
-    return repositories.cache
+    return None if request.build_secrets else repositories.cache
 
 
 def _decode(member: str, encoded: str, limit: int) -> str:

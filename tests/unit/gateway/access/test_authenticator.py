@@ -372,11 +372,28 @@ def test_a_scope_that_does_not_exist_is_a_mistake(tmp_path: Path, wrong: str) ->
         ApiKeys(file)
 
 
+def printed_entry(*options: str) -> str:
+    command = [sys.executable, "-m", "gateway.keys", "new", "--user", "ada", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+async def test_a_key_names_the_secrets_that_its_builds_may_use(tmp_path: Path) -> None:
+    """Without `secrets`, as in older files, it may use none."""
+    file, key, other = tmp_path / "keys.toml", new_key(), new_key()
+    keep(file, other)
+    entry = printed_entry("--secret", "npm", "--secret", "pip")
+    made = msgspec.toml.decode(entry)["key"][0]["hash"]
+    with file.open("a") as keys:
+        keys.write(entry.replace(made, hash_of(key)))
+
+    assert (await ApiKeys(file).identify(key, None)).secrets == {"npm", "pip"}
+    assert (await ApiKeys(file).identify(other, None)).secrets == frozenset()
+
+
 def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
     """As the operator is to type it."""
     options = ["--scope", "operator-pull", "--scope", "operator-push", "--repository", "quay.io/team"]
-    command = [sys.executable, "-m", "gateway.keys", "new", "--user", "ada", *options]
-    entry = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    entry = printed_entry(*options)
 
     assert 'scopes = ["operator-pull","operator-push"]' in entry
     assert 'repositories = ["quay.io/team"]' in entry

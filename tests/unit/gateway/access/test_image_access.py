@@ -10,7 +10,7 @@ from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.repositories import Repositories
 from gateway.submit.start import BuildStarter
 from gateway.submit.validation import validate
-from swell.api.containers import ContainerRequest
+from swell.api.containers import BuildOptions, ContainerRequest
 from swell.errors import BadRequest, Denied, ManifestUnknown, ScopeRequired, SwellError, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import Reference, parse_reference
@@ -100,7 +100,11 @@ def recipe(text: str, **more: object) -> ContainerRequest:
 
 
 async def record_of(
-    builds: MemoryBuilds, containerfile: str, name: str = "made", included: tuple[str, ...] = ()
+    builds: MemoryBuilds,
+    containerfile: str,
+    name: str = "made",
+    included: tuple[str, ...] = (),
+    options: BuildOptions = BuildOptions(),  # noqa: B008  (frozen)
 ) -> Reference:
     image = f"{REPOSITORIES.build}:{name}"
     submission = Submission(
@@ -110,6 +114,7 @@ async def record_of(
         platform="linux/amd64",
         created=NOON,
         included=included,
+        options=options,
     )
     await builds.submit(submission)
     return parse_reference(image)
@@ -280,6 +285,20 @@ async def test_an_image_of_ours_is_read_by_who_may_read_its_base(
         with pytest.raises(ScopeRequired, match=r"built from an image"):
             await access.pull_principal(PUBLIC, image)
     assert await access.pull_principal(OPERATOR, image) == OPERATOR
+
+
+async def test_an_image_of_ours_that_was_built_with_secrets_needs_the_scope(
+    access: ImageAccess, builds: MemoryBuilds
+) -> None:
+    """Its steps may have fetched what only the secret opens, although its base is public; also as base of another."""
+    options = BuildOptions(build_secrets={"token": "npm"})
+    image = await record_of(builds, f"FROM {OPEN}\nRUN true\n", options=options)
+    above = await record_of(builds, f"FROM {image}\nRUN true\n", "above")
+
+    for each in (image, above):
+        with pytest.raises(ScopeRequired, match="secrets"):
+            await access.pull_principal(PUBLIC, each)
+        assert await access.pull_principal(OPERATOR, each) == OPERATOR
 
 
 async def test_an_image_of_ours_on_another_is_followed_to_its_base(access: ImageAccess, builds: MemoryBuilds) -> None:

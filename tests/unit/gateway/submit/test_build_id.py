@@ -98,9 +98,10 @@ def test_build_options_change_the_id() -> None:
         BuildOptions(build_args={"A": "2"}),
         BuildOptions(target="one"),
         BuildOptions(labels={"A": "1"}),
+        BuildOptions(build_secrets={"A": "1"}),
     ]
     ids = {container_id(**UBUNTU, platform="linux/amd64", options=each) for each in chosen}
-    assert len(ids | {plain}) == 5
+    assert len(ids | {plain}) == 6
     assert container_id(**UBUNTU, platform="linux/amd64", options=BuildOptions()) == plain
     swapped = [BuildOptions(build_args=dict(pairs)) for pairs in ((("A", "1"), ("B", "2")), (("B", "2"), ("A", "1")))]
     assert len({container_id(**UBUNTU, platform="linux/amd64", options=each) for each in swapped}) == 1

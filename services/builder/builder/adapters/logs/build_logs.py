@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +24,7 @@ _TEXT = "text/plain; charset=utf-8"
 class BuildLogs:
     """Opens logs; the lines of a running build are in files below *folder*.
 
-    *masker* returns the masker of secrets for a new log; *limit* is in bytes.
+    *masker* returns the masker for a new log, which also masks the secrets that it gets; *limit* is in bytes.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BuildLogs:
         stream: JetStreamContext,
         objects: Objects,
         folder: Path,
-        masker: Callable[[], Masker] = Masker,
+        masker: Callable[[Iterable[bytes]], Masker] = Masker,
         limit: int = LIMIT,
     ) -> None:
         self._stream = stream
@@ -41,9 +41,9 @@ class BuildLogs:
         self._masker = masker
         self._limit = limit
 
-    def open(self, build_id: str, attempt: int = 1) -> "BuildLog":
-        sender = LineSender(build_id, attempt, self._stream)
-        return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), self._masker(), self._limit)
+    def open(self, build_id: str, attempt: int = 1, secrets: Iterable[bytes] = ()) -> "BuildLog":
+        sender, masker = LineSender(build_id, attempt, self._stream), self._masker(secrets)
+        return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), masker, self._limit)
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         await retry_until_available(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))

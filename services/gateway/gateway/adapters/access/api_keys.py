@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.identity import ANONYMOUS, SECRET_NAME, Identity
 from swell.errors import BadRequest, Unauthorized
 from swell.log import log
 from swell.registry.principal import OPERATOR, PUBLIC, limited_to, parse_scope
@@ -24,6 +24,7 @@ class Scope(StrEnum):
     PUSH = "operator-push"
 
 
+SecretName = Annotated[str, Meta(pattern=rf"^{SECRET_NAME}\Z")]
 Name = Annotated[str, Meta(pattern=r"^\S+$", max_length=200)]
 Repository = Annotated[str, Meta(pattern=r"^[a-z0-9.:/\[\]_-]+$", max_length=255)]
 
@@ -32,7 +33,8 @@ class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The identity of the key whose SHA-256 is `hash`, in lower-case hex.
 
     `scopes` allow uses of the operator's credentials for registries: reading images, pushing. With `repositories`
-    (`registry` or `registry/path`, at most 8) only for these.
+    (`registry` or `registry/path`, at most 8) only for these. `secrets` are the names of the secrets that builds of
+    this key may use (at most 100).
     """
 
     hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -41,6 +43,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     organisation: str = ""
     scopes: tuple[Scope, ...] = ()
     repositories: Annotated[tuple[Repository, ...], Meta(max_length=8)] = ()
+    secrets: Annotated[tuple[SecretName, ...], Meta(max_length=100)] = ()
 
 
 class KeyFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +121,7 @@ def _identity(key: ApiKey) -> Identity:
         organisation=key.organisation,
         pulls_as=principal if Scope.PULL in key.scopes else PUBLIC,
         pushes_as=principal if Scope.PUSH in key.scopes else PUBLIC,
+        secrets=frozenset(key.secrets),
     )
 
 
