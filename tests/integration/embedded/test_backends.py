@@ -4,7 +4,9 @@ import asyncio
 import io
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import Signals
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from nats.js.api import StreamConfig
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from swell_embedded import private_tmp
 from swell_embedded.backends import BACKENDS
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
@@ -164,13 +167,53 @@ def _in_s3(stack: Stack) -> bytes | None:
     return content
 
 
-async def test_a_stack_leaves_nothing_outside_its_home(tmp_path: Path) -> None:
-    """SeaweedFS creates Unix sockets named after its ports; the stack removes them, also after kill -9."""
+@pytest.mark.parametrize("is_possible", [True, False])
+async def test_a_stack_leaves_nothing_outside_its_home(
+    is_possible: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SeaweedFS creates Unix sockets named after its ports, in the home folder.
+
+    Where mounts are forbidden, the stack removes them from /tmp, also after kill -9.
+    """
+    monkeypatch.setattr(private_tmp, "is_possible", lambda: is_possible)
     async with open_backends(tmp_path, ["s3"], environment={}) as stack:
         ports = stack.ports.s3_ports
-        assert sockets(ports)
+        assert bool(sockets(ports)) is not is_possible
         stack.kill("s3")
     assert not sockets(ports)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+async def test_stacks_with_equal_ports_in_two_network_namespaces_do_not_share_data(tmp_path: Path) -> None:
+    """SeaweedFS prefers Unix sockets named after ports to the ports: a shared /tmp would mix the data."""
+    async with isolated_store(tmp_path / "a") as one, isolated_store(tmp_path / "b") as other:
+        for store, content in ((one, b"of a"), (other, b"of b")):
+            await answer(store, content)
+        assert [await answer(store, b"") for store in (one, other)] == [b"of a", b"of b"]
+
+
+@asynccontextmanager
+async def isolated_store(home: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `isolated_store.py` in a network namespace that has only loopback."""
+    script = Path(__file__).with_name("isolated_store.py")
+    up = 'ip link set lo up && exec "$@"'
+    command = ("unshare", "--net", "--", "sh", "-c", up, "sh", sys.executable, str(script), str(home))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    try:
+        yield process
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), 60)
+
+
+async def answer(store: asyncio.subprocess.Process, content: bytes) -> bytes:
+    """Store *content* if it is not empty; return what is stored."""
+    assert store.stdin
+    assert store.stdout
+    store.stdin.write(content + b"\n")
+    return (await asyncio.wait_for(store.stdout.readline(), 90)).strip()
 
 
 def sockets(ports: Iterable[int]) -> list[Path]:
