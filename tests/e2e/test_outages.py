@@ -15,6 +15,7 @@ from tests.e2e.client import Fields, Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
+from tests.integration.outages import lose_data, stalled
 
 GONE = 30.0  # seconds; the longest outage that Swell must survive
 DEATHS = 20
@@ -22,9 +23,14 @@ BACKENDS = ("nats", "redis", "s3", "registry")
 
 
 @pytest.fixture(scope="module")
-async def fragile(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outages")
+
+
+@pytest.fixture(scope="module")
+async def fragile(new_stack: OpenStack, home: Path) -> AsyncIterator[Stack]:
     """A stack whose processes tests kill. A job whose builder died goes to another builder after two seconds."""
-    async with new_stack(tmp_path_factory.mktemp("outages"), JOB_LEASE="PT2S") as opened:
+    async with new_stack(home, JOB_LEASE="PT2S") as opened:
         yield opened
 
 
@@ -85,6 +91,32 @@ async def test_a_running_build_survives_an_outage(
     assert output in await swell.log(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nRUN echo after {backend}\n")
     assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
+
+
+async def test_waiting_builds_are_built_although_nats_lost_its_data(
+    fragile: Stack, home: Path, swell: Swell, upstreams: Upstreams
+) -> None:
+    """Their jobs are published again in new streams, each build ends once, and the gateway is ready again."""
+    answers = [await swell.build(f"FROM {upstreams.image()}\nRUN sleep 1 # {number} lost\n") for number in range(5)]
+    await lose_data(fragile, home, "nats")
+
+    for answer in answers:
+        assert (await ended(swell, answer["buildId"]))["exitStatus"] == 0
+    assert await ends(fragile) <= len(answers)  # those that ended before the loss are lost with the stream
+    assert (await swell.get("/health"))[1]["status"] == "UP"
+
+
+async def test_a_request_during_a_stall_of_nats_is_answered_and_built_once(
+    fragile: Stack, swell: Swell, upstreams: Upstreams
+) -> None:
+    """The answer and the effect agree: 200, one build. Meanwhile, the gateway is not ready."""
+    before = await ends(fragile)
+    async with stalled(fragile, "nats"):
+        answer = await swell.build(f"FROM {upstreams.image()}\nENV A=stalled\n")
+        assert (await swell.get("/health"))[0] == 503
+
+    assert (await ended(swell, answer["buildId"]))["exitStatus"] == 0
+    assert await ends(fragile) == before + 1
 
 
 @pytest.mark.timeout(600)

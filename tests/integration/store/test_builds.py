@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from swell.store.builds import Builds, RedisBuilds
@@ -77,6 +78,22 @@ async def test_a_released_build_is_unpublished_until_it_is_marked(builds: Builds
     assert await builds.unpublished(timedelta(minutes=1)) == []
     await builds.published(build_id)
     assert await builds.unpublished(timedelta(0)) == []
+
+
+async def test_after_a_loss_of_the_message_queue_every_open_build_is_unpublished(builds: Builds) -> None:
+    """Its job is published again, however many there are; builds that wait or have ended have no job."""
+    released, *_ = [
+        (await builds.submit(structs.replace(RECIPE, container_id=f"{number:016x}", target_image=f"r/i:{number}")))[0]
+        for number in range(3)
+    ]
+    (ended,) = set(await builds.release(RECIPE.client, 2)) - {released}
+    await builds.published(released)
+    await builds.published(ended)
+    await builds.finish(ended, OK)
+
+    await builds.unpublish_all()
+
+    assert await builds.unpublished(timedelta(0)) == [released]
 
 
 async def test_an_unknown_build_is_none(builds: Builds) -> None:

@@ -261,3 +261,27 @@ async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(harnes
 async def _first(log_events: object, build_id: str) -> bytes:
     told = await log_events.stream(build_id, Position())  # type: ignore[attr-defined]
     return bytes(await anext(told))
+
+
+async def test_a_watcher_sees_the_lines_after_the_stream_was_lost(harness: Harness) -> None:
+    """A new stream counts from 1 again: its lines are found, and the lines of another build are never shown."""
+    mine, other = await harness.submit(1), await harness.submit(2)
+    async with harness.gateway() as gateway:
+        async with harness.logs.open(mine) as log, harness.logs.open(other) as others:
+            screen = await gateway.watch(mine)
+            for number in range(3):
+                await log.write_line(b"before %d" % number)
+                await screen.sees(b"before %d" % number)
+            await harness.nats.stream.delete_stream(STREAM)
+            await others.write_line(b"of another build")
+            await (await gateway.watch(other)).sees(b"of another build")
+            await log.write_line(b"after")
+            await screen.sees(b"after")
+            late = await gateway.watch(mine)
+            await late.sees(b"after")
+            await harness.nats.stream.purge_stream(STREAM)
+        await harness.ends.end(mine, OK)
+        await screen.end()
+
+    assert screen.lines == ["before 0", "before 1", "before 2", "after"]
+    assert "of another build" not in late.lines

@@ -14,7 +14,7 @@ from gateway.pull.pulls import Location
 from gateway.submit.recipes.direct import DirectPackages
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
-from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests
+from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests, Unavailable
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -30,11 +30,15 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class MemoryGrants:
+    is_away = False
+
     def __init__(self) -> None:
         self.stored: dict[str, Grant] = {}
         self.records: dict[str, ContainerRecord] = {}
 
     async def put(self, grant: Grant, record: ContainerRecord | None = None) -> None:
+        if self.is_away:
+            raise Unavailable
         self.stored[grant.token] = grant
         if record:
             self.records[grant.token] = record
@@ -117,11 +121,18 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.jobs: list[BuildJob] = []
         self.indexes: list[IndexJob] = []
+        self.is_lost = self.is_away = False
 
     async def has(self, build_id: str) -> bool:
         return any(job.id == build_id for job in (*self.jobs, *self.indexes))
 
+    async def was_lost(self) -> bool:
+        was_lost, self.is_lost = self.is_lost, False
+        return was_lost
+
     async def put(self, job: BuildJob | IndexJob) -> None:
+        if self.is_away:
+            raise Unavailable
         if isinstance(job, IndexJob):
             self.indexes.append(job)
         else:

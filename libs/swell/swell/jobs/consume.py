@@ -18,14 +18,14 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
-from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 
 from swell.concurrency.periodic import running_every
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import Unavailable
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
-from swell.jobs.streams import Nats
+from swell.jobs.streams import Nats, create_missing, translated
 from swell.log import log, new_id, tracing
 
 M = TypeVar("M", bound=Message)
@@ -60,13 +60,14 @@ async def consume(
     dead-lettered after a call of `give_up(id, reason)`. On cancellation, running handlers have *drain* to finish; then
     they are cancelled, and their messages are delivered to other workers at once.
     """
-    source = await _subscribe(stream, durable, kind, lease)
+    source = _Source(stream, durable, kind, lease)
+    await source.open()
     free = asyncio.Semaphore(slots)
     handlers = TaskOwner()
     try:
         while True:
             await free.acquire()
-            message = await _next(source)
+            message = await source.next()
             if message is None:
                 free.release()
                 continue
@@ -76,8 +77,7 @@ async def consume(
         if drain:
             await handlers.wait(drain.total_seconds())
         await handlers.cancel()
-        with suppress(NatsError):
-            await source.unsubscribe()
+        await source.close()
 
 
 async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:
@@ -95,31 +95,58 @@ async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> N
     await nats.client.subscribe(kind.subjects(), cb=receive)
 
 
-async def _subscribe(
-    stream: JetStreamContext, durable: str, kind: type[Message], lease: timedelta
-) -> JetStreamContext.PullSubscription:
-    name = await stream.find_stream_name_by_subject(kind.subjects())
-    config = ConsumerConfig(
-        durable_name=durable,
-        filter_subject=kind.subjects(),
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=lease.total_seconds(),
-        max_deliver=-1,
-        max_ack_pending=1000,
-    )
-    await stream.add_consumer(name, config)
-    return await stream.pull_subscribe_bind(durable, name)
+class _Source:
+    """The messages of a durable consumer. If the server has lost the consumer or its stream, they are created again."""
 
+    def __init__(self, stream: JetStreamContext, durable: str, kind: type[Message], lease: timedelta) -> None:
+        self._stream = stream
+        self._durable = durable
+        self._kind = kind
+        self._lease = lease
 
-async def _next(source: JetStreamContext.PullSubscription) -> Msg | None:
-    try:
-        return (await source.fetch(1, timeout=5))[0]
-    except TimeoutError:
+    async def open(self) -> None:
+        """Create the consumer and its stream if they are missing, and subscribe; raises an error of NATS."""
+        await create_missing(self._stream)
+        name = await self._stream.find_stream_name_by_subject(self._kind.subjects())
+        config = ConsumerConfig(
+            durable_name=self._durable,
+            filter_subject=self._kind.subjects(),
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self._lease.total_seconds(),
+            max_deliver=-1,
+            max_ack_pending=1000,
+        )
+        await self._stream.add_consumer(name, config)
+        self._subscription = await self._stream.pull_subscribe_bind(self._durable, name)
+
+    async def next(self) -> Msg | None:
+        """Return the next message; None if there is none within 5 s, or if the server does not answer."""
+        try:
+            return (await self._subscription.fetch(1, timeout=5))[0]
+        except TimeoutError:
+            pass  # also if the consumer is missing: the server ignores requests to it
+        except NatsError as error:
+            log.warning("messages unavailable", durable=self._durable, error=repr(error))
+            await asyncio.sleep(0.5)
+        try:
+            with translated():
+                await self._open_again_if_missing()
+        except Unavailable as error:
+            log.warning("consumer unavailable", durable=self._durable, error=str(error))
+            await asyncio.sleep(0.5)
         return None
-    except (NatsError, JetStreamError) as error:
-        log.warning("messages unavailable", error=repr(error))
-        await asyncio.sleep(0.5)
-        return None
+
+    async def _open_again_if_missing(self) -> None:
+        try:
+            await self._subscription.consumer_info()
+        except NotFoundError:
+            log.warning("consumer was missing and is created", durable=self._durable)
+            await self.close()
+            await self.open()
+
+    async def close(self) -> None:
+        with suppress(NatsError):
+            await self._subscription.unsubscribe()
 
 
 async def _handle(

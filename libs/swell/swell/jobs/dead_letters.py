@@ -12,12 +12,11 @@ from datetime import datetime
 
 from msgspec import Struct
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from swell.errors import NotFound, Unavailable
+from swell.errors import NotFound
+from swell.jobs.publish import store
 from swell.jobs.streams import DEAD, connect
 from swell.serve import run
 
@@ -45,10 +44,7 @@ async def dead_letter(stream: JetStreamContext, message: Msg, reason: str) -> No
     headers = {name: value for name, value in (message.headers or {}).items() if name not in _ADDED_HEADERS}
     identity = f"{message.metadata.stream}:{message.metadata.sequence.stream}"
     headers |= {REASON: " ".join(reason.split())[:1000], SUBJECT: message.subject, "Nats-Msg-Id": identity}
-    try:
-        await stream.publish(f"dead.{message.subject}", message.data, timeout=5, headers=headers)
-    except (NatsError, JetStreamError, TimeoutError) as error:
-        raise Unavailable(f"the message queue does not answer: {error}") from error
+    await store(stream, f"dead.{message.subject}", message.data, headers)
 
 
 async def dead_letters(stream: JetStreamContext) -> AsyncIterator[DeadLetter]:
@@ -71,7 +67,7 @@ async def dead_letters(stream: JetStreamContext) -> AsyncIterator[DeadLetter]:
 async def replay(stream: JetStreamContext, letter: DeadLetter) -> None:
     """Publish *letter* again on its subject and delete the dead letter."""
     headers = letter.headers | {"Nats-Msg-Id": f"replay:{letter.number}:{letter.stored}"}
-    await stream.publish(letter.subject, letter.content, timeout=5, headers=headers)
+    await store(stream, letter.subject, letter.content, headers)
     await stream.delete_msg(DEAD, letter.number)
 
 

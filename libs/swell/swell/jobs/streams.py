@@ -5,9 +5,10 @@ age. `DEAD` stores messages that no worker could handle, for the operator. All s
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 import nats
@@ -15,12 +16,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from swell.errors import Unavailable
 from swell.log import log
 
-JOBS, DEAD = "JOBS", "DEAD"
+JOBS, EVENTS, DEAD = "JOBS", "EVENTS", "DEAD"
 WITHIN = timedelta(seconds=15)
 _DAY = 24 * 3600.0
 STREAMS = (
@@ -32,7 +33,7 @@ STREAMS = (
         max_msgs=100_000,
         duplicate_window=600.0,
     ),
-    StreamConfig(name="EVENTS", subjects=["events.>"], max_age=7 * _DAY, max_bytes=1 << 30, duplicate_window=600.0),
+    StreamConfig(name=EVENTS, subjects=["events.>"], max_age=7 * _DAY, max_bytes=1 << 30, duplicate_window=600.0),
     StreamConfig(name="LOGS", subjects=["logs.>"], max_age=3 * _DAY, max_bytes=4 << 30, allow_direct=True),
     StreamConfig(name=DEAD, subjects=["dead.>"], max_age=30 * _DAY, max_msgs=10_000, max_bytes=1 << 30),
 )
@@ -55,6 +56,7 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
     client = Client()
     try:
         async with asyncio.timeout(WITHIN.total_seconds()):  # otherwise the first connection is tried without end
+            stream = client.jetstream(timeout=5)
             await client.connect(
                 servers=url.split(","),
                 name=name,
@@ -64,9 +66,8 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
                 drain_timeout=5,
                 error_cb=_log_error,
                 disconnected_cb=_log_lost,
-                reconnected_cb=_log_reconnected,
+                reconnected_cb=partial(_restore, stream),
             )
-            stream = client.jetstream(timeout=5)
             for config in STREAMS:
                 await _ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
@@ -87,6 +88,42 @@ async def _close(client: Client) -> None:
             await client.close()
 
 
+@contextmanager
+def translated(subject: str = "the message queue does not answer") -> Iterator[None]:
+    """Convert errors of NATS in the block into `Unavailable`, whose message begins with *subject*."""
+    try:
+        yield
+    except (NatsError, TimeoutError) as error:
+        raise Unavailable(f"{subject}: {str(error) or 'timeout'}") from error
+
+
+async def create_missing(stream: JetStreamContext) -> None:
+    """Create the streams that the server has lost, with its disk or by a mistake of its operator.
+
+    Raises:
+        Unavailable: they cannot be created.
+    """
+    with translated():
+        for config in STREAMS:
+            with suppress(BadRequestError):  # it exists with another configuration, of another version of Swell
+                await stream.add_stream(config)
+
+
+async def created(stream: JetStreamContext, name: str) -> datetime | None:
+    """Return when the stream *name* was created; a missing one is created now.
+
+    Raises:
+        Unavailable: the server does not answer, or cannot create it.
+    """
+    with translated():
+        try:
+            return (await stream.stream_info(name)).created
+        except NotFoundError:
+            await create_missing(stream)
+            log.warning("streams were missing and have been created", stream=name)
+            return (await stream.stream_info(name)).created
+
+
 async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
     try:
         await stream.add_stream(config)
@@ -102,5 +139,10 @@ async def _log_lost() -> None:
     log.warning("nats connection lost")
 
 
-async def _log_reconnected() -> None:
+async def _restore(stream: JetStreamContext) -> None:
+    """Create what the server may have lost before the connection was restored."""
     log.info("nats connection restored")
+    try:
+        await create_missing(stream)
+    except Unavailable as error:  # the next message creates its stream
+        log.warning("streams not created yet", error=str(error))

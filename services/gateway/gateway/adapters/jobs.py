@@ -1,13 +1,16 @@
 """The queue of build jobs in NATS JetStream."""
 
+from datetime import datetime
+
 from swell.jobs.messages import BuildJob, IndexJob
 from swell.jobs.publish import is_queued, publish
-from swell.jobs.streams import Nats
+from swell.jobs.streams import JOBS, Nats, created
 
 
 class JobQueue:
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
+        self._created: datetime | None = None
 
     async def put(self, job: BuildJob | IndexJob) -> None:
         await publish(self._nats.stream, job)
@@ -15,3 +18,11 @@ class JobQueue:
     async def has(self, build_id: str) -> bool:
         stream = self._nats.stream
         return await is_queued(stream, BuildJob, build_id) or await is_queued(stream, IndexJob, build_id)
+
+    async def was_lost(self) -> bool:
+        """Whether the stream of jobs is another one than at the last call: its server has lost its data.
+
+        A missing stream is created.
+        """
+        before, self._created = self._created, await created(self._nats.stream, JOBS)
+        return before not in {None, self._created}

@@ -50,6 +50,14 @@ class _Piece(NamedTuple):
     last: int
 
 
+class _PieceOfBuild(NamedTuple):
+    """The key of cached lines. It has no sequence number: a stream that was lost and created again repeats them."""
+
+    build_id: str
+    attempt: int
+    first: int
+
+
 class LogStreams:
     """The log streams of this process: at most *most* clients, and *most_of_one* of one build.
 
@@ -71,7 +79,7 @@ class LogStreams:
         self._most_of_one = most_of_one
         self._heartbeat = heartbeat
         self._streams: dict[str, LogStream] = {}
-        self._cache: LRUCache[int, Lines] = LRUCache(CACHE, getsizeof=lambda lines: len(lines.content) + 200)
+        self._cache: LRUCache[_PieceOfBuild, Lines] = LRUCache(CACHE, getsizeof=lambda lines: len(lines.content) + 200)
         self._clients = 0
         self._closed = False
         self._tasks = asyncio.TaskGroup()
@@ -128,7 +136,12 @@ class LogStream:
     """
 
     def __init__(
-        self, build_id: str, nats: Nats, build_waiter: BuildWaiter, cache: LRUCache[int, Lines], heartbeat: float
+        self,
+        build_id: str,
+        nats: Nats,
+        build_waiter: BuildWaiter,
+        cache: LRUCache[_PieceOfBuild, Lines],
+        heartbeat: float,
     ) -> None:
         self.clients = 0
         self.task: asyncio.Task[None] | None = None
@@ -177,7 +190,7 @@ class LogStream:
         Raises:
             Unavailable: NATS does not respond.
         """
-        if cached := self._cache.get(piece.sequence):
+        if cached := self._cache.get(self._key(piece.attempt, piece.first)):
             return cached
         return await self._single_flight.run(piece.sequence, lambda: self._fetch(piece))
 
@@ -188,8 +201,16 @@ class LogStream:
             return None
         except _UNAVAILABLE as error:
             raise Unavailable(f"the log cannot be read just now: {error}") from error
-        lines = self._cache[piece.sequence] = Lines(piece.attempt, piece.first, message.data or b"")
+        headers = message.headers or {}
+        if message.subject != self._subject or int(headers.get(FIRST_LINE, piece.first)) != piece.first:
+            return None  # the stream is another one
+        lines = self._cache[self._key(piece.attempt, piece.first)] = Lines(
+            piece.attempt, piece.first, message.data or b""
+        )
         return lines
+
+    def _key(self, attempt: int, first: int) -> _PieceOfBuild:
+        return _PieceOfBuild(self._build_id, attempt, first)
 
     async def _read_all(self) -> None:
         try:
@@ -236,14 +257,19 @@ class LogStream:
         first = int(headers.get(FIRST_LINE, last.line + 1))
         lines = Lines(attempt, first, content)
         if content and lines.last > last:
-            self._cache[self._last_sequence] = lines
+            self._cache[self._key(attempt, first)] = lines
             self.pieces.append(_Piece(self._last_sequence, attempt, first, lines.last.line))
             self._wake_clients()
 
     async def _wait(self, had_ended: bool) -> None:
-        """Wait for a notification; the message that it announces may take a moment until it can be read."""
+        """Wait for a notification; the message that it announces may take a moment until it can be read.
+
+        A message that cannot be read after a while has a lower number: the stream was lost and created again.
+        """
         if self._notified_of > self.last and monotonic() < self._expected_until:
             await asyncio.sleep(0.001)
+        elif self._notified_of > self.last and self._last_sequence:
+            self._last_sequence = 0
         elif had_ended:
             self._finish()
         else:

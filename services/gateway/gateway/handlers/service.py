@@ -39,7 +39,7 @@ async def robots() -> str:
 
 @get(["/health", "/health/readiness"])
 async def health(backends: NamedDependency[Backends]) -> Response[dict[str, str]]:
-    """UP when Redis and NATS respond, with the engines of the builders; otherwise DOWN with 503 and the reason."""
+    """UP when Redis and NATS work, with the engines of the builders; otherwise DOWN with 503 and the reason."""
     try:
         await backends.check()
         engines = await backends.engines()

@@ -1,16 +1,21 @@
 """Dispatch queued builds to the builders: each client up to its share, and jobs that were lost again."""
 
+import asyncio
 from datetime import timedelta
 from typing import Protocol
 
 from gateway.domain.definition import translate
 from swell.build_spec import carry
+from swell.concurrency.tasks import TaskOwner
+from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob, IndexJob
+from swell.log import log
 from swell.store.builds import Builds
 from swell.store.records import Build
 
 UNPUBLISHED_TIMEOUT = timedelta(seconds=5)  # after this time, the gateway that dispatched a build has crashed
 LOST_TIMEOUT = timedelta(minutes=1)  # after this time, the job of an unfinished build must be in the queue
+AT_ONCE = 1.0  # seconds that a request waits for the queue, which usually answers within milliseconds
 
 
 class Jobs(Protocol):
@@ -18,6 +23,9 @@ class Jobs(Protocol):
 
     async def has(self, build_id: str) -> bool:
         """Whether the job of *build_id* is in the queue or in progress."""
+
+    async def was_lost(self) -> bool:
+        """Whether the queue has lost all jobs since the last call."""
 
 
 class Dispatcher:
@@ -27,6 +35,23 @@ class Dispatcher:
         self._builds = builds
         self._jobs = jobs
         self._share = share
+        self._tasks = TaskOwner()
+
+    async def begin_for(self, client: str) -> None:
+        """Publish the jobs of *client* that its share allows now, without waiting for a queue that does not answer.
+
+        The builds are stored, so what is not published now is published later, by `dispatch` or `republish_lost`.
+        """
+        task = self._tasks.start(self._dispatch_or_log(client))
+        ended, _ = await asyncio.wait({task}, timeout=AT_ONCE)
+        for each in ended:
+            each.result()
+
+    async def _dispatch_or_log(self, client: str) -> None:
+        try:
+            await self.dispatch_for(client)
+        except Unavailable as error:
+            log.warning("build jobs not published yet", client=client, error=str(error))
 
     async def dispatch_for(self, client: str) -> None:
         """Publish the jobs of *client* that its share allows now."""
@@ -41,6 +66,8 @@ class Dispatcher:
 
     async def republish_lost(self) -> int:
         """Publish jobs again that a crashed gateway did not publish, or that the queue lost; return how many."""
+        if await self._jobs.was_lost():
+            await self._builds.unpublish_all()
         unpublished = await self._builds.unpublished(UNPUBLISHED_TIMEOUT)
         lost = [
             build_id for build_id in await self._builds.unfinished(LOST_TIMEOUT) if not await self._jobs.has(build_id)

@@ -235,7 +235,7 @@ class BuildStarter:
             return [*children, await self.enqueue(index, replaced)]
         except SwellError:
             for build_id in (child.build_id for child in children if child.is_new and child.build_id):
-                await self._cancel(build_id, caller)
+                await self.withdraw(build_id, new_token(), caller)
             raise
 
     async def _start_part(self, part: BuildRequest, parent: Submission, caller: Caller) -> _Started:
@@ -248,9 +248,13 @@ class BuildStarter:
             return _Started(submission=submission)
         return await self._start_build(part, submission, latest.id if latest else None, caller)
 
-    async def _cancel(self, build_id: str, caller: Caller) -> None:
-        """Cancel a build that was started for a failed request, unless another request needs it by now."""
-        request_id, result = new_token(), BuildResult.never_begun(self._now())
+    async def withdraw(self, build_id: str, request_id: str, caller: Caller) -> None:
+        """Cancel a build that was started for the failed request *request_id*, unless another one needs it by now.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        result = BuildResult.never_begun(self._now())
         await self._builds.add_interest(build_id, request_id, caller.identity.user)
         outcome = await self._builds.cancel(build_id, result, request_id=request_id, user="", all_requests=False)
         if outcome.state is CancelState.DEQUEUED:

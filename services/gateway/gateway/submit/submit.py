@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -23,7 +24,9 @@ from gateway.submit.request import BuildRequest
 from gateway.submit.start import BuildStarter, StartResult
 from gateway.submit.validation import is_slow_to_validate, validate
 from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, Unavailable, UpstreamFailed
+from swell.concurrency.retry import retry_until_available
+from swell.concurrency.tasks import TaskOwner
+from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, SwellError, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
@@ -95,6 +98,7 @@ class ContainerRequests:
         self._starter = starter
         self._dispatcher = dispatcher
         self._now = now
+        self._tasks = TaskOwner()
 
     async def submit(
         self, container_request: ContainerRequest, caller: Caller, *, legacy: bool = False
@@ -123,14 +127,18 @@ class ContainerRequests:
         else:
             result = await self._starter.start(prepared, parts, caller)
         grant = self._grant(prepared, result, caller)
-        await self._add_interest(result, grant)
         is_new_build = result.cached is False
         record = container_record(
             self._config.authority, container_request, prepared, result.image, grant, new=is_new_build
         )
-        await self._grants.put(grant, record)
+        try:
+            await self._add_interest(result, grant)
+            await self._grants.put(grant, record)
+        except SwellError:
+            await self._withdraw(result, grant.token, caller)
+            raise
         for client in result.clients:
-            await self._dispatcher.dispatch_for(client)
+            await self._dispatcher.begin_for(client)
         answer = container_answer(
             self._config.authority, prepared, result.image, grant, cached=result.cached, succeeded=result.succeeded
         )
@@ -161,6 +169,13 @@ class ContainerRequests:
             return
         if not await self._builds.add_interest(result.build_id, grant.token, grant.user):
             raise Unavailable(f"the build {result.build_id} is being cancelled at this moment; try again")
+
+    async def _withdraw(self, result: StartResult, request_id: str, caller: Caller) -> None:
+        """Cancel the new build of a request that fails; in the background if the store does not answer."""
+        if result.build_id and result.clients:
+            withdraw = partial(self._starter.withdraw, result.build_id, request_id, caller)
+            task = self._tasks.start(retry_until_available(withdraw))
+            await asyncio.wait({task}, timeout=1)
 
     async def _store_layers(self, request: BuildRequest, principal: Principal) -> None:
         """Store the inline layers, and the layers that the build needs in the object store."""

@@ -68,6 +68,9 @@ class MemoryBuilds:
     async def published(self, build_id: str) -> None:
         self._unpublished.pop(build_id, None)
 
+    async def unpublish_all(self) -> None:
+        self._unpublished |= self._unfinished
+
     async def unpublished(self, age: timedelta) -> list[str]:
         return _older_than(self._unpublished, age)
 

@@ -41,6 +41,9 @@ class BuildQueue(Protocol):
     async def published(self, build_id: str) -> None:
         """Record that the job of *build_id* is in the message queue."""
 
+    async def unpublish_all(self) -> None:
+        """Record that no build that has not ended has a job in the message queue."""
+
     async def unpublished(self, age: timedelta) -> list[str]:
         """Return at most 100 builds that were released more than *age* ago and not published, oldest first."""
 

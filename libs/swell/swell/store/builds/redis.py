@@ -63,6 +63,10 @@ class _RedisQueue:
         with translated():
             await self._redis.zrem(keys.UNPUBLISHED, build_id)
 
+    async def unpublish_all(self) -> None:
+        with translated():
+            await self._redis.zunionstore(keys.UNPUBLISHED, [keys.UNPUBLISHED, keys.UNFINISHED], aggregate="MIN")
+
     async def unpublished(self, age: timedelta) -> list[str]:
         return await self._older_than(keys.UNPUBLISHED, age)
 

@@ -5,11 +5,11 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
 
 from swell.concurrency.notifier import wait_at_most
+from swell.errors import Unavailable
+from swell.jobs.publish import store
 from swell.log import log
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_subject
 
@@ -63,7 +63,7 @@ class LineSender:
         """Send the waiting lines and end; if *complete*, also send that the whole log is stored."""
         self._closing.set()
         self._arrived.set()
-        with suppress(TimeoutError, NatsError, JetStreamError):
+        with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(0 if self._unavailable else _TIMEOUT):
                 await self._sending
                 if complete:
@@ -100,9 +100,9 @@ class LineSender:
             # The stream removes duplicates by this id: a message is sent again if its acknowledgement was lost.
             message_id = f"{self._build_id}:{self._attempt}:{first}"
             await self._publish(lines, {FIRST_LINE: str(first), "Nats-Msg-Id": message_id})
-        except (NatsError, JetStreamError, TimeoutError) as error:
+        except Unavailable as error:
             if not self._unavailable:
-                log.warning("log lines cannot be streamed", build_id=self._build_id, error=repr(error))
+                log.warning("log lines cannot be streamed", build_id=self._build_id, error=str(error))
             self._unavailable = True
             return self._closing.is_set()
         self._unavailable = False
@@ -110,7 +110,7 @@ class LineSender:
 
     async def _publish(self, lines: bytes, headers: dict[str, str]) -> None:
         headers |= {ATTEMPT: str(self._attempt)}
-        await self._stream.publish(log_subject(self._build_id), lines, timeout=_TIMEOUT, headers=headers)
+        await store(self._stream, log_subject(self._build_id), lines, headers, seconds=_TIMEOUT)
 
     def _drop_waiting(self) -> None:
         self._first += sum(lines.count(b"\n") for lines in self._waiting)
