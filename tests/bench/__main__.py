@@ -11,6 +11,7 @@ import aiohttp
 
 from swell import log
 from swell.errors import SwellError
+from tests.bench.awaiting import awaited_build
 from tests.bench.bar import Result
 from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
 from tests.bench.builds import builds_on_layers, cached_build, trivial_build
@@ -29,6 +30,7 @@ from tests.bench.watching import watched_build
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "memory": memory,  # first, because idle memory needs a new stack
     "build": trivial_build,
+    "await": awaited_build,
     "layers": builds_on_layers,
     "cached": cached_build,
     "packages": conda_direct,

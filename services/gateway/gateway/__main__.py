@@ -30,6 +30,7 @@ from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
+from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.connections import Connections, open_connections
@@ -185,7 +186,14 @@ def container_parts(
 def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:
     logs = BuildLogs(connections.logs, connections.nats.stream)
     return BuildParts(
-        BuildQueries(shared.grants, shared.remote_images, shared.builds, logs, shared.config.server_url),
+        BuildQueries(
+            shared.grants,
+            shared.remote_images,
+            shared.builds,
+            logs,
+            shared.config.server_url,
+            FirstStatus(shared.grants, shared.build_waiter),
+        ),
         LogEvents(shared.builds, log_streams, logs),
         Cancellations(shared.builds, BuildEvents(connections.nats)),
         Downloads(shared.builds, shared.images, shared.access),

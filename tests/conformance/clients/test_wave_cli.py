@@ -103,6 +103,16 @@ async def test_an_awaited_build_has_its_duration_in_yaml(cli: WaveCli, upstreams
     assert 0 < float(response["duration"].removeprefix("PT").removesuffix("S")) < 120
 
 
+async def test_a_short_build_is_awaited_without_a_pause(swell: Swell, upstreams: Upstreams) -> None:
+    """The client polls at once and then after ten seconds; its first poll waits for the end of the build."""
+    cli = WaveCli(swell.url, Clock())
+
+    ran = await cli.run(build(upstreams, "ENV SHORT=build"), wait=LONG)
+
+    assert ran.code == 0
+    assert cli.wire.clock.slept == []
+
+
 @pytest.mark.row("S9", "S10")
 @pytest.mark.parametrize("output", Output)
 async def test_a_failed_build_is_shown_in_each_format(cli: WaveCli, upstreams: Upstreams, output: Output) -> None:
@@ -125,7 +135,7 @@ async def test_a_second_is_too_short_for_a_slow_build(swell: Swell, upstreams: U
     """The client checks the time after each poll, so it polls twice, ten seconds apart."""
     cli = WaveCli(swell.url, Clock())  # the ten seconds pass at once
 
-    ran = await cli.run(build(upstreams, "RUN sleep 5"), wait=timedelta(seconds=1))
+    ran = await cli.run(build(upstreams, "RUN sleep 9"), wait=timedelta(seconds=1))
 
     assert (ran.code, ran.stdout) == (1, "")
     assert "max await time" in ran.stderr

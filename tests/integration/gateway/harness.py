@@ -20,6 +20,7 @@ from gateway.access.revoke import Revocations
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
+from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
@@ -172,7 +173,14 @@ class Harness:
                 Inspector(KnownInspections(), self, access),
             ),
             BuildParts(
-                BuildQueries(self.grants, self.images, self.builds, self.logs, server_url),
+                BuildQueries(
+                    self.grants,
+                    self.images,
+                    self.builds,
+                    self.logs,
+                    server_url,
+                    FirstStatus(self.grants, KnownEnds()),
+                ),
                 LogEvents(self.builds, self.feeds, self.logs),
                 Cancellations(self.builds, self),
                 Downloads(self.builds, self.images, access),

@@ -1,6 +1,7 @@
-"""Waits for builds, on behalf of pulls: for a limited time, and once per build for all of its pulls."""
+"""Waits for builds, for a limited time: for pulls, once per build for all of them, and for the first status."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from cachetools import LRUCache
@@ -27,6 +28,12 @@ class BuildWaiter:
         if result := self._results.get(build_id):
             return result
         return await self._single_flight.run(build_id, lambda: self._wait(build_id))
+
+    async def wait_at_most(self, build_id: str, seconds: float) -> None:
+        """See `gateway.builds.first_status.BuildEnds`; an unavailable store ends the wait."""
+        with suppress(TimeoutError, Unavailable):
+            async with asyncio.timeout(seconds):
+                await self._waiter.result(build_id)
 
     def on_build_done(self, event: BuildDone) -> None:
         """Let the pulls that wait for this build read its result at once."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from gateway.builds.first_status import FirstStatus
 from gateway.domain.grant import Grant
 from gateway.domain.repositories import ORAS
 from swell.api.builds import (
@@ -59,7 +60,16 @@ class Logs(Protocol):
 
 
 class BuildQueries:
-    def __init__(self, requests: Requests, images: Images, builds: Builds, logs: Logs, server_url: str) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        images: Images,
+        builds: Builds,
+        logs: Logs,
+        server_url: str,
+        first_status: FirstStatus,
+    ) -> None:
+        self._first_status = first_status
         self._requests = requests
         self._images = images
         self._builds = builds
@@ -67,7 +77,7 @@ class BuildQueries:
         self._server_url = server_url
 
     async def container_status(self, request_id: str) -> ContainerStatus:
-        """The status of a container request.
+        """The status of a container request; the first one of a new request may take 5 s, until its build has ended.
 
         Raises:
             NotFound: the request is unknown, or its token or the record of its build has expired.
@@ -79,7 +89,10 @@ class BuildQueries:
             return ContainerStatus(
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
-        return await self._build_progress(request_id, await self._build(grant.build_id))
+        build = await self._build(grant.build_id)
+        if build.is_active and await self._first_status.hold(grant):
+            build = await self._build(build.id)
+        return await self._build_progress(request_id, build)
 
     async def container_record(self, request_id: str) -> ContainerRecord:
         """The content of a container request and, once it was pulled, the digests of its image.

@@ -105,7 +105,8 @@ CONTAINERS = (
     _get(
         "/v1alpha2/container/{requestId}/status",
         "Get the status of a container request",
-        "Whether the image can be pulled; 404 after the token has expired, by default after 36 hours.",
+        "Whether the image can be pulled; 404 after the token has expired, by default after 36 hours. The first "
+        "response after a request may take up to 5 s while its build runs; not for requests with a `fingerprint`.",
         "containers",
         ContainerStatus,
         errors=(404, 503),

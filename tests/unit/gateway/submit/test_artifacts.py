@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
 from gateway.builds.download import Downloads
+from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
@@ -27,6 +28,7 @@ from tests.unit.gateway.doubles import (
     CALLER,
     NOON,
     CountedBuilds,
+    KnownEnds,
     MemoryGrants,
     MemoryImages,
     MemoryQueue,
@@ -394,7 +396,9 @@ async def test_the_record_names_the_builds_of_the_platforms(
     container_requests: ContainerRequests, queue: MemoryQueue, builds: MemoryBuilds, grants: MemoryGrants
 ) -> None:
     """The index waits for these builds."""
-    following = BuildQueries(grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org")
+    following = BuildQueries(
+        grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org", FirstStatus(grants, KnownEnds())
+    )
     answer = await container_requests.submit(both(), CALLER)
     record = await following.build_record(str(answer.build_id))
 
