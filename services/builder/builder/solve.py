@@ -44,7 +44,7 @@ class EnvironmentSolver:
         subdir = subdir_of(platform)
         if lock:
             return write_lock(subdir, read_lock(lock, subdir))
-        request = parse_request(specs, channels, self._channel_names)
+        request = parse_request(specs, channels, self._channel_names, subdir)
         return await self._single_flight.run((request, subdir), lambda: self._solve(request, subdir))
 
     async def _solve(self, request: SolveRequest, subdir: str) -> str:

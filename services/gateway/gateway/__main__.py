@@ -212,6 +212,7 @@ def server_config(settings: Settings) -> ServerConfig:
         repositories=repositories,
         token_ttl=settings.token_ttl,
         allows_missing_platforms=settings.allow_missing_platforms,
+        conda_default_channels=settings.conda_default_channels,
     )
 
 

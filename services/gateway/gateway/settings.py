@@ -33,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
       accepted (`limits_fail_open`) or refused. `guess_limit` is for unknown tokens and other secrets, per address.
     - Behind a proxy in one of the networks `trusted_proxies`, a client's address is read from `client_address_header`.
     - Without `allow_missing_platforms`, a request for an image that is not available for the platform is refused.
+    - `conda_default_channels` are what the Conda channel `defaults` stands for; by default only micromamba accepts it.
     - A client, which is a user or an address, has at most `builds_at_once` running builds, and `builds_waiting` in its
       queue.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
@@ -55,6 +56,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     commit: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._+-]{0,64}\Z")] = ""
     token_ttl: timedelta = timedelta(hours=36)
     allow_missing_platforms: bool = False
+    conda_default_channels: tuple[str, ...] = ()
     record_ttl: timedelta = timedelta(days=90)
     pull_wait: timedelta = timedelta(minutes=14)
     blob_delivery: BlobDelivery = BlobDelivery.REDIRECT

@@ -35,6 +35,9 @@ from .conftest import Output, Registry, gzipped_tar
 
 HOSTILE = "$(id>/broken)`id`'\";&&\\{{x}}#"
 
+HOSTILE_SPEC = "x[license='" + HOSTILE.replace("'", "") + "']"
+"""A package whose specification has shell syntax."""
+
 TOOL = rb"""#!/bin/sh
 # What is asked for goes to the log; what the tool prints of itself, to stdout.
 { printf '%s' "${0##*/}${CONDA_OVERRIDE_CUDA:+ with cuda}"; printf ' <%s>' "$@"; echo; } >&2
@@ -207,7 +210,7 @@ def house(engine: BuildahEngine, registry: Registry, tmp_path: Path) -> House:
 
 def conda(tools: str, base: str, *entries: str, **wanted: Any) -> Packages:
     """Packages for images that this machine has."""
-    base_packages = f"procps-ng {HOSTILE}"
+    base_packages = f"procps-ng {HOSTILE_SPEC}"
     return Packages(
         type=PackageType.CONDA,
         entries=entries,
@@ -219,13 +222,13 @@ def conda(tools: str, base: str, *entries: str, **wanted: Any) -> Packages:
 
 async def test_micromamba_v2_installs_the_environment_and_copies_it(house: House, tools: str, base: str) -> None:
     """What clients ask for is in the prefix of the image; hostile names are words that the tool is given."""
-    made = make_recipe(conda(tools, base, "samtools=1.17", HOSTILE, channels=("bioconda",)), None, False)
+    made = make_recipe(conda(tools, base, "samtools=1.17", HOSTILE_SPEC, channels=("bioconda",)), None, False)
 
     assert await house.build(made.containerfile, made.environment), house.log.output.text
     assert house.lines == [
         "micromamba <install> <-y> <-n> <base> <conda-forge::which>",
         "micromamba <install> <-y> <-n> <base> <-f> </tmp/conda.yml>",
-        f"micromamba <install> <-y> <-n> <base> <procps-ng> <{HOSTILE}>",
+        f"micromamba <install> <-y> <-n> <base> <procps-ng> <{HOSTILE_SPEC}>",
         "micromamba <clean> <-a> <-y>",
         "micromamba <env> <export> <--name> <base> <--explicit>",
     ]
@@ -277,9 +280,10 @@ async def test_pixi_activates_its_environment_at_the_start(house: House, tools: 
     """The hook runs the command of the container."""
     made = make_recipe(conda(tools, base, "samtools"), "conda/pixi:v1", False)
     assert await house.build(made.containerfile, made.environment), house.log.output.text
-    assert house.lines[2] == f"pixi <add> <procps-ng> <{HOSTILE}>"
+    assert house.lines[2] == f"pixi <add> <procps-ng> <{HOSTILE_SPEC}>"
     assert house.read("shell-hook.sh") == b'export HOOKED=yes\nexec "$@"\n'
     assert house.config()["Entrypoint"] == ["/bin/bash", "/shell-hook.sh"]
+    assert any(entry.startswith("PATH=/opt/wave/.pixi/envs/default/bin:") for entry in house.config()["Env"])
     assert house.log.locks == {"bd-made_1": b"version: 6\n"}, house.log.output.text
 
 

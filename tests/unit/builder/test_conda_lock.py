@@ -46,10 +46,43 @@ def test_channels_are_found_by_name_or_address() -> None:
         ["a", "bioconda::b=1", "https://x.example.org/c/::d", "numpy[build=py3*]"],
         ["forge", "nodefaults", "https://y.example.org/z/"],
         NAMES,
+        "linux-64",
     )
     named = (f"{NAMES}/forge", "https://y.example.org/z", f"{NAMES}/bioconda", "https://x.example.org/c")
     assert wish.channels == named
-    assert wish.specs == ("a", f"{NAMES}/bioconda::b=1", "https://x.example.org/c::d", "numpy[build=py3*]")
+    assert wish.specs == ("a", f"{NAMES}/bioconda::b 1.*", "https://x.example.org/c::d", 'numpy[build="py3*"]')
+
+
+@pytest.mark.parametrize(
+    ("spec", "solved", "channels"),
+    [
+        ("forge/linux-64::a", f'{NAMES}/forge::a[subdir="linux-64"]', (f"{NAMES}/forge",)),
+        ("a[channel=bioconda]", f"{NAMES}/bioconda::a", (f"{NAMES}/forge", f"{NAMES}/bioconda")),
+        (
+            "a[channel='http://h.example.org/c',version='>1']",
+            "http://h.example.org/c::a >1",
+            (f"{NAMES}/forge", "http://h.example.org/c"),
+        ),
+        (
+            "http://h.example.org/c/noarch::a=1",
+            'http://h.example.org/c::a 1.*[subdir="noarch"]',
+            (f"{NAMES}/forge", "http://h.example.org/c"),
+        ),
+        ("a[build_number=3,subdir=noarch]", 'a[build_number="==3", subdir="noarch"]', (f"{NAMES}/forge",)),
+    ],
+)
+def test_a_spec_can_name_its_channel_and_platform_in_each_form(
+    spec: str, solved: str, channels: tuple[str, ...]
+) -> None:
+    """The solver gets the URL of the channel, and the channel's list of packages is read."""
+    request = parse_request([spec], ["forge"], NAMES, "linux-64")
+    assert (request.specs, request.channels) == ((solved,), channels)
+
+
+def test_a_spec_for_another_platform_is_refused() -> None:
+    """Its programs would not run in the image."""
+    with pytest.raises(BadRequest, match="a is requested from linux-64, but the image is for linux-aarch64"):
+        parse_request(["forge/linux-64::a"], ["forge"], NAMES, "linux-aarch64")
 
 
 @pytest.mark.parametrize(
@@ -67,20 +100,20 @@ def test_channels_are_found_by_name_or_address() -> None:
 def test_what_is_no_channel_is_refused(channel: str, message: str) -> None:
     """The message says what is taken; credentials would end up in lock files."""
     with pytest.raises(BadRequest, match=message) as refused:
-        parse_request(["a"], [channel], NAMES)
+        parse_request(["a"], [channel], NAMES, "linux-64")
     assert "secret" not in str(refused.value)
 
 
 def test_a_package_by_address_is_no_wish() -> None:
     """Its metadata would come from no channel."""
     with pytest.raises(BadRequest, match="must be named, not given by URL"):
-        parse_request(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES)
+        parse_request(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES, "linux-64")
 
 
 def test_a_wish_needs_a_channel() -> None:
     """There is no default: whose packages they are is the user's choice."""
     with pytest.raises(BadRequest, match="channels is empty"):
-        parse_request(["a"], [], NAMES)
+        parse_request(["a"], [], NAMES, "linux-64")
 
 
 def test_only_some_machines_have_packages() -> None:

@@ -17,6 +17,7 @@ from swell.errors import BadRequest
 from swell.oci.reference import is_repository
 
 _SHOWN_TOOLS = 5
+_NO_NAMES = {"", "~", "null", "Null", "NULL"}  # the empty values of YAML
 _LONGEST_TAG = 80
 _LONGEST_REPOSITORY = 255  # characters with its registry; the limit of clients
 
@@ -102,7 +103,7 @@ def tools_of(environment: str) -> tuple[Tool, ...]:
 
 def _tools(fields: object) -> tuple[Tool, ...]:
     match fields:
-        case {"name": str(name)} if name:
+        case {"name": str(name)} if name not in _NO_NAMES:
             return (Tool(name),)
         case {"dependencies": list(dependencies)}:
             return tuple(_dependencies(dependencies))

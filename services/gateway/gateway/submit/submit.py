@@ -59,12 +59,14 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     """The public address of this server, its repositories, and the lifetime of its tokens.
 
     With `allows_missing_platforms`, the image of a request need not exist for the requested platform.
+    `conda_default_channels` are what the Conda channel `defaults` stands for.
     """
 
     server_url: str
     repositories: Repositories
     token_ttl: timedelta
     allows_missing_platforms: bool = False
+    conda_default_channels: tuple[str, ...] = ()
 
     @property
     def authority(self) -> str:
@@ -146,9 +148,14 @@ class ContainerRequests:
 
     async def _validate(self, container_request: ContainerRequest, *, legacy: bool) -> BuildRequest:
         """Validate in a thread if the request has inline data to inflate: the event loop stays free."""
-        if is_slow_to_validate(container_request):
-            return await asyncio.to_thread(validate, container_request, self._config.repositories, legacy=legacy)
-        return validate(container_request, self._config.repositories, legacy=legacy)
+        check = partial(
+            validate,
+            container_request,
+            self._config.repositories,
+            legacy=legacy,
+            default_channels=self._config.conda_default_channels,
+        )
+        return await asyncio.to_thread(check) if is_slow_to_validate(container_request) else check()
 
     async def _authorize(self, request: BuildRequest, caller: Caller) -> Caller:
         """Return *caller* with the principals that may read the images of *request* and push its result."""

@@ -15,7 +15,7 @@ from gateway.domain.repositories import Repositories
 from gateway.submit.layers import InlineLayers, validate_config, validate_layer
 from gateway.submit.members import decode_text, member_errors
 from gateway.submit.naming import build_repository, effective_strategy, tools_of
-from gateway.submit.recipes.conda import from_file
+from gateway.submit.recipes.conda import check_file
 from gateway.submit.recipes.direct import TEMPLATE, DirectPackages
 from gateway.submit.recipes.packages import make_recipe
 from gateway.submit.request import BuildRequest
@@ -27,6 +27,7 @@ from swell.api.containers import (
     ContainerRequest,
     ScanMode,
 )
+from swell.conda.match_specs import is_parser_loaded
 from swell.errors import BadRequest, NotSupported, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference
@@ -61,8 +62,16 @@ class _Texts(Struct, frozen=True):
     direct: DirectPackages | None = None
 
 
-def validate(request: ContainerRequest, repositories: Repositories, *, legacy: bool = False) -> BuildRequest:
+def validate(
+    request: ContainerRequest,
+    repositories: Repositories,
+    *,
+    legacy: bool = False,
+    default_channels: tuple[str, ...] = (),
+) -> BuildRequest:
     """Return the build request for *request*; *legacy* selects the rules of `/container-token`.
+
+    *default_channels* are what the Conda channel `defaults` stands for.
 
     Raises:
         BadRequest, TooLarge, DigestInvalid: a member is invalid, or excludes another one; the message names it.
@@ -74,7 +83,7 @@ def validate(request: ContainerRequest, repositories: Repositories, *, legacy: b
     _check_mirror(request, image, legacy=legacy)
     _check_sources(request, legacy=legacy)
     _check_freeze(request, repositories)
-    texts = _decode_texts(request)
+    texts = _decode_texts(request, default_channels)
     platforms = _parse_platforms(request)
     _check_combinations(request, image, texts)
     inline = InlineLayers()
@@ -104,7 +113,12 @@ def validate(request: ContainerRequest, repositories: Repositories, *, legacy: b
 
 
 def is_slow_to_validate(request: ContainerRequest) -> bool:
-    """Whether the texts of *request* are long; to validate the largest environment takes about a second."""
+    """Whether the texts of *request* are long; to validate the largest environment takes about a second.
+
+    The first packages load the parser of match specifications.
+    """
+    if request.packages and not is_parser_loaded():
+        return True
     config, packages = request.container_config, request.packages
     layers = (*((config.layers or ()) if config else ()), request.build_context)
     texts = [layer.location for layer in layers if layer]
@@ -185,16 +199,16 @@ def _check_freeze(request: ContainerRequest, repositories: Repositories) -> None
         raise BadRequest(f"freeze needs a buildRepository of your own [{1 if request.container_file else 2}]")
 
 
-def _decode_texts(request: ContainerRequest) -> _Texts:
+def _decode_texts(request: ContainerRequest, default_channels: tuple[str, ...]) -> _Texts:
     if request.packages:
-        recipe = make_recipe(request.packages, request.build_template, request.format == "sif")
+        recipe = make_recipe(request.packages, request.build_template, request.format == "sif", default_channels)
         return _Texts(recipe.containerfile, recipe.environment, recipe.template, recipe.direct)
     if not request.container_file:
         return _Texts()
     containerfile = _decode("containerFile", request.container_file, MAX_FILE)
     environment = _decode("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
     if environment:
-        from_file(environment, (), member="condaFile")  # raises if it cannot be parsed within reasonable time
+        check_file(environment, "condaFile")
     return _Texts(containerfile, environment, request.build_template)
 
 

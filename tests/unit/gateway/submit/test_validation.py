@@ -24,7 +24,7 @@ from swell.api.lenient import decode
 from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
 from tests.unit.gateway.doubles import CALLER, NOON, MemoryGrants, MemoryQueue, MemoryRegistry
 
-ENDLESS = base64.b64encode(b"a: 1" + b":1" * 10_000).decode()
+ENDLESS = base64.b64encode(b"dependencies: [a]\na: 1" + b":1" * 10_000).decode()
 """A number to the base of 60, as YAML 1.1 has them."""
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from yarl import URL
 
+from swell.conda.match_specs import PackageSpec, parse_spec
 from swell.errors import BadRequest
 from swell.oci.platform import Platform
 
@@ -49,31 +50,39 @@ def machine(subdir: str, glibc: str, cuda: str | None = None) -> Mapping[str, tu
     return found | ({"__cuda": (cuda, "0")} if cuda else {})
 
 
-def parse_request(specs: Iterable[str], channels: Iterable[str], names: str) -> SolveRequest:
-    """Parse *specs* and *channels*; *names* is the base URL of named channels.
+def parse_request(specs: Iterable[str], channels: Iterable[str], names: str, subdir: str) -> SolveRequest:
+    """Parse *specs* and *channels* for *subdir*; *names* is the base URL of named channels.
 
     A channel that only a spec names comes after the others.
 
     Raises:
-        BadRequest: a channel is none that can be asked here, or there is none at all.
+        BadRequest: a spec or a channel cannot be used here, or no channel is named.
     """
     addresses = dict.fromkeys(address_of(channel, names) for channel in channels if channel not in _SILENT)
-    found = []
-    for spec in specs:
-        channel, colons, rest = spec.partition("::")
-        if colons and "[" not in channel:
-            address = address_of(channel, names)
+    parsed = []
+    for text in specs:
+        spec = parse_spec(text)
+        if spec.url:
+            raise BadRequest(f"packages must be named, not given by URL: {text[:200]!r}")
+        address = address_of(spec.channel, names) if spec.channel else ""
+        if address:
             addresses.setdefault(address)
-            found.append(f"{address}::{rest}")
-        elif "://" in channel.partition("[")[0]:
-            raise BadRequest(f"packages must be named, not given by URL: {spec[:200]!r}")
-        else:
-            found.append(spec)
+        parsed.append(_spec_text(spec, address, subdir))
     if not addresses:
         raise BadRequest("packages.channels is empty; name at least one channel, such as conda-forge")
     if len(addresses) > MAX_CHANNELS:
         raise BadRequest(f"packages names more than {MAX_CHANNELS} channels")
-    return SolveRequest(tuple(found), tuple(addresses))
+    return SolveRequest(tuple(parsed), tuple(addresses))
+
+
+def _spec_text(spec: PackageSpec, address: str, subdir: str) -> str:
+    """Return *spec* for the solver, with the URL *address* of its channel."""
+    text = spec.rest
+    if spec.subdir:
+        if spec.subdir not in {subdir, "noarch"}:
+            raise BadRequest(f"{spec.name} is requested from {spec.subdir}, but the image is for {subdir}")
+        text = f'{text[:-1]}, subdir="{spec.subdir}"]' if text.endswith("]") else f'{text}[subdir="{spec.subdir}"]'
+    return f"{address}::{text}" if address else text
 
 
 def address_of(channel: str, names: str) -> str:

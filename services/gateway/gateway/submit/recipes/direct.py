@@ -6,7 +6,9 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.domain.definition import join_lines
-from gateway.submit.recipes.conda import Environment, load
+from gateway.submit.recipes.conda import Environment
+from gateway.submit.recipes.environment_file import read_yaml
+from swell.conda.match_specs import parse_spec
 from swell.errors import BadRequest
 
 TEMPLATE, ALTERNATIVE = "conda/direct:v1", "conda/micromamba:v2"
@@ -34,7 +36,7 @@ def direct_packages(environment: Environment, base_image: str, base_packages: tu
         )
     if environment.is_explicit:
         return DirectPackages(base_image=base_image, lock=environment.text or "")
-    fields = load(environment.text or "")
+    fields = read_yaml(environment.text or "")
     if fields.get("variables"):
         raise BadRequest(
             f"{TEMPLATE} does not support variables of an environment file; send them as containerConfig.env"
@@ -43,28 +45,18 @@ def direct_packages(environment: Environment, base_image: str, base_packages: tu
         base_image=base_image,
         specs=tuple(_specs(fields)),
         base_packages=base_packages,
-        channels=tuple(_texts("channels", fields.get("channels") or [])),
+        channels=tuple(fields.get("channels") or ()),
     )
 
 
 def _specs(fields: Mapping[str, Any]) -> list[str]:
-    dependencies = fields.get("dependencies") or []
-    if not isinstance(dependencies, list):
-        raise BadRequest("dependencies of packages.environment is not a list")
-    if any(isinstance(dependency, dict) for dependency in dependencies):
+    dependencies: list[object] = fields["dependencies"]
+    specs = [spec for spec in dependencies if isinstance(spec, str)]
+    if len(specs) < len(dependencies):
         raise BadRequest(f"{TEMPLATE} runs no commands, so it cannot install pip packages; use {ALTERNATIVE}")
-    specs = _texts("dependencies", dependencies)
-    if url := next((spec for spec in specs if "://" in spec.partition("::")[0].partition("[")[0]), None):
+    if url := next((spec for spec in specs if parse_spec(spec).url), None):
         raise BadRequest(f"{TEMPLATE} needs packages by name, not by URL: {url[:200]!r}")
-    if not specs:
-        raise BadRequest("packages is empty: give entries or an environment with dependencies")
     return specs
-
-
-def _texts(name: str, values: object) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise BadRequest(f"{name} of packages.environment is not a list of strings")
-    return values
 
 
 def recipe_text(packages: DirectPackages) -> str:

@@ -25,6 +25,7 @@ from swell.api.packages import (
     PackageType,
     PixiOpts,
 )
+from swell.conda.match_specs import parse_spec
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import parse_reference
 
@@ -69,10 +70,11 @@ class Recipe(Struct, frozen=True, kw_only=True):
     template: str
 
 
-def make_recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
+def make_recipe(packages: Packages, template: str | None, sif: bool, default_channels: tuple[str, ...] = ()) -> Recipe:
     """Return the recipe of *packages* for an image, or with *sif* for a SIF file; equal packages give equal texts.
 
-    Every text of the client is quoted as one argument, except `commands`, which are code.
+    Every text of the client is quoted as one argument, except `commands`, which are code. *default_channels* replace
+    the Conda channel `defaults`; without them, only micromamba accepts it.
 
     Raises:
         BadRequest: the message says what to change.
@@ -82,7 +84,8 @@ def make_recipe(packages: Packages, template: str | None, sif: bool) -> Recipe:
     if chosen is Template.INSTALLR_V1:
         text = (installr.definition_file if sif else installr.dockerfile)(_r_image(packages))
         return Recipe(containerfile=text, template=chosen)
-    environment = _environment(packages)
+    is_micromamba = chosen in {Template.MICROMAMBA_V1, Template.MICROMAMBA_V2}
+    environment = _environment(packages, None if is_micromamba and not default_channels else default_channels)
     if chosen is Template.DIRECT_V1:
         return _direct_recipe(packages, environment, sif=sif)
     dockerfile, definition_file = _CONDA_TEMPLATES[chosen]
@@ -114,14 +117,14 @@ def _spellings(template: Template) -> set[str]:
     return {template, tool, f"{template.partition('/')[0]}-{tool}"}
 
 
-def _environment(packages: Packages) -> Environment:
+def _environment(packages: Packages, defaults: tuple[str, ...] | None) -> Environment:
     channels = tuple(_strip_all("packages.channels", packages.channels))
     if option := next((channel for channel in channels if channel.startswith("-")), None):
         raise BadRequest(f"packages.channels has {option[:80]!r}, which looks like an option")
     if packages.environment:
-        return from_file(_decode_environment(packages.environment), channels)
+        return from_file(_decode_environment(packages.environment), channels, defaults=defaults)
     if entries := _strip_all("packages.entries", packages.entries):
-        return from_entries(entries, channels)
+        return from_entries(entries, channels, defaults=defaults)
     raise BadRequest("packages is empty: give entries or an environment")
 
 
@@ -131,7 +134,7 @@ def _direct_recipe(packages: Packages, environment: Environment, *, sif: bool) -
         what = "does not support SIF files" if sif else "does not support commands"
         raise BadRequest(f"{Template.DIRECT_V1} {what}; use {Template.MICROMAMBA_V2}")
     base_image = _image("baseImage", opts.base_image or BASE_IMAGE)
-    direct = direct_packages(environment, base_image, _words("basePackages", opts.base_packages))
+    direct = direct_packages(environment, base_image, _base_packages(opts.base_packages))
     text = recipe_text(direct)
     return Recipe(containerfile=text, environment=environment.text, direct=direct, template=Template.DIRECT_V1)
 
@@ -150,9 +153,18 @@ def _conda_image(packages: Packages, environment: Environment, template: Templat
         environment=environment,
         tool_image=tool_image,
         base_image=_image("baseImage", opts.base_image or BASE_IMAGE),
-        base_packages=_words("basePackages", opts.base_packages),
+        base_packages=_base_packages(opts.base_packages),
         commands=_commands(opts.commands),
     )
+
+
+def _base_packages(text: str | None) -> tuple[str, ...]:
+    """The match specifications in *text*, separated by blanks."""
+    specs = _words("basePackages", text)
+    with member_errors("basePackages"):
+        for spec in specs:
+            parse_spec(spec)
+    return specs
 
 
 def _mamba_image(image: str, template: Template) -> str:

@@ -1,6 +1,7 @@
 """Recipes that install Conda environments with pixi.
 
-The image activates the environment when a container starts.
+The image activates the environment when a container starts. Its PATH has the programs without the entrypoint too, which
+`singularity exec` does not run.
 Source: pixi's documentation, "pixi shell-hook", https://pixi.sh/latest/reference/cli/pixi/shell-hook/
 """
 
@@ -9,6 +10,7 @@ from gateway.submit.recipes.conda import CondaImage
 from gateway.submit.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
 
 _HOME = "/opt/wave"
+_ENVIRONMENT = f"{_HOME}/.pixi/envs/default"
 _HOOK = "/shell-hook.sh"
 
 
@@ -21,10 +23,11 @@ def dockerfile(parameters: CondaImage) -> str:
         f"RUN {chain(_steps(parameters, _HOME), _exec_arguments(), print_lock(f'{_HOME}/pixi.lock'))}",
         "",
         f"FROM {parameters.base_image} AS final",
-        f"COPY --from=build {_HOME}/.pixi/envs/default {_HOME}/.pixi/envs/default",
+        f"COPY --from=build {_ENVIRONMENT} {_ENVIRONMENT}",
         f"COPY --from=build {_HOOK} {_HOOK}",
         "USER root",
         "ENV USER=root",
+        f'ENV PATH="{_ENVIRONMENT}/bin:$PATH"',
         f'ENTRYPOINT ["/bin/bash", "{_HOOK}"]',
         'CMD ["/bin/bash"]',
         *parameters.commands,

@@ -1,5 +1,7 @@
 """The Conda environment of a request becomes the environment file that Wave would write."""
 
+from contextlib import suppress
+
 import pytest
 import yaml
 from hypothesis import given
@@ -44,6 +46,12 @@ def test_pip_packages_come_last_after_pip() -> None:
         ("samtools bwa", ["samtools", "bwa"]),
         ("numpy >=1.2", ["numpy>=1.2"]),
         ("numpy >= 1.2, <2 bwa", ["numpy>=1.2,<2", "bwa"]),
+        ("python >= 3.8 | <3", ["python>=3.8|<3"]),
+        ("numpy[version='>=1.2, <2', build=py*] bwa", ["numpy[version='>=1.2,<2',build=py*]", "bwa"]),
+        ("bioconda/linux-64::bwa", ["bioconda/linux-64::bwa"]),
+        ("bwa[channel=bioconda]", ["bwa[channel=bioconda]"]),
+        ("http://conda.example.org/c::bwa", ["http://conda.example.org/c::bwa"]),
+        ("https://conda.example.org/c/noarch/bwa-1-0.conda", ["https://conda.example.org/c/noarch/bwa-1-0.conda"]),
         ("'samtools'", ["samtools"]),
         ("''\"bwa\"''", ["bwa"]),
         ("  bwa  ", ["bwa"]),
@@ -59,11 +67,61 @@ def test_one_url_is_a_lock_file_with_channels() -> None:
     assert from_entries([LOCK_URL], ("conda-forge",)) == Environment(url=LOCK_URL, channels=("conda-forge",))
 
 
-@pytest.mark.parametrize("entries", [[LOCK_URL, "bwa"], ["bwa", LOCK_URL], ["pip::numpy"], ["pip:"]])
-def test_invalid_entries_are_refused(entries: list[str]) -> None:
-    """In Wave these are internal errors."""
-    with pytest.raises(BadRequest, match=r"packages\.entries"):
+@pytest.mark.parametrize(
+    ("entry", "requirement"),
+    [
+        ("pip:numpy; python_version<'3.9'", "numpy; python_version<'3.9'"),
+        (
+            "pip:numpy >= 2 ; python_version < '3.9' and os_name == 'posix'",
+            "numpy>=2; python_version < '3.9' and os_name == 'posix'",
+        ),
+        ("pip:numpy @ https://example.org/numpy.whl", "numpy@https://example.org/numpy.whl"),
+        ("pip:git+https://example.org/a.git@v1", "git+https://example.org/a.git@v1"),
+        ("pip:--extra-index-url https://example.org/simple", "--extra-index-url https://example.org/simple"),
+        ("pip:-r https://example.org/requirements.txt", "-r https://example.org/requirements.txt"),
+    ],
+)
+def test_a_pip_entry_is_a_line_of_a_requirements_file(entry: str, requirement: str) -> None:
+    """Markers and options have blanks; they stay whole, as in an environment file."""
+    assert yaml.safe_load(text_of(entry)) == {"dependencies": ["pip", {"pip": [requirement]}]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([LOCK_URL, "bwa"], "must be the only entry"),
+        (["bwa", LOCK_URL], "must be the only entry"),
+        (["pip::numpy"], "write packages of pip as pip:NAME"),
+        (["pip:"], "write packages of pip as pip:NAME"),
+        (["-c bioconda bwa"], "'-c bioconda bwa' is an option.*name the channels in 'channels'"),
+        (["-r requirements.txt"], "'-r requirements.txt' is an option.*list the packages of that file here"),
+        (["-e ."], "'-e .' is an option"),
+        (["./x.conda"], "is a file, and a build cannot read"),
+        (["x-1-0.tar.bz2"], "is a file, and a build cannot read"),
+        (["./channel::x"], "is a file, and a build cannot read"),
+        (["pip:-r requirements.txt"], "names another requirements file of your machine"),
+        (["pip:-e ."], "names a folder of your machine"),
+        (["pip:./x.whl"], "is a file of your machine"),
+        (["pip:x @ ./x.whl"], "is a file of your machine"),
+        (["samtools 1.17"], "'1.17' is a version, not a package.*in the entry 'samtools 1.17'"),
+        (["python: 3.11"], "write the name and the version as NAME=VERSION"),
+        (["samtools=>1"], "'samtools=>1' is not a package"),
+        (["sam*"], "only exact package names"),
+        (["''"], "no packages"),
+    ],
+)
+def test_entries_that_are_no_packages_are_refused(entries: list[str], message: str) -> None:
+    """In Wave these are internal errors, or builds that fail."""
+    with pytest.raises(BadRequest, match=rf"packages\.entries.*{message}"):
         from_entries(entries, ())
+
+
+def test_defaults_are_expanded_in_their_place() -> None:
+    """A file's own channels and those of the request are treated alike; a channel is named once."""
+    text = from_file("channels: [defaults, a]\ndependencies: [x]\n", ("b",), defaults=("m", "a")).text
+    assert text == "channels:\n- m\n- a\n- b\ndependencies:\n- x\n"
+    assert from_entries([LOCK_URL], ("defaults",), defaults=("m",)).channels == ("m",)
+    assert from_entries(["x"], ("defaults",)).text == "channels:\n- defaults\ndependencies:\n- x\n"
 
 
 def test_channels_of_the_request_come_after_those_of_the_file() -> None:
@@ -89,6 +147,7 @@ def test_an_explicit_list_is_unchanged() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        *("@EXPLICIT\n", "@EXPLICIT\nsamtools=1.17\n"),
         *("", "- samtools\n", "samtools", "a: [", "@EXPLICITLY", "channels: bioconda\n", "a: &a {<<: *a}"),
         *(
             "a: !!bool x",
@@ -130,8 +189,9 @@ def test_any_entry_is_one_string_of_the_file(entries: list[str]) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("entry", ["'" * 50_000, '"' * 25_000 + "x", "a" + " " * 50_000 + "b", "=" * 50_000])
 def test_a_long_entry_is_parsed_quickly(entry: str) -> None:
-    """One process serves all clients."""
-    assert len(text_of(entry, "bwa")) < 50_100
+    """One process serves all clients; a name of this length is refused."""
+    with suppress(BadRequest):
+        assert len(text_of(entry, "bwa")) < 50_100
 
 
 def test_the_image_name_comes_from_the_file() -> None:

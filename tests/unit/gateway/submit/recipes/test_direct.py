@@ -76,9 +76,9 @@ def test_a_lock_file_is_complete() -> None:
         (packages("samtools", "pip:numpy"), "cannot install pip packages; use conda/micromamba:v2"),
         (packages(environment="dependencies: [pip, {pip: [numpy]}]"), "cannot install pip packages"),
         (packages("https://locks.example.org/lock"), "does not support the URL of a lock file"),
-        (packages(environment="dependencies: ['https://x.example.org/a.conda']"), "by name, not by URL"),
-        (packages(environment="dependencies: []"), "packages is empty"),
-        (packages(environment="dependencies: [1]"), "is not a list of strings"),
+        (packages(environment="dependencies: ['https://x.example.org/a-1-0.conda']"), "by name, not by URL"),
+        (packages("a[url=https://x.example.org/a-1-0.conda]"), "by name, not by URL"),
+        (packages("defaults::a"), "name the channel itself"),
         (packages(environment="dependencies: [a]\nvariables: {A: b}"), "does not support variables"),
         (packages("samtools", opts=CondaOpts(commands=("RUN true",))), "does not support commands"),
     ],
@@ -87,6 +87,16 @@ def test_environments_that_need_a_container_are_refused(refused: Packages, messa
     """The message names a template that supports them."""
     with pytest.raises(BadRequest, match=message):
         make_recipe(refused, TEMPLATE, False)
+
+
+def test_the_channel_defaults_is_a_setting() -> None:
+    """Anaconda's channels have their own licence, so the operator enables them, or a mirror of them."""
+    asked = Packages(type=PackageType.CONDA, entries=("samtools",), channels=("bioconda", "defaults"))
+    with pytest.raises(BadRequest, match="Anaconda's channels, which have their own licence"):
+        make_recipe(asked, TEMPLATE, False)
+    mirrors = ("https://conda.example.org/main", "https://conda.example.org/r")
+    direct = make_recipe(asked, TEMPLATE, False, mirrors).direct
+    assert direct and direct.channels == ("bioconda", *mirrors)
 
 
 async def test_the_job_has_the_lock_file(

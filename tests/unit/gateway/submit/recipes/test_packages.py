@@ -203,7 +203,9 @@ def test_invalid_packages_are_refused(packages: Packages) -> None:
         make_recipe(packages, None, False)
 
 
-@pytest.mark.parametrize("packages", [URL, Packages(type=CONDA, environment=encoded("@EXPLICIT\n"))])
+@pytest.mark.parametrize(
+    "packages", [URL, Packages(type=CONDA, environment=encoded("@EXPLICIT\nhttps://x.example.org/a-1-0.conda\n"))]
+)
 def test_pixi_does_not_support_lock_files(packages: Packages) -> None:
     """It cannot import them; the message names a template that can."""
     with pytest.raises(BadRequest, match="conda/micromamba:v2"):

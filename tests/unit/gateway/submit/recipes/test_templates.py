@@ -79,7 +79,7 @@ def assert_same_shape(make: partial[Packages], texts: list[str], template: Templ
         actual = shape(make(texts), template, sif)
     except BadRequest:
         return
-    plain = [f"https://plain.example.org/{number}" for number in range(len(texts))]
+    plain = [f"https://plain.example.org/a-{number}-0.conda" for number in range(len(texts))]
     assert actual == with_words(shape(make(plain), template, sif), dict(zip(plain, texts, strict=True)))
 
 

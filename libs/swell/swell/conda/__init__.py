@@ -1,0 +1,1 @@
+"""Conda: match specifications, the texts that name packages."""
