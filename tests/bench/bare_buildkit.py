@@ -29,8 +29,10 @@ class Buildctl(Struct, frozen=True):
         context: Mapping[str, bytes] = {},
         options: Mapping[str, str] = {},
         annotations: Mapping[str, str] = {},
-    ) -> None:
-        """`buildctl build --push` with the files of *context*, *options* of the frontend, and *annotations*.
+    ) -> bytes:
+        """Run `buildctl build --push` with the files of *context*, *options* of the frontend, and *annotations*.
+
+        Returns its output, in the plain form.
 
         Raises:
             CannotMeasure: it fails.
@@ -58,6 +60,7 @@ class Buildctl(Struct, frozen=True):
             output, _ = await client.communicate()
         if client.returncode:
             raise CannotMeasure(f"buildctl fails: {output.decode(errors='replace')[-500:]}")
+        return output
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.domain.lock_cutter import LockCutter
+from swell.api.builds import BuildStep
 from swell.build_spec import BuildSpec, carry
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BlobUnknown
@@ -26,6 +27,13 @@ CANCELLED = "The build was cancelled."
 
 WriteLine = Callable[[bytes], Awaitable[None]]
 """Adds a line, without its line feed, to the log of a build."""
+
+WriteStep = Callable[[BuildStep], Awaitable[None]]
+"""Adds a step, or a change of one, to the log of a build."""
+
+
+async def ignore_step(_: BuildStep) -> None:
+    """Do nothing, for logs of lines only."""
 
 
 class Recipe(BuildSpec, frozen=True, kw_only=True):
@@ -58,12 +66,13 @@ class Engine(Protocol):
     after, in the background.
     """
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
         """Build and push *recipe*; return the digest of the pushed manifest.
 
         Output is passed to *write_line* immediately: lines without colours, in pieces of at most 16 KiB. Lines that
         arrive together may be joined by line feeds. A slow *write_line* slows the build. Cancelling ends every process
-        of the build.
+        of the build. An engine that has the steps of a build passes them to *write_step*, each after the line that says
+        the same.
 
         Raises:
             BuildFailure: no image was pushed; the reason says who can fix it: the client, or the operator.
@@ -84,8 +93,8 @@ class Engines:
         self._containers = containers
         self._packages = packages
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
-        return await self._engine(recipe).build(recipe, write_line)
+    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+        return await self._engine(recipe).build(recipe, write_line, write_step)
 
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return await self._engine(recipe).find(recipe)
@@ -96,6 +105,8 @@ class Engines:
 
 class Log(Protocol):
     async def write_line(self, line: bytes) -> None: ...
+
+    async def write_step(self, step: BuildStep) -> None: ...
 
     def masked(self, text: str) -> str:
         """Return *text* with the secrets masked that the log masks."""
@@ -345,7 +356,7 @@ class BuildRunner:
                 await build_log.write_line(output)
 
         try:
-            digest = await self._engine.build(recipe, write_line)
+            digest = await self._engine.build(recipe, write_line, build_log.write_step)
         finally:
             for output in cutter.end():
                 await build_log.write_line(output)

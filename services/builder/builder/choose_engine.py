@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from builder.build import Engine, Recipe, WriteLine
+from builder.build import Engine, Recipe, WriteLine, WriteStep, ignore_step
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.buildkit import programs
@@ -35,7 +35,7 @@ class NoEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:  # noqa: ARG002
+    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:  # noqa: ARG002
         raise BuildFailure(Reason.ENGINE, f"This server cannot build container files: {self._why}.")
 
 

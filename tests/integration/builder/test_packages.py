@@ -21,6 +21,7 @@ from builder.build import BuildRunner, Recipe
 from builder.buildah.engine import BuildahEngine
 from gateway.submit.freeze import freeze_image
 from gateway.submit.recipes.packages import make_recipe
+from swell.api.builds import BuildStep
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.jobs.messages import BuildDone, BuildJob
@@ -77,6 +78,9 @@ class MemoryLog:
 
     async def write_line(self, line: bytes) -> None:
         await self.output(line)
+
+    async def write_step(self, step: BuildStep) -> None:
+        """Discard the step."""
 
     def masked(self, text: str) -> str:
         return text

@@ -41,6 +41,7 @@ from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.logs import LoggedStep
 from swell.store.records import Build
 from tests.unit.gateway.access.buckets import MemoryBuckets
 from tests.unit.gateway.doubles import (
@@ -96,6 +97,9 @@ class Logs:
 
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None
+
+    async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
+        return ()
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None

@@ -46,6 +46,7 @@ class Harness:
 
     def __init__(self, nats: Nats, folder: Path, masker: Callable[[Iterable[bytes]], Masker] = Masker) -> None:
         self.nats = nats
+        self.folder = folder
         self.objects = MemoryObjects()
         self.builds = MemoryBuilds()
         self.ends = Ends(self.builds)

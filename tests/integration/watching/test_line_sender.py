@@ -12,19 +12,31 @@ from typing import TypeVar
 
 import pytest
 
-from builder.adapters.logs.build_logs import END, BuildLogs
+from builder.adapters.logs.build_logs import END, LONGEST_NAME, STEPS, BuildLogs
 from builder.adapters.logs.line_sender import _TIMEOUT
 from builder.adapters.logs.masking import read_secrets
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
+from swell.api.builds import BuildStep
 from swell.concurrency import retry
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
-from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, lock_key, log_key, log_subject
+from swell.store.logs import (
+    ATTEMPT,
+    COMPLETE,
+    FIRST_LINE,
+    STREAM,
+    decode_steps,
+    lock_key,
+    log_key,
+    log_subject,
+    steps_key,
+)
 from swell.store.objects import MemoryObjects
 from swell_embedded.stack import open_backends
 from swell_sandbox.lines import Lines
 from tests.integration.watching.conftest import LIMIT, Harness
+from tests.unit.gateway.doubles import NOON
 
 T = TypeVar("T")
 
@@ -64,6 +76,37 @@ async def test_what_is_kept_is_what_was_streamed_line_by_line(harness: Harness) 
         assert (attempt, first) == (1, number)
         number += lines.count(b"\n")
     assert number == 2001
+
+
+async def test_steps_are_stored_with_the_log(harness: Harness) -> None:
+    """Without the secrets that are masked in lines, and only as those of their attempt."""
+    logs = BuildLogs(harness.nats.stream, harness.objects, harness.folder, lambda _: Masker({PASSWORD}))
+    async with logs.open(BUILD, 2) as log:
+        await log.write_line(b"one")
+        for _ in range(2):
+            name = f"{'x' * (LONGEST_NAME - 10)} {PASSWORD.decode()}"
+            await log.write_step(BuildStep(number=1, name=name, started=NOON, error=PASSWORD.decode()))
+
+    content = await harness.objects.get(steps_key(BUILD)) or b""
+    assert PASSWORD[:8] not in content
+    assert decode_steps(content, 1) == ()
+    steps = decode_steps(content, 2)
+    assert [(each.line, each.order, each.step.error) for each in steps] == [
+        (1, 1, MASK.decode()),
+        (1, 2, MASK.decode()),
+    ]
+    assert len(steps[0].step.name) < LONGEST_NAME
+
+
+async def test_steps_are_bounded_and_their_end_is_logged(harness: Harness) -> None:
+    """A build with a million steps must not fill the store, nor the memory of the builder."""
+    async with harness.logs.open(BUILD) as log:
+        for number in range(STEPS // 1000 + 500):
+            await log.write_step(BuildStep(number=number, name="x" * LONGEST_NAME, started=NOON))
+
+    stored = await harness.objects.get(steps_key(BUILD)) or b""
+    assert STEPS * 0.9 < len(stored) < STEPS * 1.1
+    assert (await kept(harness)).count(b"\n") == 1
 
 
 async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(harness: Harness) -> None:

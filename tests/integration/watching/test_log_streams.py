@@ -8,6 +8,7 @@ import pytest
 
 from gateway.adapters import log_streams
 from gateway.builds.event_encoding import HEARTBEAT, Position
+from swell.api.builds import BuildStep
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
 from swell.store.logs import STREAM, log_subject
@@ -64,6 +65,29 @@ async def test_watchers_from_anywhere_in_the_log_see_the_same_lines(harness: Har
     assert seen[0] == seen[1] == seen[3]
     assert seen[2] == seen[4] == seen[0][250:]
     assert [event.data for event in seen[0][:-1]] == [f"line {number}" for number in range(1, 501)]
+
+
+async def test_steps_are_seen_between_their_lines_by_every_watcher(harness: Harness) -> None:
+    """Live, after a reconnection at a step, and when the build has ended: the same events with the same ids."""
+    build_id = await harness.submit()
+    async with harness.gateway() as gateway:
+        early = await gateway.watch(build_id)
+        async with harness.logs.open(build_id) as log:
+            for number in range(1, 301):
+                await log.write_line(b"line %d" % number)
+                await log.write_step(BuildStep(number=number, name="RUN \U0001f600" * 50, started=NOON))
+                if number % 100 == 0:
+                    await early.sees(b"line %d\n" % number)
+            back = await gateway.watch(build_id, Position(1, 250, 1))
+        await harness.ends.end(build_id, OK)
+        afterwards = await gateway.watch(build_id)
+        again = await gateway.watch(build_id, Position(1, 250, 1))
+        seen = [await each.end() for each in (early, back, afterwards, again)]
+
+    assert seen[0] == seen[2]
+    assert seen[1] == seen[3] == seen[0][500:]
+    assert [event.id for event in seen[0][:4]] == ["1-1", "1-1.1", "1-2", "1-2.1"]
+    assert len(seen[0]) == 601
 
 
 async def test_a_thousand_watchers_are_one_subscription_and_no_consumer(harness: Harness) -> None:

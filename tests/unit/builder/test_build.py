@@ -10,8 +10,9 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.build_secrets import BuildSecrets
-from builder.build import BuildRunner, Engine, Engines, Events, ExistingBuild, Recipe, WriteLine
+from builder.build import BuildRunner, Engine, Engines, Events, ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
 from builder.domain.failure import BuildFailure
+from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.concurrency import retry
@@ -24,6 +25,7 @@ from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MADE, LAYER, CONTEXT = digest_of(b"made"), digest_of(b"layer"), digest_of(b"context")
+STEP = BuildStep(number=1, name="[1/1] RUN true", started=NOON)
 SAID = (b"before", b">> CONDA_LOCK_START", b"@EXPLICIT", b"<< CONDA_LOCK_END", b"after")
 
 
@@ -39,10 +41,11 @@ class ScriptedEngine:
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return self.left
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
         self.recipes.append(recipe)
         for line in self._lines:
             await write_line(line)
+        await write_step(STEP)
         if self._failure:
             raise self._failure
         return MADE
@@ -51,6 +54,7 @@ class ScriptedEngine:
 class MemoryLogs:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
+        self.steps: list[BuildStep] = []
         self.locks: dict[str, bytes] = {}
         self.masked_secrets: list[bytes] = []
 
@@ -61,6 +65,9 @@ class MemoryLogs:
 
     async def write_line(self, line: bytes) -> None:
         self.lines.append(line)
+
+    async def write_step(self, step: BuildStep) -> None:
+        self.steps.append(step)
 
     def masked(self, text: str) -> str:
         return text.replace("hunter2", "***")
@@ -185,6 +192,13 @@ async def test_the_lock_file_is_kept_beside_the_log() -> None:
     assert result.succeeded
     assert logs.lines == [b"before", b"after"]
     assert logs.locks == {"bd-1_1": b"@EXPLICIT\n"}
+
+
+async def test_steps_reach_the_log() -> None:
+    """A watcher shows how far a build is without reading its lines."""
+    logs = MemoryLogs()
+    await result_of(JOB, ScriptedEngine(), logs)
+    assert logs.steps == [STEP]
 
 
 async def test_a_failed_build_has_no_lock_file() -> None:
@@ -348,7 +362,7 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
         def __init__(self, name: str) -> None:
             self.digest = digest_of(name.encode())
 
-        async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+        async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
             return self.digest
 
         async def find(self, recipe: Recipe) -> ExistingBuild | None:
@@ -373,7 +387,7 @@ class SlowEngine(ScriptedEngine):
         super().__init__()
         self.begun, self.was_stopped = asyncio.Event(), False
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
         self.begun.set()
         try:
             await asyncio.Event().wait()

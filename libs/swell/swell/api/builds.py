@@ -6,7 +6,7 @@ Wave's command line takes a number without one for nanoseconds.
 
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from swell.api.containers import BuildCompression
 
@@ -69,6 +69,22 @@ class BuildStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     succeeded: bool | None = None
     queue_position: int | None = None
     reason: str | None = None
+
+
+class BuildStep(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The state of a step of a build, in an event of its log.
+
+    `number` is the one in the log lines of the step. `ended` is there once it has ended, and `error` if it failed.
+    `bytes` is what it has downloaded or uploaded.
+    """
+
+    number: int
+    name: str
+    started: datetime
+    ended: datetime | None = None
+    cached: bool = False
+    transferred: int = field(default=0, name="bytes")
+    error: str = ""
 
 
 class BuildEnd(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -19,7 +19,7 @@ from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe, WriteLine
+from builder.build import Recipe, WriteLine, WriteStep, ignore_step
 from builder.buildah import command_lines
 from builder.buildah.background_closer import BackgroundCloser
 from builder.buildah.base_stores import BaseImages
@@ -104,7 +104,7 @@ class BuildahEngine:
                 engine._version = version or engine._version
                 yield engine
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.secrets:
             raise BuildFailure(Reason.ENGINE, "buildSecrets need BuildKit, and this builder uses buildah.")

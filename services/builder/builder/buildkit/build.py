@@ -10,16 +10,17 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from builder.adapters.build_context import add, unpack
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe, WriteLine
+from builder.build import Recipe, WriteLine, WriteStep
 from builder.buildkit.daemon import BUILDS, CREDENTIALS, Daemon
 from builder.buildkit.progress import Progress
 from builder.buildkit.push_gateway import REGISTRY
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
+from swell.api.builds import BuildStep
 from swell.api.containers import CompressionMode
 from swell.disk import in_thread
 from swell.errors import DigestInvalid
@@ -203,16 +204,26 @@ def _output(recipe: Recipe, files: BuildFiles, target: Reference, annotations: M
     return ",".join(fields)
 
 
-async def follow(process: Process, progress: Progress, tell: WriteLine, names: Sequence[tuple[bytes, bytes]]) -> Result:
-    """Pass the progress of *process* to *tell* until it ends; *names* are replaced in its lines."""
+async def follow(
+    process: Process, progress: Progress, tell: WriteLine, write_step: WriteStep, names: Sequence[tuple[bytes, bytes]]
+) -> Result:
+    """Pass the progress of *process* to *tell* and *write_step* until it ends; *names* are replaced in it."""
     assert process.stdout is not None  # noqa: S101  (a pipe)
     last = deque[bytes](maxlen=50)
 
-    async def pass_on(lines: bytes) -> None:
+    def renamed(text: bytes) -> bytes:
         for written, meant in names:
-            lines = lines.replace(written, meant)
-        last.extend(lines.split(b"\n")[-50:])
-        await tell(lines)
+            text = text.replace(written, meant)
+        return text
+
+    async def pass_on(item: bytes | BuildStep) -> None:
+        if isinstance(item, BuildStep):
+            name, error = (renamed(text.encode()).decode() for text in (item.name, item.error))
+            await write_step(structs.replace(item, name=name, error=error))
+        else:
+            lines = renamed(item)
+            last.extend(lines.split(b"\n")[-50:])
+            await tell(lines)
 
     rest = b""
     while chunk := await process.stdout.read(_CHUNK):
@@ -220,8 +231,8 @@ async def follow(process: Process, progress: Progress, tell: WriteLine, names: S
         if len(rest) > _LONGEST_DOCUMENT:
             raise BuildFailure(Reason.ENGINE, "BuildKit reports more progress than can be read.")
         for document in whole:
-            for lines in progress.feed(document):
-                await pass_on(lines)
-    for lines in (*(progress.feed(rest) if rest else ()), *progress.end()):
-        await pass_on(lines)
+            for item in progress.feed(document):
+                await pass_on(item)
+    for item in (*(progress.feed(rest) if rest else ()), *progress.end()):
+        await pass_on(item)
     return Result(await process.wait(), last)

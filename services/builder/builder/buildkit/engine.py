@@ -15,7 +15,7 @@ import msgspec
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe, WriteLine
+from builder.build import Recipe, WriteLine, WriteStep, ignore_step
 from builder.buildkit import egress, policy, push_gateway
 from builder.buildkit.build import (
     CACHE,
@@ -133,7 +133,7 @@ class BuildkitEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, tell: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, tell: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
         remarks = policy.check(recipe.containerfile, recipe.options.build_args)
@@ -143,14 +143,14 @@ class BuildkitEngine:
             async with limit:
                 for remark in remarks:
                     await tail(remark.encode())
-                return await self._build(recipe, tail)
+                return await self._build(recipe, tail, write_step)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
 
-    async def _build(self, recipe: Recipe, tail: Tail) -> Digest:
+    async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
         pulls = await self._credentials.pulls(recipe)
         images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
@@ -181,7 +181,7 @@ class BuildkitEngine:
                     command, logins, {secret_file(name): content for name, content in recipe.secrets.items()}
                 ) as client,
             ):
-                result = await follow(client, progress, tail, names)
+                result = await follow(client, progress, tail, write_step, names)
             if result.status:
                 failure = self._failure(result, daemon, progress, lease, gateway, kills=kills, refused=refused)
                 if proxy.refused and failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE}:

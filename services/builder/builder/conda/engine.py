@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from builder.adapters.disk import bounded
 from builder.adapters.registry import registry_push
-from builder.build import Recipe, WriteLine
+from builder.build import Recipe, WriteLine, WriteStep, ignore_step
 from builder.conda.base_image import MAX_COPIED, BaseImage, Copied
 from builder.conda.cache import Folder
 from builder.conda.layer_store import MadeLayers
@@ -80,7 +80,7 @@ class CondaEngine:
     async def find(self, _: Recipe) -> None:
         """Return None: builds of this engine end with the builder's process."""
 
-    async def build(self, recipe: Recipe, tell: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, tell: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.packages is None:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")

@@ -20,7 +20,7 @@ from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
-from builder.build import ExistingBuild, Recipe, WriteLine
+from builder.build import ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
 from builder.kubernetes import pods
@@ -90,7 +90,7 @@ class KubernetesEngine:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
             yield cls(client, settings, link, aws, registry)
 
-    async def build(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
         """Build and push *recipe*; see `Engine.build`.
 
         Raises:

@@ -9,7 +9,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
-from swell.store.logs import STREAM, lock_key, log_key, log_subject
+from swell.store.logs import STREAM, LoggedStep, decode_steps, lock_key, log_key, log_subject, steps_key
 from swell.store.objects import Objects
 
 
@@ -22,6 +22,10 @@ class BuildLogs:
         if await self._objects.size(log_key(build_id)) is None:
             return None
         return self._stored(log_key(build_id))
+
+    async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
+        content = await self._objects.get(steps_key(build_id))
+        return decode_steps(content, attempt) if content else ()
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         if await self._objects.size(lock_key(build_id)) is None:

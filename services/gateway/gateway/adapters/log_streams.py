@@ -8,7 +8,7 @@ again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import NamedTuple, Protocol, Self
@@ -26,11 +26,12 @@ from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
 from swell.jobs.streams import Nats
 from swell.log import log
-from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STREAM, log_subject
+from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STEPS, STREAM, decode_header, log_subject
 from swell.store.records import BuildResult
 
 HEARTBEAT = 15.0  # seconds without a line
 CACHE = 32 << 20  # bytes of lines of all builds
+_STEP = 1000  # bytes of a step in memory, about
 _RETRY_DELAY = 0.5  # seconds
 _STORE_DELAY = 1.0  # seconds after its notification in which a message may still be missing in the stream
 _UNAVAILABLE = (NatsError, JetStreamError, TimeoutError)
@@ -42,20 +43,18 @@ class BuildWaiter(Protocol):
 
 
 class _Piece(NamedTuple):
-    """One message: its sequence number in the stream, and the numbers of its lines."""
+    """One message: its sequence number in the stream, its first line, and the position at its end."""
 
     sequence: int
-    attempt: int
     first: int
-    last: int
+    last: Position
 
 
 class _PieceOfBuild(NamedTuple):
     """The key of cached lines. It has no sequence number: a stream that was lost and created again repeats them."""
 
     build_id: str
-    attempt: int
-    first: int
+    last: Position
 
 
 class LogStreams:
@@ -79,7 +78,9 @@ class LogStreams:
         self._most_of_one = most_of_one
         self._heartbeat = heartbeat
         self._streams: dict[str, LogStream] = {}
-        self._cache: LRUCache[_PieceOfBuild, Lines] = LRUCache(CACHE, getsizeof=lambda lines: len(lines.content) + 200)
+        self._cache: LRUCache[_PieceOfBuild, Lines] = LRUCache(
+            CACHE, getsizeof=lambda lines: len(lines.content) + 200 + _STEP * len(lines.steps)
+        )
         self._clients = 0
         self._closed = False
         self._tasks = asyncio.TaskGroup()
@@ -182,7 +183,7 @@ class LogStream:
 
     @property
     def last(self) -> Position:
-        return Position(self.pieces[-1].attempt, self.pieces[-1].last) if self.pieces else Position()
+        return self.pieces[-1].last if self.pieces else Position()
 
     async def lines(self, piece: _Piece) -> Lines | None:
         """The lines of *piece*; None when the stream has deleted them.
@@ -190,7 +191,7 @@ class LogStream:
         Raises:
             Unavailable: NATS does not respond.
         """
-        if cached := self._cache.get(self._key(piece.attempt, piece.first)):
+        if cached := self._cache.get(_PieceOfBuild(self._build_id, piece.last)):
             return cached
         return await self._single_flight.run(piece.sequence, lambda: self._fetch(piece))
 
@@ -201,16 +202,13 @@ class LogStream:
             return None
         except _UNAVAILABLE as error:
             raise Unavailable(f"the log cannot be read just now: {error}") from error
-        headers = message.headers or {}
-        if message.subject != self._subject or int(headers.get(FIRST_LINE, piece.first)) != piece.first:
+        if message.subject != self._subject:
             return None  # the stream is another one
-        lines = self._cache[self._key(piece.attempt, piece.first)] = Lines(
-            piece.attempt, piece.first, message.data or b""
-        )
+        lines = _lines(message.headers, message.data, piece.last.attempt, piece.first)
+        if lines.last != piece.last:
+            return None
+        self._cache[_PieceOfBuild(self._build_id, lines.last)] = lines
         return lines
-
-    def _key(self, attempt: int, first: int) -> _PieceOfBuild:
-        return _PieceOfBuild(self._build_id, attempt, first)
 
     async def _read_all(self) -> None:
         try:
@@ -225,8 +223,7 @@ class LogStream:
             self._finish()
 
     async def _on_message(self, message: Msg) -> None:
-        headers = message.headers or {}
-        self._notified_of = Position(int(headers.get(ATTEMPT, 1)), int(headers.get(FIRST_LINE, 0)))
+        self._notified_of = _lines(message.headers, message.data, 1, 1).last
         self._expected_until = monotonic() + _STORE_DELAY
         self._notified.set()
 
@@ -249,16 +246,13 @@ class LogStream:
             self._add(message)
 
     def _add(self, message: RawStreamMsg) -> None:
-        headers, content = message.headers or {}, message.data or b""
         self._last_sequence = message.seq or self._last_sequence + 1
-        self.is_whole = COMPLETE in headers
+        self.is_whole = COMPLETE in (message.headers or {})
         last = self.last
-        attempt = int(headers.get(ATTEMPT, last.attempt or 1))
-        first = int(headers.get(FIRST_LINE, last.line + 1))
-        lines = Lines(attempt, first, content)
-        if content and lines.last > last:
-            self._cache[self._key(attempt, first)] = lines
-            self.pieces.append(_Piece(self._last_sequence, attempt, first, lines.last.line))
+        lines = _lines(message.headers, message.data, last.attempt or 1, last.line + 1)
+        if (lines.content or lines.steps) and lines.last > last:
+            self._cache[_PieceOfBuild(self._build_id, lines.last)] = lines
+            self.pieces.append(_Piece(self._last_sequence, lines.first, lines.last))
             self._wake_clients()
 
     async def _wait(self, had_ended: bool) -> None:
@@ -302,6 +296,13 @@ class LogStream:
         changed.set()
 
 
+def _lines(headers: Mapping[str, str] | None, content: bytes | None, attempt: int, first: int) -> Lines:
+    """The lines and steps of a message; *attempt* and *first* are defaults for headers that are missing."""
+    headers = headers or {}
+    steps = decode_header(headers.get(STEPS, ""))
+    return Lines(int(headers.get(ATTEMPT, attempt)), int(headers.get(FIRST_LINE, first)), content or b"", steps)
+
+
 class Subscription:
     """The lines of *stream* after *after*, for one client; None is a heartbeat."""
 
@@ -333,7 +334,7 @@ class Subscription:
 
     async def _lines(self, piece: _Piece) -> Lines | None:
         """The lines of *piece*; None if the client has them already, or if they cannot be read."""
-        if Position(piece.attempt, piece.last) <= self._after:
+        if piece.last <= self._after:
             self._next += 1
             return None
         try:

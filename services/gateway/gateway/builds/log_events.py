@@ -1,7 +1,8 @@
-"""Stream the log of a build as server-sent events: its lines as they appear, then its result."""
+"""Stream the log of a build as server-sent events: its lines and steps as they appear, then its result."""
 
 import random
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from gateway.builds.event_encoding import (
 from swell.api.builds import BuildEnd, seconds
 from swell.errors import NotFound
 from swell.store.builds import Builds
+from swell.store.logs import LoggedStep
 from swell.store.records import BuildResult
 
 RETRY = (1.0, 5.0)  # seconds; random, so that the clients of a gateway that stops do not reconnect all at once
@@ -45,6 +47,9 @@ class LogStreams(Protocol):
 class Logs(Protocol):
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         """The whole log of an ended build, in pieces; None when it is not stored."""
+
+    async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
+        """The steps in the whole log of the last *attempt* of an ended build, if it has any."""
 
 
 class LogEvents:
@@ -95,13 +100,21 @@ class LogEvents:
         """The events of the stored log after *after*."""
         if after.attempt > result.attempt or (pieces := await self._logs.complete(build_id)) is None:
             return
+        steps = deque(await self._logs.steps(build_id, result.attempt))
         first = 1
         async for content in _whole_lines(pieces):
-            lines = Lines(result.attempt, first, content)
-            first = lines.last.line + 1
+            last = first - 1 + content.count(b"\n")
+            lines = Lines(result.attempt, first, content, tuple(_until(last, steps)))
+            first = last + 1
             if lines.last > after:
                 yield _events(lines, after)
                 after = lines.last
+
+
+def _until(line: int, steps: deque[LoggedStep]) -> Iterator[LoggedStep]:
+    """Remove the *steps* before the line after *line*, and yield them."""
+    while steps and steps[0].line <= line:
+        yield steps.popleft()
 
 
 async def _whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

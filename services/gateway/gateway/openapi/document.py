@@ -80,7 +80,8 @@ _NEEDS_ACCOUNT = {
 def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
     """The document of *operations*, as JSON values."""
     listed = tuple(operations)
-    types = {kind for item in listed for kind in (item.answer, item.body, item.error) if kind is not None}
+    bodies = {kind for item in listed for kind in (item.answer, item.body, item.error, *item.events.values())}
+    types = bodies - {None}
     ordered = sorted(types, key=str)
     generated, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(ordered, generated, strict=True))
@@ -153,7 +154,9 @@ def _responses(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
         success["content"] = {operation.media_type: {"schema": schemas[operation.answer]}}
     responses = {str(operation.status): success}
     if operation.events:
-        success["content"][EVENTS] = {"schema": schemas[operation.answer]}
+        # OpenAPI 3.1 has no word for the types of events; an extension names them.
+        named = {name: schemas[kind] for name, kind in operation.events.items()}
+        success["content"][EVENTS] = {"schema": schemas[operation.answer], "x-events": named}
         responses["204"] = {"description": "The client has the last event already."}
     if operation.account:
         responses["401"] = _NEEDS_ACCOUNT

@@ -8,7 +8,16 @@ from msgspec import Struct
 from gateway.handlers.metrics import MetricAnswer
 from gateway.http.errors import ErrorBody
 from gateway.openapi import examples
-from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
+from swell.api.builds import (
+    BuildEnd,
+    BuildPage,
+    BuildRecord,
+    BuildStatus,
+    BuildStep,
+    Cancellation,
+    CancelRequest,
+    ContainerStatus,
+)
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
 from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
@@ -25,7 +34,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The operation *method* on *path*, which has `{parameters}`.
 
     *answer* and *body* are the types of the JSON bodies; *examples* are bodies by their titles. The parameters in
-    *query* are optional, unless they are in *required*. With *events*, the response may also be server-sent events.
+    *query* are optional, unless they are in *required*. With *events*, the response may also be server-sent events;
+    these are the types of their JSON data by their names, besides events of plain text.
     An operation that needs an *account* answers 401 without a body to others. *errors* are the other statuses of
     failures, or the failures if a status has several; *error* is the type of their bodies.
     """
@@ -42,7 +52,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     examples: Examples = {}
     query: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
-    events: bool = False
+    events: Mapping[str, Any] = {}
     errors: tuple[int | type[SwellError], ...] = ()
     error: Any = ErrorBody
     account: bool = False
@@ -173,11 +183,12 @@ BUILDS = (
         "/v1alpha1/builds/{buildId}/logs",
         "Get the log of a build",
         "The whole log of an ended build, or the lines of a running build up to now; at most 64 MiB are stored. "
-        "With `Accept: text/event-stream` each line is an event as it appears, and the last event is the result.",
+        "With `Accept: text/event-stream` each line is an event as it appears, so is each step of the build, as `step` "
+        "when it starts and ends, and the last event is the result.",
         "builds",
         str,
         media_type="text/plain",
-        events=True,
+        events={"step": BuildStep, "end": BuildEnd},
         errors=(400, 404, 503),
     ),
     _get(

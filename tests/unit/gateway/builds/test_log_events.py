@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.builds.event_encoding import HEARTBEAT, Lines, Position
+from gateway.builds.event_encoding import HEARTBEAT, Lines, Position, parse_position
 from gateway.builds.log_events import LogEvents
+from swell.api.builds import BuildStep
 from swell.errors import NotFound
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.logs import LoggedStep
 from swell.store.records import BuildResult, Submission
 from tests.unit.gateway.builds.eventsource import Event, parse
 from tests.unit.gateway.doubles import NOON, MemoryFeeds, ended
@@ -20,6 +22,10 @@ class KeptLogs:
 
     def __init__(self) -> None:
         self.pieces: list[bytes] | None = None
+        self.stored_steps: tuple[LoggedStep, ...] = ()
+
+    async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
+        return self.stored_steps
 
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
         return self._each(self.pieces) if self.pieces is not None else None
@@ -146,3 +152,35 @@ async def test_an_unknown_build_cannot_be_watched(log_events: LogEvents) -> None
 
 def in_attempt(attempt: int) -> BuildResult:
     return BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON, attempt=attempt)
+
+
+def logged(line: int, order: int = 1) -> LoggedStep:
+    """The *order*th step after *line*."""
+    return LoggedStep(line, order, BuildStep(number=line, name="RUN true", started=NOON))
+
+
+@pytest.mark.parametrize("known", range(9))
+async def test_a_finished_build_has_its_steps_where_they_were(
+    log_events: LogEvents, builds: MemoryBuilds, logs: KeptLogs, known: int
+) -> None:
+    """In the same order as in the stream, from any line and step on."""
+    await builds.finish(BUILD, ended(succeeded=True))
+    logs.pieces = [b"one\ntw", b"o\nthree\n", b"four\n"]
+    logs.stored_steps = (logged(0), logged(2), logged(2, 2), logged(4))
+    ids = ["", "1-0.1", "1-1", "1-2", "1-2.1", "1-2.2", "1-3", "1-4", "1-4.1", "1-end"]
+
+    events = await watch(log_events, parse_position(ids[known]))
+
+    assert [event.id for event in events] == ids[known + 1 :]
+
+
+async def test_steps_that_were_not_streamed_are_read_from_the_stored_log(
+    log_events: LogEvents, feeds: MemoryFeeds, logs: KeptLogs
+) -> None:
+    """The queue may have been unavailable in between."""
+    feeds.lines_of[BUILD] = [Lines(1, 1, b"one\n", (logged(1),))]
+    feeds.result, feeds.is_whole = ended(succeeded=True), False
+    logs.pieces = [b"one\ntwo\n"]
+    logs.stored_steps = (logged(1), logged(1, 2), logged(2))
+
+    assert [event.id for event in await watch(log_events)] == ["1-1", "1-1.1", "1-1.2", "1-2", "1-2.1", "1-end"]

@@ -1,4 +1,4 @@
-"""The log of a build: each line is streamed to watchers, and the whole log is stored at the end."""
+"""The log of a build: each line and step is streamed to watchers, and the whole log is stored at the end."""
 
 import asyncio
 from collections import deque
@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+from msgspec import structs
 from nats.js import JetStreamContext
 
 from builder.adapters.logs.line_sender import LineSender
 from builder.domain.secrets import Masker, is_piece, may_go_on
+from swell.api.builds import BuildStep
 from swell.concurrency.retry import retry_until_available
-from swell.store.logs import lock_key, log_key
+from swell.store.logs import LoggedStep, StoredSteps, lock_key, log_key, steps_key
 from swell.store.objects import Objects
 
 LIMIT = 64 << 20  # bytes of a log that are stored
 END = 256 << 10  # bytes that are stored of the end of a longer one
+STEPS = 2 << 20  # bytes of the steps of a log, with their changes
+LONGEST_NAME = 1000  # characters of a step's name, and of its error
 HELD = 1.0  # seconds; how long a line is held back that the next one may continue
 
-_TEXT = "text/plain; charset=utf-8"
+_TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 
 
 class BuildLogs:
@@ -43,7 +48,8 @@ class BuildLogs:
 
     def open(self, build_id: str, attempt: int = 1, secrets: Iterable[bytes] = ()) -> "BuildLog":
         sender, masker = LineSender(build_id, attempt, self._stream), self._masker(secrets)
-        return BuildLog(build_id, sender, self._objects, self._folder / log_key(build_id), masker, self._limit)
+        path = self._folder / log_key(build_id)
+        return BuildLog(build_id, attempt, sender, self._objects, path, masker, self._limit)
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         await retry_until_available(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
@@ -57,9 +63,17 @@ class BuildLog:
     """
 
     def __init__(
-        self, build_id: str, sender: LineSender, objects: Objects, path: Path, masker: Masker, limit: int
+        self,
+        build_id: str,
+        attempt: int,
+        sender: LineSender,
+        objects: Objects,
+        path: Path,
+        masker: Masker,
+        limit: int,
     ) -> None:
         self._build_id = build_id
+        self._attempt = attempt
         self._sender = sender
         self._objects = objects
         self._path = path
@@ -70,6 +84,9 @@ class BuildLog:
         self._holding: asyncio.TimerHandle | None = None
         self._end: deque[bytes] = deque()
         self._end_size = self._left_out = self._left_out_size = 0
+        self._lines = 0  # that are written
+        self._steps: list[LoggedStep] = []
+        self._steps_size = 0
 
     async def __aenter__(self) -> "BuildLog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +101,7 @@ class BuildLog:
             if error is None:
                 await self._write_end()
                 self._file.close()
+                await self._store_steps()
                 await retry_until_available(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
         except BaseException:
             await self._sender.close(complete=False)
@@ -107,8 +125,25 @@ class BuildLog:
         if self._size >= self._limit:
             await self._mask(b"(this log is longer than the %d bytes that are stored: its end follows)" % self._limit)
 
+    async def write_step(self, step: BuildStep) -> None:
+        """Add a change of *step*, after the lines that were written before; at most `STEPS` bytes of them."""
+        name, error = self.masked(step.name)[:LONGEST_NAME], self.masked(step.error)[:LONGEST_NAME]
+        order = self._steps[-1].order + 1 if self._steps and self._steps[-1].line == self._lines else 1
+        logged = LoggedStep(self._lines, order, structs.replace(step, name=name, error=error))
+        before, self._steps_size = self._steps_size, self._steps_size + len(msgspec.json.encode(logged))
+        if self._steps_size <= STEPS:
+            self._steps.append(logged)
+            self._sender.append_step(logged)
+        elif before <= STEPS:
+            await self.write_line(b"(this build has more steps than are stored: no more of them are sent as events)")
+
     def masked(self, text: str) -> str:
         return self._masker.mask(text.encode()).decode()
+
+    async def _store_steps(self) -> None:
+        if self._steps:
+            content = msgspec.json.encode(StoredSteps(self._attempt, tuple(self._steps)))
+            await retry_until_available(lambda: self._objects.put(steps_key(self._build_id), content, _JSON))
 
     async def _write_end(self) -> None:
         if self._left_out:
@@ -155,5 +190,6 @@ class BuildLog:
         """Write *line* to the file; return it, masked, for the watchers."""
         written = self._masker.mask(line) + b"\n"
         self._size += len(written)
+        self._lines += written.count(b"\n")
         self._file.write(written)
         return written
