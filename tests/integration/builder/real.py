@@ -1,100 +1,131 @@
-# ruff: noqa: E501  (container files stand as they are written)
 """Container files in the manner of public ones: their structure, on a base image that is at hand.
 
-Package managers and compilers are functions of the shell that leave behind what the real ones would.
+`MODELS` names the public file of each. The files are in `dockerfiles/`, where `{base}` is an image of busybox, and
+`{tools}` makes package managers and compilers that write down their arguments.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from .features import Feature
 
+_FOLDER = Path(__file__).with_name("dockerfiles")
+_PROGRAMS = (
+    "R apk apt apt-get apt-mark bundle cargo conda git go gpg gradle make mamba micromamba mvn npm pip pnpm uv yarn"
+)
 _TOOLS = (
-    "RUN mkdir -p /usr/local/bin /var/lib/apt/lists /root/.cache && for tool in apt-get pip npm go cargo R mvn apk conda; do "
-    "printf '#!/bin/sh\\necho \"$0 $*\" >> /var/log/tools\\n' > /bin/$tool; chmod 755 /bin/$tool; done; mkdir -p /var/log\n"
+    "RUN mkdir -p /usr/local/bin /var/lib/apt/lists /var/log /root/.cache && for tool in " + _PROGRAMS + "; do "
+    "printf '#!/bin/sh\\necho \"$0 $*\" >> /var/log/tools\\n' > /bin/$tool; chmod 755 /bin/$tool; done"
 )
 _PYTHON = {"requirements.txt": b"flask==3.0\n", "app/main.py": b"print(1)\n", "app/util.py": b"", "README.md": b"#\n"}
 _NODE = {"package.json": b"{}", "package-lock.json": b"{}", "src/index.js": b"1", "public/index.html": b"<p>"}
 _GO = {"go.mod": b"module x\n", "go.sum": b"", "cmd/x/main.go": b"package main\n", "internal/a.go": b"package a\n"}
 _RUST = {"Cargo.toml": b"[package]\n", "Cargo.lock": b"", "src/main.rs": b"fn main(){}\n"}
 _JAVA = {"pom.xml": b"<project/>", "src/main/java/A.java": b"class A{}"}
+_RUBY = {
+    "Gemfile": b"gem 'rails'\n",
+    "Gemfile.lock": b"",
+    "bin/rails": b"#!/bin/sh\r\n",
+    "bin/docker-entrypoint": b"#\n",
+}
+_ROCKER = {
+    "scripts/install_R_source.sh": b"mkdir -p $R_HOME/etc /usr/local/bin; apt-get install gfortran\n",
+    "scripts/setup_R.sh": b'echo "options(repos = c(CRAN = \\"$CRAN\\"))" > $R_HOME/etc/Rprofile.site\n',
+    "scripts/install_python.sh": b"#!/bin/sh\nset -e\npip install a\n",
+}
+_JUPYTER = dict.fromkeys(
+    ("start-notebook.py", "start-singleuser.py", "jupyter_server_config.py", "docker_healthcheck.py"),
+    b"#!/usr/bin/env python\n",
+)
+_MICROMAMBA = {
+    "_dockerfile_shell.sh": b'#!/bin/sh\n[ "$MAMBA_DOCKERFILE_ACTIVATE" = 1 ] && export ACTIVATED=1\nexec sh -c "$@"\n',
+    "env.yaml": b"dependencies: [python]\n",
+}
+_UV = {
+    ".dockerignore": b"*.pyc\n.venv\n",
+    "uv.lock": b"",
+    "pyproject.toml": b"[project]\n",
+    "src/main.py": b"print(1)\n",
+    "ignored.pyc": b"",
+}
+_PROMETHEUS = {
+    ".build/linux-amd64/prometheus": b"#!/bin/sh\n",
+    ".build/linux-amd64/promtool": b"#!/bin/sh\n",
+    "documentation/examples/prometheus.yml": b"global:\n",
+    "console_libraries/menu.lib": b"",
+    "consoles/index.html.example": b"",
+}
+_POSTGRES = {"docker-entrypoint.sh": b"#!/bin/sh\n", "docker-ensure-initdb.sh": b"#!/bin/sh\n"}
 
-REAL = (
-    Feature(
-        "python service",
-        f"FROM {{base}}\n{_TOOLS}ENV PYTHONUNBUFFERED=1 \\\n    PIP_NO_CACHE_DIR=1\nWORKDIR /app\n"
-        "RUN apt-get update && apt-get install -y --no-install-recommends \\\n    gcc \\\n    libpq-dev \\\n"
-        " && rm -rf /var/lib/apt/lists/*\nCOPY requirements.txt .\n"
-        "RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt\nCOPY app/ ./app/\n"
-        "RUN echo 'app:x:1000:1000::/app:/bin/sh' >> /etc/passwd\nUSER 1000\nEXPOSE 8000\n"
-        'CMD ["python", "-m", "flask", "run", "--host=0.0.0.0"]\n',
-        _PYTHON,
-    ),
-    Feature(
-        "node in three stages",
-        f"FROM {{base}} AS base\n{_TOOLS}WORKDIR /app\nFROM base AS deps\nCOPY package.json package-lock.json ./\n"
-        "RUN --mount=type=cache,id=npm,target=/root/.npm npm ci\nRUN mkdir -p node_modules/a && touch node_modules/a/b\n"
-        "FROM base AS build\nCOPY --from=deps /app/node_modules ./node_modules\nCOPY . .\nRUN npm run build && mkdir dist && cp src/* dist/\n"
-        "FROM base\nENV NODE_ENV=production\nCOPY --from=build --chown=1000:1000 /app/dist ./dist\nCOPY --from=deps /app/node_modules ./node_modules\n"
-        'USER 1000\nEXPOSE 3000\nHEALTHCHECK --interval=30s --timeout=3s CMD wget -q -O- http://localhost:3000/ || exit 1\nENTRYPOINT ["node", "dist/index.js"]\n',
+
+@dataclass(frozen=True)
+class Model:
+    """A file of `dockerfiles/`, and the public container file whose structure it has: repository and path."""
+
+    name: str
+    public: str
+    context: Mapping[str, bytes] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def feature(self) -> Feature:
+        body = (_FOLDER / f"{self.name}.Dockerfile").read_text().replace("{tools}", _TOOLS)
+        return Feature(self.name, body, self.context, options=self.options)
+
+
+MODELS = (
+    # services
+    Model("python-service", "docker/awesome-compose flask/app/Dockerfile", _PYTHON),
+    Model("uv-in-two-stages", "astral-sh/uv-docker-example multistage.Dockerfile", _UV),
+    Model("node-in-three-stages", "the example for Node.js of docs.docker.com", _NODE),
+    Model("next-js", "vercel/next.js examples/with-docker/Dockerfile", _NODE),
+    Model("compose-nginx-with-a-template", "docker/awesome-compose react-nginx/Dockerfile", _NODE),
+    Model(
+        "development-and-production",
+        "docker/awesome-compose react-express-mongodb/frontend/Dockerfile",
         _NODE,
+        {"target": "production"},
     ),
-    Feature(
-        "go, static, on scratch",
-        f"# syntax=docker/dockerfile:1\nARG GO_VERSION=1.22\nFROM {{base}} AS build\n{_TOOLS}ARG TARGETOS TARGETARCH\nWORKDIR /src\n"
-        "RUN --mount=type=bind,source=go.sum,target=go.sum --mount=type=bind,source=go.mod,target=go.mod go mod download -x\n"
-        "RUN --mount=type=bind,target=. CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -o /out/x ./cmd/x && mkdir -p /out && cp go.mod /out/x\n"
-        'FROM scratch\nCOPY --from=build /out/x /x\nLABEL org.opencontainers.image.source="https://example.org/x"\nENTRYPOINT ["/x"]\n',
-        _GO,
-    ),
-    Feature(
-        "rust with a planner",
-        f"FROM {{base}} AS chef\n{_TOOLS}WORKDIR /app\nFROM chef AS planner\nCOPY . .\nRUN cargo chef prepare && echo recipe > recipe.json\n"
-        "FROM chef AS builder\nCOPY --from=planner /app/recipe.json recipe.json\nRUN cargo chef cook --release\nCOPY . .\nRUN cargo build --release && mkdir -p target && cp src/main.rs target/x\n"
-        'FROM {base} AS runtime\nCOPY --link --from=builder /app/target/x /usr/local/bin/\nENTRYPOINT ["/usr/local/bin/x"]\n',
-        _RUST,
-    ),
-    Feature(
-        "java with layers",
-        f"FROM {{base}} AS build\n{_TOOLS}WORKDIR /w\nCOPY pom.xml .\nRUN mvn -B dependency:go-offline\nCOPY src src\nRUN mvn -B package && mkdir -p target/dependency && cp pom.xml target/dependency/\n"
-        'FROM {base}\nARG DEPENDENCY=/w/target/dependency\nVOLUME /tmp\nCOPY --from=build ${DEPENDENCY} /app/lib\nENTRYPOINT ["java","-cp","app:app/lib/*","A"]\nSTOPSIGNAL SIGTERM\n',
-        _JAVA,
-    ),
-    Feature(
-        "rocker: scripts and a here-document",
-        f'FROM {{base}}\n{_TOOLS}ENV R_VERSION="4.4.1"\nENV LANG=en_US.UTF-8\nRUN <<EOF\nset -e\napt-get update\nR -e \'install.packages("x")\'\nmkdir -p /usr/local/lib/R/site-library\nEOF\n'
-        'COPY --chmod=755 <<\'EOF\' /usr/local/bin/start\n#!/bin/sh\nexec R "$@"\nEOF\nSHELL ["/bin/sh", "-ec"]\nRUN echo ok > /etc/rocker\nCMD ["R"]\n',
-    ),
-    Feature(
-        "jupyter: a user and fixed permissions",
-        f'ARG ROOT_IMAGE={{base}}\nFROM $ROOT_IMAGE\nARG NB_USER="jovyan"\nARG NB_UID="1000"\nARG NB_GID="100"\nUSER root\n{_TOOLS}'
-        'ENV CONDA_DIR=/opt/conda SHELL=/bin/sh NB_USER="${NB_USER}" NB_UID=${NB_UID} NB_GID=${NB_GID}\nENV PATH="${CONDA_DIR}/bin:${PATH}" HOME="/home/${NB_USER}"\n'
-        'COPY --chmod=0755 app/main.py /usr/local/bin/fix-permissions\nRUN echo "${NB_USER}:x:${NB_UID}:${NB_GID}::${HOME}:/bin/sh" >> /etc/passwd && mkdir -p "${CONDA_DIR}" "${HOME}" && chown "${NB_UID}:${NB_GID}" "${CONDA_DIR}" "${HOME}"\n'
-        'USER ${NB_UID}\nWORKDIR "${HOME}"\nEXPOSE 8888\nHEALTHCHECK --interval=3s --timeout=1s --start-period=3s --retries=3 CMD /etc/jupyter/docker_healthcheck.py || exit 1\n',
-        _PYTHON,
-    ),
-    Feature(
-        "nf-core: conda by file",
-        f'FROM {{base}}\n{_TOOLS}LABEL authors="someone" \\\n      description="image of a pipeline"\nCOPY README.md /\nRUN conda env create --quiet -f /README.md && conda clean -a\nENV PATH="/opt/conda/envs/nf-core/bin:$PATH"\nRUN conda env export --name x > /x.yml\n',
-        _PYTHON,
-    ),
-    Feature(
-        "compose: nginx with a template",
-        f"FROM {{base}} AS builder\n{_TOOLS}COPY --parents src/**/*.js public/index.html /w/\nFROM {{base}} AS release\nRUN rm -rf /usr/share/html && mkdir -p /etc/nginx /usr/share/html\n"
-        'COPY --from=builder /w /usr/share/html\nRUN echo "daemon off;" > /etc/nginx/nginx.conf\nEXPOSE 80/tcp 443\nCMD ["nginx", "-g", "daemon off;"]\n',
-        _NODE,
-    ),
-    Feature(
-        "development and production",
-        f'FROM {{base}} AS development\n{_TOOLS}WORKDIR /app\nENV MODE=dev\nCOPY . .\nCMD ["npm", "start"]\nFROM development AS dev-envs\nRUN apk add git\nFROM {{base}} AS production\nENV MODE=prod\nCOPY --from=development /app/src /srv\n',
-        _NODE,
-        options={"target": "production"},
-    ),
-    Feature(
-        "choice of a stage by an argument",
-        "ARG VARIANT=alpine\nFROM {base} AS base-alpine\nENV V=alpine\nFROM {base} AS base-debian\nENV V=debian\nFROM base-${VARIANT} AS final\nRUN test $V = debian && echo $V > /v\n",
+    Model("rails", "rails/rails railties/lib/rails/generators/rails/app/templates/Dockerfile.tt", _RUBY),
+    Model("airflow-scripts", "apache/airflow Dockerfile"),
+    # compiled programs
+    Model("go-static-on-scratch", "the example for Go of docs.docker.com", _GO),
+    Model("buildx-releases", "docker/buildx Dockerfile", _GO),
+    Model("rust-with-a-planner", "LukeMathWalker/cargo-chef README.md", _RUST),
+    Model("java-with-layers", "spring-guides/gs-spring-boot-docker complete/Dockerfile", _JAVA),
+    Model("prometheus", "prometheus/prometheus Dockerfile", _PROMETHEUS),
+    # official images
+    Model("postgres", "docker-library/postgres 14/bookworm/Dockerfile", _POSTGRES),
+    Model("cpython-slim", "docker-library/python 3.12/slim-bookworm/Dockerfile"),
+    Model("an-archive-and-its-checksum", "docker-library images with ONBUILD", {"t.tar.gz": b"@archive"}),
+    Model("apt-with-caches", "moby/buildkit frontend/dockerfile/docs/reference.md"),
+    Model(
+        "choice-of-a-stage-by-an-argument",
+        "the chapter on build variables of docs.docker.com",
         options={"build_args": {"VARIANT": "debian"}},
     ),
-    Feature(
-        "an archive and its checksum",
-        f'FROM {{base}}\n{_TOOLS}ADD t.tar.gz /opt/\nRUN test -e /opt/t && chown -R 0:0 /opt\nONBUILD COPY . /app\nENTRYPOINT ["/bin/sh", "-c"]\n',
-        {"t.tar.gz": b"@archive"},
+    # science
+    Model(
+        "jupyter-a-user-and-fixed-permissions",
+        "jupyter/docker-stacks images/docker-stacks-foundation/Dockerfile",
+        _PYTHON,
     ),
+    Model("jupyter-base-notebook", "jupyter/docker-stacks images/base-notebook/Dockerfile", _JUPYTER),
+    Model("rocker-scripts-and-a-here-document", "rocker-org/rocker-versioned2 dockerfiles/Dockerfile_binder_4.1.0"),
+    Model("rocker-r-ver", "rocker-org/rocker-versioned2 dockerfiles/Dockerfile_geospatial_4.1.1", _ROCKER),
+    Model("nf-core-conda-by-file", "nf-core/tools nf_core/pipeline-template/Dockerfile", _PYTHON),
+    Model(
+        "nf-core-cellranger",
+        "nf-core/modules modules/nf-core/cellranger/Dockerfile",
+        {"cellranger-7.2.0.tar.gz": b"@archive"},
+    ),
+    Model("biocontainers-samtools", "BioContainers/containers samtools/1.20/Dockerfile"),
+    Model("staphb-samtools", "StaPH-B/docker-builds samtools/1.20/Dockerfile"),
+    Model("micromamba-run-activate", "mamba-org/micromamba-docker examples/run_activate/Dockerfile", _MICROMAMBA),
+    Model("gatk", "broadinstitute/gatk Dockerfile", _JAVA),
+    Model("pytorch", "pytorch/pytorch Dockerfile", _PYTHON),
 )
+
+REAL = tuple(model.feature for model in MODELS)
