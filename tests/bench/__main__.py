@@ -17,6 +17,7 @@ from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byt
 from tests.bench.builds import builds_on_layers, cached_build, trivial_build
 from tests.bench.growth import growth
 from tests.bench.herd import herd
+from tests.bench.lines import log_lines
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.packages import conda_direct
 from tests.bench.place import Place, open_place
@@ -32,6 +33,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "build": trivial_build,
     "await": awaited_build,
     "layers": builds_on_layers,
+    "lines": log_lines,
     "cached": cached_build,
     "packages": conda_direct,
     "tag": manifest_by_tag,

@@ -105,12 +105,12 @@ async def _measured(
     async with open_buildctl(
         place.home / "buildkit", place.stack.registry.address, place.stack.env["SWELL_REGISTRY_AUTH_FILE"]
     ) as bare:
-        await _ours(place, ear, containerfile())
-        await _bare(place, bare, containerfile())
+        await build_ours(place, ear, containerfile())
+        await build_with_bare(place, bare, containerfile())
         first_lines, pushed = [], []
         for _ in range(ROUNDS):
             pairs = [
-                (await _bare(place, bare, containerfile()), await _ours(place, ear, containerfile()))
+                (await build_with_bare(place, bare, containerfile()), await build_ours(place, ear, containerfile()))
                 for _ in range(BUILDS)
             ]
             first_lines.append(Round(median(times.first_line for _, times in pairs)))
@@ -135,14 +135,16 @@ async def cached_build(place: Place) -> list[Result]:
     return [judge(KNOWN, [Round(await _cached(place, recipe)) for _ in range(ROUNDS)])]
 
 
-async def _ours(place: Place, ear: BuildEvents, containerfile: str) -> Times:
+async def build_ours(place: Place, ear: BuildEvents, containerfile: str) -> Times:
+    """Build *containerfile* with Swell; it must be a new one."""
     started = time.perf_counter()
     build_id = (await place.submit(containerFile=b64encode(containerfile.encode()).decode()))["buildId"]
     ended = await ear.end(build_id)
     return Times(_ms(ear.lines[log_subject(build_id)] - started), _ms(ended - started))
 
 
-async def _bare(place: Place, bare: Buildctl, containerfile: str) -> float:
+async def build_with_bare(place: Place, bare: Buildctl, containerfile: str) -> float:
+    """Build *containerfile* with buildctl and push it; return milliseconds."""
     image = f"{place.stack.registry.address}/bare/build:{uuid.uuid4().hex}"
     started = time.perf_counter()
     await bare.build_and_push(image, containerfile)
