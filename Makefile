@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-full check mutants audit release release-notes wheels bench clean format protos protos-current baseline lock system system-test
+.PHONY: help up demo test test-full check mutants audit release release-notes wheels bench bench-compare clean format protos protos-current baseline lock system system-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +50,9 @@ check: .venv/ready protos-current ## quick checks: format, lint, types, import c
 
 bench: system-test .venv/ready ## run the benchmarks, each compared with another tool
 	$(BIN)/python -m tests.bench
+
+bench-compare: system-test .venv/ready ## A=v0.1.0 B=HEAD [NAMES="tag redirect"]: measure two revisions alternately
+	$(BIN)/python -m tests.bench.compare $(or $(A),$(error set the first revision: make bench-compare A=v0.1.0 B=HEAD)) $(or $(B),HEAD) $(NAMES)
 
 format: .venv/ready ## format the code with ruff
 	$(BIN)/ruff format -q .

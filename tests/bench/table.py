@@ -14,8 +14,12 @@ _MARK = {Compared.RATIO: "{}x", Compared.DIFFERENCE: "+{}", Compared.ALONE: "{}"
 
 def table(results: Iterable[Result]) -> str:
     """Return one line for each of *results*; words are aligned left, numbers right."""
-    rows = [_HEAD, *(_row(each) for each in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    return aligned([_HEAD, *(_row(each) for each in results)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return *rows* as lines with aligned columns: the first column to the left, the last as it is, others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -32,10 +36,10 @@ def _row(result: Result) -> tuple[str, ...]:
     sign = "≥" if bar.at_least else "≤"
     return (
         f"{bar.name} [{bar.unit}]" + (f", beside {bar.peer}" if bar.peer else ""),
-        _number(result.ours),
-        "" if result.peer is None else _number(result.peer),
+        number(result.ours),
+        "" if result.peer is None else number(result.peer),
         _marked(mark, result.figure),
-        f"{_number(result.least)} … {_number(result.most)}",
+        f"{number(result.least)} … {number(result.most)}",
         f"{sign} {_marked(mark, bar.must)}",
         f"{sign} {_marked(mark, bar.aim)}",
         str(result.verdict),
@@ -49,10 +53,10 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _marked(mark: str, value: float) -> str:
-    return mark.format(_number(value)).replace("+-", "-")
+    return mark.format(number(value)).replace("+-", "-")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return three significant digits: 0.123, 12.3, 1,230."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
