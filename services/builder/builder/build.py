@@ -250,7 +250,8 @@ class BuildRunner:
                     else:
                         work = self._assemble(job, build_log)
                     digest = await self._unless_cancelled(job.id, work)
-                except BuildFailure as failure:
+                except BuildFailure as error:
+                    failure = error.explained(build_log.masked)
                     await build_log.write_line(f"The build failed: {failure}".encode())
                     return BuildResult(
                         succeeded=False,
@@ -258,7 +259,7 @@ class BuildRunner:
                         started=started,
                         finished=_finished(existing),
                         reason=failure.reason,
-                        message=build_log.masked(str(failure)),
+                        message=str(failure),
                         attempt=attempt,
                     )
         finished = _finished(existing)

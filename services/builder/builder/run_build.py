@@ -79,7 +79,10 @@ async def build(settings: Settings) -> Digest:
             sys.stdout.buffer.write(masker.mask(line) + b"\n")
             sys.stdout.buffer.flush()
 
-        return await engine.build(recipe, write_line)
+        try:
+            return await engine.build(recipe, write_line)
+        except BuildFailure as failure:
+            raise failure.explained(lambda text: masker.mask(text.encode()).decode()) from failure
 
 
 async def _fetch(source: Source, folder: Path) -> Path:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
-from builder.domain.failure import KILLED, BuildFailure, contains, last_error, shorten
+from builder.domain.cause import shorten
+from builder.domain.failure import KILLED, BuildFailure, contains, last_error, name_step
 from swell.store.records import Reason
 
 
@@ -14,6 +15,8 @@ class CacheProblem(Enum):
 
 
 _STEP = re.compile(r'^building at STEP "(?P<step>.*)": while running runtime: exit status (?P<status>\d+)$')
+_BEGIN = re.compile(r"^(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: ")
+_OF_ENGINE = re.compile(r"^(?:Error: |error building at STEP |subprocess exited with status |time=\S+ level=)")
 _BASE_IMAGE = re.compile(r"^creating build container: (?P<why>.*)|.*no stage or image found with that name")
 _HEREDOC = re.compile(r"[Uu]nknown instruction|<<")
 _NO_HEREDOCS = (
@@ -41,7 +44,7 @@ def diagnose_build(
         return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
     step = _STEP.match(error)
     if no_memory:
-        what = f"The step '{shorten(step['step'])}'" if step else "A process of the engine"
+        what = name_step(step["step"]) if step else "A process of the engine"
         return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", KILLED)
     if step:
         return _diagnose_step(step["step"], int(step["status"]), lines)
@@ -75,11 +78,17 @@ def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
 
 
 def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
-    what = f"The step '{shorten(step)}'"
+    what = name_step(step)
     if contains(lines, "container exited on killed") or status == KILLED:
         return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", KILLED)
     if contains(lines, "exec format error"):
         return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
     if contains(lines, "runc create failed") and not contains(lines, "exec: "):
         return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine.", status)
-    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status)
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status, output=_output_of(lines))
+
+
+def _output_of(lines: list[str]) -> str:
+    """Return the output of the last step in *lines*; buildah writes its standard output and error as one stream."""
+    begin = max((index + 1 for index, line in enumerate(lines) if _BEGIN.match(line)), default=0)
+    return "\n".join(line for line in lines[begin:] if not _OF_ENGINE.match(line))

@@ -186,7 +186,7 @@ class BuildkitEngine:
                 failure = self._failure(result, daemon, progress, lease, gateway, kills=kills, refused=refused)
                 if proxy.refused and failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE}:
                     message = f"{failure} ({'; '.join(dict.fromkeys(proxy.refused))})"
-                    raise BuildFailure(failure.reason, message, failure.exit_status)
+                    raise BuildFailure(failure.reason, message, failure.exit_status, output=failure.output)
                 raise failure
             if recipe.sif:
                 return await self._push_sif(recipe, files, tail)
@@ -209,7 +209,12 @@ class BuildkitEngine:
         killed = daemon.groups.memory_kills() > kills
         trouble = str(gateway.trouble) if gateway.trouble else ""
         failure = diagnose(
-            result.status, result.lines, killed=killed, refused_push=trouble, crashed=not daemon.is_running
+            result.status,
+            result.lines,
+            killed=killed,
+            refused_push=trouble,
+            crashed=not daemon.is_running,
+            output=progress.failed_output,
         )
         if failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE, Reason.PUSH} and not killed and daemon.is_running:
             lease.keep()

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable
 
-from builder.domain.failure import BuildFailure
+from builder.domain.cause import shorten
+from builder.domain.failure import BuildFailure, name_step
 from swell.store.records import Reason
 
 _KILLED = 137
-_LONGEST = 300
 
 _ERROR = re.compile(r"^(?:error|ERROR): (?:failed to build: )?(?:failed to solve: )?(?P<why>.*)$")
 _STEP = re.compile(
@@ -36,12 +36,18 @@ _ENTITLEMENTS = {
 
 
 def diagnose(
-    status: int, tail: Iterable[bytes], *, killed: bool = False, refused_push: str = "", crashed: bool = False
+    status: int,
+    tail: Iterable[bytes],
+    *,
+    killed: bool = False,
+    refused_push: str = "",
+    crashed: bool = False,
+    output: str = "",
 ) -> BuildFailure:
     """What `buildctl build` failed of, from its exit *status* and its last lines.
 
     *killed*: the kernel ended a process of a step for using too much memory. *refused_push*: what the registry said
-    when the image was pushed. *crashed*: buildkitd has ended.
+    when the image was pushed. *crashed*: buildkitd has ended. *output*: the last output of the step that failed.
     """
     lines = [line.decode(errors="replace") for line in tail]
     error = _last_error(lines)
@@ -49,39 +55,35 @@ def diagnose(
     if "no space left on device" in "\n".join(lines).lower():
         return BuildFailure(Reason.DISK, "The disk of the builder is full.", status)
     if killed:
-        what = f"The step '{_short(step['step'])}'" if step else "A process of the build"
+        what = name_step(step["step"]) if step else "A process of the build"
         return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", _KILLED)
     if crashed:
         return BuildFailure(Reason.ENGINE, "The engine failed: BuildKit ended in the middle of the build.", status)
     if entitlement := _ENTITLEMENT.search(error):
         return BuildFailure(Reason.RECIPE, _ENTITLEMENTS[entitlement["what"]], status)
     if step:
-        return _diagnose_step(step, lines)
+        return _diagnose_step(step, lines, output)
     if _PUSH.search(error):
-        why = refused_push or _short(error)
+        why = refused_push or shorten(error)
         return BuildFailure(Reason.PUSH, f"The registry refused the image: {why.rstrip('.')}.", status)
     if _BASE.search(error):
-        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be pulled: {_short(error)}.", status)
+        return BuildFailure(Reason.BASE_IMAGE, f"A base image cannot be pulled: {shorten(error)}.", status)
     if _RECIPE.search(error):
-        return BuildFailure(Reason.RECIPE, f"The container file does not work: {_short(error)}.", status)
-    return BuildFailure(Reason.ENGINE, f"The engine failed: {_short(error) or f'exit status {status}'}.", status)
+        return BuildFailure(Reason.RECIPE, f"The container file does not work: {shorten(error)}.", status)
+    return BuildFailure(Reason.ENGINE, f"The engine failed: {shorten(error) or f'exit status {status}'}.", status)
 
 
-def _diagnose_step(step: re.Match[str], lines: list[str]) -> BuildFailure:
-    what = f"The step '{_short(step['step'])}'"
+def _diagnose_step(step: re.Match[str], lines: list[str], output: str) -> BuildFailure:
+    what = name_step(step["step"])
     if step["status"] is None:
-        return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine: {_short(step['why'])}.")
+        return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine: {shorten(step['why'])}.")
     status = int(step["status"])
     if any("exec format error" in line.lower() for line in lines):
         return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
     if status == _KILLED:
         return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", status)
-    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status)
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status, output=output)
 
 
 def _last_error(lines: list[str]) -> str:
     return next((found["why"] for line in reversed(lines) if (found := _ERROR.match(line))), "")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

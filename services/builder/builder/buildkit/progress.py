@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec import Struct
 
+from builder.buildkit.last_output import LastOutput
 from swell.api.builds import BuildStep
 from swell_sandbox.lines import LONGEST_PIECE, pieces
 
@@ -46,7 +47,10 @@ class Transfer(Struct):
 
 
 class Output(Struct):
+    """A part of what a step writes; `stream` is 2 for standard error."""
+
     vertex: str = ""
+    stream: int = 1
     data: bytes = b""
     timestamp: datetime | None = None
 
@@ -112,6 +116,9 @@ class Progress:
     def __init__(self) -> None:
         self.steps: dict[str, Step] = {}
         self.failed: Step | None = None
+        self.failed_output = ""
+        """The last output of the step that failed first."""
+        self._last_outputs: dict[str, LastOutput] = {}
         self._open: dict[str, bytes] = {}
         self._begun = set[str]()  # vertices whose open line is so long that its beginning has been passed on
         self._transfers: dict[tuple[str, str], _Printed] = {}
@@ -188,6 +195,7 @@ class Progress:
         step = self.steps.get(output.vertex)
         if step is None:
             return
+        self._last_outputs.setdefault(output.vertex, LastOutput()).add(output.stream, output.data)
         block = self._open.pop(output.vertex, b"") + output.data
         seconds = 0.0
         if output.timestamp:
@@ -221,10 +229,11 @@ class Progress:
             return
         yield from self._flush(vertex.digest)
         step.ended, step.cached, step.error = vertex.completed, vertex.cached, vertex.error[:LONGEST_NAME]
+        last_output = self._last_outputs.pop(vertex.digest, "")
         if vertex.error:
             canceled = vertex.error.endswith("context canceled")
-            if not canceled:
-                self.failed = self.failed or step
+            if not canceled and self.failed is None:
+                self.failed, self.failed_output = step, str(last_output)
             word = "CANCELED" if canceled else f"ERROR: {vertex.error}"
             for line in word.splitlines():
                 yield from pieces(f"#{step.number} {line}".encode())

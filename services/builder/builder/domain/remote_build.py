@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from builder.domain.cause import shorten
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from swell.build_spec import BuildSpec
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason
 
-LONGEST_MESSAGE = 2000
-"""Characters of a message. Kubernetes keeps 4096 bytes of the termination message of a container.
+LONGEST_MESSAGE = 1200
+"""Characters of a message; each may take three bytes. Kubernetes keeps 4096 bytes of a container's termination message.
 
 Source: Kubernetes, Determine the Reason for Pod Failure,
 https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
@@ -45,7 +46,9 @@ class RemoteBuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def from_failure(cls, failure: BuildFailure) -> "RemoteBuildResult":
-        return cls(reason=failure.reason, message=str(failure)[:LONGEST_MESSAGE], exit_status=failure.exit_status)
+        return cls(
+            reason=failure.reason, message=shorten(str(failure), LONGEST_MESSAGE), exit_status=failure.exit_status
+        )
 
     def result(self) -> Digest:
         """Return the digest of the pushed image.

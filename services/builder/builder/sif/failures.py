@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from builder.domain.failure import KILLED, BuildFailure, contains, last_error, shorten
+from builder.domain.cause import shorten
+from builder.domain.failure import KILLED, BuildFailure, contains, last_error
 from swell.store.records import Reason
 
 INVALID = 65
