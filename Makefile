@@ -33,7 +33,7 @@ engine-or-without: .venv/ready
 	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
 
-test: check system-test engine ## the tests that a change must pass: check, then integration and end-to-end tests
+test: check system-test engine scanners ## the tests that a change must pass: check, then integration and end-to-end tests
 	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
 	$(BIN)/pytest tests/integration/builder tests/e2e
 

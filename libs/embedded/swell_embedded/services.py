@@ -79,6 +79,14 @@ SERVICES = (
         command=_python("scanner"),
         listens=("scanner",),
         ready=lambda ports: grpc_health(ports.scanner),
+        variables=(
+            *_STORES,
+            "SWELL_ALLOWED_HOSTS",
+            "SWELL_BUILD_REPOSITORY",
+            "SWELL_REGISTRY_AUTH_FILE",
+            "SWELL_SCAN_WORKSPACE",
+            "SWELL_SHARED_REGISTRIES",
+        ),
     ),
     Service(
         name="gateway",

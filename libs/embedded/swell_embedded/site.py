@@ -105,6 +105,7 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_S3_ACCESS_KEY": secrets.s3_access_key,
         "SWELL_S3_ENDPOINT": f"http://127.0.0.1:{ports.s3}",
         "SWELL_S3_SECRET_KEY": secrets.s3_secret_key,
+        "SWELL_SCAN_WORKSPACE": str(site.home / "scanner"),
         "SWELL_SERVER_URL": f"http://localhost:{ports.gateway}",
         "SWELL_SPOOL": str(site.home / "spool"),
         "SWELL_WORKSPACE": str(site.home / "builder"),

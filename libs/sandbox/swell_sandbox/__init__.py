@@ -16,6 +16,7 @@ mounts, control groups and, optionally, network. When a command ends, its descen
 | `lines` | output in lines of bounded length |
 | `cgroups` | limits for memory and processes |
 | `network`, `network_pool`, `forwarding` | a network that does not reach this machine's loopback |
+| `disk` | a limit for the disk usage of a directory |
 | `workspace` | removal of the directories and control groups of a killed process |
 
 It needs Linux 5.13 or newer, root, and from Debian: util-linux, uidmap, slirp4netns (for networks).

@@ -22,7 +22,7 @@ def lock(workspace: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Unavailable(f"another builder uses {workspace}") from error
+            raise Unavailable(f"another process uses {workspace}") from error
         yield
 
 
@@ -32,7 +32,7 @@ def can_limit(workspace: Path) -> bool:
     try:
         cgroups.make(group, memory=1 << 20, pids=1)
     except OSError as error:
-        log.warning("builds have no limit on memory and processes", reason=str(error))
+        log.warning("sandboxes have no limit on memory and processes", reason=str(error))
         return False
     finally:
         cgroups.remove(group)
@@ -54,7 +54,7 @@ def clean(workspace: Path, folders: Iterable[str]) -> None:
     deadline = time.monotonic() + _CLEAN_WITHIN
     while not _is_clean(workspace, folders):
         if time.monotonic() > deadline:
-            raise Unavailable(f"files or control groups of earlier builds in {workspace} cannot be removed")
+            raise Unavailable(f"files or control groups of an earlier process in {workspace} cannot be removed")
         time.sleep(0.05)
 
 

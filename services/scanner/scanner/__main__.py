@@ -1,16 +1,196 @@
-"""The scanner does not scan yet: it serves only its health. The gateway refuses requests for a scan."""
+"""Opens the scanner's connections, wires its parts, and consumes jobs."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
+from prometheus_client import Gauge
+from yarl import URL
+
+from scanner.adapters.database import GrypeDatabase
+from scanner.adapters.events import ScanEvents, ScanJobs, ScanLeases
+from scanner.adapters.images import RegistryImages
+from scanner.adapters.mirror import HttpMirror
+from scanner.adapters.programs import SCANS_FOLDER, Programs, is_possible
+from scanner.adapters.reports import Reports
+from scanner.database_update import DatabaseUpdates, age_of
+from scanner.dispatch import Dispatcher
+from scanner.domain.failure import ScanFailure
+from scanner.rematch import Rematcher
+from scanner.scan import ScanRunner
 from scanner.settings import Settings
+from scanner.tools.anchore import Anchore, find_programs, version_of
+from swell.concurrency.periodic import every
+from swell.errors import Unavailable
+from swell.jobs import streams
+from swell.jobs.consume import consume
+from swell.jobs.messages import BuildDone, ScanJob
+from swell.jobs.streams import Nats
+from swell.log import log
+from swell.net.outbound import Policy, open_session
+from swell.registry.aws import AwsLogins
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
 from swell.serve import address, run
+from swell.store import objects, redis
+from swell.store.builds import RedisBuilds
+from swell.store.engines import ScannerNames
+from swell.store.objects import S3Objects
+from swell.store.reports import BUCKET, SBOMS, SCANS
+from swell.store.scans import RedisScans
+from swell.telemetry import exposed
+
+NAME = "scanner"
+REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
+DRAIN = timedelta(seconds=5)  # for running scans when the service stops; another scanner repeats the rest
+SPARE_DAYS = 7  # reports stay longer than the records that name them
+DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if there is none.")
 
 
 async def main(settings: Settings) -> None:
-    async with answering(address(settings.listen)):
-        await asyncio.Event().wait()
+    """Serve until cancelled. Without syft and grype, only health is served, and the reason is logged."""
+    async with AsyncExitStack() as opened:
+        opened.enter_context(exposed(settings.prometheus_listen))
+        paths = find_programs()
+        problem = is_possible() if paths else "syft and grype are not installed: run `make scanners`"
+        if paths is None or problem:
+            log.warning("images are not scanned", reason=problem)
+            await opened.enter_async_context(answering(address(settings.listen)))
+            await asyncio.Event().wait()
+        else:
+            await serve(settings, paths, opened)
+
+
+async def serve(settings: Settings, paths: tuple[Path, Path], opened: AsyncExitStack) -> None:
+    """Consume jobs with the programs *paths*, syft and grype, until cancelled."""
+    state = await opened.enter_async_context(redis.connect(settings.redis_url))
+    nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
+    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    store = await opened.enter_async_context(objects.connect(*s3, BUCKET))
+    days = settings.record_ttl.days + SPARE_DAYS
+    await set_expiry(store, days)
+    programs = opened.enter_context(Programs.open(settings))
+    database = GrypeDatabase(
+        settings.scan_workspace / "database",
+        programs,
+        paths[1],
+        settings.scan_database_age,
+        settings.scan_database_limit,
+    )
+    tool = await open_tool(programs, paths, database)
+    session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+    client = RegistryClient(session, keyring(settings), settings.insecure_registries, aws=AwsLogins(session, settings))
+    scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
+    reports, leases, events = (
+        Reports(store, tool.family, settings.record_ttl / 2),
+        ScanLeases(state, settings.job_lease),
+        ScanEvents(nats),
+    )
+    runner = ScanRunner(
+        tool,
+        scans,
+        builds,
+        RegistryImages(client, settings.scan_workspace / SCANS_FOLDER, settings.scan_image_limit),
+        reports,
+        leases,
+        events,
+        time_limit=settings.scan_timeout,
+        most_findings=settings.scan_findings,
+    )
+    rematcher = Rematcher(tool, scans, reports, runner, leases, events)
+    updates = await open_updates(settings, database, rematcher, opened)
+    await updates.check()
+    await opened.enter_async_context(answering(address(settings.listen)))
+    log.info("scanner ready", tool=tool.name)
+    await consume_jobs(
+        settings,
+        nats,
+        runner,
+        Dispatcher(scans, builds, ScanJobs(nats), events),
+        rematcher,
+        updates,
+        ScannerNames(state),
+        tool.name,
+    )
+
+
+async def consume_jobs(
+    settings: Settings,
+    nats: Nats,
+    runner: ScanRunner,
+    dispatcher: Dispatcher,
+    rematcher: Rematcher,
+    updates: DatabaseUpdates,
+    names: ScannerNames,
+    name: str,
+) -> None:
+    """Run the loops of the scanner until cancelled."""
+
+    async def republish() -> None:
+        if count := await dispatcher.republish_lost():
+            log.warning("lost scan jobs published again", count=count)
+
+    interval = settings.scan_database_interval
+    take = partial(consume, nats.stream, lease=settings.job_lease)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(every(PUBLISH_INTERVAL, lambda: names.publish(name), event="scanner not published"))
+        tasks.create_task(every(REPUBLISH_INTERVAL, republish, event="lost scans not published"))
+        tasks.create_task(every(interval, updates.check, event="database not updated", first=False))
+        tasks.create_task(rematcher.run())
+        tasks.create_task(take("scanner-builds", BuildDone, dispatcher.build_done, slots=4))
+        slots = settings.scan_concurrency
+        tasks.create_task(take(NAME, ScanJob, runner.scan, slots=slots, drain=DRAIN, give_up=runner.give_up))
+
+
+async def open_tool(programs: Programs, paths: tuple[Path, Path], database: GrypeDatabase) -> Anchore:
+    """Return the tool after a trial run of its programs.
+
+    Raises:
+        Unavailable: they do not run here.
+    """
+    try:
+        names = [await version_of(programs, path) for path in paths]
+    except ScanFailure as error:
+        raise Unavailable(f"images cannot be scanned here: {error}") from error
+    return Anchore(programs, *paths, database, ", ".join(names))
+
+
+async def open_updates(
+    settings: Settings, database: GrypeDatabase, rematcher: Rematcher, opened: AsyncExitStack
+) -> DatabaseUpdates:
+    """Return the updates, with a session that may reach the mirror that the operator names."""
+    mirror = None
+    if url := settings.scan_database_url:
+        policy = Policy(settings.allowed_hosts | {URL(url).authority})
+        session = await opened.enter_async_context(open_session(policy, settings))
+        mirror = HttpMirror(session, url, settings.scan_database_limit)
+    return DatabaseUpdates(
+        database,
+        mirror,
+        settings.scan_database_file,
+        settings.scan_workspace,
+        rematcher.database_changed,
+        lambda state: DATABASE_AGE.set(age_of(state)),
+    )
+
+
+def keyring(settings: Settings) -> Keyring:
+    """Read the operator's credentials, which are used by the rules of the registry-proxy."""
+    file = settings.registry_auth_file
+    return parse_auth_file(file.read_bytes(), settings.credential_rules.may_read) if file else Keyring()
+
+
+async def set_expiry(store: S3Objects, days: int) -> None:
+    """Have the object store remove reports and unused SBOMs; log a warning if it does not support that."""
+    try:
+        await store.expire(SCANS, days)
+        await store.expire(SBOMS, days)
+    except Unavailable as error:
+        log.warning("reports stay forever: the object store accepts no lifecycle rule", error=str(error))
 
 
 if __name__ == "__main__":
-    run("scanner", Settings, main)
+    run(NAME, Settings, main, in_loop=asyncio.run)

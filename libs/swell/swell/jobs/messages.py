@@ -120,6 +120,47 @@ class InspectJob(RequestJob, frozen=True, kw_only=True):
     principal: Principal = PUBLIC
 
 
+class ScanJob(Struct, Job, frozen=True, kw_only=True):
+    """Scan the image of the submission `id`, a scan id."""
+
+    subject: ClassVar[str] = "jobs.scan"
+
+    id: str
+
+
+class ScanDone(Struct, Message, frozen=True, kw_only=True):
+    """A scan has ended and its result is stored; `id` is the scan id, `platform` lists what was scanned.
+
+    `counts` are the findings by severity; empty if the scan failed.
+    """
+
+    subject: ClassVar[str] = "events.scan.done"
+
+    id: str
+    image: str
+    platform: str
+    succeeded: bool
+    finished: datetime
+    organisation: str = ""
+    counts: dict[str, int] = {}
+
+
+class ScanAffected(Struct, Message, frozen=True, kw_only=True):
+    """A new database has findings for a scanned image that the former one did not have; `id` is unique.
+
+    `added` are the new findings by severity, `vulnerabilities` their ids, at most 100.
+    """
+
+    subject: ClassVar[str] = "events.scan.affected"
+
+    id: str
+    scan_id: str
+    image: str
+    digest: Digest | None = None
+    added: dict[str, int] = {}
+    vulnerabilities: tuple[str, ...] = ()
+
+
 class BuildDone(Struct, Message, frozen=True, kw_only=True):
     """A build has ended and its result is stored; `id` is the build id.
 

@@ -1,4 +1,4 @@
-"""The names of the engines that build container files; each builder publishes its own regularly."""
+"""The names of the engines that build container files, and of scanners; each worker publishes its own regularly."""
 
 from datetime import timedelta
 
@@ -26,4 +26,23 @@ class EngineNames:
 
     async def names(self) -> list[str]:
         """Return the engines of all builders, each once, at most 100."""
+        return sorted(await self._names.entries())
+
+
+class ScannerNames:
+    """Names and versions of scanners, which expire *life* after they were last published.
+
+    Raises:
+        Unavailable: every method, when Redis does not answer.
+    """
+
+    def __init__(self, redis: Redis, life: timedelta = LIFE) -> None:
+        self._names = ExpiringSet(redis, keys.SCANNER_NAMES, life)
+
+    async def publish(self, name: str) -> None:
+        """Publish the *name* of a scanner, such as `syft 1.57.1, grype 0.121.3`."""
+        await self._names.add(name)
+
+    async def names(self) -> list[str]:
+        """Return the names of all running scanners, each once, at most 100."""
         return sorted(await self._names.entries())

@@ -57,6 +57,26 @@ local function running_key(client) return '{QUEUE_RUNNING}:' .. client end
 """
 """The same keys for Lua scripts, which begin with this text."""
 
+SCAN = "swell:scan"
+"""Prefix of the parts of a scan: `swell:scan:<scan id>:submission` and `:result`, JSON."""
+SCAN_COUNTERS = "swell:scan-counters"
+"""Hash: the highest scan number by fingerprint."""
+SCANS_UNFINISHED = "swell:scans:open"
+"""Sorted set: scans without a result; scores are times of submission."""
+SCANS_MATCHED = "swell:scans:matched"
+"""Sorted set: scans that succeeded; scores are the times of the databases that they were matched with."""
+SCANS_AFFECTED = "swell:scans:affected"
+"""List: images that became affected by a new database, as JSON, newest first."""
+SCANNER_NAMES = "swell:scanners"
+"""Sorted set: names of the scanners' programs; scores are expiry times."""
+
+SCAN_LUA = f"""
+local COUNTERS, UNFINISHED, MATCHED = '{SCAN_COUNTERS}', '{SCANS_UNFINISHED}', '{SCANS_MATCHED}'
+local SUBMISSION, RESULT = '{SUBMISSION}', '{RESULT}'
+local function scan_key(id, part) return '{SCAN}:' .. id .. ':' .. part end
+"""
+"""The keys of scans for Lua scripts, which begin with this text."""
+
 
 def build(build_id: str, part: str) -> str:
     """Return the key of one part of a build."""
@@ -126,3 +146,23 @@ def usage(metric: str, day: str, architecture: str) -> str:
 def counted(event_id: str) -> str:
     """Empty string: the event is counted."""
     return f"swell:counted:{event_id}"
+
+
+def scan(scan_id: str, part: str) -> str:
+    """Return the key of one part of a scan."""
+    return f"{SCAN}:{scan_id}:{part}"
+
+
+def scan_of(key: str) -> str:
+    """String: the id of the scan of an image or of a build."""
+    return f"swell:scan-of:{key}"
+
+
+def scans_of_build(build_id: str) -> str:
+    """Set: ids of the scans that wait for a build."""
+    return build(build_id, "scans")
+
+
+def scan_lease(scan_id: str) -> str:
+    """Lock of the scanner that works on a scan."""
+    return scan(scan_id, "lease")

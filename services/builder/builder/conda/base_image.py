@@ -1,6 +1,5 @@
 """The base image of a build: read from its registry, with its layers copied to the target repository."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from builder.domain.failure import BuildFailure
-from swell.errors import BlobUnknown, ManifestInvalid, ManifestUnknown, SwellError, UpstreamFailed
-from swell.net.outbound import follow, pieces, read
+from swell.errors import ManifestInvalid, ManifestUnknown, SwellError
 from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest, digest_of
+from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.mutate import check_layers
@@ -19,8 +17,8 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
+from swell.registry.pull import download_blob, fetch_blob
 from swell.registry.push import RegistryPush, fetch_document
-from swell.registry.responses import failure
 from swell.store.records import Reason
 
 _CONFIG_BYTES = 8 << 20
@@ -56,7 +54,9 @@ class BaseImage:
                 document = await self._document(reference.at(entry.digest))
             if not document.is_manifest:
                 raise ManifestInvalid(f"'{reference}' is not an image")
-            config = Document(document.config.media_type, await self._blob(reference, document.config))
+            config = Document(
+                document.config.media_type, await fetch_blob(self._client, reference, document.config, _CONFIG_BYTES)
+            )
             if not platform.matches(config.fields):
                 raise ManifestUnknown(f"'{reference}' is not an image for {platform}")
             image = Image(document, config)
@@ -72,7 +72,7 @@ class BaseImage:
             return
         try:
             with _from(source):
-                await self._download(source, layer, scratch)
+                await download_blob(self._client, source, layer, scratch, _LAYER_BYTES)
             await self._push.blob(target, layer.digest, scratch)
             self._copied[key] = None
         finally:
@@ -83,31 +83,6 @@ class BaseImage:
         if document is None:
             raise ManifestUnknown(f"the image '{reference}' does not exist")
         return document
-
-    async def _blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        path = f"blobs/{descriptor.digest}"
-        async with await self._client.ask(follow, "GET", reference, path, {}) as response:
-            if response.status != 200:
-                raise failure(response.status, response.headers, f"a blob of '{reference.name}'", BlobUnknown)
-            content = await read(response, _CONFIG_BYTES)
-        if digest_of(content) != descriptor.digest:
-            raise UpstreamFailed(f"{reference.registry} serves wrong bytes for {descriptor.digest}")
-        return content
-
-    async def _download(self, reference: Reference, layer: Descriptor, path: Path) -> None:
-        hashed, size = hashlib.sha256(), 0
-        async with await self._client.ask(follow, "GET", reference, f"blobs/{layer.digest}", {}) as response:
-            if response.status != 200:
-                raise failure(response.status, response.headers, f"a layer of '{reference.name}'", BlobUnknown)
-            with path.open("wb") as file:
-                async for piece in pieces(response):
-                    size += len(piece)
-                    if size > min(layer.size, _LAYER_BYTES):
-                        break
-                    hashed.update(piece)
-                    file.write(piece)
-        if size != layer.size or Digest(f"sha256:{hashed.hexdigest()}") != layer.digest:
-            raise UpstreamFailed(f"{reference.registry} serves wrong bytes for {layer.digest}")
 
 
 @contextmanager

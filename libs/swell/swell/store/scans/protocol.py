@@ -1,0 +1,60 @@
+"""What a store of scans does."""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from swell.store.scans.records import AffectedScan, Scan, ScanResult, ScanSubmission
+
+AFFECTED_LIMIT = 1000
+"""The most entries in the list of images that became affected; older ones are removed."""
+
+
+class Scans(Protocol):
+    """The records of scans.
+
+    Raises:
+        Unavailable: every method, when the store does not answer.
+    """
+
+    async def request(self, fingerprint: str, submission: ScanSubmission) -> tuple[str, bool]:
+        """Return the id of a key's scan, and if it is new: *submission* is stored unless the key has a scan already.
+
+        A failed scan does not count.
+        *fingerprint* has 16 hexadecimal digits and becomes part of the id `sc-<fingerprint>_<number>`.
+        """
+
+    async def get(self, scan_id: str) -> Scan | None:
+        """Return the scan; None when it is missing."""
+
+    async def latest(self, key: str) -> Scan | None:
+        """Return the scan of *key* that has not failed; None when it is missing."""
+
+    async def of_build(self, build_id: str) -> list[str]:
+        """Return the ids of the scans that wait for the build *build_id*."""
+
+    async def name(self, scan_id: str, key: str) -> None:
+        """Make *scan_id* the scan of *key* as well, unless *key* has one."""
+
+    async def finish(self, scan: Scan, result: ScanResult) -> ScanResult:
+        """Store *result* unless the scan has one; return the stored result. The key of a failed scan becomes free."""
+
+    async def replace(self, scan: Scan, result: ScanResult) -> None:
+        """Store *result* instead of the one that the scan has, if it has not expired."""
+
+    async def reopen(self, scan_id: str) -> None:
+        """Remove the result of *scan_id*, because it runs again."""
+
+    async def unfinished(self, age: timedelta) -> list[str]:
+        """Return at most 100 scans without a result that are older than *age*."""
+
+    async def forget(self, scan_id: str) -> None:
+        """Remove *scan_id* from the list of unfinished scans."""
+
+    async def matched_before(self, built: datetime) -> list[str]:
+        """Return at most 100 scans that were matched with a database older than *built*."""
+
+    async def add_affected(self, affected: AffectedScan) -> None:
+        """Add an entry to the list of images that became affected."""
+
+    async def affected(self) -> list[AffectedScan]:
+        """Return the list of images that became affected, newest first."""

@@ -1,0 +1,57 @@
+"""Stores SBOMs, reports and logs in the object store."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+
+from scanner.domain.sbom import count_packages
+from scanner.tools.protocol import Match, Sboms
+from swell.oci.digest import Digest
+from swell.store.objects import Objects
+from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
+from swell.store.scans import Finding
+
+_JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
+
+
+class Reports:
+    """See `scanner.scan.Reports`; *family* is that of the tool, *age* after which a used SBOM is renewed."""
+
+    def __init__(self, objects: Objects, family: str, age: timedelta) -> None:
+        self._objects = objects
+        self._family = family
+        self._age = age
+
+    async def sbom(self, manifest: Digest) -> bytes | None:
+        key = sbom_key(manifest, self._family)
+        content = await self._objects.get(key)
+        if content is not None:
+            names = (self._family, *SbomFormat)
+            await asyncio.gather(*(self._objects.renew(sbom_key(manifest, name), self._age) for name in names))
+        return content
+
+    async def packages(self, sbom: bytes) -> int:
+        return await asyncio.to_thread(count_packages, sbom)
+
+    async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None:
+        """Store all formats; the native one last, because it says that the others are there."""
+        await asyncio.gather(
+            self._objects.put(sbom_key(manifest, SbomFormat.SPDX), sboms.spdx, _JSON),
+            self._objects.put(sbom_key(manifest, SbomFormat.CYCLONEDX), sboms.cyclonedx, _JSON),
+        )
+        await self._objects.put(sbom_key(manifest, self._family), sboms.native, _JSON)
+
+    async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
+        findings = msgspec.json.encode(match.findings)
+        await asyncio.gather(
+            self._objects.put(report_key(scan_id, manifest), match.report, _JSON),
+            self._objects.put(findings_key(scan_id, manifest), findings, _JSON),
+        )
+
+    async def findings(self, scan_id: str, manifest: Digest) -> tuple[Finding, ...]:
+        content = await self._objects.get(findings_key(scan_id, manifest))
+        return msgspec.json.decode(content, type=tuple[Finding, ...]) if content else ()
+
+    async def put_log(self, scan_id: str, text: str) -> None:
+        await self._objects.put(log_key(scan_id), text.encode(), _TEXT)

@@ -1,0 +1,105 @@
+"""The real syft and grype, images as OCI layouts, and a small vulnerability database."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scanner.adapters.programs import Programs
+from scanner.settings import Settings
+from scanner.tools.anchore import find_programs
+from swell.testing import rootfs
+from swell.testing.vulnerabilities import Vulnerability, write_database
+
+VULNERABILITIES = (
+    Vulnerability(
+        id="CVE-2026-0001",
+        package="libdemo",
+        fixed="1.1",
+        distribution="debian 12",
+        description="A demo\nin two lines.",
+        epss=0.3,
+        exploited=True,
+    ),
+    Vulnerability(id="CVE-2026-0002", package="tiny", severity="negligible", distribution="debian 12"),
+    Vulnerability(
+        id="GHSA-aaaa-bbbb-cccc",
+        package="requests",
+        fixed="2.1.0",
+        ecosystem="python",
+        severity="medium",
+        cves=("CVE-2026-0003",),
+    ),
+    Vulnerability(id="CVE-2026-0003", package="requests", fixed="2.1.0", ecosystem="python", severity="critical"),
+    Vulnerability(id="CVE-2026-0004", package="samtools", fixed="1.18", ecosystem="conda", severity="low"),
+)
+PACKAGES = {
+    **rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"}),
+    **rootfs.conda("opt/conda", "samtools", "1.17"),
+    **rootfs.conda("opt/conda/envs/other", "zlib", "1.2"),
+    **rootfs.python("usr/lib/python3/dist-packages", "requests", "2.0.0"),
+    **rootfs.r_package("usr/lib/R/library", "dplyr", "1.0.0"),
+}
+YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+
+
+def make_settings(workspace: Path, **changes: object) -> Settings:
+    """Settings of a scanner that connects to nothing."""
+    required = dict.fromkeys(("redis_url", "nats_url", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
+    return Settings(scan_workspace=workspace, **required, **changes)  # type: ignore[arg-type]
+
+
+def write_layout(folder: Path, files: rootfs.Files) -> Path:
+    """An OCI image layout of one image with *files*."""
+    tar, gzipped = rootfs.layer_of(files)
+
+    def put(content: bytes, media_type: str) -> dict[str, object]:
+        encoded = hashlib.sha256(content).hexdigest()
+        (folder / "blobs/sha256" / encoded).write_bytes(content)
+        return {
+            "mediaType": f"application/vnd.oci.image.{media_type}",
+            "digest": f"sha256:{encoded}",
+            "size": len(content),
+        }
+
+    (folder / "blobs/sha256").mkdir(parents=True)
+    folder.chmod(0o755)
+    rootfs_fields = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(tar).hexdigest()}"]}
+    config = {"os": "linux", "architecture": "amd64", "config": {}, "rootfs": rootfs_fields}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": put(json.dumps(config).encode(), "config.v1+json"),
+        "layers": [put(gzipped, "layer.v1.tar+gzip")],
+    }
+    index = {"schemaVersion": 2, "manifests": [put(json.dumps(manifest).encode(), "manifest.v1+json")]}
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paths() -> tuple[Path, Path]:
+    """syft and grype, compiled by `make scanners`."""
+    found = find_programs()
+    if found is None:
+        pytest.fail("these tests need syft and grype: run `make scanners`")
+    return found
+
+
+@pytest.fixture(scope="session")
+def database_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of yesterday."""
+    path = tmp_path_factory.mktemp("database") / "vulnerability.db"
+    write_database(path, VULNERABILITIES, YESTERDAY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Sandboxes in a workspace of the tests."""
+    with Programs.open(make_settings(tmp_path_factory.mktemp("scanner") / "workspace")) as opened:
+        yield opened

@@ -1,0 +1,94 @@
+"""syft and grype keep the contract."""
+
+from collections import deque
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scanner.adapters.database import GrypeDatabase
+from scanner.adapters.programs import Programs
+from scanner.domain.failure import ScanFailure
+from scanner.tools.anchore import Anchore, version_of
+from scanner.tools.protocol import ScanTool
+from swell.store.scans import ScanProblem
+
+from .conftest import PACKAGES, make_settings, write_layout
+from .contract import ScanToolContract, sboms
+
+__all__ = ["sboms"]
+
+AGE, LIMIT = timedelta(days=5), 1 << 30
+
+
+@pytest.fixture(scope="module")
+async def tool(
+    programs: Programs, paths: tuple[Path, Path], database_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ScanTool:
+    database = GrypeDatabase(tmp_path_factory.mktemp("databases"), programs, paths[1], AGE, LIMIT)
+    await database.import_file(database_file, "test")
+    return Anchore(programs, *paths, database, "syft and grype")
+
+
+class TestAnchore(ScanToolContract):
+    """The contract, with the real programs."""
+
+
+async def test_programs_run_isolated(programs: Programs) -> None:
+    """A program is no user of this machine, has no network, and sees neither its files nor its processes."""
+    lines: deque[str] = deque(maxlen=50)
+    look = "id -u; cat /proc/self/uid_map; cut -d: -f1 /proc/net/dev; ls /root /work 2>&1; ls /proc | grep -c '^[0-9]'"
+    async with programs.scratch(lines) as scratch:
+        status, _ = await scratch.run(("sh", "-c", f"{look}; exit 0"), (), {})
+
+    assert status == 0
+    text = "\n".join(lines)
+    assert lines[0] == "0" and lines[1].split() == ["0", "655360", "65536"]
+    interfaces = [line.strip() for line in list(lines)[2:] if "|" not in line and "ls:" not in line]
+    assert interfaces[:-1] == ["lo"]
+    assert text.count("No such file") == 2
+    assert int(lines[-1]) <= 6
+
+
+async def test_a_scan_that_fills_the_disk_ends(tmp_path: Path) -> None:
+    """The limit ends a program whose files together are larger than allowed."""
+    settings = make_settings(tmp_path / "workspace", scan_disk=4 << 20)
+    fill = "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > /tmp/work/$i; sleep 0.02; done"
+    with Programs.open(settings) as programs:
+        async with programs.scratch() as scratch:
+            with pytest.raises(ScanFailure) as failure:
+                await scratch.run(("sh", "-c", fill), (), {})
+
+    assert failure.value.problem is ScanProblem.DISK
+    assert list((tmp_path / "workspace/scans").iterdir()) == []
+
+
+async def test_a_link_that_a_program_leaves_is_not_followed(programs: Programs, tmp_path: Path) -> None:
+    """A program that an image has taken over cannot make the scanner publish a file of this machine."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    async with programs.scratch() as scratch:
+        await scratch.run(("ln", "-s", str(secret), "/tmp/work/syft.json"), (), {})
+
+        with pytest.raises(ScanFailure, match="did not write"):
+            scratch.read("syft.json")
+
+
+async def test_a_broken_program_is_named(tool: ScanTool, tmp_path: Path) -> None:
+    """Its last lines are the reason; a layout without index is one that syft refuses."""
+    layout = write_layout(tmp_path / "image", PACKAGES)
+    (layout / "index.json").unlink()
+
+    with pytest.raises(ScanFailure, match="syft ended with status 1") as failure:
+        await tool.catalogue(layout, "sha256:1234")
+
+    assert (failure.value.problem, failure.value.exit_code) == (ScanProblem.TOOL, 1)
+
+
+async def test_versions_are_those_of_the_pins(programs: Programs, paths: tuple[Path, Path]) -> None:
+    """Both come from one module, so grype's syft is the one that writes the SBOMs."""
+    pins = Path("deploy/scanners/go.mod").read_text()
+
+    for path in paths:
+        name, version = (await version_of(programs, path)).split()
+        assert f"github.com/anchore/{name} v{version}" in pins
