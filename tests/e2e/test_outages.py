@@ -3,13 +3,17 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
+from swell.store import objects
+from swell.store.logs import BUCKET, log_key
 from swell_embedded.stack import Stack
 from tests.e2e.client import Fields, Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
@@ -91,6 +95,30 @@ async def test_a_running_build_survives_an_outage(
     assert output in await swell.log(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nRUN echo after {backend}\n")
     assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
+
+
+async def test_a_build_ends_while_its_log_cannot_be_stored(fragile: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """The result does not wait for S3; the log is read from NATS meanwhile, and stored when S3 is back."""
+    answer = await swell.build(f"FROM {upstreams.image()}\nRUN echo no log $((20 + 1)) && sleep 2\n")
+
+    async def begun() -> bool:
+        return "no log 21" in await swell.log(answer["buildId"])
+
+    await until(begun)
+    fragile.kill("s3")
+    assert (await ended(swell, answer["buildId"]))["exitStatus"] == 0
+    assert "no log 21" in await swell.log(answer["buildId"])
+    await fragile.restart("s3")
+
+    keys = fragile.env["SWELL_S3_ACCESS_KEY"], fragile.env["SWELL_S3_SECRET_KEY"]
+    async with objects.connect(fragile.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as stored:
+
+        async def content() -> bytes | None:
+            with suppress(Unavailable):
+                return await stored.get(log_key(answer["buildId"]))
+            return None
+
+        assert b"no log 21" in await until(content)
 
 
 async def test_waiting_builds_are_built_although_nats_lost_its_data(

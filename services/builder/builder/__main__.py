@@ -65,11 +65,12 @@ async def main(settings: Settings) -> None:
         interest = BuildInterest(builds)
         await subscribe(nats, BuildCancelled, interest.on_cancelled)
         secrets = partial(read_secrets, settings)
+        build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
         runner = BuildRunner(
             Engines(containers, packages),
             builds,
             RedisLeases(state, settings.job_lease),
-            BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit),
+            build_logs,
             StoredContexts(Blobs(layers), settings.workspace / "contexts"),
             BuildSecrets(settings.build_secrets),
             registry,
@@ -87,6 +88,7 @@ async def main(settings: Settings) -> None:
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(router.publish_forever())
+            tasks.create_task(build_logs.uploads.run())
             tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
 

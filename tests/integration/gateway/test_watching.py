@@ -69,7 +69,8 @@ async def test_everybody_else_is_given_text(client: Client, harness: Harness, ac
 async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, harness: Harness) -> None:
     """204 is what the specification of events has for that."""
     build_id = (await building(client))["buildId"]
-    await harness.builds.finish(build_id, ended(succeeded=True))
+    harness.feeds.result = ended(succeeded=True)
+    await harness.builds.finish(build_id, harness.feeds.result)
     path = f"/v1alpha1/builds/{build_id}/logs"
     (end,) = parse((await client.ask("GET", path, **EVENTS)).body)
 

@@ -6,9 +6,7 @@ import re
 import time
 from base64 import b64encode
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -18,8 +16,6 @@ from builder.adapters.logs.masking import read_secrets
 from builder.domain.secrets import MASK, Masker
 from builder.settings import EngineSettings
 from swell.api.builds import BuildStep
-from swell.concurrency import retry
-from swell.errors import Unavailable
 from swell.jobs.streams import Nats, connect
 from swell.store.logs import (
     ATTEMPT,
@@ -27,18 +23,14 @@ from swell.store.logs import (
     FIRST_LINE,
     STREAM,
     decode_steps,
-    lock_key,
     log_key,
     log_subject,
     steps_key,
 )
-from swell.store.objects import MemoryObjects
 from swell_embedded.stack import open_backends
 from swell_sandbox.lines import Lines
 from tests.integration.watching.conftest import LIMIT, Harness
 from tests.unit.gateway.doubles import NOON
-
-T = TypeVar("T")
 
 BUILD = "bd-c44968632f89dd6c_1"
 PASSWORD = b"correct horse battery staple"
@@ -119,57 +111,6 @@ async def test_an_attempt_that_died_keeps_its_lines_in_the_stream_alone(harness:
     assert b"".join(lines for attempt, _, lines in messages if attempt == 1) == b"in vain\n" * 3
     assert messages[-2:] == [(2, 1, b"second\n"), (2, 0, b"")]
     assert await kept(harness) == b"second\n"
-
-
-class AwayObjects(MemoryObjects):
-    """A store that is away for the next *refusals* puts."""
-
-    def __init__(self, refusals: int) -> None:
-        super().__init__()
-        self.refusals = refusals
-
-    async def put(self, key: str, content: bytes, media_type: str = "") -> None:
-        await super().put(key, self._taken(content), media_type)
-
-    async def put_file(self, key: str, path: Path, media_type: str = "") -> None:
-        await super().put_file(key, self._taken(path), media_type)
-
-    def _taken(self, what: T) -> T:
-        if self.refusals:
-            self.refusals -= 1
-            raise Unavailable
-        return what
-
-
-async def test_a_log_outlives_an_outage_of_its_store(
-    nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The build has ended and its lines are nowhere else; so has its lock file."""
-    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
-    objects = AwayObjects(refusals=3)
-    harness = BuildLogs(nats.stream, objects, tmp_path)
-    async with harness.open(BUILD) as log:
-        await log.write_line(b"said")
-    objects.refusals = 3
-    await harness.store_lock(BUILD, b"locked")
-
-    assert await objects.get(log_key(BUILD)) == b"said\n"
-    assert await objects.get(lock_key(BUILD)) == b"locked"
-
-
-async def test_a_store_that_stays_away_is_not_waited_for_for_ever(
-    nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The job goes back to the queue then."""
-    monkeypatch.setattr(retry, "RETRY_FOR", timedelta(seconds=1))
-    monkeypatch.setattr(retry, "PAUSES", (0.01, 0.02))
-    objects = AwayObjects(refusals=1000)
-    with pytest.raises(Unavailable):
-        async with BuildLogs(nats.stream, objects, tmp_path).open(BUILD) as log:
-            await log.write_line(b"said")
-
-    assert 3 < 1000 - objects.refusals < 200
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_long_log_keeps_its_beginning_and_its_end(harness: Harness) -> None:

@@ -16,10 +16,10 @@ from gateway.builds.event_encoding import (
     encode_retry,
 )
 from swell.api.builds import BuildEnd, seconds
-from swell.errors import NotFound
+from swell.errors import NotFound, Unavailable
 from swell.store.builds import Builds
 from swell.store.logs import LoggedStep
-from swell.store.records import BuildResult
+from swell.store.records import NO_ATTEMPT, BuildResult
 
 RETRY = (1.0, 5.0)  # seconds; random, so that the clients of a gateway that stops do not reconnect all at once
 
@@ -85,20 +85,31 @@ class LogEvents:
             result, is_whole = subscription.result, subscription.is_whole
         if result is None:
             return
-        if not is_whole:
-            async for events in self._stored(build_id, result, after):
+        if not is_whole and (pieces := await self._logs.complete(build_id)):
+            async for events in self._stored(build_id, pieces, result, after):
                 yield events
         yield _end(build_id, result)
 
     async def _ended(self, build_id: str, result: BuildResult, after: Position) -> AsyncIterator[bytes]:
+        try:
+            pieces = await self._logs.complete(build_id)
+        except Unavailable:
+            pieces = None
+        if pieces is None and result.attempt != NO_ATTEMPT:  # it is stored later; the stream has its lines
+            async for events in self._running(build_id, after):
+                yield events
+            return
         yield _start()
-        async for events in self._stored(build_id, result, after):
-            yield events
+        if pieces is not None:
+            async for events in self._stored(build_id, pieces, result, after):
+                yield events
         yield _end(build_id, result)
 
-    async def _stored(self, build_id: str, result: BuildResult, after: Position) -> AsyncIterator[bytes]:
-        """The events of the stored log after *after*."""
-        if after.attempt > result.attempt or (pieces := await self._logs.complete(build_id)) is None:
+    async def _stored(
+        self, build_id: str, pieces: AsyncIterator[bytes], result: BuildResult, after: Position
+    ) -> AsyncIterator[bytes]:
+        """The events of the stored log *pieces* after *after*."""
+        if after.attempt > result.attempt:
             return
         steps = deque(await self._logs.steps(build_id, result.attempt))
         first = 1

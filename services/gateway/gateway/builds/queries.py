@@ -20,7 +20,7 @@ from swell.api.builds import (
     seconds,
 )
 from swell.api.containers import ContainerRecord
-from swell.errors import BadRequest, NotFound
+from swell.errors import BadRequest, NotFound, Unavailable
 from swell.oci.reference import parse_reference
 from swell.store.builds import Builds
 from swell.store.records import Build, Submission
@@ -149,11 +149,24 @@ class BuildQueries:
         )
 
     async def build_log(self, build_id: str) -> AsyncIterator[bytes]:
-        """The whole log of an ended build, or the lines of a running build up to now; raises `NotFound`."""
+        """The whole log of an ended build, or the lines of a running build up to now.
+
+        While the store of ended builds' logs is unavailable, their lines are those of the stream, if it has some.
+
+        Raises:
+            NotFound: the build is unknown.
+            Unavailable: the log cannot be read now.
+        """
         build = await self._build(build_id)
-        if build.result and (pieces := await self._logs.complete(build_id)):
-            return pieces
-        return self._logs.so_far(build_id)
+        if not build.result:
+            return self._logs.so_far(build_id)
+        try:
+            return await self._logs.complete(build_id) or self._logs.so_far(build_id)
+        except Unavailable:
+            lines = self._logs.so_far(build_id)
+            if (first := await anext(lines, None)) is None:
+                raise
+            return _joined(first, lines)
 
     async def lock_file(self, build_id: str) -> AsyncIterator[bytes]:
         """The lock file of a build of packages; raises `NotFound`."""
@@ -184,6 +197,12 @@ class BuildQueries:
             details_uri=None if result.succeeded else f"{self._server_url}/v1alpha1/builds/{build.id}/logs",
             duration=seconds(result.duration),
         )
+
+
+async def _joined(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in others:
+        yield piece
 
 
 def record_of(build: Build, position: int | None = None) -> BuildRecord:

@@ -132,11 +132,23 @@ async def test_a_watcher_of_an_attempt_that_died_is_told_the_whole_next_one(
     assert [(event.name, event.id) for event in events] == [("restart", ""), ("message", "2-1"), ("end", "2-end")]
 
 
-async def test_a_build_whose_log_is_gone_has_ended_all_the_same(log_events: LogEvents, builds: MemoryBuilds) -> None:
+async def test_a_build_whose_log_is_gone_has_ended_all_the_same(
+    log_events: LogEvents, feeds: MemoryFeeds, builds: MemoryBuilds
+) -> None:
     """An expired log does not hide the result."""
-    await builds.finish(BUILD, ended(succeeded=True))
+    feeds.result = await builds.finish(BUILD, ended(succeeded=True))
 
     assert shown(await watch(log_events)) == [("1-end", "end")]
+
+
+async def test_a_build_whose_log_is_not_stored_yet_is_read_from_the_stream(
+    log_events: LogEvents, feeds: MemoryFeeds, builds: MemoryBuilds
+) -> None:
+    """The result is published while the object store is full."""
+    feeds.lines_of[BUILD] = [Lines(1, 1, b"said\n")]
+    feeds.result = await builds.finish(BUILD, ended(succeeded=True))
+
+    assert shown(await watch(log_events)) == [("1-1", "said"), ("1-end", "end")]
 
 
 async def test_a_client_with_the_last_event_gets_no_more(log_events: LogEvents) -> None:

@@ -1,4 +1,7 @@
-"""The log of a build: each line and step is streamed to watchers, and the whole log is stored at the end."""
+"""The log of a build: each line and step is streamed to watchers, and the whole log is stored at the end.
+
+A build does not wait for an object store that is unavailable: its log is in a file until it can be stored.
+"""
 
 import asyncio
 from collections import deque
@@ -11,9 +14,9 @@ from msgspec import structs
 from nats.js import JetStreamContext
 
 from builder.adapters.logs.line_sender import LineSender
+from builder.adapters.logs.uploads import Uploads
 from builder.domain.secrets import Masker, is_piece, may_go_on
 from swell.api.builds import BuildStep
-from swell.concurrency.retry import retry_until_available
 from swell.store.logs import LoggedStep, StoredSteps, lock_key, log_key, steps_key
 from swell.store.objects import Objects
 
@@ -23,12 +26,11 @@ STEPS = 2 << 20  # bytes of the steps of a log, with their changes
 LONGEST_NAME = 1000  # characters of a step's name, and of its error
 HELD = 1.0  # seconds; how long a line is held back that the next one may continue
 
-_TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
-
 
 class BuildLogs:
-    """Opens logs; the lines of a running build are in files below *folder*.
+    """Opens logs; the lines of a running build are in a file below *folder*, which is empty at the start.
 
+    Finished logs that cannot be stored yet are in `finished/` below it: `uploads.run` stores them.
     *masker* returns the masker for a new log, which also masks the secrets that it gets; *limit* is in bytes.
     """
 
@@ -41,22 +43,24 @@ class BuildLogs:
         limit: int = LIMIT,
     ) -> None:
         self._stream = stream
-        self._objects = objects
+        self.uploads = Uploads(objects, folder / "finished")
         self._folder = folder
         self._masker = masker
         self._limit = limit
+        for unfinished in folder.glob("*.log"):  # of a process that was killed
+            unfinished.unlink()
 
     def open(self, build_id: str, attempt: int = 1, secrets: Iterable[bytes] = ()) -> "BuildLog":
         sender, masker = LineSender(build_id, attempt, self._stream), self._masker(secrets)
         path = self._folder / log_key(build_id)
-        return BuildLog(build_id, attempt, sender, self._objects, path, masker, self._limit)
+        return BuildLog(build_id, attempt, sender, self.uploads, path, masker, self._limit)
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
-        await retry_until_available(lambda: self._objects.put(lock_key(build_id), lock, _TEXT))
+        await self.uploads.add_content(lock_key(build_id), lock)
 
 
 class BuildLog:
-    """A context manager, which stores the whole log when the block ends without an exception.
+    """A context manager, which stores the whole log when the block ends without an exception, or has it stored later.
 
     Watchers receive the stored lines with the same line numbers. Of a log longer than *limit*, the beginning and the
     end are stored, and a line between them says how much is left out.
@@ -67,7 +71,7 @@ class BuildLog:
         build_id: str,
         attempt: int,
         sender: LineSender,
-        objects: Objects,
+        uploads: Uploads,
         path: Path,
         masker: Masker,
         limit: int,
@@ -75,7 +79,7 @@ class BuildLog:
         self._build_id = build_id
         self._attempt = attempt
         self._sender = sender
-        self._objects = objects
+        self._uploads = uploads
         self._path = path
         self._masker = masker
         self._limit = limit
@@ -102,7 +106,7 @@ class BuildLog:
                 await self._write_end()
                 self._file.close()
                 await self._store_steps()
-                await retry_until_available(lambda: self._objects.put_file(log_key(self._build_id), self._path, _TEXT))
+                await self._uploads.add(self._path.name, self._path)
         except BaseException:
             await self._sender.close(complete=False)
             raise
@@ -143,7 +147,7 @@ class BuildLog:
     async def _store_steps(self) -> None:
         if self._steps:
             content = msgspec.json.encode(StoredSteps(self._attempt, tuple(self._steps)))
-            await retry_until_available(lambda: self._objects.put(steps_key(self._build_id), content, _JSON))
+            await self._uploads.add_content(steps_key(self._build_id), content)
 
     async def _write_end(self) -> None:
         if self._left_out:
