@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.buildkit import programs
-from builder.buildkit.daemon import BUILDS, FOLDER_NAME, Daemon, open_daemon
+from builder.buildkit.daemons import programs
+from builder.buildkit.daemons.daemon import BUILDS, FOLDER_NAME, Daemon, open_daemon
 from builder.settings import EngineSettings
 from swell_sandbox import SCRATCH
 from swell_sandbox.forwarding import forwarding

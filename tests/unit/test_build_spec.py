@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.build import Recipe
 from builder.domain.remote_build import RemoteBuildSpec
+from builder.engine import Recipe
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.api.package_layers import PackageLayers
 from swell.build_spec import BuildSpec, carry

@@ -16,9 +16,10 @@ from builder.adapters.registry import prober, pusher, registry_push
 from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
-from builder.build import BuildRunner, Engine, Engines
+from builder.build import BuildRunner
 from builder.choose_engine import open_engine
 from builder.conda.engine import CondaEngine
+from builder.engine import Engine, Engines
 from builder.handlers.solver import SolverHandler
 from builder.settings import Settings, Where
 from builder.sif.push import Sifs

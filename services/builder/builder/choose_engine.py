@@ -5,12 +5,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from builder.build import Engine, Recipe, WriteLine, WriteStep, ignore_step
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
-from builder.buildkit import programs
-from builder.buildkit.engine import BuildkitEngine, CannotStart
+from builder.buildkit.daemons import programs
+from builder.buildkit.daemons.requirements import CannotStart
+from builder.buildkit.engine import BuildkitEngine
 from builder.domain.failure import BuildFailure
+from builder.engine import Engine, Recipe, WriteLine, WriteStep, ignore_step
 from builder.settings import EngineChoice, EngineSettings
 from builder.sif.push import Sifs
 from swell.errors import Unavailable

@@ -14,10 +14,10 @@ from yarl import URL
 from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import pusher, registry_push
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildResult, RemoteBuildSpec, Source
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.build_spec import carry

@@ -19,6 +19,7 @@ from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.events import BuildEvents, RevocationEvents
 from gateway.adapters.health import Backends
+from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
@@ -69,7 +70,8 @@ class Shared(NamedTuple):
     config: ServerConfig
     builds: RedisBuilds
     grants: CachedGrants
-    remote_images: RemoteImages
+    remote_lookup: RemoteLookup
+    lookup: CachedLookup
     images: CachedImages
     access: ImageAccess
     limits: Limits
@@ -121,14 +123,16 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
     config = server_config(settings)
     builds = RedisBuilds(connections.redis, settings.record_ttl, settings.builds_waiting)
     remote = RemoteImages(connections.registry_proxy, relayed=settings.blob_delivery is BlobDelivery.RELAY)
-    images = CachedImages(remote, settings.cache_size)
+    remote_lookup = RemoteLookup(connections.registry_proxy)
+    lookup = CachedLookup(remote_lookup)
     return Shared(
         config=config,
         builds=builds,
         grants=CachedGrants(RedisGrants(connections.redis, settings.record_ttl)),
-        remote_images=remote,
-        images=images,
-        access=ImageAccess(config.repositories, images, builds),
+        remote_lookup=remote_lookup,
+        lookup=lookup,
+        images=CachedImages(remote, settings.cache_size),
+        access=ImageAccess(config.repositories, lookup, builds),
         limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),
@@ -157,7 +161,7 @@ def container_parts(
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
-        shared.images,
+        shared.lookup,
         shared.builds,
         shared.limits,
         RemoteSolver(connections.builder),
@@ -168,7 +172,7 @@ def container_parts(
     requests = ContainerRequests(
         shared.config,
         shared.grants,
-        shared.images,
+        shared.lookup,
         shared.builds,
         BlobStore(Blobs(connections.layers)),
         shared.access,
@@ -188,7 +192,7 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
     return BuildParts(
         BuildQueries(
             shared.grants,
-            shared.remote_images,
+            shared.remote_lookup,
             shared.builds,
             logs,
             shared.config.server_url,

@@ -13,7 +13,8 @@ from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.handlers.builds import BuildsController, builds
-from gateway.handlers.containers import ContainersController, Submissions, TokensController
+from gateway.handlers.container_tokens import TokensController
+from gateway.handlers.containers import ContainersController, Submissions
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch

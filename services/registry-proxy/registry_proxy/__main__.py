@@ -17,6 +17,7 @@ from registry_proxy.adapters.spool import open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.access import Access
 from registry_proxy.deliver.deliveries import Deliveries
+from registry_proxy.deliver.links import Links
 from registry_proxy.handlers.blobs import BlobsHandler
 from registry_proxy.handlers.events import RevokedLinks, RevokedTokens
 from registry_proxy.handlers.images import ImagesHandler
@@ -80,7 +81,7 @@ async def main(settings: Settings) -> None:
         )
         access = Access(upstream, RedisProofs(redis_client, settings.stale_age), settings.stale_age)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
-        images = ImagesHandler(pulls, deliveries, settings.data_url.rstrip("/"), key)
+        images = ImagesHandler(pulls, Links(deliveries, settings.data_url.rstrip("/"), key))
         revoked = RevokedLinks(key)
         await subscribe(nats, TokenRevoked, revoked.add)
         handler = BlobsHandler(deliveries, key, revoked)

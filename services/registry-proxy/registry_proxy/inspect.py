@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import msgspec
 from msgspec import Struct, structs
 
-from registry_proxy.domain.augment import choose, deeper
+from registry_proxy.domain.index import choose, deeper
 from registry_proxy.image_tree.walk import Walk, Walks
 from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown

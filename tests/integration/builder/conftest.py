@@ -21,9 +21,9 @@ from typing import Any
 import bcrypt
 import pytest
 
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import Version
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.registry.principal import OPERATOR

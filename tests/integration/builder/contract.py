@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
+from builder.engine import Engine, Recipe
 from swell.store.records import Reason
 from swell_sandbox.lines import LONGEST_PIECE
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from builder.build import Recipe
 from builder.conda.engine import CondaEngine
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session

@@ -16,9 +16,9 @@ from aiohttp import ClientSession
 from msgspec import structs
 
 from builder.adapters.registry import pusher, registry_push
-from builder.build import Engine, Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.conda.engine import CondaEngine
+from builder.engine import Engine, Recipe
 from builder.settings import CondaSettings, Isolation
 from builder.sif.push import Sifs
 from swell.jobs.messages import Definition

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.build import Recipe
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from swell.api.containers import BuildOptions
 from swell.store.records import Reason

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
+from builder.engine import Recipe
 from builder.settings import Isolation
 from swell.registry.principal import OPERATOR
 from swell_sandbox import cgroups
@@ -25,7 +25,7 @@ import asyncio, sys
 from pathlib import Path
 from msgspec import json
 from builder.buildah.engine import BuildahEngine
-from builder.build import Recipe
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 
 async def tell(line): pass

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.build import Recipe
+from builder.buildkit.daemons.programs import Programs, find
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs, find
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.registry.principal import OPERATOR
@@ -27,9 +27,9 @@ BUILDER = """
 import asyncio, sys
 from pathlib import Path
 from msgspec import json
-from builder.build import Recipe
+from builder.engine import Recipe
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import find
+from builder.buildkit.daemons.programs import find
 from builder.settings import EngineSettings
 
 async def on_line(line): pass

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.buildkit import egress, push_gateway
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
+from builder.buildkit.network import egress, push_gateway
 from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 from swell_sandbox import cgroups

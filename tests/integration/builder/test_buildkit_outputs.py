@@ -9,10 +9,10 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.registry import registry_push
-from builder.build import Recipe
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.sif.push import Sifs
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.jobs.messages import Definition

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
 
 from .conftest import Output, Registry
 from .probes import PROBES, Canaries, Probe, canaries

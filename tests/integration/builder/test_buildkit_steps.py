@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.build import Recipe
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from swell.api.builds import BuildStep
 from tests.bench.bare_buildkit import open_buildctl
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import Recipe
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from builder.build import Engine
 from builder.buildah.engine import BuildahEngine
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
+from builder.engine import Engine
 from gateway.submit.recipes.packages import make_recipe
 from swell.store.records import Reason
 

@@ -6,8 +6,8 @@ import pytest
 
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import Version
+from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
-from builder.buildkit.programs import Programs
 from builder.choose_engine import open_engine
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineChoice, EngineSettings
@@ -57,7 +57,7 @@ async def test_a_buildkit_that_does_not_start_is_not_taken(
 ) -> None:
     """A machine may forbid what it needs: the builder then starts without it, unless it was named."""
     broken = Programs(Path("/bin/false"), programs.buildctl)
-    monkeypatch.setattr("builder.buildkit.programs.find", lambda: broken)
+    monkeypatch.setattr("builder.buildkit.daemons.programs.find", lambda: broken)
     monkeypatch.setattr("builder.choose_engine.SAFE_BUILDAH", Version(99, 0, 0))
     async with open_engine(EngineSettings(workspace=tmp_path)) as (name, _):
         assert name == "none"

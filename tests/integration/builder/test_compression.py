@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
+from builder.engine import Recipe
 from swell.api.containers import BuildCompression, CompressionMode
 from swell.registry.principal import OPERATOR
 

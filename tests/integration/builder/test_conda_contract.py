@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.build import Recipe
 from builder.conda.engine import CondaEngine
+from builder.engine import Recipe
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session
@@ -29,7 +29,7 @@ import asyncio, sys
 from pathlib import Path
 from msgspec import json
 from builder.conda.engine import CondaEngine
-from builder.build import Recipe
+from builder.engine import Recipe
 from builder.settings import CondaSettings
 from swell.net.outbound import Policy, open_session
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from builder.buildkit.egress import EgressProxy
+from builder.buildkit.network.egress import EgressProxy
 from swell.net.outbound import Policy
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from swell.errors import Unavailable
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason

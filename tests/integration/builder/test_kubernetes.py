@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from builder.build import Engine, Recipe
 from builder.domain.failure import BuildFailure
+from builder.engine import Engine, Recipe
 from builder.kubernetes import engine as kubernetes
 from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import Isolation, KubernetesSettings

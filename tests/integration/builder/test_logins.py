@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from builder.adapters.registry import registry_push
-from builder.build import Recipe
+from builder.engine import Recipe
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient

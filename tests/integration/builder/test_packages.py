@@ -17,8 +17,9 @@ import pytest
 
 from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.stored_contexts import StoredContexts
-from builder.build import BuildRunner, Recipe
+from builder.build import BuildRunner
 from builder.buildah.engine import BuildahEngine
+from builder.engine import Recipe
 from gateway.submit.freeze import freeze_image
 from gateway.submit.recipes.packages import make_recipe
 from swell.api.builds import BuildStep

@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.emulation import Emulators
-from builder.build import Recipe
 from builder.buildah.command_lines import is_about_platform
 from builder.buildah.engine import BuildahEngine
+from builder.engine import Recipe
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 

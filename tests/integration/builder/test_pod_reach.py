@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from builder.build import Recipe
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import KubernetesSettings
 from swell.jobs.messages import Definition

@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from builder.build import Engine, Recipe
 from builder.buildah.mounts import Version
 from builder.domain.failure import BuildFailure
+from builder.engine import Engine, Recipe
 from builder.settings import Isolation
 from swell.registry.principal import OPERATOR
 

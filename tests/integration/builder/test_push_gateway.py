@@ -8,7 +8,7 @@ from hashlib import sha256
 import aiohttp
 import pytest
 
-from builder.buildkit.push_gateway import PushGateway, Repository
+from builder.buildkit.network.push_gateway import PushGateway, Repository
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient

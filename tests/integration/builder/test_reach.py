@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.build import Recipe
+from builder.engine import Recipe
 from builder.settings import Isolation
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from builder.adapters.registry import registry_push
-from builder.build import Recipe
 from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.sif.push import Sifs
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session

@@ -13,7 +13,8 @@ from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories
 from gateway.submit.recipes.direct import DirectPackages
-from gateway.submit.start import BuildStarter, StartResult
+from gateway.submit.start import BuildStarter
+from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests

@@ -16,6 +16,7 @@ from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.image_cache import ImageCache
 from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver.links import Links
 from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.image_tree.tree import Pull
 from registry_proxy.inspect import Inspector
@@ -165,7 +166,7 @@ async def test_an_ordinary_image_is_walked_as_before(script: Script, pulls: Pull
 async def stub_of(pulls: Pulls) -> AsyncIterator[Any]:
     """The registry-proxy's gRPC server, really over a socket; typed stubs know no `cancel`."""
     where = Address("127.0.0.1", Ports.free().data)
-    handler = ImagesHandler(pulls, PublicStore(), "http://data", b"k" * 32)
+    handler = ImagesHandler(pulls, Links(PublicStore(), "http://data", b"k" * 32))
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),
         connect(f"{where.host}:{where.port}") as channel,

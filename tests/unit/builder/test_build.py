@@ -10,8 +10,9 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.build_secrets import BuildSecrets
-from builder.build import BuildRunner, Engine, Engines, Events, ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
+from builder.build import BuildRunner, Events
 from builder.domain.failure import BuildFailure
+from builder.engine import Engine, Engines, ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
 from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers

@@ -79,11 +79,13 @@ def solver() -> StubSolver:
 
 
 @pytest.fixture
-def server_config() -> ServerConfig:
+def server_config(request: pytest.FixtureRequest) -> ServerConfig:
+    """The server's configuration; an indirect parameter is a dictionary of members that differ."""
     return ServerConfig(
         server_url="https://wave.example.org",
         repositories=Repositories(build="registry.example.com/team/builds"),
         token_ttl=timedelta(hours=36),
+        **getattr(request, "param", {}),
     )
 
 

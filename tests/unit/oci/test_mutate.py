@@ -9,17 +9,8 @@ from swell.errors import ManifestInvalid, TooLarge
 from swell.oci.digest import digest_of
 from swell.oci.image import Image
 from swell.oci.media_types import OCI_LAYER
-from swell.oci.mutate import (
-    MAX_LAYERS,
-    AddedLayer,
-    ChainStyle,
-    append_layers,
-    check_layers,
-    entry_chain,
-    merge_environment,
-    override_run_fields,
-    run_fields,
-)
+from swell.oci.mutate import MAX_LAYERS, AddedLayer, append_layers, check_layers
+from swell.oci.run_fields import ChainStyle, entry_chain, merge_environment, override_run_fields, run_fields
 from swell.testing.images import make_image
 
 LAYER = AddedLayer(OCI_LAYER, digest_of(b"gzip"), 4, digest_of(b"tar"), "tool")

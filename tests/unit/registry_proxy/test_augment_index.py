@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry_proxy.domain.augment import augment, augment_index, choose
+from registry_proxy.domain.augment import augment
+from registry_proxy.domain.index import augment_index, choose
 from swell.errors import ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.media_types import DOCKER_LIST, OCI_INDEX

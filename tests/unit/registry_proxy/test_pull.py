@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_proxy.domain.link import Origin
+from registry_proxy.image_tree.blobs import Located
 from registry_proxy.image_tree.tree import Pull
-from registry_proxy.pull import Located, Pulls
+from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, Unavailable
 from swell.oci.digest import digest_of

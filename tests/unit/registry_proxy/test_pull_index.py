@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from registry_proxy.domain.augment import MAX_DEPTH
+from registry_proxy.domain.index import MAX_DEPTH
 from registry_proxy.domain.link import Origin
 from registry_proxy.image_tree.nesting import MAX_NESTED
 from registry_proxy.pull import Pulls

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from builder.build import Recipe
 from builder.domain.base_images import base_images, references
 from builder.domain.credentials import (
     entries_of,
@@ -20,6 +19,7 @@ from builder.domain.credentials import (
     with_repository,
 )
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from swell.errors import SwellError
 from swell.oci.reference import Reference, parse_reference

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from builder.adapters.workspace import as_build_failure
-from builder.build import WriteLine
 from builder.domain.failure import BuildFailure
+from builder.engine import WriteLine
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason

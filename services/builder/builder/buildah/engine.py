@@ -19,7 +19,6 @@ from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe, WriteLine, WriteStep, ignore_step
 from builder.buildah import command_lines
 from builder.buildah.background_closer import BackgroundCloser
 from builder.buildah.base_stores import BaseImages
@@ -28,6 +27,7 @@ from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
+from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
 from builder.settings import EngineSettings, Isolation
 from builder.sif.push import Sifs
 from swell.containerfile import parse

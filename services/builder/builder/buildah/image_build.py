@@ -13,7 +13,6 @@ from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
 from builder.adapters.build_context import add, is_link, unpack
 from builder.adapters.commands import drop, execute, read_digest
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe
 from builder.buildah import command_lines
 from builder.buildah.base_stores import BaseImages, Generation
 from builder.buildah.compression import Compression, choose
@@ -21,6 +20,7 @@ from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cach
 from builder.buildah.mounts import Version, check_mounts, has_flaws
 from builder.domain.base_images import base_images, final_image, references
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.api.containers import CompressionMode

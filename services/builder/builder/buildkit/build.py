@@ -1,46 +1,31 @@
-"""One build in a daemon: its files, the command line of buildctl, its result."""
+"""One `buildctl build`: its command line and its output."""
 
-import json
-import os
 import secrets
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from builder.adapters.build_context import add, unpack
-from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe, WriteLine, WriteStep
-from builder.buildkit.daemon import BUILDS, CREDENTIALS, Daemon
+from builder.buildkit.build_files import POLICY, BuildFiles
+from builder.buildkit.daemons.daemon import CREDENTIALS
+from builder.buildkit.network.push_gateway import REGISTRY
 from builder.buildkit.progress import Progress
-from builder.buildkit.push_gateway import REGISTRY
 from builder.domain.failure import BuildFailure
-from builder.settings import EngineSettings
+from builder.engine import Recipe, WriteLine, WriteStep
 from swell.api.builds import BuildStep
 from swell.api.containers import CompressionMode
-from swell.disk import in_thread
-from swell.errors import DigestInvalid
-from swell.jobs.messages import POST_FILE
-from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference
 from swell.store.records import Reason
-from swell_sandbox import SCRATCH
-from swell_sandbox.workspace import remove
 
 TARGET = "push"
 """Below this folder is the repository that a build pushes to, in the push gateway."""
 CACHE = f"cache-{secrets.token_hex(16)}"
 """As above, of its layer cache. It can be read there, so a container file must not be able to name it in an ADD."""
 
-POLICY = "policy.json"
 _FOLDERS = ("context", "dockerfile")
 _CHUNK = 256 << 10
 _LONGEST_DOCUMENT = 64 << 20
-_METADATA_BYTES = 4 << 20
 
 
 class Result(Struct, frozen=True):
@@ -48,85 +33,6 @@ class Result(Struct, frozen=True):
 
     status: int
     lines: deque[bytes]
-
-
-class BuildFiles:
-    """The files of one build, in a folder of the daemon's directory."""
-
-    def __init__(self, daemon: Daemon, build_id: str) -> None:
-        name = f"{build_id}.{secrets.token_hex(4)}"
-        self._owner = daemon.user_id
-        self.path = daemon.directory / BUILDS / name
-        self.seen = f"{SCRATCH}/{BUILDS}/{name}"
-        """Where processes in the sandbox find it."""
-
-    @classmethod
-    @asynccontextmanager
-    async def of(cls, daemon: Daemon, recipe: Recipe, settings: EngineSettings) -> AsyncIterator["BuildFiles"]:
-        """The files of *recipe* for the length of the block.
-
-        Raises:
-            BuildFailure: the context cannot be unpacked, or the disk is full.
-        """
-        files = cls(daemon, recipe.build_id)
-        try:
-            with as_build_failure():
-                await in_thread(files._write, recipe, settings)
-            yield files
-        finally:
-            await in_thread(remove, files.path)
-
-    def _write(self, recipe: Recipe, settings: EngineSettings) -> None:
-        self.path.mkdir(mode=0o711)
-        for name in ("context", "dockerfile", "result"):
-            (self.path / name).mkdir(mode=0o755)
-            os.chown(self.path / name, self._owner, self._owner)
-        context = self.path / "context"
-        if recipe.context:
-            unpack(recipe.context, context, limit=settings.context_limit, owner=self._owner)
-        added = list[str]()
-        if recipe.environment is not None:
-            add(context / "conda.yml", BytesIO(recipe.environment.encode()), owner=self._owner)
-            added.append("conda.yml")
-        if recipe.sif and recipe.sif.post:
-            add(context / POST_FILE, BytesIO(recipe.sif.post.encode()), owner=self._owner)
-            added.append(POST_FILE)
-        for name, path in recipe.files.items():
-            with path.open("rb") as source:
-                add(context / name, source, owner=self._owner)
-            added.append(name)
-        (self.path / "dockerfile/Dockerfile").write_text(recipe.containerfile)
-        if added and (ignored := _ignore_file(context)) is not None:
-            # What the server has added must not be left out by the user's patterns.
-            kept = b"".join(b"\n!%s" % name.encode() for name in added)
-            (self.path / "dockerfile/Dockerfile.dockerignore").write_bytes(ignored + kept + b"\n")
-
-    def digest(self) -> Digest:
-        """The digest of the manifest that BuildKit says it has pushed.
-
-        Raises:
-            BuildFailure: it does not say any.
-        """
-        try:
-            metadata = json.loads(self.read("result/metadata.json", _METADATA_BYTES))
-            return parse_digest(metadata["containerimage.digest"])
-        except (OSError, ValueError, KeyError, TypeError, DigestInvalid) as error:
-            raise BuildFailure(Reason.ENGINE, "BuildKit does not say what it has pushed.") from error
-
-    def read(self, name: str, limit: int) -> bytes:
-        """The first *limit* bytes of the file *name*; raises `OSError` if it is missing or not a regular file."""
-        file = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(file, "rb") as opened:
-            return opened.read(limit)
-
-
-def _ignore_file(context: Path) -> bytes | None:
-    try:
-        file = os.open(context / ".dockerignore", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(file, "rb") as opened:
-            return opened.read(1 << 20)
-    except OSError:
-        return None
 
 
 def arguments(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from builder.adapters.disk import used
-from builder.buildkit.daemon import Daemon
+from builder.buildkit.daemons.daemon import Daemon
 from builder.buildkit.progress import Progress
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.settings import EngineSettings

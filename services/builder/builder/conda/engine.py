@@ -15,7 +15,6 @@ from cachetools import LRUCache
 
 from builder.adapters.disk import bounded
 from builder.adapters.registry import registry_push
-from builder.build import Recipe, WriteLine, WriteStep, ignore_step
 from builder.conda.base_image import MAX_COPIED, BaseImage, Copied
 from builder.conda.cache import Folder
 from builder.conda.layer_store import MadeLayers
@@ -25,6 +24,7 @@ from builder.conda.packages import Packages
 from builder.conda.scratch import room
 from builder.conda.sources import Sources
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
 from builder.settings import CondaSettings
 from swell.disk import in_thread
 from swell.oci.digest import Digest

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from builder.build import Recipe, WriteLine
 from builder.conda.archive import Contents, contents, describe
 from builder.conda.base_image import BaseImage
 from builder.conda.layer_store import MadeLayers, key_of
@@ -23,6 +22,7 @@ from builder.conda.packages import Packages
 from builder.conda.scratch import explained, together
 from builder.domain.failure import BuildFailure
 from builder.domain.lock_cutter import END, START
+from builder.engine import Recipe, WriteLine
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers

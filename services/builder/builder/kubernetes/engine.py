@@ -20,9 +20,9 @@ from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
-from builder.build import ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
+from builder.engine import ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
 from builder.kubernetes import pods
 from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret, secret_file
 from builder.kubernetes.timestamps import Timestamp, parse_timestamp

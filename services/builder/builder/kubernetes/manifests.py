@@ -34,7 +34,7 @@ from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Secret
 
-from builder.build import Recipe
+from builder.engine import Recipe
 from builder.settings import KubernetesSettings
 
 CONTAINER = "build"

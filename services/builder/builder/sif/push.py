@@ -15,8 +15,8 @@ import builder
 import swell
 from builder.adapters.commands import execute
 from builder.adapters.workspace import as_build_failure
-from builder.build import Recipe
 from builder.domain.failure import BuildFailure
+from builder.engine import Recipe
 from builder.sif.failures import diagnose_sif
 from builder.sif.format import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
 from builder.sif.layout import open_plain

@@ -14,21 +14,33 @@ from litestar.types import Receive, Scope, Send
 from gateway.domain.grant import Grant
 from gateway.http.bodies import drain
 from gateway.http.caller import ClientAddress
-from gateway.http.endpoints import MethodNotAllowed, Path, filter_referrers, matches, page, parse_path, parse_query
-from gateway.http.errors import expected, headers_of, oci_body
+from gateway.http.endpoints import (
+    MethodNotAllowed,
+    Path,
+    filter_referrers,
+    header,
+    matches,
+    page,
+    parse_path,
+    parse_query,
+)
+from gateway.http.errors import expected
+from gateway.http.registry_responses import (
+    JSON,
+    Headers,
+    RegistryResponse,
+    blob_headers,
+    failure,
+    manifest_response,
+    not_modified,
+    ok,
+    redirect,
+)
 from gateway.http.relay import Relay
-from gateway.pull.pulls import Location, Pulls
-from swell.errors import SwellError
+from gateway.pull.pulls import Pulls
 from swell.oci.digest import parse_digest
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_INDEX, OCTET_STREAM, manifest_type
-
-Headers = list[tuple[bytes, bytes]]
-RegistryResponse = tuple[int, Headers, bytes]
-
-_VERSION = (b"docker-distribution-api-version", b"registry/2.0")
-_JSON = (b"content-type", b"application/json")
-_STALE = (b"warning", b'110 - "Response is Stale"')  # https://www.rfc-editor.org/rfc/rfc7234#section-5.5.1
+from swell.oci.media_types import OCI_INDEX
 
 
 class RegistryHandler:
@@ -70,7 +82,7 @@ class RegistryHandler:
     async def _answer(self, scope: Scope, method: str) -> RegistryResponse:
         raw_path = scope["raw_path"].decode("ascii", "replace")
         if raw_path.rstrip("/") == "/v2":
-            return ok(b"{}", _JSON)
+            return ok(b"{}", JSON)
         path, address = parse_path(raw_path), self._address(scope)
         match path.kind:
             case "manifests":
@@ -89,12 +101,10 @@ class RegistryHandler:
         digest = path.reference if ":" in path.reference else document.digest
         condition = header(scope, b"if-none-match")
         if condition is not None and matches(condition, digest):
-            return 304, [*identity(digest), _VERSION], b""
+            return not_modified(digest)
         if is_pull:
             self._count(grant, document)
-        stale = [_STALE] if document.stale else []
-        media_type = manifest_type(document.media_type).encode()
-        return ok(document.content, (b"content-type", media_type), *identity(digest), *stale)
+        return manifest_response(document, digest)
 
     async def _blob(self, path: Path, address: str, method: str) -> RegistryResponse:
         digest = parse_digest(path.reference)
@@ -104,7 +114,7 @@ class RegistryHandler:
     async def _tags(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         tags = await self._pulls.tags(path.token, path.name, address)
         listed = page(tags, parse_query(scope["query_string"]))
-        return ok(msgspec.json.encode({"name": path.repository, "tags": listed}), _JSON)
+        return ok(msgspec.json.encode({"name": path.repository, "tags": listed}), JSON)
 
     async def _referrers(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference), address)
@@ -113,49 +123,3 @@ class RegistryHandler:
             content = filter_referrers(content, artifact_type)
             headers.append((b"oci-filters-applied", b"artifactType"))
         return ok(content, *headers)
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The value of a request's header, repeated ones joined by commas; None when it is missing."""
-    values = [value for key, value in scope["headers"] if key == name]
-    return b",".join(values).decode("latin-1") if values else None
-
-
-def identity(digest: str) -> Headers:
-    name = digest.encode()
-    return [(b"docker-content-digest", name), (b"etag", b'"' + name + b'"')]
-
-
-def blob_headers(location: Location, digest: str) -> Headers:
-    """The header fields of the blob at *location*."""
-    size = str(location.size).encode()
-    fields = [(b"content-type", OCTET_STREAM.encode()), (b"content-length", size), (b"accept-ranges", b"bytes")]
-    return [*fields, *identity(digest), _VERSION]
-
-
-def ok(body: bytes, *headers: tuple[bytes, bytes]) -> RegistryResponse:
-    """A response 200 with *body*."""
-    return 200, [*headers, (b"content-length", str(len(body)).encode()), _VERSION], body
-
-
-def redirect(url: str, digest: str) -> RegistryResponse:
-    headers = [
-        (b"location", url.encode()),
-        (b"docker-content-digest", digest.encode()),
-        (b"content-length", b"0"),
-        _VERSION,
-    ]
-    return 307, headers, b""
-
-
-def failure(error: SwellError) -> RegistryResponse:
-    """The response for *error*; 429 and 503 have `Retry-After`, at least 1 s."""
-    body = oci_body(error)
-    fields = headers_of(error)
-    if error.status in {429, 503}:
-        fields.setdefault("retry-after", "1")
-    headers = [_JSON, _VERSION, (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in fields.items()]
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", b"GET, HEAD"))
-    return error.status, headers, body

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
+from litestar.types import Scope
 
 from swell.errors import NameInvalid, NotSupported
 from swell.oci.reference import is_repository
@@ -96,3 +97,9 @@ def filter_referrers(content: bytes, artifact_type: str) -> bytes:
 def matches(condition: str, digest: str) -> bool:
     """Whether the `If-None-Match` *condition* is `*` or contains *digest* as an entity tag, weak or strong."""
     return condition.strip() == "*" or digest in _ENTITY_TAG.findall(condition)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the value of a request's header, repeated ones joined by commas; None when it is missing."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return b",".join(values).decode("latin-1") if values else None

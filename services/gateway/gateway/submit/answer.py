@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.domain.grant import Grant, image_name
 from gateway.domain.repositories import ORAS
-from gateway.submit.layers import DATA_SCHEME
 from gateway.submit.request import BuildRequest
+from gateway.submit.rules.layers import DATA_SCHEME
 from swell.api.containers import (
     BuildPart,
     ContainerAnswer,

@@ -14,7 +14,7 @@ from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
 from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
-from swell.oci.mutate import ChainStyle, entry_chain
+from swell.oci.run_fields import ChainStyle, entry_chain
 
 _MARK = "# the lines below were added by freeze"
 _SIF_MARK = "# a SIF file is made of this"

@@ -1,7 +1,7 @@
 """Handle a container request: validate it, start its build if it needs one, and grant a token for its image."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess, image_refused
+from gateway.access.image_access import ImageAccess
 from gateway.access.secret_access import check_secrets
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
@@ -19,40 +19,23 @@ from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.dispatch import Dispatcher
+from gateway.submit.images import LayerStore, Registry, RequestImages
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.request import BuildRequest
-from gateway.submit.start import BuildStarter, StartResult
+from gateway.submit.start import BuildStarter
+from gateway.submit.start_result import StartResult
 from gateway.submit.validation import is_slow_to_validate, validate
-from swell.api.containers import ContainerAnswer, ContainerLayer, ContainerRecord, ContainerRequest
+from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
 from swell.concurrency.retry import retry_until_available
 from swell.concurrency.tasks import TaskOwner
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, SwellError, Unavailable, UpstreamFailed
-from swell.oci.digest import Digest
-from swell.oci.platform import Platform
-from swell.oci.reference import Reference
-from swell.registry.principal import Principal, limited_to
+from swell.errors import BadRequest, SwellError, Unavailable
+from swell.registry.principal import limited_to
 from swell.store.builds import Builds
 
 
 class Grants(Protocol):
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
         """Store the grant and the record of the request in one transaction."""
-
-
-class Registry(Protocol):
-    async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
-        """Return the digest of *image*; raises `BadRequest` if it is for none of *platforms*."""
-
-    async def keep(self, layer: ContainerLayer, principal: Principal) -> None:
-        """Download *layer* from its location into the object store, and verify it.
-
-        *principal* reads the layers of images.
-        """
-
-
-class LayerStore(Protocol):
-    async def put_all(self, blobs: Mapping[str, bytes]) -> None:
-        """Store each content under its digest; when the call returns, all are stored."""
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True):
@@ -92,9 +75,8 @@ class ContainerRequests:
     ) -> None:
         self._config = config
         self._grants = grants
-        self._registry = registry
         self._builds = builds
-        self._layers = layers
+        self._images = RequestImages(registry, layers, allows_missing_platforms=config.allows_missing_platforms)
         self._access = access
         self._preparer = preparer
         self._starter = starter
@@ -117,15 +99,15 @@ class ContainerRequests:
         """
         request = await self._validate(container_request, legacy=legacy)
         caller = await self._authorize(request, caller)
-        if request.image and request.freeze and not self._config.allows_missing_platforms:
-            await self._registry.resolve(request.image, caller.principal, request.platforms)
+        await self._images.check_platforms(request, caller.principal)
         prepared = await self._preparer.prepare(request, caller.principal)
         parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
         if not prepared.dry_run:
             for part in parts or (prepared,):
-                await self._store_layers(part, caller.principal)
+                await self._images.store_layers(part, caller.principal)
         if prepared.image:
-            result = await self._resolve(prepared.image, prepared, caller.principal)
+            await self._images.check_exists(prepared.image, prepared, caller.principal)
+            result = StartResult(image=prepared.image, succeeded=True)
         else:
             result = await self._starter.start(prepared, parts, caller)
         grant = self._grant(prepared, result, caller)
@@ -183,34 +165,6 @@ class ContainerRequests:
             withdraw = partial(self._starter.withdraw, result.build_id, request_id, caller)
             task = self._tasks.start(retry_until_available(withdraw))
             await asyncio.wait({task}, timeout=1)
-
-    async def _store_layers(self, request: BuildRequest, principal: Principal) -> None:
-        """Store the inline layers, and the layers that the build needs in the object store."""
-        await self._layers.put_all(request.blobs)
-        frozen = (request.container_config.layers if request.freeze and request.container_config else None) or ()
-        for layer in filter(None, (request.context, *frozen)):
-            if layer.location:
-                await self._download(layer, principal)
-
-    async def _download(self, layer: ContainerLayer, principal: Principal) -> None:
-        try:
-            await self._registry.keep(layer, principal)
-        except BlobUnknown as error:
-            raise BadRequest(f"no layer exists at the location {layer.location[:200]}: {error}") from error
-
-    async def _resolve(self, image: Reference, request: BuildRequest, principal: Principal) -> StartResult:
-        """Check that *image*, which needs no build, exists for the platforms of *request*."""
-        platforms = () if self._config.allows_missing_platforms else request.platforms
-        try:
-            await self._registry.resolve(image, principal, platforms)
-        except ManifestUnknown as error:
-            raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
-        except Denied as error:
-            raise image_refused(image, error) from error
-        except UpstreamFailed as error:
-            message = f"container image {image} cannot be read: {error}"
-            raise type(error)(message, retry_after=error.retry_after) from error
-        return StartResult(image=image, succeeded=True)
 
     def _grant(self, request: BuildRequest, result: StartResult, caller: Caller) -> Grant:
         created = self._now()

@@ -3,26 +3,26 @@
 Source: Wave's public API, "Submit a container request", https://docs.seqera.io/wave/api
 """
 
-import re
-from collections.abc import Mapping
-from itertools import chain
-
 import msgspec
-from msgspec import Struct
 
-from gateway.domain.identity import SECRET_NAME
 from gateway.domain.repositories import Repositories
-from gateway.submit.layers import InlineLayers, validate_config, validate_layer
-from gateway.submit.members import decode_text, member_errors
-from gateway.submit.naming import build_repository, effective_strategy, tools_of
-from gateway.submit.recipes.conda import check_file
-from gateway.submit.recipes.direct import TEMPLATE, DirectPackages
-from gateway.submit.recipes.packages import make_recipe
+from gateway.submit.naming import effective_strategy, tools_of
+from gateway.submit.recipes.direct import TEMPLATE
 from gateway.submit.request import BuildRequest
+from gateway.submit.rules.layers import InlineLayers, validate_config, validate_layer
+from gateway.submit.rules.members import member_errors
+from gateway.submit.rules.options import build_options
+from gateway.submit.rules.repositories import (
+    cache_repository_of,
+    check_freeze,
+    check_repositories,
+    repository_of,
+    requested_repository,
+)
+from gateway.submit.rules.texts import MAX_CONDA_FILE, Texts, decode_texts
 from swell.api.containers import (
     MAX_LEVEL,
     BuildCompression,
-    BuildOptions,
     CompressionMode,
     ContainerRequest,
     ScanMode,
@@ -32,13 +32,9 @@ from swell.errors import BadRequest, NotSupported, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference
 
-MAX_FILE = 128 << 10  # bytes of a container file
-MAX_CONDA_FILE = 50_000  # characters of base64
 FAST_SIZE = 4 << 10  # characters; smaller requests are validated within some milliseconds
 MAX_TEXT = 2048  # characters of a name or a URL
 MAX_INCLUDES = 10
-MAX_OPTIONS, MAX_OPTIONS_SIZE = 100, 32 << 10  # entries, and characters, of buildArgs and of labels
-MAX_SECRETS = 10  # of a build
 
 _MULTI = "linux/amd64,linux/arm64"
 _SHORT_MEMBERS = {
@@ -46,20 +42,6 @@ _SHORT_MEMBERS = {
     for field in msgspec.structs.fields(ContainerRequest)
     if field.type == str | None and not field.name.endswith(("_file", "_token"))
 }
-_ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-_LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
-_PREDEFINED_ARGUMENT = re.compile(r"(TARGET|BUILD)(PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
-_SECRET_NAME = re.compile(SECRET_NAME)
-_STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-
-
-class _Texts(Struct, frozen=True):
-    """The decoded texts of a request."""
-
-    containerfile: str | None = None
-    environment: str | None = None
-    template: str | None = None
-    direct: DirectPackages | None = None
 
 
 def validate(
@@ -79,11 +61,11 @@ def validate(
     """
     _check_sizes(request)
     image = parse_reference(request.container_image) if request.container_image else None
-    _check_repositories(request)
+    check_repositories(request)
     _check_mirror(request, image, legacy=legacy)
     _check_sources(request, legacy=legacy)
-    _check_freeze(request, repositories)
-    texts = _decode_texts(request, default_channels)
+    check_freeze(request, repositories)
+    texts = decode_texts(request, default_channels)
     platforms = _parse_platforms(request)
     _check_combinations(request, image, texts)
     inline = InlineLayers()
@@ -98,13 +80,13 @@ def validate(
         container_config=validate_config(request.container_config, inline),
         context=validate_layer("buildContext", request.build_context, inline) if request.build_context else None,
         includes=tuple(map(_parse_include, request.container_includes or ())),
-        repository=_repository(request, repositories),
-        cache_repository=_cache_repository(request, repositories),
+        repository=repository_of(request, repositories),
+        cache_repository=cache_repository_of(request, repositories),
         strategy=effective_strategy(
-            request.name_strategy, _requested_repository(request, repositories), repositories.public
+            request.name_strategy, requested_repository(request, repositories), repositories.public
         ),
         compression=request.build_compression,
-        options=_build_options(request, image, texts),
+        options=build_options(request, image, texts),
         sif=request.format == "sif",
         freeze=request.freeze,
         dry_run=request.dry_run,
@@ -135,26 +117,6 @@ def _check_sizes(request: ContainerRequest) -> None:
     for name, member in _SHORT_MEMBERS.items():
         if len(getattr(request, name) or "") > MAX_TEXT:
             raise TooLarge(f"{member} has more than {MAX_TEXT} characters")
-
-
-def _check_repositories(request: ContainerRequest) -> None:
-    if request.mirror:
-        return
-    repositories = {"buildRepository": request.build_repository, "cacheRepository": request.cache_repository}
-    for member, repository in repositories.items():
-        if repository:
-            _check_repository(member, repository)
-
-
-def _check_repository(member: str, repository: str) -> None:
-    if "://" in repository:
-        raise BadRequest(f"{member} must not begin with a scheme such as {repository.partition('://')[0]}://")
-    if "/" not in repository:
-        raise BadRequest(f"{member} {repository!r} needs a path after the registry")
-    if ":" in repository.rpartition("/")[2]:
-        raise BadRequest(f"{member} {repository!r} must not have a tag")
-    with member_errors(member):
-        parse_reference(repository)
 
 
 def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
@@ -190,28 +152,6 @@ def _check_sources(request: ContainerRequest, *, legacy: bool) -> None:
         raise BadRequest("condaFile is for /container-token only; use packages.environment")
 
 
-def _check_freeze(request: ContainerRequest, repositories: Repositories) -> None:
-    if not request.freeze or repositories.is_custom(request.build_repository):
-        return
-    if request.packages and not repositories.public:
-        raise BadRequest("freeze of packages needs a buildRepository of your own [3]")
-    if request.container_file or request.container_image:
-        raise BadRequest(f"freeze needs a buildRepository of your own [{1 if request.container_file else 2}]")
-
-
-def _decode_texts(request: ContainerRequest, default_channels: tuple[str, ...]) -> _Texts:
-    if request.packages:
-        recipe = make_recipe(request.packages, request.build_template, request.format == "sif", default_channels)
-        return _Texts(recipe.containerfile, recipe.environment, recipe.template, recipe.direct)
-    if not request.container_file:
-        return _Texts()
-    containerfile = _decode("containerFile", request.container_file, MAX_FILE)
-    environment = _decode("condaFile", request.conda_file, MAX_CONDA_FILE) if request.conda_file else None
-    if environment:
-        check_file(environment, "condaFile")
-    return _Texts(containerfile, environment, request.build_template)
-
-
 def _parse_platforms(request: ContainerRequest) -> tuple[Platform, ...]:
     """The requested platforms in a fixed order: the container id depends on it."""
     names = (request.container_platform or "linux/amd64").split(",")
@@ -229,7 +169,7 @@ def _parse_platforms(request: ContainerRequest) -> tuple[Platform, ...]:
     return platforms
 
 
-def _check_combinations(request: ContainerRequest, image: Reference | None, texts: _Texts) -> None:
+def _check_combinations(request: ContainerRequest, image: Reference | None, texts: Texts) -> None:
     if bool(image) == bool(texts.containerfile):
         raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
     config = request.container_config
@@ -255,79 +195,6 @@ def _check_compression(compression: BuildCompression | None) -> None:
         raise BadRequest(f"buildCompression.level of {mode} must be 0 to {MAX_LEVEL[mode]}, not {compression.level}")
 
 
-def _build_options(request: ContainerRequest, image: Reference | None, texts: _Texts) -> BuildOptions | None:
-    """The build arguments, target stage and labels; None if there are none."""
-    options = BuildOptions(
-        build_args=request.build_args or {},
-        target=request.target or "",
-        labels=request.labels or {},
-        build_secrets=request.build_secrets or {},
-    )
-    if options.is_empty:
-        return None
-    if image or texts.direct or not request.container_file or request.format == "sif":
-        raise BadRequest(
-            "buildArgs, target, labels and buildSecrets need a containerFile that becomes an image; leave them out"
-        )
-    _check_secrets(options.build_secrets)
-    for member, values, name in (
-        ("buildArgs", options.build_args, _ARGUMENT_NAME),
-        ("labels", options.labels, _LABEL_NAME),
-    ):
-        if len(values) > MAX_OPTIONS or sum(len(key) + len(value) for key, value in values.items()) > MAX_OPTIONS_SIZE:
-            raise TooLarge(f"{member} has more than {MAX_OPTIONS} entries or {MAX_OPTIONS_SIZE} characters")
-        for key, value in values.items():
-            if not name.fullmatch(key) or "\0" in value:
-                raise BadRequest(
-                    f"{member} has the entry {key[:100]!r}, which is not a name, or a value that is not text"
-                )
-    if predefined := next((key for key in options.build_args if _PREDEFINED_ARGUMENT.fullmatch(key)), None):
-        raise BadRequest(f"buildArgs has the entry {predefined!r}, which follows from containerPlatform and target")
-    if options.target and not _STAGE_NAME.fullmatch(options.target):
-        raise BadRequest(f"target {options.target[:100]!r} is not the name or number of a stage")
-    return options
-
-
-def _check_secrets(secrets: Mapping[str, str]) -> None:
-    if len(secrets) > MAX_SECRETS:
-        raise TooLarge(f"buildSecrets has more than {MAX_SECRETS} entries")
-    if invalid := next((text for text in chain(*secrets.items()) if not _SECRET_NAME.fullmatch(text)), None):
-        raise BadRequest(f"buildSecrets has {invalid[:100]!r}, which is neither an id nor the name of a secret")
-
-
 def _parse_include(name: str) -> Reference:
     with member_errors("containerIncludes"):
         return parse_reference(name)
-
-
-def _requested_repository(request: ContainerRequest, repositories: Repositories) -> str:
-    default = repositories.public if request.freeze and repositories.public else repositories.build
-    return request.build_repository or default
-
-
-def _repository(request: ContainerRequest, repositories: Repositories) -> str:
-    return build_repository(
-        _requested_repository(request, repositories),
-        strategy=request.name_strategy,
-        public=repositories.public,
-        reserved=repositories.reserved if request.build_repository else frozenset(),
-    )
-
-
-def _cache_repository(request: ContainerRequest, repositories: Repositories) -> str | None:
-    """The client's cache for the client's repository, the server's cache for a repository of the server.
-
-    Never mixed: an image in a repository of the server answers every client with the same recipe, so no client may
-    control its cached steps. The server's cache has no steps of builds with secrets: clients without the secrets read
-    it, and the key of a step does not depend on them.
-    """
-    if repositories.is_custom(request.build_repository):
-        return request.cache_repository if repositories.is_custom(request.cache_repository) else None
-    return None if request.build_secrets else repositories.cache
-
-
-def _decode(member: str, encoded: str, limit: int) -> str:
-    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
-    if size > limit:
-        raise TooLarge(f"{member} has {size} bytes; the limit is {limit}")
-    return decode_text(member, encoded)

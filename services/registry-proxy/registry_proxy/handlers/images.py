@@ -1,18 +1,15 @@
 """The gRPC service `swell.rpc.v1.Images`: the gateway's requests for images."""
 
-import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
 import msgspec
 
-from registry_proxy.domain.link import LIFE, Link, mark_of, sign
+from registry_proxy.deliver.links import Links
 from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
-from swell.oci.media_types import served_as
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.registry.principal import PUBLIC, Principal
@@ -20,25 +17,13 @@ from swell.rpc.server import Context, answer
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
-STORE_LIFE = 120  # seconds for which a redirect to the object store is valid
-
-
-class Stores(Protocol):
-    async def in_store(self, link: Link) -> str | None:
-        """Return the URL of *link*'s blob in the object store; None if clients cannot get it there."""
-
 
 class ImagesHandler(ImagesServicer):
-    """*data_url* is the data port's URL for clients; *link_key* signs its links.
+    """Decodes requests, calls *pulls* and *links*, and encodes their results."""
 
-    Clients that can reach the object store are redirected there directly.
-    """
-
-    def __init__(self, pulls: Pulls, stores: Stores, data_url: str, link_key: bytes) -> None:
+    def __init__(self, pulls: Pulls, links: Links) -> None:
         self._pulls = pulls
-        self._stores = stores
-        self._data_url = data_url
-        self._link_key = link_key
+        self._links = links
 
     async def ResolveImage(  # noqa: N802
         self, request: pb.ResolveImageRequest, context: Context
@@ -86,25 +71,8 @@ class ImagesHandler(ImagesServicer):
     async def _locate(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
         pull = from_proto(request.pull)
         located = await self._pulls.locate(pull, parse_digest(request.digest))
-        link = Link(
-            origin=located.origin,
-            registry=located.repository.registry,
-            repository=located.repository.repository,
-            digest=located.descriptor.digest,
-            size=located.descriptor.size,
-            media_type=served_as(located.descriptor.media_type),
-            expires=min(int(time.time()) + LIFE, int(pull.expires.timestamp())),
-            relayed=request.relayed,
-            mark=mark_of(pull.token, self._link_key),
-            principal=pull.principal,
-        )
-        store_url = await self._stores.in_store(link)
-        return pb.LocateBlobResponse(
-            url=store_url or self._data_url + sign(link, self._link_key),
-            size=link.size,
-            media_type=link.media_type,
-            expires=min(link.expires, int(time.time()) + STORE_LIFE) if store_url else link.expires,
-        )
+        blob = await self._links.create(pull, located, relayed=request.relayed)
+        return pb.LocateBlobResponse(url=blob.url, size=blob.size, media_type=blob.media_type, expires=blob.expires)
 
     async def _referrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
         index = await self._pulls.referrers(from_proto(request.pull), parse_digest(request.digest))

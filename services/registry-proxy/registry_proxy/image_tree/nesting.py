@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from registry_proxy.domain.augment import deeper
+from registry_proxy.domain.index import deeper
 from swell.errors import ManifestInvalid, ManifestUnknown, TooManyRequests, UpstreamFailed
 from swell.log import log
 from swell.oci.document import Document

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from registry_proxy.domain.augment import MAX_DEPTH, spelt, subject
+from registry_proxy.domain.index import MAX_DEPTH, spelt, subject
 from swell.errors import BadRequest, BlobUnknown, ManifestInvalid, ManifestUnknown, TooManyRequests, UpstreamFailed
 from swell.log import log
 from swell.oci.descriptor import Descriptor

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
-from registry_proxy.domain.augment import deeper
+from registry_proxy.domain.index import deeper
 from registry_proxy.image_tree.walk import Walk
 from swell.api.containers import ContainerConfig
 from swell.concurrency.single_flight import SingleFlight
@@ -35,6 +35,11 @@ class Pull(Struct, frozen=True):
     expires: datetime
     container_config: ContainerConfig = _NOTHING
     principal: Principal = PUBLIC
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the image is served as its registry has it."""
+        return self.container_config.is_empty
 
 
 class Digests(Struct, frozen=True):

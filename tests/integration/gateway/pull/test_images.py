@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.domain.grant import Grant
 from gateway.pull.pulls import Location
@@ -34,29 +35,36 @@ class Remote(RemoteImages):
         self.size = 1000
         self.away = False
 
-    async def _ask(self, question: str) -> None:
+    async def ask(self, question: str) -> None:
         self.asked[question] += 1
         await asyncio.sleep(0)
         if self.away:
             raise ManifestUnknown
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        await self.ask(f"{grant.token} {reference}")
+        return Document(OCI_MANIFEST, f"{grant.token} {reference}".encode().ljust(self.size))
+
+    async def locate(self, grant: Grant, digest: Digest) -> Location:
+        await self.ask(f"{grant.token} {digest}")
+        return Location(f"http://data.test/{self.asked.total()}", 3, "", int(time.time()) + self.life)
+
+    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
+        await self.ask(f"referrers of {digest}")
+        return b"{}"
+
+
+class Lookup(RemoteLookup):
+    """Answers a moment later, and counts the questions with *remote*."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._ask = remote.ask
 
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
     ) -> Digest:
         await self._ask(str(image))
         return digest_of(b"the image")
-
-    async def manifest(self, grant: Grant, reference: str) -> Document:
-        await self._ask(f"{grant.token} {reference}")
-        return Document(OCI_MANIFEST, f"{grant.token} {reference}".encode().ljust(self.size))
-
-    async def locate(self, grant: Grant, digest: Digest) -> Location:
-        await self._ask(f"{grant.token} {digest}")
-        return Location(f"http://data.test/{self.asked.total()}", 3, "", int(time.time()) + self.life)
-
-    async def referrers(self, grant: Grant, digest: Digest) -> bytes:
-        await self._ask(f"referrers of {digest}")
-        return b"{}"
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._ask(layer.location)
@@ -72,6 +80,11 @@ def images(remote: Remote) -> CachedImages:
     return CachedImages(remote, size=10_000)
 
 
+@pytest.fixture
+def lookup(remote: Remote) -> CachedLookup:
+    return CachedLookup(Lookup(remote))
+
+
 async def test_a_manifest_is_asked_for_once(remote: Remote, images: CachedImages) -> None:
     """A warm pull makes no call."""
     first = await images.manifest(make_grant(), "22.04")
@@ -80,13 +93,13 @@ async def test_a_manifest_is_asked_for_once(remote: Remote, images: CachedImages
     assert remote.asked.total() == 1
 
 
-async def test_a_hundred_that_miss_at_once_ask_once(remote: Remote, images: CachedImages) -> None:
+async def test_a_hundred_that_miss_at_once_ask_once(remote: Remote, images: CachedImages, lookup: CachedLookup) -> None:
     """A thousand tasks start together; behind the gateway it is one pull."""
     grant = make_grant()
 
     await asyncio.gather(*(images.manifest(grant, "22.04") for _ in range(100)))
     await asyncio.gather(*(images.locate(grant, DIGEST) for _ in range(100)))
-    await asyncio.gather(*(images.resolve(UBUNTU) for _ in range(100)))
+    await asyncio.gather(*(lookup.resolve(UBUNTU) for _ in range(100)))
 
     assert set(remote.asked.values()) == {1}
 
@@ -175,23 +188,23 @@ async def test_referrers_are_asked_for_each_time(remote: Remote, images: CachedI
     assert remote.asked.total() == 2
 
 
-async def test_a_digest_that_was_resolved_is_known_for_a_moment(remote: Remote, images: CachedImages) -> None:
+async def test_a_digest_that_was_resolved_is_known_for_a_moment(remote: Remote, lookup: CachedLookup) -> None:
     """A pipeline submits the same image for each of its processes."""
-    assert await images.resolve(UBUNTU) == await images.resolve(UBUNTU)
+    assert await lookup.resolve(UBUNTU) == await lookup.resolve(UBUNTU)
     assert remote.asked.total() == 1
 
 
-async def test_a_digest_is_cached_for_one_principal(remote: Remote, images: CachedImages) -> None:
+async def test_a_digest_is_cached_for_one_principal(remote: Remote, lookup: CachedLookup) -> None:
     """That the operator's credentials find an image is no answer for the public."""
-    await images.resolve(UBUNTU, OPERATOR)
-    await images.resolve(UBUNTU)
+    await lookup.resolve(UBUNTU, OPERATOR)
+    await lookup.resolve(UBUNTU)
 
     assert remote.asked.total() == 2
 
 
-async def test_a_layer_is_kept_each_time_it_is_submitted(remote: Remote, images: CachedImages) -> None:
+async def test_a_layer_is_kept_each_time_it_is_submitted(remote: Remote, lookup: CachedLookup) -> None:
     """Whether it is there already, the store knows, not we."""
     for _ in range(2):
-        await images.keep(ContainerLayer("https://example.com/a.tar.gz"))
+        await lookup.keep(ContainerLayer("https://example.com/a.tar.gz"))
 
     assert remote.asked.total() == 2

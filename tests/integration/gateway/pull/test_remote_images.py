@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from grpc.aio import Channel
 from msgspec import structs
 from yarl import URL
 
+from gateway.adapters.image_lookup import RemoteLookup
 from gateway.adapters.images import RemoteImages
+from registry_proxy.deliver.links import STORE_LIFE, Links
 from registry_proxy.domain.link import LIFE, Origin, mark_of, verify
-from registry_proxy.handlers.images import STORE_LIFE, ImagesHandler, from_proto
+from registry_proxy.handlers.images import ImagesHandler, from_proto
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, ManifestUnknown
@@ -52,22 +55,34 @@ def store() -> PublicStore:
 
 
 @pytest.fixture
-async def images(registry: FakeRegistry, layers: MemoryLayers, store: PublicStore) -> AsyncIterator[RemoteImages]:
-    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryLeases()), store, DATA, KEY)
+async def channel(registry: FakeRegistry, layers: MemoryLayers, store: PublicStore) -> AsyncIterator[Channel]:
+    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryLeases()), Links(store, DATA, KEY))
     where = Address("127.0.0.1", Ports.free().registry_proxy)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),
         connect(f"{where.host}:{where.port}") as channel,
     ):
-        yield RemoteImages(channel)
+        yield channel
 
 
-async def test_a_manifest_comes_as_the_registry_has_it(registry: FakeRegistry, images: RemoteImages) -> None:
+@pytest.fixture
+def images(channel: Channel) -> RemoteImages:
+    return RemoteImages(channel)
+
+
+@pytest.fixture
+def lookup(channel: Channel) -> RemoteLookup:
+    return RemoteLookup(channel)
+
+
+async def test_a_manifest_comes_as_the_registry_has_it(
+    registry: FakeRegistry, images: RemoteImages, lookup: RemoteLookup
+) -> None:
     """The bytes are unchanged, so the digest matches."""
     base = registry.push(UBUNTU)
 
     assert await images.manifest(make_grant(), "22.04") == base.manifest
-    assert await images.resolve(parse_reference(UBUNTU)) == base.digest
+    assert await lookup.resolve(parse_reference(UBUNTU)) == base.digest
 
 
 async def test_what_a_grant_adds_is_added(registry: FakeRegistry, images: RemoteImages) -> None:
@@ -152,36 +167,36 @@ async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, i
     assert await images.manifest(make_grant(), signature.digest) == signature.manifest
 
 
-async def test_a_platform_that_is_missing_is_refused_by_name(registry: FakeRegistry, images: RemoteImages) -> None:
+async def test_a_platform_that_is_missing_is_refused_by_name(registry: FakeRegistry, lookup: RemoteLookup) -> None:
     """The question crosses to the registry-proxy, and the answer comes back as what it is."""
     base = registry.push(UBUNTU, platform="linux/arm64")
 
-    assert await images.resolve(base.reference, platforms=[parse_platform("linux/arm64")]) == base.digest
+    assert await lookup.resolve(base.reference, platforms=[parse_platform("linux/arm64")]) == base.digest
     with pytest.raises(BadRequest, match="not made for linux/amd64, but for linux/arm64"):
-        await images.resolve(base.reference, platforms=[parse_platform("linux/amd64")])
+        await lookup.resolve(base.reference, platforms=[parse_platform("linux/amd64")])
 
 
 async def test_errors_arrive_as_what_they_are(
-    registry: FakeRegistry, images: RemoteImages, layers: MemoryLayers
+    registry: FakeRegistry, images: RemoteImages, lookup: RemoteLookup, layers: MemoryLayers
 ) -> None:
     """An error keeps its class over gRPC."""
     registry.push(UBUNTU)
     layers.broken.add(ADDED)
 
     with pytest.raises(ManifestUnknown):
-        await images.resolve(parse_reference("nothing:1"))
+        await lookup.resolve(parse_reference("nothing:1"))
     with pytest.raises(ManifestUnknown):
         await images.manifest(make_grant(), "latest")
     with pytest.raises(BlobUnknown):
         await images.locate(make_grant(), digest_of(b"another image's"))
     with pytest.raises(DigestInvalid, match="größe"):
-        await images.keep(ADDED)
+        await lookup.keep(ADDED)
 
 
-async def test_a_layer_to_keep_arrives_whole(images: RemoteImages, layers: MemoryLayers) -> None:
+async def test_a_layer_to_keep_arrives_whole(lookup: RemoteLookup, layers: MemoryLayers) -> None:
     """All members of the layer reach the registry-proxy."""
     layer = ContainerLayer("https://example.com/context.tar.gz", "sha256:" + "a" * 64, 1 << 40, "sha256:" + "b" * 64)
 
-    await images.keep(layer)
+    await lookup.keep(layer)
 
     assert layers.ensured == [layer]

@@ -11,7 +11,8 @@ from aiohttp import web
 from msgspec import structs
 from redis.asyncio import Redis
 
-from gateway.adapters import images
+from gateway.adapters import image_lookup, images
+from gateway.adapters.image_lookup import RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
@@ -22,6 +23,7 @@ from registry_proxy.adapters.documents import RedisDocuments
 from registry_proxy.adapters.image_cache import ImageCache
 from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
+from registry_proxy.deliver.links import Links
 from registry_proxy.handlers.images import ImagesHandler
 from swell.errors import UpstreamSlow
 from swell.net.http import listening
@@ -71,8 +73,8 @@ TOLD = {
 class Door:
     """The gateway's way in; each pull is by a new token."""
 
-    def __init__(self, client: Client, grants: MemoryGrants, images: RemoteImages) -> None:
-        self.images = images
+    def __init__(self, client: Client, grants: MemoryGrants, lookup: RemoteLookup) -> None:
+        self.lookup = lookup
         self._client = client
         self._grants = grants
         self._tokens = 0
@@ -91,18 +93,17 @@ async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
         session = await stack.enter_async_context(open_session(Policy(frozenset({"127.0.0.1"})), reach))
         cache = ImageCache(RegistryUpstream(session, Keyring()), Keyring())
         proxied = pull.Pulls(cache, RedisDocuments(redis), MemoryLayers(), RedisLeases(redis))
-        handler = ImagesHandler(proxied, PublicStore(), "http://data.test", b"key")
+        handler = ImagesHandler(proxied, Links(PublicStore(), "http://data.test", b"key"))
         proxy = Address("127.0.0.1", Ports.free().registry_proxy)
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
         channel = await stack.enter_async_context(connect(f"{proxy.host}:{proxy.port}"))
         grants = MemoryGrants()
-        remote = RemoteImages(channel)
-        pulls = Pulls(grants, KnownEnds(), CachedImages(remote, 1 << 20), UnlimitedPulls(), "")
+        pulls = Pulls(grants, KnownEnds(), CachedImages(RemoteImages(channel), 1 << 20), UnlimitedPulls(), "")
         where = Address("127.0.0.1", Ports.free().gateway)
         app = RegistryHandler(pulls, lambda grant, document: None, ClientAddress())
         await stack.enter_async_context(listening(app, where))
         asking = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)))
-        yield Door(Client(asking, f"http://{where.host}:{where.port}"), grants, remote)
+        yield Door(Client(asking, f"http://{where.host}:{where.port}"), grants, RemoteLookup(channel))
 
 
 @pytest.fixture
@@ -145,11 +146,11 @@ async def test_a_silent_registry_is_504_however_long_the_registry_proxy_may_wait
 
 async def test_resolving_at_a_silent_registry_is_504_too(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check in a POST has less time than a pull."""
-    monkeypatch.setattr(images, "RESOLVE_SECONDS", 2)
+    monkeypatch.setattr(image_lookup, "RESOLVE_SECONDS", 2)
     [fault] = [fault for fault in FAULTS if fault.name == "silent"]
     async with raw(fault.does) as authority, opened(redis, Reach(answer_timeout=timedelta(minutes=5))) as door:
         with pytest.raises(UpstreamSlow, match="does not answer in time"):
-            await door.images.resolve(parse_reference(f"{authority}/team/tool:1"))
+            await door.lookup.resolve(parse_reference(f"{authority}/team/tool:1"))
 
 
 async def test_a_registry_that_keeps_failing_is_left_alone(script: Script, door: Door) -> None:

@@ -14,8 +14,9 @@ from msgspec import structs
 from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.submit.dispatch import Dispatcher
+from gateway.submit.existing import REGISTRY_RETRY_SECONDS
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.start import REGISTRY_RETRY_SECONDS, BuildStarter
+from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
@@ -381,13 +382,13 @@ async def test_an_image_that_lacks_the_platform_is_refused(
     assert not grants.stored
 
 
+@pytest.mark.parametrize("server_config", [{"allows_missing_platforms": True}], indirect=True)
 async def test_the_operator_may_allow_missing_platforms(
-    server_config: ServerConfig, container_requests: ContainerRequests, registry: MemoryRegistry
+    container_requests: ContainerRequests, registry: MemoryRegistry
 ) -> None:
     """As Wave does: the request then returns an image for another platform."""
     registry.push("quay.io/acme/tool:2.1")
     registry.platforms = ("linux/amd64",)
-    container_requests._config = structs.replace(server_config, allows_missing_platforms=True)
 
     answer = await container_requests.submit(ARM_IMAGE, CALLER)
 

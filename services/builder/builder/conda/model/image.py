@@ -12,8 +12,9 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.image import Image
 from swell.oci.media_types import DOCKER_LAYER, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from swell.oci.mutate import MAX_LAYERS, AddedLayer, ChainStyle, append_layers, override_run_fields, run_fields
+from swell.oci.mutate import MAX_LAYERS, AddedLayer, append_layers
 from swell.oci.platform import Platform
+from swell.oci.run_fields import ChainStyle, override_run_fields, run_fields
 from swell.store.records import Reason
 
 SCRATCH = "scratch"

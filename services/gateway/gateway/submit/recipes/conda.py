@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.submit.members import member_errors
 from gateway.submit.recipes.environment_file import read_environment, read_yaml
 from gateway.submit.recipes.pip_requirements import check_requirement
+from gateway.submit.rules.members import member_errors
 from swell.conda.match_specs import is_package_url, parse_spec
 from swell.errors import BadRequest
 

@@ -9,11 +9,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.submit.members import decode_text, member_errors
 from gateway.submit.recipes import installr, micromamba, pixi
 from gateway.submit.recipes.conda import CondaImage, Environment, from_entries, from_file
 from gateway.submit.recipes.direct import DirectPackages, direct_packages, recipe_text
 from gateway.submit.recipes.installr import RImage
+from gateway.submit.rules.members import decode_text, member_errors
 from swell.api.packages import (
     BASE_IMAGE,
     MAMBA_IMAGE,

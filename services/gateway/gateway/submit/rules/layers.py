@@ -7,7 +7,7 @@ import zlib
 
 import msgspec
 
-from gateway.submit.members import decode_base64, member_errors
+from gateway.submit.rules.members import decode_base64, member_errors
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 from swell.layers import measure

@@ -28,10 +28,10 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
-from builder.buildkit import egress, push_gateway
-from builder.buildkit.configuration import RUN, RUNTIME, SOCKET, STATE, STEP_NETWORK, configuration
-from builder.buildkit.programs import Programs
-from builder.buildkit.step_groups import FOLDER, StepGroups
+from builder.buildkit.daemons.configuration import RUN, RUNTIME, SOCKET, STATE, STEP_NETWORK, configuration
+from builder.buildkit.daemons.programs import Programs
+from builder.buildkit.daemons.step_groups import FOLDER, StepGroups
+from builder.buildkit.network import egress, push_gateway
 from builder.settings import EngineSettings
 from swell.disk import in_thread
 from swell_sandbox import SCRATCH, Mount, Sandbox, SandboxUnavailable, cgroups

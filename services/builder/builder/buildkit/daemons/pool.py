@@ -1,10 +1,11 @@
-"""Daemons that wait for their next build, each for builds of one line.
+"""Daemons that wait for their next build, each for builds of one group.
 
-A line is all builds that may read the same private base images and use the same layer cache: layers that a daemon has
+A group is all builds that may read the same private base images and use the same layer cache: layers that a daemon has
 stored are used again without asking whether the next build could have read them. A daemon serves one build at a time.
 """
 
 import asyncio
+import hashlib
 import shutil
 import time
 from collections import deque
@@ -12,8 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
+import msgspec
+
 from builder.adapters.disk import used
-from builder.buildkit.daemon import Daemon
+from builder.buildkit.daemons.daemon import Daemon
+from builder.engine import Recipe
 from builder.settings import EngineSettings
 from swell.log import log
 from swell_sandbox import SandboxUnavailable
@@ -22,12 +26,12 @@ Open = Callable[[], AbstractAsyncContextManager[Daemon]]
 
 
 class _Opened:
-    """A daemon and how to close it; `line` is what it has served, None before its first build."""
+    """A daemon and how to close it; `group` is the group of builds that it serves, None before its first build."""
 
     def __init__(self, daemon: Daemon, closing: AsyncExitStack) -> None:
         self.daemon = daemon
         self.closing = closing
-        self.line: str | None = None
+        self.group: str | None = None
 
 
 class DaemonPool:
@@ -52,8 +56,8 @@ class DaemonPool:
             await pool._close()
 
     @asynccontextmanager
-    async def take(self, line: str) -> AsyncIterator["Lease"]:
-        """A daemon for one build of *line*.
+    async def take(self, group: str) -> AsyncIterator["Lease"]:
+        """A daemon for one build of *group*.
 
         It is used again if the caller calls `keep` on the lease; otherwise it ends with the block.
 
@@ -61,8 +65,8 @@ class DaemonPool:
             SandboxUnavailable: it cannot be opened here.
             OSError: the disk is full, for example.
         """
-        opened = await self._take(line)
-        opened.line = line
+        opened = await self._take(group)
+        opened.group = group
         opened.daemon.builds += 1
         lease = Lease(opened.daemon)
         try:
@@ -81,9 +85,9 @@ class DaemonPool:
         if self._blank is None and not self._closed:
             self._blank = asyncio.create_task(self._open())
 
-    async def _take(self, line: str) -> _Opened:
+    async def _take(self, group: str) -> _Opened:
         for opened in reversed(self._idle):
-            if opened.line == line and self._may_stay(opened.daemon):
+            if opened.group == group and self._may_stay(opened.daemon):
                 self._idle.remove(opened)
                 return opened
         if self._blank is not None:
@@ -161,3 +165,15 @@ async def _logged(work: object) -> None:
         await work  # type: ignore[misc]
     except Exception:  # noqa: BLE001  (nothing waits for it)
         log.exception("a BuildKit daemon was not closed")
+
+
+def group_of(recipe: Recipe, pulls: bytes) -> str:
+    """Return the group of *recipe*: builds with equal credentials, secrets and layer cache; their contents count.
+
+    *pulls* is the auth file of the build. A build that uses a layer cache trusts the writers of this cache, because
+    the daemon stores the layers that it imports. BuildKit's key of a step has the ids of secrets, not their contents,
+    so another client with the same step would get its result.
+    """
+    secrets = msgspec.json.encode(recipe.secrets, order="deterministic")
+    parts = (recipe.principal.encode(), pulls, (recipe.cache_repository or "").encode(), secrets)
+    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

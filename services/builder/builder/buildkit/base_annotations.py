@@ -1,0 +1,56 @@
+"""Annotations of an image that name its base image."""
+
+import asyncio
+from contextlib import suppress
+
+import aiohttp
+
+from builder.engine import Recipe
+from builder.settings import EngineSettings
+from swell.containerfile import parse
+from swell.errors import SwellError
+from swell.net.outbound import follow
+from swell.oci.digest import parse_digest
+from swell.oci.media_types import ACCEPT
+from swell.oci.platform import parse_platform
+from swell.oci.reference import Reference, parse_reference
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import parse_auth_file
+
+_TIMEOUT = 3.0  # seconds
+
+
+async def base_annotations(
+    recipe: Recipe, pulls: bytes, session: aiohttp.ClientSession, settings: EngineSettings
+) -> dict[str, str]:
+    """Return the annotations that name the base image of *recipe*, and its digest if the registry responds within 3 s.
+
+    *pulls* is an auth file with the credentials that the build may use.
+    Source: OCI image-spec, "Pre-Defined Annotation Keys",
+    https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md#pre-defined-annotation-keys
+    """
+    annotations = dict[str, str]()
+    with suppress(SwellError, TimeoutError):
+        file = parse(recipe.containerfile)
+        image = file.final_image(recipe.options.build_args, parse_platform(recipe.platform))
+        if image and not recipe.options.target:
+            reference = parse_reference(image)
+            annotations["org.opencontainers.image.base.name"] = str(reference)
+            if digest := reference.digest or await _current_digest(reference, recipe, pulls, session, settings):
+                annotations["org.opencontainers.image.base.digest"] = digest
+    return annotations
+
+
+async def _current_digest(
+    reference: Reference, recipe: Recipe, pulls: bytes, session: aiohttp.ClientSession, settings: EngineSettings
+) -> str | None:
+    """Return the digest that *reference* has now in its registry."""
+    keyring = parse_auth_file(pulls, lambda *_: True)
+    insecure = frozenset(settings.insecure_registries)
+    client = RegistryClient(session, keyring, insecure).acting_for(recipe.principal)
+    async with asyncio.timeout(_TIMEOUT):
+        path = f"manifests/{reference.reference}"
+        response = await client.ask(follow, "HEAD", reference, path, {"Accept": ACCEPT})
+    response.release()
+    digest = response.headers.get("Docker-Content-Digest", "")
+    return parse_digest(digest) if response.status == 200 and digest else None

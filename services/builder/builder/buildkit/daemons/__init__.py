@@ -1,0 +1,1 @@
+"""buildkitd in its sandbox: start, limits, and a pool of running daemons."""

@@ -1,0 +1,1 @@
+"""What buildkitd can connect to: the egress proxy, the push gateway, registries of this machine."""

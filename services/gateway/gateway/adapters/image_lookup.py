@@ -1,0 +1,75 @@
+"""Images and layers that container requests name, read by the registry-proxy over gRPC."""
+
+from collections.abc import Sequence
+
+import msgspec
+from cachetools import TTLCache
+from grpc.aio import Channel
+
+from gateway.adapters.images import CALL_SECONDS, PROXY
+from gateway.builds.queries import Resolved
+from swell.api.containers import ContainerLayer
+from swell.concurrency.single_flight import SingleFlight
+from swell.oci.digest import Digest
+from swell.oci.platform import Platform
+from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal
+from swell.rpc.channel import call
+from swell.rpc.v1 import images_pb2 as pb
+from swell.rpc.v1.images_pb2_grpc import ImagesStub
+
+RESOLVE_SECONDS = 30
+_Key = tuple[Principal, str, tuple[Platform, ...]]
+
+
+class RemoteLookup:
+    """Each method is one call. The registry-proxy ends its own requests earlier, as for `RemoteImages`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._stub = ImagesStub(channel)
+
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
+        """Return the current digest of *image*, read as *principal*; within 30 s, or 60 s with *platforms*.
+
+        Raises:
+            BadRequest: the image is not available for one of *platforms*.
+            ManifestUnknown: the registry does not have the image.
+            Denied: *principal* may not read it.
+            UpstreamFailed: the registry does not respond.
+        """
+        request = pb.ResolveImageRequest(image=str(image), principal=principal, platforms=map(str, platforms))
+        seconds = CALL_SECONDS if platforms else RESOLVE_SECONDS  # platforms need the manifest and a config as well
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=seconds)).digest)
+
+    async def resolved(self, token: str) -> Resolved:
+        """Return the digests of the image of *token*, within 5 s; they are None before its first pull."""
+        response = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
+        return Resolved(response.source or None, response.wave or None)
+
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        """Store the gzipped tar at the location of *layer*, and verify it; within 60 s."""
+        request = pb.KeepLayerRequest(layer=msgspec.json.encode(layer), principal=principal)
+        await call(PROXY, self._stub.KeepLayer, request, seconds=CALL_SECONDS)
+
+
+class CachedLookup:
+    """Resolves each image once in 20 s for a principal and its platforms."""
+
+    def __init__(self, remote: RemoteLookup) -> None:
+        self._remote = remote
+        self._resolved: TTLCache[_Key, Digest] = TTLCache(10_000, ttl=20)
+        self._resolving: SingleFlight[_Key, Digest] = SingleFlight()
+
+    async def resolve(
+        self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
+    ) -> Digest:
+        key = principal, str(image), tuple(platforms)
+        if (digest := self._resolved.get(key)) is None:
+            resolving = self._resolving.run(key, lambda: self._remote.resolve(image, principal, platforms))
+            digest = self._resolved[key] = await resolving
+        return digest
+
+    async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
+        await self._remote.keep(layer, principal)

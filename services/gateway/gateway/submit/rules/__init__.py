@@ -1,0 +1,1 @@
+"""Rules for the members of a container request."""
