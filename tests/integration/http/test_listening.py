@@ -44,6 +44,7 @@ async def ask(where: Address, path: str = "/") -> str:
 
 
 async def test_requests_are_answered_inside_the_block_only(where: Address) -> None:
+    """The end of the block closes the port: a service that stops accepts no connection."""
     async with listening(App(), where):
         assert await ask(where, "/hello") == "/hello"
 

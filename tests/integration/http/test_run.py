@@ -106,6 +106,7 @@ async def test_a_service_that_cannot_go_on_says_why(does: str, reason: str) -> N
 
 
 async def test_a_bug_ends_a_service_with_its_stack_trace() -> None:
+    """An operator reports the bug with it; exit status 1 makes the service manager restart it."""
     async with service(name="one", does="break") as process:
         status, _, err = await ended(process)
 

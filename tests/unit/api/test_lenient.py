@@ -54,7 +54,8 @@ def test_what_nobody_knows_is_ignored() -> None:
         ({"scanLevels": [0, "HIGH"]}, "scan_levels", (Severity.LOW, Severity.HIGH)),
     ],
 )
-def test_values_are_read_as_they_are_meant(fields: dict[str, object], member: str, expected: object) -> None:
+def test_values_of_other_json_types_are_accepted(fields: dict[str, object], member: str, expected: object) -> None:
+    """Wave's decoder accepts them, so clients may send them."""
     assert getattr(read(**fields), member) == expected
 
 
@@ -91,7 +92,8 @@ def test_compression_may_tell_its_mode_only() -> None:
         (b'{"containerImage":"\xff"}', "UTF-8|utf-8"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_place(body: bytes, place: str) -> None:
+def test_an_invalid_body_is_refused_with_the_place_of_the_error(body: bytes, place: str) -> None:
+    """A client finds the member that it has to correct."""
     with pytest.raises(BadRequest, match=place):
         decode(body, ContainerRequest)
 
@@ -119,6 +121,7 @@ def test_any_json_is_read_or_refused(fields: dict[str, object]) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    """No body causes another exception, which would be an internal error."""
     try:
         decode(body, ContainerRequest)
     except BadRequest as error:

@@ -122,5 +122,6 @@ def test_a_definition_overrides_the_image() -> None:
         (70, b"FATAL ERROR: something", Reason.ENGINE),
     ],
 )
-def test_it_is_told_whose_turn_it_is(status: int, said: bytes, reason: Reason) -> None:
+def test_a_failed_conversion_has_the_reason_of_its_output(status: int, said: bytes, reason: Reason) -> None:
+    """The reason says who can correct the failure: the client, or the operator."""
     assert diagnose_sif(status, [said]).reason is reason

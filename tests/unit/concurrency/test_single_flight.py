@@ -24,7 +24,8 @@ class Work:
         return self.started
 
 
-async def test_a_hundred_callers_share_one_flight() -> None:
+async def test_a_hundred_callers_share_one_run() -> None:
+    """Simultaneous requests for one key do the work once."""
     single_flight, work = SingleFlight[str, int](), Work()
     callers = [asyncio.create_task(single_flight.run("a", work)) for _ in range(100)]
     await asyncio.sleep(0)
@@ -33,7 +34,8 @@ async def test_a_hundred_callers_share_one_flight() -> None:
     assert set(await asyncio.gather(*callers)) == {1}
 
 
-async def test_a_caller_that_leaves_does_not_stop_the_others() -> None:
+async def test_a_cancelled_caller_does_not_stop_the_others() -> None:
+    """The work belongs to every caller, not to the first one."""
     single_flight, work = SingleFlight[str, int](), Work()
     first, second = (asyncio.create_task(single_flight.run("a", work)) for _ in range(2))
     await asyncio.sleep(0)
@@ -43,7 +45,8 @@ async def test_a_caller_that_leaves_does_not_stop_the_others() -> None:
     assert await second == 1
 
 
-async def test_an_error_reaches_everybody_and_is_not_remembered() -> None:
+async def test_an_error_reaches_every_caller_and_is_not_cached() -> None:
+    """The next call tries again: the cause may be gone."""
     single_flight = SingleFlight[str, int]()
 
     async def fail() -> int:
@@ -76,7 +79,8 @@ async def test_work_that_nobody_waits_for_is_ended_when_it_is_not_kept() -> None
     assert await single_flight.run("a", work) == 2
 
 
-async def test_work_that_is_kept_goes_on_without_callers() -> None:
+async def test_work_continues_without_callers_by_default() -> None:
+    """The next caller of the key uses its result."""
     single_flight, work = SingleFlight[str, int](), Work()
     caller = asyncio.create_task(single_flight.run("a", work))
     await asyncio.sleep(0)

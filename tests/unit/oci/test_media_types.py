@@ -8,7 +8,8 @@ from swell.oci.media_types import OCI_INDEX, OCI_LAYER, served_as
 
 
 @pytest.mark.parametrize("media_type", [OCI_INDEX, OCI_LAYER, "application/vnd.docker.container.image.v1+json", "a/b"])
-def test_a_media_type_stays_as_it_is(media_type: str) -> None:
+def test_a_valid_media_type_does_not_change(media_type: str) -> None:
+    """Clients select the decoder of a blob by it."""
     assert served_as(media_type) == media_type
 
 
@@ -22,5 +23,6 @@ def test_nothing_else_gets_into_a_header(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "/", "a/b; charset=c", "a/b\n", "a/" + 128 * "b"])
-def test_what_is_no_media_type_is_bytes(text: str) -> None:
+def test_an_invalid_media_type_becomes_octet_stream(text: str) -> None:
+    """The text is a header field of a response, so a registry must not inject anything with it."""
     assert served_as(text) == "application/octet-stream"
