@@ -8,7 +8,8 @@ import pytest
 from swell import errors
 from swell.errors import Side, SwellError, Unavailable, every_class
 
-# Source: distribution-spec, "Error Codes"; UNKNOWN is in its JSON schema's older editions, and clients know it.
+# Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
+# UNKNOWN is in older editions.
 OCI_CODES = {
     *("BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"),
     *("MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED"),

@@ -1,6 +1,6 @@
 """HTTP as Wave's clients use it: one request at a time over HTTP/1.1, the same bytes again after a failure.
 
-Source: observed requests of the `wave` command line 1.8.2 and Nextflow's nf-wave 1.22.
+Recorded requests of the `wave` command line 1.8.2 and Nextflow's nf-wave 1.22.
 """
 
 import asyncio

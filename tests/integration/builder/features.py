@@ -1,6 +1,8 @@
 """Features of container files: the smallest file that needs each, which fails to build if it does not work.
 
-Source: buildkit, frontend/dockerfile/docs/reference.md. `{base}` is an image of busybox, `{registry}` its registry.
+Source: https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/docs/reference.md
+
+`{base}` is an image of busybox, `{registry}` its registry.
 """
 
 from collections.abc import Mapping

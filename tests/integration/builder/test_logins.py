@@ -70,7 +70,7 @@ class TokenService:
         return web.json_response({"token": self._token(request.query.getall("scope", []))})
 
     def _token(self, scopes: list[str]) -> str:
-        """Source: distribution's "Token Authentication Implementation"."""
+        """Source: "Token Authentication Implementation", https://distribution.github.io/distribution/spec/auth/jwt"""
         parts = [scope.split(":") for scope in scopes]
         access = [{"type": kind, "name": name, "actions": actions.split(",")} for kind, name, actions in parts]
         now = int(time.time())

@@ -23,7 +23,10 @@ SAID = b"an arm64 program ran\n"
 
 
 def arm64_program() -> bytes:
-    """An executable for Linux on arm64: write(1, SAID), exit(0). Source: elf(5), the A64 instruction set."""
+    """An executable for Linux on arm64: write(1, SAID), exit(0).
+
+    Source: elf(5), https://man7.org/linux/man-pages/man5/elf.5.html
+    """
     code = struct.pack(
         "<8I",
         0xD2800808,  # mov x8, 64: write

@@ -1,7 +1,7 @@
 """What clients read about builds and container requests.
 
-Source: Wave's public API. Instants are UTC and end in `Z`; durations are seconds, always with a decimal point, because
-Wave's command line takes a number without one for nanoseconds.
+Instants are UTC and end in `Z`; durations are seconds, always with a decimal point, because Wave's command line takes a
+number without one for nanoseconds. Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
 from datetime import datetime, timedelta

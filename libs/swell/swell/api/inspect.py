@@ -1,6 +1,6 @@
 """What clients ask about images and credentials, and what they read back.
 
-Source: Wave's public API. What an image does not say is left out.
+Members that an image does not have are left out. Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
 from typing import Annotated

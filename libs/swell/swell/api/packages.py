@@ -1,6 +1,7 @@
 """What clients send under `packages`: names of packages, and how to put them into an image.
 
-Source: Wave's public API. The defaults are Wave's; base packages that are explicitly null or empty are none.
+The defaults are Wave's; base packages that are explicitly null or empty are none.
+Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
 from enum import StrEnum

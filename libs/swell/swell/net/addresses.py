@@ -1,6 +1,8 @@
 """Which addresses are of the public internet.
 
-Source: IANA's special-purpose address registries; RFC 6761, 6762, 8375 for names.
+Sources: https://www.iana.org/assignments/iana-ipv4-special-registry/ and
+https://www.iana.org/assignments/iana-ipv6-special-registry/; for names https://www.rfc-editor.org/rfc/rfc6761,
+https://www.rfc-editor.org/rfc/rfc6762 and https://www.rfc-editor.org/rfc/rfc8375
 """
 
 import re

@@ -1,6 +1,7 @@
 """Error responses for clients of registries.
 
-Source: distribution-spec, "Error Codes".
+Source: OCI distribution-spec, "Error Codes",
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
 """
 
 import msgspec

@@ -51,7 +51,8 @@ def arguments(
     buildkitd keeps a copy by name, and does not fetch a file again whose size and time are the same, whatever it holds.
     `local-sessionid` puts what stands before its colon in front of a name, with a hyphen; no session is named there.
     BuildKit 0.34 does so each time it reads the name, which is twice for a folder, so all the names are given.
-    Source: buildkit, source/local/source.go (`Identifier`, `snapshot`) and solver/llbsolver/policy.go.
+    Sources: `Identifier` and `snapshot`, https://github.com/moby/buildkit/blob/v0.34.2/source/local/source.go,
+    and https://github.com/moby/buildkit/blob/v0.34.2/solver/llbsolver/policy.go
     """
     own = secrets.token_hex(16)
     options = {

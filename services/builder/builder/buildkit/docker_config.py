@@ -1,6 +1,7 @@
 """The credentials of one build as buildctl reads them.
 
-Source: docker/cli, cli/config/configfile; containers-auth.json(5).
+Sources: https://github.com/docker/cli/blob/master/cli/config/configfile/file.go; containers-auth.json(5),
+https://man.archlinux.org/man/containers-auth.json.5.en
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,7 +63,8 @@ def source_policy(config: bytes, images: Iterable[str]) -> bytes:
     """A source policy: of registries with a login in *config*, a build reads only *images*.
 
     An ONBUILD trigger of a base image may name any image there, and buildkitd would show its login.
-    Source: buildkit, sourcepolicy/pb/policy.proto; of the rules that match, the last one counts.
+    Of the rules that match, the last one counts. Source:
+    https://github.com/moby/buildkit/blob/v0.34.2/sourcepolicy/pb/policy.proto
     """
     logins = msgspec.json.decode(config, type=_AuthFile).auths
     hosts = ["docker.io" if host == _HUB else host for host in logins]

@@ -1,7 +1,7 @@
 """Which frontend and which options a build may choose.
 
 Privileges (`RUN --security=insecure`, `--network=host`, devices) need entitlements, and no daemon grants any.
-Source: buildkit, frontend/dockerfile/docs/reference.md.
+Source: https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/docs/reference.md
 """
 
 import re
@@ -29,8 +29,9 @@ _BUILT_IN = re.compile(r"^(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?
 def syntax_of(containerfile: str) -> str | None:
     """The image that a `# syntax=` line names as frontend: in the first lines, before anything else.
 
-    Source: buildkit, frontend/dockerfile/parser/directives.go (`DetectSyntax`): a byte order mark and a `#!` line may
-    stand before it, comments may start with `//`, and a JSON document may have the field `syntax`.
+    A byte order mark and a `#!` line may stand before it, comments may start with `//`, and a JSON document may have
+    the field `syntax`. Source: `DetectSyntax`,
+    https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/parser/directives.go
     """
     text = containerfile.removeprefix("\ufeff")
     lines = text.splitlines()

@@ -1,6 +1,7 @@
 """Read the archives of conda packages as streams, never unpacking by file name. Each is verified before it is opened.
 
-Source: conda's package formats: `.tar.bz2`, and `.conda`, a zip of `info-….tar.zst` and `pkg-….tar.zst`.
+Source: "Conda package specification", https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html:
+`.tar.bz2`, and `.conda`, a zip of `info-….tar.zst` and `pkg-….tar.zst`.
 """
 
 import bz2

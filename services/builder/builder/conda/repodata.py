@@ -1,6 +1,8 @@
 """The channels' lists of packages (repodata), cached on the local disk and refreshed when they are old.
 
-Source: conda's `repodata.json`, and the same packed as `repodata.json.zst`.
+Source: conda-build, "Channels and generating an index",
+https://docs.conda.io/projects/conda-build/en/stable/concepts/generating-index.html; `repodata.json.zst` is the same
+file, compressed.
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 A header, a table of 48 descriptors, and the objects that these describe: the definition, JSON documents and a squashfs
 with the image's files. All numbers are little-endian.
 
-Source: sylabs/sif and apptainer/sif, `pkg/sif`: the Go structs `header`, `rawDescriptor` and `partition`.
+Sources: the Go structs `header`, `rawDescriptor` and `partition` in https://github.com/apptainer/sif/tree/main/pkg/sif
+and https://github.com/sylabs/sif/tree/main/pkg/sif
 """
 
 import struct

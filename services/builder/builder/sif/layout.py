@@ -1,7 +1,9 @@
 """Read an image from an OCI layout: its documents, and the headers and contents of its layers.
 
 The layers are untrusted. Nothing is unpacked: members are read one by one, in bounded memory.
-Source: OCI image-spec, image-layout.md; POSIX pax and GNU tar.
+Sources: OCI image-spec, "OCI Image Layout Specification",
+https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md; pax(1), "pax Interchange Format",
+https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html, and the extensions of GNU tar.
 """
 
 import gzip

@@ -1,6 +1,6 @@
 """Convert a built image to a SIF file, and push it in the form that `apptainer pull oras://…` expects.
 
-Source: ORAS, "Artifact Manifest"; the media types are those of `singularity push`.
+Source: ORAS, "OCI Artifact", https://oras.land/docs/concepts/artifact; the media types are those of `singularity push`.
 """
 
 import asyncio

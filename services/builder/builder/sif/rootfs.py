@@ -1,6 +1,7 @@
 """The files of an image: its merged layers, as names in memory. This module reads and writes no file.
 
-Source: OCI image-spec, layer.md, "Applying Changesets" and "Whiteouts".
+Source: OCI image-spec, "Applying Changesets" and "Whiteouts",
+https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#applying-changesets
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,11 @@
 """The files that Apptainer and Singularity need in an image that was converted from an OCI image.
 
-Source: Apptainer's user guide, "Environment and Metadata" and "Support for Docker and OCI Containers"; OCI image-spec,
-config.md. The scripts are for any POSIX shell, and for the shell that is built into Apptainer.
+Sources: Apptainer's user guide, "Environment and Metadata",
+https://apptainer.org/docs/user/main/environment_and_metadata.html, and "Support for Docker and OCI Containers",
+https://apptainer.org/docs/user/main/docker_and_oci.html; OCI image-spec, "OCI Image Configuration",
+https://github.com/opencontainers/image-spec/blob/v1.1.1/config.md
+
+The scripts are for any POSIX shell, and for the shell that is built into Apptainer.
 """
 
 import json

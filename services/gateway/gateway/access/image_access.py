@@ -1,7 +1,7 @@
 """Authorization: which images a principal may read, and to which repositories it may push.
 
 The operator's credentials need a scope of the caller's API key.
-Source: `docs/decisions/0003-credential-principals.md`.
+Reasons: `docs/decisions/0003-credential-principals.md`.
 """
 
 import asyncio

@@ -1,6 +1,9 @@
 """AWS's side of signature version 4, written from its description and independent of the library that signs.
 
-Source: AWS IAM user guide, "Signing AWS API requests"; only what needs no URL encoding.
+Source: AWS IAM user guide, "Create a signed AWS API request",
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+Only requests that need no URL encoding.
 """
 
 import hashlib

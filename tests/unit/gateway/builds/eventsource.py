@@ -1,6 +1,7 @@
 """What a browser makes of an event stream.
 
-Source: WHATWG HTML, 9.2.6 Interpreting an event stream.
+Source: WHATWG HTML, "Interpreting an event stream",
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
 import re

@@ -1,4 +1,4 @@
-"""buildkitd's configuration file. Source: buildkit, docs/buildkitd.toml.md."""
+"""buildkitd's configuration file. Source: https://github.com/moby/buildkit/blob/v0.34.2/docs/buildkitd.toml.md"""
 
 import json
 from collections.abc import Iterable

@@ -375,7 +375,7 @@ async def _inside(namespace: Path, work: Callable[[], _T]) -> _T:
 
 
 def _raise_loopback() -> None:
-    """Set the interface `lo` up. Source: netdevice(7)."""
+    """Set the interface `lo` up. Source: netdevice(7), https://man7.org/linux/man-pages/man7/netdevice.7.html"""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16xH14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[0]

@@ -2,7 +2,8 @@
 
 A step that takes all its memory or processes so ends itself, not the daemon that has to say so. Steps enter their group
 through the file `cgroup.procs`, which belongs to the user of the sandbox.
-Source: Linux, admin-guide/cgroup-v2.rst ("Delegation") and admin-guide/cgroup-v1/cgroups.rst.
+Sources: Linux, "Control Group v2", "Delegation", https://docs.kernel.org/admin-guide/cgroup-v2.html#delegation, and
+"Control Groups", https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html
 """
 
 import os

@@ -3,7 +3,9 @@
 buildkitd's network namespace has no route, so everything that it fetches itself (base images, `ADD https://…`,
 `ADD git…`, cache import) comes through here: `CONNECT` for https, absolute addresses for http. Each connection is
 checked against the address that is about to be connected, so neither a redirect nor a name that changes its address
-gets around the policy. Source: RFC 9110, section 9.3.6 (CONNECT); RFC 9112, section 3.2 (request targets).
+gets around the policy. Sources: RFC 9110, "CONNECT",
+https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6; RFC 9112, "Request Target",
+https://www.rfc-editor.org/rfc/rfc9112#section-3.2
 """
 
 import asyncio

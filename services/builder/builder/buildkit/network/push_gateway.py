@@ -2,7 +2,8 @@
 
 buildkitd is not given the operator's credentials for pushing: with these, a `FROM` line could read what others have
 pushed to the same registry. Instead it pushes to this gateway, which has the credentials and passes on no more than
-pushing one tag takes, and reading and writing the layer cache. Source: OCI distribution-spec, "Pull" and "Push".
+pushing one tag takes, and reading and writing the layer cache. Source: OCI distribution-spec, "Pull" and
+"Push", https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull
 """
 
 import re

@@ -1,6 +1,7 @@
 """Activation: the environment variables of an activated conda environment, set in the image's config instead.
 
-Source: conda's `etc/conda/env_vars.d/*.json` and `etc/conda/activate.d/*.sh`.
+Source: conda, "conda activate", https://docs.conda.io/projects/conda/en/stable/dev-guide/deep-dives/activation.html:
+`etc/conda/env_vars.d/*.json` and `etc/conda/activate.d/*.sh`.
 """
 
 from collections.abc import Mapping, Sequence

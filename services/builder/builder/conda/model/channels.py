@@ -1,6 +1,8 @@
 """Channels and platforms of conda: the URL of a named channel, and the machine that an image is assumed to run on.
 
-Source: conda's channel names and subdirs; CEP-30 for the packages that stand for the machine itself.
+Sources: conda-build, "Channels and generating an index",
+https://docs.conda.io/projects/conda-build/en/stable/concepts/generating-index.html; CEP 30, for the packages that stand
+for the machine itself, https://github.com/conda/ceps/blob/main/cep-0030.md
 """
 
 import re

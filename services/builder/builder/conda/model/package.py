@@ -1,7 +1,7 @@
 """Conda packages: the metadata of an archive, and the path of each of its files below the prefix.
 
-Source: conda's package format: `info/index.json`, `info/paths.json`, `info/link.json`; before those two,
-`info/files` and `info/has_prefix`.
+Source: "Conda package specification", https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html:
+`info/index.json`, `info/paths.json`, `info/link.json`; before those two, `info/files` and `info/has_prefix`.
 """
 
 import re

@@ -1,6 +1,7 @@
 """Prefixes: packages are built in a folder with a very long placeholder name, which is replaced in the image.
 
-Source: conda's package format, "info/paths.json", `prefix_placeholder` and `file_mode`.
+Source: "Conda package specification", `prefix_placeholder` and `file_mode` in `info/paths.json`,
+https://docs.conda.io/projects/conda-build/en/stable/resources/package-spec.html
 """
 
 import re
