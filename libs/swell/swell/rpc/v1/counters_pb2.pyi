@@ -29,11 +29,11 @@ class GetCountRequest(_message.Message):
     metric: _builtins.str
     """"builds", "pulls", "fusion", "mirrors" or "scans"."""
     day: _builtins.str
-    """A UTC day, "2026-11-23"; all days when empty."""
+    """A UTC day, "2026-11-23"; all days if empty."""
     organisation: _builtins.str
-    """Whose use, "example.org"; everybody's when empty, anonymous use included."""
+    """"example.org"; if empty, all organisations and anonymous users."""
     architecture: _builtins.str
-    """"amd64" or "arm64"; any when empty."""
+    """"amd64" or "arm64"; all if empty."""
     def __init__(
         self,
         *,
@@ -77,9 +77,10 @@ class GetCountResponse(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     ORGANISATIONS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
+    """Number of events."""
     @_builtins.property
     def organisations(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """The part of each organisation; that of the one which was asked for, even if it is none."""
+        """Number of events of each organisation. The requested organisation is included, also with 0."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CountersStub:
-    """What the metrics service has counted.
+    """Usage counters of the metrics service; an event is counted once.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,13 @@ class CountersStub:
 
 
 class CountersServicer:
-    """What the metrics service has counted.
+    """Usage counters of the metrics service; an event is counted once.
     """
 
     def GetCount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Return a counter, in total and for each organisation, within 10 s.
+        INVALID_ARGUMENT if the metric, day or architecture is unknown.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -69,7 +71,7 @@ def add_CountersServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Counters:
-    """What the metrics service has counted.
+    """Usage counters of the metrics service; an event is counted once.
     """
 
     @staticmethod

@@ -27,29 +27,38 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CountersStub:
-    """What the metrics service has counted."""
+    """Usage counters of the metrics service; an event is counted once."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CountersAsyncStub: ...
     GetCount: _grpc.UnaryUnaryMultiCallable[_counters_pb2.GetCountRequest, _counters_pb2.GetCountResponse]
+    """Return a counter, in total and for each organisation, within 10 s.
+    INVALID_ARGUMENT if the metric, day or architecture is unknown.
+    """
 
 @_typing.type_check_only
 class CountersAsyncStub(CountersStub):
-    """What the metrics service has counted."""
+    """Usage counters of the metrics service; an event is counted once."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCount: _aio.UnaryUnaryMultiCallable[_counters_pb2.GetCountRequest, _counters_pb2.GetCountResponse]  # type: ignore[assignment]
+    """Return a counter, in total and for each organisation, within 10 s.
+    INVALID_ARGUMENT if the metric, day or architecture is unknown.
+    """
 
 class CountersServicer(metaclass=_abc_1.ABCMeta):
-    """What the metrics service has counted."""
+    """Usage counters of the metrics service; an event is counted once."""
 
     @_abc_1.abstractmethod
     def GetCount(
         self,
         request: _counters_pb2.GetCountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_counters_pb2.GetCountResponse, _abc.Awaitable[_counters_pb2.GetCountResponse]]: ...
+    ) -> _typing.Union[_counters_pb2.GetCountResponse, _abc.Awaitable[_counters_pb2.GetCountResponse]]:
+        """Return a counter, in total and for each organisation, within 10 s.
+        INVALID_ARGUMENT if the metric, day or architecture is unknown.
+        """
 
 def add_CountersServicer_to_server(servicer: CountersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

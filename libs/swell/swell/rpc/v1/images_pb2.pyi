@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Pull(_message.Message):
-    """The image behind a token: what was granted."""
+    """The image of a token, and the container config to add to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,20 +32,20 @@ class Pull(_message.Message):
     PLATFORMS_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """The key under which the resolved image is kept: every request of one token sees one image."""
+    """The resolved image is stored under the token: every pull with it gets the same image."""
     image: _builtins.str
     """The full reference, "docker.io/library/ubuntu:latest"."""
     platform: _builtins.str
-    """The first of `platforms`; counts when there are none."""
+    """The first of `platforms`; used if `platforms` is empty, by gateways of version 0.1."""
     container_config: _builtins.bytes
-    """JSON of the container config, as in Wave's API; empty when nothing is added."""
+    """JSON of the container config, as in Wave's API; empty if nothing is added."""
     expires: _builtins.int
-    """Seconds since the epoch; what we made for the token is kept at least until then."""
+    """Seconds since the epoch; created documents are stored at least until then."""
     principal: _builtins.str
-    """Whose credentials may be used: "public", "operator", …; "public" when empty."""
+    """The principal whose credentials may be used: "public", "operator", …; "public" if empty."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"linux/amd64", …; what to choose from an index for the additions."""
+        """"linux/amd64", …; the entries of an index that the container config is added to."""
 
     def __init__(
         self,
@@ -74,11 +74,12 @@ class ResolveImageRequest(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
     image: _builtins.str
+    """A full reference, as in `Pull`."""
     principal: _builtins.str
     """As in `Pull`."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"linux/amd64", …; the image must be made for each of them, else INVALID_ARGUMENT. Unchecked when empty."""
+        """"linux/amd64", …; INVALID_ARGUMENT if the image is not for each of them. Not checked if empty."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class ResolveImageResponse(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
+    """"sha256:…" of the manifest or index."""
     def __init__(
         self,
         *,
@@ -121,7 +123,7 @@ class GetManifestRequest(_message.Message):
     PULL_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
-    """A tag, or a digest that the image's index leads to."""
+    """The granted tag or digest, or a digest in an index of the image, at most 4 levels deep."""
     @_builtins.property
     def pull(self) -> Global___Pull: ...
     def __init__(
@@ -147,8 +149,9 @@ class GetManifestResponse(_message.Message):
     STALE_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     content: _builtins.bytes
+    """At most 4 MiB; the digest is of exactly these bytes."""
     stale: _builtins.bool
-    """The upstream registry is in trouble: this is what the tag meant when it last answered."""
+    """The registry is unavailable; the document is what the tag named at its last response."""
     def __init__(
         self,
         *,
@@ -192,7 +195,7 @@ class GetDigestsResponse(_message.Message):
     source: _builtins.str
     """The digest in the image's registry; empty before the first pull."""
     wave: _builtins.str
-    """The digest with what was asked for added."""
+    """The digest with the container config added; empty before the first pull."""
     def __init__(
         self,
         *,
@@ -216,7 +219,7 @@ class LocateBlobRequest(_message.Message):
     RELAYED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     relayed: _builtins.bool
-    """The URL answers with the bytes themselves, never with a redirect: whoever will ask can go nowhere else."""
+    """The gateway will read the URL and relay the bytes; the data port must not redirect it."""
     @_builtins.property
     def pull(self) -> Global___Pull: ...
     def __init__(
@@ -244,10 +247,10 @@ class LocateBlobResponse(_message.Message):
     EXPIRES_FIELD_NUMBER: _builtins.int
     url: _builtins.str
     size: _builtins.int
-    """Bytes."""
+    """In bytes."""
     media_type: _builtins.str
     expires: _builtins.int
-    """Seconds since the epoch; the URL stops working then."""
+    """Seconds since the epoch; the URL is valid until then."""
     def __init__(
         self,
         *,
@@ -271,7 +274,7 @@ class GetReferrersRequest(_message.Message):
     PULL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """Of the manifest that is referred to."""
+    """The digest of the manifest that the referrers name as subject."""
     @_builtins.property
     def pull(self) -> Global___Pull: ...
     def __init__(
@@ -294,7 +297,7 @@ class GetReferrersResponse(_message.Message):
 
     CONTENT_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """An OCI image index, empty when there is nothing."""
+    """An OCI image index, at most 4 MiB; without entries if there are no referrers."""
     def __init__(
         self,
         *,
@@ -317,7 +320,7 @@ class KeepLayerRequest(_message.Message):
     layer: _builtins.bytes
     """JSON of the layer, as in Wave's API; its location is http or https."""
     principal: _builtins.str
-    """As in `Pull`; it counts for layers of images."""
+    """As in `Pull`; used for layers that are blobs of an image."""
     def __init__(
         self,
         *,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ImagesStub:
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     def __init__(self, channel):
@@ -69,47 +69,49 @@ class ImagesStub:
 
 
 class ImagesServicer:
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     def ResolveImage(self, request, context):
-        """Is there such an image, and what is its digest? NOT_FOUND when there is none.
+        """Return the current digest of an image, within 30 s, or 60 s with platforms. NOT_FOUND if it does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetManifest(self, request, context):
-        """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it.
+        """Return a manifest or index of a token's image with the container config added, within 60 s. NOT_FOUND if the
+        reference is not part of the image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDigests(self, request, context):
-        """What the tag of a token's image was resolved to, once it has been pulled.
+        """Return the digests of a token's image, within 5 s. They are fixed by the first pull.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LocateBlob(self, request, context):
-        """Where a blob of that image can be fetched, for some minutes.
+        """Return a URL for a blob of a token's image, within 60 s. The URL is valid for at most 15 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetReferrers(self, request, context):
-        """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token.
+        """Return the referrers of a manifest of a token's image, such as signatures and SBOMs, within 60 s. The token
+        can then pull them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def KeepLayer(self, request, context):
-        """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be.
+        """Download a gzipped tar into the object store, unless it is stored, and verify its digest and size, within 60 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,8 +159,8 @@ def add_ImagesServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Images:
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     @staticmethod

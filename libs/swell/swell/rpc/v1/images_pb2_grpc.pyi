@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImagesStub:
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     @_typing.overload
@@ -36,41 +36,49 @@ class ImagesStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ImagesAsyncStub: ...
     ResolveImage: _grpc.UnaryUnaryMultiCallable[_images_pb2.ResolveImageRequest, _images_pb2.ResolveImageResponse]
-    """Is there such an image, and what is its digest? NOT_FOUND when there is none."""
+    """Return the current digest of an image, within 30 s, or 60 s with platforms. NOT_FOUND if it does not exist."""
     GetManifest: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetManifestRequest, _images_pb2.GetManifestResponse]
-    """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+    """Return a manifest or index of a token's image with the container config added, within 60 s. NOT_FOUND if the
+    reference is not part of the image.
+    """
     GetDigests: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetDigestsRequest, _images_pb2.GetDigestsResponse]
-    """What the tag of a token's image was resolved to, once it has been pulled."""
+    """Return the digests of a token's image, within 5 s. They are fixed by the first pull."""
     LocateBlob: _grpc.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]
-    """Where a blob of that image can be fetched, for some minutes."""
+    """Return a URL for a blob of a token's image, within 60 s. The URL is valid for at most 15 minutes."""
     GetReferrers: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetReferrersRequest, _images_pb2.GetReferrersResponse]
-    """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
+    """Return the referrers of a manifest of a token's image, such as signatures and SBOMs, within 60 s. The token
+    can then pull them.
+    """
     KeepLayer: _grpc.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]
-    """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be."""
+    """Download a gzipped tar into the object store, unless it is stored, and verify its digest and size, within 60 s."""
 
 @_typing.type_check_only
 class ImagesAsyncStub(ImagesStub):
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveImage: _aio.UnaryUnaryMultiCallable[_images_pb2.ResolveImageRequest, _images_pb2.ResolveImageResponse]  # type: ignore[assignment]
-    """Is there such an image, and what is its digest? NOT_FOUND when there is none."""
+    """Return the current digest of an image, within 30 s, or 60 s with platforms. NOT_FOUND if it does not exist."""
     GetManifest: _aio.UnaryUnaryMultiCallable[_images_pb2.GetManifestRequest, _images_pb2.GetManifestResponse]  # type: ignore[assignment]
-    """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+    """Return a manifest or index of a token's image with the container config added, within 60 s. NOT_FOUND if the
+    reference is not part of the image.
+    """
     GetDigests: _aio.UnaryUnaryMultiCallable[_images_pb2.GetDigestsRequest, _images_pb2.GetDigestsResponse]  # type: ignore[assignment]
-    """What the tag of a token's image was resolved to, once it has been pulled."""
+    """Return the digests of a token's image, within 5 s. They are fixed by the first pull."""
     LocateBlob: _aio.UnaryUnaryMultiCallable[_images_pb2.LocateBlobRequest, _images_pb2.LocateBlobResponse]  # type: ignore[assignment]
-    """Where a blob of that image can be fetched, for some minutes."""
+    """Return a URL for a blob of a token's image, within 60 s. The URL is valid for at most 15 minutes."""
     GetReferrers: _aio.UnaryUnaryMultiCallable[_images_pb2.GetReferrersRequest, _images_pb2.GetReferrersResponse]  # type: ignore[assignment]
-    """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
+    """Return the referrers of a manifest of a token's image, such as signatures and SBOMs, within 60 s. The token
+    can then pull them.
+    """
     KeepLayer: _aio.UnaryUnaryMultiCallable[_images_pb2.KeepLayerRequest, _images_pb2.KeepLayerResponse]  # type: ignore[assignment]
-    """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be."""
+    """Download a gzipped tar into the object store, unless it is stored, and verify its digest and size, within 60 s."""
 
 class ImagesServicer(metaclass=_abc_1.ABCMeta):
-    """What the gateway asks the registry-proxy about images. Documents (manifests, indexes) come as bytes, at most 4 MiB;
-    blobs never do: they have a location.
+    """Images of registries and of tokens, read by the registry-proxy for the gateway. Documents (manifests, indexes) are
+    bytes, at most 4 MiB each. Blobs are never in a message: they have a location.
     """
 
     @_abc_1.abstractmethod
@@ -79,7 +87,7 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.ResolveImageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.ResolveImageResponse, _abc.Awaitable[_images_pb2.ResolveImageResponse]]:
-        """Is there such an image, and what is its digest? NOT_FOUND when there is none."""
+        """Return the current digest of an image, within 30 s, or 60 s with platforms. NOT_FOUND if it does not exist."""
 
     @_abc_1.abstractmethod
     def GetManifest(
@@ -87,7 +95,9 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.GetManifestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.GetManifestResponse, _abc.Awaitable[_images_pb2.GetManifestResponse]]:
-        """The manifest or index under a tag or digest of an image that a token opened, with what was asked for added to it."""
+        """Return a manifest or index of a token's image with the container config added, within 60 s. NOT_FOUND if the
+        reference is not part of the image.
+        """
 
     @_abc_1.abstractmethod
     def GetDigests(
@@ -95,7 +105,7 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.GetDigestsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.GetDigestsResponse, _abc.Awaitable[_images_pb2.GetDigestsResponse]]:
-        """What the tag of a token's image was resolved to, once it has been pulled."""
+        """Return the digests of a token's image, within 5 s. They are fixed by the first pull."""
 
     @_abc_1.abstractmethod
     def LocateBlob(
@@ -103,7 +113,7 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.LocateBlobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.LocateBlobResponse, _abc.Awaitable[_images_pb2.LocateBlobResponse]]:
-        """Where a blob of that image can be fetched, for some minutes."""
+        """Return a URL for a blob of a token's image, within 60 s. The URL is valid for at most 15 minutes."""
 
     @_abc_1.abstractmethod
     def GetReferrers(
@@ -111,7 +121,9 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.GetReferrersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.GetReferrersResponse, _abc.Awaitable[_images_pb2.GetReferrersResponse]]:
-        """What refers to a manifest of that image (signatures, SBOMs) and can be pulled through the token."""
+        """Return the referrers of a manifest of a token's image, such as signatures and SBOMs, within 60 s. The token
+        can then pull them.
+        """
 
     @_abc_1.abstractmethod
     def KeepLayer(
@@ -119,6 +131,6 @@ class ImagesServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.KeepLayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.KeepLayerResponse, _abc.Awaitable[_images_pb2.KeepLayerResponse]]:
-        """Fetch a gzipped tar from the web into the store, unless it is there, and see that it is what it claims to be."""
+        """Download a gzipped tar into the object store, unless it is stored, and verify its digest and size, within 60 s."""
 
 def add_ImagesServicer_to_server(servicer: ImagesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ class CheckCredentialsRequest(_message.Message):
     USER_NAME_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     registry: _builtins.str
-    """"quay.io", "localhost:5000"."""
+    """A host with an optional port: "quay.io", "localhost:5000"."""
     user_name: _builtins.str
     password: _builtins.str
     def __init__(

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RegistriesStub:
-    """What the gateway asks the registry-proxy about registries themselves.
+    """Checks of registries, made by the registry-proxy for the gateway.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class RegistriesStub:
 
 
 class RegistriesServicer:
-    """What the gateway asks the registry-proxy about registries themselves.
+    """Checks of registries, made by the registry-proxy for the gateway.
     """
 
     def CheckCredentials(self, request, context):
-        """Does a registry take this name and password? One that cannot be asked takes none.
+        """Return whether a registry accepts a user name and password, within 20 s. False if the registry is unavailable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_RegistriesServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Registries:
-    """What the gateway asks the registry-proxy about registries themselves.
+    """Checks of registries, made by the registry-proxy for the gateway.
     """
 
     @staticmethod

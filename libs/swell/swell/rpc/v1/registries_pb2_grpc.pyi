@@ -27,25 +27,25 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistriesStub:
-    """What the gateway asks the registry-proxy about registries themselves."""
+    """Checks of registries, made by the registry-proxy for the gateway."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistriesAsyncStub: ...
     CheckCredentials: _grpc.UnaryUnaryMultiCallable[_registries_pb2.CheckCredentialsRequest, _registries_pb2.CheckCredentialsResponse]
-    """Does a registry take this name and password? One that cannot be asked takes none."""
+    """Return whether a registry accepts a user name and password, within 20 s. False if the registry is unavailable."""
 
 @_typing.type_check_only
 class RegistriesAsyncStub(RegistriesStub):
-    """What the gateway asks the registry-proxy about registries themselves."""
+    """Checks of registries, made by the registry-proxy for the gateway."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckCredentials: _aio.UnaryUnaryMultiCallable[_registries_pb2.CheckCredentialsRequest, _registries_pb2.CheckCredentialsResponse]  # type: ignore[assignment]
-    """Does a registry take this name and password? One that cannot be asked takes none."""
+    """Return whether a registry accepts a user name and password, within 20 s. False if the registry is unavailable."""
 
 class RegistriesServicer(metaclass=_abc_1.ABCMeta):
-    """What the gateway asks the registry-proxy about registries themselves."""
+    """Checks of registries, made by the registry-proxy for the gateway."""
 
     @_abc_1.abstractmethod
     def CheckCredentials(
@@ -53,6 +53,6 @@ class RegistriesServicer(metaclass=_abc_1.ABCMeta):
         request: _registries_pb2.CheckCredentialsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registries_pb2.CheckCredentialsResponse, _abc.Awaitable[_registries_pb2.CheckCredentialsResponse]]:
-        """Does a registry take this name and password? One that cannot be asked takes none."""
+        """Return whether a registry accepts a user name and password, within 20 s. False if the registry is unavailable."""
 
 def add_RegistriesServicer_to_server(servicer: RegistriesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

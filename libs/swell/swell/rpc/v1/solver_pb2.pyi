@@ -29,14 +29,14 @@ class SolveRequest(_message.Message):
     platform: _builtins.str
     """"linux/amd64"."""
     lock: _builtins.str
-    """Instead of specs and channels: a lock file to be checked and taken as it is."""
+    """A lock file to check and return unchanged, instead of specs and channels."""
     @_builtins.property
     def specs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """"samtools=1.17", "conda-forge::procps-ng"."""
+        """Match specifications: "samtools=1.17", "conda-forge::procps-ng"; at most 1,000 from a container request."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names or addresses, the most important first."""
+        """Names or URLs, at most 32; the first one has the highest priority."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class SolveResponse(_message.Message):
 
     LOCK_FIELD_NUMBER: _builtins.int
     lock: _builtins.str
-    """An explicit list, each package with its address and sha256."""
+    """An explicit lock file: the URL and SHA-256 of each package, at most 5,000."""
     def __init__(
         self,
         *,

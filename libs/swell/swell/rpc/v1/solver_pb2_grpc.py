@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SolverStub:
-    """What the gateway asks the builder before it promises an image of packages.
+    """Solves Conda packages in a builder, before the gateway starts a build.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,12 @@ class SolverStub:
 
 
 class SolverServicer:
-    """What the gateway asks the builder before it promises an image of packages.
+    """Solves Conda packages in a builder, before the gateway starts a build.
     """
 
     def Solve(self, request, context):
-        """Which archives fulfil a wish for Conda packages? Nobody can: INVALID_ARGUMENT with the solver's explanation.
+        """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
+        explanation if they cannot be fulfilled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +71,7 @@ def add_SolverServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Solver:
-    """What the gateway asks the builder before it promises an image of packages.
+    """Solves Conda packages in a builder, before the gateway starts a build.
     """
 
     @staticmethod

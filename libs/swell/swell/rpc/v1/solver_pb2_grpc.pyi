@@ -27,25 +27,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SolverStub:
-    """What the gateway asks the builder before it promises an image of packages."""
+    """Solves Conda packages in a builder, before the gateway starts a build."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SolverAsyncStub: ...
     Solve: _grpc.UnaryUnaryMultiCallable[_solver_pb2.SolveRequest, _solver_pb2.SolveResponse]
-    """Which archives fulfil a wish for Conda packages? Nobody can: INVALID_ARGUMENT with the solver's explanation."""
+    """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
+    explanation if they cannot be fulfilled.
+    """
 
 @_typing.type_check_only
 class SolverAsyncStub(SolverStub):
-    """What the gateway asks the builder before it promises an image of packages."""
+    """Solves Conda packages in a builder, before the gateway starts a build."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Solve: _aio.UnaryUnaryMultiCallable[_solver_pb2.SolveRequest, _solver_pb2.SolveResponse]  # type: ignore[assignment]
-    """Which archives fulfil a wish for Conda packages? Nobody can: INVALID_ARGUMENT with the solver's explanation."""
+    """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
+    explanation if they cannot be fulfilled.
+    """
 
 class SolverServicer(metaclass=_abc_1.ABCMeta):
-    """What the gateway asks the builder before it promises an image of packages."""
+    """Solves Conda packages in a builder, before the gateway starts a build."""
 
     @_abc_1.abstractmethod
     def Solve(
@@ -53,6 +57,8 @@ class SolverServicer(metaclass=_abc_1.ABCMeta):
         request: _solver_pb2.SolveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_solver_pb2.SolveResponse, _abc.Awaitable[_solver_pb2.SolveResponse]]:
-        """Which archives fulfil a wish for Conda packages? Nobody can: INVALID_ARGUMENT with the solver's explanation."""
+        """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
+        explanation if they cannot be fulfilled.
+        """
 
 def add_SolverServicer_to_server(servicer: SolverServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
