@@ -83,7 +83,7 @@ async def test_lines_are_those_of_plain_progress(
 ) -> None:
     """Each step has the same lines as in `buildctl build --progress=plain`; only times and blank lines differ."""
     body = (
-        f"FROM {base} AS one\nRUN for n in 1 2 3; do echo line $n; done; printf rest >&2\nRUN <<EOF\necho here\nEOF\n"
+        f"FROM {base} AS one\nRUN for n in 1 2 3; do echo line $n; done; printf rest\nRUN <<EOF\necho here\nEOF\n"
         f"FROM {base}\nCOPY --from=one /bin/busybox /copy\nRUN printf 'a\\rb\\n\\n\\033[1mbold\\033[0m\\n'; echo end\n"
     )
     recipe = structs.replace(buildkit.recipe("", made="steps/plain:1"), containerfile=body)
