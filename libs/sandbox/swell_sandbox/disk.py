@@ -1,10 +1,22 @@
 """Limits the disk usage of a directory by measuring it; quotas are not available on most file systems."""
 
 import asyncio
+import os
+import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+from swell.disk import in_thread
+
+FILE = 16 << 10
+"""Bytes that each file and directory counts in addition: mke2fs makes one inode for so many bytes of disk.
+
+Source: mke2fs.conf(5), `inode_ratio`, https://man7.org/linux/man-pages/man5/mke2fs.conf.5.html
+"""
+MOST_OPEN = 200_000
+"""Open and mapped files that are looked at; a build with more is ended, or a deleted file could hide among them."""
 
 _EVERY = 1.0  # seconds
 _REST = 5  # measuring takes at most a sixth of the time
@@ -15,10 +27,10 @@ class DiskLimitReached(Exception):
 
 
 @asynccontextmanager
-async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
-    """Cancel the block when *directory* uses more than *limit* bytes of disk.
+async def bounded(directory: Path, limit: int, groups: Sequence[Path] = ()) -> AsyncIterator[None]:
+    """Cancel the block when *directory*, and what processes in the cgroups *groups* hold, take more than *limit* bytes.
 
-    It is measured about once a second. Open files without a name do not count.
+    They are measured about once a second.
 
     Raises:
         DiskLimitReached: the limit is exceeded.
@@ -29,7 +41,7 @@ async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal exceeded
-        await _until_above(directory, limit)
+        await _until_above(directory, limit, groups)
         exceeded = True
         task.cancel()
 
@@ -45,22 +57,30 @@ async def bounded(directory: Path, limit: int) -> AsyncIterator[None]:
         await asyncio.wait([watching])
 
 
-async def _until_above(directory: Path, limit: int) -> None:
+async def _until_above(directory: Path, limit: int, groups: Sequence[Path]) -> None:
     duration = 0.0
     while True:
         await asyncio.sleep(max(_EVERY, _REST * duration))  # most commands end before the first measurement
         started = time.monotonic()
-        if await used(directory) > limit:
+        if await used(directory) + await in_thread(deleted, groups) > limit:
             return
         duration = time.monotonic() - started
 
 
 async def used(directory: Path) -> int:
-    """Return the bytes of disk that *directory* uses; files that vanish during the measurement do not count."""
+    """Return the bytes of disk that *directory* uses, and `FILE` bytes for each file in it.
+
+    Files that vanish during the measurement do not count.
+    """
+    blocks, files = await asyncio.gather(_du(directory, "--block-size=1"), _du(directory, "--inodes"))
+    return blocks + files * FILE
+
+
+async def _du(directory: Path, unit: str) -> int:
     process = await asyncio.create_subprocess_exec(
         "du",
         "--summarize",
-        "--block-size=1",
+        unit,
         "--one-file-system",
         directory,
         stdout=asyncio.subprocess.PIPE,
@@ -74,3 +94,41 @@ async def used(directory: Path) -> int:
         await process.wait()
         raise
     return int(output.split()[0]) if output else 0
+
+
+def deleted(groups: Sequence[Path]) -> int:
+    """Return the bytes of deleted files that processes in the cgroups *groups* still have open or mapped.
+
+    They take disk until they are closed, and no directory has them. More than `MOST_OPEN` open files are no smaller
+    than any limit. Source: proc_pid_fd(5), https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+    """
+    sizes: dict[tuple[int, int], int] = {}
+    for number, path in enumerate(_open_files(groups)):
+        if number >= MOST_OPEN:
+            return 1 << 62
+        with suppress(OSError):  # it was closed, or its process has ended
+            found = path.stat()
+            if not found.st_nlink and stat.S_ISREG(found.st_mode):
+                sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
+
+
+def _open_files(groups: Sequence[Path]) -> Iterator[Path]:
+    processes = {
+        process
+        for group in groups
+        for file in group.rglob("cgroup.procs")
+        for process in _words(file)
+        if process != "0"
+    }
+    for process in processes:
+        for kind in ("fd", "map_files"):
+            with suppress(OSError), os.scandir(f"/proc/{process}/{kind}") as entries:
+                yield from (Path(entry.path) for entry in entries)
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

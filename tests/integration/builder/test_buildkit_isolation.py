@@ -16,9 +16,10 @@ from builder.buildkit.network import egress, push_gateway
 from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 from swell_sandbox import cgroups
+from swell_sandbox.disk import FILE
 
 from .conftest import Output, Registry
-from .contract import WITHIN, asleep, failure_of, sleepers, until
+from .contract import DISK, MEMORY, WITHIN, asleep, failure_of, sleepers, until
 from .test_buildkit import Buildkit, buildkit, programs
 from .test_network import Backend, backend, outer_address
 
@@ -271,6 +272,44 @@ async def test_a_fork_bomb_ends_and_the_limit_is_named(buildkit: Buildkit, tmp_p
         assert "100 processes and threads" in str(failure)
         assert "bomb" in str(failure)
         await engine.build(buildkit.good("after it"), Output())
+
+
+async def test_a_fork_bomb_beside_another_stage_is_named(buildkit: Buildkit, tmp_path: Path) -> None:
+    """The engine itself cannot start a step in a full group; what it says about that is not the reason."""
+    bomb = "FROM {base} AS bomb\nRUN bomb() {{ bomb | bomb & }}; bomb; sleep 100\n"
+    other = "FROM {base}\n" + "".join(f"RUN sleep 0.{n + 1}\n" for n in range(9)) + "COPY --from=bomb /etc /etc\n"
+    async with buildkit.open(tmp_path, build_pids=60) as engine:
+        recipe = structs.replace(buildkit.recipe(""), containerfile=(bomb + other).format(base=buildkit.base))
+        async with asyncio.timeout(30):
+            failure = await failure_of(engine, recipe)
+    assert "60 processes and threads" in str(failure)
+    assert "goroutine" not in str(failure)
+
+
+async def test_memory_of_a_file_system_in_memory_counts(buildkit: Buildkit, tmp_path: Path) -> None:
+    """A tmpfs mount without a size may take half of the machine."""
+    steps = f"RUN --mount=type=tmpfs,target=/t dd if=/dev/zero of=/t/x bs=1M count={4 * MEMORY >> 20}\n"
+    async with buildkit.open(tmp_path, build_memory=MEMORY) as engine:
+        failure = await failure_of(engine, buildkit.recipe(steps))
+    assert failure.reason is Reason.MEMORY
+
+
+DELETED = "exec 3> /x; rm /x; dd if=/dev/zero bs=1M count={mib} >&3; sleep {seconds}"
+MANY = "mkdir /m; cd /m; seq {files} | xargs touch; sleep {seconds}"
+
+
+@pytest.mark.parametrize("step", [DELETED, MANY], ids=["deleted", "many"])
+async def test_disk_that_no_file_shows_ends_the_build(
+    buildkit: Buildkit, tmp_path: Path, asleep: int, step: str
+) -> None:
+    """A deleted file takes disk while it is open, and an empty file takes an inode."""
+    run = step.format(mib=(DISK >> 20) + 8, files=DISK // FILE + 100, seconds=asleep)
+    async with buildkit.open(tmp_path, build_disk=DISK) as engine:
+        async with asyncio.timeout(WITHIN):
+            failure = await failure_of(engine, buildkit.recipe(f"RUN {run}\n"))
+        assert sleepers(asleep) == []
+    assert failure.reason is Reason.DISK
+    assert str(DISK) in str(failure)
 
 
 async def test_processes_that_a_step_leaves_behind_end_with_it(

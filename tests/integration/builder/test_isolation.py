@@ -208,6 +208,16 @@ async def test_too_many_processes_are_refused(open_engine: OpenEngine, limits: N
     assert "can't fork" in output.text
 
 
+async def test_a_deleted_file_counts_while_it_is_open(
+    open_engine: OpenEngine, limits: None, base: str, tmp_path: Path
+) -> None:
+    """It takes disk, and no directory shows it."""
+    step = "RUN exec 3> /x; rm /x; dd if=/dev/zero bs=1M count=80 >&3; sleep 60\n"
+    async with open_engine(tmp_path, build_disk=64 << 20) as engine:
+        failure = await failure_of(engine, recipe(base, f"FROM {base}\n{step}"))
+    assert failure.reason is Reason.DISK
+
+
 async def test_folders_without_end_are_removed_with_their_build(
     open_engine: OpenEngine, base: str, tmp_path: Path
 ) -> None:

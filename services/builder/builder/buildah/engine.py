@@ -124,7 +124,7 @@ class BuildahEngine:
                 sifs=self._sifs,
             )
             try:
-                async with limit, bounded(sandbox.directory, self._settings.build_disk):
+                async with limit, bounded(sandbox.directory, self._settings.build_disk, sandbox.cgroups):
                     return await build.run(self._bases, generation)
             except TimeoutError as error:
                 if not limit.expired():

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from builder.adapters.disk import used
+from builder.adapters.disk import deleted, exceeded, used
 from builder.buildkit.daemons.daemon import Daemon
 from builder.buildkit.progress import Progress
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.settings import EngineSettings
+from swell.disk import in_thread
 from swell.store.records import Reason
 
 _EVERY = 0.25  # seconds, between two looks at the number of processes
@@ -55,9 +56,9 @@ async def _reached(daemon: Daemon, settings: EngineSettings, progress: Progress)
             return too_many_processes(settings, progress)
         if (began := loop.time()) >= disk_at:
             daemon.used = await used(daemon.directory)
-            if daemon.used - already > settings.build_disk:
-                message = f"The build took more than the {settings.build_disk} bytes of disk that this server allows."
-                return BuildFailure(Reason.DISK, message)
+            size = daemon.used - already + await in_thread(deleted, daemon.groups.steps)
+            if size > settings.build_disk:
+                return exceeded(settings.build_disk)
             disk_at = loop.time() + max(_DISK_EVERY, _REST * (loop.time() - began))
 
 
