@@ -15,6 +15,7 @@ from tests.bench.awaiting import awaited_build
 from tests.bench.bar import Result
 from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
 from tests.bench.builds import builds_on_layers, cached_build, trivial_build
+from tests.bench.fairness import fair_queue
 from tests.bench.growth import growth
 from tests.bench.herd import herd
 from tests.bench.lines import log_lines
@@ -34,6 +35,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "await": awaited_build,
     "layers": builds_on_layers,
     "lines": log_lines,
+    "fair": fair_queue,
     "cached": cached_build,
     "packages": conda_direct,
     "tag": manifest_by_tag,

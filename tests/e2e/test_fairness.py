@@ -23,12 +23,12 @@ from tests.e2e.raw import submit
 from tests.e2e.upstreams import Upstreams, running
 
 ADA, BOB = new_key(), new_key()
-SHARE, WAITING = 2, 14
+SHARE, WAITING = 2, 28
 
 
 @pytest.fixture(scope="module")
 async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """Two builders with two builds each. A client may have two builds in progress and a few waiting."""
+    """Two builders with two builds each. A client may have two builds in progress and 28 waiting."""
     home = tmp_path_factory.mktemp("fair")
     keys = "".join(entry_of(ApiKey(hash=hash_of(key), user=user)) for key, user in ((ADA, "ada"), (BOB, "bob")))
     (home / "keys.toml").write_text(keys)
@@ -59,18 +59,20 @@ def recipe(upstreams: Upstreams, name: str, seconds: float = 1) -> str:
 async def test_a_client_with_many_builds_does_not_delay_another(
     stack: Stack, swell: Swell, upstreams: Upstreams
 ) -> None:
-    """Ada fills her queue; Bob's build starts next. Ada sees the positions of her builds and gets all of them, two at a
-    time. A crash of the gateway meanwhile makes no difference.
+    """Ada fills her queue with 30 builds; Bob's build starts next. Ada sees the positions of her builds and gets all of
+    them, two at a time. A crash of the gateway meanwhile makes no difference.
     """
     first = [await swell.build(recipe(upstreams, f"first{n}", 300), towerAccessToken=ADA) for n in range(SHARE)]
-    hers = [(await swell.build(recipe(upstreams, f"ada{n}"), towerAccessToken=ADA))["buildId"] for n in range(WAITING)]
+    hers = [
+        (await swell.build(recipe(upstreams, f"ada{n}", 0.1), towerAccessToken=ADA))["buildId"] for n in range(WAITING)
+    ]
     refused = await submit(swell, containerFile=encoded(recipe(upstreams, "one-more")), towerAccessToken=ADA)
     assert (refused.status, refused.json["code"]) == (429, "TOOMANYREQUESTS")
     assert int(refused.headers["Retry-After"]) > 0
     positions = [(await swell.build_status(each)).get("queuePosition", 0) for each in hers]
     assert positions == sorted(positions)
     assert positions[-1] >= WAITING
-    request = await swell.build(recipe(upstreams, f"ada{WAITING - 1}"), towerAccessToken=ADA)
+    request = await swell.build(recipe(upstreams, f"ada{WAITING - 1}", 0.1), towerAccessToken=ADA)
     _, status = await swell.get(f"/v1alpha2/container/{request['requestId']}/status")
     assert status["status"] == "BUILDING" and status["queuePosition"] > 0
     _, record = await swell.get(f"/v1alpha1/builds/{hers[-1]}")
@@ -90,6 +92,31 @@ async def test_a_client_with_many_builds_does_not_delay_another(
     assert most_at_once(results) <= SHARE
     by_start = [hers[results.index(result)] for result in sorted(results, key=lambda result: result.started)]
     assert abs(by_start.index(hers[-1]) - len(hers)) <= SHARE  # first in, first out
+
+
+async def test_a_client_waits_for_no_more_builds_of_another_than_the_share(
+    stack: Stack, swell: Swell, upstreams: Upstreams
+) -> None:
+    """Also where builders are busy: another's builds in progress are at most its share, and no new ones come before."""
+    blockers = [
+        await swell.build(recipe(upstreams, f"{name}s-blocker{n}", 300), towerAccessToken=key)
+        for n in range(SHARE)
+        for name, key in (("ada", ADA), ("bob", BOB))
+    ]
+    hers = [(await swell.build(recipe(upstreams, f"next{n}", 0.1), towerAccessToken=ADA))["buildId"] for n in range(10)]
+    bobs = (await swell.build(recipe(upstreams, "bobs-next", 0.1), towerAccessToken=BOB))["buildId"]
+    for each in blockers[::2]:  # Ada's: her next builds start, and Bob's waits for one of his own
+        await cancel(swell, each)
+    await swell.ended(hers[0])
+    await cancel(swell, blockers[1])
+    await asyncio.gather(*(swell.ended(each) for each in (bobs, *hers)))
+    await cancel(swell, blockers[3])
+    await swell.ended(blockers[3]["buildId"])
+
+    (result,) = await results_of(stack, [bobs])
+    freed = (await results_of(stack, [blockers[1]["buildId"]]))[0].finished
+    before = [each for each in await results_of(stack, hers) if freed < each.started < result.started]
+    assert len(before) <= SHARE
 
 
 async def test_cancelling_a_waiting_build_frees_its_place(swell: Swell, upstreams: Upstreams) -> None:
