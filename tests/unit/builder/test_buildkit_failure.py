@@ -68,3 +68,9 @@ def test_the_registrys_own_words_are_told() -> None:
     """buildkitd only knows that the gateway refused."""
     failure = diagnose(1, [b"error: failed to solve: failed to push x: 502"], refused_push="r.org answers 403")
     assert "r.org answers 403" in str(failure)
+
+
+def test_an_error_of_git_has_its_next_line() -> None:
+    """The first line of git's error ends with a colon and says nothing."""
+    tail = [b"error: failed to solve: failed to load cache key: failed to fetch remote u: git stderr:", b"fatal: no"]
+    assert "git stderr: fatal: no" in str(diagnose(1, tail))

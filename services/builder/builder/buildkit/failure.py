@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from builder.domain.cause import shorten
 from builder.domain.failure import BuildFailure, name_step
 from swell.store.records import Reason
+from swell_sandbox.sandbox import USER_IDS
 
 _KILLED = 137
 
@@ -28,6 +29,9 @@ _RECIPE = re.compile(
     r"|checksum|failed to load cache key|unexpected status|frontend|expected|cannot|digest mismatch|secret",
     re.IGNORECASE,
 )
+_LARGEST_ID = USER_IDS - 1
+_USER = re.compile(r"#\d+ [\d.]+ runc run failed: .*unable to setup user: invalid argument")
+_OWNER = re.compile(r"lchown (?P<mount>/tmp/work/run/containerd-mount\d+)?(?P<path>/.*?): invalid argument")
 _ENTITLEMENTS = {
     "network.host": "RUN --network=host is not allowed here: steps have a network of their own.",
     "security.insecure": "RUN --security=insecure is not allowed here: steps have no privileges.",
@@ -61,6 +65,8 @@ def diagnose(
         return BuildFailure(Reason.ENGINE, "The engine failed: BuildKit ended in the middle of the build.", status)
     if entitlement := _ENTITLEMENT.search(error):
         return BuildFailure(Reason.RECIPE, _ENTITLEMENTS[entitlement["what"]], status)
+    if failure := _diagnose_owner(error, lines, status):
+        return failure
     if step:
         return _diagnose_step(step, lines, output)
     if _PUSH.search(error):
@@ -85,5 +91,21 @@ def _diagnose_step(step: re.Match[str], lines: list[str], output: str) -> BuildF
     return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status, output=output)
 
 
+def _diagnose_owner(error: str, lines: list[str], status: int) -> BuildFailure | None:
+    """The failure for an id that the user namespace of builds does not have; the kernel says "invalid argument"."""
+    if any(_USER.match(line) for line in lines):
+        message = f"The USER of a step, or its group, is above {_LARGEST_ID}, the largest id in builds."
+        return BuildFailure(Reason.RECIPE, message, status)
+    if owner := _OWNER.search(error):
+        message = f"The owner of {shorten(owner['path'])} is above {_LARGEST_ID}, the largest id in builds."
+        return BuildFailure(Reason.BASE_IMAGE if owner["mount"] else Reason.RECIPE, message, status)
+    return None
+
+
 def _last_error(lines: list[str]) -> str:
-    return next((found["why"] for line in reversed(lines) if (found := _ERROR.match(line))), "")
+    """The last error, with the next line if it ends with a colon, as for an error of git."""
+    for number in reversed(range(len(lines))):
+        if found := _ERROR.match(lines[number]):
+            why = found["why"]
+            return f"{why} {' '.join(lines[number + 1 : number + 2])}".rstrip() if why.endswith(":") else why
+    return ""

@@ -303,6 +303,7 @@ def _environment(registrations: Iterable[str]) -> dict[str, str]:
     proxy = f"http://127.0.0.1:{egress.PORT}"
     return {
         "HTTP_PROXY": proxy,
+        "http_proxy": proxy,  # git reads no other for http, as curl does not
         "HTTPS_PROXY": proxy,
         "NO_PROXY": push_gateway.HOST,
         "TMPDIR": f"{SCRATCH}/work/tmp",
