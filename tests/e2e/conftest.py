@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ import pytest
 
 from swell.testing.odd_registry import OddRegistry
 from swell.testing.odd_rows import RANGES, ROWS
+from swell.testing.vulnerabilities import Vulnerability, write_database
 from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
@@ -18,6 +20,12 @@ from tests.e2e.client import KEYS_FILE, SECRET, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
+
+VULNERABILITIES = (
+    Vulnerability(id="CVE-2026-0001", package="libdemo", fixed="1.1", distribution="debian 12", description="demo"),
+    Vulnerability(id="CVE-2026-0002", package="tiny", severity="negligible", distribution="debian 12"),
+)
+"""What the scanner of a stack knows."""
 
 OpenStack = Callable[..., AbstractAsyncContextManager[Stack]]
 
@@ -52,12 +60,16 @@ def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory
     secret = keys.with_name("token")
     secret.write_text(SECRET)
 
+    database = keys.with_name("vulnerability.db")
+    write_database(database, VULNERABILITIES, datetime.now(UTC) - timedelta(days=1))
+
     def make(home: Path, ports: Ports | None = None, **settings: str) -> AbstractAsyncContextManager[Stack]:
         environment = {
             "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
             "SWELL_API_KEYS_FILE": str(keys),
             "SWELL_BUILD_SECRETS": f"token={secret}",
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
+            "SWELL_SCAN_DATABASE_FILE": str(database),
             "SWELL_SHARED_REGISTRIES": ",".join((upstreams.basic, upstreams.bearer, upstreams.mistaken)),
             **NO_LIMITS,
             **{f"SWELL_{name}": value for name, value in settings.items()},

@@ -8,7 +8,10 @@ from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from swell_embedded.stack import Stack
 
-NO_LIMITS = {f"SWELL_{kind}_LIMIT": "off" for kind in ("BUILD", "PULL", "ANONYMOUS_BUILD", "ANONYMOUS_PULL")}
+NO_LIMITS = {
+    f"SWELL_{kind}_LIMIT": "off"
+    for kind in ("BUILD", "PULL", "SCAN", "ANONYMOUS_BUILD", "ANONYMOUS_PULL", "ANONYMOUS_SCAN")
+}
 
 
 def of_this_machine() -> dict[str, str]:

@@ -98,6 +98,7 @@ SERVICES = (
             "SWELL_ANONYMOUS_BUILD_LIMIT",
             "SWELL_ANONYMOUS_LIVE_TOKENS",
             "SWELL_ANONYMOUS_PULL_LIMIT",
+            "SWELL_ANONYMOUS_SCAN_LIMIT",
             "SWELL_BUILDER",
             "SWELL_BUILD_REPOSITORY",
             "SWELL_METRICS",

@@ -111,7 +111,7 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
     if "SWELL_LISTEN" not in site.environment:  # only users of this machine can connect
-        defaults |= {"SWELL_ANONYMOUS_BUILD_LIMIT": "off", "SWELL_ANONYMOUS_PULL_LIMIT": "off"}
+        defaults |= {f"SWELL_ANONYMOUS_{kind}_LIMIT": "off" for kind in ("BUILD", "PULL", "SCAN")}
         defaults |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_LOCAL_LIVE_TOKENS)}
     overrides = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
     hosts = ",".join(filter(None, (site.registry, overrides.get("SWELL_ALLOWED_HOSTS"))))

@@ -25,6 +25,7 @@ from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.pull_counter import PullCounter
+from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.adapters.worker_capabilities import CachedCapabilities
@@ -43,6 +44,9 @@ from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.inspect import Inspector
 from gateway.pull.pulls import Pulls
+from gateway.scans.queries import ScanQueries
+from gateway.scans.request import ScanRequests
+from gateway.scans.status import ScanStatus
 from gateway.settings import BlobDelivery, Settings
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
@@ -57,7 +61,9 @@ from swell.net.http import ConnectionLimit, listening
 from swell.serve import address, run
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
+from swell.store.engines import ScannerNames
 from swell.store.leases import Leases
+from swell.store.scans import RedisScans
 from swell.store.worker_capabilities import WorkerCapabilities
 
 REAP_INTERVAL = timedelta(seconds=5)
@@ -78,6 +84,7 @@ class Shared(NamedTuple):
     inspections: QueuedInspections
     build_waiter: BuildWaiter
     guess_limiter: GuessLimiter
+    scans: RedisScans
     client_address: ClientAddress
 
 
@@ -101,7 +108,7 @@ async def main(settings: Settings) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
                     registry_handler(settings, shared, pull_counter),
-                    container_parts(shared, connections, dispatcher, callers),
+                    container_parts(shared, connections, dispatcher, callers, scans_builds=settings.scan_builds),
                     build_parts(shared, connections, log_streams),
                     ServiceParts(
                         read_accounts(settings.accounts_file),
@@ -137,6 +144,7 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),
         guess_limiter=GuessLimiter(parse_quota(settings.guess_limit)),
+        scans=RedisScans(connections.redis, settings.record_ttl),
         client_address=ClientAddress(networks(settings.trusted_proxies), settings.client_address_header),
     )
 
@@ -157,7 +165,7 @@ def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCount
 
 
 def container_parts(
-    shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers
+    shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers, *, scans_builds: bool
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
@@ -179,6 +187,15 @@ def container_parts(
         RequestPreparer(shared.inspections),
         starter,
         dispatcher,
+        ScanRequests(
+            shared.scans,
+            shared.builds,
+            shared.lookup,
+            RunningScanners(ScannerNames(connections.redis)),
+            ScanJobs(connections.nats),
+            shared.limits,
+            scans_builds=scans_builds,
+        ),
     )
     return ContainerParts(
         Submissions(requests, callers, shared.limits),
@@ -197,10 +214,12 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
             logs,
             shared.config.server_url,
             FirstStatus(shared.grants, shared.build_waiter),
+            ScanStatus(shared.scans, shared.config.server_url),
         ),
         LogEvents(shared.builds, log_streams, logs),
         Cancellations(shared.builds, BuildEvents(connections.nats)),
         Downloads(shared.builds, shared.images, shared.access),
+        ScanQueries(shared.scans, StoredReports(connections.reports)),
     )
 
 
@@ -224,6 +243,8 @@ def quotas(settings: Settings) -> Quotas:
     return Quotas(
         build=parse_quota(settings.build_limit),
         pull=parse_quota(settings.pull_limit),
+        scan=parse_quota(settings.scan_limit),
+        anonymous_scan=parse_quota(settings.anonymous_scan_limit),
         anonymous_build=parse_quota(settings.anonymous_build_limit),
         anonymous_pull=parse_quota(settings.anonymous_pull_limit),
         token=live_token_quota(settings.live_tokens, settings.token_ttl),

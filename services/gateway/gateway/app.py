@@ -20,6 +20,7 @@ from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
@@ -27,6 +28,7 @@ from gateway.http.errors import on_error
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.inspect import Inspector
+from gateway.scans.queries import ScanQueries
 from gateway.usage import Counters
 from swell.errors import AccountRequired
 
@@ -40,12 +42,13 @@ class ContainerParts(NamedTuple):
 
 
 class BuildParts(NamedTuple):
-    """Builds and their logs."""
+    """Builds and their logs, and scans."""
 
     queries: BuildQueries
     log_events: LogEvents
     cancellations: Cancellations
     downloads: Downloads
+    scan_queries: ScanQueries
 
 
 class ServiceParts(NamedTuple):
@@ -74,6 +77,8 @@ def create_app(
             TokensController,
             builds,
             BuildsController,
+            affected,
+            ScansController,
             InspectController,
             CredentialsController,
             metric,

@@ -15,6 +15,7 @@ from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
 from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
+from swell.store.reports import BUCKET as REPORTS
 
 
 class Connections(NamedTuple):
@@ -22,6 +23,7 @@ class Connections(NamedTuple):
     nats: Nats
     layers: S3Objects
     logs: S3Objects
+    reports: S3Objects
     registry_proxy: Channel
     metrics: Channel
     builder: Channel
@@ -36,8 +38,9 @@ async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
         streams.connect(settings.nats_url, "gateway") as nats,
         objects.connect(*s3, LAYERS) as layers,
         objects.connect(*s3, LOGS) as logs,
+        objects.connect(*s3, REPORTS) as reports,
         connect(settings.registry_proxy) as registry_proxy,
         connect(settings.metrics) as metrics,
         connect(settings.builder) as builder,
     ):
-        yield Connections(state, nats, layers, logs, registry_proxy, metrics, builder)
+        yield Connections(state, nats, layers, logs, reports, registry_proxy, metrics, builder)

@@ -69,6 +69,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     pull_limit: Limit = "2000/1m"
     anonymous_build_limit: Limit = "25/1d"
     anonymous_pull_limit: Limit = "100/1h"
+    scan_limit: Limit = "250/1h"
+    anonymous_scan_limit: Limit = "25/1d"
+    scan_builds: bool = False  # scan new builds of requests without scanMode, as Wave does
     guess_limit: Limit = "300/1m"
     live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000  # of a user; 0 is no limit
     anonymous_live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 1_000  # of an address

@@ -9,7 +9,7 @@ from metrics.handlers.counters import CountersHandler
 from metrics.settings import Settings
 from swell.jobs import streams
 from swell.jobs.consume import consume
-from swell.jobs.messages import BuildDone, ImagesPulled
+from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run
@@ -27,6 +27,7 @@ async def main(settings: Settings) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(nats.stream, "metrics-builds", BuildDone, counting.build_done))
+            tasks.create_task(consume(nats.stream, "metrics-scans", ScanDone, counting.scan_done))
             tasks.create_task(consume(nats.stream, "metrics-pulls", ImagesPulled, counting.images_pulled))
 
 

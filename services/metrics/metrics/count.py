@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Protocol
 
 from metrics.domain.usage import Metric, Table, Usage, Use
-from swell.jobs.messages import BuildDone, ImagesPulled, Message
+from swell.jobs.messages import BuildDone, ImagesPulled, Message, ScanDone
 
 
 class Counters(Protocol):
@@ -20,7 +20,7 @@ class Counters(Protocol):
 
 
 class Counting:
-    """Counts builds and pulls.
+    """Counts builds, pulls and scans.
 
     Raises:
         Unavailable: every method, when the store of the counters does not answer.
@@ -35,6 +35,9 @@ class Counting:
 
     async def images_pulled(self, event: ImagesPulled, _attempt: int) -> None:
         await self._counters.add(of_pulls(event))
+
+    async def scan_done(self, event: ScanDone, _attempt: int) -> None:
+        await self._counters.add(of_scan(event))
 
     async def usage(self, table: Table, organisation: str = "") -> Usage:
         """Return the count in *table*, of all or of one *organisation*; an unknown organisation has the count 0."""
@@ -58,6 +61,17 @@ def of_build(event: BuildDone) -> Use | None:
         metrics=(Metric.BUILDS,),
         day=day,
         architecture=_architecture(event.platform),
+        organisation=event.organisation,
+    )
+
+
+def of_scan(event: ScanDone) -> Use:
+    """Return the use of a scan that has ended, successful or not; several platforms count for the first one."""
+    return Use(
+        event_id=_id(event),
+        metrics=(Metric.SCANS,),
+        day=event.finished.astimezone(UTC).date().isoformat(),
+        architecture=_architecture(event.platform.partition(",")[0]),
         organisation=event.organisation,
     )
 

@@ -1,6 +1,6 @@
 """Wave's golden examples by their numbers: a test whose name ends in `_e1` is the first of them.
 
-Hosts, ids and times are those of the tests; everything else is compared with the example. Mirrors and scans are not
+Hosts, ids and times are those of the tests; everything else is compared with the example. Mirrors are not
 supported yet.
 """
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.busybox import REPOSITORY, make_base
+from swell.testing import rootfs
+from swell.testing.images import Layer
+from tests.e2e.busybox import REPOSITORY, make_base, push
 from tests.e2e.client import Fields, Swell, encoded, until
 from tests.e2e.raw import LOGIN, SUBMIT, ask, submit
 from tests.e2e.upstreams import PASSWORD, USER, Upstreams
@@ -349,3 +351,53 @@ async def test_metrics_need_an_account_e21(operated: Swell, path: str, expected:
     assert expected in (answer.status, answer.json), answer.body
     assert answer.status == 200 or answer.json["message"]
     assert (anonymous.status, anonymous.body, anonymous.headers["WWW-Authenticate"]) == (401, b"", CHALLENGE)
+
+
+@pytest.mark.row("R8", "S3", "S11", "S12")
+async def test_a_required_scan_is_judged_by_the_allowed_levels_e10_e12_e16(swell: Swell, upstreams: Upstreams) -> None:
+    """The id is there at once, `succeeded` is open; then SCANNING, and DONE with the counts and a reason."""
+    packages = rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"})
+    image = await push(f"{upstreams.open}/acme/golden:1", Layer(*rootfs.layer_of(packages)))
+    strict, tolerant = [
+        (await submit(swell, containerImage=image, scanMode="required", scanLevels=levels)).json
+        for levels in (["LOW"], ["LOW", "HIGH"])
+    ]
+    scan_id = strict["scanId"]
+    assert re.fullmatch(r"sc-[0-9a-f]{16}_1", scan_id) and tolerant["scanId"] == scan_id
+    assert "succeeded" not in strict and "succeeded" not in tolerant
+    seen = set()
+
+    async def judged() -> Fields | None:
+        status: Fields = (await ask(swell, "GET", f"{SUBMIT}/{strict['requestId']}/status")).json
+        seen.add(status["status"])
+        return status if status["status"] == "DONE" else None
+
+    refused = await until(judged, seconds=120)
+    accepted = (await ask(swell, "GET", f"{SUBMIT}/{tolerant['requestId']}/status")).json
+    record = (await ask(swell, "GET", f"/v1alpha1/scans/{scan_id}")).json
+
+    assert seen <= {"SCANNING", "DONE"}
+    for status in (refused, accepted):
+        instants(status, "creationTime")
+        assert status.pop("duration") > 0
+        assert status.pop("reason")
+        assert status.pop("detailsUri").endswith(f"/scans/{scan_id}")
+    common = {"status": "DONE", "scanId": scan_id, "vulnerabilities": {"HIGH": 1, "LOW": 1}}
+    assert refused == common | {"id": strict["requestId"], "succeeded": False}
+    assert accepted == common | {"id": tolerant["requestId"], "succeeded": True}
+    instants(record, "startTime")
+    assert record.pop("duration") > 0
+    assert (
+        record["vulnerabilities"][0].items()
+        >= {
+            "id": "CVE-2026-0001",
+            "severity": "HIGH",
+            "title": "demo",
+            "pkgName": "libdemo",
+            "installedVersion": "1.0-1",
+            "fixedVersion": "1.1",
+            "primaryUrl": "https://vulnerabilities.example/CVE-2026-0001",
+        }.items()
+    )
+    known = {"id": scan_id, "containerImage": image, "platform": "linux/amd64", "status": "SUCCEEDED", "exitCode": 0}
+    assert record.items() >= known.items()

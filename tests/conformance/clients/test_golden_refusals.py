@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,11 +114,24 @@ async def test_invalid_base64_is_refused_with_the_member_e25(swell: Swell, membe
     assert (answer.status, member in answer.json["message"], "base64" in answer.json["message"]) == (400, True, True)
 
 
-async def test_an_unsupported_operation_is_501_e26(swell: Swell, upstreams: Upstreams) -> None:
-    """The client must see that the server lacks the function."""
-    answer = await submit(swell, containerImage=upstreams.image(), scanMode="async")
+@pytest.fixture
+async def without_scanner(stack: Stack, tmp_path: Path) -> AsyncIterator[Swell]:
+    """A gateway with a database of its own, in which no scanner is known."""
+    redis = f"{stack.env['SWELL_REDIS_URL'].rpartition('/')[0]}/5"
+    url, program = gateway_beside(stack, "without-scanner", REDIS_URL=redis)
+    async with running(program, tmp_path), client_of(url) as client:
+        yield client
 
-    assert (answer.status, answer.json["code"]) == (501, "UNSUPPORTED")
+
+async def test_an_unsupported_operation_is_501_e26(without_scanner: Swell, upstreams: Upstreams) -> None:
+    """The client must see that the server lacks the function; but a scan that nothing waits for is only left out."""
+    required = await submit(without_scanner, containerImage=upstreams.image(), scanMode="required")
+    left_out = await submit(without_scanner, containerImage=upstreams.image(), scanMode="async")
+
+    assert (required.status, required.json["code"]) == (501, "UNSUPPORTED")
+    assert "`make scanners`" in required.json["message"]
+    assert (left_out.status, left_out.json["succeeded"]) == (200, True)
+    assert "`make scanners`" in left_out.json["warnings"][0]
 
 
 @pytest.mark.parametrize(

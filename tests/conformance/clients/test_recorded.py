@@ -18,7 +18,8 @@ from tests.e2e.upstreams import Upstreams
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SERVED, BUILT, SHOWN, WRONG, UNKNOWN_TOKEN, LATER = "served", "built", "shown", "wrong", "unknown token", "later"
-STATUS = {SERVED: 200, BUILT: 200, SHOWN: 200, WRONG: 400, UNKNOWN_TOKEN: 400, LATER: 501}
+SCANNED, REFUSED = "scanned", "refused"
+STATUS = {SERVED: 200, BUILT: 200, SHOWN: 200, SCANNED: 200, WRONG: 400, UNKNOWN_TOKEN: 400, REFUSED: 403, LATER: 501}
 
 ANSWERS = {
     "cli image": SERVED,
@@ -42,7 +43,7 @@ ANSWERS = {
     "cli include": SERVED,
     "cli mirror": UNKNOWN_TOKEN,
     "cli dry-run": SERVED,
-    "cli scan-async": LATER,
+    "cli scan-async": SCANNED,
     "cli unicode": SERVED,
     "cli inspect": UNKNOWN_TOKEN,
     "nfwave container": SERVED,
@@ -62,10 +63,10 @@ ANSWERS = {
 WITHOUT_TOKEN = {
     "cli inspect": SHOWN,
     "cli image-token-workspace": SERVED,
-    "cli conda-pixi-multi-freeze": LATER,  # the request needs a scan
+    "cli conda-pixi-multi-freeze": REFUSED,  # pushing needs a key with a scope
     "cli mirror": LATER,
     "nfwave container-token": SERVED,
-    "nfwave full-config": LATER,  # the request needs a scan
+    "nfwave full-config": REFUSED,
     "nfwave mirror": LATER,
 }
 
@@ -142,13 +143,15 @@ async def read(client: WaveCli | NfWave, path: str, body: bytes) -> None:
 def check(kind: str, status: int, answer: Fields) -> None:
     """Check that *answer* has the members that clients read from a response of that *kind*."""
     assert status == STATUS[kind], answer
-    if kind in {SERVED, BUILT}:
+    if kind in {SERVED, BUILT, SCANNED}:
         assert "://" not in answer["targetImage"]
         assert f"/wt/{answer['containerToken']}/" in answer["targetImage"]
         assert answer["expiration"].endswith("Z")
         assert answer["requestId"]
     if kind == SERVED:
         assert (answer["succeeded"], "buildId" in answer) == (True, False)
+    if kind == SCANNED:
+        assert answer["scanId"].startswith("sc-") and "succeeded" not in answer
     if kind == BUILT:
         assert answer["buildId"].startswith("bd-")
         assert (answer["cached"], answer.get("succeeded")) == (False, None)

@@ -32,6 +32,7 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.inspect import Inspector
 from gateway.pull.pulls import Pulls
+from gateway.scans.queries import ScanQueries
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
@@ -43,6 +44,7 @@ from swell.oci.document import Document
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import LoggedStep
 from swell.store.records import Build
+from swell.store.scans.memory import MemoryScans
 from tests.unit.gateway.access.buckets import MemoryBuckets
 from tests.unit.gateway.doubles import (
     CountedBuilds,
@@ -59,6 +61,8 @@ from tests.unit.gateway.doubles import (
     PublicRegistry,
     StubSolver,
     UnlimitedPulls,
+    scan_requests,
+    scan_status,
 )
 
 SUBMIT = "/v1alpha2/container"
@@ -134,6 +138,8 @@ class Harness:
         self.registry = MemoryRegistry()
         self.images = MemoryImages()
         self.logs = Logs()
+        self.scans = MemoryScans()
+        self.reports: dict[str, bytes] = {}
         self.feeds = MemoryFeeds()
         self.backends = Backends()
         self.pulls = 0
@@ -166,6 +172,7 @@ class Harness:
             RequestPreparer(KnownInspections()),
             starter,
             Dispatcher(self.builds, MemoryQueue(), share=8),
+            scan_requests(self.registry, self.builds),
         )
         pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guess_limiter)
         callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guess_limiter)
@@ -184,10 +191,12 @@ class Harness:
                     self.logs,
                     server_url,
                     FirstStatus(self.grants, KnownEnds()),
+                    scan_status(),
                 ),
                 LogEvents(self.builds, self.feeds, self.logs),
                 Cancellations(self.builds, self),
                 Downloads(self.builds, self.images, access),
+                ScanQueries(self.scans, self),
             ),
             ServiceParts(self.accounts, self, self.backends),
             callers,
@@ -198,6 +207,10 @@ class Harness:
 
     async def usage(self, query: UsageQuery) -> Usage:
         return Usage(0, {})
+
+    async def open(self, key: str) -> AsyncIterator[bytes] | None:
+        """The stored report in one piece."""
+        return _one(self.reports[key]) if key in self.reports else None
 
     async def cancelled(self, build_id: str) -> None:
         """There is no builder here."""
@@ -246,3 +259,7 @@ class Client:
 
     async def submit(self, body: Any) -> Answer:
         return await self.ask("POST", SUBMIT, body)
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -23,7 +23,7 @@ from swell.store.logs import BUCKET, STREAM, lock_key, log_key
 from swell.store.objects import MemoryObjects, S3Objects, connect
 from swell_embedded.stack import open_backends
 from tests.integration.store.test_builds import OK, RECIPE
-from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, MemoryImages
+from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, MemoryImages, scan_status
 
 T = TypeVar("T")
 DISK = 160 << 20  # bytes; SeaweedFS needs some of it for its own files
@@ -90,7 +90,9 @@ async def test_a_full_store_delays_the_log_and_not_the_build(
 
 def queries_of(builds: MemoryBuilds, logs: StoredLogs) -> BuildQueries:
     first_status = FirstStatus(MemoryGrants(), KnownEnds())
-    return BuildQueries(MemoryGrants(), MemoryImages(), builds, logs, "https://swell.example.com", first_status)
+    return BuildQueries(
+        MemoryGrants(), MemoryImages(), builds, logs, "https://swell.example.com", first_status, scan_status()
+    )
 
 
 async def waiting(folder: Path) -> list[str]:

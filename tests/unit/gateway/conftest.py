@@ -6,14 +6,17 @@ import pytest
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
+from gateway.scans.request import ScanRequests
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.scans.memory import MemoryScans
 from tests.unit.gateway.doubles import (
     NOON,
     CountedBuilds,
+    CountedScans,
     KnownCapabilities,
     KnownEnds,
     KnownInspections,
@@ -24,6 +27,8 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     PublicRegistry,
+    RunningScanners,
+    ScanQueue,
     StubSolver,
 )
 
@@ -129,6 +134,38 @@ def dispatcher(builds: MemoryBuilds, queue: MemoryQueue) -> Dispatcher:
 
 
 @pytest.fixture
+def scans() -> MemoryScans:
+    return MemoryScans()
+
+
+@pytest.fixture
+def scanners() -> RunningScanners:
+    return RunningScanners()
+
+
+@pytest.fixture
+def scan_queue() -> ScanQueue:
+    return ScanQueue()
+
+
+@pytest.fixture
+def scan_limits() -> CountedScans:
+    return CountedScans()
+
+
+@pytest.fixture
+def scan_requests(
+    scans: MemoryScans,
+    builds: MemoryBuilds,
+    registry: MemoryRegistry,
+    scanners: RunningScanners,
+    scan_queue: ScanQueue,
+    scan_limits: CountedScans,
+) -> ScanRequests:
+    return ScanRequests(scans, builds, registry, scanners, scan_queue, scan_limits, now=lambda: NOON)
+
+
+@pytest.fixture
 def container_requests(
     server_config: ServerConfig,
     grants: MemoryGrants,
@@ -139,8 +176,19 @@ def container_requests(
     access: ImageAccess,
     starter: BuildStarter,
     dispatcher: Dispatcher,
+    scan_requests: ScanRequests,
 ) -> ContainerRequests:
     preparer = RequestPreparer(inspections)
     return ContainerRequests(
-        server_config, grants, registry, builds, blobs, access, preparer, starter, dispatcher, now=lambda: NOON
+        server_config,
+        grants,
+        registry,
+        builds,
+        blobs,
+        access,
+        preparer,
+        starter,
+        dispatcher,
+        scan_requests,
+        now=lambda: NOON,
     )

@@ -11,18 +11,23 @@ from gateway.builds.queries import Resolved
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.pull.pulls import Location
+from gateway.scans.request import ScanRequests
+from gateway.scans.status import ScanStatus
 from gateway.submit.recipes.direct import DirectPackages
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests, Unavailable
-from swell.jobs.messages import BuildJob, IndexJob
+from swell.jobs.messages import BuildJob, IndexJob, ScanJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.store.builds import Builds
 from swell.store.records import BuildResult
+from swell.store.scans import Scans
+from swell.store.scans.memory import MemoryScans
 
 CALLER = Caller(ANONYMOUS, "203.0.113.9", OPERATOR, OPERATOR)
 """An anonymous caller with the credentials of the operator; `test_image_access` tests callers without them."""
@@ -269,3 +274,50 @@ def ended(*, succeeded: bool, message: str = "") -> BuildResult:
         finished=NOON + timedelta(seconds=41.25),
         message=message,
     )
+
+
+class RunningScanners:
+    """One scanner, unless `running` is false."""
+
+    def __init__(self) -> None:
+        self.running = True
+
+    async def are_running(self) -> bool:
+        return self.running
+
+
+class ScanQueue:
+    """The jobs of scans, in their order."""
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+
+    async def put(self, job: ScanJob) -> None:
+        self.jobs.append(job.id)
+
+
+class CountedScans:
+    """Counts permits; `left` is None for no limit."""
+
+    def __init__(self, left: int | None = None) -> None:
+        self.left = left
+
+    async def take_scan(self, user: str, address: str) -> None:
+        if self.left == 0:
+            raise TooManyRequests("the scan limit is used up, try again in 60 s", retry_after=60)
+        if self.left is not None:
+            self.left -= 1
+
+    async def return_scan(self, user: str, address: str) -> None:
+        if self.left is not None:
+            self.left += 1
+
+
+def scan_requests(registry: MemoryRegistry, builds: Builds) -> ScanRequests:
+    """Scans of a server with one scanner."""
+    return ScanRequests(MemoryScans(), builds, registry, RunningScanners(), ScanQueue(), CountedScans())
+
+
+def scan_status(scans: Scans | None = None) -> ScanStatus:
+    """The scans of *scans*, in the status of requests."""
+    return ScanStatus(scans or MemoryScans(), "https://wave.example.org")

@@ -1,14 +1,14 @@
 """Counting: each event once, on its own day, for its organisation and its architecture."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from metrics.adapters.counters import MemoryCounters
-from metrics.count import Counting
+from metrics.count import Counting, of_scan
 from metrics.domain.usage import Metric, Table, Usage
-from swell.jobs.messages import BuildDone, ImagesPulled
+from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 
 MONDAY, TUESDAY = "2026-11-23", "2026-11-24"
 PULLS = Table(Metric.PULLS)
@@ -156,3 +156,20 @@ async def test_a_build_counts_for_the_architecture_of_its_platform(counting: Cou
     await counting.build_done(build("bd-1_1", platform=platform), 1)
 
     assert await count(counting, Table(Metric.BUILDS, MONDAY, "arm64")) == 1
+
+
+def test_a_scan_counts_once_for_its_first_platform() -> None:
+    """Also a failed one: it is work that the server did."""
+    event = ScanDone(
+        id="sc-1_1",
+        image="quay.io/acme/tool:1",
+        platform="linux/arm64,linux/amd64",
+        succeeded=False,
+        finished=datetime(2026, 11, 23, 23, 30, tzinfo=UTC),
+        organisation="lab.example",
+    )
+
+    use = of_scan(event)
+
+    assert (use.metrics, use.day, use.architecture) == ((Metric.SCANS,), "2026-11-23", "arm64")
+    assert (use.organisation, use.event_id) == ("lab.example", "events.scan.done:sc-1_1")

@@ -50,6 +50,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     digest: str | None = None
     build_child_ids: ChildBuilds | None = None
     reason: str | None = None
+    scan_id: str | None = None
 
 
 class BuildPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -116,15 +117,18 @@ class Cancellation(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ContainerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING or DONE.
+    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING, SCANNING or DONE.
 
-    `queue_position` is there while the build waits: 1 for the one that begins next.
+    `queue_position` is there while the build waits: 1 for the one that begins next. `vulnerabilities` counts the
+    findings of a required scan by severity.
     """
 
     id: str
     status: str
     creation_time: datetime
     build_id: str | None = None
+    scan_id: str | None = None
+    vulnerabilities: dict[str, int] | None = None
     succeeded: bool | None = None
     reason: str | None = None
     details_uri: str | None = None

@@ -160,6 +160,8 @@ class ContainerAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     mirror: bool | None = None
     succeeded: bool | None = None
     container_file: str | None = None
+    scan_id: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class UserRef(Struct, frozen=True, omit_defaults=True):
@@ -199,6 +201,7 @@ class ContainerRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     freeze: bool | None = None
     fusion_version: str | None = None
     mirror: bool
+    scan_id: str | None = None
 
 
 class RequestPart(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -83,20 +83,32 @@ class Limits:
             LimitExceeded: the quota is used up.
             Unavailable: the store does not respond, and requests are refused then.
         """
-        client = client_for(user, address)
-        if quota := self._quotas.of(Kind.BUILD, client):
-            taken = await self._take(Kind.BUILD, client, quota, 1)
-            if not taken.granted:
-                raise LimitExceeded(Kind.BUILD, client, quota, taken)
+        await self._take_one(Kind.BUILD, client_for(user, address))
 
     async def return_build(self, user: str, address: str) -> None:
         """Return the permit of `take_build`: the build was running already. A failure is logged."""
-        client = client_for(user, address)
-        if quota := self._quotas.of(Kind.BUILD, client):
+        await self._return_one(Kind.BUILD, client_for(user, address))
+
+    async def take_scan(self, user: str, address: str) -> None:
+        """Count a scan, as `take_build` counts a build."""
+        await self._take_one(Kind.SCAN, client_for(user, address))
+
+    async def return_scan(self, user: str, address: str) -> None:
+        """Return the permit of `take_scan`: the image has a scan already. A failure is logged."""
+        await self._return_one(Kind.SCAN, client_for(user, address))
+
+    async def _take_one(self, kind: Kind, client: Client) -> None:
+        if quota := self._quotas.of(kind, client):
+            taken = await self._take(kind, client, quota, 1)
+            if not taken.granted:
+                raise LimitExceeded(kind, client, quota, taken)
+
+    async def _return_one(self, kind: Kind, client: Client) -> None:
+        if quota := self._quotas.of(kind, client):
             try:
-                await self._buckets.take(Kind.BUILD, client, quota, -1)
+                await self._buckets.take(kind, client, quota, -1)
             except Unavailable as error:
-                log.warning("build permit not returned", client=str(client), error=str(error))
+                log.warning("permit not returned", kind=kind, client=str(client), error=str(error))
 
     async def take_pull(self, user: str, address: str) -> None:
         """Count a manifest before it is sent; usually without a call to the store.

@@ -59,6 +59,14 @@ class Logs(Protocol):
         """The lock file of a build of packages; None when it has none."""
 
 
+class ScanStatuses(Protocol):
+    async def of_build(self, build_id: str) -> str | None:
+        """The id of the scan of the image that a build makes; None without one."""
+
+    async def add_to(self, status: ContainerStatus, grant: Grant) -> ContainerStatus:
+        """Return *status* with the scan of *grant*, which may still run, or decide whether the request succeeded."""
+
+
 class BuildQueries:
     def __init__(
         self,
@@ -68,7 +76,9 @@ class BuildQueries:
         logs: Logs,
         server_url: str,
         first_status: FirstStatus,
+        scan_status: ScanStatuses,
     ) -> None:
+        self._scan_status = scan_status
         self._first_status = first_status
         self._requests = requests
         self._images = images
@@ -86,13 +96,14 @@ class BuildQueries:
         if grant is None:
             raise NotFound(f"no container request {request_id}, or its token has expired")
         if grant.build_id is None or grant.is_dry:
-            return ContainerStatus(
+            status = ContainerStatus(
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
+            return await self._scan_status.add_to(status, grant)
         build = await self._build(grant.build_id)
         if build.is_active and await self._first_status.hold(grant):
             build = await self._build(build.id)
-        return await self._build_progress(request_id, build)
+        return await self._scan_status.add_to(await self._build_progress(request_id, build), grant)
 
     async def container_record(self, request_id: str) -> ContainerRecord:
         """The content of a container request and, once it was pulled, the digests of its image.
@@ -109,7 +120,8 @@ class BuildQueries:
     async def build_record(self, build_id: str) -> BuildRecord:
         """The record of a build; raises `NotFound`."""
         build = await self._build(build_id)
-        return record_of(build, None if build.result else await self._builds.position(build_id))
+        record = record_of(build, None if build.result else await self._builds.position(build_id))
+        return msgspec.structs.replace(record, scan_id=await self._scan_status.of_build(build_id))
 
     async def list_builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
         """The builds of *image*, newest first: at most *limit* (1 to 100, default 20), after *cursor*.

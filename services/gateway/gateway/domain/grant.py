@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from swell.api.containers import ContainerConfig
+from swell.api.containers import ContainerConfig, ScanMode
 from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal
 
@@ -17,6 +17,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
       their locations are empty.
     - A durable image is pulled from its own registry, not with the token. A dry grant belongs to a dry run.
     - Pulls count against the limit of `user`, else of the client's address, and as usage of `organisation`.
+    - `scan_id` is the scan of the image. If it is required, `scan_levels` are the severities that the client allows.
     - The image is read with the credentials of `principal`.
     """
 
@@ -32,6 +33,9 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_durable: bool = False
     is_dry: bool = False
     principal: Principal = PUBLIC
+    scan_id: str | None = None
+    scan_mode: ScanMode = ScanMode.NONE
+    scan_levels: tuple[str, ...] = ()
 
     @property
     def platforms(self) -> tuple[str, ...]:

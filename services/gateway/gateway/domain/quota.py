@@ -22,6 +22,7 @@ class Kind(StrEnum):
     BUILD = "build"
     PULL = "pull"
     TOKEN = "live-token"  # noqa: S105
+    SCAN = "scan"
 
 
 class Client(Struct, frozen=True, gc=False):
@@ -64,13 +65,17 @@ class Quotas(Struct, frozen=True, kw_only=True):
     anonymous_pull: Quota | None = None
     token: Quota | None = None
     anonymous_token: Quota | None = None
+    scan: Quota | None = None
+    anonymous_scan: Quota | None = None
 
     def of(self, kind: Kind, client: Client) -> Quota | None:
-        if kind is Kind.TOKEN:
-            return self.token if client.user else self.anonymous_token
-        if kind is Kind.PULL:
-            return self.pull if client.user else self.anonymous_pull
-        return self.build if client.user else self.anonymous_build
+        of_users, of_addresses = {
+            Kind.BUILD: (self.build, self.anonymous_build),
+            Kind.PULL: (self.pull, self.anonymous_pull),
+            Kind.TOKEN: (self.token, self.anonymous_token),
+            Kind.SCAN: (self.scan, self.anonymous_scan),
+        }[kind]
+        return of_users if client.user else of_addresses
 
 
 class Taken(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Rate limit for guessing ids in paths: of requests, tokens and builds. `/v2` has its own limit."""
+"""Rate limit for guessing ids in paths: of requests, tokens, builds and scans. `/v2` has its own limit."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from gateway.http.caller import Callers
 from gateway.http.errors import send_error
 from swell.errors import TooManyRequests
 
-_ID = re.compile("/+(?:container-token|v1alpha2/+container|v1alpha1/+builds)/+([^/]+)")
+_ID = re.compile("/+(?:container-token|v1alpha2/+container|v1alpha1/+(?:builds|scans))/+([^/]+)")
 
 
 class GuessLimits:

@@ -40,8 +40,9 @@ Images are pulled with the API of the OCI distribution specification, under `/v2
 _PARAMETERS = {
     "requestId": "`requestId` of the response to the container request.",
     "token": "`containerToken` of the response to the container request.",
+    "scanId": "`scanId` of the response to the container request.",
     "buildId": "`buildId` of the response to the container request.",
-    "platform": "One platform, such as `linux/arm64`. Without it the response for an index is the index.",
+    "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
     DATE: "A day in UTC, `yyyy-MM-dd`.",
     ORGANISATION: "Name of an organisation, such as `lab.example`.",
     ARCHITECTURE: "`amd64`, `arm64`, or another name of one of them.",

@@ -20,12 +20,14 @@ from swell.api.builds import (
 )
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
+from swell.api.scans import AffectedList, ScanRecord
 from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
 
 Examples = Mapping[str, Mapping[str, Any]]
 
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
 IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
+SCAN_PLATFORM = "platform"
 _REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry
 _SUBMIT_ERRORS = (*_REGISTRY_ERRORS, 401, 429, 501)
 
@@ -223,6 +225,45 @@ BUILDS = (
     ),
 )
 
+SCANS = (
+    _get(
+        "/v1alpha1/scans/affected",
+        "List images that became affected",
+        "Images of all users for which a newer vulnerability database has findings that the former one did not have.",
+        "scans",
+        AffectedList,
+        errors=(429, 503),
+        account=True,
+    ),
+    _get("/v1alpha1/scans/{scanId}", "Get a scan", "The record of a scan.", "scans", ScanRecord, errors=(404, 503)),
+    _get(
+        "/v1alpha1/scans/{scanId}/logs",
+        "Get the log of a scan",
+        "The steps of a scan that has ended.",
+        "scans",
+        str,
+        media_type="text/plain",
+        errors=(404, 503),
+    ),
+    *(
+        _get(
+            f"/v1alpha1/scans/{{scanId}}/{name}",
+            f"Get the {title} of a scan",
+            f"{description} Of the first platform, if `platform` names none.",
+            "scans",
+            str,
+            media_type="text/plain",
+            query=(SCAN_PLATFORM,),
+            errors=(404, 503),
+        )
+        for name, title, description in (
+            ("spdx", "SBOM", "The packages of the image, as SPDX 2.3."),
+            ("cyclonedx", "SBOM", "The packages of the image, as CycloneDX."),
+            ("report", "report", "The complete output of the scanner's program, grype, as JSON."),
+        )
+    ),
+)
+
 REGISTRIES = (
     _post(
         "/v1alpha1/inspect",
@@ -296,4 +337,4 @@ SERVICE = (
     _get("/health/liveness", "Check whether the server runs", "Always `UP`.", "service", dict[str, str]),
 )
 
-OPERATIONS = (*CONTAINERS, *BUILDS, *REGISTRIES, *METRICS, *SERVICE)
+OPERATIONS = (*CONTAINERS, *BUILDS, *SCANS, *REGISTRIES, *METRICS, *SERVICE)

@@ -36,9 +36,19 @@ _FUSION = re.compile(r"/v(\d+(?:\.\w+)*)-\w+\.json|/pkg/(\d+(?:/\w+)*)/fusion-\w
 
 
 def container_answer(
-    authority: str, build: BuildRequest, image: Reference, grant: Grant, *, cached: bool | None, succeeded: bool | None
+    authority: str,
+    build: BuildRequest,
+    image: Reference,
+    grant: Grant,
+    *,
+    cached: bool | None,
+    succeeded: bool | None,
+    warnings: tuple[str, ...] = (),
 ) -> ContainerAnswer:
-    """The answer of `/v1alpha2/container`. A frozen image is pulled from its own registry: it needs no token."""
+    """The answer of `/v1alpha2/container`. A frozen image is pulled from its own registry: it needs no token.
+
+    With a scan, clients read from the status whether the request succeeded.
+    """
     scheme = ORAS if build.sif else ""
     return ContainerAnswer(
         request_id=grant.token,
@@ -50,7 +60,9 @@ def container_answer(
         cached=cached if grant.build_id else None,
         freeze=build.freeze,
         mirror=False,
-        succeeded=succeeded,
+        succeeded=None if grant.scan_id else succeeded,
+        scan_id=grant.scan_id,
+        warnings=warnings,
         container_file=build.containerfile if build.dry_run else None,
     )
 
@@ -94,6 +106,7 @@ def container_record(
         freeze=build.freeze if grant.build_id else None,
         fusion_version=fusion_version(build.container_config),
         mirror=False,
+        scan_id=grant.scan_id,
     )
 
 

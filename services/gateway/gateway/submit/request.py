@@ -9,7 +9,7 @@ from gateway.domain.base_images import images_in_recipe
 from gateway.domain.definition import is_definition, translate
 from gateway.submit.naming import Tool
 from gateway.submit.recipes.direct import DirectPackages
-from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy
+from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy, ScanMode
 from swell.containerfile import parse
 from swell.oci.platform import Platform, canonical_architecture
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
@@ -44,6 +44,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     sif: bool = False
     freeze: bool = False
     dry_run: bool = False
+    scan_mode: ScanMode | None = None
+    scan_levels: tuple[str, ...] = ()
     blobs: dict[str, bytes]
 
     @property

@@ -17,6 +17,7 @@ from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
+from gateway.scans.request import ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.images import LayerStore, Registry, RequestImages
@@ -71,6 +72,7 @@ class ContainerRequests:
         preparer: RequestPreparer,
         starter: BuildStarter,
         dispatcher: Dispatcher,
+        scans: ScanRequests,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._config = config
@@ -81,6 +83,7 @@ class ContainerRequests:
         self._preparer = preparer
         self._starter = starter
         self._dispatcher = dispatcher
+        self._scans = scans
         self._now = now
         self._tasks = TaskOwner()
 
@@ -99,6 +102,7 @@ class ContainerRequests:
         """
         request = await self._validate(container_request, legacy=legacy)
         caller = await self._authorize(request, caller)
+        plan = await self._scans.plan(request, caller)
         await self._images.check_platforms(request, caller.principal)
         prepared = await self._preparer.prepare(request, caller.principal)
         parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
@@ -112,19 +116,29 @@ class ContainerRequests:
             result = await self._starter.start(prepared, parts, caller)
         grant = self._grant(prepared, result, caller)
         is_new_build = result.cached is False
-        record = container_record(
-            self._config.authority, container_request, prepared, result.image, grant, new=is_new_build
-        )
         try:
             await self._add_interest(result, grant)
+            scan = await self._scans.find_or_create(plan, prepared, result, caller)
+            if scan.scan_id:
+                grant = replace(grant, scan_id=scan.scan_id, scan_mode=plan.mode, scan_levels=prepared.scan_levels)
+            record = container_record(
+                self._config.authority, container_request, prepared, result.image, grant, new=is_new_build
+            )
             await self._grants.put(grant, record)
         except SwellError:
             await self._withdraw(result, grant.token, caller)
             raise
         for client in result.clients:
             await self._dispatcher.begin_for(client)
+        await self._scans.publish(scan)
         answer = container_answer(
-            self._config.authority, prepared, result.image, grant, cached=result.cached, succeeded=result.succeeded
+            self._config.authority,
+            prepared,
+            result.image,
+            grant,
+            cached=result.cached,
+            succeeded=result.succeeded,
+            warnings=scan.warnings,
         )
         return legacy_answer(answer, grant) if legacy else answer
 

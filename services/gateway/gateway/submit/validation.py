@@ -25,7 +25,6 @@ from swell.api.containers import (
     BuildCompression,
     CompressionMode,
     ContainerRequest,
-    ScanMode,
 )
 from swell.conda.match_specs import is_parser_loaded
 from swell.errors import BadRequest, NotSupported, TooLarge
@@ -90,6 +89,8 @@ def validate(
         sif=request.format == "sif",
         freeze=request.freeze,
         dry_run=request.dry_run,
+        scan_mode=request.scan_mode,
+        scan_levels=tuple(level.value for level in request.scan_levels or ()),
         blobs=inline.blobs,
     )
 
@@ -182,8 +183,6 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest(f"buildContext is not used by {TEMPLATE}; leave it out")
     if request.format == "sif" and not request.freeze:
         raise BadRequest("format sif needs freeze")
-    if request.scan_mode not in {None, ScanMode.NONE}:
-        raise NotSupported("scanMode: this server does not scan images")
     _check_compression(request.build_compression)
     if len(request.container_includes or ()) > MAX_INCLUDES:
         raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")

@@ -16,7 +16,7 @@ from swell.jobs.messages import BuildDone
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build, Submission
 from tests.unit.gateway.builds.test_queries import MemoryLogs
-from tests.unit.gateway.doubles import NOON, MemoryGrants, MemoryImages, ended
+from tests.unit.gateway.doubles import NOON, MemoryGrants, MemoryImages, ended, scan_status
 
 TOKEN = "b7e20c5519fa"
 SUBMISSION = Submission(
@@ -99,7 +99,9 @@ async def test_the_first_status_is_sent_when_the_build_ends(
     await grants.put(grant_of(build_id=build_id), record_of())
     waiter = BuildWaiter(builds, timedelta(minutes=1))
     first = FirstStatus(grants, waiter, lambda: NOON)
-    queries = BuildQueries(grants, MemoryImages(), builds, MemoryLogs(), "https://wave.example.org", first)
+    queries = BuildQueries(
+        grants, MemoryImages(), builds, MemoryLogs(), "https://wave.example.org", first, scan_status()
+    )
 
     status = asyncio.create_task(queries.container_status(TOKEN))
     async with asyncio.timeout(30):
@@ -118,7 +120,9 @@ async def test_the_wait_has_an_end(grants: MemoryGrants, builds: MemoryBuilds, m
     build_id, _ = await builds.submit(SUBMISSION)
     await grants.put(grant_of(build_id=build_id), record_of())
     first = FirstStatus(grants, BuildWaiter(builds, timedelta(minutes=1)), lambda: NOON)
-    queries = BuildQueries(grants, MemoryImages(), builds, MemoryLogs(), "https://wave.example.org", first)
+    queries = BuildQueries(
+        grants, MemoryImages(), builds, MemoryLogs(), "https://wave.example.org", first, scan_status()
+    )
 
     assert (await queries.container_status(TOKEN)).status == "BUILDING"
 

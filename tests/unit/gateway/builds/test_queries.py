@@ -12,7 +12,7 @@ from gateway.domain.grant import Grant
 from swell.errors import NotFound
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
-from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, ended
+from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, ended, scan_status
 
 BUILD = "bd-c44968632f89dd6c_1"
 
@@ -56,7 +56,9 @@ async def queries(grants: MemoryGrants, images: MemoryImages, builds: MemoryBuil
     await builds.release(submission.client, 1)
     await builds.begin(BUILD)
     await grants.put(_grant("b7e20c5519fa", BUILD))
-    return BuildQueries(grants, images, builds, logs, "https://wave.example.org", FirstStatus(grants, KnownEnds()))
+    return BuildQueries(
+        grants, images, builds, logs, "https://wave.example.org", FirstStatus(grants, KnownEnds()), scan_status()
+    )
 
 
 def _grant(token: str, build_id: str | None) -> Grant:

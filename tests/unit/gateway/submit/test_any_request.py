@@ -36,6 +36,7 @@ from tests.unit.gateway.doubles import (
     MemoryRegistry,
     PublicRegistry,
     StubSolver,
+    scan_requests,
 )
 from tests.unit.gateway.submit.test_prepare import inspection_of
 
@@ -146,7 +147,15 @@ def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
         access,
     )
     dispatcher = Dispatcher(builds, MemoryQueue(), share=8)
-    dependencies = builds, MemoryBlobs(), access, RequestPreparer(inspections), starter, dispatcher
+    dependencies = (
+        builds,
+        MemoryBlobs(),
+        access,
+        RequestPreparer(inspections),
+        starter,
+        dispatcher,
+        scan_requests(registry, builds),
+    )
     return ContainerRequests(server_config, grants, registry, *dependencies, now=lambda: NOON), grants
 
 

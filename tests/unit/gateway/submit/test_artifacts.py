@@ -34,6 +34,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     ended,
+    scan_status,
 )
 
 BOTH = "linux/amd64,linux/arm64"
@@ -397,7 +398,13 @@ async def test_the_record_names_the_builds_of_the_platforms(
 ) -> None:
     """The index waits for these builds."""
     following = BuildQueries(
-        grants, MemoryImages(), builds, NoLogs(), "http://wave.example.org", FirstStatus(grants, KnownEnds())
+        grants,
+        MemoryImages(),
+        builds,
+        NoLogs(),
+        "http://wave.example.org",
+        FirstStatus(grants, KnownEnds()),
+        scan_status(),
     )
     answer = await container_requests.submit(both(), CALLER)
     record = await following.build_record(str(answer.build_id))

@@ -44,6 +44,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     ended,
+    scan_requests,
 )
 
 TARGET = "registry.example.com/team/builds:c44968632f89dd6c"
@@ -333,7 +334,16 @@ async def test_image_names_have_only_the_host_of_the_server(
     )
     preparer = RequestPreparer(KnownInspections())
     container_requests = ContainerRequests(
-        server_config, grants, registry, builds, MemoryBlobs(), access, preparer, starter, dispatcher
+        server_config,
+        grants,
+        registry,
+        builds,
+        MemoryBlobs(),
+        access,
+        preparer,
+        starter,
+        dispatcher,
+        scan_requests(registry, builds),
     )
 
     answer = await container_requests.submit(ContainerRequest(container_image="a"), CALLER)

@@ -303,7 +303,6 @@ def deflated(content: bytes) -> str:
         ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
         ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
         ({"packages": {"type": "CONDA", "environment": ENDLESS}}, BadRequest, "packages.environment.*too long"),
-        ({"containerImage": "a", "scanMode": "async"}, NotSupported, "scanMode"),
         ({"mirror": True}, BadRequest, "containerImage"),
         ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),
         ({"mirror": True, "containerImage": "a", "containerConfig": {"cmd": ["x"]}}, BadRequest, "containerConfig"),

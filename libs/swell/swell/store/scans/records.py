@@ -36,7 +36,6 @@ class ScanSubmission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: Digest | None = None
     build_id: str | None = None
     mirror_id: str | None = None
-    request_id: str | None = None
     organisation: str = ""
     principal: Principal = PUBLIC
 

@@ -1,0 +1,1 @@
+"""Scans of images: request them, judge their results, and read their records."""

@@ -1,0 +1,142 @@
+"""Queries about scans: records, SBOMs, reports and logs."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from swell.api.builds import seconds
+from swell.api.scans import AffectedList, AffectedRecord, PlatformRecord, ScanRecord, VulnerabilityRecord
+from swell.errors import NotFound
+from swell.oci.digest import Digest
+from swell.store.reports import SbomFormat, log_key, report_key, sbom_key
+from swell.store.scans import AffectedScan, Finding, PlatformScan, Scan, ScanResult, Scans
+
+MOST_LOGS = 10_000  # characters in a record
+
+
+class Reports(Protocol):
+    async def open(self, key: str) -> AsyncIterator[bytes] | None:
+        """The object in pieces; None when it is missing."""
+
+
+class ScanQueries:
+    def __init__(self, scans: Scans, reports: Reports) -> None:
+        self._scans = scans
+        self._reports = reports
+
+    async def record(self, scan_id: str) -> ScanRecord:
+        """The record of a scan; raises `NotFound`."""
+        return record_of(await self._scan(scan_id))
+
+    async def log(self, scan_id: str) -> AsyncIterator[bytes]:
+        """The log of a scan that has ended; raises `NotFound`."""
+        await self._scan(scan_id)
+        return await self._open(log_key(scan_id), f"no log of the scan {scan_id}")
+
+    async def sbom(self, scan_id: str, form: SbomFormat, platform: str | None) -> AsyncIterator[bytes]:
+        """The SBOM of one platform's image; raises `NotFound`."""
+        digest = self._digest(await self._scan(scan_id), platform)
+        return await self._open(sbom_key(digest, form), f"no SBOM of the scan {scan_id}")
+
+    async def report(self, scan_id: str, platform: str | None) -> AsyncIterator[bytes]:
+        """The complete output of the scanner's program for one platform's image; raises `NotFound`."""
+        digest = self._digest(await self._scan(scan_id), platform)
+        return await self._open(report_key(scan_id, digest), f"no report of the scan {scan_id}")
+
+    async def affected(self) -> AffectedList:
+        """The images that newer databases affect, newest first."""
+        return AffectedList(images=tuple(map(_affected, await self._scans.affected())))
+
+    async def _scan(self, scan_id: str) -> Scan:
+        if (scan := await self._scans.get(scan_id)) is None:
+            raise NotFound(f"no scan {scan_id}")
+        return scan
+
+    async def _open(self, key: str, missing: str) -> AsyncIterator[bytes]:
+        if (pieces := await self._reports.open(key)) is None:
+            raise NotFound(missing)
+        return pieces
+
+    def _digest(self, scan: Scan, platform: str | None) -> Digest:
+        """The manifest of *platform*, by default of the first one."""
+        for scanned in scan.result.platforms if scan.result else ():
+            if platform in {None, scanned.platform}:
+                return scanned.digest
+        suffix = f" for {platform[:80]}" if platform else ""
+        raise NotFound(f"the scan {scan.id} has no SBOM{suffix}, or has not ended")
+
+
+def record_of(scan: Scan) -> ScanRecord:
+    """The public record of *scan*; it does not contain who requested it."""
+    submission, result = scan.submission, scan.result
+    record = ScanRecord(
+        id=scan.id,
+        build_id=submission.build_id,
+        mirror_id=submission.mirror_id,
+        container_image=submission.image,
+        platform=",".join(submission.platforms),
+        start_time=submission.created,
+        status="PENDING",
+        digest=submission.digest,
+    )
+    return _with_result(record, result) if result else record
+
+
+def _with_result(record: ScanRecord, result: ScanResult) -> ScanRecord:
+    fields = {name: getattr(record, name) for name in ScanRecord.__struct_fields__}
+    return ScanRecord(
+        **fields
+        | {
+            "platform": ",".join(each.platform for each in result.platforms) or record.platform,
+            "status": "SUCCEEDED" if result.succeeded else "FAILED",
+            "duration": seconds(result.duration),
+            "vulnerabilities": tuple(map(_vulnerability, result.findings)) if result.succeeded else (),
+            "exit_code": result.exit_code,
+            "logs": None if result.succeeded else result.message[:MOST_LOGS],
+            "counts": dict(result.counts) if result.succeeded else None,
+            "packages": result.packages if result.platforms else None,
+            "platforms": tuple(map(_platform, result.platforms)),
+            "tool": result.tool or None,
+            "database_time": result.database.built if result.database else None,
+            "matched_time": result.matched,
+            "problem": result.problem,
+            "message": result.message or None,
+        }
+    )
+
+
+def _platform(scanned: PlatformScan) -> PlatformRecord:
+    return PlatformRecord(
+        platform=scanned.platform, digest=scanned.digest, packages=scanned.packages, counts=scanned.counts
+    )
+
+
+def _vulnerability(finding: Finding) -> VulnerabilityRecord:
+    return VulnerabilityRecord(
+        id=finding.id,
+        severity=finding.severity,
+        title=finding.title,
+        pkg_name=finding.package,
+        installed_version=finding.version,
+        fixed_version=finding.fixed_version,
+        primary_url=finding.url,
+        rating=finding.rating if finding.rating.upper() != finding.severity else "",
+        aliases=finding.aliases,
+        package_type=finding.package_type,
+        package_url=finding.package_url,
+        platform=finding.platform,
+        epss=finding.epss,
+        exploited=finding.is_exploited,
+        waiver=finding.waiver,
+    )
+
+
+def _affected(affected: AffectedScan) -> AffectedRecord:
+    return AffectedRecord(
+        scan_id=affected.scan_id,
+        container_image=affected.image,
+        digest=affected.digest,
+        time=affected.when,
+        database_time=affected.database.built if affected.database else None,
+        added=affected.added,
+        vulnerabilities=affected.vulnerabilities,
+    )

@@ -1,0 +1,138 @@
+"""Scans with the real syft and grype, from the request to the record, as a client sees them."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from swell.testing import rootfs
+from swell.testing.images import Layer
+from tests.e2e.busybox import push
+from tests.e2e.client import Fields, Swell, client_of, until
+from tests.e2e.conftest import OpenStack
+from tests.e2e.upstreams import Upstreams
+
+PACKAGES = {
+    **rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"}),
+    **rootfs.conda("opt/conda", "samtools", "1.17"),
+}
+
+
+@pytest.fixture
+async def image(upstreams: Upstreams) -> str:
+    """An image with packages, in a registry without password."""
+    return await push(f"{upstreams.open}/acme/packages:1", Layer(*rootfs.layer_of(PACKAGES)))
+
+
+async def ended(swell: Swell, scan_id: str) -> Fields:
+    """Wait for the end of a scan and return its record."""
+
+    async def look() -> Fields | None:
+        _, record = await swell.get(f"/v1alpha1/scans/{scan_id}")
+        return record if record["status"] != "PENDING" else None
+
+    return await until(look, seconds=120)
+
+
+async def done(swell: Swell, request_id: str) -> Fields:
+    """Wait until the status of a request is DONE and return it."""
+
+    async def look() -> Fields | None:
+        _, status = await swell.get(f"/v1alpha2/container/{request_id}/status")
+        return status if status["status"] == "DONE" else None
+
+    return await until(look, seconds=120)
+
+
+async def test_an_image_is_scanned(swell: Swell, image: str) -> None:
+    """The record has the findings, and the SBOMs have each package."""
+    answer = await swell.submit(containerImage=image, scanMode="async")
+    assert (answer.get("succeeded"), answer.get("warnings")) == (None, None)
+
+    record = await ended(swell, answer["scanId"])
+
+    assert (record["status"], record["containerImage"]) == ("SUCCEEDED", image)
+    assert (record["counts"], record["packages"]) == ({"HIGH": 1, "LOW": 1}, 3)
+    found = record["vulnerabilities"][0]
+    assert (found["id"], found["pkgName"], found["fixedVersion"]) == ("CVE-2026-0001", "libdemo", "1.1")
+    path = f"/v1alpha1/scans/{answer['scanId']}"
+    spdx, cyclonedx = [json.loads(await swell.bytes(f"{path}/{name}")) for name in ("spdx", "cyclonedx")]
+    assert {"libdemo", "tiny", "samtools"} <= {package["name"] for package in spdx["packages"]}
+    assert "pkg:conda/samtools@1.17" in json.dumps(cyclonedx)
+    assert json.loads(await swell.bytes(f"{path}/report"))["descriptor"]["name"] == "grype"
+    assert b"3 packages" in await swell.bytes(f"{path}/logs")
+
+
+async def test_a_required_scan_decides(swell: Swell, image: str) -> None:
+    """The status has the counts, the reason and the address of the record; tolerated levels are allowed."""
+    strict = await swell.submit(containerImage=image, scanMode="required")
+    tolerant = await swell.submit(containerImage=image, scanMode="required", scanLevels=["LOW", "HIGH"])
+    assert strict["scanId"] == tolerant["scanId"]
+
+    refused, allowed = await done(swell, strict["requestId"]), await done(swell, tolerant["requestId"])
+
+    assert (refused["succeeded"], refused["vulnerabilities"]) == (False, {"HIGH": 1, "LOW": 1})
+    assert "HIGH, LOW" in refused["reason"]
+    assert allowed["succeeded"] is True
+    status, _ = await swell.read(refused["detailsUri"].removeprefix(swell.url))
+    assert status == 200
+
+
+async def test_a_built_image_is_scanned_after_its_build(swell: Swell, image: str) -> None:
+    """BUILDING, then SCANNING, then the result; the packages are those of the built image."""
+    answer = await swell.build(f"FROM {image}\nENV BUILT=1\n", scanMode="required", scanLevels=["LOW", "HIGH"])
+
+    status = await done(swell, answer["requestId"])
+
+    assert (status["succeeded"], status["scanId"]) == (True, answer["scanId"])
+    record = await ended(swell, answer["scanId"])
+    assert (record["buildId"], record["packages"]) == (answer["buildId"], 3)
+    _, built = await swell.get(f"/v1alpha1/builds/{answer['buildId']}")
+    assert built["scanId"] == answer["scanId"] and record["platforms"][0]["digest"] == built["digest"]
+
+
+async def test_a_failed_build_ends_its_scan(swell: Swell, upstreams: Upstreams) -> None:
+    """The status has the reason of the build."""
+    answer = await swell.build(f"FROM {upstreams.image()}\nRUN false\n", scanMode="required")
+
+    status = await done(swell, answer["requestId"])
+
+    assert status["succeeded"] is False and "build" in status["reason"]
+    assert (await ended(swell, answer["scanId"]))["problem"] == "build"
+
+
+async def test_an_image_without_packages_is_not_clean(swell: Swell, upstreams: Upstreams) -> None:
+    """A required scan of it fails closed."""
+    empty = await push(f"{upstreams.open}/acme/empty:1", Layer(*rootfs.layer_of({"hello.txt": b"hello"})))
+    answer = await swell.submit(containerImage=empty, scanMode="required")
+
+    status = await done(swell, answer["requestId"])
+
+    assert status["succeeded"] is False and "No packages were found" in status["reason"]
+
+
+async def test_unknown_scans_are_not_found(swell: Swell) -> None:
+    """Also their files."""
+    for name in ("", "/logs", "/spdx", "/cyclonedx", "/report"):
+        assert (await swell.read(f"/v1alpha1/scans/sc-0000000000000000_1{name}"))[0] == 404
+
+
+@pytest.fixture
+async def without_database(new_stack: OpenStack, tmp_path: Path) -> AsyncIterator[Swell]:
+    async with new_stack(tmp_path, SCAN_DATABASE_FILE="") as stack, client_of(stack.url) as client:
+        yield client
+
+
+async def test_without_a_database_nothing_is_allowed(without_database: Swell, image: str) -> None:
+    """The status and the record name the state of the database; there are never 0 findings."""
+    swell = without_database
+    answer = await swell.submit(containerImage=image, scanMode="required", scanLevels=["LOW", "HIGH"])
+
+    status = await done(swell, answer["requestId"])
+    record = await ended(swell, answer["scanId"])
+
+    assert status["succeeded"] is False and "no vulnerability database" in status["reason"]
+    assert (record["status"], record["problem"]) == ("FAILED", "database-missing")
+    assert "counts" not in record and "vulnerabilities" not in record
+    assert (await swell.read(f"/v1alpha1/scans/{answer['scanId']}/spdx"))[0] == 200
