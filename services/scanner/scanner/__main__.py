@@ -1,6 +1,7 @@
 """Opens the scanner's connections, wires its parts, and consumes jobs."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from prometheus_client import Gauge
 from yarl import URL
 
-from scanner.adapters.database import GrypeDatabase
+from scanner.adapters.database import VulnerabilityDatabase
 from scanner.adapters.events import ScanEvents, ScanJobs, ScanLeases
 from scanner.adapters.images import RegistryImages
 from scanner.adapters.mirror import HttpMirror
@@ -20,8 +21,12 @@ from scanner.dispatch import Dispatcher
 from scanner.domain.failure import ScanFailure
 from scanner.rematch import Rematcher
 from scanner.scan import ScanRunner
-from scanner.settings import Settings
-from scanner.tools.anchore import Anchore, find_programs, version_of
+from scanner.settings import Settings, ToolChoice
+from scanner.tools.anchore import ENVIRONMENT, Anchore, GrypeUnpacker, find_programs
+from scanner.tools.common import version_of
+from scanner.tools.protocol import ScanTool
+from scanner.tools.trivy import Trivy, TrivyUnpacker
+from swell import programs as installed
 from swell.concurrency.periodic import every
 from swell.errors import Unavailable
 from swell.jobs import streams
@@ -51,11 +56,14 @@ DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerabilit
 
 
 async def main(settings: Settings) -> None:
-    """Serve until cancelled. Without syft and grype, only health is served, and the reason is logged."""
+    """Serve until cancelled. Without the programs of a scan, only health is served, and the reason is logged."""
     async with AsyncExitStack() as opened:
         opened.enter_context(exposed(settings.prometheus_listen))
-        paths = find_programs()
-        problem = is_possible() if paths else "syft and grype are not installed: run `make scanners`"
+        paths = find_programs() if settings.scan_tool is ToolChoice.ANCHORE else installed.find("scanners", "trivy")
+        missing = "syft and grype are not installed: run `make scanners`"
+        if settings.scan_tool is ToolChoice.TRIVY:
+            missing = "trivy is not on the PATH"
+        problem = is_possible() if paths else missing
         if paths is None or problem:
             log.warning("images are not scanned", reason=problem)
             await opened.enter_async_context(answering(address(settings.listen)))
@@ -64,8 +72,8 @@ async def main(settings: Settings) -> None:
             await serve(settings, paths, opened)
 
 
-async def serve(settings: Settings, paths: tuple[Path, Path], opened: AsyncExitStack) -> None:
-    """Consume jobs with the programs *paths*, syft and grype, until cancelled."""
+async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStack) -> None:
+    """Consume jobs with the programs *paths* until cancelled."""
     state = await opened.enter_async_context(redis.connect(settings.redis_url))
     nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
@@ -73,14 +81,7 @@ async def serve(settings: Settings, paths: tuple[Path, Path], opened: AsyncExitS
     days = settings.record_ttl.days + SPARE_DAYS
     await set_expiry(store, days)
     programs = opened.enter_context(Programs.open(settings))
-    database = GrypeDatabase(
-        settings.scan_workspace / "database",
-        programs,
-        paths[1],
-        settings.scan_database_age,
-        settings.scan_database_limit,
-    )
-    tool = await open_tool(programs, paths, database)
+    tool, database = await open_tool(settings, programs, paths)
     session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
     client = RegistryClient(session, keyring(settings), settings.insecure_registries, aws=AwsLogins(session, settings))
     scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
@@ -145,21 +146,33 @@ async def consume_jobs(
         tasks.create_task(take(NAME, ScanJob, runner.scan, slots=slots, drain=DRAIN, give_up=runner.give_up))
 
 
-async def open_tool(programs: Programs, paths: tuple[Path, Path], database: GrypeDatabase) -> Anchore:
-    """Return the tool after a trial run of its programs.
+async def open_tool(
+    settings: Settings, programs: Programs, paths: Sequence[Path]
+) -> tuple[ScanTool, VulnerabilityDatabase]:
+    """Return the tool, after a trial run of its programs *paths*, and its database.
 
     Raises:
         Unavailable: they do not run here.
     """
     try:
-        names = [await version_of(programs, path) for path in paths]
+        name = ", ".join([await version_of(programs, path, ENVIRONMENT) for path in paths])
     except ScanFailure as error:
         raise Unavailable(f"images cannot be scanned here: {error}") from error
-    return Anchore(programs, *paths, database, ", ".join(names))
+    is_trivy = settings.scan_tool is ToolChoice.TRIVY
+    database = VulnerabilityDatabase(
+        settings.scan_workspace / f"database-{settings.scan_tool}",
+        programs,
+        TrivyUnpacker() if is_trivy else GrypeUnpacker(paths[1]),
+        settings.scan_database_age,
+        settings.scan_database_limit,
+    )
+    if is_trivy:
+        return Trivy(programs, paths[0], database, name), database
+    return Anchore(programs, paths[0], paths[1], database, name), database
 
 
 async def open_updates(
-    settings: Settings, database: GrypeDatabase, rematcher: Rematcher, opened: AsyncExitStack
+    settings: Settings, database: VulnerabilityDatabase, rematcher: Rematcher, opened: AsyncExitStack
 ) -> DatabaseUpdates:
     """Return the updates, with a session that may reach the mirror that the operator names."""
     mirror = None

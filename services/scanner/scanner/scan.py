@@ -57,9 +57,6 @@ class Reports(Protocol):
     async def sbom(self, manifest: Digest) -> bytes | None:
         """Return the stored SBOM in the tool's format; None when it is missing."""
 
-    async def packages(self, sbom: bytes) -> int:
-        """Return the number of packages in an SBOM."""
-
     async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None: ...
 
     async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
@@ -237,7 +234,7 @@ class ScanRunner:
             await self._reports.put_sboms(digest, sboms)
             sbom, packages, origin = sboms.native, sboms.packages, "new"
         else:
-            packages, origin = await self._reports.packages(sbom), "stored"
+            packages, origin = await asyncio.to_thread(self._tool.count_packages, sbom), "stored"
         lines.add(f"{image.platform}: {digest}, {packages} packages, {origin} SBOM")
         platforms.append(PlatformScan(platform=image.platform, digest=digest, packages=packages))
         return sbom

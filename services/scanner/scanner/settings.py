@@ -1,12 +1,21 @@
 """Settings of the scanner; each field is read from SWELL_<FIELD>."""
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
 from swell.registry.settings import RegistrySettings
+
+
+class ToolChoice(StrEnum):
+    """The programs of a scan."""
+
+    ANCHORE = "anchore"
+    """syft and grype."""
+    TRIVY = "trivy"
 
 
 class Settings(RegistrySettings, frozen=True, kw_only=True):
@@ -29,6 +38,8 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     job_lease: timedelta = timedelta(seconds=30)
     record_ttl: timedelta = timedelta(days=90)
     scan_workspace: Path
+    scan_tool: ToolChoice = ToolChoice.ANCHORE
+    """The programs that list packages and match them."""
     scan_concurrency: Annotated[int, Meta(ge=1)] = 1
     scan_timeout: timedelta = timedelta(minutes=15)
     scan_memory: int = 4 << 30

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scanner.adapters.database import GrypeDatabase
+from scanner.adapters.database import VulnerabilityDatabase
 from scanner.adapters.programs import Programs
 from scanner.domain.failure import ScanFailure
-from scanner.tools.anchore import Anchore, version_of
+from scanner.tools.anchore import ENVIRONMENT, Anchore, GrypeUnpacker
+from scanner.tools.common import version_of
 from scanner.tools.protocol import ScanTool
 from swell.store.scans import ScanProblem
 
@@ -25,7 +26,9 @@ AGE, LIMIT = timedelta(days=5), 1 << 30
 async def tool(
     programs: Programs, paths: tuple[Path, Path], database_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> ScanTool:
-    database = GrypeDatabase(tmp_path_factory.mktemp("databases"), programs, paths[1], AGE, LIMIT)
+    database = VulnerabilityDatabase(
+        tmp_path_factory.mktemp("databases"), programs, GrypeUnpacker(paths[1]), AGE, LIMIT
+    )
     await database.import_file(database_file, "test")
     return Anchore(programs, *paths, database, "syft and grype")
 
@@ -90,5 +93,5 @@ async def test_versions_are_those_of_the_pins(programs: Programs, paths: tuple[P
     pins = Path("deploy/scanners/go.mod").read_text()
 
     for path in paths:
-        name, version = (await version_of(programs, path)).split()
+        name, version = (await version_of(programs, path, ENVIRONMENT)).split()
         assert f"github.com/anchore/{name} v{version}" in pins

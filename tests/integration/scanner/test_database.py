@@ -8,11 +8,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from scanner.adapters.database import GrypeDatabase
+from scanner.adapters.database import VulnerabilityDatabase
 from scanner.adapters.mirror import HttpMirror
 from scanner.adapters.programs import Programs
 from scanner.database_update import DatabaseUpdates, age_of
 from scanner.domain.failure import ScanFailure
+from scanner.tools.anchore import GrypeUnpacker
 from scanner.tools.protocol import DatabaseCondition, DatabaseState
 from swell.errors import UpstreamFailed
 from swell.net.outbound import Policy, open_session
@@ -25,8 +26,8 @@ AGE, LIMIT = timedelta(days=5), 1 << 30
 
 
 @pytest.fixture
-def database(programs: Programs, paths: tuple[Path, Path], tmp_path: Path) -> GrypeDatabase:
-    return GrypeDatabase(tmp_path / "database", programs, paths[1], AGE, LIMIT)
+def database(programs: Programs, paths: tuple[Path, Path], tmp_path: Path) -> VulnerabilityDatabase:
+    return VulnerabilityDatabase(tmp_path / "database", programs, GrypeUnpacker(paths[1]), AGE, LIMIT)
 
 
 def database_of(path: Path, built: datetime, vulnerabilities: Iterable[Vulnerability] = VULNERABILITIES) -> Path:
@@ -40,14 +41,14 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path / "database/current/6/vulnerability.db"
 
 
-async def failure_of(database: GrypeDatabase) -> ScanFailure:
+async def failure_of(database: VulnerabilityDatabase) -> ScanFailure:
     with pytest.raises(ScanFailure) as caught:
         async with database.usable():
             pass
     return caught.value
 
 
-async def test_a_missing_database_is_named(database: GrypeDatabase) -> None:
+async def test_a_missing_database_is_named(database: VulnerabilityDatabase) -> None:
     """Nothing was scanned: that is no clean image."""
     failure = await failure_of(database)
 
@@ -55,7 +56,7 @@ async def test_a_missing_database_is_named(database: GrypeDatabase) -> None:
     assert str(failure).startswith("Not scanned: this server has no vulnerability database: ")
 
 
-async def test_an_old_database_is_named_with_its_age(database: GrypeDatabase, tmp_path: Path) -> None:
+async def test_an_old_database_is_named_with_its_age(database: VulnerabilityDatabase, tmp_path: Path) -> None:
     """The limit is a setting."""
     await database.import_file(database_of(tmp_path / "old/a.db", datetime.now(UTC) - timedelta(days=9)), "old")
 
@@ -67,7 +68,7 @@ async def test_an_old_database_is_named_with_its_age(database: GrypeDatabase, tm
 
 @pytest.mark.parametrize("damage", [b"", b"no database"])
 async def test_a_damaged_database_is_named(
-    database: GrypeDatabase, database_file: Path, tmp_path: Path, damage: bytes
+    database: VulnerabilityDatabase, database_file: Path, tmp_path: Path, damage: bytes
 ) -> None:
     """Also one that grype would open without an error: a changed byte may hide a vulnerability."""
     await database.import_file(database_file, "test")
@@ -81,7 +82,7 @@ async def test_a_damaged_database_is_named(
 
 
 async def test_a_file_that_is_no_database_replaces_nothing(
-    database: GrypeDatabase, database_file: Path, tmp_path: Path
+    database: VulnerabilityDatabase, database_file: Path, tmp_path: Path
 ) -> None:
     """The current one stays in use."""
     await database.import_file(database_file, "test")
@@ -96,7 +97,7 @@ async def test_a_file_that_is_no_database_replaces_nothing(
 
 
 async def test_a_match_keeps_its_database_until_it_ends(
-    database: GrypeDatabase, database_file: Path, tmp_path: Path
+    database: VulnerabilityDatabase, database_file: Path, tmp_path: Path
 ) -> None:
     """An update in the middle of a match does not remove the files that it reads; then they go."""
     await database.import_file(database_file, "test")
@@ -117,7 +118,9 @@ class Seen(list[DatabaseState]):
         self.changes += 1
 
 
-async def test_a_file_is_imported_when_it_changes(database: GrypeDatabase, database_file: Path, tmp_path: Path) -> None:
+async def test_a_file_is_imported_when_it_changes(
+    database: VulnerabilityDatabase, database_file: Path, tmp_path: Path
+) -> None:
     """Air gap: the operator replaces one file; an unchanged one is not imported again, and a wrong one not twice."""
     seen, file = Seen(), tmp_path / "import.db"
     updates = DatabaseUpdates(database, None, file, tmp_path, seen.changed, seen.append)
@@ -136,7 +139,7 @@ async def test_a_file_is_imported_when_it_changes(database: GrypeDatabase, datab
     assert (seen.changes, seen[-1].built) == (1, YESTERDAY)
 
 
-async def test_a_mirror_is_followed(database: GrypeDatabase, database_file: Path, tmp_path: Path) -> None:
+async def test_a_mirror_is_followed(database: VulnerabilityDatabase, database_file: Path, tmp_path: Path) -> None:
     """A newer database is downloaded and verified; an older listing, and a wrong archive, replace nothing."""
     folder, seen = tmp_path / "mirror", Seen()
     serve_database(folder, database_file, YESTERDAY)

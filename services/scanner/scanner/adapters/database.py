@@ -1,4 +1,4 @@
-"""The vulnerability database of grype on this machine: import, replace, check.
+"""The vulnerability database of a scan tool on this machine: import, replace, check.
 
 Each import has a folder of its own, `database/<digest>`; the link `database/current` names the one in use. A match
 that runs keeps its folder until it ends.
@@ -12,30 +12,46 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from scanner.adapters.programs import WORK, Programs, Scratch
+from scanner.adapters.programs import Programs, Scratch
 from scanner.domain.failure import ScanFailure
 from scanner.tools.protocol import DatabaseCondition, DatabaseState
 from swell.disk import in_thread
 from swell.log import log
 from swell.store.scans import ScanProblem
-from swell_sandbox import Mount
 from swell_sandbox.workspace import remove
 
-_FILE, _METADATA, _STATE, _CURRENT = "vulnerability.db", "import.json", "state.json", "current"
-_SCHEMA_FOLDER = "6"
-_GRYPE = "/scanner/grype"
+_STATE, _CURRENT = "state.json", "current"
 _COPY = 1 << 20
-# The files move to where `Scratch.open` can read them without following a link.
-_AFTER_IMPORT = f"""\
-cd {WORK}
-{_GRYPE} db status -o json > status.json
-mv db/{_SCHEMA_FOLDER}/{_FILE} db/{_SCHEMA_FOLDER}/{_METADATA} .
-"""
 _HELP = "its operator sets SWELL_SCAN_DATABASE_URL or SWELL_SCAN_DATABASE_FILE, or imports one"
+
+
+class Unpacked(Struct, frozen=True):
+    """What was unpacked: when the database was built, and its schema."""
+
+    built: datetime
+    schema: str
+
+
+class Unpacker(Protocol):
+    """Unpacks the databases of one tool: `files`, the first of which is the database, belong into `folder`."""
+
+    @property
+    def folder(self) -> str: ...
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    async def unpack(self, scratch: Scratch, path: Path) -> Unpacked:
+        """Unpack *path*, a database or an archive of one, into `files` of *scratch*.
+
+        Raises:
+            ScanFailure: it is no database of this tool.
+        """
 
 
 class _Stored(Struct, frozen=True):
@@ -48,19 +64,14 @@ class _Stored(Struct, frozen=True):
     imported: datetime
 
 
-class _Status(Struct, rename="camel"):
-    built: datetime
-    schema_version: str = ""
-    valid: bool = False
-
-
-class GrypeDatabase:
+class VulnerabilityDatabase:
     """The database in *folder*; *age* is the oldest that is used, *limit* the most bytes of a database."""
 
-    def __init__(self, folder: Path, programs: Programs, grype: Path, age: timedelta, limit: int) -> None:
+    def __init__(self, folder: Path, programs: Programs, unpacker: Unpacker, age: timedelta, limit: int) -> None:
         self._folder = folder
         self._programs = programs
-        self._grype = Mount(grype, _GRYPE)
+        self._unpacker = unpacker
+        self._file = f"{unpacker.folder}/{unpacker.files[0]}"
         self._age = age
         self._limit = limit
         self._verified: tuple[str, int, int] | None = None
@@ -117,51 +128,33 @@ class GrypeDatabase:
             ScanFailure: it cannot be imported; the current one stays in use.
         """
         async with self._importing, self._programs.scratch() as scratch:
-            status = await self._unpack(scratch, path)
-            folder = await in_thread(self._store, scratch, status, source)
+            unpacked = await self._unpacker.unpack(scratch, path)
+            folder = await in_thread(self._store, scratch, unpacked, source)
             self._verified = None
             await in_thread(self._use, folder)
         state = await self.state()
         log.info("vulnerability database imported", built=str(state.built), schema=state.schema, source=source)
         return state
 
-    async def _unpack(self, scratch: Scratch, path: Path) -> _Status:
-        name = "import.db" if path.suffix == ".db" else "".join(("import", *path.suffixes[-2:]))
-        mounts = self._grype, Mount(path, f"/{name}")
-        environment = {
-            "GRYPE_DB_CACHE_DIR": f"{WORK}/db",
-            "GRYPE_DB_VALIDATE_AGE": "false",
-            "GRYPE_DB_AUTO_UPDATE": "false",
-            "GRYPE_CHECK_FOR_APP_UPDATE": "false",
-        }
-        status, lines = await scratch.run((_GRYPE, "db", "import", f"/{name}"), mounts, environment)
-        if status == 0:
-            status, lines = await scratch.run(("sh", "-ec", _AFTER_IMPORT), (self._grype,), environment)
-        if status:
-            reason = "; ".join(lines[-3:])
-            raise ScanFailure(ScanProblem.DATABASE_DAMAGED, f"The database {path.name} cannot be imported: {reason}.")
-        try:
-            return msgspec.json.decode(scratch.read("status.json"), type=_Status)
-        except msgspec.MsgspecError as error:
-            raise ScanFailure(ScanProblem.DATABASE_DAMAGED, f"The database {path.name} has no date.") from error
-
-    def _store(self, scratch: Scratch, status: _Status, source: str) -> Path:
+    def _store(self, scratch: Scratch, unpacked: Unpacked, source: str) -> Path:
         """Copy the unpacked file into a folder of its own; return the folder."""
         partial = self._folder / f"new.{os.getpid()}"
         remove(partial)
-        (partial / _SCHEMA_FOLDER).mkdir(parents=True)
+        (partial / self._unpacker.folder).mkdir(parents=True)
         digest, size = hashlib.sha256(), 0
-        with scratch.open(_FILE) as read, (partial / _SCHEMA_FOLDER / _FILE).open("wb") as written:
+        name, *others = self._unpacker.files
+        with scratch.open(name) as read, (partial / self._file).open("wb") as written:
             while piece := read.read(_COPY):
                 size += len(piece)
                 if size > self._limit:
                     raise ScanFailure(ScanProblem.DISK, f"The database has more than {self._limit} bytes.")
                 digest.update(piece)
                 written.write(piece)
-        (partial / _SCHEMA_FOLDER / _METADATA).write_bytes(scratch.read(_METADATA))
+        for other in others:
+            (partial / self._unpacker.folder / other).write_bytes(scratch.read(other))
         stored = _Stored(
-            built=status.built,
-            schema=status.schema_version,
+            built=unpacked.built,
+            schema=unpacked.schema,
             sha256=digest.hexdigest(),
             source=source,
             imported=datetime.now(UTC),
@@ -173,7 +166,7 @@ class GrypeDatabase:
         """Rename the complete folder *partial*, unless the current one has the same database."""
         folder = self._folder / stored.sha256[:16]
         if self._users[folder] or (folder.exists() and folder == self._current()):
-            if _read_digest(folder) == stored.sha256:
+            if _read_digest(folder / self._file) == stored.sha256:
                 (folder / _STATE).write_bytes(msgspec.json.encode(stored))
                 remove(partial)
                 return folder
@@ -206,12 +199,12 @@ class GrypeDatabase:
     async def _is_intact(self, folder: Path, stored: _Stored) -> bool:
         """Whether the file has its digest; it is read again when its size or time of change differs."""
         try:
-            about = (folder / _SCHEMA_FOLDER / _FILE).stat()
+            about = (folder / self._file).stat()
         except OSError:
             return False
         seen = stored.sha256, about.st_size, about.st_mtime_ns
         if self._verified != seen:
-            if await in_thread(_read_digest, folder) != stored.sha256:
+            if await in_thread(_read_digest, folder / self._file) != stored.sha256:
                 return False
             self._verified = seen
         return True
@@ -246,9 +239,9 @@ def _read_state(folder: Path) -> _Stored | None:
         return None
 
 
-def _read_digest(folder: Path) -> str:
+def _read_digest(path: Path) -> str:
     try:
-        with (folder / _SCHEMA_FOLDER / _FILE).open("rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

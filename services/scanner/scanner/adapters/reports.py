@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import msgspec
 
-from scanner.domain.sbom import count_packages
 from scanner.tools.protocol import Match, Sboms
 from swell.oci.digest import Digest
 from swell.store.objects import Objects
@@ -30,9 +29,6 @@ class Reports:
             names = (self._family, *SbomFormat)
             await asyncio.gather(*(self._objects.renew(sbom_key(manifest, name), self._age) for name in names))
         return content
-
-    async def packages(self, sbom: bytes) -> int:
-        return await asyncio.to_thread(count_packages, sbom)
 
     async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None:
         """Store all formats; the native one last, because it says that the others are there."""

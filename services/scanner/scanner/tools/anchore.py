@@ -3,35 +3,41 @@
 Sources: syft, https://github.com/anchore/syft; grype, https://github.com/anchore/grype
 """
 
-import re
 from collections import deque
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
-from scanner.adapters.database import GrypeDatabase
-from scanner.adapters.programs import WORK, Programs, printable
+from scanner.adapters.database import Unpacked, VulnerabilityDatabase
+from scanner.adapters.programs import WORK, Programs, Scratch
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
 from scanner.domain.sbom import count_packages, with_conda_urls
+from scanner.tools.common import check_status, not_importable, text_of, url_of
 from scanner.tools.protocol import DatabaseState, Match, Sboms
 from swell import programs as installed
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
 from swell_sandbox import SCRATCH, Mount
 
 _SYFT, _GRYPE, _IMAGE, _DATABASE = "/scanner/syft", "/scanner/grype", "/image", "/database"
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "SYFT_CHECK_FOR_APP_UPDATE": "false",
     "GRYPE_CHECK_FOR_APP_UPDATE": "false",
     "GRYPE_DB_AUTO_UPDATE": "false",
     "GRYPE_DB_VALIDATE_AGE": "false",  # the scanner checks the age itself, and says so
     "GRYPE_DB_CACHE_DIR": _DATABASE,
 }
+"""The settings of syft and grype."""
 _CATALOGUERS = "+conda-meta-cataloger"  # by default, syft skips conda-meta in images
-_URL = re.compile(r"https?://[!-~]{1,2000}")
-_TEXT = 500  # characters of a title
+# The files move to where `Scratch.open` can read them without following a link.
+_AFTER_IMPORT = f"""\
+cd {WORK}
+{_GRYPE} db status -o json > status.json
+mv db/6/vulnerability.db db/6/import.json .
+"""
 
 
 class Anchore:
@@ -39,7 +45,7 @@ class Anchore:
 
     family = "syft"
 
-    def __init__(self, programs: Programs, syft: Path, grype: Path, database: GrypeDatabase, name: str) -> None:
+    def __init__(self, programs: Programs, syft: Path, grype: Path, database: VulnerabilityDatabase, name: str) -> None:
         self._programs = programs
         self._syft = Mount(syft, _SYFT)
         self._grype = Mount(grype, _GRYPE)
@@ -51,29 +57,28 @@ class Anchore:
         async with self._programs.scratch(lines) as scratch:
             listing = (_SYFT, "scan", f"oci-dir:{_IMAGE}", "--select-catalogers", _CATALOGUERS, "--source-name", name)
             output = ("--output", f"syft-json={WORK}/syft.json")
-            status, last = await scratch.run((*listing, *output), (self._syft, Mount(layout, _IMAGE)), _ENVIRONMENT)
-            _check("syft", status, last)
+            status, last = await scratch.run((*listing, *output), (self._syft, Mount(layout, _IMAGE)), ENVIRONMENT)
+            check_status("syft", status, last)
             native = with_conda_urls(scratch.read("syft.json"))
             (scratch.directory / "sbom.json").write_bytes(native)
             formats = f"spdx-json@2.3={WORK}/spdx.json", f"cyclonedx-json={WORK}/cyclonedx.json"
             converting = (_SYFT, "convert", f"{SCRATCH}/sbom.json", "--output", formats[0], "--output", formats[1])
-            status, last = await scratch.run(converting, (self._syft,), _ENVIRONMENT)
-            _check("syft", status, last)
-            return Sboms(
-                native=native,
-                spdx=scratch.read("spdx.json"),
-                cyclonedx=scratch.read("cyclonedx.json"),
-                packages=count_packages(native),
-            )
+            status, last = await scratch.run(converting, (self._syft,), ENVIRONMENT)
+            check_status("syft", status, last)
+            spdx, cyclonedx = scratch.read("spdx.json"), scratch.read("cyclonedx.json")
+            return Sboms(native=native, spdx=spdx, cyclonedx=cyclonedx, packages=self.count_packages(native))
+
+    def count_packages(self, sbom: bytes) -> int:
+        return count_packages(sbom)
 
     async def match(self, sbom: bytes) -> Match:
         async with self._database.usable() as folder, self._programs.scratch() as scratch:
             (scratch.directory / "sbom.json").write_bytes(sbom)
             matching = (_GRYPE, f"sbom:{SCRATCH}/sbom.json", "--output", "json", "--file", f"{WORK}/report.json")
-            status, last = await scratch.run(matching, (self._grype, Mount(folder, _DATABASE)), _ENVIRONMENT)
+            status, last = await scratch.run(matching, (self._grype, Mount(folder, _DATABASE)), ENVIRONMENT)
             if status:
                 await self._database.suspect()
-            _check("grype", status, last)
+            check_status("grype", status, last)
             report = scratch.read("report.json")
         findings, database = parse_report(report)
         return Match(findings=findings, report=report, database=database)
@@ -82,23 +87,39 @@ class Anchore:
         return await self._database.state()
 
 
-async def version_of(programs: Programs, path: Path) -> str:
-    """Return the version that the program *path* prints, such as `syft 1.57.1`.
-
-    Raises:
-        ScanFailure: it does not run here.
-    """
-    target = f"/scanner/{path.name}"
-    async with programs.scratch() as scratch:
-        status, lines = await scratch.run((target, "--version"), (Mount(path, target),), _ENVIRONMENT)
-    _check(path.name, status, lines)
-    return lines[-1][:100] if lines else path.name
-
-
 def find_programs() -> tuple[Path, Path] | None:
     """Return the paths of syft and grype; None if they are not installed."""
     found = installed.find("scanners", "syft", "grype")
     return (found[0], found[1]) if found else None
+
+
+class GrypeUnpacker:
+    """See `Unpacker`; grype itself imports the database."""
+
+    folder, files = "6", ("vulnerability.db", "import.json")
+
+    def __init__(self, grype: Path) -> None:
+        self._grype = Mount(grype, _GRYPE)
+
+    async def unpack(self, scratch: Scratch, path: Path) -> Unpacked:
+        name = "import.db" if path.suffix == ".db" else "".join(("import", *path.suffixes[-2:]))
+        environment = ENVIRONMENT | {"GRYPE_DB_CACHE_DIR": f"{WORK}/db"}
+        mounts = self._grype, Mount(path, f"/{name}")
+        status, lines = await scratch.run((_GRYPE, "db", "import", f"/{name}"), mounts, environment)
+        if status == 0:
+            status, lines = await scratch.run(("sh", "-ec", _AFTER_IMPORT), (self._grype,), environment)
+        if status:
+            raise not_importable(path, "; ".join(lines[-3:]))
+        try:
+            database = msgspec.json.decode(scratch.read("status.json"), type=_DatabaseStatus)
+        except msgspec.MsgspecError as error:
+            raise not_importable(path, "it has no date") from error
+        return Unpacked(database.built, database.schema_version)
+
+
+class _DatabaseStatus(Struct, rename="camel"):
+    built: datetime
+    schema_version: str = ""
 
 
 class _Fix(Struct):
@@ -161,28 +182,20 @@ def _finding(match: _Match) -> Finding:
     related = match.related_vulnerabilities or ()
     url = vulnerability.data_source
     return Finding(
-        id=_text(vulnerability.id),
+        id=text_of(vulnerability.id),
         severity=rules.severity_of(vulnerability.severity),
-        rating=_text(vulnerability.severity),
-        package=_text(artifact.name),
-        version=_text(artifact.version),
-        package_type=_text(artifact.type),
-        package_url=_text(artifact.purl),
-        fixed_version=_text(", ".join(vulnerability.fix.versions or ())),
-        fix_state=_text(vulnerability.fix.state),
-        title=_text(vulnerability.description or next((each.description for each in related if each.description), "")),
-        url=url if _URL.fullmatch(url) else "",
-        aliases=tuple(dict.fromkeys(_text(each.id) for each in related if each.id != vulnerability.id)),
+        rating=text_of(vulnerability.severity),
+        package=text_of(artifact.name),
+        version=text_of(artifact.version),
+        package_type=text_of(artifact.type),
+        package_url=text_of(artifact.purl),
+        fixed_version=text_of(", ".join(vulnerability.fix.versions or ())),
+        fix_state=text_of(vulnerability.fix.state),
+        title=text_of(
+            vulnerability.description or next((each.description for each in related if each.description), "")
+        ),
+        url=url_of(url),
+        aliases=tuple(dict.fromkeys(text_of(each.id) for each in related if each.id != vulnerability.id)),
         epss=max((each.epss for each in vulnerability.epss), default=None),
         is_exploited=bool(vulnerability.known_exploited),
     )
-
-
-def _text(value: str) -> str:
-    return printable(" ".join(value[: 2 * _TEXT].split()))[:_TEXT]
-
-
-def _check(program: str, status: int, lines: list[str]) -> None:
-    if status:
-        reason = "; ".join(line for line in lines[-3:] if line) or "no output"
-        raise ScanFailure(ScanProblem.TOOL, f"{program} ended with status {status}: {reason}", status)

@@ -63,6 +63,9 @@ class ScanTool(Protocol):
     async def catalogue(self, layout: Path, name: str) -> Sboms:
         """List the packages of the one image in the OCI image layout *layout*; *name* names it in the SBOMs."""
 
+    def count_packages(self, sbom: bytes) -> int:
+        """Return the number of packages in an SBOM that `catalogue` returned."""
+
     async def match(self, sbom: bytes) -> Match:
         """Match an SBOM that `catalogue` returned with the database."""
 
