@@ -8,10 +8,13 @@ import pytest
 
 from swell.testing import rootfs
 from swell.testing.images import Layer
+from swell_embedded.stack import Stack
 from tests.e2e.busybox import push
 from tests.e2e.client import Fields, Swell, client_of, until
 from tests.e2e.conftest import OpenStack
-from tests.e2e.upstreams import Upstreams
+from tests.e2e.engines import pull
+from tests.e2e.environment import gateway_beside
+from tests.e2e.upstreams import Upstreams, running
 
 PACKAGES = {
     **rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"}),
@@ -116,6 +119,21 @@ async def test_unknown_scans_are_not_found(swell: Swell) -> None:
     """Also their files."""
     for name in ("", "/logs", "/spdx", "/cyclonedx", "/report"):
         assert (await swell.read(f"/v1alpha1/scans/sc-0000000000000000_1{name}"))[0] == 404
+
+
+async def test_the_gate_is_closed_for_a_refused_image(stack: Stack, image: str, tmp_path: Path) -> None:
+    """The client's pull shows the counts and the address of the scan; an allowed request pulls."""
+    url, program = gateway_beside(stack, "gate", SCAN_GATE="pull")
+    async with running(program, tmp_path), client_of(url) as gated:
+        strict = await gated.submit(containerImage=image, scanMode="required")
+        tolerant = await gated.submit(containerImage=image, scanMode="required", scanLevels=["LOW", "HIGH"])
+
+        refused, allowed = [
+            await pull(each["targetImage"], tmp_path / each["requestId"]) for each in (strict, tolerant)
+        ]
+
+    assert refused.status != 0 and "1 HIGH, 1 LOW" in refused.output and strict["scanId"] in refused.output
+    assert allowed.status == 0, allowed.output
 
 
 @pytest.fixture

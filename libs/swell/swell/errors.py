@@ -175,6 +175,13 @@ class Denied(SwellError):
     )
 
 
+class ScanDenied(SwellError):
+    """The required scan of the image does not allow it."""
+
+    code, status, side = "DENIED", 403, Side.CLIENT
+    advice = "Read the scan. Request an image without these vulnerabilities, or allow their severities in scanLevels."
+
+
 class ScopeRequired(SwellError):
     """The operation needs an API key with another scope."""
 

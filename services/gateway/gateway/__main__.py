@@ -44,10 +44,11 @@ from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.inspect import Inspector
 from gateway.pull.pulls import Pulls
+from gateway.scans.gate import ScanGate
 from gateway.scans.queries import ScanQueries
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
-from gateway.settings import BlobDelivery, Settings
+from gateway.settings import BlobDelivery, ScanGateChoice, Settings
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
@@ -55,7 +56,7 @@ from gateway.submit.submit import ContainerRequests, ServerConfig
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
 from swell.jobs.consume import subscribe
-from swell.jobs.messages import BuildDone, TokenRevoked
+from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
 from swell.log import log
 from swell.net.http import ConnectionLimit, listening
 from swell.serve import address, run
@@ -85,6 +86,7 @@ class Shared(NamedTuple):
     build_waiter: BuildWaiter
     guess_limiter: GuessLimiter
     scans: RedisScans
+    scan_gate: ScanGate | None
     client_address: ClientAddress
 
 
@@ -96,6 +98,8 @@ async def main(settings: Settings) -> None:
         await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
         await subscribe(connections.nats, BuildDone, lambda _: build_ended.set())
         await subscribe(connections.nats, TokenRevoked, shared.grants.on_revoked)
+        if shared.scan_gate:
+            await subscribe(connections.nats, ScanDone, shared.scan_gate.on_scan_done)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream)
         authenticator = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
@@ -128,6 +132,8 @@ async def main(settings: Settings) -> None:
 
 def create_shared(settings: Settings, connections: Connections) -> Shared:
     config = server_config(settings)
+    scans = RedisScans(connections.redis, settings.record_ttl)
+    is_gated = settings.scan_gate is ScanGateChoice.PULL
     builds = RedisBuilds(connections.redis, settings.record_ttl, settings.builds_waiting)
     remote = RemoteImages(connections.registry_proxy, relayed=settings.blob_delivery is BlobDelivery.RELAY)
     remote_lookup = RemoteLookup(connections.registry_proxy)
@@ -144,7 +150,8 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),
         guess_limiter=GuessLimiter(parse_quota(settings.guess_limit)),
-        scans=RedisScans(connections.redis, settings.record_ttl),
+        scans=scans,
+        scan_gate=ScanGate(scans, config.server_url, settings.pull_wait) if is_gated else None,
         client_address=ClientAddress(networks(settings.trusted_proxies), settings.client_address_header),
     )
 
@@ -158,6 +165,7 @@ def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCount
         shared.config.server_url,
         shared.guess_limiter,
         anonymous_access=settings.anonymous_access,
+        scan_gate=shared.scan_gate,
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None

@@ -17,6 +17,13 @@ class BlobDelivery(StrEnum):
     RELAY = "relay"
 
 
+class ScanGateChoice(StrEnum):
+    """Where required scans are enforced: only in the status, which clients read, or at the pull, too."""
+
+    STATUS = "status"
+    PULL = "pull"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the gateway, each read from SWELL_<FIELD>. Addresses are `host:port`, durations ISO 8601.
 
@@ -71,6 +78,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     anonymous_pull_limit: Limit = "100/1h"
     scan_limit: Limit = "250/1h"
     anonymous_scan_limit: Limit = "25/1d"
+    scan_gate: ScanGateChoice = ScanGateChoice.STATUS
     scan_builds: bool = False  # scan new builds of requests without scanMode, as Wave does
     guess_limit: Limit = "300/1m"
     live_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000  # of a user; 0 is no limit

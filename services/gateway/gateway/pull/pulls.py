@@ -59,11 +59,17 @@ class Limits(Protocol):
         """
 
 
+class ScanGate(Protocol):
+    async def check(self, grant: Grant) -> None:
+        """Raise `ScanDenied` if the required scan of *grant* does not allow the image; wait for the end of the scan."""
+
+
 class Pulls:
     """Serves the image of a token. A token gives access to one image, under one name.
 
     Unknown tokens count as guesses of the client's address, which gets `TooManyRequests` after too many. Without
-    *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before.
+    *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before. With a *scan_gate*,
+    required scans are enforced.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class Pulls:
         guess_limiter: GuessLimiter | None = None,
         *,
         anonymous_access: bool = True,
+        scan_gate: ScanGate | None = None,
     ) -> None:
+        self._scan_gate = scan_gate
         self._guess_limiter = guess_limiter or GuessLimiter()
         self._anonymous_access = anonymous_access
         self._grants = grants
@@ -125,7 +133,8 @@ class Pulls:
         Raises:
             NameUnknown: the token is unknown, or gives no access to an image of this name here.
             BuildFailed: the build failed.
-            Unavailable: the build takes longer than a pull may wait.
+            ScanDenied: a required scan does not allow the image, and scans are enforced at the pull.
+            Unavailable: the build or the scan takes longer than a pull may wait.
             TooManyRequests: too many unknown tokens were tried from *address*.
         """
         grant = await self._find_grant(token, address)
@@ -141,6 +150,8 @@ class Pulls:
             await self._wait_for_build(grant.build_id)
             if await self._grants.get(token) is None:  # revoked while the build ran
                 raise NameUnknown
+        if self._scan_gate:
+            await self._scan_gate.check(grant)
         return grant
 
     async def _find_grant(self, token: str, address: str) -> Grant:
