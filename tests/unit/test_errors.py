@@ -32,8 +32,8 @@ CLASSES = [cls for cls in every_class() if cls.__module__ == errors.__name__]
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_is_a_sentence_with_advice(cls: type[SwellError]) -> None:
-    """Both are shown to people who never saw this code."""
-    for sentence in (str(cls()), cls.advice):
+    """Both are shown to people who never saw this code; advice that adds nothing to the message is left out."""
+    for sentence in filter(None, (str(cls()), cls.advice)):
         assert sentence[0].isupper()
         assert sentence.endswith(".")
         assert "\n" not in sentence

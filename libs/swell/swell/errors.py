@@ -1,7 +1,7 @@
 """The error tree, with the names of the OCI distribution specification and of Wave's API.
 
 Inner code raises a class; each edge (HTTP, gRPC, NATS) translates it once. The class has `code` and `status` for the
-response, `side` for who can fix the error, and `advice` for what to do next.
+response, `side` for who can fix the error, and `advice` for what to do next, if the message does not say it.
 """
 
 from enum import StrEnum
@@ -41,7 +41,7 @@ class BadRequest(SwellError):
     """The request is not valid."""
 
     code, status, side = "BAD_REQUEST", 400, Side.CLIENT
-    advice = "Change the request as the message says."
+    advice = ""  # the message says what to change
 
 
 class Unauthorized(SwellError):

@@ -7,6 +7,7 @@ import logging
 import random
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -70,6 +71,18 @@ class _IgnoringErrors:
     def flush(self) -> None:
         with suppress(OSError):
             self._file.flush()
+
+
+_WARNED: dict[str, float] = {}
+WARNING_INTERVAL = 1.0  # seconds
+
+
+def warn_once_a_second(event: str, **fields: object) -> None:
+    """Log the warning *event*, unless it was logged within the last second: an outage fails many calls."""
+    now = time.monotonic()
+    if now - _WARNED.get(event, float("-inf")) >= WARNING_INTERVAL:
+        _WARNED[event] = now
+        log.warning(event, **fields)
 
 
 def new_id() -> str:

@@ -192,12 +192,15 @@ class KnownCapabilities:
 
 
 class KnownInspections:
-    """Returns prepared inspections by the names of the images."""
+    """Returns prepared inspections by the names of the images, or raises *trouble*."""
 
     def __init__(self) -> None:
         self.results: dict[str, Inspection] = {}
+        self.trouble: SwellError | None = None
 
     async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
+        if self.trouble:
+            raise self.trouble
         if str(image) not in self.results:
             raise ManifestUnknown(f"{image} is not there")
         return self.results[str(image)]

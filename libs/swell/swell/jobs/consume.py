@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,7 @@ from nats.js.errors import NotFoundError
 
 from swell.concurrency.periodic import running_every
 from swell.concurrency.tasks import TaskOwner
-from swell.errors import Unavailable
+from swell.errors import SwellError, Unavailable
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats, create_missing, translated
@@ -178,14 +178,22 @@ async def _handle(
                 await message.nak(delay=10)
 
 
-async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) -> str | None:
+class _GivenUp(NamedTuple):
+    """Why a message becomes a dead letter: for clients, and with details for the operator."""
+
+    public: str
+    details: str
+
+
+async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) -> _GivenUp | None:
     """Handle *message*; return the reason for a dead letter, if there is one."""
     if attempt > MAX_DELIVERIES:
-        return f"taken {MAX_DELIVERIES} times, and never finished"
+        reason = f"taken {MAX_DELIVERIES} times, and never finished"
+        return _GivenUp(reason, reason)
     try:
         content = msgspec.json.decode(message.data, type=kind)
     except msgspec.DecodeError as error:
-        return f"cannot be read: {error}"
+        return _GivenUp("cannot be read", f"cannot be read: {error}")
     try:
         await handle(content, attempt)
     except Unavailable:
@@ -194,7 +202,9 @@ async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) ->
         if attempt < MAX_FAILURES:
             raise
         log.exception("message given up", subject=message.subject, id=content.id)
-        return f"failed {MAX_FAILURES} times, at last with {type(error).__name__}: {error}"
+        reason = f"failed {MAX_FAILURES} times"
+        public = f"{reason}: {error}" if isinstance(error, SwellError) else f"{reason} because of an internal error"
+        return _GivenUp(public, f"{reason}, at last with {type(error).__name__}: {error}")
     return None
 
 
@@ -202,13 +212,13 @@ class _Identified(Struct):
     id: str = ""
 
 
-async def _dead_letter(stream: JetStreamContext, message: Msg, reason: str, give_up: GiveUp | None) -> None:
+async def _dead_letter(stream: JetStreamContext, message: Msg, reason: _GivenUp, give_up: GiveUp | None) -> None:
     with suppress(msgspec.DecodeError):
         if give_up and (identified := msgspec.json.decode(message.data, type=_Identified)).id:
-            await give_up(identified.id, reason)
-    await dead_letter(stream, message, reason)
+            await give_up(identified.id, reason.public)
+    await dead_letter(stream, message, reason.details)
     await message.term()
-    log.error("message dead-lettered", subject=message.subject, reason=reason)
+    log.error("message dead-lettered", subject=message.subject, reason=reason.details)
 
 
 async def _beat(message: Msg) -> None:

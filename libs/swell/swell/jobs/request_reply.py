@@ -17,7 +17,7 @@ from swell.errors import TooLarge, Unavailable
 from swell.failures import Failure
 from swell.jobs.messages import RequestJob
 from swell.jobs.publish import publish
-from swell.jobs.streams import Nats
+from swell.jobs.streams import Nats, translated
 from swell.log import log
 
 R = TypeVar("R")
@@ -71,10 +71,8 @@ async def respond(nats: Nats, job: RequestJob, work: Callable[[], Awaitable[obje
         return
     except Exception as error:  # noqa: BLE001 - every error is sent
         reply = _Reply(failure=Failure.of(error))
-    try:
+    with translated():
         await nats.client.publish(job.reply, _encode(reply, nats.client.max_payload))
-    except NatsError as error:
-        raise Unavailable(f"the message queue does not answer: {error}") from error
 
 
 def _encode(reply: _Reply, limit: int) -> bytes:

@@ -19,7 +19,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from swell.errors import Unavailable
-from swell.log import log
+from swell.log import log, warn_once_a_second
 
 JOBS, EVENTS, DEAD = "JOBS", "EVENTS", "DEAD"
 WITHIN = timedelta(seconds=15)
@@ -89,12 +89,13 @@ async def _close(client: Client) -> None:
 
 
 @contextmanager
-def translated(subject: str = "the message queue does not answer") -> Iterator[None]:
-    """Convert errors of NATS in the block into `Unavailable`, whose message begins with *subject*."""
+def translated(message: str = "the message queue does not answer") -> Iterator[None]:
+    """Convert errors of NATS in the block into `Unavailable(message)`; their details are logged."""
     try:
         yield
     except (NatsError, TimeoutError) as error:
-        raise Unavailable(f"{subject}: {str(error) or 'timeout'}") from error
+        warn_once_a_second("NATS failed", error=str(error) or "timeout")
+        raise Unavailable(message) from error
 
 
 async def create_missing(stream: JetStreamContext) -> None:

@@ -195,7 +195,7 @@ def redirect_of(response: aiohttp.ClientResponse) -> URL | None:
     location = response.headers.get("Location", "")
     if not _LOCATION.fullmatch(location):
         response.release()
-        raise UpstreamFailed(f"{response.url.authority} redirects without saying where")
+        raise UpstreamFailed(f"{response.url.authority} redirects without a valid address")
     try:
         joined = str(response.url.join(URL(location, encoded=True)).with_user(None).with_fragment(None))
     except ValueError:
@@ -203,7 +203,7 @@ def redirect_of(response: aiohttp.ClientResponse) -> URL | None:
     target = reachable(joined, encoded=True)
     if target is None or target.scheme not in {"https", response.url.scheme}:
         response.release()
-        raise UpstreamFailed(f"{response.url.authority} redirects to where we do not follow")
+        raise UpstreamFailed(f"{response.url.authority} redirects to an address that is not followed")
     return target
 
 
@@ -346,19 +346,19 @@ def translated(url: URL) -> Iterator[None]:
     try:
         yield
     except aiohttp.InvalidURL as error:
-        raise AddressForbidden(f"{url.authority} is no address that this server connects to") from error
+        raise AddressForbidden(f"{url.authority} is not an address that this server connects to") from error
     except (aiohttp.ClientConnectorDNSError, UnicodeError) as error:  # no name is spelt so
         raise UpstreamBroken(f"there is no host {url.host}") from error
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-        raise UpstreamFailed(f"{url.authority} has no certificate that we trust") from error
+        raise UpstreamFailed(f"{url.authority} has no trusted certificate") from error
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-        raise UpstreamBroken(f"the proxy does not lead to {url.authority}") from error
+        raise UpstreamBroken(f"the outgoing proxy cannot reach {url.authority}") from error
     except TimeoutError as error:
         raise UpstreamSlow(f"{url.authority} does not answer in time") from error
     except aiohttp.ClientConnectorError as error:
         raise UpstreamBroken(f"{url.authority} cannot be reached") from error
     except aiohttp.ClientError as error:
-        raise UpstreamBroken(f"{url.authority} broke off its answer, or sent none that we can read") from error
+        raise UpstreamBroken(f"{url.authority} broke off its response, or sent an invalid one") from error
 
 
 def is_unconnected(error: UpstreamFailed) -> bool:
@@ -439,7 +439,12 @@ class _GuardedConnector(aiohttp.TCPConnector):
 
 
 def _forbidden(url: URL) -> AddressForbidden:
-    return AddressForbidden(f"{url.host} has an address that this server must not connect to")
+    return AddressForbidden(f"this server must not connect to the address of {name_with_port(url)}")
+
+
+def name_with_port(url: URL) -> str:
+    """Return `host:port`, as in `SWELL_ALLOWED_HOSTS`, also for the default port of the scheme."""
+    return f"{url.host_subcomponent}:{url.port}"
 
 
 def _check(reach: Reach) -> None:

@@ -18,7 +18,7 @@ def failure(status: int, headers: Mapping[str, str], what: str, absent: type[Swe
         case 404:
             return absent(f"{what} not found")
         case 401 | 403:
-            return Denied(f"{what} is not shown to us: the registry answers {status}")
+            return Denied(f"{what} is not accessible: the registry answers {status}")
         case 429:
             wait = retry_after_of(headers) or 60
             return TooManyRequests(f"{what}: the registry takes no more requests for now", retry_after=wait)

@@ -39,7 +39,7 @@ class Verifier:
         """
         self._seen += len(piece)
         if self._size is not None and self._seen > self._size:
-            raise UpstreamFailed(f"what came as {self._digest} is longer than {self._size} bytes")
+            raise UpstreamFailed(f"the content of {self._digest} is longer than {self._size} bytes")
         if self._hash:
             self._hash.update(piece)
 
@@ -51,9 +51,9 @@ class Verifier:
             DigestMismatch: the stream has another digest.
         """
         if self._size is not None and self._seen != self._size:
-            raise UpstreamFailed(f"what came as {self._digest} has {self._seen} bytes instead of {self._size}")
+            raise UpstreamFailed(f"the content of {self._digest} has {self._seen} bytes instead of {self._size}")
         if self._hash and self._hash.hexdigest() != self._digest.partition(":")[2]:
-            raise DigestMismatch(f"what came as {self._digest} has another digest")
+            raise DigestMismatch(f"the content of {self._digest} has another digest")
 
 
 def verified(content: bytes, digest: Digest, size: int | None = None) -> bytes:

@@ -24,6 +24,7 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.errors import NotFound, Unavailable, UpstreamFailed
+from swell.log import warn_once_a_second
 from swell.net.outbound import PIECE, Policy, open_session, pieces, send
 
 T = TypeVar("T")
@@ -230,11 +231,12 @@ class MemoryObjects:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Convert errors of the object store in the block into `Unavailable`."""
+    """Convert errors of the object store in the block into `Unavailable`; their details are logged."""
     try:
         yield
     except (MinioException, urllib3.exceptions.HTTPError, TimeoutError, UpstreamFailed) as error:
-        raise Unavailable(f"the object store does not answer as it should: {type(error).__name__}") from error
+        warn_once_a_second("object store failed", error=str(error) or type(error).__name__)
+        raise Unavailable("the object store does not answer") from error
 
 
 def _read(client: Minio, bucket: str, key: str) -> bytes | None:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from swell.errors import Unavailable
-from swell.log import log
+from swell.log import log, warn_once_a_second
 
 
 @asynccontextmanager
@@ -58,13 +58,14 @@ async def check_memory(redis: "Redis") -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Convert errors of Redis in the block into `Unavailable`."""
+    """Convert errors of Redis in the block into `Unavailable`; their details are logged and not shown to clients."""
     try:
         yield
     except (RedisError, OSError) as error:
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError from error  # the client reports a cancellation as a timeout
-        raise Unavailable(f"the state store does not answer: {error}") from error
+        warn_once_a_second("Redis failed", error=str(error))
+        raise Unavailable("the state store does not answer") from error
 
 
 def text(value: object) -> str:

@@ -31,7 +31,7 @@ from swell.build_spec import carry
 from swell.codecs import prepare
 from swell.disk import digest_of_file
 from swell.errors import Unavailable
-from swell.log import log
+from swell.log import log, warn_once_a_second
 from swell.oci.digest import Digest
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -348,7 +348,8 @@ def _as_failure() -> Iterator[None]:
             raise Unavailable(f"the cluster is unavailable: {error.status.message}") from error
         raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
     except (httpx2.HTTPError, TimeoutError) as error:
-        raise Unavailable(f"the cluster does not respond: {error!r}") from error
+        warn_once_a_second("cluster failed", error=repr(error))
+        raise Unavailable("the cluster does not respond") from error
 
 
 prepare()  # this module and lightkube are imported after the start of the service

@@ -6,7 +6,8 @@ Reasons: `docs/decisions/0003-credential-principals.md`.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from cachetools import TTLCache
@@ -178,7 +179,7 @@ class ImageAccess:
             raise image_refused(image, error) from error
         except ManifestUnknown as error:
             self._readable.pop((principal, image), None)
-            raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
+            raise image_missing(image, error) from error
         else:
             self._readable[principal, image] = self._now()
 
@@ -210,9 +211,37 @@ class ImageAccess:
             raise ScopeRequired(f"{image} was built from an image that you may not read: {error}") from error
 
 
-def image_refused(image: Reference, reason: SwellError) -> ImageRefused:
+@contextmanager
+def reading(image: Reference, member: str = "") -> Iterator[None]:
+    """Raise the errors of reading *image*, which the request names in *member*, as errors of the request.
+
+    Raises:
+        BadRequest: the image is missing, or the caller may not read it.
+        UpstreamFailed: the registry does not respond; the class stays.
+    """
+    try:
+        yield
+    except ManifestUnknown as error:
+        raise image_missing(image, error, member) from error
+    except Denied as error:
+        raise image_refused(image, error, member) from error
+    except UpstreamFailed as error:
+        message = f"{_prefix(member)}container image {image} cannot be read: {error}"
+        raise type(error)(message, retry_after=error.retry_after) from error
+
+
+def image_missing(image: Reference, reason: SwellError, member: str = "") -> BadRequest:
+    """The error for an *image* that its registry does not have."""
+    return BadRequest(f"{_prefix(member)}container image {image} does not exist or cannot be accessed: {reason}")
+
+
+def image_refused(image: Reference, reason: SwellError, member: str = "") -> ImageRefused:
     """The error for a caller who may not read *image*."""
-    return ImageRefused(f"container image {image} does not exist or cannot be accessed: {reason}; {_HINT}")
+    return ImageRefused(f"{image_missing(image, reason, member)}; {_HINT}")
+
+
+def _prefix(member: str) -> str:
+    return f"{member}: " if member else ""
 
 
 def images_of_record(submission: Submission) -> list[Reference]:

@@ -9,6 +9,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
+from swell.log import warn_once_a_second
 from swell.store.logs import STREAM, LoggedStep, decode_steps, lock_key, log_key, log_subject, steps_key
 from swell.store.objects import Objects
 
@@ -54,4 +55,5 @@ class BuildLogs:
         except NotFoundError:
             return
         except (NatsError, JetStreamError, TimeoutError) as error:
-            raise Unavailable(f"the log cannot be read just now: {error}") from error
+            warn_once_a_second("NATS failed", error=str(error) or "timeout")
+            raise Unavailable("the log cannot be read just now") from error

@@ -23,6 +23,7 @@ from yarl import URL
 from gateway.http.relay import DataPortResponse
 from swell.disk import pieces_at
 from swell.errors import Unavailable
+from swell.log import warn_once_a_second
 
 SMALL_PIECE = 256 << 10  # bytes in the first pieces; a slow client keeps a few of them in memory
 PIECE = 2 << 20  # bytes in later pieces; each piece costs some time, whatever its size
@@ -84,7 +85,8 @@ class RemoteDataPort:
                     return _PlainStream(connection)
                 return _TlsStream(*await asyncio.open_connection(sock=connection, ssl=self._tls, server_hostname=host))
         except (OSError, TimeoutError) as error:
-            raise Unavailable(f"the data port does not answer: {error or 'no connection in time'}") from error
+            warn_once_a_second("data port failed", error=str(error) or "no connection in time")
+            raise Unavailable("the data port does not answer") from error
 
 
 class _Stream(Protocol):

@@ -25,7 +25,7 @@ from swell.concurrency.notifier import POLL_SECONDS, wait_at_most
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
 from swell.jobs.streams import Nats
-from swell.log import log
+from swell.log import log, warn_once_a_second
 from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, STEPS, STREAM, decode_header, log_subject
 from swell.store.records import BuildResult
 
@@ -201,7 +201,8 @@ class LogStream:
         except NotFoundError:
             return None
         except _UNAVAILABLE as error:
-            raise Unavailable(f"the log cannot be read just now: {error}") from error
+            warn_once_a_second("NATS failed", error=str(error) or "timeout")
+            raise Unavailable("the log cannot be read just now") from error
         if message.subject != self._subject:
             return None  # the stream is another one
         lines = _lines(message.headers, message.data, piece.last.attempt, piece.first)

@@ -27,7 +27,8 @@ _FRAMEWORK = {
 class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The body of an error. Wave's clients print `message`.
 
-    `side` is who can fix the error, and `next` how; the ids find the request in the logs and traces.
+    `side` is who can fix the error, and `next` how, if the message does not say it. The ids find the request in the
+    logs and traces.
     """
 
     message: str

@@ -80,7 +80,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "What went wrong.",
         "code": "The kind of the error; `docs/errors.md` lists all of them.",
         "side": "Who can fix the error: `client`, `upstream` (a registry), or `server` (its operator).",
-        "next": "How to fix it.",
+        "next": "How to fix it, if the message does not say it.",
         "requestId": "Id of the HTTP request, 32 hex digits, for the operator's logs.",
         "traceId": "Id of the trace, 32 hex digits; the client's own if it sent `traceparent`.",
     },

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.access.image_access import image_refused
+from gateway.access.image_access import reading
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerLayer
-from swell.errors import BadRequest, BlobUnknown, Denied, ManifestUnknown, UpstreamFailed
+from swell.errors import BadRequest, BlobUnknown
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
@@ -43,25 +43,19 @@ class RequestImages:
     async def check_platforms(self, request: BuildRequest, principal: Principal) -> None:
         """Check that an image to freeze is for the platforms of *request*; raises `BadRequest`."""
         if request.image and request.freeze and not self._allows_missing_platforms:
-            await self._registry.resolve(request.image, principal, request.platforms)
+            with reading(request.image):
+                await self._registry.resolve(request.image, principal, request.platforms)
 
     async def check_exists(self, image: Reference, request: BuildRequest, principal: Principal) -> None:
         """Check that *image*, which needs no build, exists for the platforms of *request*.
 
         Raises:
-            BadRequest: it does not exist, or not for these platforms.
-            Denied, UpstreamFailed: *principal* may not read it, or its registry does not respond.
+            BadRequest: it does not exist, not for these platforms, or *principal* may not read it.
+            UpstreamFailed: its registry does not respond.
         """
         platforms = () if self._allows_missing_platforms else request.platforms
-        try:
+        with reading(image):
             await self._registry.resolve(image, principal, platforms)
-        except ManifestUnknown as error:
-            raise BadRequest(f"container image {image} does not exist or cannot be accessed: {error}") from error
-        except Denied as error:
-            raise image_refused(image, error) from error
-        except UpstreamFailed as error:
-            message = f"container image {image} cannot be read: {error}"
-            raise type(error)(message, retry_after=error.retry_after) from error
 
     async def store_layers(self, request: BuildRequest, principal: Principal) -> None:
         """Store the inline layers, and the layers that the build needs in the object store."""

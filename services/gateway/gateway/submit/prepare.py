@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from gateway.access.image_access import reading
 from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe, mark_for_sif
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerConfig, ContainerLayer
@@ -39,8 +40,8 @@ class RequestPreparer:
         *principal* reads the images.
 
         Raises:
-            BadRequest: an included image cannot be added, or a value cannot be written into a recipe.
-            ManifestUnknown, Denied, UpstreamFailed: an image cannot be inspected.
+            BadRequest: an image is missing or cannot be added, or a value cannot be written into a recipe.
+            UpstreamFailed: the registry of an image does not respond.
         """
         if request.includes:
             request = await self._add_includes(request, principal)
@@ -84,7 +85,7 @@ class RequestPreparer:
 
     async def _layers(self, image: Reference, platform: Platform, principal: Principal) -> list[ContainerLayer]:
         """The layers of *image*, with locations in its registry."""
-        container = await self._inspect(image, platform, principal)
+        container = await self._inspect(image, platform, principal, "containerIncludes")
         contents = container.manifest.layers or ()
         diff_ids = container.config.rootfs.diff_ids if container.config.rootfs else ()
         if len(contents) != len(diff_ids):
@@ -105,8 +106,11 @@ class RequestPreparer:
                 "to it must be compressed with gzip"
             )
 
-    async def _inspect(self, image: Reference, platform: Platform, principal: Principal) -> ContainerInfo:
-        container = (await self._inspections.inspect(image, platform, principal)).container
+    async def _inspect(
+        self, image: Reference, platform: Platform, principal: Principal, member: str = ""
+    ) -> ContainerInfo:
+        with reading(image, member):
+            container = (await self._inspections.inspect(image, platform, principal)).container
         if container is None:
             raise BadRequest(f"{image} is not a container image")
         return container

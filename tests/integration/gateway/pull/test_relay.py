@@ -10,10 +10,12 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.adapters import data_port
 from gateway.adapters.data_port import PIECE, RemoteDataPort
 from gateway.http.relay import Relay
+from swell import log
 from swell.errors import SwellError, Unavailable
 from swell.net.http import listening
 from swell.serve import Address
@@ -260,9 +262,11 @@ async def test_a_data_port_behind_tls_must_show_who_it_is(tmp_path: Path, monkey
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=shown) as server:
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}/blobs/x.y"
-        with pytest.raises(Unavailable, match="certificate"):
+        monkeypatch.setattr(log, "_WARNED", {})
+        with capture_logs() as logs, pytest.raises(Unavailable, match="^the data port does not answer$"):
             async with RemoteDataPort().open("GET", url, {}):
                 pass
+        assert "certificate" in logs[0]["error"]
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         async with RemoteDataPort().open("GET", url, {}) as part:
             assert b"".join([piece async for piece in part.pieces]) == CONTENT

@@ -164,7 +164,7 @@ async def test_a_redirect_from_https_to_http_is_refused(script: Script, tmp_path
     async with encrypted(tmp_path) as (safe, reach):
         safe.on("/a", said(302, Location=str(script.url / "b")))
         async with open_session(Policy(frozenset({script.authority, safe.authority})), reach) as session:
-            with pytest.raises(UpstreamFailed, match="where we do not follow"):
+            with pytest.raises(UpstreamFailed, match="an address that is not followed"):
                 await follow(session, "GET", safe.url / "a", SECRET)
 
     assert not script.seen

@@ -56,9 +56,9 @@ async def test_a_manifest_comes_with_its_bytes_and_type(script: Script, upstream
     ("answer", "error", "message"),
     [
         (said(404, b"secret"), ManifestUnknown, "repository '.*/team/tool:1' not found"),
-        (said(401, b"secret"), Denied, "not shown to us"),
-        (said(401, b"secret", WWW_Authenticate='Basic realm="secret"'), Denied, "not shown to us"),
-        (said(403, b"secret"), Denied, "not shown to us"),
+        (said(401, b"secret"), Denied, "is not accessible"),
+        (said(401, b"secret", WWW_Authenticate='Basic realm="secret"'), Denied, "is not accessible"),
+        (said(403, b"secret"), Denied, "is not accessible"),
         (said(429, b"secret", Retry_After="7"), TooManyRequests, "takes no more requests"),
         (said(418, b"secret"), UpstreamFailed, "answers 418"),
         (said(500, b"secret"), UpstreamFailed, "answers 500"),

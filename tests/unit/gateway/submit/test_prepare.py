@@ -9,7 +9,7 @@ from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerRequest
 from swell.api.inspect import ConfigInfo, ContainerInfo, Content, Inspection, ManifestInfo, RootFsInfo, RunInfo
 from swell.api.lenient import decode
-from swell.errors import BadRequest, ManifestUnknown, TooManyRequests
+from swell.errors import BadRequest, Denied, SwellError, TooManyRequests, UpstreamSlow
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Build
@@ -123,7 +123,7 @@ async def test_a_frozen_container_file_without_a_config_is_unchanged(
 
 async def test_freeze_inspects_the_base_image(container_requests: ContainerRequests) -> None:
     """Its entrypoint is needed, so a missing image is an error of the request."""
-    with pytest.raises(ManifestUnknown):
+    with pytest.raises(BadRequest, match="container image .* does not exist or cannot be accessed"):
         await container_requests.submit(
             request(
                 containerFile=FILE,
@@ -132,6 +132,49 @@ async def test_freeze_inspects_the_base_image(container_requests: ContainerReque
                 buildRepository=REPOSITORY,
             ),
             CALLER,
+        )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        (None, BadRequest),
+        (Denied("no"), BadRequest),
+        (UpstreamSlow("quay.io does not answer in time"), UpstreamSlow),
+    ],
+)
+@pytest.mark.parametrize("freeze", [False, True])
+async def test_an_included_image_that_cannot_be_read_is_named(
+    container_requests: ContainerRequests,
+    inspections: KnownInspections,
+    registry: MemoryRegistry,
+    trouble: SwellError | None,
+    error: type[SwellError],
+    freeze: bool,
+) -> None:
+    """As a `containerImage` is: a wrong name is 400, a registry in trouble keeps its status."""
+    registry.push("docker.io/library/debian:12")
+    inspections.trouble = trouble
+
+    with pytest.raises(error, match="containerIncludes: container image quay.io/acme/tools:1 "):
+        await container_requests.submit(
+            request(
+                containerImage="debian:12",
+                containerIncludes=["quay.io/acme/tools:1"],
+                freeze=freeze,
+                buildRepository=REPOSITORY if freeze else None,
+            ),
+            CALLER,
+        )
+
+
+async def test_a_frozen_image_that_is_missing_is_an_error_of_the_request(
+    container_requests: ContainerRequests,
+) -> None:
+    """With freeze, as without it, an unknown `containerImage` is 400."""
+    with pytest.raises(BadRequest, match="container image docker.io/library/debian:13 does not exist"):
+        await container_requests.submit(
+            request(containerImage="debian:13", freeze=True, buildRepository=REPOSITORY), CALLER
         )
 
 

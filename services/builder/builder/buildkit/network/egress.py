@@ -19,7 +19,7 @@ from yarl import URL
 
 from swell.log import log
 from swell.net.addresses import is_public, looks_public
-from swell.net.outbound import DIRECT, Policy, Reach
+from swell.net.outbound import DIRECT, Policy, Reach, name_with_port
 
 PORT = 3128
 """Where the proxy listens in buildkitd's network namespace, at 127.0.0.1."""
@@ -190,7 +190,7 @@ async def _dial(addresses: Iterable[tuple[str, int]], reach: Reach, url: URL) ->
 
 
 def _forbidden(url: URL) -> Refused:
-    return Refused("403 Forbidden", f"{url.host} has an address that this server must not connect to")
+    return Refused("403 Forbidden", f"this server must not connect to the address of {name_with_port(url)}")
 
 
 def _origin_form(method: str, url: URL, headers: Iterable[bytes]) -> bytes:

@@ -34,9 +34,9 @@ def check_freeze(request: ContainerRequest, repositories: Repositories) -> None:
     if not request.freeze or repositories.is_custom(request.build_repository):
         return
     if request.packages and not repositories.public:
-        raise BadRequest("freeze of packages needs a buildRepository of your own [3]")
+        raise BadRequest("freeze of packages needs a buildRepository of your own")
     if request.container_file or request.container_image:
-        raise BadRequest(f"freeze needs a buildRepository of your own [{1 if request.container_file else 2}]")
+        raise BadRequest("freeze needs a buildRepository of your own")
 
 
 def requested_repository(request: ContainerRequest, repositories: Repositories) -> str:
