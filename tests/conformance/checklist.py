@@ -66,7 +66,7 @@ ROWS = {
     "B33": "pip:NAME is of pip; pip::NAME is 4xx",
     "B34": "a URL and another entry is an error",
     "B35": "an unknown architecture is 400",
-    "B36": "an image pinned by digest takes no config",
+    "B36": "an image pinned by digest with a config is served under a tag made from the digest (Wave: 400)",
     # layers and contexts
     "L1": "a layer's file is at its path, with its mode, owned by root",
     "L2": "a tar without entries for directories",

@@ -76,7 +76,8 @@ class Pulls:
             ManifestUnknown: *reference* is not part of the token's image.
         """
         root = await self._root(pull)
-        if reference in {pull.image.tag, root.digest} or (reference == pull.image.digest and pull.is_unchanged):
+        tag = pull.image.served_tag(is_changed=not pull.is_unchanged)
+        if reference in {tag, root.digest} or (reference == pull.image.digest and pull.is_unchanged):
             return root
         try:
             digest = parse_digest(reference)

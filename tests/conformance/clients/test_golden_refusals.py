@@ -20,7 +20,7 @@ PACKAGES = {"type": "CONDA", "entries": ["jq"]}
 LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha256:" + "0" * 64}
 
 
-@pytest.mark.row("T6", "B7", "B15", "B17", "B18", "B24", "B29", "B33", "B34", "B35", "B36")
+@pytest.mark.row("T6", "B7", "B15", "B17", "B18", "B24", "B29", "B33", "B34", "B35")
 @pytest.mark.parametrize(
     "body",
     [
@@ -40,7 +40,6 @@ LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha25
         {"packages": {"type": "CONDA", "entries": ["pip::numpy"]}},
         {"packages": {"type": "CONDA", "entries": ["https://a.test/x.yml", "jq"]}},
         {"packages": {"type": "CRAN"}},
-        {"containerImage": f"a@sha256:{64 * '0'}", "containerConfig": {"env": ["A=1"]}},
         *(
             {"mirror": True, "containerImage": "a", "buildRepository": "r.test/a"} | each
             for each in (
@@ -54,13 +53,13 @@ LINKED = {"gzipDigest": "sha256:" + "0" * 64, "gzipSize": 1, "tarDigest": "sha25
     ids=str,
 )
 async def test_members_that_exclude_each_other_are_refused_e22(swell: Swell, body: dict[str, Any]) -> None:
-    """The body has the side, the next step, and ids for the logs."""
+    """The body has the side, and ids for the logs; the message itself says what to change."""
     answer = await submit(swell, **body)
 
     assert answer.status == 400, answer.body
     refusal = answer.json
     assert refusal["message"]
-    assert (refusal["side"], bool(refusal["next"])) == ("client", True)
+    assert (refusal["side"], "next" in refusal) == ("client", False)
     assert refusal["requestId"] == answer.headers["X-Request-Id"]
     assert re.fullmatch(r"[0-9a-f]{32}", refusal["traceId"])
 

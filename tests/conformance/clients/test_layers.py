@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from swell.oci.digest import digest_of
 from swell.testing.images import Layer
-from tests.e2e.busybox import REPOSITORY, archive, push
+from tests.e2e.busybox import REPOSITORY, archive, document_of, push
 from tests.e2e.client import Fields, Swell, as_data
 from tests.e2e.engines import Engine
 from tests.e2e.upstreams import Upstreams
@@ -55,6 +56,29 @@ async def test_a_layer_with_a_wrong_digest_or_size_is_refused(swell: Swell, upst
     status, answer = await swell.post(containerImage=upstreams.image(), containerConfig={"layers": [layer]})
 
     assert (status, claim in answer["message"]) == (400, True)
+
+
+@pytest.mark.row("B36")
+async def test_an_image_pinned_by_digest_takes_additions_under_a_tag(
+    swell: Swell, upstreams: Upstreams, engine: Engine
+) -> None:
+    """Wave refuses it. Its name would promise bytes that the image with additions does not have; the tag does not."""
+    digest = document_of("oci").digest
+    pinned = f"{upstreams.image().rpartition(':')[0]}@{digest}"
+
+    answer = await swell.submit(containerImage=pinned, containerConfig={"env": ["PINNED=yes"], "cmd": ["env"]})
+
+    name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+    assert (answer["containerImage"], tag) == (pinned, digest.replace(":", "-"))
+    content = await swell.bytes(f"/v2/{name}/manifests/{tag}")
+    assert digest_of(content) != digest
+    assert await swell.bytes(f"/v2/{name}/manifests/{digest_of(content)}") == content
+    assert (await swell.get(f"/v2/{name}/manifests/{digest}"))[0] == 404
+    assert (await swell.get(f"/v2/{name}/tags/list"))[1]["tags"] == [tag]
+    assert {"PINNED=yes", "MODE=base"} <= set((await engine.run(answer["targetImage"])).splitlines())
+
+    untouched = await swell.submit(containerImage=pinned)
+    assert untouched["targetImage"].endswith(f"@{digest}")
 
 
 @pytest.mark.row("L8")

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from registry_proxy.domain.link import Origin
 from registry_proxy.image_tree.blobs import Located
@@ -14,7 +15,7 @@ from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, Unavailable
-from swell.oci.digest import digest_of
+from swell.oci.digest import digest_of, tag_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import DOCKER_MANIFEST, INDEXES, OCI_MANIFEST
 from swell.testing.images import make_layer
@@ -67,6 +68,30 @@ async def test_the_image_is_under_its_tag_and_its_digest(registry: FakeRegistry,
     by_tag = await pulls.manifest(pull, "22.04")
 
     assert await pulls.manifest(pull, by_tag.digest) == by_tag
+
+
+async def test_additions_to_an_image_by_digest_have_a_tag_made_from_it(registry: FakeRegistry, pulls: Pulls) -> None:
+    """The digest in the request names other bytes, so a client that verifies by it gets nothing under it."""
+    base = registry.push(UBUNTU)
+    pull = structs.replace(pull_of(base, WANTED), image=base.reference.at(base.digest))
+
+    made = await pulls.manifest(pull, tag_of(base.digest))
+
+    assert made.digest == digest_of(made.content) != base.digest
+    assert await pulls.manifest(pull, made.digest) == made
+    for unknown in (base.digest, "22.04", "latest"):
+        with pytest.raises(ManifestUnknown):
+            await pulls.manifest(pull, unknown)
+
+
+async def test_an_unchanged_image_by_digest_has_no_tag(registry: FakeRegistry, pulls: Pulls) -> None:
+    """It is served under its digest only."""
+    base = registry.push(UBUNTU)
+    pull = structs.replace(pull_of(base), image=base.reference.at(base.digest))
+
+    assert await pulls.manifest(pull, base.digest) == base.manifest
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(pull, tag_of(base.digest))
 
 
 @pytest.mark.parametrize("wanted", [NOTHING, WANTED])

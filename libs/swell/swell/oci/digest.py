@@ -27,6 +27,16 @@ def parse_digest(text: str) -> Digest:
     return Digest(text)
 
 
+def tag_of(digest: Digest) -> str:
+    """Return a tag made from *digest*: `sha256-<64 hex>`, as in the referrers tag schema.
+
+    Source: OCI distribution-spec, "Referrers Tag Schema",
+    https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+    """
+    algorithm, _, encoded = digest.partition(":")
+    return f"{algorithm}-{encoded[:64]}"
+
+
 def digest_of(content: bytes) -> Digest:
     """Return the sha256 digest of *content*."""
     return Digest("sha256:" + hashlib.sha256(content).hexdigest())

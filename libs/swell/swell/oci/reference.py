@@ -13,7 +13,7 @@ from typing import Self
 from msgspec import Struct, structs
 
 from swell.errors import BadRequest, DigestInvalid, ManifestUnknown
-from swell.oci.digest import Digest, parse_digest
+from swell.oci.digest import Digest, parse_digest, tag_of
 
 BLOB_SCHEME = "docker://"
 DOCKER_HUB = "docker.io"
@@ -42,6 +42,14 @@ class Reference(Struct, frozen=True):
     def name(self) -> str:
         """`registry/repository`, without tag or digest."""
         return f"{self.registry}/{self.repository}"
+
+    def served_tag(self, *, is_changed: bool) -> str | None:
+        """Return the tag under which this image is served to clients; None for an image that only its digest names.
+
+        An image that `is_changed`, because something is added to it, has another digest than the one in its name. It
+        gets a tag made from that digest, so that no client takes it for the original.
+        """
+        return tag_of(self.digest) if self.digest and is_changed else self.tag
 
     @property
     def reference(self) -> str:

@@ -20,7 +20,7 @@ from yarl import URL
 from swell.errors import DigestInvalid, ManifestUnknown, UpstreamFailed
 from swell.net.outbound import follow, read, send
 from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest, parse_digest
+from swell.oci.digest import Digest, parse_digest, tag_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import OCI_INDEX
 from swell.oci.reference import Reference
@@ -49,8 +49,7 @@ class _Referring(Struct):
 
 def referrers_tag(digest: str) -> str:
     """Return the tag of the index of the referrers of *digest*: `sha256-<64 hex>`."""
-    algorithm, _, encoded = digest.partition(":")
-    return f"{algorithm}-{encoded[:64]}"
+    return tag_of(Digest(digest))
 
 
 def subject_of(document: Document) -> Digest | None:

@@ -38,14 +38,16 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     scan_levels: tuple[str, ...] = ()
 
     @property
+    def is_changed(self) -> bool:
+        """Whether the image gets additions at the pull, and so another digest."""
+        return self.container_config is not None and not self.container_config.is_empty
+
+    @property
     def platforms(self) -> tuple[str, ...]:
         return tuple(self.platform.split(","))
 
 
-def image_name(authority: str, token: str, image: Reference) -> str:
+def image_name(authority: str, grant: Grant, image: Reference) -> str:
     """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or with `@<digest>`."""
-    return f"{authority}/wt/{token}/{image.repository}{separator(image)}{image.reference}"
-
-
-def separator(image: Reference) -> str:
-    return "@" if image.digest else ":"
+    tag = image.served_tag(is_changed=grant.is_changed)
+    return f"{authority}/wt/{grant.token}/{image.repository}" + (f":{tag}" if tag else f"@{image.digest}")

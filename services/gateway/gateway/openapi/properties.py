@@ -223,7 +223,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     "ContainerAnswer": {
         "requestId": "Id of the container request; the same as the token.",
         "containerToken": "The token, which is the permission to pull; missing for a frozen image.",
-        "targetImage": "Name of the image to pull. It contains the token, unless the image is frozen or mirrored.",
+        "targetImage": "Name of the image to pull. It contains the token, unless the image is frozen or mirrored. "
+        "Its tag is made from the digest if something is added to an image that its digest names.",
         "expiration": f"When the token expires, {_INSTANT}; 36 hours after the request by default.",
         "containerImage": "Name of the image that the token gives access to.",
         "buildId": "Id of the build that creates the image; missing without one.",

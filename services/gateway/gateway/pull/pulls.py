@@ -108,8 +108,8 @@ class Pulls:
         grant = await self._grant(token, name, address)
         if ":" in reference:
             parse_digest(reference)
-        elif reference != (image := parse_image(grant.image)).tag:
-            raise ManifestUnknown(f"the token opens {image}, not the tag {reference[:128]}")
+        elif reference != served_tag(grant):
+            raise ManifestUnknown(f"the token opens {grant.image}, not the tag {reference[:128]}")
         if counted:
             await self._limits.take_pull(grant.user, address)
         return grant, await self._images.manifest(grant, reference)
@@ -119,9 +119,9 @@ class Pulls:
         return await self._images.locate(await self._grant(token, name, address), digest)
 
     async def tags(self, token: str, name: str, address: str) -> list[str]:
-        """The granted tag; an empty list when a digest was granted."""
-        image = parse_image((await self._grant(token, name, address)).image)
-        return [] if image.tag is None else [image.tag]
+        """The granted tag; an empty list when an image without additions was granted by its digest."""
+        tag = served_tag(await self._grant(token, name, address))
+        return [] if tag is None else [tag]
 
     async def referrers(self, token: str, name: str, digest: Digest, address: str) -> bytes:
         """The image index of the referrers of *digest* that can be pulled with the token."""
@@ -169,6 +169,11 @@ class Pulls:
         if not result.succeeded:
             log_url = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
             raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {log_url}")
+
+
+def served_tag(grant: Grant) -> str | None:
+    """The tag under which the image of *grant* is served."""
+    return parse_image(grant.image).served_tag(is_changed=grant.is_changed)
 
 
 @lru_cache(4096)

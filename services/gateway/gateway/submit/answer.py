@@ -53,7 +53,7 @@ def container_answer(
     return ContainerAnswer(
         request_id=grant.token,
         container_token=None if build.freeze else grant.token,
-        target_image=f"{scheme}{image}" if build.freeze else image_name(authority, grant.token, image),
+        target_image=f"{scheme}{image}" if build.freeze else image_name(authority, grant, image),
         expiration=None if build.freeze else grant.expires,
         container_image=f"{scheme}{image}",
         build_id=grant.build_id,
@@ -99,7 +99,7 @@ def container_record(
         timestamp=timestamp,
         zone_id=zone,
         source_image=f"{ORAS if build.sif else ''}{image}",
-        wave_image=None if build.freeze else image_name(authority, grant.token, image),
+        wave_image=None if build.freeze else image_name(authority, grant, image),
         expiration=grant.expires,
         build_id=grant.build_id,
         build_new=new if grant.build_id else None,

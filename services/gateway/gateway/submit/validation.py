@@ -173,10 +173,6 @@ def _parse_platforms(request: ContainerRequest) -> tuple[Platform, ...]:
 def _check_combinations(request: ContainerRequest, image: Reference | None, texts: Texts) -> None:
     if bool(image) == bool(texts.containerfile):
         raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
-    config = request.container_config
-    is_augmented = request.container_includes or (config and not config.is_empty)
-    if image and image.digest and is_augmented and not request.freeze:
-        raise BadRequest("containerImage is named by its digest: only freeze can add something to it")
     if request.build_context and not texts.containerfile:
         raise BadRequest("buildContext needs a containerFile; leave it out for a containerImage")
     if request.build_context and texts.direct:

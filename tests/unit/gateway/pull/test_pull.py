@@ -12,8 +12,9 @@ from gateway.domain.grant import Grant
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Location, Pulls
+from swell.api.containers import ContainerConfig
 from swell.errors import SwellError, every_class
-from swell.oci.digest import digest_of
+from swell.oci.digest import digest_of, tag_of
 from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
 from swell.store.records import BuildResult
@@ -224,6 +225,18 @@ async def test_the_tags_are_the_one_that_was_granted(client: Client, grants: Mem
         assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list?{query}")).body)["tags"] == []
     await grants.put(msgspec.structs.replace(grants.stored[TOKEN], image=f"docker.io/library/ubuntu@{DIGEST}"))
     assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list")).body) == {"name": name, "tags": []}
+
+
+async def test_an_image_by_digest_with_additions_has_a_tag_of_its_own(client: Client, grants: MemoryGrants) -> None:
+    """Another tag is not served, and `docker pull` needs one: the digest names the image without the additions."""
+    config = ContainerConfig(env=("A=b",))
+    pinned = f"docker.io/library/ubuntu@{DIGEST}"
+    await grants.put(structs.replace(granted(), image=pinned, container_config=config))
+
+    answers = [await client.ask(f"{UBUNTU}/manifests/{tag}") for tag in (tag_of(DIGEST), "22.04", "latest")]
+
+    assert [answer.status for answer in answers] == [200, 404, 404]
+    assert msgspec.json.decode((await client.ask(f"{UBUNTU}/tags/list")).body)["tags"] == [tag_of(DIGEST)]
 
 
 async def test_referrers_are_an_index_that_can_be_sorted_out(client: Client, images: MemoryImages) -> None:

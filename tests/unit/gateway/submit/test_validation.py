@@ -270,8 +270,6 @@ def deflated(content: bytes) -> str:
         ({"containerImage": "a", "containerPlatform": "linux/amd64,linux/arm64"}, BadRequest, "several platforms"),
         ({"containerFile": FILE, "containerPlatform": "linux/amd64,linux/arm/v7"}, BadRequest, "several platforms"),
         ({"containerImage": "a", "containerPlatform": "linux/ppc64le"}, BadRequest, "ppc64le"),
-        ({"containerImage": "a@sha256:" + "0" * 64, "containerConfig": {"cmd": ["x"]}}, BadRequest, "digest"),
-        ({"containerImage": "a@sha256:" + "0" * 64, "containerIncludes": ["b"]}, BadRequest, "digest"),
         ({"containerImage": "a", "containerIncludes": ["b"] * 11}, BadRequest, "containerIncludes"),
         (adding(location=WEB), BadRequest, r"layers\[0\].*needs gzipDigest"),
         (adding(**LINKED | {"location": WEB + "?" + "x" * 9000}), TooLarge, r"layers\[0\].location"),
