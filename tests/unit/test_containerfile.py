@@ -376,6 +376,22 @@ def test_the_last_stage_leads_to_its_image() -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "image"),
+    [("b", "a"), ("B", "a"), ("mid", "x"), ("top", "a"), ("0", "a"), ("1", "x"), ("9", None), ("other", None)],
+)
+def test_a_target_leads_to_its_image(target: str, image: str | None) -> None:
+    """By the name of the stage in any case, or its number; a target that does not exist has none."""
+    file = parse("FROM a AS b\nFROM x AS mid\nFROM b AS top\nFROM scratch\n")
+    assert file.final_image(target=target) == image
+
+
+def test_a_target_is_the_last_stage_of_its_name() -> None:
+    """As BuildKit has it; a name that is a number comes before the number."""
+    assert parse("FROM a AS s\nFROM b AS S\nFROM c AS d\n").final_image(target="s") == "b"
+    assert parse("FROM a\nFROM b\nFROM c AS 0\n").final_image(target="0") == "c"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("FROM a\nRUN b\n", True),

@@ -21,11 +21,12 @@ from builder.choose_engine import open_engine
 from builder.conda.engine import CondaEngine
 from builder.engine import Engine, Engines
 from builder.handlers.solver import SolverHandler
-from builder.settings import Settings, Where
+from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob
+from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
@@ -68,7 +69,7 @@ async def main(settings: Settings) -> None:
         secrets = partial(read_secrets, settings)
         build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
         runner = BuildRunner(
-            Engines(containers, packages),
+            Engines(containers, packages, engine),
             builds,
             RedisLeases(state, settings.job_lease),
             build_logs,
@@ -113,7 +114,9 @@ async def open_containers(
         objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
         KubernetesEngine.open(settings, Blobs(layers).link, aws, public) as engine,
     ):
-        yield "buildah in Kubernetes", engine
+        chosen = "" if settings.engine is EngineChoice.AUTO else f"{settings.engine} in "
+        log.info("engine chosen", engine=f"{chosen}Kubernetes", image=settings.kubernetes_image)
+        yield f"{chosen}Kubernetes", engine
 
 
 if __name__ == "__main__":

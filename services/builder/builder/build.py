@@ -8,14 +8,16 @@ from typing import Protocol
 from builder.cancellation import CANCELLED, Interest, unless_cancelled
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.domain.lock_cutter import LockCutter
-from builder.engine import Engine, ExistingBuild, Recipe
+from builder.engine import Engine, ExistingBuild, Note, Recipe
 from builder.interrupted import InterruptedBuilds, Registry
 from builder.job_files import Contexts, Secrets, fetch_recipe
+from builder.provenance import masked, provenance_of
 from swell.api.builds import BuildStep
 from swell.concurrency.retry import retry_until_available
 from swell.jobs.messages import BuildDone, BuildJob, IndexJob
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, Reason, Submission
 
@@ -40,6 +42,9 @@ class Logs(Protocol):
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         """Store the lock file of a build."""
+
+    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
+        """Store the JSON of the `Provenance` of a build."""
 
 
 class Assembly(Protocol):
@@ -141,16 +146,21 @@ class BuildRunner:
                 return build.result
             existing = await self._interrupted.find_running(recipe, attempt)
             started = existing.started if existing else started
+            evidence = [Evidence()]
             secrets = recipe.secrets.values() if isinstance(recipe, Recipe) else ()
             async with self._logs.open(job.id, attempt, secrets) as build_log:
                 try:
                     if build and build.is_cancelled:
                         raise BuildFailure(Reason.CANCELLED, CANCELLED)
                     if recipe:
-                        work = self._attempt(job, recipe, attempt, build_log, existing)
+                        work = self._attempt(job, recipe, attempt, build_log, existing, evidence.append)
                     else:
                         work = self._assemble(job, build_log)
                     digest = await unless_cancelled(self._interest, job.id, work)
+                    finished = _finished(existing)
+                    if isinstance(job, BuildJob):
+                        made = provenance_of(job, digest, evidence[-1], started, finished)
+                        await self._logs.store_provenance(job.id, masked(made, build_log.masked).encoded())
                 except BuildFailure as error:
                     failure = error.explained(build_log.masked)
                     await build_log.write_line(f"The build failed: {failure}".encode())
@@ -163,7 +173,6 @@ class BuildRunner:
                         message=str(failure),
                         attempt=attempt,
                     )
-        finished = _finished(existing)
         return BuildResult(
             succeeded=True, exit_status=0, started=started, finished=finished, digest=digest, attempt=attempt
         )
@@ -180,6 +189,7 @@ class BuildRunner:
         attempt: int,
         build_log: Log,
         existing: ExistingBuild | None,
+        note: Note,
     ) -> Digest:
         if isinstance(recipe, BuildFailure):
             raise recipe
@@ -190,9 +200,9 @@ class BuildRunner:
             await build_log.write_line(message)
         elif attempt > 1 and (digest := await self._interrupted.find_pushed(job, attempt, build_log)):
             return digest
-        return await self._build(recipe, build_log)
+        return await self._build(recipe, build_log, note)
 
-    async def _build(self, recipe: Recipe, build_log: Log) -> Digest:
+    async def _build(self, recipe: Recipe, build_log: Log, note: Note) -> Digest:
         """Build *recipe*. A lock file in the output is cut out of the log and stored separately."""
         cutter = LockCutter()
 
@@ -201,7 +211,7 @@ class BuildRunner:
                 await build_log.write_line(output)
 
         try:
-            digest = await self._engine.build(recipe, write_line, build_log.write_step)
+            digest = await self._engine.build(recipe, write_line, build_log.write_step, note)
         finally:
             for output in cutter.end():
                 await build_log.write_line(output)

@@ -10,8 +10,9 @@ from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.buildkit.daemons import programs
 from builder.buildkit.daemons.requirements import CannotStart
 from builder.buildkit.engine import BuildkitEngine
+from builder.buildkit.operators_daemon import OperatorsDaemon, find_buildctl
 from builder.domain.failure import BuildFailure
-from builder.engine import Engine, Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import Engine, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineChoice, EngineSettings
 from builder.sif.push import Sifs
 from swell.errors import Unavailable
@@ -36,7 +37,9 @@ class NoEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:  # noqa: ARG002
+    async def build(
+        self, _: Recipe, _line: WriteLine, _step: WriteStep = ignore_step, _note: Note = ignore, /
+    ) -> Digest:
         raise BuildFailure(Reason.ENGINE, f"This server cannot build container files: {self._why}.")
 
 
@@ -55,6 +58,15 @@ async def open_engine(
         Unavailable: the configured engine cannot run on this machine.
     """
     found = programs.find()
+    if settings.buildkit_address:
+        if settings.engine is EngineChoice.BUILDAH:
+            raise Unavailable("SWELL_ENGINE=buildah and SWELL_BUILDKIT_ADDRESS exclude each other")
+        program = find_buildctl(found.buildctl if found else None)
+        async with OperatorsDaemon.open(settings, program, sifs, aws, registry) as daemon:
+            name = f"buildkit {daemon.version} of the operator"
+            log.info("engine chosen", engine=name, address=settings.buildkit_address)
+            yield name, daemon
+        return
     if settings.engine is EngineChoice.BUILDKIT and found is None:
         raise Unavailable("BuildKit is missing: run `make engine`, or put buildkitd and buildctl on the PATH")
     async with AsyncExitStack() as opened:

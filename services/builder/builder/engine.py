@@ -5,12 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from swell.api.builds import BuildStep
 from swell.build_spec import BuildSpec
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 
 WriteLine = Callable[[bytes], Awaitable[None]]
 """Adds a line, without its line feed, to the log of a build."""
@@ -22,6 +23,14 @@ WriteStep = Callable[[BuildStep], Awaitable[None]]
 
 async def ignore_step(_: BuildStep) -> None:
     """Do nothing, for logs of lines only."""
+
+
+Note = Callable[[Evidence], None]
+"""Receives what an engine knows of a build, once, before the build returns."""
+
+
+def ignore(_: Evidence) -> None:
+    """Receive evidence without effect."""
 
 
 class Recipe(BuildSpec, frozen=True, kw_only=True):
@@ -54,8 +63,12 @@ class Engine(Protocol):
     after, in the background.
     """
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         """Build and push *recipe*; return the digest of the pushed manifest.
+
+        Before it returns, what the image was made from is passed to *note*.
 
         Output is passed to *write_line* immediately: lines without colours, in pieces of at most 16 KiB. Lines that
         arrive together may be joined by line feeds. A slow *write_line* slows the build. Cancelling ends every process
@@ -77,12 +90,21 @@ class Engine(Protocol):
 class Engines:
     """Selects the engine of a recipe: recipes with packages need no container."""
 
-    def __init__(self, containers: Engine, packages: Engine) -> None:
+    def __init__(self, containers: Engine, packages: Engine, name: str = "") -> None:
+        """*name* and version are those of the engine for *containers*."""
         self._containers = containers
         self._packages = packages
+        self._name = name
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
-        return await self._engine(recipe).build(recipe, write_line, write_step)
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
+        name = "conda/direct" if recipe.packages else self._name
+
+        def add_name(evidence: Evidence) -> None:
+            note(structs.replace(evidence, engine=evidence.engine or name))
+
+        return await self._engine(recipe).build(recipe, write_line, write_step, add_name)
 
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return await self._engine(recipe).find(recipe)

@@ -9,21 +9,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+from msgspec import structs
 from yarl import URL
 
 from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import pusher, registry_push
-from builder.buildah.engine import BuildahEngine
+from builder.choose_engine import open_engine
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildResult, RemoteBuildSpec, Source
-from builder.engine import Recipe
+from builder.engine import Recipe, ignore_step
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.build_spec import carry
 from swell.errors import SwellError
 from swell.net.outbound import Policy, follow, open_session, pieces
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 from swell.registry.aws import AwsLogins
 from swell.registry.principal import OPERATOR
 from swell.registry.verifier import Verifier
@@ -43,7 +45,7 @@ class Settings(EngineSettings, frozen=True, kw_only=True):
 
 async def main(settings: Settings) -> None:
     try:
-        result = RemoteBuildResult(digest=await build(settings))
+        result = RemoteBuildResult.succeeded(*await build(settings))
     except BuildFailure as failure:
         result = RemoteBuildResult.from_failure(failure)
     except asyncio.CancelledError:
@@ -53,8 +55,8 @@ async def main(settings: Settings) -> None:
     settings.outcome.write_bytes(msgspec.json.encode(result))
 
 
-async def build(settings: Settings) -> Digest:
-    """Download the files of the build, then build and push."""
+async def build(settings: Settings) -> tuple[Digest, Evidence]:
+    """Download the files of the build, then build and push; return what was pushed, and what it was made from."""
     spec = msgspec.json.decode(settings.errand.read_bytes(), type=RemoteBuildSpec)
     async with AsyncExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(dir=settings.workspace)))
@@ -72,17 +74,19 @@ async def build(settings: Settings) -> Digest:
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         registry = registry_push(pusher(session, settings, AwsLogins(session, settings)))
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        engine = await opened.enter_async_context(BuildahEngine.open(settings, sifs))
+        name, engine = await opened.enter_async_context(open_engine(settings, sifs))
         masker = read_secrets(settings, recipe.secrets.values())
 
         async def write_line(line: bytes) -> None:
             sys.stdout.buffer.write(masker.mask(line) + b"\n")
             sys.stdout.buffer.flush()
 
+        evidence = [Evidence()]
         try:
-            return await engine.build(recipe, write_line)
+            digest = await engine.build(recipe, write_line, ignore_step, evidence.append)
         except BuildFailure as failure:
             raise failure.explained(lambda text: masker.mask(text.encode()).decode()) from failure
+        return digest, structs.replace(evidence[-1], engine=name)
 
 
 async def _fetch(source: Source, folder: Path) -> Path:

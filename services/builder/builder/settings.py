@@ -32,6 +32,15 @@ class EngineChoice(StrEnum):
     BUILDAH = "buildah"
 
 
+class BuildkitClients(StrEnum):
+    """Which builds the daemon at `buildkit_address` runs."""
+
+    PUBLIC = "public"
+    """Those that every client may repeat: without secrets, and with base images that every client may read."""
+    ALL = "all"
+    """Every build: for servers whose clients may all read the same images."""
+
+
 class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     """Settings of the engines for container files; sizes are bytes."""
 
@@ -65,7 +74,12 @@ class EngineSettings(RegistrySettings, frozen=True, kw_only=True):
     base_cache_free: int = 5 << 30
     """Base images are removed when the disk of the workspace has less free space."""
     engine: EngineChoice = EngineChoice.AUTO
-    """The engine for container files on this machine."""
+    """The engine for container files, on this machine or in the image of pods."""
+    buildkit_address: str = ""
+    """The operator's BuildKit daemon (`unix:///path` or `tcp://host:port`); by default the builder starts its own."""
+    buildkit_tls: Path | None = None
+    """The directory with `ca.pem`, `cert.pem` and `key.pem` for that daemon."""
+    buildkit_clients: BuildkitClients = BuildkitClients.PUBLIC
     buildkit_daemon_age: timedelta = timedelta(hours=1)
     """How long a BuildKit daemon is used, with its cache of base images and steps."""
     buildkit_idle_daemons: int = os.cpu_count() or 1
@@ -124,7 +138,7 @@ class Where(StrEnum):
     HERE = "here"
     """On this machine."""
     KUBERNETES = "kubernetes"
-    """With buildah in a pod; each build is a Job."""
+    """In a pod of its own; each build is a Job."""
 
 
 class Settings(KubernetesSettings, frozen=True, kw_only=True):

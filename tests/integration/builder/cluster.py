@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -297,8 +298,9 @@ def _value(variable: Fields, kept: dict[str, bytes]) -> str:
 
 
 def _moved(text: str, folders: dict[str, str]) -> str:
+    """Return *text* with the paths of pods, alone or in a list of `name=path`, as those of this machine."""
     for here, there in folders.items():
-        text = there + text.removeprefix(here) if text == here or text.startswith(here + "/") else text
+        text = re.sub(rf"(^|[=,]){re.escape(here)}(?=/|$)", rf"\g<1>{there}", text)
     return text
 
 

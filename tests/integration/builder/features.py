@@ -203,3 +203,25 @@ FEATURES = (
     Feature("ignore cmd/**", "COPY . /x\nRUN test ! -e /x/cmd/main.go\n", ignore("cmd/**\n")),
     Feature("ignore ?.md", "COPY . /x\nRUN test ! -e /x/a.md && test -e /x/keep.md\n", ignore("?.md\n")),
 )
+
+BUILDAH_LACKS = {
+    "here-documents": (
+        *("heredoc RUN", "heredoc RUN with interpreter", "heredoc RUN with #!", "heredoc COPY", "heredoc COPY quoted"),
+        *("heredoc COPY expanded", "heredoc COPY tabs", "heredoc COPY several", "heredoc COPY --chmod", "heredoc ADD"),
+        "heredoc to stdin of a program",
+    ),
+    "flags of COPY and ADD": (
+        *("COPY --link", "COPY --link over a symbolic link", "COPY --parents", "COPY --parents with a pivot"),
+        *("COPY --parents with **", "COPY --exclude", "COPY --exclude with **", "COPY --chmod symbolic"),
+        *("COPY --chmod +x", "ADD --unpack=false"),
+    ),
+    "flags and mounts of RUN": (
+        *("RUN --mount relative target", "RUN --mount=type=tmpfs size", "RUN --mount=type=secret env optional"),
+        *("RUN --network=none", "RUN --network=default", "RUN --security=sandbox"),
+    ),
+    "stages that a variable names": ("FROM stage-${ARG}",),
+    "replacements in variables": ("${X#prefix}", "${X##prefix}", "${X%suffix}", "${X/a/b}", "${X//a/b}"),
+    "other instructions": ("HEALTHCHECK --start-interval", "EXPOSE a range", "VOLUME keeps data"),
+    ".dockerignore": ("ignore all but !**/*.go",),
+}
+"""The features that Debian 12's buildah 1.28.2 lacks, by the groups of `docs/using.md`. All others work."""

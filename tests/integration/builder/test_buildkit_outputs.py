@@ -137,13 +137,27 @@ async def test_a_container_file_does_not_read_the_cache(
     assert "403" in str(failure)
 
 
-@pytest.mark.parametrize("cache", ["127.0.0.1:1/nothing", "{registry}/UPPER"])
+@pytest.mark.parametrize("cache", ["127.0.0.1:1/nothing", "{registry}/UPPER", "{registry}/outputs/damaged"])
 async def test_a_cache_that_cannot_be_used_fails_no_build(
     daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry, cache: str
 ) -> None:
-    """It only makes builds faster."""
+    """It only makes builds faster: its registry is unavailable, it has an invalid name, or it has no cache in it."""
+    damaged = f"{registry.address}/outputs/damaged:swell-linux-amd64"
+    await built(daemons, structs.replace(buildkit.recipe("RUN true\n"), target_image=damaged))
     recipe = buildkit.recipe("RUN echo uncached\n")
-    await built(daemons, structs.replace(recipe, cache_repository=cache.format(registry=registry.address)))
+    text = await built(daemons, structs.replace(recipe, cache_repository=cache.format(registry=registry.address)))
+    assert "uncached" in text
+
+
+async def test_a_cache_that_the_registry_refuses_fails_no_build(
+    buildkit: Buildkit, registry: Registry, tmp_path: Path
+) -> None:
+    """The builder has no credentials for it: neither the import nor the export works."""
+    auth = {"auth": registry.authorization.removeprefix("Basic ")}
+    (tmp_path / "push.json").write_text(json.dumps({"auths": {f"{registry.address}/made": auth}}))
+    cache = f"{registry.address}/outputs/refused"
+    async with buildkit.open(tmp_path / "workspace", push_auth_file=tmp_path / "push.json") as engine:
+        await built(engine, structs.replace(buildkit.recipe("RUN echo uncached\n"), cache_repository=cache))
 
 
 async def test_steps_run_by_emulation(
@@ -236,20 +250,36 @@ async def test_with_a_fixed_epoch_the_same_recipe_makes_the_same_image(
     digests = []
     for number in range(2):
         async with buildkit.open(tmp_path / str(number)) as engine:
-            recipe = buildkit.recipe("RUN echo same > /same\n", made=f"outputs/epoch:{number}")
+            build_id = f"bd-0123456789abcdef_{number + 1}"
+            recipe = buildkit.recipe("RUN echo same > /same\n", made=f"outputs/epoch:{number}", build_id=build_id)
             digests.append(await engine.build(structs.replace(recipe, options=options), Output()))
     assert digests[0] == digests[1]
     with registry.last_layer("outputs/epoch", digests[0]) as layer:
         assert max(member.mtime for member in layer) <= 1700000000
 
 
+@pytest.mark.parametrize("target", ["", "two", "TWO"])
 async def test_an_image_says_what_it_was_made_from(
-    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry, target: str
 ) -> None:
-    """By name and digest, as the registry had it; through stages too."""
-    body = f"FROM {buildkit.base} AS one\nRUN true\nFROM one\nRUN echo from > /from\n"
-    await built(daemons, structs.replace(buildkit.recipe("", made="outputs/from:1"), containerfile=body))
+    """The request, and the base of the stage that is built, by name and digest, as the registry had it."""
+    last = "" if not target else "FROM scratch\nCOPY --from=two /from /from\n"
+    body = f"FROM {buildkit.base} AS one\nRUN true\nFROM one AS two\nRUN echo from > /from\n{last}"
+    recipe = structs.replace(buildkit.recipe("", made="outputs/from:1"), containerfile=body)
+    options = BuildOptions(target=target)
+    await built(daemons, structs.replace(recipe, build_id="bd-0123456789abcdef_7", options=options))
     assert manifest(registry, "outputs/from:1")["annotations"] == {
         "org.opencontainers.image.base.name": buildkit.base,
         "org.opencontainers.image.base.digest": registry.fetch("base/manifests/1")[1],
+        "swell.container-id": "0123456789abcdef",
     }
+
+
+async def test_a_target_that_begins_from_scratch_names_no_base(
+    daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
+) -> None:
+    """Although the last stage has one."""
+    body = f"FROM scratch AS empty\nCOPY --from={buildkit.base} /bin /bin\nFROM {buildkit.base}\nRUN false\n"
+    recipe = structs.replace(buildkit.recipe("", made="outputs/empty:1"), containerfile=body)
+    await built(daemons, structs.replace(recipe, options=BuildOptions(target="empty")))
+    assert set(manifest(registry, "outputs/empty:1")["annotations"]) == {"swell.container-id"}

@@ -1,7 +1,9 @@
 """The kubernetes engine keeps the contract too, in a stand-in for a cluster: no real one can be had here."""
 
 import asyncio
+import base64
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,12 +12,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec import structs
 
+from builder.buildkit.daemons.programs import Programs
 from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Recipe
 from builder.kubernetes import engine as kubernetes
 from builder.kubernetes.engine import KubernetesEngine
-from builder.settings import Isolation, KubernetesSettings
+from builder.settings import EngineChoice, Isolation, KubernetesSettings
+from swell.api.containers import BuildOptions
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
@@ -28,8 +33,9 @@ from .cluster import Cluster, serving
 from .conftest import OpenEngine, Output, Registry, gzipped_tar
 from .contract import EngineContract, Subject, asleep, assert_nothing_left, failure_of, sleepers, until
 from .test_buildah import Buildah
+from .test_buildkit import Buildkit, programs
 
-__all__ = ["asleep"]
+__all__ = ["asleep", "programs"]
 
 
 class Kubernetes(Buildah):
@@ -43,18 +49,32 @@ class Kubernetes(Buildah):
         self.files = files
 
     def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[Engine]:  # type: ignore[override]
-        return self._opened(**settings)
+        settings = {"engine": EngineChoice.BUILDAH} | settings
+        return open_cluster(self.registry, self.cluster, self.files, **settings)
 
-    @asynccontextmanager
-    async def _opened(self, **settings: Any) -> AsyncIterator[Engine]:
-        known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
-        hosts = {"allowed_hosts": frozenset({self.registry.address}), "workspace": Path("/nowhere")}
-        async with serving(self.cluster) as config:
-            engine_settings = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
-            limit = {"build_timeout": timedelta(seconds=120)}
-            wanted = KubernetesSettings(**(known | hosts | engine_settings | limit | settings))
-            async with KubernetesEngine.open(wanted, self.files.link) as engine:
-                yield engine
+
+class BuildkitPods(Buildkit):
+    """Pods with the default engine."""
+
+    def __init__(self, registry: Registry, programs: Programs, base: str, cluster: Cluster, files: "Files") -> None:
+        super().__init__(registry, programs, base)
+        self.cluster = cluster
+        self.files = files
+
+    def open(self, workspace: Path, **settings: Any) -> AbstractAsyncContextManager[Engine]:  # type: ignore[override]
+        return open_cluster(self.registry, self.cluster, self.files, **settings)
+
+
+@asynccontextmanager
+async def open_cluster(registry: Registry, cluster: Cluster, files: "Files", **settings: Any) -> AsyncIterator[Engine]:
+    known: dict[str, Any] = {"pull_auth_file": registry.auth_file, "push_auth_file": registry.auth_file}
+    hosts = {"allowed_hosts": frozenset({registry.address}), "workspace": Path("/nowhere")}
+    async with serving(cluster) as config:
+        of_cluster = {"kubernetes_image": "swell/builder:1", "kubernetes_config_file": config}
+        limit = {"build_timeout": timedelta(seconds=120)}
+        wanted = KubernetesSettings(**(known | hosts | of_cluster | limit | settings))
+        async with KubernetesEngine.open(wanted, files.link) as engine:
+            yield engine
 
 
 class Files:
@@ -97,7 +117,7 @@ class TestKubernetes(EngineContract):
         self, subject: Subject, tmp_path: Path, asleep: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Builds outlive their builder here: the next builder of the build finds its Job."""
-        assert isinstance(subject, Kubernetes)
+        assert isinstance(subject, Kubernetes | BuildkitPods)
         monkeypatch.setattr(kubernetes, "OUTAGE", timedelta(seconds=1))
         recipe, first, second = subject.good("said once"), Output(), Output()
         async with subject.open(tmp_path) as engine:
@@ -111,8 +131,57 @@ class TestKubernetes(EngineContract):
             digest = await engine.build(recipe, second)
 
         assert subject.registry.fetch("made/manifests/1")[1] == digest
-        assert b"said once" in second
+        assert subject.has_said("said once", second)
         assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
+
+
+@pytest.fixture
+def buildkit_pods(registry: Registry, programs: Programs, base: str, cluster: Cluster, files: Files) -> BuildkitPods:
+    return BuildkitPods(registry, programs, base, cluster, files)
+
+
+@pytest.mark.full
+class TestBuildkitPods(TestKubernetes):
+    @pytest.fixture
+    def subject(self, buildkit_pods: BuildkitPods) -> Subject:
+        return buildkit_pods
+
+
+async def test_a_pod_builds_with_buildkit_and_the_secrets_of_its_build(
+    buildkit_pods: BuildkitPods, tmp_path: Path
+) -> None:
+    """A feature that buildah lacks. Secrets are in the Secret of the Job, and masked in the pod's own log."""
+    (tmp_path / "npm").write_text("t0ken-of-the-operator")
+    secrets = {"token": b"t0ken-of-the-operator"}
+    step = "RUN --mount=type=secret,id=token,env=TOKEN <<EOF\necho got $TOKEN\nEOF\n"
+    recipe = structs.replace(buildkit_pods.recipe(step), options=BuildOptions(build_secrets={"token": "npm"}))
+    async with buildkit_pods.open(tmp_path) as engine:
+        digest = await engine.build(structs.replace(recipe, secrets=secrets), Output())
+
+    cluster = buildkit_pods.cluster
+    assert buildkit_pods.registry.fetch("made/manifests/1")[1] == digest
+    assert any("got ***" in line for line in cluster.said)
+    job, secret = (next(made for made in cluster.seen if made["kind"] == kind) for kind in ("Job", "Secret"))
+    assert base64.b64decode(secret["data"]["build-secret.npm"]) == secrets["token"]
+    assert {"name": "SWELL_BUILD_SECRETS", "value": "npm=/swell/build-secret.npm"} in environment_of(job)
+    assert "t0ken" not in json.dumps(job) and not any("t0ken" in line for line in cluster.said)
+
+
+async def test_a_pod_without_privileges_has_what_rootless_buildkit_needs(
+    buildkit_pods: BuildkitPods, tmp_path: Path
+) -> None:
+    """As BuildKit's documentation says: no profile that refuses namespaces and mounts. The API's schema accepts it."""
+    async with buildkit_pods.open(tmp_path, kubernetes_privileged=False) as engine:
+        await engine.build(buildkit_pods.good("made without"), Output())
+
+    job = next(made for made in buildkit_pods.cluster.seen if made["kind"] == "Job")
+    context = job["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    assert (context["privileged"], context["capabilities"]["drop"]) == (False, ["ALL"])
+    assert context["seccompProfile"] == context["appArmorProfile"] == {"type": "Unconfined"}
+
+
+def environment_of(job: dict[str, Any]) -> list[dict[str, str]]:
+    return list(job["spec"]["template"]["spec"]["containers"][0]["env"])
 
 
 async def test_a_build_that_went_on_without_its_builder_is_reported_as_it_was(

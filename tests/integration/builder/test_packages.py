@@ -89,6 +89,9 @@ class MemoryLog:
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
 
+    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
+        """Nothing here reads it."""
+
 
 class Wanted:
     async def wait_until_cancelled(self, build_id: str) -> None:

@@ -17,7 +17,7 @@ from msgspec import structs
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from builder.kubernetes.engine import KubernetesEngine
-from builder.settings import KubernetesSettings
+from builder.settings import EngineChoice, KubernetesSettings
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
@@ -58,6 +58,7 @@ class Site:
             engine_settings = structs.asdict(self.amazon.settings(Path("/nowhere"))) | {
                 "kubernetes_image": "swell/builder:1",
                 "kubernetes_config_file": config,
+                "engine": EngineChoice.BUILDAH,
             }
             settings = KubernetesSettings(**(engine_settings | changed))
             async with open_session(Policy(settings.allowed_hosts), settings) as session:

@@ -12,7 +12,17 @@ from msgspec import structs
 from builder.adapters.build_secrets import BuildSecrets
 from builder.build import BuildRunner, Events
 from builder.domain.failure import BuildFailure
-from builder.engine import Engine, Engines, ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import (
+    Engine,
+    Engines,
+    ExistingBuild,
+    Note,
+    Recipe,
+    WriteLine,
+    WriteStep,
+    ignore,
+    ignore_step,
+)
 from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers
@@ -20,6 +30,7 @@ from swell.concurrency import retry
 from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
+from swell.provenance import Evidence, Material, parse_provenance
 from swell.registry.principal import Principal
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
@@ -38,17 +49,21 @@ class ScriptedEngine:
         self._lines = lines
         self.recipes: list[Recipe] = []
         self.left: ExistingBuild | None = None
+        self.evidence = Evidence()
 
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         return self.left
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         self.recipes.append(recipe)
         for line in self._lines:
             await write_line(line)
         await write_step(STEP)
         if self._failure:
             raise self._failure
+        note(self.evidence)
         return MADE
 
 
@@ -58,6 +73,7 @@ class MemoryLogs:
         self.steps: list[BuildStep] = []
         self.locks: dict[str, bytes] = {}
         self.masked_secrets: list[bytes] = []
+        self.provenances: dict[str, bytes] = {}
 
     @asynccontextmanager
     async def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AsyncIterator["MemoryLogs"]:
@@ -75,6 +91,9 @@ class MemoryLogs:
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         self.locks[build_id] = lock
+
+    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
+        self.provenances[build_id] = provenance
 
 
 class FewContexts:
@@ -170,7 +189,7 @@ def runner_of(
 
 async def result_of(
     job: BuildJob,
-    engine: ScriptedEngine,
+    engine: Engine,
     logs: MemoryLogs,
     contexts: FewContexts | None = None,
     secrets: tuple[str, ...] = (),
@@ -363,7 +382,9 @@ async def test_packages_go_to_the_engine_that_needs_no_container() -> None:
         def __init__(self, name: str) -> None:
             self.digest = digest_of(name.encode())
 
-        async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+        async def build(
+            self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+        ) -> Digest:
             return self.digest
 
         async def find(self, recipe: Recipe) -> ExistingBuild | None:
@@ -388,7 +409,9 @@ class SlowEngine(ScriptedEngine):
         super().__init__()
         self.begun, self.was_stopped = asyncio.Event(), False
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         self.begun.set()
         try:
             await asyncio.Event().wait()
@@ -507,3 +530,30 @@ async def test_a_secret_that_cannot_be_used_is_the_operators_to_mend(
     assert "SWELL_BUILD_SECRETS" in results[1].message
     assert not engine.recipes
     assert str(tmp_path) not in results[0].message
+
+
+async def test_the_provenance_of_a_build_is_stored() -> None:
+    """Its inputs, and what the engine knows; secrets that the log masks are masked here too."""
+    engine, logs = ScriptedEngine(), MemoryLogs()
+    base = Material("docker.io/library/a:latest", digest_of(b"a"))
+    definition = {"a": [{"b": "with hunter2 in it"}], "n": 1}
+    engine.evidence = Evidence(materials=(base,), definition=definition)
+
+    result = await result_of(FROZEN, Engines(engine, engine, "buildkit 1"), logs, FewContexts(CONTEXT, LAYER))
+
+    stored = parse_provenance(logs.provenances[FROZEN.id])
+    assert stored
+    assert (stored.image, stored.digest, stored.started, stored.ended) == (
+        *(FROZEN.target_image, MADE),
+        *(result.started, result.finished),
+    )
+    assert (stored.inputs.context, stored.inputs.layers) == (CONTEXT, (LAYER,))
+    assert (stored.evidence.engine, stored.evidence.materials) == ("buildkit 1", (base,))
+    assert stored.evidence.definition == {"a": [{"b": "with *** in it"}], "n": 1}
+
+
+async def test_a_failed_build_has_no_provenance() -> None:
+    """There is no image that it would describe."""
+    logs = MemoryLogs()
+    await result_of(JOB, ScriptedEngine(BuildFailure(Reason.RECIPE, "no")), logs)
+    assert not logs.provenances

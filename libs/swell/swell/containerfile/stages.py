@@ -135,14 +135,18 @@ class Containerfile(tuple[Instruction, ...]):
                     images[registry_image(instruction.line, name)] = None
         return tuple(images)
 
-    def final_image(self, build_args: Mapping[str, str] | None = None, platform: Platform = LINUX_AMD64) -> str | None:
-        """Return the base image of the last stage, directly or through other stages; None for scratch.
+    def final_image(
+        self, build_args: Mapping[str, str] | None = None, platform: Platform = LINUX_AMD64, target: str = ""
+    ) -> str | None:
+        """Return the base image of the stage *target*, directly or through other stages; None for scratch.
+
+        *target* is the name of a stage, or its number from 0; the last stage by default. None if it does not exist.
 
         Raises:
             BadRequest: a FROM has no image, or a variable in it cannot be expanded.
         """
         stages = self.stages_for(build_args, platform)
-        stage = stages[-1] if stages else None
+        stage = self._target(stages, target) if target else next(reversed(stages), None)
         while stage is not None and stage.parent is not None:
             stage = stages[stage.parent]
         return stage.image if stage else None
@@ -209,6 +213,17 @@ class Containerfile(tuple[Instruction, ...]):
         """Return the index of the last stage of *before* with this *name*."""
         folded = name.lower() if self.dialect.folds_stages else name
         return next((stage.index for stage in reversed(before) if stage.name == folded), None)
+
+    def _target(self, stages: Sequence[Stage], target: str) -> Stage | None:
+        """Return the stage *target*. Engines compare its name without case, and look for a name first.
+
+        Source: buildkit, `Dockerfile2LLB`,
+        https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/dockerfile2llb/convert.go
+        """
+        names = [(stage.name or "").lower() for stage in stages]
+        if target.lower() in names:
+            return stages[len(names) - 1 - names[::-1].index(target.lower())]
+        return stages[int(target)] if target.isdecimal() and int(target) < len(stages) else None
 
     def _is_stage(self, stages: Sequence[Stage], stage: Stage, name: str) -> bool:
         """Return whether *name*, in an instruction of *stage*, is the name or index of an earlier stage."""

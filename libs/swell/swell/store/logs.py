@@ -77,3 +77,8 @@ def decode_steps(content: bytes, attempt: int) -> tuple[LoggedStep, ...]:
     except msgspec.MsgspecError:
         return ()
     return stored.steps if stored.attempt == attempt else ()
+
+
+def provenance_key(build_id: str) -> str:
+    """Return the key of the `swell.provenance.Provenance` of a build, as JSON, in the same bucket."""
+    return f"{build_id}.provenance.json"

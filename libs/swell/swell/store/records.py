@@ -66,6 +66,18 @@ class Reason(StrEnum):
         return self not in {Reason.PUSH, Reason.DISK, Reason.ENGINE, Reason.GIVEN_UP}
 
 
+CONTAINER_ID = "swell.container-id"
+"""The annotation of an image with the container id of the request that it was built for."""
+
+
+def container_id_of(build_id: str) -> str:
+    """Return the hash of the inputs in *build_id*, without the number of the build.
+
+    Equal inputs give an equal id, so an image that has it does not differ from one that is built again.
+    """
+    return build_id.removeprefix("bd-").partition("_")[0]
+
+
 NO_ATTEMPT = 0
 
 

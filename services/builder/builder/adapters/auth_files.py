@@ -26,7 +26,7 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry.aws import AwsLogins, is_exchanged
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials
-from swell.registry.principal import Principal
+from swell.registry.principal import PUBLIC, Principal
 from swell.store.records import Reason
 
 SCHEME = "oras://"
@@ -70,6 +70,16 @@ class AuthFiles:
         with _as_build_failure():
             allowed = only_allowed(content, self._rules, recipe.principal, images)
         return await self._exchanged(allowed, _text_of(recipe), Reason.BASE_IMAGE)
+
+    async def reads_public_only(self, recipe: Recipe) -> bool:
+        """Return whether every client may read each base image of *recipe*: it is shared, public, or needs no login."""
+        content = _read(self._settings.pull_auth_file)
+        for image in _named(recipe):
+            with _as_build_failure():
+                known = is_known(content, image)
+            if known and not (self._rules.may_read(PUBLIC, image) or await self._is_public(image)):
+                return False
+        return True
 
     async def pushes(self, recipe: Recipe) -> bytes:
         """Return the auth file for pushing the image of *recipe*."""

@@ -24,10 +24,10 @@ from builder.buildah.background_closer import BackgroundCloser
 from builder.buildah.base_stores import BaseImages
 from builder.buildah.image_build import ImageBuild
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
-from builder.domain.base_images import base_images
+from builder.domain.base_images import base_images, materials_of
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
-from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineSettings, Isolation
 from builder.sif.push import Sifs
 from swell.containerfile import parse
@@ -35,6 +35,7 @@ from swell.disk import in_thread
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.store.records import Reason
@@ -104,7 +105,9 @@ class BuildahEngine:
                 engine._version = version or engine._version
                 yield engine
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, _step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.secrets:
             raise BuildFailure(Reason.ENGINE, "buildSecrets need BuildKit, and this builder uses buildah.")
@@ -125,12 +128,14 @@ class BuildahEngine:
             )
             try:
                 async with limit, bounded(sandbox.directory, self._settings.build_disk, sandbox.cgroups):
-                    return await build.run(self._bases, generation)
+                    digest = await build.run(self._bases, generation)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
                 message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
                 raise BuildFailure(Reason.TIMED_OUT, message) from error
+        note(Evidence(materials=materials_of(images)))
+        return digest
 
     async def find(self, _: Recipe) -> None:
         """Return None: builds end with their builder."""

@@ -26,7 +26,8 @@ _NO_HEREDOCS = (
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
 _NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
 _USERS = re.compile(
-    r"building at STEP|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM|dockerfile|argument"
+    r"building at STEP|in substitution|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM"
+    r"|dockerfile|argument"
 )
 
 

@@ -1,21 +1,22 @@
-"""Annotations of an image that name its base image."""
+"""Annotations of an image that say what it is made from: the request, and the base image."""
 
 import asyncio
 from contextlib import suppress
 
 import aiohttp
 
+from builder.domain.base_images import final_image
 from builder.engine import Recipe
 from builder.settings import EngineSettings
-from swell.containerfile import parse
+from swell.containerfile import BUILDKIT
 from swell.errors import SwellError
 from swell.net.outbound import follow
 from swell.oci.digest import parse_digest
 from swell.oci.media_types import ACCEPT
-from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
+from swell.store.records import CONTAINER_ID, container_id_of
 
 _TIMEOUT = 3.0  # seconds
 
@@ -23,17 +24,16 @@ _TIMEOUT = 3.0  # seconds
 async def base_annotations(
     recipe: Recipe, pulls: bytes, session: aiohttp.ClientSession, settings: EngineSettings
 ) -> dict[str, str]:
-    """Return the annotations that name the base image of *recipe*, and its digest if the registry responds within 3 s.
+    """Return the annotations for the image of *recipe*.
 
-    *pulls* is an auth file with the credentials that the build may use.
+    They name the request, and the base image of the stage that is built, with its digest if the registry responds
+    within 3 s. *pulls* is an auth file with the credentials that the build may use.
     Source: OCI image-spec, "Pre-Defined Annotation Keys",
     https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md#pre-defined-annotation-keys
     """
-    annotations = dict[str, str]()
+    annotations = {CONTAINER_ID: container_id_of(recipe.build_id)}
     with suppress(SwellError, TimeoutError):
-        file = parse(recipe.containerfile)
-        image = file.final_image(recipe.options.build_args, parse_platform(recipe.platform))
-        if image and not recipe.options.target:
+        if image := final_image(recipe.containerfile, recipe.platform, BUILDKIT, recipe.options):
             reference = parse_reference(image)
             annotations["org.opencontainers.image.base.name"] = str(reference)
             if digest := reference.digest or await _current_digest(reference, recipe, pulls, session, settings):

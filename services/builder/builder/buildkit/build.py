@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
+from builder.buildkit.attestation import PROVENANCE
 from builder.buildkit.build_files import POLICY, BuildFiles
 from builder.buildkit.daemons.daemon import CREDENTIALS
 from builder.buildkit.network.push_gateway import REGISTRY
@@ -38,13 +39,17 @@ class Result(Struct, frozen=True):
 def arguments(
     recipe: Recipe,
     files: BuildFiles,
-    target: Reference,
-    cache: Reference | None,
+    target: str,
+    cache: str | None,
     *,
     proxies: Mapping[str, str],
     annotations: Mapping[str, str],
+    attested: bool = False,
+    credentials: str = CREDENTIALS,
 ) -> list[str]:
-    """The command line of `buildctl` for *recipe*.
+    """The command line of `buildctl` for *recipe*, which is pushed as *target*.
+
+    Steps are in the repository *cache*; secrets are files in *credentials*.
 
     The option `cmdline` keeps BuildKit from looking for a syntax line. Cache mounts are each build's own: with one
     shared by builds, one user could change what another's steps find there. So are the names of its local folders:
@@ -64,6 +69,7 @@ def arguments(
         **{f"build-arg:{name}": value for name, value in (dict(proxies) | recipe.options.build_args).items()},
         **{f"label:{name}": value for name, value in recipe.options.labels.items()},
         **({"target": recipe.options.target} if recipe.options.target else {}),
+        **({PROVENANCE: "mode=max,version=v1"} if attested else {}),
     }
     command = [
         *("build", "--progress=rawjson", "--frontend=dockerfile.v0"),
@@ -73,10 +79,10 @@ def arguments(
         *(f"--opt={name}={value}" for name, value in options.items()),
         f"--output={_output(recipe, files, target, annotations)}",
     ]
-    command += [f"--secret=id={name},src={CREDENTIALS}/{secret_file(name)}" for name in recipe.secrets]
+    command += [f"--secret=id={name},src={credentials}/{secret_file(name)}" for name in recipe.secrets]
     if cache:
         # Caches of different platforms are different tags of one repository.
-        reference = f"{REGISTRY}/{CACHE}/{cache.repository}:swell-{recipe.platform.replace('/', '-')}"
+        reference = f"{cache}:swell-{recipe.platform.replace('/', '-')}"
         command += [
             f"--import-cache=type=registry,ref={reference}",
             f"--export-cache=type=registry,ref={reference},mode=max,ignore-error=true,oci-mediatypes=true,"
@@ -95,10 +101,15 @@ def pushed_name(target: Reference) -> str:
     return f"{REGISTRY}/{TARGET}/{target.repository}:{target.reference}"
 
 
-def _output(recipe: Recipe, files: BuildFiles, target: Reference, annotations: Mapping[str, str]) -> str:
+def cache_name(cache: Reference) -> str:
+    """The name under which buildkitd uses the repository *cache*."""
+    return f"{REGISTRY}/{CACHE}/{cache.repository}"
+
+
+def _output(recipe: Recipe, files: BuildFiles, target: str, annotations: Mapping[str, str]) -> str:
     if recipe.sif:
         return f"type=oci,dest={files.seen}/result/image,tar=false,compression=uncompressed,force-compression=true"
-    fields = ["type=image", f"name={pushed_name(target)}", "push=true", "oci-mediatypes=true"]
+    fields = ["type=image", f"name={target}", "push=true", "oci-mediatypes=true"]
     fields += [f"annotation.{name}={value}" for name, value in annotations.items()]
     if "SOURCE_DATE_EPOCH" in recipe.options.build_args:
         fields.append("rewrite-timestamp=true")

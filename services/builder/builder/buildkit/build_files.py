@@ -27,14 +27,14 @@ _METADATA_BYTES = 4 << 20
 
 
 class BuildFiles:
-    """The files of one build, in a folder of the daemon's directory."""
+    """The files of one build, in a folder of *directory*, which buildctl sees at *root*; they belong to *owner*."""
 
-    def __init__(self, daemon: Daemon, build_id: str) -> None:
+    def __init__(self, directory: Path, root: str, build_id: str, owner: int) -> None:
         name = f"{build_id}.{secrets.token_hex(4)}"
-        self._owner = daemon.user_id
-        self.path = daemon.directory / BUILDS / name
-        self.seen = f"{SCRATCH}/{BUILDS}/{name}"
-        """Where processes in the sandbox find it."""
+        self._owner = owner
+        self.path = directory / BUILDS / name
+        self.seen = f"{root}/{BUILDS}/{name}"
+        """Where buildctl finds it."""
 
     @classmethod
     @asynccontextmanager
@@ -44,7 +44,16 @@ class BuildFiles:
         Raises:
             BuildFailure: the context cannot be unpacked, or the disk is full.
         """
-        files = cls(daemon, recipe.build_id)
+        async with cls.below(daemon.directory, SCRATCH, recipe, settings, daemon.user_id) as files:
+            yield files
+
+    @classmethod
+    @asynccontextmanager
+    async def below(
+        cls, directory: Path, root: str, recipe: Recipe, settings: EngineSettings, owner: int
+    ) -> AsyncIterator["BuildFiles"]:
+        """As `of`, for buildctl outside of a sandbox."""
+        files = cls(directory, root, recipe.build_id, owner)
         try:
             with as_build_failure():
                 await in_thread(files._write, recipe, settings)

@@ -59,6 +59,12 @@ def docker_config(auth_file: bytes, images: Iterable[str]) -> bytes:
     return msgspec.json.encode({"auths": logins})
 
 
+def with_push_login(config: bytes, pushes: bytes) -> bytes:
+    """Return *config* with the logins of *pushes*, a config.json too, which take precedence for their registries."""
+    auths = [msgspec.json.decode(each, type=_AuthFile).auths for each in (config, pushes)]
+    return msgspec.json.encode({"auths": auths[0] | auths[1]})
+
+
 def source_policy(config: bytes, images: Iterable[str]) -> bytes:
     """A source policy: of registries with a login in *config*, a build reads only *images*.
 

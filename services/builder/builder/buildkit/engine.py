@@ -13,7 +13,7 @@ from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
 from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
-from builder.buildkit.build import CACHE, arguments, follow, pushed_name, secret_file
+from builder.buildkit.build import CACHE, arguments, cache_name, follow, pushed_name, secret_file
 from builder.buildkit.build_failure import GroupEvents, failure_of
 from builder.buildkit.build_files import POLICY, BuildFiles
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
@@ -21,6 +21,7 @@ from builder.buildkit.daemons.pool import DaemonPool, group_of
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.requirements import CannotStart, missing_programs, prove, registrations
 from builder.buildkit.docker_config import docker_config, source_policy
+from builder.buildkit.evidence import evidence_of
 from builder.buildkit.limits import watched
 from builder.buildkit.network import push_gateway
 from builder.buildkit.network.egress import EgressProxy
@@ -30,7 +31,7 @@ from builder.buildkit.progress import Progress
 from builder.buildkit.sif import push_sif
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
-from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineSettings
 from builder.sif.push import SCHEME, Sifs
 from swell.containerfile import BUILDKIT, parse
@@ -109,7 +110,9 @@ class BuildkitEngine:
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
 
-    async def build(self, recipe: Recipe, tell: WriteLine, write_step: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, tell: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
         remarks = policy.check(recipe.containerfile, recipe.options.build_args)
@@ -119,14 +122,14 @@ class BuildkitEngine:
             async with limit:
                 for remark in remarks:
                     await tail(remark.encode())
-                return await self._build(recipe, tail, write_step)
+                return await self._build(recipe, tail, write_step, note)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
 
-    async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep) -> Digest:
+    async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep, note: Note) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
         pulls = await self._credentials.pulls(recipe)
         images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
@@ -140,7 +143,7 @@ class BuildkitEngine:
                 settings=settings,
                 write_line=tail,
             )
-            cache = gateway.cache
+            cache, attestation = gateway.cache, gateway.attestation
             finding = asyncio.create_task(base_annotations(recipe, pulls, self._session, settings))
             opened.callback(finding.cancel)
             with as_build_failure():
@@ -153,7 +156,15 @@ class BuildkitEngine:
             logins = docker_config(pulls, images)
             with as_build_failure():
                 await in_thread((files.path / POLICY).write_bytes, source_policy(logins, images))
-            command = arguments(recipe, files, target, cache, proxies=proxies, annotations=annotations)
+            command = arguments(
+                recipe,
+                files,
+                pushed_name(target),
+                cache_name(cache) if cache else None,
+                proxies=proxies,
+                annotations=annotations,
+                attested=attestation is not None,
+            )
             names = [
                 (pushed_name(target).encode(), recipe.target_image.encode()),
                 (f"{push_gateway.REGISTRY}/{CACHE}/".encode(), _registry_of(recipe.cache_repository)),
@@ -168,10 +179,12 @@ class BuildkitEngine:
                 result = await follow(client, progress, tail, write_step, names)
             if result.status:
                 raise failure_of(result, before, lease, progress, gateway, proxy, settings)
+            predicate = attestation.predicate if attestation else None
+            note(evidence_of(predicate, (step.name for step in progress.steps.values())))
             if recipe.sif:
                 return await push_sif(self._sifs, recipe, files, tail, settings, limited=self._limited)
             lease.keep()
-            return files.digest()
+            return (attestation and attestation.digest) or files.digest()
 
     def _proxies_of_steps(self) -> dict[str, str]:
         settings = self._settings

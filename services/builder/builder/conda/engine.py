@@ -19,15 +19,22 @@ from builder.conda.base_image import MAX_COPIED, BaseImage, Copied
 from builder.conda.cache import Folder
 from builder.conda.layer_store import MadeLayers
 from builder.conda.lazy_solver import LazySolver
+from builder.conda.model.channels import subdir_of
+from builder.conda.model.image import SCRATCH
+from builder.conda.model.lock import read_lock
 from builder.conda.package_build import PackageBuild, Tools
 from builder.conda.packages import Packages
 from builder.conda.scratch import room
 from builder.conda.sources import Sources
+from builder.domain.base_images import materials_of
 from builder.domain.failure import BuildFailure
-from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import CondaSettings
+from swell.api.package_layers import PackageLayers
 from swell.disk import in_thread
 from swell.oci.digest import Digest
+from swell.oci.platform import parse_platform
+from swell.provenance import Evidence, Material
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Allows, Keyring, parse_auth_file
@@ -80,7 +87,9 @@ class CondaEngine:
     async def find(self, _: Recipe) -> None:
         """Return None: builds of this engine end with the builder's process."""
 
-    async def build(self, recipe: Recipe, tell: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, tell: WriteLine, _step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.packages is None:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
@@ -88,12 +97,14 @@ class CondaEngine:
         try:
             own = room(self._rooms, recipe.build_id)
             async with limit, own as folder, bounded(folder, self._settings.build_disk):
-                return await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
+                digest = await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
             raise BuildFailure(Reason.TIMED_OUT, message) from error
+        note(Evidence(materials=_materials(recipe.packages, recipe.platform)))
+        return digest
 
     def _tools(self, recipe: Recipe) -> Tools:
         rules = self._settings.credential_rules
@@ -111,3 +122,10 @@ class CondaEngine:
             raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
         insecure = frozenset(self._settings.insecure_registries)
         return RegistryClient(self._session, keyring, insecure, actions=actions, aws=self._aws)
+
+
+def _materials(packages: PackageLayers, platform: str) -> tuple[Material, ...]:
+    """Return the base image, and each package with the sha256 that was verified."""
+    base = () if packages.base_image.lower() == SCRATCH else materials_of([packages.base_image])
+    locked = read_lock(packages.lock, subdir_of(parse_platform(platform)))
+    return (*base, *(Material(each.url, f"sha256:{each.sha256}") for each in locked))

@@ -10,6 +10,7 @@ from swell.containerfile import DIALECTS, Dialect
 from swell.errors import BadRequest
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
+from swell.provenance import Material
 from swell.store.records import Reason
 
 _NO_OPTIONS = BuildOptions()
@@ -30,9 +31,10 @@ def base_images(
 
 
 def final_image(text: str, platform: str, dialect: Dialect, options: BuildOptions = _NO_OPTIONS) -> str | None:
-    """Return the image that the last stage begins from; None for scratch, or if *dialect* cannot read the file."""
+    """Return the image that the built stage begins from; None for scratch, or if *dialect* cannot read the file."""
     try:
-        return containerfile.parse(text, dialect).final_image(options.arguments, parse_platform(platform))
+        file = containerfile.parse(text, dialect)
+        return file.final_image(options.arguments, parse_platform(platform), options.target)
     except BadRequest:
         return None
 
@@ -44,3 +46,10 @@ def references(images: Iterable[str]) -> list[Reference]:
         with suppress(BadRequest):
             found.append(parse_reference(image))
     return found
+
+
+def materials_of(images: Iterable[str]) -> tuple[Material, ...]:
+    """Return *images* as materials; only a reference with a digest says which bytes were used."""
+    return tuple(
+        Material(f"{each.name}:{each.tag}" if each.tag else each.name, each.digest) for each in references(images)
+    )

@@ -10,6 +10,7 @@ from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from swell.build_spec import BuildSpec
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, parse_digest
+from swell.provenance import Evidence, Material
 from swell.store.records import Reason
 
 LONGEST_MESSAGE = 1200
@@ -18,6 +19,10 @@ LONGEST_MESSAGE = 1200
 Source: Kubernetes, Determine the Reason for Pod Failure,
 https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 """
+
+
+LARGEST_EVIDENCE = 3000
+"""Bytes of the materials in a result, for the same reason."""
 
 
 class Source(Struct, frozen=True):
@@ -43,6 +48,19 @@ class RemoteBuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Reason | None = None
     message: str = ""
     exit_status: int = NO_EXIT_STATUS
+    evidence: Evidence = Evidence()
+
+    @classmethod
+    def succeeded(cls, digest: Digest, evidence: Evidence) -> "RemoteBuildResult":
+        """Return the result of a build that has pushed *digest*, with as many of its materials as there is room for."""
+        materials = list[Material]()
+        size = 0
+        for material in evidence.materials:
+            size += len(msgspec.json.encode(material)) + 1
+            if size > LARGEST_EVIDENCE:
+                break
+            materials.append(material)
+        return cls(digest=digest, evidence=Evidence(engine=evidence.engine, materials=tuple(materials)))
 
     @classmethod
     def from_failure(cls, failure: BuildFailure) -> "RemoteBuildResult":

@@ -1,5 +1,6 @@
-"""The kubernetes engine: each build is a Job whose only pod runs `builder.run_build`, which builds with buildah.
+"""The kubernetes engine: each build is a Job whose only pod runs `builder.run_build`.
 
+The pod builds with the engine that `SWELL_ENGINE` selects from those in its image: BuildKit by default.
 When a builder crashes, its Jobs continue. The next builder of the same build finds the Job by its name.
 """
 
@@ -22,7 +23,7 @@ from lightkube.types import CascadeType
 from builder.adapters.auth_files import AuthFiles
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
-from builder.engine import ExistingBuild, Recipe, WriteLine, WriteStep, ignore_step
+from builder.engine import ExistingBuild, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.kubernetes import pods
 from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret, secret_file
 from builder.kubernetes.timestamps import Timestamp, parse_timestamp
@@ -33,6 +34,7 @@ from swell.disk import digest_of_file
 from swell.errors import Unavailable
 from swell.log import log, warn_once_a_second
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.principal import PUBLIC
@@ -90,7 +92,9 @@ class KubernetesEngine:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
             yield cls(client, settings, link, aws, registry)
 
-    async def build(self, recipe: Recipe, write_line: WriteLine, _: WriteStep = ignore_step, /) -> Digest:
+    async def build(
+        self, recipe: Recipe, write_line: WriteLine, _step: WriteStep = ignore_step, note: Note = ignore, /
+    ) -> Digest:
         """Build and push *recipe*; see `Engine.build`.
 
         Raises:
@@ -98,13 +102,14 @@ class KubernetesEngine:
         """
         name = job_name(recipe.build_id)
         try:
-            digest = await self._within_limits(recipe, write_line)
+            digest, evidence = await self._within_limits(recipe, write_line)
         except Unavailable:
             raise
         except BaseException:
             await self._remove(name)
             raise
         await self._remove(name)
+        note(evidence)
         return digest
 
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
@@ -118,7 +123,7 @@ class KubernetesEngine:
             return None
         return ExistingBuild(started=started, finished=pods.finished(pods_of_job))
 
-    async def _within_limits(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def _within_limits(self, recipe: Recipe, write_line: WriteLine) -> tuple[Digest, Evidence]:
         timeout = self._settings.build_timeout + self._settings.kubernetes_patience
         limit = asyncio.timeout(timeout.total_seconds())
         try:
@@ -129,7 +134,7 @@ class KubernetesEngine:
                 raise
             raise BuildFailure(Reason.TIMED_OUT, f"The build took longer than {timeout} h in the cluster.") from error
 
-    async def _run(self, recipe: Recipe, write_line: WriteLine) -> Digest:
+    async def _run(self, recipe: Recipe, write_line: WriteLine) -> tuple[Digest, Evidence]:
         files = await self._files(recipe)
         with _as_failure():
             await self._create(recipe, files)

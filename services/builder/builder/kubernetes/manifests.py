@@ -17,6 +17,8 @@ from lightkube.models.batch_v1 import (
     PodFailurePolicyRule,
 )
 from lightkube.models.core_v1 import (
+    AppArmorProfile,
+    Capabilities,
     Container,
     EmptyDirVolumeSource,
     EnvVar,
@@ -24,6 +26,7 @@ from lightkube.models.core_v1 import (
     PodSpec,
     PodTemplateSpec,
     ResourceRequirements,
+    SeccompProfile,
     SecretKeySelector,
     SecretVolumeSource,
     SecurityContext,
@@ -46,6 +49,11 @@ _IGNORE_DISRUPTION = PodFailurePolicyRule(
     action="Ignore", onPodConditions=[PodFailurePolicyOnPodConditionsPattern(status="True", type="DisruptionTarget")]
 )
 """A pod that the cluster disrupts does not count as a failure: the Job creates another one."""
+_CAPABILITIES = [
+    *("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "MKNOD"),
+    *("SETFCAP", "SETGID", "SETUID", "SYS_ADMIN", "SYS_CHROOT"),
+]
+"""What the sandbox of the engine needs, as tried in Docker containers."""
 _OWN_MEMORY = 512 << 20  # bytes for the engine, in addition to the limit of the build
 
 
@@ -125,9 +133,25 @@ def _container(recipe: Recipe, settings: KubernetesSettings) -> Container:
             *_secret_environment(name, settings),
         ],
         resources=ResourceRequirements(limits=limits, requests=limits),
-        securityContext=SecurityContext(privileged=settings.kubernetes_privileged),
+        securityContext=_security_context(settings),
         terminationMessagePolicy="File",
         volumeMounts=[VolumeMount(_WORKSPACE, "workspace"), VolumeMount(_FILES, "files", readOnly=True)],
+    )
+
+
+def _security_context(settings: KubernetesSettings) -> SecurityContext:
+    """Return the rights of the pod: it makes namespaces and mounts, in which an unprivileged user builds.
+
+    Without `privileged`, the default profiles for seccomp and AppArmor would refuse these calls.
+    Source: BuildKit, "Rootless mode", https://github.com/moby/buildkit/blob/v0.34.2/docs/rootless.md#docker
+    """
+    if settings.kubernetes_privileged:
+        return SecurityContext(privileged=True)
+    return SecurityContext(
+        privileged=False,
+        capabilities=Capabilities(add=_CAPABILITIES, drop=["ALL"]),
+        seccompProfile=SeccompProfile("Unconfined"),
+        appArmorProfile=AppArmorProfile("Unconfined"),
     )
 
 
@@ -167,6 +191,8 @@ def _environment(settings: KubernetesSettings) -> dict[str, str]:
         "SWELL_CONNECT_TIMEOUT": _duration(settings.connect_timeout),
         "SWELL_CONTEXT_LIMIT": str(settings.context_limit),
         "SWELL_DENIED_NETWORKS": ",".join(settings.denied_networks),
+        "SWELL_BUILDKIT_IDLE_DAEMONS": "0",
+        "SWELL_ENGINE": settings.engine,
         "SWELL_ERRAND": f"{_FILES}/errand.json",
         "SWELL_IDLE_TIMEOUT": _duration(settings.idle_timeout),
         "SWELL_INSECURE_REGISTRIES": ",".join(settings.insecure_registries),

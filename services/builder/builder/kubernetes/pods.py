@@ -13,6 +13,7 @@ from lightkube.models.core_v1 import ContainerState, ContainerStateTerminated, P
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import parse_result
 from swell.oci.digest import Digest
+from swell.provenance import Evidence
 from swell.store.records import Reason
 
 _NEVER = frozenset({"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"})
@@ -81,14 +82,14 @@ def waiting_for(pod: Pod) -> str:
     return str(blocked[0].message) if blocked else f"its pod is {_status(pod).phase}"
 
 
-def result(pod: Pod) -> Digest:
-    """Return the digest of the image that the build in *pod*, which has ended, has pushed.
+def result(pod: Pod) -> tuple[Digest, Evidence]:
+    """Return the digest of the image that the build in *pod*, which has ended, has pushed, and what it was made from.
 
     Raises:
         BuildFailure: the build failed, for the reason in its result or in the status of the pod.
     """
     if parsed := parse_result(_termination_message(pod)):
-        return parsed.result()
+        return parsed.result(), parsed.evidence
     raise _failure(_status(pod), _state(pod).terminated or ContainerStateTerminated(exitCode=-1))
 
 

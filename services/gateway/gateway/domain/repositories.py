@@ -1,5 +1,7 @@
 """The repositories that this server pushes to."""
 
+from hashlib import blake2b
+
 from msgspec import Struct
 
 ORAS = "oras://"
@@ -16,6 +18,15 @@ class Repositories(Struct, frozen=True, kw_only=True):
     cache: str | None = None
     public: str | None = None
     reserved: frozenset[str] = frozenset()
+
+    def cache_of(self, organisation: str) -> str | None:
+        """Return the repository for steps of builds of *organisation*, below `cache`; without one, `cache` itself.
+
+        Steps are never shared between organisations. The name of an organisation may have any characters.
+        """
+        if not (self.cache and organisation):
+            return self.cache
+        return f"{self.cache}/org-{blake2b(organisation.encode(), digest_size=10).hexdigest()}"
 
     def is_custom(self, repository: str | None) -> bool:
         """Whether *repository* is set and belongs to none of these."""

@@ -100,7 +100,7 @@ class ContainerRequests:
                 server.
             TooManyRequests: the request needs a build, and *caller* has reached the limit.
         """
-        request = await self._validate(container_request, legacy=legacy)
+        request = self._with_cache(await self._validate(container_request, legacy=legacy), caller)
         caller = await self._authorize(request, caller)
         plan = await self._scans.plan(request, caller)
         await self._images.check_platforms(request, caller.principal)
@@ -152,6 +152,13 @@ class ContainerRequests:
             default_channels=self._config.conda_default_channels,
         )
         return await asyncio.to_thread(check) if is_slow_to_validate(container_request) else check()
+
+    def _with_cache(self, request: BuildRequest, caller: Caller) -> BuildRequest:
+        """Return *request* with the cache of the caller's organisation instead of the server's."""
+        repositories = self._config.repositories
+        if request.cache_repository is None or request.cache_repository != repositories.cache:
+            return request
+        return replace(request, cache_repository=repositories.cache_of(caller.identity.organisation))
 
     async def _authorize(self, request: BuildRequest, caller: Caller) -> Caller:
         """Return *caller* with the principals that may read the images of *request* and push its result."""

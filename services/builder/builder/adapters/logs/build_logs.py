@@ -17,7 +17,7 @@ from builder.adapters.logs.line_sender import LineSender
 from builder.adapters.logs.uploads import Uploads
 from builder.domain.secrets import Masker, is_piece, may_go_on
 from swell.api.builds import BuildStep
-from swell.store.logs import LoggedStep, StoredSteps, lock_key, log_key, steps_key
+from swell.store.logs import LoggedStep, StoredSteps, lock_key, log_key, provenance_key, steps_key
 from swell.store.objects import Objects
 
 LIMIT = 64 << 20  # bytes of a log that are stored
@@ -57,6 +57,9 @@ class BuildLogs:
 
     async def store_lock(self, build_id: str, lock: bytes) -> None:
         await self.uploads.add_content(lock_key(build_id), lock)
+
+    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
+        await self.uploads.add_content(provenance_key(build_id), provenance)
 
 
 class BuildLog:

@@ -1,4 +1,4 @@
-"""Stores finished logs, steps and lock files: at once, or later while the object store is unavailable or full."""
+"""Stores finished logs, steps, lock files and provenance: at once, or later while the object store is unavailable."""
 
 import asyncio
 from datetime import timedelta
@@ -75,7 +75,7 @@ class Uploads:
         self._storing.add(file)
         try:
             before = file.stat()
-            await self._objects.put_file(file.name, file, _JSON if file.suffix == ".steps" else _TEXT)
+            await self._objects.put_file(file.name, file, _JSON if file.suffix in {".steps", ".json"} else _TEXT)
             if file.stat().st_ino == before.st_ino:  # otherwise another attempt has finished in the meantime
                 file.unlink()
         except FileNotFoundError:

@@ -12,13 +12,11 @@ Steps so reach the world, but neither buildkitd nor this machine's loopback; bui
 
 import asyncio
 import fcntl
-import io
 import os
 import socket
 import struct
-import tarfile
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +26,7 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
+from builder.buildkit.buildctl import buildctl
 from builder.buildkit.daemons.configuration import RUN, RUNTIME, SOCKET, STATE, STEP_NETWORK, configuration
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.step_groups import FOLDER, StepGroups
@@ -92,13 +91,6 @@ nsenter --user=/run/ns/outer --setuid 0 --setgid 0 -- slirp4netns --configure --
     --ready-fd=3 --enable-sandbox --enable-seccomp --userns-path=/run/ns/inner --netns-type=path /run/ns/network tap0
 exit 0
 """
-# Credentials come through stdin, as a tar archive, into a file system in memory that only this process sees.
-_WITH_CREDENTIALS = f"""\
-mount -t tmpfs -o size=4m,mode=700 tmpfs {CREDENTIALS}
-tar -x -f - -C {CREDENTIALS} --no-same-owner
-export DOCKER_CONFIG={CREDENTIALS}
-exec "$@" < /dev/null
-"""
 _ENTER_CGROUPS = (
     'for group in $GROUPS_OF_DAEMON; do echo 0 > "$group/cgroup.procs"; done; unset GROUPS_OF_DAEMON; exec "$@"'
 )
@@ -147,48 +139,20 @@ class Daemon(Struct, kw_only=True, eq=False):
         The *secrets* are files in `CREDENTIALS`. `stdout` and `stderr` are one pipe.
         """
         enter_groups = ("sh", "-ec", _ENTER_CGROUPS, "sh") if self.groups.daemon else ()
-        process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--"),
-            *enter_groups,
-            *(
-                "nsenter",
-                f"--target={self.pid}",
-                "--user",
-                "--mount",
-                "--pid",
-                "--net",
-                "--setuid=0",
-                "--setgid=0",
-                "--",
-            ),
-            *("unshare", "--mount", "--", "sh", "-ec", _WITH_CREDENTIALS, "sh"),
-            *(f"{ENGINE}/buildctl", f"--addr=unix://{SOCKET}", *arguments),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": f"{SCRATCH}/work",
-                "TMPDIR": f"{SCRATCH}/work/tmp",
-                "GROUPS_OF_DAEMON": " ".join(map(str, self.groups.daemon)),
-            },
-            cwd="/",
-        )
-        try:
-            assert process.stdin is not None  # noqa: S101  (a pipe)
-            with suppress(OSError):
-                process.stdin.write(_archive({"config.json": docker_config, **secrets}))
-                await process.stdin.drain()
-                process.stdin.close()
+        namespaces = ("--user", "--mount", "--pid", "--net", "--setuid=0", "--setgid=0")
+        environment = {
+            "HOME": f"{SCRATCH}/work",
+            "TMPDIR": f"{SCRATCH}/work/tmp",
+            "GROUPS_OF_DAEMON": " ".join(map(str, self.groups.daemon)),
+        }
+        async with buildctl(
+            (f"{ENGINE}/buildctl", f"--addr=unix://{SOCKET}", *arguments),
+            CREDENTIALS,
+            {"config.json": docker_config, **secrets},
+            enter=(*enter_groups, "nsenter", f"--target={self.pid}", *namespaces, "--"),
+            environment=environment,
+        ) as process:
             yield process
-        finally:
-            if process.returncode is None:
-                for pid in children(process.pid) or [process.pid]:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, 9)
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
 
 
 @asynccontextmanager
@@ -287,16 +251,6 @@ async def _ready(process: Process, reading: _reading, lines: deque[bytes]) -> in
         said = b" ".join(lines).decode(errors="replace")[-600:]
         raise SandboxUnavailable(f"BuildKit does not start: {said or 'it says nothing'}.")
     return pids[0]
-
-
-def _archive(files: Mapping[str, bytes]) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o400
-            tar.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
 
 
 def _environment(registrations: Iterable[str]) -> dict[str, str]:

@@ -10,14 +10,16 @@ import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import ClientResponse, web
 from msgspec import Struct
 from yarl import URL
 
+from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, MAX_BLOB, Attestation
 from swell.errors import Denied, SwellError, UpstreamFailed
 from swell.net.outbound import follow, pieces, read, send
+from swell.oci.digest import digest_of
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
 from swell.registry.push import upload
@@ -29,6 +31,7 @@ REGISTRY = f"{HOST}:{PORT}"
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|uploads)/(?P<reference>[^/]*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MANIFEST_BYTES = 16 << 20
+_ANY_TYPE = "application/octet-stream"
 _UPLOAD_SECONDS = 24 * 3600.0  # the time limit of the build counts
 _REQUEST_HEADERS = ("Accept", "Content-Type", "Content-Length", "Content-Range")
 _RESPONSE_HEADERS = ("Content-Type", "Docker-Content-Digest", "Range", "Content-Length", "Docker-Upload-UUID")
@@ -45,15 +48,20 @@ class PushGateway:
     """Pushes for one build; *client* has the credentials, and asks for tokens that allow `pull,push`.
 
     *repositories* are what buildkitd calls them here. Layers of *bases*, images that the build reads, are mounted from
-    there when they are in the same registry.
+    there when they are in the same registry. *attestation* takes the provenance out of the push of the image.
     """
 
     def __init__(
-        self, client: RegistryClient, repositories: Mapping[str, Repository], bases: Iterable[Reference]
+        self,
+        client: RegistryClient,
+        repositories: Mapping[str, Repository],
+        bases: Iterable[Reference],
+        attestation: Attestation | None = None,
     ) -> None:
         self._client = client
         self._repositories = dict(repositories)
         self._bases = tuple(bases)
+        self.attestation = attestation
         self._uploads: dict[str, tuple[Reference, URL, str]] = {}
         self.trouble: SwellError | None = None
         """What the registry refused last."""
@@ -98,8 +106,13 @@ class PushGateway:
         if kind == "uploads" and method == "POST" and not reference:
             return await self._begin_upload(target, name)
         if kind == "uploads" and method in {"PUT", "PATCH", "GET", "DELETE"}:
-            return await self._continue_upload(request, reference)
+            attestation = None if repository.is_cache else self.attestation
+            return await self._continue_upload(request, reference, attestation)
         is_ours = repository.is_cache or bool(_DIGEST.fullmatch(reference)) or reference == target.reference
+        if self.attestation and not repository.is_cache and reference == EMPTY_CONFIG_DIGEST and method == "HEAD":
+            return web.Response(headers={"Docker-Content-Digest": reference})  # so that it is not pushed
+        if kind == "manifests" and is_ours and self.attestation and not repository.is_cache:
+            return await self._take_manifest(request, target, reference, self.attestation)
         if kind == "manifests" and is_ours and method == "PUT":
             return await self._put_manifest(request, target, reference)
         if (
@@ -145,17 +158,23 @@ class PushGateway:
             self._refused(response, target)
         return self._uploading(response, target, url, name)
 
-    async def _continue_upload(self, request: web.BaseRequest, reference: str) -> web.StreamResponse:
+    async def _continue_upload(
+        self, request: web.BaseRequest, reference: str, attestation: Attestation | None
+    ) -> web.StreamResponse:
         if (known := self._uploads.pop(reference, None)) is None:
             return _error(404, "BLOB_UPLOAD_UNKNOWN", "that upload is unknown")
         target, place, name = known
+        body = _Body(request)
+        if attestation and (document := await body.document(MAX_BLOB)) and attestation.takes_blob(document):
+            await self._end_upload(target, place)
+            return web.Response(status=201, headers={"Docker-Content-Digest": digest_of(document)})
         url = place
         if digest := request.query.get("digest"):
             url = URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True)
         headers = {each: request.headers[each] for each in _REQUEST_HEADERS if each in request.headers}
-        headers.setdefault("Content-Type", "application/octet-stream")
+        headers.setdefault("Content-Type", _ANY_TYPE)
         response = await self._client.ask_url(
-            upload, request.method, target, url, headers, data=_Once(request), seconds=_UPLOAD_SECONDS
+            upload, request.method, target, url, headers, data=body, seconds=_UPLOAD_SECONDS
         )
         response.release()
         if response.status == 202:
@@ -163,6 +182,12 @@ class PushGateway:
         if response.status >= 400:
             self._refused(response, target)
         return web.Response(status=response.status, headers=_headers(response))
+
+    async def _end_upload(self, target: Reference, place: URL) -> None:
+        """Tell the registry that nothing will be uploaded at *place*; it forgets the upload by itself otherwise."""
+        with suppress(SwellError):
+            response = await self._client.ask_url(send, "DELETE", target, place, {}, data=lambda: b"")
+            response.release()
 
     def _uploading(self, response: ClientResponse, target: Reference, asked: URL, name: str) -> web.StreamResponse:
         """The answer for an upload that goes on: its place is known here by a name of ours."""
@@ -175,10 +200,30 @@ class PushGateway:
         headers = _headers(response) | {"Location": f"/v2/{name}/blobs/uploads/{upload}", "Content-Length": "0"}
         return web.Response(status=202, headers=headers)
 
+    async def _take_manifest(
+        self, request: web.BaseRequest, target: Reference, reference: str, attestation: Attestation
+    ) -> web.StreamResponse:
+        """Push the manifest of the image under its tag; the others of the push do not leave the builder."""
+        if request.method != "PUT":
+            status = 404 if request.method == "HEAD" else 405
+            return _error(status, "MANIFEST_UNKNOWN", "this build has not pushed that manifest")
+        content = await _limited(request, _MANIFEST_BYTES)
+        media_type, digest = request.headers.get("Content-Type", _ANY_TYPE), digest_of(content)
+        if reference != target.reference:
+            attestation.takes_manifest(media_type, content)
+        else:
+            image_type, image = attestation.image(media_type, content)
+            answer = await self._put(target, reference, image_type, image)
+            if answer.status != 201:
+                return answer
+        return web.Response(status=201, headers={"Docker-Content-Digest": digest})
+
     async def _put_manifest(self, request: web.BaseRequest, target: Reference, reference: str) -> web.StreamResponse:
         content = await _limited(request, _MANIFEST_BYTES)
-        url = self._url(target, f"manifests/{reference}")
-        headers = {"Content-Type": request.headers.get("Content-Type", "application/octet-stream")}
+        return await self._put(target, reference, request.headers.get("Content-Type", _ANY_TYPE), content)
+
+    async def _put(self, target: Reference, reference: str, media_type: str, content: bytes) -> web.Response:
+        url, headers = self._url(target, f"manifests/{reference}"), {"Content-Type": media_type}
         response = await self._client.ask_url(send, "PUT", target, url, headers, data=lambda: content)
         if response.status >= 400:
             self._refused(response, target)
@@ -194,17 +239,33 @@ class PushGateway:
         return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
 
 
-class _Once:
+class _Body:
     """The body of a request, which can be sent once."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request: web.BaseRequest | None = request
+        self._begun = bytearray()
+
+    async def document(self, limit: int) -> bytes:
+        """Return the whole body if it begins like a JSON object and has at most *limit* bytes, else nothing."""
+        assert self._request is not None  # noqa: S101  (it is not sent yet)
+        async for piece in self._request.content.iter_any():
+            self._begun += piece
+            if not self._begun.startswith(b"{") or len(self._begun) > limit:
+                return b""
+        return bytes(self._begun)
 
     def __call__(self) -> AsyncIterator[bytes]:
         if self._request is None:
             raise UpstreamFailed("the registry asks for the same bytes again")
         request, self._request = self._request, None
-        return request.content.iter_any()
+        return self._pieces(request)
+
+    async def _pieces(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        if self._begun:
+            yield bytes(self._begun)
+        async for piece in request.content.iter_any():
+            yield piece
 
 
 def _headers(response: ClientResponse) -> dict[str, str]:

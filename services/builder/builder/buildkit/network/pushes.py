@@ -6,6 +6,7 @@ from contextlib import suppress
 import aiohttp
 
 from builder.adapters.auth_files import AuthFiles
+from builder.buildkit.attestation import Attestation
 from builder.buildkit.build import CACHE, TARGET
 from builder.buildkit.network.push_gateway import PushGateway, Repository
 from builder.domain.failure import BuildFailure
@@ -55,7 +56,7 @@ async def push_gateway_for(
         raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
     insecure = frozenset(settings.insecure_registries)
     client = RegistryClient(session, keyring, insecure, actions="pull,push").acting_for(recipe.push_principal)
-    return PushGateway(client, repositories, bases)
+    return PushGateway(client, repositories, bases, None if recipe.sif else Attestation())
 
 
 async def _cache_of(recipe: Recipe, write_line: WriteLine) -> Reference | None:

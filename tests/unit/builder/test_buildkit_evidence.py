@@ -1,0 +1,87 @@
+"""What BuildKit reports of a build becomes evidence: its predicate, or the names of its steps."""
+
+from typing import Any
+
+import msgspec
+
+from builder.buildkit.attestation import Attestation
+from builder.buildkit.evidence import evidence_of
+from swell.oci.digest import digest_of
+from swell.provenance import Evidence, Material
+
+SHA, COMMIT = "a" * 64, "b" * 40
+OCI_INDEX, OCI_MANIFEST = "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"
+
+
+def predicate(*dependencies: Any) -> dict[str, Any]:
+    return {"buildDefinition": {"resolvedDependencies": list(dependencies)}}
+
+
+def test_dependencies_become_materials() -> None:
+    """Images by their references, files and repositories by their URLs, each with its digest."""
+    evidence = evidence_of(
+        predicate(
+            {"uri": "pkg:docker/library/debian@12?platform=linux%2Famd64", "digest": {"sha256": SHA}},
+            {"uri": "pkg:docker/localhost:5000/team/base@1.2?platform=linux%2Famd64", "digest": {"sha256": SHA}},
+            {"uri": "https://example.org/x.tar.gz", "digest": {"sha256": SHA}},
+            {"uri": "https://github.com/moby/buildkit.git#v1", "digest": {"sha1": COMMIT}},
+            {"uri": "https://example.org/unknown"},
+        ),
+        (),
+    )
+    assert evidence.materials == (
+        Material("docker.io/library/debian:12", f"sha256:{SHA}"),
+        Material("localhost:5000/team/base:1.2", f"sha256:{SHA}"),
+        Material("https://example.org/x.tar.gz", f"sha256:{SHA}"),
+        Material("https://github.com/moby/buildkit.git#v1", f"sha1:{COMMIT}"),
+        Material("https://example.org/unknown"),
+    )
+
+
+def test_an_odd_predicate_is_no_error() -> None:
+    """The build has succeeded; a newer BuildKit may write another form."""
+    odd: dict[str, Any]
+    for odd in (
+        {},
+        {"buildDefinition": []},
+        {"buildDefinition": {"resolvedDependencies": "x"}},
+        predicate(1, {}, None),
+    ):
+        assert evidence_of(odd, ()).materials == ()
+
+
+def test_without_a_predicate_the_steps_name_the_base_images() -> None:
+    """SIF files are not pushed by BuildKit, so they have no attestation."""
+    names = [
+        "[internal] load metadata for x",
+        f"[one 1/2] FROM localhost:5000/base:1@sha256:{SHA}",
+        "[2/2] RUN FROM x@y",
+    ]
+    assert evidence_of(None, names) == Evidence(materials=(Material("localhost:5000/base:1", f"sha256:{SHA}"),))
+
+
+def test_the_tag_is_given_to_the_image_of_the_index() -> None:
+    """The other manifest of the index is for the provenance. A push without an index stays as it is."""
+    image, proof = b'{"layers":[]}', b'{"layers":[],"x":1}'
+    entries = [
+        {"digest": digest_of(image), "annotations": {"a": "b"}},
+        {"digest": digest_of(proof), "annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+    ]
+    index = msgspec.json.encode({"manifests": entries})
+    attestation = Attestation()
+    for content in (image, proof):
+        attestation.takes_manifest(OCI_MANIFEST, content)
+
+    assert attestation.image(OCI_INDEX, index) == (OCI_MANIFEST, image)
+    assert attestation.digest == digest_of(image)
+    assert Attestation().image(OCI_MANIFEST, image) == (OCI_MANIFEST, image)
+    assert Attestation().image(OCI_INDEX, index) == (OCI_INDEX, index)
+
+
+def test_only_statements_are_kept_from_the_registry() -> None:
+    """Configs and layers go there, whatever is in them."""
+    attestation = Attestation()
+    for content in (b'{"architecture":"amd64"}', b'{"_type":"x"}', b'{"_type":1}', b"{", b"\x1f\x8b"):
+        assert not attestation.takes_blob(content)
+    assert attestation.takes_blob(b'{"_type":"https://in-toto.io/Statement/v0.1","predicate":{"a":1}}')
+    assert attestation.predicate == {"a": 1}
