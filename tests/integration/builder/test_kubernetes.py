@@ -16,7 +16,7 @@ from msgspec import structs
 
 from builder.buildkit.daemons.programs import Programs
 from builder.domain.failure import BuildFailure
-from builder.engine import Engine, Recipe
+from builder.engine import Engine, Recipe, ignore_step
 from builder.kubernetes import engine as kubernetes
 from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import EngineChoice, Isolation, KubernetesSettings
@@ -24,6 +24,7 @@ from swell.api.containers import BuildOptions
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
+from swell.provenance import Evidence, Material
 from swell.registry.principal import OPERATOR
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Reason, Submission
@@ -156,8 +157,11 @@ async def test_a_pod_builds_with_buildkit_and_the_secrets_of_its_build(
     step = "RUN --mount=type=secret,id=token,env=TOKEN <<EOF\necho got $TOKEN\nEOF\n"
     recipe = structs.replace(buildkit_pods.recipe(step), options=BuildOptions(build_secrets={"token": "npm"}))
     async with buildkit_pods.open(tmp_path) as engine:
-        digest = await engine.build(structs.replace(recipe, secrets=secrets), Output())
+        noted = list[Evidence]()
+        digest = await engine.build(structs.replace(recipe, secrets=secrets), Output(), ignore_step, noted.append)
 
+    base = Material(buildkit_pods.base, buildkit_pods.registry.fetch("base/manifests/1")[1])
+    assert (noted[0].engine[:11], noted[0].materials) == ("buildkit 0.", (base,))
     cluster = buildkit_pods.cluster
     assert buildkit_pods.registry.fetch("made/manifests/1")[1] == digest
     assert any("got ***" in line for line in cluster.said)

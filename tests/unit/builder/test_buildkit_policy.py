@@ -2,8 +2,9 @@
 
 import pytest
 
-from builder.buildkit.policy import check, syntax_of
+from builder.buildkit.policy import check, syntax_of, target_of
 from builder.domain.failure import BuildFailure
+from swell.api.containers import BuildOptions
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,18 @@ def test_options_of_buildkit_itself_are_refused(name: str) -> None:
 def test_other_build_arguments_are_the_users() -> None:
     """They change the build alone."""
     assert check("FROM x", {"VERSION": "1", "BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"}) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [("", ""), ("two", "two"), ("other", "other"), ("1", "two"), ("2", ""), ("9", "9")]
+)
+def test_a_target_is_a_name_for_buildkit(target: str, expected: str) -> None:
+    """It accepts no numbers. It reports a stage that does not exist itself."""
+    text = "FROM a\nFROM b AS two\nFROM c\n"
+    assert target_of(text, BuildOptions(target=target), "linux/amd64") == expected
+
+
+def test_a_number_of_a_stage_without_a_name_is_refused() -> None:
+    """The message says what to write."""
+    with pytest.raises(BuildFailure, match="FROM … AS name"):
+        target_of("FROM a\nFROM b\n", BuildOptions(target="0"), "linux/amd64")

@@ -18,7 +18,7 @@ from swell.containerfile.instructions import Heredoc, Instruction
 from swell.containerfile.limits import MAX_INSTRUCTIONS, MAX_SIZE, MAX_STAGES
 from swell.containerfile.mounts import Mount
 from swell.containerfile.parser import base_images, parse, readings
-from swell.containerfile.stages import SCRATCH, Containerfile, Stage
+from swell.containerfile.stages import SCRATCH, Containerfile, Stage, find_target
 
 __all__ = [
     "BUILDAH_1_28",
@@ -35,6 +35,7 @@ __all__ = [
     "Mount",
     "Stage",
     "base_images",
+    "find_target",
     "parse",
     "readings",
 ]

@@ -36,6 +36,18 @@ class Stage(Struct, frozen=True, kw_only=True):
         return None if self.parent is not None or self.base in {SCRATCH, ""} else self.base
 
 
+def find_target(stages: Sequence[Stage], target: str) -> Stage | None:
+    """Return the stage *target*. Engines compare its name without case, and look for a name first.
+
+    Source: buildkit, `Dockerfile2LLB`,
+    https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/dockerfile2llb/convert.go
+    """
+    names = [(stage.name or "").lower() for stage in stages]
+    if target.lower() in names:
+        return stages[len(names) - 1 - names[::-1].index(target.lower())]
+    return stages[int(target)] if target.isdecimal() and int(target) < len(stages) else None
+
+
 class Containerfile(tuple[Instruction, ...]):
     """The instructions of a file, as one dialect reads them."""
 
@@ -146,7 +158,7 @@ class Containerfile(tuple[Instruction, ...]):
             BadRequest: a FROM has no image, or a variable in it cannot be expanded.
         """
         stages = self.stages_for(build_args, platform)
-        stage = self._target(stages, target) if target else next(reversed(stages), None)
+        stage = find_target(stages, target) if target else next(reversed(stages), None)
         while stage is not None and stage.parent is not None:
             stage = stages[stage.parent]
         return stage.image if stage else None
@@ -213,17 +225,6 @@ class Containerfile(tuple[Instruction, ...]):
         """Return the index of the last stage of *before* with this *name*."""
         folded = name.lower() if self.dialect.folds_stages else name
         return next((stage.index for stage in reversed(before) if stage.name == folded), None)
-
-    def _target(self, stages: Sequence[Stage], target: str) -> Stage | None:
-        """Return the stage *target*. Engines compare its name without case, and look for a name first.
-
-        Source: buildkit, `Dockerfile2LLB`,
-        https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/dockerfile2llb/convert.go
-        """
-        names = [(stage.name or "").lower() for stage in stages]
-        if target.lower() in names:
-            return stages[len(names) - 1 - names[::-1].index(target.lower())]
-        return stages[int(target)] if target.isdecimal() and int(target) < len(stages) else None
 
     def _is_stage(self, stages: Sequence[Stage], stage: Stage, name: str) -> bool:
         """Return whether *name*, in an instruction of *stage*, is the name or index of an earlier stage."""

@@ -11,6 +11,7 @@ from builder.buildkit.attestation import PROVENANCE
 from builder.buildkit.build_files import POLICY, BuildFiles
 from builder.buildkit.daemons.daemon import CREDENTIALS
 from builder.buildkit.network.push_gateway import REGISTRY
+from builder.buildkit.policy import target_of
 from builder.buildkit.progress import Progress
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe, WriteLine, WriteStep
@@ -59,7 +60,7 @@ def arguments(
     Sources: `Identifier` and `snapshot`, https://github.com/moby/buildkit/blob/v0.34.2/source/local/source.go,
     and https://github.com/moby/buildkit/blob/v0.34.2/solver/llbsolver/policy.go
     """
-    own = secrets.token_hex(16)
+    own, target_stage = secrets.token_hex(16), target_of(recipe.containerfile, recipe.options, recipe.platform)
     options = {
         **{f"local-sessionid:{name}": f"{own}:" for name in _FOLDERS},
         "platform": recipe.platform,
@@ -68,7 +69,7 @@ def arguments(
         "build-arg:BUILDKIT_CACHE_MOUNT_NS": secrets.token_hex(16),
         **{f"build-arg:{name}": value for name, value in (dict(proxies) | recipe.options.build_args).items()},
         **{f"label:{name}": value for name, value in recipe.options.labels.items()},
-        **({"target": recipe.options.target} if recipe.options.target else {}),
+        **({"target": target_stage} if target_stage else {}),
         **({PROVENANCE: "mode=max,version=v1"} if attested else {}),
     }
     command = [

@@ -8,6 +8,10 @@ import re
 from collections.abc import Mapping
 
 from builder.domain.failure import BuildFailure
+from swell.api.containers import BuildOptions
+from swell.containerfile import find_target, parse
+from swell.errors import BadRequest
+from swell.oci.platform import parse_platform
 from swell.store.records import Reason
 
 ALLOWED_OPTIONS = frozenset(
@@ -66,6 +70,26 @@ def check(containerfile: str, build_args: Mapping[str, str]) -> list[str]:
         if name.upper().startswith("BUILDKIT_") and name not in ALLOWED_OPTIONS:
             raise _refused(f"The build argument {name[:200]} is not allowed here.")
     return remarks
+
+
+def target_of(containerfile: str, options: BuildOptions, platform: str) -> str:
+    """Return the name of the stage that *options* select; empty for the last one. BuildKit accepts no numbers.
+
+    Raises:
+        BuildFailure: a number selects a stage without a name, which BuildKit cannot build.
+    """
+    if not options.target.isdecimal():
+        return options.target
+    try:
+        stages = parse(containerfile).stages_for(options.arguments, parse_platform(platform))
+    except BadRequest:
+        return options.target  # BuildKit reports it
+    stage = find_target(stages, options.target)
+    if stage is None or stage.index == len(stages) - 1:
+        return "" if stage else options.target
+    if stage.name is None:
+        raise _refused(f"The target {options.target} is a stage without a name: write FROM … AS name, and that name.")
+    return stage.name
 
 
 def _refused(message: str) -> BuildFailure:

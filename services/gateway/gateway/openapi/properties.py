@@ -297,7 +297,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "buildContext": "The build context of the container file, as a layer.",
         "buildCompression": "The compression of the image's layers.",
         "buildArgs": "Values of `ARG` instructions of the container file, by name; at most 100 and 32 Ki characters.",
-        "target": "The stage of the container file to build, by name or number.",
+        "target": "The stage of the container file to build: its name, or its number if it has a name or is the last.",
         "labels": "Labels to add to those of the container file, by name; at most 100 and 32 Ki characters.",
         "buildSecrets": "Names of the operator's secrets, by their ids in `RUN --mount=type=secret,id=…`; at most 10. "
         "Needs an API key that may use them.",
