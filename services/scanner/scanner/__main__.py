@@ -14,6 +14,7 @@ from scanner.adapters.database import VulnerabilityDatabase
 from scanner.adapters.events import ScanEvents, ScanJobs, ScanLeases
 from scanner.adapters.images import RegistryImages
 from scanner.adapters.mirror import HttpMirror
+from scanner.adapters.policy_file import PolicyFile
 from scanner.adapters.programs import SCANS_FOLDER, Programs, is_possible
 from scanner.adapters.reports import Reports
 from scanner.database_update import DatabaseUpdates, age_of
@@ -100,6 +101,7 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
         events,
         time_limit=settings.scan_timeout,
         most_findings=settings.scan_findings,
+        policy=PolicyFile(settings.scan_policy_file).current,
     )
     rematcher = Rematcher(tool, scans, reports, runner, leases, events)
     updates = await open_updates(settings, database, rematcher, opened)

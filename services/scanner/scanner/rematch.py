@@ -39,6 +39,7 @@ class Rematcher:
         self._leases = leases
         self._events = events
         self._changed = asyncio.Event()
+        self._policy: str | None = None
 
     def database_changed(self) -> None:
         """Begin now instead of at the next interval."""
@@ -64,19 +65,38 @@ class Rematcher:
         state = await self._tool.database()
         if state.condition is not DatabaseCondition.GOOD or state.built is None:
             return 0
-        count, failed = 0, set[str]()
-        while ids := [each for each in await self._scans.matched_before(state.built) if each not in failed]:
-            for scan_id in ids:
-                try:
-                    async with self._leases.hold(scan_id):
-                        await self._rematch(scan_id)
-                        count += 1
-                except Unavailable as error:
-                    log.info("scan not matched again", scan_id=scan_id, error=str(error))
-                    failed.add(scan_id)
+        count, seen = 0, set[str]()
+        while ids := [each for each in await self._scans.matched_before(state.built) if each not in seen]:
+            count += sum([await self._try(scan_id) for scan_id in ids])
+            seen.update(ids)
+        count += await self._apply_policy(state.built)
         if count:
             log.info("stored SBOMs matched again", count=count, database=str(state.built))
         return count
+
+    async def _apply_policy(self, built: datetime) -> int:
+        """Match the scans again whose results another policy has judged; return how many."""
+        if (revision := self._runner.policy_revision()) == self._policy:
+            return 0
+        count, skip = 0, 0
+        while ids := await self._scans.matched_before(built + timedelta(seconds=1), skip):
+            skip += len(ids)
+            for scan_id in ids:
+                scan = await self._scans.get(scan_id)
+                if scan and scan.result and scan.result.policy != revision:
+                    count += await self._try(scan_id)
+        self._policy = revision
+        return count
+
+    async def _try(self, scan_id: str) -> int:
+        """Match *scan_id* again; return 0 if another scanner holds it, or a backend is unavailable."""
+        try:
+            async with self._leases.hold(scan_id):
+                await self._rematch(scan_id)
+        except Unavailable as error:
+            log.info("scan not matched again", scan_id=scan_id, error=str(error))
+            return 0
+        return 1
 
     async def _rematch(self, scan_id: str) -> None:
         scan = await self._scans.get(scan_id)
@@ -91,7 +111,7 @@ class Rematcher:
                 await self._scans.forget(scan_id)
                 return
             before.append(await self._reports.findings(scan_id, platform.digest))
-            matches.append(await self._tool.match(sbom))
+            matches.append(await self._runner.match(scan, platform.digest, sbom))
         await self._record(scan, before, matches)
 
     async def _record(self, scan: Scan, before: Sequence[Sequence[Finding]], matches: Sequence[Match]) -> None:

@@ -1,7 +1,7 @@
 """Scan an image: list the packages of each platform's image, and match them with the vulnerability database."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
+from scanner.domain.policy import Policy
 from scanner.tools.protocol import Match, Sboms, ScanTool
 from swell.concurrency.retry import retry_until_available
 from swell.errors import Unavailable
@@ -107,7 +108,9 @@ class ScanRunner:
         *,
         time_limit: timedelta,
         most_findings: int,
+        policy: Callable[[], Policy] = Policy,
     ) -> None:
+        self._policy = policy
         self._tool = tool
         self._scans = scans
         self._builds = builds
@@ -169,7 +172,7 @@ class ScanRunner:
                 lines.add(f"image {reference}, platforms {', '.join(submission.platforms) or 'all'}; {self._tool.name}")
                 images = await self._images.images(reference, submission.platforms, submission.principal)
                 sboms = [await self._sbom(image, submission, lines, platforms) for image in images]
-                matches = [await self._match(scan.id, image, sbom) for image, sbom in zip(images, sboms, strict=True)]
+                matches = [await self._match(scan, image, sbom) for image, sbom in zip(images, sboms, strict=True)]
         except ScanFailure as failure:
             return self._failed(started, failure, platforms)
         except TimeoutError as error:
@@ -205,6 +208,7 @@ class ScanRunner:
             tool=self._tool.name,
             database=min((match.database for match in matches), key=lambda each: each.built),
             matched=now,
+            policy=self.policy_revision(),
         )
 
     async def _reference(self, scan: Scan) -> Reference:
@@ -243,9 +247,25 @@ class ScanRunner:
         async with self._images.layout(image, principal) as layout:
             return await self._tool.catalogue(layout, image.manifest.digest)
 
-    async def _match(self, scan_id: str, image: PlatformImage, sbom: bytes) -> Match:
+    async def match(self, scan: Scan, manifest: Digest, sbom: bytes) -> Match:
+        """Match *sbom*, and apply the policy of now to its findings.
+
+        Raises:
+            ScanFailure: the tool or its database fails.
+        """
         match = await self._tool.match(sbom)
-        await self._reports.put_match(scan_id, image.manifest.digest, match)
+        digests = {manifest, scan.submission.digest or manifest}
+        today = datetime.now(UTC).date()
+        findings = self._policy().apply(match.findings, scan.submission.image, digests, today)
+        return replace(match, findings=findings)
+
+    def policy_revision(self) -> str:
+        """The revision of the policy of now."""
+        return self._policy().revision(datetime.now(UTC).date())
+
+    async def _match(self, scan: Scan, image: PlatformImage, sbom: bytes) -> Match:
+        match = await self.match(scan, image.manifest.digest, sbom)
+        await self._reports.put_match(scan.id, image.manifest.digest, match)
         return match
 
     def _failed(self, started: datetime, failure: ScanFailure, platforms: Sequence[PlatformScan] = ()) -> ScanResult:

@@ -51,6 +51,8 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     """The most bytes of an SBOM or of a report."""
     scan_findings: Annotated[int, Meta(ge=0, le=10_000)] = 100
     """The most findings in a record; counts and the report have all."""
+    scan_policy_file: Path | None = None
+    """The policy: which findings do not count."""
     scan_user_id: int = 655360
     """The first of the 65536 user and group ids of the programs on this machine."""
     scan_database_url: str = ""

@@ -1,12 +1,13 @@
 """A scan has one result, and never fewer findings than there are."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from scanner.dispatch import Dispatcher
 from scanner.domain.failure import ScanFailure
+from scanner.domain.policy import Policy, Waiver
 from scanner.rematch import Rematcher
 from scanner.scan import TRIES, ScanRunner
 from swell.errors import Unavailable
@@ -47,6 +48,7 @@ class Scanner:
 
     def __init__(self, tool: FakeTool, most_findings: int = 100) -> None:
         self.tool, self.scans, self.builds = tool, MemoryScans(), MemoryBuilds()
+        self.policy = Policy()
         self.images, self.reports, self.leases, self.published = (
             FakeImages(),
             MemoryReports(),
@@ -63,6 +65,7 @@ class Scanner:
             self.published,
             time_limit=timedelta(minutes=1),
             most_findings=most_findings,
+            policy=lambda: self.policy,
         )
         self.dispatcher = Dispatcher(self.scans, self.builds, self.published, self.published)
         self.rematcher = Rematcher(tool, self.scans, self.reports, self.runner, self.leases, self.published)
@@ -292,6 +295,23 @@ async def test_a_database_without_news_changes_only_the_date() -> None:
 
     assert await scanner.rematcher.rematch() == 1
     assert scanner.published.changed == [] and await scanner.rematcher.rematch() == 0
+
+
+async def test_a_new_policy_judges_stored_results_again() -> None:
+    """Without another database; what it waives stays in the record, and a waiver that ends is no news of a database."""
+    scanner = Scanner(FakeTool(finding(1), finding(2, SeverityLevel.CRITICAL)))
+    scan_id = await scanner.request()
+    await scanner.run(scan_id)
+    assert await scanner.rematcher.rematch() == 0
+
+    scanner.policy = Policy(waivers=(Waiver(vulnerability="CVE-002", reason="not used", expires=date.max),))
+    assert await scanner.rematcher.rematch() == 1
+
+    result = await scanner.result(scan_id)
+    assert (result.counts, len(result.findings)) == ({"HIGH": 1}, 2)
+    assert result.findings[-1].waiver.startswith("not used")
+    assert await scanner.rematcher.rematch() == 0
+    assert scanner.published.changed == []
 
 
 async def test_one_scan_that_another_scanner_holds_does_not_stop_the_others() -> None:

@@ -75,8 +75,9 @@ class MemoryScans:
         self._unfinished.pop(scan_id, None)
         self._matched.pop(scan_id, None)
 
-    async def matched_before(self, built: datetime) -> list[str]:
-        return [scan_id for scan_id, moment in self._matched.items() if moment < built][:100]
+    async def matched_before(self, built: datetime, skip: int = 0) -> list[str]:
+        older = sorted((moment, scan_id) for scan_id, moment in self._matched.items() if moment < built)
+        return [scan_id for _, scan_id in older[skip : skip + 100]]
 
     async def add_affected(self, affected: AffectedScan) -> None:
         self._affected = [affected, *self._affected][:AFFECTED_LIMIT]

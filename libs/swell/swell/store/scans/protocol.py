@@ -50,8 +50,8 @@ class Scans(Protocol):
     async def forget(self, scan_id: str) -> None:
         """Remove *scan_id* from the list of unfinished scans."""
 
-    async def matched_before(self, built: datetime) -> list[str]:
-        """Return at most 100 scans that were matched with a database older than *built*."""
+    async def matched_before(self, built: datetime, skip: int = 0) -> list[str]:
+        """Return at most 100 scans that were matched with a database older than *built*, after the first *skip*."""
 
     async def add_affected(self, affected: AffectedScan) -> None:
         """Add an entry to the list of images that became affected."""

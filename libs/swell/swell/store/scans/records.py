@@ -111,6 +111,7 @@ class ScanResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `problem` is None if the scan succeeded; then `counts` has the number of findings of each severity, and
       `findings` the most severe ones. With a problem, both are empty: nothing is known.
     - `packages` is the number of packages in all SBOMs. Without packages, nothing could be matched.
+    - `policy` is the revision of the policy that says which findings count.
     - `platforms` have a stored SBOM, also if the match failed.
     """
 
@@ -126,6 +127,7 @@ class ScanResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool: str = ""
     database: DatabaseInfo | None = None
     matched: datetime | None = None
+    policy: str = ""
 
     @property
     def succeeded(self) -> bool:

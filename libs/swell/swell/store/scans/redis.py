@@ -127,10 +127,10 @@ class RedisScans:
             await self._redis.zrem(keys.SCANS_UNFINISHED, scan_id)
             await self._redis.zrem(keys.SCANS_MATCHED, scan_id)
 
-    async def matched_before(self, built: datetime) -> list[str]:
+    async def matched_before(self, built: datetime, skip: int = 0) -> list[str]:
         with translated():
             stored = await self._redis.zrangebyscore(
-                keys.SCANS_MATCHED, "-inf", f"({built.timestamp()}", start=0, num=_BATCH
+                keys.SCANS_MATCHED, "-inf", f"({built.timestamp()}", start=skip, num=_BATCH
             )
         return [text(each) for each in stored]
 

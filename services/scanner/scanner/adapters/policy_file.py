@@ -1,0 +1,73 @@
+"""Reads the operator's policy from a TOML file, again when it or one of its OpenVEX documents changes."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from scanner.domain.policy import Policy, parse_vex
+from swell.log import log
+from swell.settings import SettingsInvalid
+
+_BYTES = 4 << 20  # of a file
+_MOST_VEX = 100
+
+
+class PolicyFile:
+    """The policy in *path*; without one, all findings count. A file that becomes invalid is logged and not used."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read the policy.
+
+        Raises:
+            SettingsInvalid: the file cannot be read, or is no policy.
+        """
+        self._path = path
+        self._seen: object = None
+        self._policy = Policy()
+        if path:
+            self._read(path)
+
+    def current(self) -> Policy:
+        """Return the policy of now."""
+        if self._path and self._stamps(self._path) != self._seen:
+            try:
+                self._read(self._path)
+            except SettingsInvalid as error:
+                self._seen = self._stamps(self._path)
+                log.error("policy not changed", error=str(error))
+        return self._policy
+
+    def _read(self, path: Path) -> None:
+        try:
+            policy = msgspec.toml.decode(_content(path), type=Policy)
+            if policy.statements:
+                raise SettingsInvalid(f"the policy {path} cannot have statements: name OpenVEX documents in vex")
+            if len(policy.vex) > _MOST_VEX:
+                raise SettingsInvalid(f"the policy {path} names more than {_MOST_VEX} documents")
+            documents = [path.parent / name for name in policy.vex]
+            statements = tuple(each for document in documents for each in parse_vex(_content(document)))
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SettingsInvalid(f"the policy {path} cannot be used: {error}") from error
+        self._policy = replace(policy, statements=statements)
+        self._seen = self._stamps(path)
+        log.info("policy read", path=str(path), waivers=len(policy.waivers), statements=len(statements))
+
+    def _stamps(self, path: Path) -> list[tuple[int, int] | None]:
+        return [_stamp(each) for each in (path, *(path.parent / name for name in self._policy.vex))]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_BYTES + 1)
+    if len(content) > _BYTES:
+        raise SettingsInvalid(f"{path} has more than {_BYTES} bytes")
+    return content
