@@ -141,14 +141,11 @@ ROWS = {
     "E8": "a frozen SIF file can be fetched",
 }
 
-LATER = dict.fromkeys(("R7", "B6", "S13", "E7"), "images are not mirrored yet")
-LATER |= dict.fromkeys(("I5", "I9", "I10", "I11", "I12"), "no Platform is paired yet")
+LATER = dict.fromkeys(("I5", "I9", "I10", "I11", "I12"), "no Platform is paired yet")
 LATER |= {"S18": "there are no pages yet"}
 
 GOLDEN = {
     **dict.fromkeys(range(1, 30), ""),
-    7: "images are not mirrored yet",
-    17: "images are not mirrored yet",
 }
 """The golden examples of Wave's API by number; names of tests end in it, as `_e1`. The value is the reason if there is
 no test.

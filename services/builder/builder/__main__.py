@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from builder.adapters.build_secrets import BuildSecrets
+from builder.adapters.copies import OpenRegistryCopies
 from builder.adapters.events import StreamEvents
 from builder.adapters.interest import BuildInterest
 from builder.adapters.leases import RedisLeases
@@ -20,12 +21,14 @@ from builder.build import BuildRunner
 from builder.choose_engine import open_engine
 from builder.conda.engine import CondaEngine
 from builder.engine import Engine, Engines
+from builder.handlers.mirrors import MirrorPlans
 from builder.handlers.solver import SolverHandler
+from builder.mirror import Mirroring
 from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
-from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob
+from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.registry.aws import AwsLogins
@@ -43,6 +46,7 @@ from swell.store.logs import BUCKET as LOGS
 from swell.store.worker_capabilities import WorkerCapabilities
 
 INDEXES = 200  # at a time; they only wait for other builds
+PLANS = 4  # of mirrors, at a time
 DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfinished ones restart on another builder
 
 
@@ -55,7 +59,8 @@ async def main(settings: Settings) -> None:
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
-        registry = registry_push(pusher(session, settings, aws))
+        push_client = pusher(session, settings, aws)
+        registry = registry_push(push_client)
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         engine, containers = await opened.enter_async_context(
             open_containers(settings, sifs, aws, prober(session, settings))
@@ -68,7 +73,8 @@ async def main(settings: Settings) -> None:
         await subscribe(nats, BuildCancelled, interest.on_cancelled)
         secrets = partial(read_secrets, settings)
         build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
-        runner = BuildRunner(
+        running = partial(
+            BuildRunner,
             Engines(containers, packages, engine),
             builds,
             RedisLeases(state, settings.job_lease),
@@ -77,9 +83,11 @@ async def main(settings: Settings) -> None:
             BuildSecrets(settings.build_secrets),
             registry,
             StreamEvents(nats.stream),
-            IndexAssembler(waiter, registry, settings.index_patience),
-            interest,
         )
+        runner = running(IndexAssembler(waiter, registry, settings.index_patience), interest)
+        mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client), settings.mirror_timeout)
+        mirrors = running(mirroring, interest)
+        plans = MirrorPlans(mirroring, nats)
         missing = partial(missing_emulators, settings)
         router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine)
         build = partial(router.take, runner.build)
@@ -92,6 +100,10 @@ async def main(settings: Settings) -> None:
             tasks.create_task(router.publish_forever())
             tasks.create_task(build_logs.uploads.run())
             tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
+            tasks.create_task(
+                take("builder-mirror", MirrorJob, mirrors.build, slots=settings.mirror_concurrency, drain=DRAIN)
+            )
+            tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
 
 

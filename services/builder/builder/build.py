@@ -14,7 +14,7 @@ from builder.job_files import Contexts, Secrets, fetch_recipe
 from builder.provenance import masked, provenance_of
 from swell.api.builds import BuildStep
 from swell.concurrency.retry import retry_until_available
-from swell.jobs.messages import BuildDone, BuildJob, IndexJob
+from swell.jobs.messages import BuildDone, BuildJob, IndexJob, MirrorJob
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
@@ -49,7 +49,7 @@ class Logs(Protocol):
 
 class Assembly(Protocol):
     async def make(self, submission: Submission, build_log: Log) -> Digest:
-        """Push the index of *submission* when its children are built; raises `BuildFailure`."""
+        """Push the index of *submission* when its children are built, or copy its images; raises `BuildFailure`."""
 
 
 class Leases(Protocol):
@@ -88,7 +88,7 @@ class BuildRunner:
         self._assembly = assembly
         self._interest = interest
 
-    async def build(self, job: BuildJob | IndexJob, _delivery: int) -> None:
+    async def build(self, job: BuildJob | IndexJob | MirrorJob, _delivery: int) -> None:
         """Run *job* unless its build has a result, and publish the result. A job that was given up is run again.
 
         Raises:
@@ -125,7 +125,7 @@ class BuildRunner:
             return None
         return build.result if build else None
 
-    async def _run_and_record(self, job: BuildJob | IndexJob) -> BuildResult:
+    async def _run_and_record(self, job: BuildJob | IndexJob | MirrorJob) -> BuildResult:
         result = await self._run(job)
         # Another attempt would replace the log, so the result is recorded even if that takes several tries.
         recorded = await retry_until_available(lambda: self._builds.finish(job.id, result))
@@ -133,7 +133,7 @@ class BuildRunner:
         log.info("build ended", build_id=job.id, reason=recorded.reason, digest=recorded.digest, seconds=seconds)
         return recorded
 
-    async def _run(self, job: BuildJob | IndexJob) -> BuildResult:
+    async def _run(self, job: BuildJob | IndexJob | MirrorJob) -> BuildResult:
         """Run *job*. Its files are downloaded first: a try that fails because of the store is not an attempt."""
         started = datetime.now(UTC)
         async with AsyncExitStack() as downloads:
@@ -152,10 +152,10 @@ class BuildRunner:
                 try:
                     if build and build.is_cancelled:
                         raise BuildFailure(Reason.CANCELLED, CANCELLED)
-                    if recipe:
+                    if recipe and isinstance(job, BuildJob):
                         work = self._attempt(job, recipe, attempt, build_log, existing, evidence.append)
                     else:
-                        work = self._assemble(job, build_log)
+                        work = self._assemble(job, attempt, build_log)
                     digest = await unless_cancelled(self._interest, job.id, work)
                     finished = _finished(existing)
                     if isinstance(job, BuildJob):
@@ -177,14 +177,16 @@ class BuildRunner:
             succeeded=True, exit_status=0, started=started, finished=finished, digest=digest, attempt=attempt
         )
 
-    async def _assemble(self, job: BuildJob | IndexJob, build_log: Log) -> Digest:
+    async def _assemble(self, job: BuildJob | IndexJob | MirrorJob, attempt: int, build_log: Log) -> Digest:
+        if isinstance(job, MirrorJob) and attempt > ATTEMPTS:
+            raise BuildFailure(Reason.ENGINE, f"The builder has stopped {ATTEMPTS} times in the middle of this mirror.")
         if (build := await self._builds.get(job.id)) is None:
             raise BuildFailure(Reason.ENGINE, "The record of this build has expired.")
         return await self._assembly.make(build.submission, build_log)
 
     async def _attempt(
         self,
-        job: BuildJob | IndexJob,
+        job: BuildJob,
         recipe: Recipe | BuildFailure,
         attempt: int,
         build_log: Log,

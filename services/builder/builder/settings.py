@@ -156,5 +156,11 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     index_patience: timedelta = timedelta(hours=6)
     """How long an image of several platforms waits for their builds, from its submission."""
     log_limit: int = 64 << 20
+    mirror_timeout: timedelta = timedelta(hours=2)
+    """How long a mirror may take, for all of its images."""
+    mirror_limit: int = 200 << 30
+    """The largest image that is mirrored, with all platforms and referrers."""
+    mirror_concurrency: int = 2
+    """The most mirrors at once; each sends four blobs at once."""
     build_where: Where = Where.HERE
     log_level: str = "INFO"

@@ -24,6 +24,7 @@ from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
 from gateway.adapters.log_streams import LogStreams
+from gateway.adapters.mirror_plans import QueuedPlans
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
 from gateway.adapters.solver import RemoteSolver
@@ -34,6 +35,7 @@ from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
+from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.queries import BuildQueries
 from gateway.connections import Connections, open_connections
 from gateway.domain.quota import Quota, Quotas, parse_quota
@@ -50,6 +52,7 @@ from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
 from gateway.settings import BlobDelivery, ScanGateChoice, Settings
 from gateway.submit.dispatch import Dispatcher
+from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests, ServerConfig
@@ -185,6 +188,15 @@ def container_parts(
         CachedCapabilities(WorkerCapabilities(connections.redis)),
         shared.access,
     )
+    mirrors = MirrorStarter(
+        shared.config.repositories,
+        shared.remote_lookup,
+        shared.builds,
+        starter,
+        shared.access,
+        QueuedPlans(connections.nats),
+        dispatcher,
+    )
     requests = ContainerRequests(
         shared.config,
         shared.grants,
@@ -192,6 +204,7 @@ def container_parts(
         shared.builds,
         BlobStore(Blobs(connections.layers)),
         shared.access,
+        mirrors,
         RequestPreparer(shared.inspections),
         starter,
         dispatcher,
@@ -207,6 +220,7 @@ def container_parts(
     )
     return ContainerParts(
         Submissions(requests, callers, shared.limits),
+        mirrors,
         Revocations(shared.grants, RevocationEvents(connections.nats)),
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
     )
@@ -214,16 +228,18 @@ def container_parts(
 
 def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:
     logs = BuildLogs(connections.logs, connections.nats.stream)
+    queries = BuildQueries(
+        shared.grants,
+        shared.remote_lookup,
+        shared.builds,
+        logs,
+        shared.config.server_url,
+        FirstStatus(shared.grants, shared.build_waiter),
+        ScanStatus(shared.scans, shared.config.server_url),
+    )
     return BuildParts(
-        BuildQueries(
-            shared.grants,
-            shared.remote_lookup,
-            shared.builds,
-            logs,
-            shared.config.server_url,
-            FirstStatus(shared.grants, shared.build_waiter),
-            ScanStatus(shared.scans, shared.config.server_url),
-        ),
+        queries,
+        MirrorQueries(shared.builds, queries),
         LogEvents(shared.builds, log_streams, logs),
         Cancellations(shared.builds, BuildEvents(connections.nats)),
         Downloads(shared.builds, shared.images, shared.access),

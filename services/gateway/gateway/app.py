@@ -11,6 +11,7 @@ from gateway.access.revoke import Revocations
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
+from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.queries import BuildQueries
 from gateway.handlers.builds import BuildsController, builds
 from gateway.handlers.container_tokens import TokensController
@@ -18,6 +19,7 @@ from gateway.handlers.containers import ContainersController, Submissions
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
+from gateway.handlers.mirrors import MirrorsController
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
@@ -29,6 +31,7 @@ from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.inspect import Inspector
 from gateway.scans.queries import ScanQueries
+from gateway.submit.mirror import MirrorStarter
 from gateway.usage import Counters
 from swell.errors import AccountRequired
 
@@ -37,6 +40,7 @@ class ContainerParts(NamedTuple):
     """Container requests, and what clients may ask about images."""
 
     submissions: Submissions
+    mirrors: MirrorStarter
     revocations: Revocations
     inspector: Inspector
 
@@ -45,6 +49,7 @@ class BuildParts(NamedTuple):
     """Builds and their logs, and scans."""
 
     queries: BuildQueries
+    mirror_queries: MirrorQueries
     log_events: LogEvents
     cancellations: Cancellations
     downloads: Downloads
@@ -77,6 +82,7 @@ def create_app(
             TokensController,
             builds,
             BuildsController,
+            MirrorsController,
             affected,
             ScansController,
             InspectController,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from metrics.domain.usage import Metric, Table, Usage, Use
 from swell.jobs.messages import BuildDone, ImagesPulled, Message, ScanDone
+from swell.store.records import MIRROR_PREFIX
 
 
 class Counters(Protocol):
@@ -48,7 +49,7 @@ class Counting:
 
 
 def of_build(event: BuildDone) -> Use | None:
-    """Return the use of a build that has ended, successful or not; None when it does not count.
+    """Return the use of a build or a mirror that has ended, successful or not; None when it does not count.
 
     The index of several platforms does not count, because the builds of its platforms do. A build that was cancelled
     before its start does not count.
@@ -58,7 +59,7 @@ def of_build(event: BuildDone) -> Use | None:
     day = event.finished.astimezone(UTC).date().isoformat()
     return Use(
         event_id=_id(event),
-        metrics=(Metric.BUILDS,),
+        metrics=(Metric.MIRRORS if event.id.startswith(MIRROR_PREFIX) else Metric.BUILDS,),
         day=day,
         architecture=_architecture(event.platform),
         organisation=event.organisation,

@@ -59,6 +59,10 @@ class Pulls:
         await check_platforms(upstream, image, document, platforms)
         return image.digest or document.digest
 
+    async def resolve_now(self, image: Reference, principal: Principal) -> Digest:
+        """Return the digest that the registry reports for *image* at this moment; no cached one."""
+        return await self._upstream.acting_for(principal).head_manifest_now(image)
+
     async def digests(self, token: str) -> Digests | None:
         """Return the digests of a token's image before and after adding the config; None before its first pull."""
         return await self._documents.digests(token)

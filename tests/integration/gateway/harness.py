@@ -22,6 +22,7 @@ from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
+from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
@@ -61,6 +62,7 @@ from tests.unit.gateway.doubles import (
     PublicRegistry,
     StubSolver,
     UnlimitedPulls,
+    mirror_starter,
     scan_requests,
     scan_status,
 )
@@ -162,6 +164,8 @@ class Harness:
             capabilities,
             access,
         )
+        dispatcher = Dispatcher(self.builds, MemoryQueue(), share=8)
+        mirrors = mirror_starter(server_config, self.registry, self.builds, starter, access, dispatcher)
         container_requests = ContainerRequests(
             server_config,
             self.grants,
@@ -169,30 +173,34 @@ class Harness:
             self.builds,
             MemoryBlobs(),
             access,
+            mirrors,
             RequestPreparer(KnownInspections()),
             starter,
-            Dispatcher(self.builds, MemoryQueue(), share=8),
+            dispatcher,
             scan_requests(self.registry, self.builds),
         )
         pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guess_limiter)
         callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guess_limiter)
+        queries = BuildQueries(
+            self.grants,
+            self.images,
+            self.builds,
+            self.logs,
+            server_url,
+            FirstStatus(self.grants, KnownEnds()),
+            scan_status(),
+        )
         return create_app(
             RegistryHandler(pulls, self._pulled, ClientAddress()),
             ContainerParts(
                 Submissions(container_requests, callers, self.live),
+                mirrors,
                 Revocations(self.grants, self),
                 Inspector(KnownInspections(), self, access),
             ),
             BuildParts(
-                BuildQueries(
-                    self.grants,
-                    self.images,
-                    self.builds,
-                    self.logs,
-                    server_url,
-                    FirstStatus(self.grants, KnownEnds()),
-                    scan_status(),
-                ),
+                queries,
+                MirrorQueries(self.builds, queries),
                 LogEvents(self.builds, self.feeds, self.logs),
                 Cancellations(self.builds, self),
                 Downloads(self.builds, self.images, access),

@@ -7,9 +7,10 @@ import pytest
 from msgspec import structs
 from redis.asyncio import Redis
 
+from swell.oci.digest import Digest
 from swell.store.builds import Builds, RedisBuilds
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import BuildResult, Submission
+from swell.store.records import BuildResult, MirrorImage, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RECIPE = Submission(
@@ -34,6 +35,18 @@ async def test_concurrent_submissions_register_one_build(builds: Builds) -> None
 
     assert {build_id for build_id, _ in answers} == {"bd-c44968632f89dd6c_1"}
     assert sum(new for _, new in answers) == 1
+
+
+async def test_a_mirror_has_the_id_that_was_submitted(builds: Builds) -> None:
+    """It has no number, because the same request twice is two mirrors."""
+    image = MirrorImage(source="quay.io/a/b:1", target="r.example/a/b:1", digest=Digest(f"sha256:{'a' * 64}"))
+    mirror = structs.replace(RECIPE, container_id="mr-0123456789ab", target_image=image.target, mirror=(image,))
+
+    assert await builds.submit(mirror) == ("mr-0123456789ab", True)
+
+    build = await builds.get("mr-0123456789ab")
+    assert build is not None and build.submission == mirror
+    assert (await builds.submit(RECIPE))[0] == "bd-c44968632f89dd6c_1"
 
 
 async def test_only_the_build_that_was_named_is_replaced(builds: Builds) -> None:

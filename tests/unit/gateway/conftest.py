@@ -30,6 +30,7 @@ from tests.unit.gateway.doubles import (
     RunningScanners,
     ScanQueue,
     StubSolver,
+    mirror_starter,
 )
 
 
@@ -179,6 +180,7 @@ def container_requests(
     scan_requests: ScanRequests,
 ) -> ContainerRequests:
     preparer = RequestPreparer(inspections)
+    mirrors = mirror_starter(server_config, registry, builds, starter, access, dispatcher)
     return ContainerRequests(
         server_config,
         grants,
@@ -186,6 +188,7 @@ def container_requests(
         builds,
         blobs,
         access,
+        mirrors,
         preparer,
         starter,
         dispatcher,

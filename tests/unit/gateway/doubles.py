@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from gateway.access.image_access import ImageAccess
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
 from gateway.domain.grant import Grant
@@ -13,11 +14,16 @@ from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.pull.pulls import Location
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.mirror import MirrorStarter
 from gateway.submit.recipes.direct import DirectPackages
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ServerConfig
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
+from swell.api.mirrors import MirrorPlan, PlannedImage
 from swell.errors import BadRequest, ManifestUnknown, SwellError, TooManyRequests, Unavailable
-from swell.jobs.messages import BuildJob, IndexJob, ScanJob
+from swell.jobs.messages import BuildJob, IndexJob, MirrorJob, ScanJob
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
@@ -25,7 +31,7 @@ from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from swell.store.builds import Builds
-from swell.store.records import BuildResult
+from swell.store.records import BuildResult, MirrorImage
 from swell.store.scans import Scans
 from swell.store.scans.memory import MemoryScans
 
@@ -84,6 +90,9 @@ class MemoryRegistry:
             raise BadRequest(f"{image} is not made for {missing}, but for {self.platforms}")
         return self.images[str(image)]
 
+    async def resolve_now(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        return await self.resolve(image, principal)
+
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         self.layers.append(layer)
 
@@ -127,21 +136,47 @@ class MemoryQueue:
         self.jobs: list[BuildJob] = []
         self.indexes: list[IndexJob] = []
         self.is_lost = self.is_away = False
+        self.mirrors: list[MirrorJob] = []
 
     async def has(self, build_id: str) -> bool:
-        return any(job.id == build_id for job in (*self.jobs, *self.indexes))
+        return any(job.id == build_id for job in (*self.jobs, *self.indexes, *self.mirrors))
 
     async def was_lost(self) -> bool:
         was_lost, self.is_lost = self.is_lost, False
         return was_lost
 
-    async def put(self, job: BuildJob | IndexJob) -> None:
+    async def put(self, job: BuildJob | IndexJob | MirrorJob) -> None:
         if self.is_away:
             raise Unavailable
         if isinstance(job, IndexJob):
             self.indexes.append(job)
+        elif isinstance(job, MirrorJob):
+            self.mirrors.append(job)
         else:
             self.jobs.append(job)
+
+
+class KnownPlans:
+    """Plans in which every image has a size of 10 bytes, all of which are missing."""
+
+    async def plan(self, images: Sequence[MirrorImage], principal: Principal, push_principal: Principal) -> MirrorPlan:
+        planned = (
+            PlannedImage(digest=image.digest, size=10, missing=10, missing_blobs=1, cached=False) for image in images
+        )
+        return MirrorPlan(images=tuple(planned))
+
+
+def mirror_starter(
+    server_config: ServerConfig,
+    registry: MemoryRegistry,
+    builds: Builds,
+    starter: BuildStarter,
+    access: ImageAccess,
+    dispatcher: Dispatcher,
+) -> MirrorStarter:
+    return MirrorStarter(
+        server_config.repositories, registry, builds, starter, access, KnownPlans(), dispatcher, now=lambda: NOON
+    )
 
 
 class MemoryBlobs:

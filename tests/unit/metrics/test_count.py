@@ -69,6 +69,13 @@ async def test_an_index_is_no_build(counting: Counting) -> None:
     assert [await count(counting, Table(Metric.BUILDS, None, each)) for each in (None, "amd64", "arm64")] == [2, 1, 1]
 
 
+async def test_mirrors_are_counted_apart_from_builds(counting: Counting) -> None:
+    """Their ids begin with `mr-`. They have no architecture, because all platforms are copied."""
+    await counting.build_done(build("mr-0123456789ab", platform=""), 1)
+
+    assert [await count(counting, Table(each)) for each in (Metric.MIRRORS, Metric.BUILDS)] == [1, 0]
+
+
 async def test_a_build_that_was_cancelled_before_it_began_counts_nowhere(counting: Counting) -> None:
     """It has used nothing; one that was cancelled while it ran is a build like any other."""
     await counting.build_done(msgspec.structs.replace(build("bd-1_1", succeeded=False), begun=False), 1)

@@ -59,6 +59,9 @@ class Hostile:
     async def fetch_referrers(self, reference: Reference) -> Document | None:
         return None
 
+    async def head_manifest_now(self, reference: Reference) -> Any:
+        return await self.head_manifest(reference)
+
     async def head_manifest(self, reference: Reference) -> Any:
         return (await self.fetch_manifest(reference)).digest
 

@@ -117,7 +117,7 @@ class Cancellation(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ContainerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING, SCANNING or DONE.
+    """`GET /v1alpha2/container/{requestId}/status`; `status` is BUILDING, SCANNING or DONE. A mirror has no `build_id`.
 
     `queue_position` is there while the build waits: 1 for the one that begins next. `vulnerabilities` counts the
     findings of a required scan by severity.
@@ -129,6 +129,7 @@ class ContainerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     build_id: str | None = None
     scan_id: str | None = None
     vulnerabilities: dict[str, int] | None = None
+    mirror_id: str | None = None
     succeeded: bool | None = None
     reason: str | None = None
     details_uri: str | None = None

@@ -11,7 +11,7 @@ from msgspec import Struct
 from swell.build_spec import BuildSpec
 from swell.oci.digest import Digest
 from swell.registry.principal import PUBLIC, Principal
-from swell.store.records import NO_ATTEMPT, BuildResult, Submission
+from swell.store.records import NO_ATTEMPT, BuildResult, MirrorImage, Submission
 
 
 class Message:
@@ -102,6 +102,17 @@ class IndexJob(Struct, Job, frozen=True, kw_only=True):
     push_principal: Principal = PUBLIC
 
 
+class MirrorJob(Struct, Job, frozen=True, kw_only=True):
+    """Copy the images in the record of the mirror `id`; *target_image* is the name of the first copy."""
+
+    subject: ClassVar[str] = "jobs.mirror"
+
+    id: str
+    target_image: str
+    organisation: str = ""
+    platform: str = ""
+
+
 class RequestJob(Struct, Job, frozen=True, kw_only=True):
     """A job whose sender waits for the answer on the subject `reply` until `deadline` (UTC)."""
 
@@ -118,6 +129,19 @@ class InspectJob(RequestJob, frozen=True, kw_only=True):
     image: str
     platform: str | None = None
     principal: Principal = PUBLIC
+
+
+class MirrorPlanJob(RequestJob, frozen=True, kw_only=True):
+    """Return a `MirrorPlan`: what the copies of *images* would send, without sending it.
+
+    The images are read with the credentials of *principal*, their targets with those of *push_principal*.
+    """
+
+    subject: ClassVar[str] = "jobs.mirror-plan"
+
+    images: tuple[MirrorImage, ...]
+    principal: Principal = PUBLIC
+    push_principal: Principal = PUBLIC
 
 
 class ScanJob(Struct, Job, frozen=True, kw_only=True):
@@ -162,7 +186,7 @@ class ScanAffected(Struct, Message, frozen=True, kw_only=True):
 
 
 class BuildDone(Struct, Message, frozen=True, kw_only=True):
-    """A build has ended and its result is stored; `id` is the build id.
+    """A build, or a mirror, has ended and its result is stored; `id` is its id.
 
     `begun` is false when the build was cancelled before a builder started it.
     """
@@ -178,7 +202,7 @@ class BuildDone(Struct, Message, frozen=True, kw_only=True):
     begun: bool = True
 
     @classmethod
-    def of(cls, build_id: str, build: "BuildJob | IndexJob | Submission", result: BuildResult) -> Self:
+    def of(cls, build_id: str, build: "BuildJob | IndexJob | MirrorJob | Submission", result: BuildResult) -> Self:
         """Return the event for a *build* that ended with *result*."""
         return cls(
             id=build_id,

@@ -18,6 +18,18 @@ class Child(Struct, frozen=True, kw_only=True, omit_defaults=True):
     build_id: str | None = None
 
 
+MIRROR_PREFIX = "mr-"
+"""The ids of mirrors begin with it; those of builds with `bd-`."""
+
+
+class MirrorImage(Struct, frozen=True, kw_only=True):
+    """An image to copy, under its full name `source`, to `target`; `digest` is that of the source at the request."""
+
+    source: str
+    target: str
+    digest: Digest
+
+
 class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     """A requested build. The gateway writes it once, before it publishes the job.
 
@@ -39,6 +51,9 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     template: str | None = None
     client: str = ""
     included: tuple[str, ...] = ()
+    mirror: tuple[MirrorImage, ...] = ()
+    """With images, nothing is built: they are copied. `container_id` is then the id of the mirror, and `target_image`
+    is the first target."""
     reads_public_only: bool = False
     """The build reads only images that are public; False also in records from before there were principals."""
 

@@ -3,6 +3,7 @@
 Source: OCI distribution-spec, https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
 """
 
+import asyncio
 import json
 import uuid
 from collections import Counter
@@ -24,7 +25,8 @@ class HttpRegistry:
     """Manifests and blobs by repository. `requests` counts by method and kind, such as `PUT manifests`.
 
     `has_referrers` switches the referrers API; a page lists `page_size` entries. A request whose name (`PUT manifests`)
-    is in `refused` gets that status. Blobs have ranges if `has_ranges`; uploads continue after a broken connection.
+    is in `refused` gets that status. A blob in `gates` is sent when its event is set. Blobs have ranges if
+    `has_ranges`; uploads continue after a broken connection.
     """
 
     def __init__(self, *, has_referrers: bool = True, page_size: int = 100) -> None:
@@ -34,6 +36,7 @@ class HttpRegistry:
         self.authority = ""
         self.requests: Counter[str] = Counter()
         self.refused: dict[str, int] = {}
+        self.gates: dict[str, asyncio.Event] = {}
         self.received = 0
         self.manifests: dict[tuple[str, str], Document] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
@@ -69,6 +72,8 @@ class HttpRegistry:
             case "manifests":
                 return self._manifest(request, repository, name, body)
             case "blobs":
+                if request.method == "GET" and name in self.gates:
+                    await self.gates[name].wait()
                 return self._blob(request, self.blobs.get((repository, name)), name)
             case "uploads":
                 return self._upload(request, repository, name, body)

@@ -88,6 +88,9 @@ class FakeRegistry:
     async def head_manifest(self, reference: Reference) -> Digest:
         return (await self.fetch_manifest(reference)).digest
 
+    async def head_manifest_now(self, reference: Reference) -> Digest:
+        return await self.head_manifest(reference)
+
     async def fetch_manifest(self, reference: Reference) -> Document:
         await self._answers(str(reference))
         if (found := self._manifests.get(str(reference))) is None:

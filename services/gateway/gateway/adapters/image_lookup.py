@@ -43,6 +43,11 @@ class RemoteLookup:
         seconds = CALL_SECONDS if platforms else RESOLVE_SECONDS  # platforms need the manifest and a config as well
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=seconds)).digest)
 
+    async def resolve_now(self, image: Reference, principal: Principal) -> Digest:
+        """Return the digest that the registry reports for *image* at this moment, within 30 s; raises as `resolve`."""
+        request = pb.ResolveImageRequest(image=str(image), principal=principal, fresh=True)
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=RESOLVE_SECONDS)).digest)
+
     async def resolved(self, token: str) -> Resolved:
         """Return the digests of the image of *token*, within 5 s; they are None before its first pull."""
         response = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)

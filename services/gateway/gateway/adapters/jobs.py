@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from swell.jobs.messages import BuildJob, IndexJob
+from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import JOBS, Nats, created
+from swell.store.records import MIRROR_PREFIX
 
 
 class JobQueue:
@@ -12,11 +13,13 @@ class JobQueue:
         self._nats = nats
         self._created: datetime | None = None
 
-    async def put(self, job: BuildJob | IndexJob) -> None:
+    async def put(self, job: BuildJob | IndexJob | MirrorJob) -> None:
         await publish(self._nats.stream, job)
 
     async def has(self, build_id: str) -> bool:
         stream = self._nats.stream
+        if build_id.startswith(MIRROR_PREFIX):
+            return await is_queued(stream, MirrorJob, build_id)
         return await is_queued(stream, BuildJob, build_id) or await is_queued(stream, IndexJob, build_id)
 
     async def was_lost(self) -> bool:

@@ -100,9 +100,9 @@ class BuildQueries:
                 id=request_id, status="DONE", creation_time=grant.created, succeeded=True, duration=0.0
             )
             return await self._scan_status.add_to(status, grant)
-        build = await self._build(grant.build_id)
+        build = await self._any(grant.build_id)
         if build.is_active and await self._first_status.hold(grant):
-            build = await self._build(build.id)
+            build = await self._any(build.id)
         return await self._scan_status.add_to(await self._build_progress(request_id, build), grant)
 
     async def container_record(self, request_id: str) -> ContainerRecord:
@@ -137,7 +137,8 @@ class BuildQueries:
         container_id, target = image, None
         if not _CONTAINER_ID.fullmatch(image):
             name = str(parse_reference(image.removeprefix(ORAS)))
-            if (latest := await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")) is None:
+            latest = await self._builds.latest(name) or await self._builds.latest(f"{ORAS}{name}")
+            if latest is None or latest.submission.mirror:
                 return BuildPage(builds=())
             container_id, target = latest.submission.container_id, latest.submission.target_image
         builds = await self._builds.page(container_id, before=_parse_cursor(cursor), limit=size)
@@ -169,13 +170,16 @@ class BuildQueries:
             NotFound: the build is unknown.
             Unavailable: the log cannot be read now.
         """
-        build = await self._build(build_id)
+        return await self.log_of(await self._build(build_id))
+
+    async def log_of(self, build: Build) -> AsyncIterator[bytes]:
+        """As `build_log`, for a build or a mirror."""
         if not build.result:
-            return self._logs.so_far(build_id)
+            return self._logs.so_far(build.id)
         try:
-            return await self._logs.complete(build_id) or self._logs.so_far(build_id)
+            return await self._logs.complete(build.id) or self._logs.so_far(build.id)
         except Unavailable:
-            lines = self._logs.so_far(build_id)
+            lines = self._logs.so_far(build.id)
             if (first := await anext(lines, None)) is None:
                 raise
             return _joined(first, lines)
@@ -188,25 +192,39 @@ class BuildQueries:
         return pieces
 
     async def _build(self, build_id: str) -> Build:
-        if (build := await self._builds.get(build_id)) is None:
+        if (build := await self._builds.get(build_id)) is None or build.submission.mirror:
             raise NotFound(f"no build {build_id}")
+        return build
+
+    async def _any(self, build_id: str) -> Build:
+        if (build := await self._builds.get(build_id)) is None:
+            raise NotFound(f"the record of {build_id} has expired")
         return build
 
     async def _build_progress(self, request_id: str, build: Build) -> ContainerStatus:
         created, result = build.submission.created, build.result
+        is_mirror = bool(build.submission.mirror)
+        build_id, mirror_id = (None, build.id) if is_mirror else (build.id, None)
+        what, path = ("mirror", "mirrors") if is_mirror else ("build", "builds")
         if result is None:
             position = await self._builds.position(build.id)
             return ContainerStatus(
-                id=request_id, status="BUILDING", creation_time=created, build_id=build.id, queue_position=position
+                id=request_id,
+                status="BUILDING",
+                creation_time=created,
+                build_id=build_id,
+                mirror_id=mirror_id,
+                queue_position=position,
             )
         return ContainerStatus(
             id=request_id,
             status="DONE",
             creation_time=created,
-            build_id=build.id,
+            build_id=build_id,
+            mirror_id=mirror_id,
             succeeded=result.succeeded,
-            reason=None if result.succeeded else f"The container build did not succeed: {result.message}",
-            details_uri=None if result.succeeded else f"{self._server_url}/v1alpha1/builds/{build.id}/logs",
+            reason=None if result.succeeded else f"The container {what} did not succeed: {result.message}",
+            details_uri=None if result.succeeded else f"{self._server_url}/v1alpha1/{path}/{build.id}/logs",
             duration=seconds(result.duration),
         )
 

@@ -94,12 +94,19 @@ class BuildsController(Controller):
         callers: NamedDependency[Callers],
         accounts: NamedDependency[Accounts],
     ) -> Cancellation:
-        body = decode(await read_body(request) or b"{}", CancelRequest)
-        scope = await cancel_scope(request, body, callers, accounts)
-        if not scope.request_id:
-            return await cancellations.cancel(build_id, scope)
-        with callers.guess_limiter.attempt(callers.address(request.scope), scope.request_id):
-            return await cancellations.cancel(build_id, scope)
+        return await cancel_build(request, build_id, cancellations, callers, accounts)
+
+
+async def cancel_build(
+    request: HttpRequest, build_id: str, cancellations: Cancellations, callers: Callers, accounts: Accounts
+) -> Cancellation:
+    """Cancel a build or a mirror; a wrong request id counts as a guess."""
+    body = decode(await read_body(request) or b"{}", CancelRequest)
+    scope = await cancel_scope(request, body, callers, accounts)
+    if not scope.request_id:
+        return await cancellations.cancel(build_id, scope)
+    with callers.guess_limiter.attempt(callers.address(request.scope), scope.request_id):
+        return await cancellations.cancel(build_id, scope)
 
 
 async def event_response(request: HttpRequest, build_id: str, log_events: LogEvents) -> Response[Any]:

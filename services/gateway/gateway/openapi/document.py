@@ -42,6 +42,7 @@ _PARAMETERS = {
     "token": "`containerToken` of the response to the container request.",
     "scanId": "`scanId` of the response to the container request.",
     "buildId": "`buildId` of the response to the container request.",
+    "mirrorId": "`buildId` of the response to a container request with `mirror`, or `mirrorId` of a list.",
     "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
     DATE: "A day in UTC, `yyyy-MM-dd`.",
     ORGANISATION: "Name of an organisation, such as `lab.example`.",

@@ -25,6 +25,14 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+MIRRORS: Mapping[str, Mapping[str, Any]] = {
+    "Two images of one registry": {
+        "images": [IMAGE, "docker.io/library/debian:13"],
+        "buildRepository": "registry.example.org/mirror",
+        "towerAccessToken": "swell_example",
+    },
+}
+
 CONTAINERS: Mapping[str, Mapping[str, Any]] = {
     "An image as it is": {"containerImage": IMAGE},
     "An image with additions": {

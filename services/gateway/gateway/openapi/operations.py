@@ -20,6 +20,7 @@ from swell.api.builds import (
 )
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
+from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
 from swell.api.scans import AffectedList, ScanRecord
 from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
 
@@ -225,6 +226,49 @@ BUILDS = (
     ),
 )
 
+MIRRORS = (
+    _post(
+        "/v1alpha1/mirrors",
+        "Copy a list of images",
+        "Copies images with all platforms and referrers into another registry, in one job. A dry run returns the bytes "
+        "that would be sent. One image is copied with `mirror` of `POST /v1alpha2/container`, too.",
+        "mirrors",
+        MirrorAnswer,
+        MirrorRequest,
+        examples=examples.MIRRORS,
+        errors=_SUBMIT_ERRORS,
+    ),
+    _get(
+        "/v1alpha1/mirrors/{mirrorId}",
+        "Get a mirror",
+        "The record of a mirror; it is stored for 90 days by default.",
+        "mirrors",
+        MirrorRecord,
+        errors=(404, 429, 503),
+    ),
+    _get(
+        "/v1alpha1/mirrors/{mirrorId}/logs",
+        "Get the log of a mirror",
+        "The lines up to now, or the whole log of an ended mirror. With `Accept: text/event-stream`, the lines as they "
+        "appear, then the result.",
+        "mirrors",
+        str,
+        media_type="text/plain",
+        events={"end": BuildEnd},
+        errors=(404, 429, 503),
+    ),
+    _post(
+        "/v1alpha1/mirrors/{mirrorId}/cancel",
+        "Cancel a mirror",
+        "The mirror stops when no request needs it any more. Images that are complete stay.",
+        "mirrors",
+        Cancellation,
+        CancelRequest,
+        examples=examples.CANCEL,
+        errors=(400, NotYours, 404, BuildEnded, 413, 429, 503),
+    ),
+)
+
 SCANS = (
     _get(
         "/v1alpha1/scans/affected",
@@ -337,4 +381,4 @@ SERVICE = (
     _get("/health/liveness", "Check whether the server runs", "Always `UP`.", "service", dict[str, str]),
 )
 
-OPERATIONS = (*CONTAINERS, *BUILDS, *SCANS, *REGISTRIES, *METRICS, *SERVICE)
+OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *METRICS, *SERVICE)

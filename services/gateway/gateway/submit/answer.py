@@ -45,21 +45,21 @@ def container_answer(
     succeeded: bool | None,
     warnings: tuple[str, ...] = (),
 ) -> ContainerAnswer:
-    """The answer of `/v1alpha2/container`. A frozen image is pulled from its own registry: it needs no token.
+    """The answer of `/v1alpha2/container`. Frozen and mirrored images need no token.
 
     With a scan, clients read from the status whether the request succeeded.
     """
     scheme = ORAS if build.sif else ""
     return ContainerAnswer(
         request_id=grant.token,
-        container_token=None if build.freeze else grant.token,
-        target_image=f"{scheme}{image}" if build.freeze else image_name(authority, grant, image),
-        expiration=None if build.freeze else grant.expires,
+        container_token=None if build.is_durable else grant.token,
+        target_image=f"{scheme}{image}" if build.is_durable else image_name(authority, grant, image),
+        expiration=None if build.is_durable else grant.expires,
         container_image=f"{scheme}{image}",
         build_id=grant.build_id,
         cached=cached if grant.build_id else None,
         freeze=build.freeze,
-        mirror=False,
+        mirror=build.mirror is not None,
         succeeded=None if grant.scan_id else succeeded,
         scan_id=grant.scan_id,
         warnings=warnings,
@@ -99,13 +99,13 @@ def container_record(
         timestamp=timestamp,
         zone_id=zone,
         source_image=f"{ORAS if build.sif else ''}{image}",
-        wave_image=None if build.freeze else image_name(authority, grant, image),
+        wave_image=None if build.is_durable else image_name(authority, grant, image),
         expiration=grant.expires,
         build_id=grant.build_id,
         build_new=new if grant.build_id else None,
         freeze=build.freeze if grant.build_id else None,
         fusion_version=fusion_version(build.container_config),
-        mirror=False,
+        mirror=build.mirror is not None,
         scan_id=grant.scan_id,
     )
 

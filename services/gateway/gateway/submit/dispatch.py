@@ -8,7 +8,7 @@ from gateway.domain.definition import translate
 from swell.build_spec import carry
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildJob, IndexJob
+from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
 from swell.log import log
 from swell.store.builds import Builds
 from swell.store.records import Build
@@ -19,7 +19,7 @@ AT_ONCE = 1.0  # seconds that a request waits for the queue, which usually answe
 
 
 class Jobs(Protocol):
-    async def put(self, job: BuildJob | IndexJob) -> None: ...
+    async def put(self, job: BuildJob | IndexJob | MirrorJob) -> None: ...
 
     async def has(self, build_id: str) -> bool:
         """Whether the job of *build_id* is in the queue or in progress."""
@@ -86,8 +86,10 @@ class Dispatcher:
         await self._builds.published(build.id)
 
 
-def _job(build: Build) -> BuildJob | IndexJob:
+def _job(build: Build) -> BuildJob | IndexJob | MirrorJob:
     submission = build.submission
+    if submission.mirror:
+        return MirrorJob(id=build.id, target_image=submission.target_image, organisation=submission.organisation)
     if submission.children:
         return IndexJob(
             id=build.id,

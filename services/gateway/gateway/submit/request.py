@@ -22,6 +22,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
 
     - `environment` is the text of `conda.yml`, `tools` are its packages; `direct` are packages installed as layers.
     - `includes` are images whose layers are to be added, `included` are those whose layers `container_config` has.
+    - `mirror` is the name of the copy, if `image` is to be copied.
     - `blobs` are the layers that the request contains, by the digest of their gzip.
     """
 
@@ -43,6 +44,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     options: BuildOptions | None = None
     sif: bool = False
     freeze: bool = False
+    mirror: Reference | None = None
     dry_run: bool = False
     scan_mode: ScanMode | None = None
     scan_levels: tuple[str, ...] = ()
@@ -57,6 +59,11 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     def platform_names(self) -> str:
         """All requested platforms, separated by commas."""
         return ",".join(map(str, self.platforms))
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether clients pull the image from its own registry, without a token."""
+        return self.freeze or self.mirror is not None
 
     @property
     def needs_build(self) -> bool:

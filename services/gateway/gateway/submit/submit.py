@@ -21,8 +21,10 @@ from gateway.scans.request import ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.images import LayerStore, Registry, RequestImages
+from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.request import BuildRequest
+from gateway.submit.rules.mirror import MirrorTarget
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import is_slow_to_validate, validate
@@ -69,6 +71,7 @@ class ContainerRequests:
         builds: Builds,
         layers: LayerStore,
         access: ImageAccess,
+        mirrors: MirrorStarter,
         preparer: RequestPreparer,
         starter: BuildStarter,
         dispatcher: Dispatcher,
@@ -80,6 +83,7 @@ class ContainerRequests:
         self._builds = builds
         self._images = RequestImages(registry, layers, allows_missing_platforms=config.allows_missing_platforms)
         self._access = access
+        self._mirrors = mirrors
         self._preparer = preparer
         self._starter = starter
         self._dispatcher = dispatcher
@@ -109,7 +113,10 @@ class ContainerRequests:
         if not prepared.dry_run:
             for part in parts or (prepared,):
                 await self._images.store_layers(part, caller.principal)
-        if prepared.image:
+        if prepared.image and prepared.mirror:
+            target = MirrorTarget(prepared.image, prepared.mirror)
+            result = await self._mirrors.start(target, caller, dry_run=prepared.dry_run)
+        elif prepared.image:
             await self._images.check_exists(prepared.image, prepared, caller.principal)
             result = StartResult(image=prepared.image, succeeded=True)
         else:
@@ -165,6 +172,8 @@ class ContainerRequests:
         if request.options:
             check_secrets(request.options.build_secrets.values(), caller.identity)
         push_principal = caller.push_principal
+        if request.mirror:
+            push_principal = self._access.push_principal(push_principal, request.mirror.name)
         if request.needs_build:
             push_principal = self._access.push_principal(push_principal, request.repository, request.cache_repository)
         principal = await self._access.pull_principal_for_all(caller.principal, request.images_to_read())
@@ -189,6 +198,7 @@ class ContainerRequests:
 
     def _grant(self, request: BuildRequest, result: StartResult, caller: Caller) -> Grant:
         created = self._now()
+        is_own = result.is_build and not request.mirror  # this server has pushed the image
         return Grant(
             token=new_token(),
             image=str(result.image),
@@ -197,9 +207,9 @@ class ContainerRequests:
             expires=created + self._config.token_ttl,
             container_config=None if request.freeze else request.container_config,
             build_id=result.build_id,
-            is_durable=request.freeze,
+            is_durable=request.is_durable,
             is_dry=request.dry_run,
             user=caller.identity.user,
             organisation=caller.identity.organisation,
-            principal=limited_to([result.image.name], caller.principal) if result.is_build else caller.principal,
+            principal=limited_to([result.image.name], caller.principal) if is_own else caller.principal,
         )

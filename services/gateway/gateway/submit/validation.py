@@ -11,6 +11,7 @@ from gateway.submit.recipes.direct import TEMPLATE
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.layers import InlineLayers, validate_config, validate_layer
 from gateway.submit.rules.members import member_errors
+from gateway.submit.rules.mirror import check_mirror, mirror_target
 from gateway.submit.rules.options import build_options
 from gateway.submit.rules.repositories import (
     cache_repository_of,
@@ -27,7 +28,7 @@ from swell.api.containers import (
     ContainerRequest,
 )
 from swell.conda.match_specs import is_parser_loaded
-from swell.errors import BadRequest, NotSupported, TooLarge
+from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference
 
@@ -61,7 +62,9 @@ def validate(
     _check_sizes(request)
     image = parse_reference(request.container_image) if request.container_image else None
     check_repositories(request)
-    _check_mirror(request, image, legacy=legacy)
+    check_mirror(request, image, legacy=legacy)
+    if request.mirror and image:
+        return _mirror_request(request, image, repositories)
     _check_sources(request, legacy=legacy)
     check_freeze(request, repositories)
     texts = decode_texts(request, default_channels)
@@ -120,25 +123,18 @@ def _check_sizes(request: ContainerRequest) -> None:
             raise TooLarge(f"{member} has more than {MAX_TEXT} characters")
 
 
-def _check_mirror(request: ContainerRequest, image: Reference | None, *, legacy: bool) -> None:
-    if not request.mirror:
-        return
-    if legacy:
-        raise BadRequest("mirror needs /v1alpha2/container")
-    config = request.container_config
-    forbidden = {
-        "freeze": request.freeze,
-        "containerFile": request.container_file,
-        "containerIncludes": request.container_includes,
-        "containerConfig": config and not config.is_empty,
-    }
-    if image is None:
-        raise BadRequest("mirror needs a containerImage")
-    if present := [name for name, value in forbidden.items() if value]:
-        raise BadRequest(f"mirror cannot be combined with {', '.join(present)}")
-    if not request.build_repository:
-        raise BadRequest("mirror needs a buildRepository to copy to")
-    raise NotSupported("this server does not mirror images yet")
+def _mirror_request(request: ContainerRequest, image: Reference, repositories: Repositories) -> BuildRequest:
+    """All platforms are copied; that of the request is scanned."""
+    return BuildRequest(
+        platforms=_parse_platforms(request),
+        image=image,
+        repository=request.build_repository or "",
+        mirror=mirror_target(image, request.build_repository or "", repositories).target,
+        dry_run=request.dry_run,
+        scan_mode=request.scan_mode,
+        scan_levels=tuple(level.value for level in request.scan_levels or ()),
+        blobs={},
+    )
 
 
 def _check_sources(request: ContainerRequest, *, legacy: bool) -> None:

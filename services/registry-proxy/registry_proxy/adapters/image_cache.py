@@ -104,6 +104,13 @@ class ImageCache:
             return await self._record(reference, self._upstream.head_manifest(reference))
         return (await self._tag_digest(reference))[0]
 
+    async def head_manifest_now(self, reference: Reference) -> Digest:
+        """Return the digest of *reference*, which is not from the cache."""
+        digest = await self._record(reference, self._upstream.head_manifest(reference))
+        if not reference.digest:
+            self._store_tag(reference, digest)
+        return digest
+
     async def fetch_manifest(self, reference: Reference) -> Document:
         """Return the manifest or index of *reference*; `stale` if the tag's digest is from the cache."""
         if reference.digest:

@@ -57,7 +57,10 @@ class ImagesHandler(ImagesServicer):
 
     async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
         platforms = tuple(map(parse_platform, request.platforms))
-        digest = await self._pulls.resolve(parse_reference(request.image), _principal(request), platforms)
+        image, principal = parse_reference(request.image), _principal(request)
+        if request.fresh:
+            return pb.ResolveImageResponse(digest=await self._pulls.resolve_now(image, principal))
+        digest = await self._pulls.resolve(image, principal, platforms)
         return pb.ResolveImageResponse(digest=digest)
 
     async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:

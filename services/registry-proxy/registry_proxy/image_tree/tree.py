@@ -54,6 +54,9 @@ class Upstream(Protocol):
 
     async def head_manifest(self, reference: Reference) -> Digest: ...
 
+    async def head_manifest_now(self, reference: Reference) -> Digest:
+        """Return the digest of *reference*, which is not from a cache."""
+
     async def fetch_manifest(self, reference: Reference) -> Document: ...
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...

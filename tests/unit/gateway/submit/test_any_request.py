@@ -36,6 +36,7 @@ from tests.unit.gateway.doubles import (
     MemoryRegistry,
     PublicRegistry,
     StubSolver,
+    mirror_starter,
     scan_requests,
 )
 from tests.unit.gateway.submit.test_prepare import inspection_of
@@ -147,10 +148,12 @@ def make_provisioning() -> tuple[ContainerRequests, MemoryGrants]:
         access,
     )
     dispatcher = Dispatcher(builds, MemoryQueue(), share=8)
+    mirrors = mirror_starter(server_config, registry, builds, starter, access, dispatcher)
     dependencies = (
         builds,
         MemoryBlobs(),
         access,
+        mirrors,
         RequestPreparer(inspections),
         starter,
         dispatcher,

@@ -44,6 +44,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     ended,
+    mirror_starter,
     scan_requests,
 )
 
@@ -333,6 +334,7 @@ async def test_image_names_have_only_the_host_of_the_server(
         token_ttl=timedelta(hours=1),
     )
     preparer = RequestPreparer(KnownInspections())
+    mirrors = mirror_starter(server_config, registry, builds, starter, access, dispatcher)
     container_requests = ContainerRequests(
         server_config,
         grants,
@@ -340,6 +342,7 @@ async def test_image_names_have_only_the_host_of_the_server(
         builds,
         MemoryBlobs(),
         access,
+        mirrors,
         preparer,
         starter,
         dispatcher,

@@ -21,12 +21,13 @@ from swell.api.containers import (
     ContainerRequest,
 )
 from swell.api.lenient import decode
-from swell.errors import BadRequest, DigestInvalid, NotSupported, SwellError, TooLarge
+from swell.errors import BadRequest, DigestInvalid, SwellError, TooLarge
 from tests.unit.gateway.doubles import CALLER, NOON, MemoryGrants, MemoryQueue, MemoryRegistry
 
 ENDLESS = base64.b64encode(b"dependencies: [a]\na: 1" + b":1" * 10_000).decode()
 """A number to the base of 60, as YAML 1.1 has them."""
 FILE = base64.b64encode(b"FROM alpine:3.20\nRUN apk add jq\n").decode()
+MIRROR = {"mirror": True, "containerImage": "a", "buildRepository": "r.io", "towerAccessToken": "key"}
 
 
 def request(**fields: object) -> ContainerRequest:
@@ -302,14 +303,19 @@ def deflated(content: bytes) -> str:
         ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
         ({"packages": {"type": "CONDA", "environment": ENDLESS}}, BadRequest, "packages.environment.*too long"),
         ({"mirror": True}, BadRequest, "containerImage"),
-        ({"mirror": True, "containerImage": "a", "freeze": True}, BadRequest, "freeze"),
-        ({"mirror": True, "containerImage": "a", "containerConfig": {"cmd": ["x"]}}, BadRequest, "containerConfig"),
-        ({"mirror": True, "containerImage": "a"}, BadRequest, "buildRepository"),
-        (
-            {"mirror": True, "containerImage": "a", "buildRepository": "r.io", "containerConfig": {}},
-            NotSupported,
-            "mirror",
-        ),
+        ({"mirror": True, "containerImage": "a"}, BadRequest, "towerAccessToken"),
+        (MIRROR | {"freeze": True}, BadRequest, "combined with freeze"),
+        (MIRROR | {"containerConfig": {"cmd": ["x"]}}, BadRequest, "combined with containerConfig"),
+        (MIRROR | {"containerIncludes": ["b"]}, BadRequest, "combined with containerIncludes"),
+        (MIRROR | {"containerFile": FILE}, BadRequest, "combined with containerFile"),
+        (MIRROR | {"packages": {"type": "CONDA", "entries": ["a"]}}, BadRequest, "combined with packages"),
+        (MIRROR | {"buildRepository": ""}, BadRequest, "needs a buildRepository"),
+        (MIRROR | {"buildRepository": "https://r.io"}, BadRequest, "buildRepository: .*scheme"),
+        (MIRROR | {"buildRepository": "oras://r.io/a"}, BadRequest, "buildRepository: .*scheme"),
+        (MIRROR | {"buildRepository": "r.io/a:1"}, BadRequest, "buildRepository: .*tag"),
+        (MIRROR | {"buildRepository": "r.io/A"}, BadRequest, "buildRepository: "),
+        (MIRROR | {"buildRepository": "docker.io/a"}, BadRequest, "registry of its source"),
+        (MIRROR | {"buildRepository": "registry.example.com/team/builds"}, BadRequest, "belongs to this server"),
         ({"containerFile": "A" * 200_000}, TooLarge, "containerFile"),
     ],
 )

@@ -73,10 +73,13 @@ class ResolveImageRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """A full reference, as in `Pull`."""
     principal: _builtins.str
     """As in `Pull`."""
+    fresh: _builtins.bool
+    """The digest of a tag is read from the registry now, never from a cache."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"linux/amd64", …; INVALID_ARGUMENT if the image is not for each of them. Not checked if empty."""
@@ -87,10 +90,11 @@ class ResolveImageRequest(_message.Message):
         image: _builtins.str = ...,
         principal: _builtins.str = ...,
         platforms: _abc.Iterable[_builtins.str] | None = ...,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

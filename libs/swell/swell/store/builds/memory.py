@@ -38,8 +38,10 @@ class MemoryBuilds:
         for child in child_ids(submission):
             if child in self._builds and self._builds[child].is_cancelled:
                 raise is_being_cancelled(child)
-        self._counters[submission.container_id] += 1
-        build_id = f"bd-{submission.container_id}_{self._counters[submission.container_id]}"
+        build_id = submission.container_id
+        if not submission.mirror:
+            self._counters[submission.container_id] += 1
+            build_id = f"bd-{submission.container_id}_{self._counters[submission.container_id]}"
         self._builds[build_id] = Build(id=build_id, submission=submission)
         self._latest[submission.target_image] = build_id
         self._queued[submission.client].append(build_id)

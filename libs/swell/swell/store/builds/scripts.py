@@ -5,11 +5,13 @@ job is in the message queue, or is about to be, until a builder starts it. See `
 """
 
 from swell.store.keys import LUA
+from swell.store.records import MIRROR_PREFIX
 
 QUEUE_FULL, CHILD_CANCELLED = -1, -2
 """Why `SUBMIT` has not registered a build."""
 
-# KEYS: index of the target image. ARGV: container id, record, life (s), replaced build, client, queue limit, children.
+# KEYS: index of the target image. ARGV: container id, or the id of a mirror; record; life (s); replaced build; client;
+# queue limit; children.
 # Returns the build id and 1 (new), 0 (existing) or one of the errors above.
 SUBMIT = f"""{LUA}
 local current = redis.call('GET', KEYS[1])
@@ -19,7 +21,10 @@ if redis.call('ZCARD', waiting) >= tonumber(ARGV[6]) then return {{'', {QUEUE_FU
 for at = 7, #ARGV do
     if redis.call('EXISTS', build_key(ARGV[at], CANCELLED)) == 1 then return {{ARGV[at], {CHILD_CANCELLED}}} end
 end
-local id = 'bd-' .. ARGV[1] .. '_' .. redis.call('HINCRBY', COUNTERS, ARGV[1], 1)
+local id = ARGV[1]
+if string.sub(id, 1, {len(MIRROR_PREFIX)}) ~= '{MIRROR_PREFIX}' then
+    id = 'bd-' .. id .. '_' .. redis.call('HINCRBY', COUNTERS, id, 1)
+end
 redis.call('SET', build_key(id, SUBMISSION), ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', waiting, redis.call('INCR', ORDER), id)

@@ -1,0 +1,249 @@
+"""Mirrors: copies of whole images into a registry of the client, as Wave's clients request and read them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from swell.jobs import streams
+from swell.jobs.messages import BuildDone
+from swell.net.outbound import Policy, open_session
+from swell.oci.document import Document
+from swell.oci.reference import parse_reference
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import parse_auth_file
+from swell.registry.principal import OPERATOR
+from swell.registry.push import fetch_document
+from swell.testing.http_registry import HttpRegistry, http_registry
+from swell.testing.images import make_image, make_index
+from swell_embedded.stack import Stack
+from tests.e2e.client import PLAIN, PUSHER, Swell, client_of, until
+from tests.e2e.conftest import OpenStack
+from tests.e2e.upstreams import Upstreams
+
+NULLS = dict.fromkeys(("entrypoint", "cmd", "env", "workingDir", "layers"))
+
+
+@pytest.fixture(scope="module")
+async def source() -> AsyncIterator[HttpRegistry]:
+    async with http_registry() as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+async def stack(
+    new_stack: OpenStack, source: HttpRegistry, upstreams: Upstreams, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """A stack whose builder tests kill; a job whose builder died goes to another builder after five seconds."""
+    hosts = ",".join((*upstreams.hosts, source.authority))
+    async with new_stack(tmp_path_factory.mktemp("mirrors"), JOB_LEASE="PT5S", ALLOWED_HOSTS=hosts) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def swell(stack: Stack) -> AsyncIterator[Swell]:
+    async with client_of(stack.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def target(upstreams: Upstreams) -> AsyncIterator["Target"]:
+    async with open_session(Policy(frozenset(upstreams.hosts))) as session:
+        yield Target(upstreams, session)
+
+
+class Target:
+    """The registry that mirrors are pushed to: a real one with HTTP Basic."""
+
+    def __init__(self, upstreams: Upstreams, session: aiohttp.ClientSession) -> None:
+        keyring = parse_auth_file(upstreams.auth_file.read_bytes())
+        self.repository = f"{upstreams.basic}/mirrors"
+        self._client = RegistryClient(session, keyring).acting_for(OPERATOR)
+
+    async def fetch(self, image: str) -> Document | None:
+        return await fetch_document(self._client, parse_reference(image))
+
+
+def put_index(source: HttpRegistry, name: str) -> Document:
+    """Store an index of two platforms in the source."""
+    image = source.image(name)
+    made = [
+        make_image(f"{name} {platform}", platform=platform, layers=2) for platform in ("linux/amd64", "linux/arm64")
+    ]
+    for each in made:
+        layers = (layer.gzipped for layer in each.layers)
+        source.put(image.at(each.manifest.digest), each.manifest, each.config.content, *layers)
+    index = make_index(*((each.manifest, each.platform) for each in made))
+    source.put(image, index)
+    return index
+
+
+async def record_of(swell: Swell, mirror_id: str) -> dict[str, Any]:
+    """Wait for the end of a mirror and return its record."""
+
+    async def ended() -> dict[str, Any] | None:
+        status, record = await swell.get(f"/v1alpha1/mirrors/{mirror_id}")
+        assert status == 200, record
+        return record if record["status"] == "COMPLETED" else None
+
+    return await until(ended, seconds=60)
+
+
+@pytest.mark.row("B6", "R7", "S13", "E7")
+async def test_a_mirror_has_the_digest_of_its_source_e7_e17(swell: Swell, source: HttpRegistry, target: Target) -> None:
+    """The request of nf-wave, with a config of five nulls: the copy has all platforms, and the status a mirrorId."""
+    index, name = put_index(source, "acme/tool:2.1"), f"{source.authority}/acme/tool:2.1"
+
+    answer = await swell.submit(
+        containerImage=name, mirror=True, buildRepository=target.repository, containerConfig=NULLS, freeze=False
+    )
+
+    image = f"{target.repository}/acme/tool:2.1"
+    assert (answer["targetImage"], answer["containerImage"], answer["mirror"]) == (image, image, True)
+    assert answer["buildId"].startswith("mr-") and len(answer["buildId"]) == 15 and answer["cached"] is False
+    assert not {"containerToken", "expiration", "succeeded"} & answer.keys()
+    record = await record_of(swell, answer["buildId"])
+    assert (record["digest"], record["exitCode"], record["sourceImage"]) == (index.digest, 0, name)
+    copied = await target.fetch(image)
+    assert copied is not None and copied.content == index.content
+    _, status = await swell.get(f"/v1alpha2/container/{answer['requestId']}/status")
+    assert status.get("status"), status
+    assert (status["status"], status["succeeded"], status["mirrorId"]) == ("DONE", True, answer["buildId"])
+    assert "buildId" not in status
+    _, container = await swell.get(f"/v1alpha2/container/{answer['requestId']}")
+    assert (container["mirror"], container["buildId"], container["sourceImage"]) == (True, answer["buildId"], image)
+    log = (await swell.bytes(f"/v1alpha1/mirrors/{answer['buildId']}/logs")).decode()
+    assert f"{image} is {index.digest}" in log
+
+
+async def test_an_equal_copy_is_cached_and_a_moved_tag_is_not(
+    swell: Swell, source: HttpRegistry, target: Target
+) -> None:
+    """ "Cached" means that the digests are equal now, not that there was a mirror some time ago."""
+    put_index(source, "acme/moving:1")
+    request = {"containerImage": f"{source.authority}/acme/moving:1", "buildRepository": target.repository}
+    first = await swell.submit(mirror=True, **request)
+    await record_of(swell, first["buildId"])
+
+    again = await swell.submit(mirror=True, **request)
+    assert (again["cached"], again["succeeded"], again["buildId"]) == (True, True, first["buildId"])
+    dry = await swell.submit(mirror=True, dryRun=True, **request)
+    assert dry["buildId"].endswith("_0") and dry["cached"] is True
+
+    moved = make_image("moved")
+    source.put(source.image("acme/moving:1"), moved.manifest, moved.config.content, moved.layers[0].gzipped)
+    dry = await swell.submit(mirror=True, dryRun=True, **request)
+    assert dry["cached"] is False
+    third = await swell.submit(mirror=True, **request)
+    assert third["cached"] is False and third["buildId"] != first["buildId"]
+    assert (await record_of(swell, third["buildId"]))["digest"] == moved.manifest.digest
+
+
+async def test_a_killed_builder_finishes_the_mirror_once(
+    stack: Stack, swell: Swell, source: HttpRegistry, target: Target
+) -> None:
+    """While blobs are missing there is no tag; the next builder continues, and there is one result and one event."""
+    image = make_image("killed", layers=3)
+    for layer in image.layers:
+        source.gates[layer.digest] = asyncio.Event()
+    source.put(
+        source.image("acme/killed:1"), image.manifest, image.config.content, *(each.gzipped for each in image.layers)
+    )
+    answer = await swell.submit(
+        containerImage=f"{source.authority}/acme/killed:1", mirror=True, buildRepository=target.repository
+    )
+    reads = source.requests["GET blobs"]
+
+    async def is_reading() -> bool:
+        return source.requests["GET blobs"] >= reads + 3
+
+    source.gates[image.layers[0].digest].set()
+    await until(is_reading)
+    stack.kill("builder")
+    assert await target.fetch(f"{target.repository}/acme/killed:1") is None
+    for gate in source.gates.values():
+        gate.set()
+    await stack.restart("builder")
+
+    record = await record_of(swell, answer["buildId"])
+    assert (record["digest"], record["exitCode"]) == (image.manifest.digest, 0)
+    copied = await target.fetch(f"{target.repository}/acme/killed:1")
+    assert copied is not None and copied.digest == image.manifest.digest
+    assert await events_of(stack, answer["buildId"]) == 1
+
+
+async def events_of(stack: Stack, mirror_id: str) -> int:
+    """Count the events of the end of a mirror."""
+    async with streams.connect(stack.env["SWELL_NATS_URL"], "test") as nats:
+        source = await nats.stream.subscribe(BuildDone.subject, ordered_consumer=True)
+        pending, count = 1, 0
+        while pending:
+            message = await source.next_msg(timeout=5)
+            pending = message.metadata.num_pending
+            count += f'"{mirror_id}"'.encode() in message.data
+    return count
+
+
+async def test_a_mirror_can_be_cancelled(swell: Swell, source: HttpRegistry, target: Target) -> None:
+    """The copy stops, nothing is tagged, and the record says so."""
+    image = make_image("cancelled")
+    source.gates[image.layers[0].digest] = asyncio.Event()
+    source.put(source.image("acme/cancelled:1"), image.manifest, image.config.content, image.layers[0].gzipped)
+    answer = await swell.submit(
+        containerImage=f"{source.authority}/acme/cancelled:1", mirror=True, buildRepository=target.repository
+    )
+
+    status, cancelled = await swell.post(f"/v1alpha1/mirrors/{answer['buildId']}/cancel", requestId=answer["requestId"])
+
+    assert (status, cancelled["cancelled"]) == (200, True)
+    assert (await record_of(swell, answer["buildId"]))["reason"] == "cancelled"
+    source.gates[image.layers[0].digest].set()
+    assert await target.fetch(f"{target.repository}/acme/cancelled:1") is None
+
+
+async def test_a_list_of_images_is_one_job(swell: Swell, source: HttpRegistry, target: Target) -> None:
+    """A dry run returns the bytes of each image and what is missing; after the mirror nothing is missing."""
+    names = [f"{source.authority}/acme/list-{number}:1" for number in range(3)]
+    indexes = [put_index(source, name.partition("/")[2]) for name in names]
+    request = {"images": names, "buildRepository": target.repository}
+
+    _, plan = await swell.post("/v1alpha1/mirrors", dryRun=True, **request)
+    assert [each["digest"] for each in plan["images"]] == [index.digest for index in indexes]
+    assert plan["missing"] == sum(each["size"] for each in plan["images"]) > 0
+    assert "mirrorId" not in plan
+    _, answer = await swell.post("/v1alpha1/mirrors", **request)
+    record = await record_of(swell, answer["mirrorId"])
+
+    assert [each["digest"] for each in record["images"]] == [index.digest for index in indexes]
+    for name, index in zip(names, indexes, strict=True):
+        copied = await target.fetch(f"{target.repository}/{name.partition('/')[2]}")
+        assert copied is not None and copied.digest == index.digest
+    _, plan = await swell.post("/v1alpha1/mirrors", dryRun=True, **request)
+    assert (plan["missing"], plan["cached"]) == (0, True)
+    _, again = await swell.post("/v1alpha1/mirrors", **request)
+    assert again["cached"] and "mirrorId" not in again
+
+
+async def test_a_missing_image_and_a_foreign_repository_are_refused(
+    swell: Swell, source: HttpRegistry, target: Target, stack: Stack
+) -> None:
+    """Nothing is queued: the image is missing, the key has no scope, or the repository belongs to this server."""
+    put_index(source, "acme/refused:1")
+    there, missing = f"{source.authority}/acme/refused:1", f"{source.authority}/acme/missing:1"
+
+    status, answer = await swell.post(containerImage=missing, mirror=True, buildRepository=target.repository)
+    assert (status, "acme/missing" in answer["message"]) == (400, True)
+    status, answer = await swell.post(
+        containerImage=there, mirror=True, buildRepository=target.repository, towerAccessToken=PLAIN
+    )
+    assert (status, "operator-push" in answer["message"]) == (403, True)
+    own_repository = stack.env["SWELL_BUILD_REPOSITORY"]
+    status, answer = await swell.post(
+        containerImage=there, mirror=True, buildRepository=own_repository, towerAccessToken=PUSHER
+    )
+    assert (status, "belongs to this server" in answer["message"]) == (400, True)
+    for path in ("", "/logs"):
+        status, _ = await swell.get(f"/v1alpha1/mirrors/mr-0123456789ab{path}")
+        assert status == 404
