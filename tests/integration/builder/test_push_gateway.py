@@ -1,6 +1,8 @@
 """What a build can do through the gateway that pushes for it."""
 
+import json
 import socket
+import urllib.error
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -8,6 +10,7 @@ from hashlib import sha256
 import aiohttp
 import pytest
 
+from builder.buildkit.attestation import Attestation
 from builder.buildkit.network.push_gateway import PushGateway, Repository
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
@@ -42,7 +45,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def opened(registry: Registry, auth: bytes) -> AsyncIterator[Gateway]:
+async def opened(registry: Registry, auth: bytes, attestation: Attestation | None = None) -> AsyncIterator[Gateway]:
     allowed = Policy(frozenset({registry.address}))
     async with open_session(allowed) as session, aiohttp.ClientSession() as client:
         registries = RegistryClient(session, parse_auth_file(auth), actions="pull,push").acting_for(OPERATOR)
@@ -50,7 +53,7 @@ async def opened(registry: Registry, auth: bytes) -> AsyncIterator[Gateway]:
             "push/gated/made": Repository(parse_reference(f"{registry.address}/gated/made:1")),
             "cache/gated/steps": Repository(parse_reference(f"{registry.address}/gated/steps:x"), is_cache=True),
         }
-        gateway = PushGateway(registries, repositories, [])
+        gateway = PushGateway(registries, repositories, [], attestation)
         listening = socket.create_server(("127.0.0.1", 0))
         async with gateway.serve(listening):
             yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", client, gateway)
@@ -126,4 +129,39 @@ async def test_what_the_registry_refuses_is_known_afterwards(registry: Registry)
     async with opened(registry, b'{"auths": {}}') as gateway:
         status, _ = await gateway.ask("POST", "/v2/push/gated/made/blobs/uploads/")
         assert status in {403, 502}
+        assert registry.address in str(gateway.inner.trouble)
+
+
+async def test_provenance_does_not_reach_the_registry(registry: Registry) -> None:
+    """It is stored here; the tag of the index is given to the image. No request about it is passed on."""
+    attestation = Attestation()
+    statement = b'{"_type":"https://in-toto.io/Statement/v0.1","predicate":{"buildDefinition":{}}}'
+    name = f"sha256:{sha256(statement).hexdigest()}"
+    image, proof = MANIFEST % CONFIG, MANIFEST.replace(b"[]", b'[{"digest":"%s"}]' % name.encode()) % CONFIG
+    digests = [f"sha256:{sha256(content).hexdigest()}" for content in (image, proof)]
+    entries = [{"digest": digests[0]}, {"digest": digests[1], "annotations": {"vnd.docker.reference.type": "x"}}]
+    async with opened(registry, registry.auth_file.read_bytes(), attestation) as gateway:
+        path = "/v2/push/gated/made"
+        assert (await gateway.ask("HEAD", f"{path}/blobs/{CONFIG.decode()}"))[0] == 200
+        assert await gateway.push_blob("push/gated/made", statement) == 201
+        assert await gateway.push_blob("push/gated/made", b'{"architecture":"amd64"}') == 201
+        await gateway.push_blob("push/gated/made", b"{}")
+        for digest, content in zip(digests, (image, proof), strict=True):
+            assert (await gateway.ask("HEAD", f"{path}/manifests/{digest}"))[0] == 404
+            assert (await gateway.ask("PUT", f"{path}/manifests/{digest}", content))[0] == 201
+        index = json.dumps({"manifests": entries}).encode()
+        assert (await gateway.ask("PUT", f"{path}/manifests/1", index))[0] == 201
+        assert (await gateway.ask("PUT", f"{path}/manifests/2", index))[0] == 405
+
+    assert attestation.predicate == {"buildDefinition": {}}
+    assert registry.fetch("gated/made/manifests/1")[0] == image
+    for missing in (f"blobs/{name}", f"manifests/{digests[1]}"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            registry.fetch(f"gated/made/{missing}")
+
+
+async def test_a_refusal_of_the_registry_is_known_with_provenance_too(registry: Registry) -> None:
+    """The registry gets the upload with its first bytes."""
+    async with opened(registry, b'{"auths": {}}', Attestation()) as gateway:
+        assert await gateway.push_blob("push/gated/made", b"\x1f\x8b") in {403, 502}
         assert registry.address in str(gateway.inner.trouble)

@@ -19,7 +19,9 @@ MAX_BLOB = 8 << 20
 """Bytes of a provenance statement. BuildKit's are some kilobytes for each step."""
 MAX_MANIFESTS = 8
 
-_STATEMENT = "https://in-toto.io/Statement/"
+STATEMENT = "application/vnd.in-toto+json"
+"""The media type of the provenance."""
+_STATEMENT_TYPE = "https://in-toto.io/Statement/"
 EMPTY_CONFIG_DIGEST = digest_of(b"{}")
 """The config of the manifest with the provenance; the config of an image is never empty."""
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -52,7 +54,7 @@ class Attestation:
     def takes_blob(self, content: bytes) -> bool:
         """Store *content* if it belongs to the provenance; return whether it does."""
         statement = _decoded(content, _Statement)
-        if statement is None or not statement.kind.startswith(_STATEMENT):
+        if statement is None or not statement.kind.startswith(_STATEMENT_TYPE):
             return False
         self.predicate = statement.predicate
         return True

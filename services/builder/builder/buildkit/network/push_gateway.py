@@ -10,13 +10,13 @@ import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiohttp import ClientResponse, web
 from msgspec import Struct
 from yarl import URL
 
-from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, MAX_BLOB, Attestation
+from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, MAX_BLOB, STATEMENT, Attestation
 from swell.errors import Denied, SwellError, UpstreamFailed
 from swell.net.outbound import follow, pieces, read, send
 from swell.oci.digest import digest_of
@@ -62,7 +62,7 @@ class PushGateway:
         self._repositories = dict(repositories)
         self._bases = tuple(bases)
         self.attestation = attestation
-        self._uploads: dict[str, tuple[Reference, URL, str]] = {}
+        self._uploads: dict[str, tuple[Reference, URL | None, str]] = {}
         self.trouble: SwellError | None = None
         """What the registry refused last."""
 
@@ -103,16 +103,18 @@ class PushGateway:
         self, request: web.BaseRequest, name: str, repository: Repository, kind: str, reference: str
     ) -> web.StreamResponse:
         target, method = repository.reference, request.method
+        attestation = None if repository.is_cache else self.attestation
         if kind == "uploads" and method == "POST" and not reference:
-            return await self._begin_upload(target, name)
+            return await self._begin_upload(target, name, attestation)
         if kind == "uploads" and method in {"PUT", "PATCH", "GET", "DELETE"}:
-            attestation = None if repository.is_cache else self.attestation
             return await self._continue_upload(request, reference, attestation)
         is_ours = repository.is_cache or bool(_DIGEST.fullmatch(reference)) or reference == target.reference
-        if self.attestation and not repository.is_cache and reference == EMPTY_CONFIG_DIGEST and method == "HEAD":
+        if attestation and method == "HEAD" and reference == EMPTY_CONFIG_DIGEST:
             return web.Response(headers={"Docker-Content-Digest": reference})  # so that it is not pushed
-        if kind == "manifests" and is_ours and self.attestation and not repository.is_cache:
-            return await self._take_manifest(request, target, reference, self.attestation)
+        if attestation and method == "HEAD" and STATEMENT in request.headers.get("Accept", ""):
+            return _error(404, "BLOB_UNKNOWN", "this build has not pushed that provenance")
+        if attestation and kind == "manifests" and is_ours:
+            return await self._take_manifest(request, target, reference, attestation)
         if kind == "manifests" and is_ours and method == "PUT":
             return await self._put_manifest(request, target, reference)
         if (
@@ -150,13 +152,18 @@ class PushGateway:
                 return True
         return False
 
-    async def _begin_upload(self, target: Reference, name: str) -> web.StreamResponse:
+    async def _begin_upload(self, target: Reference, name: str, attestation: Attestation | None) -> web.StreamResponse:
+        """Give an upload a name of ours. With *attestation*, the registry gets it with its bytes, if it is for it."""
+        return self._uploading(target, None if attestation else await self._place(target), name)
+
+    async def _place(self, target: Reference) -> URL:
+        """Begin an upload in the registry, and return where it takes the bytes."""
         url = self._url(target, "blobs/uploads/")
         response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
         response.release()
         if response.status != 202:
             self._refused(response, target)
-        return self._uploading(response, target, url, name)
+        return _place_of(response, target, url)
 
     async def _continue_upload(
         self, request: web.BaseRequest, reference: str, attestation: Attestation | None
@@ -166,9 +173,8 @@ class PushGateway:
         target, place, name = known
         body = _Body(request)
         if attestation and (document := await body.document(MAX_BLOB)) and attestation.takes_blob(document):
-            await self._end_upload(target, place)
             return web.Response(status=201, headers={"Docker-Content-Digest": digest_of(document)})
-        url = place
+        url = place = place or await self._place(target)
         if digest := request.query.get("digest"):
             url = URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True)
         headers = {each: request.headers[each] for each in _REQUEST_HEADERS if each in request.headers}
@@ -178,27 +184,19 @@ class PushGateway:
         )
         response.release()
         if response.status == 202:
-            return self._uploading(response, target, place, name)
+            return self._uploading(target, _place_of(response, target, place), name, _headers(response))
         if response.status >= 400:
             self._refused(response, target)
         return web.Response(status=response.status, headers=_headers(response))
 
-    async def _end_upload(self, target: Reference, place: URL) -> None:
-        """Tell the registry that nothing will be uploaded at *place*; it forgets the upload by itself otherwise."""
-        with suppress(SwellError):
-            response = await self._client.ask_url(send, "DELETE", target, place, {}, data=lambda: b"")
-            response.release()
-
-    def _uploading(self, response: ClientResponse, target: Reference, asked: URL, name: str) -> web.StreamResponse:
-        """The answer for an upload that goes on: its place is known here by a name of ours."""
-        location = response.headers.get("Location", "")
-        place = response.url.join(URL(location, encoded=True))
-        if not location or place.origin() != asked.origin():
-            raise UpstreamFailed(f"{target.registry} takes uploads at a place that is not trusted")
+    def _uploading(
+        self, target: Reference, place: URL | None, name: str, headers: Mapping[str, str] = {}
+    ) -> web.StreamResponse:
+        """The answer for an upload that goes on: its *place* is known here by a name of ours."""
         upload = secrets.token_hex(16)
         self._uploads[upload] = (target, place, name)
-        headers = _headers(response) | {"Location": f"/v2/{name}/blobs/uploads/{upload}", "Content-Length": "0"}
-        return web.Response(status=202, headers=headers)
+        ours = {"Location": f"/v2/{name}/blobs/uploads/{upload}", "Content-Length": "0"}
+        return web.Response(status=202, headers={"Range": "0-0", **headers, **ours})
 
     async def _take_manifest(
         self, request: web.BaseRequest, target: Reference, reference: str, attestation: Attestation
@@ -266,6 +264,15 @@ class _Body:
             yield bytes(self._begun)
         async for piece in request.content.iter_any():
             yield piece
+
+
+def _place_of(response: ClientResponse, target: Reference, asked: URL) -> URL:
+    """Return where the registry takes the next bytes of an upload, as it says in *response*."""
+    location = response.headers.get("Location", "")
+    place = response.url.join(URL(location, encoded=True))
+    if not location or place.origin() != asked.origin():
+        raise UpstreamFailed(f"{target.registry} takes uploads at a place that is not trusted")
+    return place
 
 
 def _headers(response: ClientResponse) -> dict[str, str]:
