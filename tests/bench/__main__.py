@@ -24,6 +24,7 @@ from tests.bench.packages import conda_direct
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
+from tests.bench.scans import scans
 from tests.bench.sizes import memory, second_start
 from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
@@ -38,6 +39,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "fair": fair_queue,
     "cached": cached_build,
     "packages": conda_direct,
+    "scan": scans,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
     "cold": cold_manifest,

@@ -105,7 +105,11 @@ async def open_place() -> AsyncIterator[Place]:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="swell-bench-")))
         ports = Ports.free()
         allowed = f"localhost:{ports.registry},127.0.0.1"
-        settings = {"SWELL_ALLOWED_HOSTS": allowed, "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels"}
+        settings = {
+            "SWELL_ALLOWED_HOSTS": allowed,
+            "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels",
+            "SWELL_SCAN_DATABASE_FILE": f"{home}/vulnerability.db",
+        }
         environment = clean_environment() | NO_LIMITS | settings
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))

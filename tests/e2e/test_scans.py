@@ -1,20 +1,21 @@
 """Scans with the real syft and grype, from the request to the record, as a client sees them."""
 
 import json
-from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from swell.testing import rootfs
 from swell.testing.images import Layer
+from swell.testing.vulnerabilities import write_database
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import push
 from tests.e2e.client import Fields, Swell, client_of, until
-from tests.e2e.conftest import OpenStack
+from tests.e2e.conftest import VULNERABILITIES, OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.environment import gateway_beside
-from tests.e2e.upstreams import Upstreams, running
+from tests.e2e.upstreams import Upstreams, image_of, running
 
 PACKAGES = {
     **rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"}),
@@ -65,6 +66,16 @@ async def test_an_image_is_scanned(swell: Swell, image: str) -> None:
     assert "pkg:conda/samtools@1.17" in json.dumps(cyclonedx)
     assert json.loads(await swell.bytes(f"{path}/report"))["descriptor"]["name"] == "grype"
     assert b"3 packages" in await swell.bytes(f"{path}/logs")
+
+
+async def test_a_private_image_is_read_with_the_logins_of_its_request(swell: Swell, upstreams: Upstreams) -> None:
+    """The scanner uses them by the rules of pulls: a registry that is not shared needs a scope."""
+    image = image_of(upstreams.basic)
+    answer = await swell.submit(containerImage=image, scanMode="async")
+
+    record = await ended(swell, answer["scanId"])
+
+    assert (record["status"], record["containerImage"]) == ("SUCCEEDED", image)
 
 
 async def test_a_required_scan_decides(swell: Swell, image: str) -> None:
@@ -136,21 +147,27 @@ async def test_the_gate_is_closed_for_a_refused_image(stack: Stack, image: str, 
     assert allowed.status == 0, allowed.output
 
 
-@pytest.fixture
-async def without_database(new_stack: OpenStack, tmp_path: Path) -> AsyncIterator[Swell]:
-    async with new_stack(tmp_path, SCAN_DATABASE_FILE="") as stack, client_of(stack.url) as client:
-        yield client
+async def test_nothing_is_allowed_until_there_is_a_database(new_stack: OpenStack, image: str, tmp_path: Path) -> None:
+    """The status and the record name the state of the database; there are never 0 findings. The next request is scanned
+    with the database that has arrived, although its scanner is killed: there is one result, and the SBOM is used again.
+    """
+    database, levels = tmp_path / "database.db", ["LOW", "HIGH"]
+    settings = {"SCAN_DATABASE_FILE": str(database), "JOB_LEASE": "PT2S"}
+    async with new_stack(tmp_path / "stack", **settings) as stack, client_of(stack.url) as swell:
+        answer = await swell.submit(containerImage=image, scanMode="required", scanLevels=levels)
+        status = await done(swell, answer["requestId"])
+        record = await ended(swell, answer["scanId"])
 
+        assert status["succeeded"] is False and "no vulnerability database" in status["reason"]
+        assert (record["status"], record["problem"]) == ("FAILED", "database-missing")
+        assert "counts" not in record and "vulnerabilities" not in record
+        assert (await swell.read(f"/v1alpha1/scans/{answer['scanId']}/spdx"))[0] == 200
 
-async def test_without_a_database_nothing_is_allowed(without_database: Swell, image: str) -> None:
-    """The status and the record name the state of the database; there are never 0 findings."""
-    swell = without_database
-    answer = await swell.submit(containerImage=image, scanMode="required", scanLevels=["LOW", "HIGH"])
+        write_database(database, VULNERABILITIES, datetime.now(UTC) - timedelta(days=1))
+        again = await swell.submit(containerImage=image, scanMode="required", scanLevels=levels)
+        stack.kill("scanner")
+        await stack.restart("scanner")
 
-    status = await done(swell, answer["requestId"])
-    record = await ended(swell, answer["scanId"])
-
-    assert status["succeeded"] is False and "no vulnerability database" in status["reason"]
-    assert (record["status"], record["problem"]) == ("FAILED", "database-missing")
-    assert "counts" not in record and "vulnerabilities" not in record
-    assert (await swell.read(f"/v1alpha1/scans/{answer['scanId']}/spdx"))[0] == 200
+        assert again["scanId"] == answer["scanId"].removesuffix("1") + "2"
+        assert (await done(swell, again["requestId"]))["succeeded"] is True
+        assert "stored SBOM" in (await swell.bytes(f"/v1alpha1/scans/{again['scanId']}/logs")).decode()
