@@ -26,14 +26,19 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+_NET = (
+    "tests/unit/test_outbound.py",
+    "tests/integration/registry_proxy/registries/test_guard.py",
+    "tests/integration/registry_proxy/registries/test_proxies.py",
+    "tests/integration/registry_proxy/deliver/test_isolation.py",
+)
 MODULES: dict[str, tuple[str, ...]] = {
     "libs/swell/swell/net/addresses.py": ("tests/unit/test_outbound.py", "tests/unit/test_addresses.py"),
-    "libs/swell/swell/net/outbound.py": (
-        "tests/unit/test_outbound.py",
-        "tests/integration/registry_proxy/registries/test_guard.py",
-        "tests/integration/registry_proxy/registries/test_proxies.py",
-        "tests/integration/registry_proxy/deliver/test_isolation.py",
-    ),
+    "libs/swell/swell/net/bodies.py": _NET,
+    "libs/swell/swell/net/failures.py": _NET,
+    "libs/swell/swell/net/guard.py": _NET,
+    "libs/swell/swell/net/outbound.py": _NET,
+    "libs/swell/swell/net/reach.py": _NET,
     "libs/swell/swell/oci/digest.py": ("tests/unit/oci/test_digest.py",),
     "libs/swell/swell/registry/challenge.py": ("tests/unit/registry/test_challenge.py",),
     "libs/swell/swell/registry/credentials.py": ("tests/unit/registry/test_credentials.py",),

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from swell.testing.odd_registry import OddRegistry
-from swell.testing.odd_rows import RANGES, ROWS
+from swell.testing.odd_registry.blobs import RANGES
+from swell.testing.odd_registry.server import OddRegistry
+from swell.testing.odd_registry.table import ROWS
 from swell.testing.vulnerabilities import Vulnerability, write_database
 from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports

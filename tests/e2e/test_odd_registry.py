@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from swell.testing.odd_registry import IMAGE, OddRegistry, Row
-from swell.testing.odd_rows import ROWS
+from swell.testing.odd_registry.server import IMAGE, OddRegistry, Row
+from swell.testing.odd_registry.table import ROWS
 from tests.e2e.client import Swell
 
 BY_NAME = {row.name: row for row in ROWS}

@@ -67,7 +67,7 @@ async def listening(
         websockets=False,
         log_enabled=False,
     )
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve())  # no group: at the end it has *grace* before it is cancelled
     try:
         await _accepts(where, serving)
         _close_stalled(where.port)

@@ -15,7 +15,7 @@ from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
-from swell.net import outbound
+from swell.net import bodies, guard
 from swell.net.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.oci.reference import parse_reference
 from swell.registry.credentials import Credentials, Keyring
@@ -58,7 +58,7 @@ async def test_a_name_is_connected_to_where_it_may_be_and_nowhere_else(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of its addresses is private, another public, which 127.0.0.2 stands in for here."""
-    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.2")
+    monkeypatch.setattr(guard, "is_public", lambda address: address == "127.0.0.2")
     async with serving("127.0.0.2") as public:
         addresses = [("127.0.0.1", script.url.port or 0), ("127.0.0.2", public.url.port or 0)]
         public.on("/a", said(body=b"here"))
@@ -75,7 +75,7 @@ async def test_a_name_that_changes_its_address_is_checked_again(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DNS rebinding: public when it is looked at, private when it is used. Here the look is the use."""
-    monkeypatch.setattr(outbound, "is_public", lambda address: address == "127.0.0.2")
+    monkeypatch.setattr(guard, "is_public", lambda address: address == "127.0.0.2")
     async with serving("127.0.0.2") as public:
         names = Names({"moving.example": [("127.0.0.2", public.url.port or 0)]})
         public.on("/a", said(Connection="close"))
@@ -286,7 +286,7 @@ async def test_a_body_that_drips_is_given_up(
     script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then is no silence, and would hold a connection for ever; the minute is shortened here."""
-    monkeypatch.setattr(outbound, "DRIP_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "DRIP_SECONDS", 0.2)
     script.on("/a", dripping)
 
     async with await send(session, "GET", script.url / "a", {}) as response:
@@ -299,7 +299,7 @@ async def test_a_reader_that_takes_its_time_is_not_held_against_the_upstream(
     script: Script, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients may be slow; the upstream has sent all that it was asked for."""
-    monkeypatch.setattr(outbound, "DRIP_SECONDS", 1)
+    monkeypatch.setattr(bodies, "DRIP_SECONDS", 1)
     script.on("/a", said(body=b"here"))
 
     async with await send(session, "GET", script.url / "a", {}) as response:

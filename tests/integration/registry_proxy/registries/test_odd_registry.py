@@ -18,8 +18,9 @@ from swell.oci.reference import parse_reference
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR
 from swell.registry.verifier import verified
-from swell.testing.odd_registry import IMAGE, PASSWORD, TOKEN, USER, OddRegistry, Row
-from swell.testing.odd_rows import RANGES, ROWS
+from swell.testing.odd_registry.blobs import RANGES
+from swell.testing.odd_registry.server import IMAGE, PASSWORD, TOKEN, USER, OddRegistry, Row
+from swell.testing.odd_registry.table import ROWS
 
 HURRY = Reach(
     connect_timeout=timedelta(seconds=1), answer_timeout=timedelta(seconds=0.8), idle_timeout=timedelta(seconds=0.4)

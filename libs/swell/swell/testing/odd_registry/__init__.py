@@ -1,0 +1,1 @@
+"""A registry that misbehaves as its table says, for tests of every client of registries."""
