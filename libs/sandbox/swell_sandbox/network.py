@@ -7,17 +7,11 @@ Source: slirp4netns(1), https://github.com/rootless-containers/slirp4netns/blob/
 """
 
 import asyncio
-import fcntl
 import os
-import socket
-import struct
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TypeVar
 
 from msgspec import Struct
 
@@ -25,17 +19,15 @@ from swell.disk import in_thread
 from swell_sandbox import cgroups
 from swell_sandbox.errors import SandboxUnavailable
 from swell_sandbox.forwarding import Address, forwarding
+from swell_sandbox.namespaces import in_network, listen, reject_networks
 from swell_sandbox.process import children
-from swell_sandbox.root import SCRATCH, enter_network
+from swell_sandbox.root import SCRATCH
 from swell_sandbox.sandbox import Sandbox, new_directory
 from swell_sandbox.workspace import dispose, group_prefix
 
 _READY_WITHIN = 10.0
 _MEMORY, _PROCESSES = 512 << 20, 64  # of slirp4netns, which reads untrusted packets
-_SIOCADDRT, _RTF_REJECT = 0x890B, 0x0200  # linux/sockios.h, linux/route.h
 _RESOLVER = "10.0.2.3"  # slirp4netns(1)
-
-_T = TypeVar("_T")
 
 # slirp4netns reads untrusted packets. It forwards DNS requests to this machine's resolver.
 _SLIRP = f"""\
@@ -90,7 +82,7 @@ async def open_network(
         async with sandbox.start(("sh", "-ec", _SLIRP)) as process:
             network = await _ready(process, sandbox)
             try:
-                await _inside(network.namespace, lambda: reject_networks(denied))
+                await in_network(network.namespace, lambda: reject_networks(denied))
             except (OSError, ValueError) as error:
                 raise _unavailable(str(error)) from error
             yield network
@@ -106,7 +98,7 @@ async def reach(network: Network, services: Collection[Address]) -> AsyncIterato
         SandboxUnavailable: the network cannot be entered, or an address is in use.
     """
     try:
-        sockets = await _inside(network.namespace, lambda: _listen(services)) if services else []
+        sockets = await in_network(network.namespace, lambda: listen(services)) if services else []
     except OSError as error:
         raise _unavailable(str(error)) from error
     async with forwarding(dict(zip(services, sockets, strict=True))):
@@ -134,35 +126,3 @@ def _log_of(sandbox: Sandbox) -> str:
         return " ".join(sandbox.read("network.log", 4096).decode(errors="replace").split())[-300:]
     except OSError:
         return ""
-
-
-async def _inside(namespace: Path, work: Callable[[], _T]) -> _T:
-    """Run *work* in a new thread, which enters *namespace*; return its result."""
-
-    def enter() -> _T:
-        enter_network(namespace)
-        return work()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
-        return await asyncio.get_running_loop().run_in_executor(thread, enter)
-
-
-def _listen(services: Iterable[Address]) -> list[socket.socket]:
-    families = {True: socket.AF_INET6, False: socket.AF_INET}
-    return [socket.create_server((host, port), family=families[":" in host]) for host, port in services]
-
-
-def reject_networks(networks: Iterable[str]) -> None:
-    """In the network namespace of this thread, add a route to each of the IPv4 *networks* that rejects packets."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for network in networks:
-            fcntl.ioctl(any_socket, _SIOCADDRT, _rejection(IPv4Network(network)))
-
-
-def _rejection(network: IPv4Network) -> bytes:
-    """`struct rtentry` of linux/route.h."""
-    destination, none, mask = (
-        struct.pack("=HH4s8x", socket.AF_INET, 0, IPv4Address(address).packed)
-        for address in (network.network_address, 0, network.netmask)
-    )
-    return struct.pack("@L16s16s16sHhLPhPLLH", 0, destination, none, mask, _RTF_REJECT, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -47,7 +47,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(self.platform.split(","))
 
 
-def image_name(authority: str, grant: Grant, image: Reference) -> str:
+def pull_name(authority: str, grant: Grant, image: Reference) -> str:
     """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or with `@<digest>`."""
     tag = image.served_tag(is_changed=grant.is_changed)
     return f"{authority}/wt/{grant.token}/{image.repository}" + (f":{tag}" if tag else f"@{image.digest}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.domain.grant import Grant, image_name
+from gateway.domain.grant import Grant, pull_name
 from gateway.domain.repositories import ORAS
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.layers import DATA_SCHEME
@@ -53,7 +53,7 @@ def container_answer(
     return ContainerAnswer(
         request_id=grant.token,
         container_token=None if build.is_durable else grant.token,
-        target_image=f"{scheme}{image}" if build.is_durable else image_name(authority, grant, image),
+        target_image=f"{scheme}{image}" if build.is_durable else pull_name(authority, grant, image),
         expiration=None if build.is_durable else grant.expires,
         container_image=f"{scheme}{image}",
         build_id=grant.build_id,
@@ -99,7 +99,7 @@ def container_record(
         timestamp=timestamp,
         zone_id=zone,
         source_image=f"{ORAS if build.sif else ''}{image}",
-        wave_image=None if build.is_durable else image_name(authority, grant, image),
+        wave_image=None if build.is_durable else pull_name(authority, grant, image),
         expiration=grant.expires,
         build_id=grant.build_id,
         build_new=new if grant.build_id else None,

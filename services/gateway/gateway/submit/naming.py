@@ -67,7 +67,7 @@ def build_repository(
     return f"{repository}/library" if by_suffix else f"{repository}/library/build"
 
 
-def image_name(
+def target_name(
     repository: str,
     container_id: str,
     *,

@@ -7,7 +7,7 @@ from gateway.domain.definition import translate
 from gateway.domain.identity import Caller, queue_of
 from gateway.domain.repositories import ORAS
 from gateway.submit.build_id import container_id
-from gateway.submit.naming import image_name
+from gateway.submit.naming import target_name
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.oci.digest import Digest, parse_digest
@@ -37,7 +37,7 @@ def submission_of(
     )
     if request.sif:
         translate(request.containerfile or "")  # raises BadRequest before the build is stored
-    target_image = image_name(
+    target_image = target_name(
         parent.target_image.rpartition(":")[0] if parent else request.repository,
         name,
         strategy=NameStrategy.TAG_PREFIX if parent else request.strategy,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.repositories import is_within
-from gateway.submit.naming import Tool, build_repository, effective_strategy, image_name, tools_of
+from gateway.submit.naming import Tool, build_repository, effective_strategy, target_name, tools_of
 from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import parse_reference
@@ -38,7 +38,7 @@ def name(
     public: str = P,
 ) -> str:
     """The name of the image of a request, computed as in the gateway."""
-    return image_name(
+    return target_name(
         build_repository(repository, strategy=strategy, public=public),
         ID,
         strategy=effective_strategy(strategy, repository, public),
