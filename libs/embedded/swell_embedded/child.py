@@ -35,7 +35,7 @@ class Child:
         self._tail: deque[str] = deque(maxlen=_TAIL)
         self._output = output
         self._ended = False
-        self._copying = asyncio.create_task(self._copy())
+        self._copying = asyncio.create_task(self._copy())  # no group: `_end` awaits it
 
     @classmethod
     async def start(cls, program: Program, logs: Path, *, echo: bool = False) -> "Child":

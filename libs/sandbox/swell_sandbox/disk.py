@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from swell.concurrency.interrupt import interrupted_by
 from swell.disk import in_thread
 
 FILE = 16 << 10
@@ -35,26 +36,13 @@ async def bounded(directory: Path, limit: int, groups: Sequence[Path] = ()) -> A
     Raises:
         DiskLimitReached: the limit is exceeded.
     """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  (a coroutine runs in a task)
-    cancelled_before, exceeded = task.cancelling(), False
-
-    async def watch() -> None:
-        nonlocal exceeded
-        await _until_above(directory, limit, groups)
-        exceeded = True
-        task.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with interrupted_by(_above(directory, limit, groups)):
         yield
-    except asyncio.CancelledError as error:
-        if exceeded and task.uncancel() <= cancelled_before:
-            raise DiskLimitReached(f"more than {limit} bytes of disk") from error
-        raise
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
+
+
+async def _above(directory: Path, limit: int, groups: Sequence[Path]) -> DiskLimitReached:
+    await _until_above(directory, limit, groups)
+    return DiskLimitReached(f"more than {limit} bytes of disk")
 
 
 async def _until_above(directory: Path, limit: int, groups: Sequence[Path]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from swell.concurrency.tasks import TaskOwner
+
 Address = tuple[str, int]
 """An IP address and a port."""
 
@@ -17,15 +19,13 @@ _CHUNK = 256 * 1024
 @asynccontextmanager
 async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterator[None]:
     """Accept connections in the sandbox and connect each to the same address outside, until the block ends."""
-    tasks = set[asyncio.Task[None]]()  # which the end of the block cancels and awaits
+    connections = TaskOwner()
 
     def connected(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(tasks) >= _MOST_CONNECTIONS:
+        if len(connections) >= _MOST_CONNECTIONS:
             writer.close()
-            return
-        task = asyncio.create_task(_forward(address, reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        else:
+            connections.start(_forward(address, reader, writer))
 
     async with AsyncExitStack() as opened:
         for address, sock in listening.items():
@@ -34,9 +34,7 @@ async def forwarding(listening: Mapping[Address, socket.socket]) -> AsyncIterato
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await connections.cancel()
 
 
 async def _forward(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -66,7 +66,7 @@ class NetworkPool:
 
     def _fill(self) -> None:
         while len(self._ready) < _READY:
-            self._ready.append(asyncio.create_task(self._open()))
+            self._ready.append(asyncio.create_task(self._open()))  # no group: `_take_ready` and `_close` await it
 
     async def _open(self) -> _Opened:
         async with AsyncExitStack() as closing:

@@ -17,7 +17,7 @@ PIECE = 512 << 10  # bytes; a slow client keeps some pieces in memory
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run *work* in a thread and return its result; a cancelled caller waits for the end of the thread."""
-    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))  # no group: a thread cannot be cancelled
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

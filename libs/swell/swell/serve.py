@@ -62,7 +62,8 @@ def run(
 
 async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Await *work*; cancel it at the first SIGTERM or SIGINT, so that it drains and closes its connections."""
-    task = asyncio.create_task(work)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a coroutine runs in a task)
     loop = asyncio.get_running_loop()
     stopped = False
 
@@ -74,8 +75,9 @@ async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
-        await task
+        await work
     except asyncio.CancelledError:
         if not stopped:
             raise
+        task.uncancel()
     log.log.info("service stopped")

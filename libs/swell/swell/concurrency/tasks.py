@@ -35,6 +35,11 @@ class TaskOwner:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
+    async def wait_for_one(self) -> None:
+        """Wait until a task has ended; return at once if there is none."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
     async def cancel(self) -> None:
         """Cancel every task and wait for its end."""
         tasks = list(self._tasks)

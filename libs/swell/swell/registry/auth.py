@@ -95,7 +95,7 @@ class Authorizer:
         self._challenges: TTLCache[tuple[str, Principal], Challenge] = TTLCache(KEPT, CHALLENGE_SECONDS, time.monotonic)
         self._tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
         self._asking: SingleFlight[bytes, _Token] = SingleFlight()
-        self._ahead: dict[bytes, asyncio.Task[None]] = {}
+        self._renewals: SingleFlight[bytes, None] = SingleFlight()
 
     async def remembered(self, reference: Reference, principal: Principal) -> Shown:
         """Return the header that the registry recently accepted from *principal*.
@@ -157,19 +157,15 @@ class Authorizer:
         token = self._tokens.get(key)
         if token is None:
             return Shown((await self._fetched(key, challenge, reference, principal)).header, challenge)
-        if token.young <= time.monotonic() and key not in self._ahead:
-            self._ahead[key] = asyncio.create_task(self._renew_in_background(key, challenge, reference, principal))
+        if token.young <= time.monotonic():
+            self._renewals.begin(key, lambda: self._renew(key, challenge, reference, principal))
         return Shown(token.header, challenge, is_cached=True)
 
-    async def _renew_in_background(
-        self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal
-    ) -> None:
+    async def _renew(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> None:
         try:
             await self._fetched(key, challenge, reference, principal)
         except SwellError as error:
             log.info("token not renewed", registry=reference.registry, error=str(error))
-        finally:
-            del self._ahead[key]
 
     async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
         token = await self._asking.run(key, lambda: self._ask(challenge, reference, principal))

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 
+from swell.concurrency.tasks import TaskOwner
+
 READ = 1 << 16
 
 
@@ -27,14 +29,10 @@ class CuttingProxy:
         with suppress(OSError), closing(writer):
             there, back = await asyncio.open_connection(*self._target)
             with closing(back):
-                ways = (self._copy(reader, back, not self._from_server), self._copy(there, writer, self._from_server))
-                tasks = [asyncio.create_task(way) for way in ways]
-                try:
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                async with TaskOwner() as tasks:
+                    tasks.start(self._copy(reader, back, not self._from_server))
+                    tasks.start(self._copy(there, writer, self._from_server))
+                    await tasks.wait_for_one()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_cut: bool) -> None:
         passed = 0

@@ -34,6 +34,7 @@ from builder.domain.failure import BuildFailure
 from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineSettings
 from builder.sif.push import SCHEME, Sifs
+from swell.concurrency.tasks import TaskOwner
 from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
 from swell.net.outbound import Policy, open_session
@@ -144,8 +145,8 @@ class BuildkitEngine:
                 write_line=tail,
             )
             cache, attestation = gateway.cache, gateway.attestation
-            finding = asyncio.create_task(base_annotations(recipe, pulls, self._session, settings))
-            opened.callback(finding.cancel)
+            tasks = await opened.enter_async_context(TaskOwner())
+            finding = tasks.start(base_annotations(recipe, pulls, self._session, settings))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
             daemon, progress = lease.daemon, Progress()

@@ -9,6 +9,7 @@ from builder.buildkit.daemons.daemon import Daemon
 from builder.buildkit.progress import Progress
 from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
 from builder.settings import EngineSettings
+from swell.concurrency.interrupt import interrupted_by
 from swell.disk import in_thread
 from swell.store.records import Reason
 
@@ -24,26 +25,8 @@ async def watched(daemon: Daemon, settings: EngineSettings, progress: Progress) 
     Raises:
         BuildFailure: that has happened; the text names the limit.
     """
-    ours = asyncio.current_task()
-    assert ours is not None  # noqa: S101  (we are in one)
-    cancelled_before = ours.cancelling()
-    failure: BuildFailure | None = None
-
-    async def watch() -> None:
-        nonlocal failure
-        failure = await _reached(daemon, settings, progress)
-        ours.cancel()
-
-    watching = asyncio.create_task(watch())
-    try:
+    async with interrupted_by(_reached(daemon, settings, progress)):
         yield
-    except asyncio.CancelledError as error:
-        if failure and ours.uncancel() <= cancelled_before:
-            raise failure from error
-        raise
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
 
 
 async def _reached(daemon: Daemon, settings: EngineSettings, progress: Progress) -> BuildFailure:

@@ -17,6 +17,7 @@ from msgspec import Struct, field, structs
 from prometheus_client import Counter
 
 from swell.concurrency.single_flight import SingleFlight
+from swell.concurrency.tasks import TaskOwner
 from swell.errors import Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
 from swell.log import log
 from swell.oci.descriptor import Descriptor
@@ -87,6 +88,7 @@ class ImageCache:
         self._repositories: LRUCache[_RepositoryKey, _Repository] = LRUCache(REPOSITORIES)
         self._fetches: SingleFlight[tuple[_RepositoryKey, str], Document] = SingleFlight(kept=False)
         self._tag_lookups: SingleFlight[tuple[_RepositoryKey, str], Digest] = SingleFlight(kept=False)
+        self._requests = TaskOwner()
         self._principal = PUBLIC
 
     def acting_for(self, principal: Principal) -> Self:
@@ -148,7 +150,7 @@ class ImageCache:
         tag = self._tag(reference, self._stale_seconds)
         try:
             lookup = self._tag_lookups.run(self._key(reference), lambda: self._look_up_tag(reference))
-            return await _wait_at_most(WAIT_SECONDS if tag else None, lookup), False
+            return await self._wait_at_most(WAIT_SECONDS if tag else None, lookup), False
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if tag is None:
                 raise
@@ -191,7 +193,7 @@ class ImageCache:
         fallback = cached if self._has_access(reference, self._stale_seconds) else None
         try:
             document = self._fetches.run(self._key(reference.at(digest)), read)
-            return await _wait_at_most(WAIT_SECONDS if fallback else None, document)
+            return await self._wait_at_most(WAIT_SECONDS if fallback else None, document)
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if fallback is None:
                 raise
@@ -230,6 +232,29 @@ class ImageCache:
     def _store_tag(self, reference: Reference, digest: Digest) -> None:
         self._repository(reference).tags[reference.reference] = _Tag(digest, self._now())
 
+    async def _wait_at_most(self, seconds: float | None, request: Coroutine[Any, Any, A]) -> A:
+        """Await *request* for at most *seconds*; cancel it if the caller is cancelled.
+
+        After a timeout the request continues, so that the circuit breaker counts its failure.
+
+        Raises:
+            TimeoutError: no response after *seconds*.
+        """
+        if seconds is None:
+            return await request
+        task = self._requests.start(request)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        if not done:
+            task.add_done_callback(_read_error)
+            raise TimeoutError
+        result: A = task.result()
+        return result
+
     def _is_recent(self, tag: _Tag, seconds: float) -> bool:
         return self._now() - tag.fetched <= seconds
 
@@ -247,29 +272,6 @@ class ImageCache:
 
     def _repository_key(self, reference: Reference) -> _RepositoryKey:
         return reference.name, self._principal, self._keyring.find(reference, self._principal)
-
-
-async def _wait_at_most(seconds: float | None, request: Coroutine[Any, Any, A]) -> A:
-    """Await *request* for at most *seconds*; cancel it if the caller is cancelled.
-
-    After a timeout the request continues, so that the circuit breaker counts its failure.
-
-    Raises:
-        TimeoutError: no response after *seconds*.
-    """
-    if seconds is None:
-        return await request
-    task = asyncio.ensure_future(request)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait({task})
-        raise
-    if not done:
-        task.add_done_callback(_read_error)
-        raise TimeoutError
-    return task.result()
 
 
 def _read_error(task: "asyncio.Task[Any]") -> None:

@@ -43,7 +43,7 @@ class LineSender:
 
     def start(self) -> None:
         """Start the background task, which `close` ends."""
-        self._sending = asyncio.create_task(self._send_all())
+        self._sending = asyncio.create_task(self._send_all())  # no group: `close` awaits it
 
     async def add(self, lines: bytes) -> None:
         """Send *lines*, each with its line feed; wait while `WAITING` bytes wait for an available queue."""

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
@@ -19,6 +19,7 @@ from builder.adapters.disk import used
 from builder.buildkit.daemons.daemon import Daemon
 from builder.engine import Recipe
 from builder.settings import EngineSettings
+from swell.concurrency.tasks import TaskOwner
 from swell.log import log
 from swell_sandbox import SandboxUnavailable
 
@@ -42,7 +43,7 @@ class DaemonPool:
         self._opening = opening
         self._idle: deque[_Opened] = deque()
         self._blank: asyncio.Task[_Opened] | None = None
-        self._tasks = set[asyncio.Task[None]]()
+        self._tasks = TaskOwner()
         self._closed = False
 
     @classmethod
@@ -83,7 +84,7 @@ class DaemonPool:
     def prepare(self) -> None:
         """Open a daemon in advance: a small build would wait for it."""
         if self._blank is None and not self._closed:
-            self._blank = asyncio.create_task(self._open())
+            self._blank = asyncio.create_task(self._open())  # no group: `_take` and `_close` await it
 
     async def _take(self, group: str) -> _Opened:
         for opened in reversed(self._idle):
@@ -131,10 +132,8 @@ class DaemonPool:
     async def _look(self, opened: _Opened) -> None:
         opened.daemon.used = await used(opened.daemon.directory)
 
-    def _background(self, work: object) -> None:
-        task = asyncio.create_task(_logged(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _background(self, work: Awaitable[None]) -> None:
+        self._tasks.start(_logged(work))
 
     async def _close(self) -> None:
         self._closed = True
@@ -145,7 +144,7 @@ class DaemonPool:
                 await opened.closing.aclose()
         while self._idle:
             await self._idle.popleft().closing.aclose()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait()
 
 
 class Lease:
@@ -160,9 +159,9 @@ class Lease:
         self.is_kept = True
 
 
-async def _logged(work: object) -> None:
+async def _logged(work: Awaitable[None]) -> None:
     try:
-        await work  # type: ignore[misc]
+        await work
     except Exception:  # noqa: BLE001  (nothing waits for it)
         log.exception("a BuildKit daemon was not closed")
 

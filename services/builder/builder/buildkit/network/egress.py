@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
+from swell.concurrency.tasks import TaskOwner
 from swell.log import log
 from swell.net.addresses import is_public, looks_public
 from swell.net.outbound import DIRECT, Policy, Reach, name_with_port
@@ -53,28 +54,24 @@ class EgressProxy:
         self._resolve = resolve or _addresses
         self.refused = list[str]()
         """What policy forbade, in words; the first few."""
-        self._tasks = set[asyncio.Task[None]]()
+        self._connections = TaskOwner()
 
     @asynccontextmanager
     async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
         """Serve connections of *listening* for the length of the block."""
 
         def connected(reader: StreamReader, writer: StreamWriter) -> None:
-            if len(self._tasks) >= _MOST_CONNECTIONS:
+            if len(self._connections) >= _MOST_CONNECTIONS:
                 writer.close()
-                return
-            task = asyncio.create_task(self._serve(reader, writer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            else:
+                self._connections.start(self._serve(reader, writer))
 
         server = await asyncio.start_server(connected, sock=listening, limit=_LONGEST_HEAD)
         try:
             yield
         finally:
             server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._connections.cancel()
             await server.wait_closed()
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
