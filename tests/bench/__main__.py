@@ -20,6 +20,7 @@ from tests.bench.growth import growth
 from tests.bench.herd import herd
 from tests.bench.lines import log_lines
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
+from tests.bench.mirrors import mirrors
 from tests.bench.packages import conda_direct
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
@@ -52,6 +53,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "layer": augmentation_with_layer,
     "status": status,
     "watch": watched_build,
+    "mirror": mirrors,
     "start": second_start,
     "growth": growth,  # last, because it leaves a long append-only file
 }

@@ -18,7 +18,7 @@ CACHE = "docker-registry as a warm cache"
 @asynccontextmanager
 async def open_registry(place: Place) -> AsyncIterator[str]:
     """Start another registry on the files of the stack's registry, without a password, which makes it faster."""
-    async with _registry(place.home / "open", storage=place.home / "stack" / "data" / "registry") as url:
+    async with registry(place.home / "open", storage=place.home / "stack" / "data" / "registry") as url:
         yield url
 
 
@@ -28,13 +28,13 @@ async def pull_through(place: Place) -> AsyncIterator[str]:
     folder = place.home / "cache"
     async with (
         open_registry(place) as remote,
-        _registry(folder, storage=folder / "data", proxy={"remoteurl": remote}) as url,
+        registry(folder, storage=folder / "data", proxy={"remoteurl": remote}) as url,
     ):
         yield url
 
 
 @asynccontextmanager
-async def _registry(folder: Path, *, storage: Path, **more: Mapping[str, str]) -> AsyncIterator[str]:
+async def registry(folder: Path, *, storage: Path, **more: Mapping[str, str]) -> AsyncIterator[str]:
     """Start docker-registry with *storage* and the configuration *more*; yield its base URL."""
     port = Ports.free().registry
     folder.mkdir(exist_ok=True)

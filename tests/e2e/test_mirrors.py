@@ -1,11 +1,17 @@
-"""Mirrors: copies of whole images into a registry of the client, as Wave's clients request and read them."""
+"""Mirrors: copies of whole images into a registry of the client, as Wave's clients request and read them.
+
+The same stack signs the images that it builds, and none that it mirrors.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
@@ -16,6 +22,8 @@ from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR
 from swell.registry.push import fetch_document
+from swell.signing.bundles import PROVENANCE, SIGNATURE, verify
+from swell.signing.keys import TrustedKeys
 from swell.testing.http_registry import HttpRegistry, http_registry
 from swell.testing.images import make_image, make_index
 from swell_embedded.stack import Stack
@@ -23,6 +31,7 @@ from tests.e2e.client import PLAIN, PUSHER, Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.upstreams import Upstreams
 
+KEY = ec.generate_private_key(ec.SECP256R1())
 NULLS = dict.fromkeys(("entrypoint", "cmd", "env", "workingDir", "layers"))
 
 
@@ -38,7 +47,10 @@ async def stack(
 ) -> AsyncIterator[Stack]:
     """A stack whose builder tests kill; a job whose builder died goes to another builder after five seconds."""
     hosts = ",".join((*upstreams.hosts, source.authority))
-    async with new_stack(tmp_path_factory.mktemp("mirrors"), JOB_LEASE="PT5S", ALLOWED_HOSTS=hosts) as opened:
+    home = tmp_path_factory.mktemp("mirrors")
+    (home / "signing.pem").write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = {"JOB_LEASE": "PT5S", "ALLOWED_HOSTS": hosts, "SIGNING_KEY_FILE": str(home / "signing.pem")}
+    async with new_stack(home / "stack", **settings) as opened:
         yield opened
 
 
@@ -247,3 +259,30 @@ async def test_a_missing_image_and_a_foreign_repository_are_refused(
     for path in ("", "/logs"):
         status, _ = await swell.get(f"/v1alpha1/mirrors/mr-0123456789ab{path}")
         assert status == 404
+
+
+async def test_a_built_image_is_signed_and_a_mirror_is_not(
+    swell: Swell, source: HttpRegistry, target: Target, upstreams: Upstreams
+) -> None:
+    """The routes return bundles of the operator's key for the digest of the build; a mirror is not ours to sign."""
+    answer = await swell.build(f"FROM {upstreams.image()}\nLABEL signed=yes\n")
+    assert (await swell.ended(answer["buildId"]))["succeeded"]
+    path = f"/v1alpha1/builds/{answer['buildId']}"
+    _, record = await swell.get(path)
+
+    async def signed() -> dict[str, Any] | None:
+        status, bundle = await swell.get(f"{path}/signature")
+        return bundle if status == 200 else None
+
+    keys = TrustedKeys(KEY.public_key())
+    assert verify(msgspec.json.encode(await until(signed)), keys, record["digest"], SIGNATURE) == {}
+    _, bundle = await swell.get(f"{path}/provenance")
+    predicate = verify(msgspec.json.encode(bundle), keys, record["digest"], PROVENANCE)
+    assert "LABEL signed=yes" in predicate["buildDefinition"]["externalParameters"]["containerFile"]
+    assert (await swell.get(f"{path}/sbom"))[0] == 404
+
+    index = put_index(source, "acme/unsigned:1")
+    request = {"containerImage": f"{source.authority}/acme/unsigned:1", "buildRepository": target.repository}
+    await record_of(swell, (await swell.submit(mirror=True, **request))["buildId"])
+    tag = f"{target.repository}/acme/unsigned:{index.digest.replace(':', '-')}"
+    assert await target.fetch(tag) is None

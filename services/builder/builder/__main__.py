@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
+from builder.adapters.attachments import RegistryAttachments, StoredAttestations
 from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.copies import OpenRegistryCopies
 from builder.adapters.events import StreamEvents
@@ -17,6 +18,7 @@ from builder.adapters.registry import prober, pusher, registry_push
 from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
+from builder.attest import Attester
 from builder.build import BuildRunner
 from builder.choose_engine import open_engine
 from builder.conda.engine import CondaEngine
@@ -36,6 +38,7 @@ from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run
+from swell.signing.keys import load_signer, load_trusted_keys
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
@@ -46,6 +49,7 @@ from swell.store.logs import BUCKET as LOGS
 from swell.store.worker_capabilities import WorkerCapabilities
 
 INDEXES = 200  # at a time; they only wait for other builds
+ATTESTED_AT_ONCE = 4  # builds
 PLANS = 4  # of mirrors, at a time
 DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfinished ones restart on another builder
 
@@ -97,6 +101,10 @@ async def main(settings: Settings) -> None:
         )
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:
+            if attester := open_attester(settings, builds, push_client, logs):
+                tasks.create_task(
+                    consume(nats.stream, "builder-attest", BuildDone, attester.on_build_done, slots=ATTESTED_AT_ONCE)
+                )
             tasks.create_task(router.publish_forever())
             tasks.create_task(build_logs.uploads.run())
             tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
@@ -105,6 +113,18 @@ async def main(settings: Settings) -> None:
             )
             tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
+
+
+def open_attester(
+    settings: Settings, builds: RedisBuilds, registry: RegistryClient, logs: objects.S3Objects
+) -> Attester | None:
+    """Return the attester with the operator's keys; None without a signing key."""
+    if settings.signing_key_file is None:
+        return None
+    signer = load_signer(settings.signing_key_file.read_bytes())
+    former = settings.trusted_keys_file.read_bytes() if settings.trusted_keys_file else b""
+    keys = load_trusted_keys(signer.public_key, former)
+    return Attester(builds, RegistryAttachments(registry), StoredAttestations(logs), signer, keys)
 
 
 @asynccontextmanager

@@ -162,5 +162,9 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """The largest image that is mirrored, with all platforms and referrers."""
     mirror_concurrency: int = 2
     """The most mirrors at once; each sends four blobs at once."""
+    signing_key_file: Path | None = None
+    """A private key (PEM, ECDSA P-256) that signs every image that is built; without it, nothing is signed."""
+    trusted_keys_file: Path | None = None
+    """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
     log_level: str = "INFO"

@@ -42,6 +42,7 @@ from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
+from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import LoggedStep
 from swell.store.records import Build
@@ -109,6 +110,9 @@ class Logs:
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
+        return b'{"kind": "%s"}' % kind.encode() if kind is not Attestation.SBOM else None
 
     async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         for line in ("STEP 1: größe\n", "STEP 2\n"):

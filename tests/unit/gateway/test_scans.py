@@ -21,6 +21,7 @@ from swell.errors import BadRequest, NotFound, NotSupported, ScanDenied, TooMany
 from swell.jobs.messages import ScanDone
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import parse_reference
+from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult
 from swell.store.reports import SbomFormat, log_key, report_key, sbom_key
@@ -347,6 +348,9 @@ class NoLogs:
     """No build has a log."""
 
     async def complete(self, build_id: str) -> AsyncIterator[bytes] | None:
+        return None
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
         return None
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:

@@ -10,7 +10,8 @@ from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
 from swell.log import warn_once_a_second
-from swell.store.logs import STREAM, LoggedStep, decode_steps, lock_key, log_key, log_subject, steps_key
+from swell.store.attestations import Attestation, attestation_key
+from swell.store.logs import STREAM, LoggedStep, decode_steps, lock_key, log_key, log_subject, provenance_key, steps_key
 from swell.store.objects import Objects
 
 
@@ -32,6 +33,13 @@ class BuildLogs:
         if await self._objects.size(lock_key(build_id)) is None:
             return None
         return self._stored(lock_key(build_id))
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
+        """The bundle that is attached to the image; for an unsigned provenance, what the builder has stored."""
+        content = await self._objects.get(attestation_key(build_id, kind))
+        if content is None and kind is Attestation.PROVENANCE:
+            return await self._objects.get(provenance_key(build_id))
+        return content
 
     async def _stored(self, key: str) -> AsyncIterator[bytes]:
         async with self._objects.open(key) as pieces:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ from swell.api.builds import (
 from swell.api.containers import ContainerRecord
 from swell.errors import BadRequest, NotFound, Unavailable
 from swell.oci.reference import parse_reference
+from swell.store.attestations import Attestation
 from swell.store.builds import Builds
 from swell.store.records import Build, Submission
 
@@ -57,6 +58,9 @@ class Logs(Protocol):
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         """The lock file of a build of packages; None when it has none."""
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
+        """The signed statement about a build, or its unsigned provenance; None when it is not stored."""
 
 
 class ScanStatuses(Protocol):
@@ -190,6 +194,16 @@ class BuildQueries:
         if (pieces := await self._logs.lock(build_id)) is None:
             raise NotFound(f"the build {build_id} has made no lock file")
         return pieces
+
+    async def attestation(self, build_id: str, kind: Attestation) -> dict[str, Any]:
+        """A statement about the image of a build: a sigstore bundle, or the unsigned provenance; raises `NotFound`."""
+        await self._build(build_id)
+        if (content := await self._logs.attestation(build_id, kind)) is None:
+            raise NotFound(
+                f"the build {build_id} has no {kind}: a successful build gets it shortly after its end, if the "
+                "operator has set a signing key, and an SBOM if its packages are in a lock file"
+            )
+        return msgspec.json.decode(content, type=dict[str, Any])
 
     async def _build(self, build_id: str) -> Build:
         if (build := await self._builds.get(build_id)) is None or build.submission.mirror:

@@ -20,6 +20,7 @@ from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
+from swell.store.attestations import Attestation
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -59,6 +60,18 @@ class BuildsController(Controller):
     @get("/condalock")
     async def lock(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> Stream:
         return Stream(await started(await queries.lock_file(build_id)), media_type="text/plain")
+
+    @get("/signature")
+    async def signature(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
+        return await queries.attestation(build_id, Attestation.SIGNATURE)
+
+    @get("/provenance")
+    async def provenance(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
+        return await queries.attestation(build_id, Attestation.PROVENANCE)
+
+    @get("/sbom")
+    async def sbom(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
+        return await queries.attestation(build_id, Attestation.SBOM)
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
     async def sif(

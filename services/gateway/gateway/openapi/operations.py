@@ -213,6 +213,21 @@ BUILDS = (
         media_type="text/plain",
         errors=(404, 503),
     ),
+    *(
+        _get(
+            f"/v1alpha1/builds/{{buildId}}/{name}",
+            f"Get the {title} of a build",
+            f"{description} It is also attached to the image in its registry. Missing until the image is signed.",
+            "builds",
+            dict[str, Any],
+            errors=(404, 503),
+        )
+        for name, title, description in (
+            ("signature", "signature", "A sigstore bundle, which `cosign verify` accepts with the operator's key."),
+            ("provenance", "provenance", "A sigstore bundle with SLSA provenance v1; without a key, the stored facts."),
+            ("sbom", "SBOM", "A sigstore bundle with the Conda packages as SPDX 2.3."),
+        )
+    ),
     _post(
         "/v1alpha1/builds/{buildId}/cancel",
         "Cancel a build",

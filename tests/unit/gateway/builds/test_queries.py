@@ -10,6 +10,7 @@ from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from swell.errors import NotFound
+from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, ended, scan_status
@@ -27,6 +28,9 @@ class MemoryLogs:
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
+        return b'{"kind": "%s"}' % kind.encode() if kind is not Attestation.SBOM else None
 
     def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         return _each(self.lines.get(build_id, []))
@@ -169,3 +173,12 @@ async def test_an_unknown_request_is_not_found(queries: BuildQueries) -> None:
     """An expired token has no status."""
     with pytest.raises(NotFound):
         await queries.container_status("ffffffffffff")
+
+
+async def test_statements_about_a_build_are_read_from_the_store(queries: BuildQueries) -> None:
+    """A build that is not signed, or has no lock file, has none of the kind; the message says when it gets one."""
+    assert await queries.attestation(BUILD, Attestation.SIGNATURE) == {"kind": "signature"}
+    with pytest.raises(NotFound, match="signing key"):
+        await queries.attestation(BUILD, Attestation.SBOM)
+    with pytest.raises(NotFound, match="no build"):
+        await queries.attestation("bd-unknown_1", Attestation.SIGNATURE)

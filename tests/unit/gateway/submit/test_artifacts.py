@@ -22,6 +22,7 @@ from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
+from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.doubles import (
@@ -204,6 +205,9 @@ class NoLogs:
 
     def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         raise NotImplementedError
+
+    async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
+        return None
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         return None

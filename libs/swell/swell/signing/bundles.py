@@ -1,0 +1,141 @@
+"""Sigstore bundles: a signed statement about an image, as JSON, and the manifest that attaches it to the image.
+
+Sources: in-toto, "Statement", https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md; DSSE protocol,
+https://github.com/secure-systems-lab/dsse/blob/master/protocol.md; sigstore, "Bundle format",
+https://docs.sigstore.dev/about/bundle/
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from swell.errors import ManifestInvalid
+from swell.oci.digest import Digest, digest_of, hex_of
+from swell.oci.document import Document
+from swell.oci.media_types import OCI_MANIFEST
+from swell.signing.keys import Signer, TrustedKeys
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+IN_TOTO = "application/vnd.in-toto+json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+EMPTY_TYPE, EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
+
+SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+SPDX = "https://spdx.dev/Document/v2.3"
+"""Types of predicates: a signature says nothing but that the image was signed."""
+
+MAX_BUNDLE = 16 << 20
+
+
+class Subject(Struct, frozen=True):
+    """What is attested: the manifest with *digest*, pushed as *name*."""
+
+    name: str
+    digest: Digest
+
+
+class _Signature(Struct, frozen=True):
+    sig: str
+
+
+class _Envelope(Struct, frozen=True, rename="camel"):
+    payload: str
+    payload_type: str
+    signatures: tuple[_Signature, ...]
+
+
+class _Bundle(Struct, frozen=True, rename="camel"):
+    dsse_envelope: _Envelope
+
+
+def encode_statement(subject: Subject, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
+    """Return the statement that *predicate* is true for *subject*, as JSON with sorted keys."""
+    algorithm = subject.digest.partition(":")[0]
+    statement = {
+        "_type": STATEMENT,
+        "subject": [{"name": subject.name, "digest": {algorithm: hex_of(subject.digest)}}],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    }
+    return msgspec.json.encode(statement, order="sorted")
+
+
+async def sign(statement: bytes, signer: Signer) -> bytes:
+    """Return the bundle of *statement*, signed by *signer*; equal statements have equal bundles."""
+    signature = await signer.sign(pre_authentication_encoding(IN_TOTO, statement))
+    hint = base64.b64encode(bytes.fromhex(signer.key_id)).decode()
+    bundle = {
+        "mediaType": BUNDLE,
+        "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(statement).decode(),
+            "payloadType": IN_TOTO,
+            "signatures": [{"sig": base64.b64encode(signature).decode()}],
+        },
+    }
+    return msgspec.json.encode(bundle)
+
+
+def verify(bundle: bytes, keys: TrustedKeys, digest: Digest, predicate_type: str) -> dict[str, Any]:
+    """Return the predicate of *bundle* if one of *keys* signed it, for *digest* and with *predicate_type*.
+
+    Raises:
+        ManifestInvalid: it is malformed, signed by another key, or about something else.
+    """
+    try:
+        envelope = msgspec.json.decode(bundle, type=_Bundle).dsse_envelope
+        payload = base64.b64decode(envelope.payload, validate=True)
+        signatures = [base64.b64decode(each.sig, validate=True) for each in envelope.signatures]
+        statement = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, binascii.Error, RecursionError) as error:
+        raise ManifestInvalid(f"the bundle cannot be read: {error}") from error
+    encoded = pre_authentication_encoding(envelope.payload_type, payload)
+    if len(signatures) != 1 or keys.signer_of(encoded, signatures[0]) is None:
+        raise ManifestInvalid("the bundle is not signed by a trusted key")
+    algorithm = digest.partition(":")[0]
+    match statement:
+        case {
+            "_type": type_,
+            "subject": [{"digest": dict(digests)}],
+            "predicateType": str(written),
+            "predicate": dict(predicate),
+        } if (
+            envelope.payload_type == IN_TOTO
+            and type_ == STATEMENT
+            and digests.get(algorithm) == hex_of(digest)
+            and written == predicate_type
+        ):
+            return predicate
+    raise ManifestInvalid(f"the bundle is no {predicate_type} of {digest}")
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """Return the bytes that a DSSE signature signs: the type and the payload with their lengths."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def attachment(bundle: bytes, predicate_type: str, image: Document) -> Document:
+    """Return the manifest that attaches *bundle* to *image*; its blobs are *bundle* and `EMPTY`."""
+    fields = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": BUNDLE,
+        "config": _descriptor(EMPTY_TYPE, EMPTY),
+        "layers": [_descriptor(BUNDLE, bundle)],
+        "subject": {"mediaType": image.media_type, "digest": image.digest, "size": image.size},
+        "annotations": {
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": predicate_type,
+        },
+    }
+    return Document(OCI_MANIFEST, msgspec.json.encode(fields))
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}

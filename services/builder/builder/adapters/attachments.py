@@ -1,0 +1,55 @@
+"""Attachments of images in registries, and their copies in the object store."""
+
+from swell.errors import ManifestInvalid
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.reference import Reference
+from swell.provenance import Provenance, parse_provenance
+from swell.registry.client import RegistryClient
+from swell.registry.principal import Principal
+from swell.registry.push import RegistryPush, fetch_document
+from swell.registry.referrers import push_manifest
+from swell.signing.bundles import BUNDLE, EMPTY, MAX_BUNDLE
+from swell.store.attestations import Attestation, attestation_key
+from swell.store.logs import lock_key, provenance_key
+from swell.store.objects import Objects
+
+
+class RegistryAttachments:
+    """See `builder.attest.Attachments`; *client* requests tokens with the actions `pull,push`."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+
+    async def fetch(self, image: Reference, principal: Principal) -> Document | None:
+        return await fetch_document(self._client.acting_for(principal), image)
+
+    async def attach(self, image: Reference, manifest: Document, bundle: bytes, principal: Principal) -> None:
+        if len(bundle) > MAX_BUNDLE:
+            raise ManifestInvalid(f"a bundle of {len(bundle)} bytes is too large; the limit is {MAX_BUNDLE}")
+        client = self._client.acting_for(principal)
+        push = RegistryPush(client)
+        for content in (EMPTY, bundle):
+            await push.blob(image, digest_of(content), content)
+        await push_manifest(client, image, manifest)
+
+
+class StoredAttestations:
+    """See `builder.attest.Store`; *logs* is the bucket of logs."""
+
+    def __init__(self, logs: Objects) -> None:
+        self._logs = logs
+
+    async def facts(self, build_id: str) -> Provenance | None:
+        content = await self._logs.get(provenance_key(build_id))
+        return parse_provenance(content) if content else None
+
+    async def lock(self, build_id: str) -> str:
+        content = await self._logs.get(lock_key(build_id))
+        return (content or b"").decode(errors="replace")
+
+    async def get(self, build_id: str, kind: Attestation) -> bytes | None:
+        return await self._logs.get(attestation_key(build_id, kind))
+
+    async def put(self, build_id: str, kind: Attestation, bundle: bytes) -> None:
+        await self._logs.put(attestation_key(build_id, kind), bundle, BUNDLE)

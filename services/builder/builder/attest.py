@@ -1,0 +1,122 @@
+"""Sign the images of builds: attach a signature, the provenance and the SBOM to what was pushed.
+
+It happens after a build has its result, so a failure loses no build. It is repeated until it succeeds.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
+from swell.jobs.messages import BuildDone
+from swell.log import log
+from swell.oci.document import Document
+from swell.oci.reference import Reference, parse_reference
+from swell.provenance import Provenance
+from swell.registry.principal import Principal
+from swell.signing.bundles import PROVENANCE, SIGNATURE, SPDX, Subject, attachment, encode_statement, sign, verify
+from swell.signing.keys import Signer, TrustedKeys
+from swell.signing.predicates import slsa, spdx
+from swell.store.attestations import Attestation
+from swell.store.builds import Builds
+from swell.store.records import Build, BuildResult
+
+ORAS = "oras://"
+
+
+class Attachments(Protocol):
+    async def fetch(self, image: Reference, principal: Principal) -> Document | None:
+        """Return the manifest or index of *image*; None if it is missing."""
+
+    async def attach(self, image: Reference, manifest: Document, bundle: bytes, principal: Principal) -> None:
+        """Push *manifest*, which attaches *bundle*, into the repository of *image*; list it as a referrer.
+
+        Raises:
+            SwellError: the registry refuses or fails.
+        """
+
+
+class Store(Protocol):
+    async def facts(self, build_id: str) -> Provenance | None:
+        """Return what the builder has stored about a build of one platform."""
+
+    async def lock(self, build_id: str) -> str:
+        """Return the lock file of a build of packages; empty if it has none."""
+
+    async def get(self, build_id: str, kind: Attestation) -> bytes | None:
+        """Return the stored bundle; None if it is missing."""
+
+    async def put(self, build_id: str, kind: Attestation, bundle: bytes) -> None:
+        """Store *bundle* for clients; raises `Unavailable`."""
+
+
+class Attester:
+    """Signs with the key of *signer*; *keys* are that key and former ones."""
+
+    def __init__(
+        self, builds: Builds, attachments: Attachments, store: Store, signer: Signer, keys: TrustedKeys
+    ) -> None:
+        self._builds = builds
+        self._attachments = attachments
+        self._store = store
+        self._signer = signer
+        self._keys = keys
+
+    async def on_build_done(self, event: BuildDone, delivery: int) -> None:
+        """Attach everything to the image of *event*; a repeated call attaches the same bytes again.
+
+        Raises:
+            Unavailable: the registry or the store fails; the event has to be delivered again.
+        """
+        if not event.succeeded:
+            return
+        build = await self._builds.get(event.id)
+        if build is None or build.submission.mirror or not (build.result and build.result.digest):
+            return
+        try:
+            await self._attest(build, build.result)
+        except ManifestUnknown as error:
+            log.error("image not signed: it is gone", build_id=build.id, error=str(error))
+        except Unavailable:
+            raise
+        except SwellError as error:
+            log.warning("image not signed, trying again", build_id=build.id, attempt=delivery, error=str(error))
+            raise Unavailable(f"the image of {build.id} is not signed: {error}") from error
+        else:
+            log.info("image signed", build_id=build.id, digest=build.result.digest, key=self._signer.key_id)
+
+    async def _attest(self, build: Build, result: BuildResult) -> None:
+        submission = build.submission
+        name = submission.target_image.removeprefix(ORAS)
+        image = parse_reference(name).at(str(result.digest))
+        principal = submission.push_principal
+        if (document := await self._attachments.fetch(image, principal)) is None:
+            raise ManifestUnknown(f"{image} is not in the registry")
+        subject = Subject(name, document.digest)
+        for kind, (predicate_type, predicate) in (await self._predicates(build, result, document)).items():
+            bundle = await self._stored(build.id, kind, subject, predicate_type)
+            bundle = bundle or await sign(encode_statement(subject, predicate_type, predicate), self._signer)
+            manifest = attachment(bundle, predicate_type, document)
+            await self._attachments.attach(image.at(manifest.digest), manifest, bundle, principal)
+            await self._store.put(build.id, kind, bundle)
+
+    async def _stored(self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str) -> bytes | None:
+        """Return the bundle of an earlier attempt, perhaps with a former key; None if it is missing or not valid."""
+        if (bundle := await self._store.get(build_id, kind)) is None:
+            return None
+        try:
+            verify(bundle, self._keys, subject.digest, predicate_type)
+        except ManifestInvalid:
+            return None
+        return bundle
+
+    async def _predicates(
+        self, build: Build, result: BuildResult, document: Document
+    ) -> Mapping[Attestation, tuple[str, Mapping[str, Any]]]:
+        facts, lock = await self._store.facts(build.id), await self._store.lock(build.id)
+        predicates: dict[Attestation, tuple[str, Mapping[str, Any]]] = {
+            Attestation.PROVENANCE: (PROVENANCE, slsa(build.id, build.submission, result, facts, lock)),
+            Attestation.SIGNATURE: (SIGNATURE, {}),
+        }
+        if packages := spdx(build.submission.target_image, document.digest, result.finished, lock):
+            predicates[Attestation.SBOM] = (SPDX, packages)
+        return predicates

@@ -1,0 +1,199 @@
+"""Signing: what a builder attaches to an image in a real docker-registry 2.8, which has no referrers API."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from builder.adapters.attachments import RegistryAttachments, StoredAttestations
+from builder.attest import Attester
+from swell.errors import Unavailable
+from swell.jobs.messages import BuildDone
+from swell.net.outbound import Policy, open_session
+from swell.oci.digest import digest_of
+from swell.oci.document import Document
+from swell.oci.reference import Reference, parse_reference
+from swell.programs import find
+from swell.provenance import Evidence, Inputs, Material, Provenance
+from swell.registry.client import RegistryClient
+from swell.registry.copy.source import read_blob
+from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.principal import OPERATOR
+from swell.registry.push import RegistryPush, fetch_document
+from swell.registry.referrers import fetch_referrers
+from swell.signing.bundles import PROVENANCE, SIGNATURE, SPDX, verify
+from swell.signing.keys import KeySigner, TrustedKeys
+from swell.store.attestations import Attestation, attestation_key
+from swell.store.builds.memory import MemoryBuilds
+from swell.store.logs import lock_key, provenance_key
+from swell.store.objects import MemoryObjects
+from swell.store.records import BuildResult, Submission
+from swell.testing.images import make_image
+from tests.bench.process import CannotMeasure, run
+from tests.integration.registry_proxy.support import Registry, docker_registry
+from tests.integration.store.test_builds import NOON
+
+LOCK = f"https://conda.anaconda.org/bioconda/noarch/multiqc-1.25-pyhdfd78af_0.conda#sha256:{'a' * 64}\n"
+
+BASE = Material("docker.io/library/a:1", f"sha256:{'b' * 64}")
+
+
+@pytest.fixture(scope="module")
+async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
+    async with docker_registry(tmp_path_factory.mktemp("registry")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def site(registry: Registry) -> AsyncIterator["Site"]:
+    async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
+        keyring = parse_auth_file(registry.auth_file)
+        yield Site(registry, RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR), session)
+
+
+class Site:
+    """A registry with built images, their records and their logs; `attester()` has the key of `signer`."""
+
+    def __init__(self, registry: Registry, client: RegistryClient, session: object) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        self.signer, self.keys = KeySigner(key), TrustedKeys(key.public_key())
+        self.builds, self.logs = MemoryBuilds(), MemoryObjects()
+        self.client = client
+        self.registry = registry
+        self.session = session
+
+    def attester(self, client: RegistryClient | None = None, signer: KeySigner | None = None) -> Attester:
+        attachments, store = RegistryAttachments(client or self.client), StoredAttestations(self.logs)
+        return Attester(self.builds, attachments, store, signer or self.signer, self.keys)
+
+    async def built(self, name: str) -> tuple[BuildDone, Reference, Document]:
+        """Push an image and store its build as if a builder had made it."""
+        made, image = make_image(name), parse_reference(f"{self.registry.authority}/team/{name}:1")
+        push = RegistryPush(self.client)
+        for content in (made.config.content, made.layers[0].gzipped):
+            await push.blob(image, digest_of(content), content)
+        await push.document(image, made.manifest)
+        submission = Submission(
+            container_id=f"{abs(hash(name)):016x}"[:16],
+            target_image=str(image),
+            containerfile="FROM a\n",
+            platform="linux/amd64",
+            created=NOON,
+            push_principal=OPERATOR,
+        )
+        build_id, _ = await self.builds.submit(submission)
+        result = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON, digest=made.manifest.digest)
+        await self.builds.finish(build_id, result)
+        facts = Provenance(
+            build_id=build_id,
+            image=str(image),
+            digest=made.manifest.digest,
+            inputs=Inputs(containerfile="FROM a\n", platform="linux/amd64"),
+            evidence=Evidence(engine="buildkit 1", materials=(BASE,)),
+            started=NOON,
+            ended=NOON,
+        )
+        await self.logs.put(provenance_key(build_id), facts.encoded())
+        await self.logs.put(lock_key(build_id), LOCK.encode())
+        event = BuildDone.of(build_id, submission, result)
+        return event, image.at(made.manifest.digest), made.manifest
+
+    async def attached(self, image: Reference) -> dict[str, bytes]:
+        """Return the bundles that the registry lists for *image*, by the type of their predicate."""
+        bundles = {}
+        for digest in await fetch_referrers(self.client, image):
+            manifest = await fetch_document(self.client, image.at(digest))
+            assert manifest is not None
+            kind = manifest.fields["annotations"]["dev.sigstore.bundle.predicateType"]
+            assert kind not in bundles
+            bundles[kind] = b"".join([piece async for piece in read_blob(self.client, image, manifest.layers[0])])
+        return bundles
+
+
+async def test_an_image_gets_signature_provenance_and_sbom(site: Site) -> None:
+    """Each is verified with the public key alone, names the image, and is stored for the routes as well."""
+    event, image, _ = await site.built("signed")
+
+    await site.attester().on_build_done(event, 1)
+
+    bundles = await site.attached(image)
+    assert bundles.keys() == {SIGNATURE, PROVENANCE, SPDX}
+    digest = image.digest
+    assert digest is not None
+    assert verify(bundles[SIGNATURE], site.keys, digest, SIGNATURE) == {}
+    definition = verify(bundles[PROVENANCE], site.keys, digest, PROVENANCE)["buildDefinition"]
+    assert {"uri": "docker.io/library/a:1", "digest": {"sha256": "b" * 64}} in definition["resolvedDependencies"]
+    assert verify(bundles[SPDX], site.keys, digest, SPDX)["packages"][0]["name"] == "multiqc"
+    for kind, predicate_type in zip(Attestation, (SIGNATURE, PROVENANCE, SPDX), strict=True):
+        assert await site.logs.get(attestation_key(event.id, kind)) == bundles[predicate_type]
+
+
+async def test_a_repeated_attempt_adds_nothing(site: Site) -> None:
+    """Also after the key was replaced: what a former key has signed stays."""
+    event, image, _ = await site.built("twice")
+    await site.attester().on_build_done(event, 1)
+    before = await site.attached(image)
+
+    await site.attester().on_build_done(event, 2)
+    new = KeySigner(ec.generate_private_key(ec.SECP256R1()))
+    await site.attester(signer=new).on_build_done(event, 3)
+
+    assert await site.attached(image) == before
+
+
+async def test_a_failure_is_repeated_and_loses_no_build(site: Site) -> None:
+    """The registry refuses: the event is delivered again, and the result of the build is untouched."""
+    event, image, _ = await site.built("refused")
+    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")  # type: ignore[arg-type]
+
+    with pytest.raises(Unavailable, match="is not signed"):
+        await site.attester(stranger).on_build_done(event, 1)
+
+    build = await site.builds.get(event.id)
+    assert build is not None and build.result is not None and build.result.succeeded
+    await site.attester().on_build_done(event, 2)
+    assert (await site.attached(image)).keys() == {SIGNATURE, PROVENANCE, SPDX}
+
+
+async def test_failed_builds_and_deleted_images_are_not_signed(site: Site) -> None:
+    """A deleted image cannot be signed later either, so its event is done."""
+    event, _, _ = await site.built("failed")
+    await site.attester().on_build_done(msgspec.structs.replace(event, succeeded=False), 1)
+    assert await site.logs.get(attestation_key(event.id, Attestation.SIGNATURE)) is None
+
+    gone, image, _ = await site.built("gone")
+    build = await site.builds.get(gone.id)
+    assert build is not None
+    site.builds._builds[gone.id] = msgspec.structs.replace(
+        build, submission=msgspec.structs.replace(build.submission, target_image=f"{image.registry}/team/never:1")
+    )
+    await site.attester().on_build_done(gone, 1)
+    assert await site.attached(image) == {}
+
+
+@pytest.mark.full
+async def test_cosign_accepts_the_signature_and_refuses_other_keys(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real program reads our bundles from a registry without the referrers API."""
+    programs = find("cosign", "cosign")
+    cosign = str(programs[0]) if programs else shutil.which("cosign")
+    if not cosign:
+        pytest.skip("there is no cosign; compile it as docs/dependencies.md describes")
+    event, image, _ = await site.built("cosign")
+    await site.attester().on_build_done(event, 1)
+    (tmp_path / "config.json").write_bytes(site.registry.auth_file)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key.pub").write_bytes(site.signer.public_key)
+    (tmp_path / "other.pub").write_bytes(KeySigner(ec.generate_private_key(ec.SECP256R1())).public_key)
+    flags = "--insecure-ignore-tlog", "--allow-http-registry", str(image)
+    key, other = ("--key", str(tmp_path / "key.pub")), ("--key", str(tmp_path / "other.pub"))
+
+    await run(cosign, "verify", *key, *flags)
+    await run(cosign, "verify-attestation", "--type", "slsaprovenance1", *key, *flags)
+    with pytest.raises(CannotMeasure, match="ended with"):
+        await run(cosign, "verify", *other, *flags)
