@@ -23,6 +23,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.platform import Platform
 from swell.oci.reference import BLOB_SCHEME, Reference
+from swell.oci.referrers_tag import parse_referrers_tag
 from swell.registry.principal import PUBLIC, Principal
 
 
@@ -74,7 +75,8 @@ class Pulls:
     async def manifest(self, pull: Pull, reference: str) -> Document:
         """Return the manifest or index under *reference*: a tag or a digest.
 
-        It is the token's image, a part of it, or a referrer that `referrers` has returned before.
+        It is the token's image, a part of it, a referrer that was returned before, or a tag of referrers:
+        `sha256-<hex>`, perhaps with `.sig`, `.att` or `.sbom`.
 
         Raises:
             ManifestUnknown: *reference* is not part of the token's image.
@@ -83,6 +85,8 @@ class Pulls:
         tag = pull.image.served_tag(is_changed=not pull.is_unchanged)
         if reference in {tag, root.digest} or (reference == pull.image.digest and pull.is_unchanged):
             return root
+        if referrers := parse_referrers_tag(reference):
+            return await self._referrers.tagged(pull, root, referrers)
         try:
             digest = parse_digest(reference)
         except DigestInvalid as error:

@@ -10,9 +10,10 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
 from swell.oci.reference import Reference
+from swell.oci.referrers_tag import referrers_tag
 from swell.registry.copy import CopyLimits, CopyProgress
 from swell.registry.push import RegistryPush, fetch_document, has_blob
-from swell.registry.referrers import fetch_referrers, push_manifest, referrers_tag
+from swell.registry.referrers import fetch_referrers, push_manifest
 from swell.testing.cutting_proxy import cutting_proxy
 from swell.testing.http_registry import http_registry
 from swell.testing.images import SampleImage, make_image, make_index

@@ -18,6 +18,7 @@ from swell.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUn
 from swell.oci.digest import digest_of, tag_of
 from swell.oci.document import Document, detect
 from swell.oci.media_types import DOCKER_MANIFEST, INDEXES, OCI_MANIFEST
+from swell.oci.referrers_tag import ReferrersTag
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry, Pushed
 from tests.unit.registry_proxy.examples import ADDED, NOTHING, UBUNTU, WANTED, pull_of
@@ -267,6 +268,36 @@ async def test_a_referrer_is_readable_after_it_was_listed_and_for_that_token_onl
         await pulls.manifest(there, signature.digest)
     with pytest.raises(BlobUnknown):
         await pulls.locate(there, signature.manifest.config.digest)
+
+
+async def test_tags_of_referrers_are_served(registry: FakeRegistry, pulls: Pulls) -> None:
+    """Clients look for signatures under `sha256-<hex>` and, older ones, under `.sig`; with the blobs of both."""
+    base = registry.push(UBUNTU)
+    tag = str(ReferrersTag(base.digest))
+    listed, signed = registry.refer(base, "listed"), registry.push(f"{base.reference.name}:{tag}.sig")
+    pull = pull_of(base)
+
+    index = await pulls.manifest(pull, tag)
+    assert [entry.digest for entry in index.manifests] == [listed.digest]
+    assert await pulls.manifest(pull, f"{tag}.sig") == signed.manifest
+    for manifest in (listed.manifest, signed.manifest):
+        assert await pulls.manifest(pull, manifest.digest) == manifest
+        assert (await pulls.locate(pull, manifest.config.digest)).origin == Origin.UPSTREAM
+
+
+async def test_tags_of_other_images_and_of_augmented_ones_are_not_served(registry: FakeRegistry, pulls: Pulls) -> None:
+    """A token does not open the signatures of its neighbours, and its additions were signed by no one."""
+    base, secret = registry.push(UBUNTU), registry.push("ubuntu:secret")
+    for each in (base, secret):
+        registry.push(f"{each.reference.name}:{ReferrersTag(each.digest)}.sig")
+        registry.refer(each, "listed")
+
+    for suffix in ("", ".sig", ".att"):
+        for pull, image in ((pull_of(base), secret), (pull_of(base, WANTED, token="t2"), base)):
+            with pytest.raises(ManifestUnknown):
+                await pulls.manifest(pull, f"{ReferrersTag(image.digest)}{suffix}")
+    with pytest.raises(ManifestUnknown):
+        await pulls.manifest(pull_of(base), f"{ReferrersTag(base.digest)}.att")
 
 
 async def test_augmented_and_foreign_images_have_no_referrers(registry: FakeRegistry, pulls: Pulls) -> None:

@@ -20,10 +20,11 @@ from yarl import URL
 from swell.errors import DigestInvalid, ManifestUnknown, UpstreamFailed
 from swell.net.outbound import follow, read, send
 from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest, parse_digest, tag_of
+from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import OCI_INDEX
 from swell.oci.reference import Reference
+from swell.oci.referrers_tag import referrers_tag
 from swell.registry.client import RegistryClient
 from swell.registry.push import MANIFEST_BYTES, fetch_document
 from swell.registry.responses import failure
@@ -45,11 +46,6 @@ class _Subject(Struct):
 
 class _Referring(Struct):
     subject: _Subject | None = None
-
-
-def referrers_tag(digest: str) -> str:
-    """Return the tag of the index of the referrers of *digest*: `sha256-<64 hex>`."""
-    return tag_of(Digest(digest))
 
 
 def subject_of(document: Document) -> Digest | None:

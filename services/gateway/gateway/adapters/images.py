@@ -13,6 +13,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
 from swell.oci.reference import parse_reference
+from swell.oci.referrers_tag import parse_referrers_tag
 from swell.registry.principal import Principal, limited_to
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
@@ -66,6 +67,8 @@ class CachedImages:
         self._locating: SingleFlight[tuple[str, str], Location] = SingleFlight(kept=False)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
+        if parse_referrers_tag(reference):
+            return await self._remote.manifest(grant, reference)  # not cached: a new signature must be visible
         key = (grant.token, reference)
         if (document := self._documents.get(key)) is None:
             document = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))

@@ -12,6 +12,7 @@ from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
+from swell.oci.referrers_tag import parse_referrers_tag
 from swell.store.records import BuildResult
 
 
@@ -98,8 +99,8 @@ class Pulls:
     ) -> tuple[Grant, Document]:
         """The manifest or index under *reference*, and the grant of *token*.
 
-        *reference* is the granted tag or digest, or a digest that the granted image refers to. If *counted*, the pull
-        counts against the limit of the user or of the client's *address*.
+        *reference* is the granted tag or digest, a digest that the granted image refers to, or a tag of referrers.
+        If *counted*, the pull counts against the limit of the user or of the client's *address*.
 
         Raises:
             DigestInvalid: *reference* is a malformed digest.
@@ -108,7 +109,7 @@ class Pulls:
         grant = await self._grant(token, name, address)
         if ":" in reference:
             parse_digest(reference)
-        elif reference != served_tag(grant):
+        elif reference != served_tag(grant) and not parse_referrers_tag(reference):
             raise ManifestUnknown(f"the token opens {grant.image}, not the tag {reference[:128]}")
         if counted:
             await self._limits.take_pull(grant.user, address)

@@ -2,10 +2,12 @@
 
 from registry_proxy.image_tree.tree import Documents, ImageTree, Pull, Upstream
 from registry_proxy.image_tree.walk import Walk, Walks
+from swell.errors import ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
+from swell.oci.referrers_tag import COSIGN_SUFFIXES, ReferrersTag
 
 NO_REFERRERS = Document(OCI_INDEX, b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % OCI_INDEX.encode())
 
@@ -32,11 +34,35 @@ class Referrers:
         await self._documents.put_referrers(pull.token, digest, index, pull.expires)
         return index
 
+    async def tagged(self, pull: Pull, root: Document, tag: ReferrersTag) -> Document:
+        """Return the index or the referrer under *tag*, and let the token read what it names.
+
+        Raises:
+            ManifestUnknown: it is no tag of a part of the token's image, or the registry does not have it.
+        """
+        unknown = ManifestUnknown(f"the token opens {pull.image}, which has no referrers under {tag}")
+        if not pull.is_unchanged:
+            raise unknown
+        if not tag.suffix:
+            index = await self.index(pull, root, tag.subject)
+            if not index.manifests:
+                raise unknown
+            return index
+        async with self._walks.begin(pull.image.registry) as walk:
+            if tag.subject not in await self._digests(pull, root, walk):
+                raise unknown
+        document = await self._upstream.acting_for(pull.principal).fetch_manifest(pull.image.at(str(tag)))
+        entry = {"mediaType": document.media_type, "digest": document.digest, "size": document.size}
+        await self._documents.put_referrers(pull.token, tag.key, NO_REFERRERS.changed(manifests=[entry]), pull.expires)
+        return document
+
     async def stored_entries(self, pull: Pull, root: Document, walk: Walk) -> list[Descriptor]:
-        """Return the entries of all referrers that `index` has stored for the token."""
+        """Return the entries of all referrers that `index` and `tagged` have stored for the token."""
         if not pull.is_unchanged:
             return []
-        indexes = await self._documents.referrers(pull.token, await self._digests(pull, root, walk))
+        digests = await self._digests(pull, root, walk)
+        tags = [ReferrersTag(digest, suffix).key for digest in digests for suffix in COSIGN_SUFFIXES]
+        indexes = await self._documents.referrers(pull.token, [*digests, *tags])
         return [entry for index in indexes for entry in walk.entries(index)]
 
     async def _digests(self, pull: Pull, root: Document, walk: Walk) -> list[Digest]:

@@ -15,12 +15,11 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
+from swell.oci.referrers_tag import COSIGN_SUFFIXES, referrers_tag
 from swell.registry.client import RegistryClient
 from swell.registry.push import fetch_document
-from swell.registry.referrers import fetch_referrers, referrers_tag, subject_of
+from swell.registry.referrers import fetch_referrers, subject_of
 
-COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
-"""Older versions of cosign store signatures under `sha256-<hex>.sig`, without a subject."""
 CONCURRENCY = 8
 _NOT_DISTRIBUTED = (".foreign.", ".nondistributable.")
 
