@@ -28,7 +28,10 @@ engine: .venv/ready ## compile BuildKit, which builds container files; takes abo
 scanners: .venv/ready ## compile syft and grype, which scan images; takes about seven minutes of CPU time, once
 	@deploy/scanners/build.sh $(BIN)/python
 
-.PHONY: scanners engine engine-or-without
+cosign: .venv/ready ## compile cosign, with which `make test-full` verifies signatures; takes about four minutes of CPU time, once
+	@deploy/cosign/build.sh $(BIN)/python
+
+.PHONY: cosign scanners engine engine-or-without
 engine-or-without: .venv/ready
 	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
@@ -37,7 +40,7 @@ test: check system-test engine scanners ## the tests that a change must pass: ch
 	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
 	$(BIN)/pytest tests/integration/builder tests/e2e
 
-test-full: test ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
+test-full: test cosign ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 

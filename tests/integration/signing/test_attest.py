@@ -181,8 +181,7 @@ async def test_cosign_accepts_the_signature_and_refuses_other_keys(
     """The real program reads our bundles from a registry without the referrers API."""
     programs = find("cosign", "cosign")
     cosign = str(programs[0]) if programs else shutil.which("cosign")
-    if not cosign:
-        pytest.skip("there is no cosign; compile it as docs/dependencies.md describes")
+    assert cosign, "there is no cosign: run `make cosign`"
     event, image, _ = await site.built("cosign")
     await site.attester().on_build_done(event, 1)
     (tmp_path / "config.json").write_bytes(site.registry.auth_file)
