@@ -280,7 +280,7 @@ MIRRORS = (
         Cancellation,
         CancelRequest,
         examples=examples.CANCEL,
-        errors=(400, NotYours, 404, BuildEnded, 413, 429, 503),
+        errors=(400, 401, NotYours, 404, BuildEnded, 413, 429, 503),
     ),
 )
 
