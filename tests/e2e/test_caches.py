@@ -3,7 +3,10 @@
 import json
 
 import aiohttp
+import pytest
 
+from swell.oci.digest import digest_of
+from swell.oci.media_types import ACCEPT
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell
 from tests.e2e.upstreams import Upstreams
@@ -36,6 +39,65 @@ async def test_container_files_with_the_same_first_steps_share_them(
     words = ("CACHED", "Using cache")  # of BuildKit, of buildah
     assert not any(word in logs[0].partition("date >")[2].partition("\n\n")[0] for word in words)
     assert any(word in logs[1] for word in words)
+
+
+async def test_a_rebuild_runs_every_step_again(swell: Swell, stack: Stack, upstreams: Upstreams) -> None:
+    """Neither the builder's own cache nor the one of the client answers; the new image replaces the old one."""
+    mine = {
+        "buildRepository": f"{registry_of(stack)}/acme/images",
+        "cacheRepository": f"{registry_of(stack)}/acme/cache",
+    }
+    containerfile = FROM.format(upstreams.image()) + "RUN cat /proc/sys/kernel/random/uuid > /random\n"
+    digests = []
+    for more in ({}, {"rebuild": True}):
+        answer = await swell.build(containerfile, **mine, **more)
+        assert answer["cached"] is False
+        ended = await swell.ended(answer["buildId"])
+        assert ended["succeeded"], await swell.log(answer["buildId"])
+        name, _, tag = answer["targetImage"].partition("/")[2].rpartition(":")
+        manifest = await swell.bytes(f"/v2/{name}/manifests/{tag}")
+        digests.append(digest_of(manifest))
+        record = (await swell.get(f"/v1alpha1/builds/{answer['buildId']}"))[1]
+        assert record["digest"] == digests[-1]  # not the image of the earlier build, which had the same tag
+
+    assert digests[0] != digests[1]
+    assert (await swell.build(containerfile, **mine))["cached"] is True
+
+
+@pytest.mark.parametrize("part", ["tag", "layer"])
+async def test_a_removed_part_of_an_image_is_noticed_at_the_next_request(
+    swell: Swell, stack: Stack, upstreams: Upstreams, part: str
+) -> None:
+    """The image is built again, and the new token opens a whole image."""
+    containerfile = f"FROM {upstreams.image()}\nRUN echo {part} > /removed\n"
+    first = await swell.build(containerfile)
+    assert (await swell.ended(first["buildId"]))["succeeded"]
+    assert (await swell.build(containerfile))["cached"] is True  # which every cache knows now
+    await remove(stack, first["containerImage"], part)
+
+    again = await swell.build(containerfile)
+
+    assert (again["cached"], again["buildId"] != first["buildId"]) == (False, True)
+    assert (await swell.ended(again["buildId"]))["succeeded"], await swell.log(again["buildId"])
+    name, _, tag = again["targetImage"].partition("/")[2].rpartition(":")
+    manifest = json.loads(await swell.bytes(f"/v2/{name}/manifests/{tag}"))
+    for blob in (manifest["config"], *manifest["layers"]):
+        assert digest_of(await swell.bytes(f"/v2/{name}/blobs/{blob['digest']}")) == blob["digest"]
+    assert (await swell.build(containerfile))["cached"] is True
+
+
+async def remove(stack: Stack, image: str, part: str) -> None:
+    """Delete the manifest or the last layer of *image* in the embedded registry."""
+    known = stack.registry
+    name, _, tag = image.partition("/")[2].rpartition(":")
+    base = f"http://{known.address.replace('localhost', '127.0.0.1')}/v2/{name}"
+    login = {"Authorization": aiohttp.encode_basic_auth(known.username, known.password)}
+    async with aiohttp.ClientSession(headers=login) as registry:
+        async with registry.get(f"{base}/manifests/{tag}", headers={"Accept": ACCEPT}) as answer:
+            digest, manifest = answer.headers["Docker-Content-Digest"], json.loads(await answer.read())
+        path = f"manifests/{digest}" if part == "tag" else f"blobs/{manifest['layers'][-1]['digest']}"
+        async with registry.delete(f"{base}/{path}") as answer:
+            assert answer.status == 202
 
 
 async def test_a_base_image_without_a_history_builds_without_a_cache(

@@ -25,6 +25,8 @@ SPEC = BuildSpec(
     compression=BuildCompression(mode=CompressionMode.ZSTD),
     options=BuildOptions(target="final"),
     principal=OPERATOR,
+    is_rebuild=True,
+    is_repeated=True,
     push_principal=OPERATOR,
 )
 CARRIERS: list[tuple[type[BuildSpec], dict[str, Any]]] = [

@@ -25,6 +25,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     - `environment` is the text of `conda.yml`, a file of the build context.
     - `cache_repository` stores and provides the results of steps.
     - `compression` is the compression of the pushed layers, `options` are the arguments, stage and labels.
+    - `is_rebuild` runs every step again, without results of earlier builds.
+    - `is_repeated` says that `target_image` had a build before, so that its tag does not prove a push of this one.
     - Base images are pulled with the credentials of `principal`; the image is pushed with those of `push_principal`.
     """
 
@@ -36,6 +38,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     cache_repository: str | None = None
     compression: BuildCompression | None = None
     options: BuildOptions = BuildOptions()
+    is_rebuild: bool = False
+    is_repeated: bool = False
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
 

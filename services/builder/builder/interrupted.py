@@ -36,8 +36,12 @@ class InterruptedBuilds:
         return await self._engine.find(recipe)
 
     async def find_pushed(self, job: BuildJob | IndexJob, attempt: int, build_log: Log) -> Digest | None:
-        """Return the digest of the image if the last attempt has pushed it; write to the log what was found."""
-        if digest := await self._registry.pushed(job.target_image, job.push_principal):
+        """Return the digest of the image if the last attempt has pushed it; write to the log what was found.
+
+        None if an earlier build has pushed the tag: it may still name that build's image.
+        """
+        is_proof = not (isinstance(job, BuildJob) and (job.is_repeated or job.is_rebuild))
+        if is_proof and (digest := await self._registry.pushed(job.target_image, job.push_principal)):
             message = b"(the builder stopped in the middle of this build, after it had pushed the image)"
             await build_log.write_line(message)
             return digest

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from registry_proxy.image_tree.augmentation import Augmentation
 from registry_proxy.image_tree.blobs import BlobLocator, Located
+from registry_proxy.image_tree.completeness import check_complete
 from registry_proxy.image_tree.nesting import check_nesting
 from registry_proxy.image_tree.platforms import check_platforms
 from registry_proxy.image_tree.referrers import NO_REFERRERS, Referrers
@@ -47,13 +48,18 @@ class Pulls:
         self._augmentation = Augmentation(upstream, documents)
         self._blobs = BlobLocator(documents, self._tree, self._walks, self._referrers)
 
-    async def resolve(self, image: Reference, principal: Principal, platforms: Sequence[Platform] = ()) -> Digest:
+    async def resolve(
+        self, image: Reference, principal: Principal, platforms: Sequence[Platform] = (), *, complete: bool = False
+    ) -> Digest:
         """Return the current digest of *image*, read with the credentials of *principal*.
 
         Raises:
             BadRequest: the image lacks one of *platforms*.
+            ManifestUnknown: it does not exist, or *complete* is set and the registry lacks a part of it.
         """
         upstream = self._upstream.acting_for(principal)
+        if complete:
+            return await check_complete(upstream, image)
         if not platforms:
             return await upstream.head_manifest(image)
         document = await upstream.fetch_manifest(image)
@@ -126,7 +132,7 @@ class Pulls:
         added = [layer for layer in pull.container_config.layers or () if not layer.location.startswith(BLOB_SCHEME)]
         await asyncio.gather(*(self._layers.ensure(layer, pull.principal) for layer in added))
         upstream = self._upstream.acting_for(pull.principal)
-        manifest = await upstream.fetch_manifest(pull.image)
+        manifest = await self._fetch_root(upstream, pull)
         await check_nesting(upstream, pull.image, manifest)
         source, stale = manifest.digest, manifest.stale
         if not pull.container_config.is_empty:
@@ -134,3 +140,11 @@ class Pulls:
                 manifest = await self._augmentation.apply(pull, manifest, walk)
         root = await self._documents.put_root(pull.token, manifest, source, pull.expires)
         return structs.replace(root, stale=stale) if stale else root
+
+    async def _fetch_root(self, upstream: Upstream, pull: Pull) -> Document:
+        """Fetch the document of the token's image. The tag of a built image may have moved since it was last read."""
+        if not pull.is_built:
+            return await upstream.fetch_manifest(pull.image)
+        digest, stale = await upstream.current_digest(pull.image)
+        manifest = await upstream.fetch_manifest(pull.image.at(digest))
+        return structs.replace(manifest, stale=True) if stale else manifest

@@ -279,6 +279,19 @@ async def test_a_finished_push_is_not_repeated() -> None:
     assert (build.result.digest, engine.recipes) == (MADE, [])
 
 
+@pytest.mark.parametrize("mark", ["is_repeated", "is_rebuild"])
+async def test_the_image_of_an_earlier_build_is_not_taken_for_a_finished_push(mark: str) -> None:
+    """When an image is built again, its tag exists from the beginning."""
+    builds, engine = MemoryBuilds(), ScriptedEngine()
+    build_id, _ = await builds.submit(SUBMISSION)
+    await builds.begin(build_id)
+
+    job = structs.replace(JOB, id=build_id, **{mark: True})
+    await runner_of(engine, builds, pushed=Pushed(MADE)).build(job, 2)
+
+    assert len(engine.recipes) == 1
+
+
 @pytest.mark.parametrize(("earlier", "is_built"), [(1, True), (4, True), (5, False), (50, False)])
 async def test_a_build_that_stops_its_builder_is_tried_five_times(earlier: int, is_built: bool) -> None:
     """A build that kills its builder would otherwise take down one builder after the other."""

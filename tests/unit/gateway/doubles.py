@@ -93,6 +93,10 @@ class MemoryRegistry:
     async def resolve_now(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
         return await self.resolve(image, principal)
 
+    async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        """As `resolve`: the registry is never asked for a part of an image."""
+        return await self.resolve(image, principal)
+
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         self.layers.append(layer)
 

@@ -62,6 +62,12 @@ class Hostile:
     async def head_manifest_now(self, reference: Reference) -> Any:
         return await self.head_manifest(reference)
 
+    async def current_digest(self, reference: Reference) -> Any:
+        return (await self.fetch_manifest(reference)).digest, False
+
+    async def head_blob(self, reference: Reference, digest: str) -> int | None:
+        return None
+
     async def head_manifest(self, reference: Reference) -> Any:
         return (await self.fetch_manifest(reference)).digest
 

@@ -53,6 +53,9 @@ class Registry:
     async def fetch_manifest(self, reference: Reference) -> Document:
         return await self._answer("GET", reference)
 
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
+        return (await self._answer("HEAD", reference.at(digest))).size
+
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
         document = await self._answer("GET", reference.at(descriptor.digest))
         if document.size != descriptor.size:
@@ -92,6 +95,22 @@ def clock() -> Clock:
 @pytest.fixture
 def kept(registry: Registry, clock: Clock) -> ImageCache:
     return ImageCache(registry, Keyring(), now=clock)
+
+
+async def test_the_current_digest_is_the_registry_s(registry: Registry, kept: ImageCache) -> None:
+    """A tag that was read a moment ago may have moved, or be gone; only during an outage the cache has to do."""
+    first = registry.push(TAG)
+    assert await kept.head_manifest(TAG) == first.digest
+    second = registry.push(TAG, '{"a":1}')
+
+    assert await kept.current_digest(TAG) == (second.digest, False)
+    assert await kept.head_manifest(TAG) == second.digest
+    registry.trouble = UpstreamFailed("closed")
+    assert await kept.current_digest(TAG) == (second.digest, True)
+    registry.trouble = None
+    del registry.has[str(TAG)]
+    with pytest.raises(ManifestUnknown):
+        await kept.current_digest(TAG)
 
 
 async def test_a_document_by_digest_is_read_once(registry: Registry, kept: ImageCache) -> None:

@@ -135,6 +135,7 @@ class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     freeze: bool = False
     mirror: bool = False
     dry_run: bool = False
+    rebuild: bool = False
     name_strategy: NameStrategy | None = None
     scan_mode: ScanMode | None = None
     scan_levels: tuple[Severity, ...] | None = None

@@ -91,6 +91,20 @@ class FakeRegistry:
     async def head_manifest_now(self, reference: Reference) -> Digest:
         return await self.head_manifest(reference)
 
+    async def current_digest(self, reference: Reference) -> tuple[Digest, bool]:
+        return await self.head_manifest(reference), False
+
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
+        """The size of a blob in the repository of *reference*."""
+        await self._answers(str(reference.at(digest)))
+        if (reference.name, digest) not in self._blobs:
+            raise BlobUnknown(f"{reference.name} has no blob {digest}")
+        return len(self.blob(reference, digest))
+
+    def lose_blob(self, reference: Reference, digest: Digest) -> None:
+        """Have the blob *digest* no longer in the repository of *reference*."""
+        del self._blobs[reference.name, digest]
+
     async def fetch_manifest(self, reference: Reference) -> Document:
         await self._answers(str(reference))
         if (found := self._manifests.get(str(reference))) is None:

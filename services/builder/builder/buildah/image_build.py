@@ -153,7 +153,8 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
             add(copy, source, owner=self.sandbox.user_id)
 
     async def _build(self) -> None:
-        pulls, cache = await self.credentials.pulls(self.recipe), self.recipe.cache_repository
+        pulls = await self.credentials.pulls(self.recipe)
+        cache = None if self.recipe.is_rebuild else self.recipe.cache_repository
         credentials = await self._cache_credentials(pulls, cache) if cache else None
         status = await self._build_with(credentials or pulls, cache if credentials else None)
         if status and credentials and (problem := diagnose_cache(self.output.lines)):

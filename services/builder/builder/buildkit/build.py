@@ -74,6 +74,7 @@ def arguments(
     }
     command = [
         *("build", "--progress=rawjson", "--frontend=dockerfile.v0"),
+        *(["--no-cache"] if recipe.is_rebuild else []),
         *(f"--local={f'{own}-' * times}{name}={files.seen}/{name}" for name in _FOLDERS for times in (1, 2, 3)),
         f"--source-policy-file={files.seen}/{POLICY}",
         f"--metadata-file={files.seen}/result/metadata.json",

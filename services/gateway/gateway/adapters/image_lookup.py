@@ -48,6 +48,16 @@ class RemoteLookup:
         request = pb.ResolveImageRequest(image=str(image), principal=principal, fresh=True)
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=RESOLVE_SECONDS)).digest)
 
+    async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        """Return the digest that *image* has in its registry now, if all of it is there; within 60 s.
+
+        Raises:
+            ManifestUnknown: the registry does not have the image, or a manifest or blob of it.
+            Denied, UpstreamFailed: as for `resolve`.
+        """
+        request = pb.ResolveImageRequest(image=str(image), principal=principal, complete=True)
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=CALL_SECONDS)).digest)
+
     async def resolved(self, token: str) -> Resolved:
         """Return the digests of the image of *token*, within 5 s; they are None before its first pull."""
         response = await call(PROXY, self._stub.GetDigests, pb.GetDigestsRequest(token=token), seconds=5)
@@ -60,12 +70,13 @@ class RemoteLookup:
 
 
 class CachedLookup:
-    """Resolves each image once in 20 s for a principal and its platforms."""
+    """Resolves each image once in 20 s for a principal and its platforms; complete images are looked up each time."""
 
     def __init__(self, remote: RemoteLookup) -> None:
         self._remote = remote
         self._resolved: TTLCache[_Key, Digest] = TTLCache(10_000, ttl=20)
         self._resolving: SingleFlight[_Key, Digest] = SingleFlight()
+        self._completing: SingleFlight[tuple[Principal, str], Digest] = SingleFlight()
 
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
@@ -78,3 +89,8 @@ class CachedLookup:
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._remote.keep(layer, principal)
+
+    async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        """As `RemoteLookup.resolve_complete`; simultaneous callers share one call."""
+        key = principal, str(image)
+        return await self._completing.run(key, lambda: self._remote.resolve_complete(image, principal))

@@ -106,6 +106,7 @@ def _to_proto(grant: Grant) -> pb.Pull:
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
         principal=_principal(grant),
+        is_built=grant.build_id is not None,
     )
 
 

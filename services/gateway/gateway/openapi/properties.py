@@ -348,6 +348,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "format": "`sif` for a SIF file; needs `freeze`.",
         "freeze": "Whether the image is built into `buildRepository`, to be pulled from there without a token.",
         "mirror": "Whether the image is copied to `buildRepository` unchanged.",
+        "rebuild": "Whether the image is built even if it exists, without results of earlier builds.",
         "dryRun": "Whether only the name, the container file and the existence of the image are returned.",
         "nameStrategy": "Where the names of packages appear in the name of the image; by default before the tag.",
         "scanMode": "`none`: no scan. `async`: the image is scanned, and can be used at once. `required`: the result "

@@ -17,7 +17,8 @@ REGISTRY_RETRY_SECONDS = 5  # Retry-After while the registry of this server is u
 
 
 class Registry(Protocol):
-    async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
+    async def resolve_complete(self, image: Reference, principal: Principal) -> Digest:
+        """Return the digest that the registry has now; raises `ManifestUnknown` if it lacks a part of *image*."""
 
 
 class ExistingImages:
@@ -33,6 +34,8 @@ class ExistingImages:
     ) -> StartResult | None:
         """Return the running build of the image, or the image if the registry has it; *latest* is its newest build.
 
+        A request to rebuild gets a running build, which is as new as another one, but no existing image.
+
         Raises:
             BadRequest, ScopeRequired: the caller may not read an image that it was built from.
             Unavailable: the running build will fail, because it may read fewer images than the caller.
@@ -44,6 +47,8 @@ class ExistingImages:
                 access.raise_problem()
             await self._check_running(running, request, access.principal)
             return StartResult(image=image, build_id=running.id, cached=False)
+        if request.rebuild:
+            return None
         exists = await self.is_in_registry(image, access.principal)
         if not (exists or running):
             return None
@@ -54,13 +59,13 @@ class ExistingImages:
         return StartResult(image=image, build_id=build_id, cached=True, succeeded=True)
 
     async def is_in_registry(self, image: Reference, principal: Principal) -> bool:
-        """Return whether *image* exists, read with the credentials of *principal* for its repository.
+        """Return whether the registry has all of *image* now, read with the credentials of *principal*.
 
         Raises:
             UpstreamFailed, Unavailable: the registry does not respond.
         """
         try:
-            await self._registry.resolve(image, limited_to([image.name], principal))
+            await self._registry.resolve_complete(image, limited_to([image.name], principal))
         except ManifestUnknown:
             return False
         except UpstreamFailed as error:

@@ -65,8 +65,10 @@ class MultiPlatformBuilds:
         latest = await self._builds.latest(submission.target_image)
         if latest and latest.is_active:
             return StartedBuild(submission=submission, build_id=latest.id)
-        if await self._existing.is_in_registry(target_reference(submission), caller.principal):
+        reference = target_reference(submission)
+        if not part.rebuild and await self._existing.is_in_registry(reference, caller.principal):
             return StartedBuild(submission=submission)
+        submission = replace(submission, is_repeated=latest is not None)
         return await self._start_build(part, submission, latest.id if latest else None, caller)
 
 

@@ -48,6 +48,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     scan_mode: ScanMode | None = None
     scan_levels: tuple[str, ...] = ()
+    rebuild: bool = False
     blobs: dict[str, bytes]
 
     @property

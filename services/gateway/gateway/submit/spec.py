@@ -63,6 +63,7 @@ def submission_of(
         reads_public_only=caller.principal == PUBLIC,
         push_principal=caller.push_principal,
         included=tuple(map(str, request.included)),
+        is_rebuild=request.rebuild,
         created=created,
     )
 

@@ -111,6 +111,7 @@ class BuildStarter:
         if request.dry_run:
             return dry_run_result(submission, exists=False)
         replaced = latest.id if latest else None
+        submission = replace(submission, is_repeated=latest is not None)
         if parts:
             return start_result(image, await self._multi_platform.start(parts, submission, replaced, caller))
         return start_result(image, [await self._start_build(request, submission, replaced, caller)])

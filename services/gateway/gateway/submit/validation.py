@@ -94,6 +94,7 @@ def validate(
         dry_run=request.dry_run,
         scan_mode=request.scan_mode,
         scan_levels=tuple(level.value for level in request.scan_levels or ()),
+        rebuild=request.rebuild,
         blobs=inline.blobs,
     )
 
@@ -175,6 +176,8 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest(f"buildContext is not used by {TEMPLATE}; leave it out")
     if request.format == "sif" and not request.freeze:
         raise BadRequest("format sif needs freeze")
+    if request.rebuild and image and not request.freeze:
+        raise BadRequest("rebuild needs a build: leave it out for a containerImage without freeze")
     _check_compression(request.build_compression)
     if len(request.container_includes or ()) > MAX_INCLUDES:
         raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")

@@ -47,6 +47,8 @@ class Upstream(Protocol):
 
     async def head_manifest(self, reference: Reference) -> Digest: ...
 
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None: ...
+
     async def fetch_manifest(self, reference: Reference) -> Document: ...
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
@@ -113,6 +115,19 @@ class ImageCache:
             self._store_tag(reference, digest)
         return digest
 
+    async def current_digest(self, reference: Reference) -> tuple[Digest, bool]:
+        """Return the digest that the registry has for *reference* now, and whether it is stale.
+
+        Only while the registry is unavailable, it is an earlier one, which is stale.
+        """
+        if reference.digest:
+            return await self._record(reference, self._upstream.head_manifest(reference)), False
+        return await self._tag_digest(reference, fresh=True)
+
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
+        """Check that the registry has a blob, never from the cache; return its size in bytes if known."""
+        return await self._record(reference, self._upstream.head_blob(reference, digest))
+
     async def fetch_manifest(self, reference: Reference) -> Document:
         """Return the manifest or index of *reference*; `stale` if the tag's digest is from the cache."""
         if reference.digest:
@@ -143,9 +158,9 @@ class ImageCache:
             return await self._upstream.fetch_config(reference, descriptor)
         return structs.replace(document, media_type=descriptor.media_type)
 
-    async def _tag_digest(self, reference: Reference) -> tuple[Digest, bool]:
-        """Return the digest of *reference*'s tag, and whether it is stale."""
-        if tag := self._tag(reference, TAG_SECONDS):
+    async def _tag_digest(self, reference: Reference, *, fresh: bool = False) -> tuple[Digest, bool]:
+        """Return the digest of *reference*'s tag, and whether it is stale; a *fresh* one is read from the registry."""
+        if not fresh and (tag := self._tag(reference, TAG_SECONDS)):
             return tag.digest, False
         tag = self._tag(reference, self._stale_seconds)
         try:

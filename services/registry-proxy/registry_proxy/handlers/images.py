@@ -60,7 +60,7 @@ class ImagesHandler(ImagesServicer):
         image, principal = parse_reference(request.image), _principal(request)
         if request.fresh:
             return pb.ResolveImageResponse(digest=await self._pulls.resolve_now(image, principal))
-        digest = await self._pulls.resolve(image, principal, platforms)
+        digest = await self._pulls.resolve(image, principal, platforms, complete=request.complete)
         return pb.ResolveImageResponse(digest=digest)
 
     async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
@@ -95,6 +95,7 @@ def from_proto(pull: pb.Pull) -> Pull:
         expires=datetime.fromtimestamp(pull.expires, UTC),
         container_config=msgspec.json.decode(config, type=ContainerConfig) if config else ContainerConfig(),
         principal=_principal(pull),
+        is_built=pull.is_built,
     )
 
 

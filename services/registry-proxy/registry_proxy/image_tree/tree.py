@@ -35,6 +35,8 @@ class Pull(Struct, frozen=True):
     expires: datetime
     container_config: ContainerConfig = _NOTHING
     principal: Principal = PUBLIC
+    is_built: bool = False
+    """A build of this server makes the image, so that its tag may have moved a moment ago."""
 
     @property
     def is_unchanged(self) -> bool:
@@ -52,10 +54,16 @@ class Digests(Struct, frozen=True):
 class Upstream(Protocol):
     def acting_for(self, principal: Principal) -> Self: ...
 
+    async def current_digest(self, reference: Reference) -> tuple[Digest, bool]:
+        """Return the digest that the registry has now, and whether it is stale: known from before an outage."""
+
     async def head_manifest(self, reference: Reference) -> Digest: ...
 
     async def head_manifest_now(self, reference: Reference) -> Digest:
         """Return the digest of *reference*, which is not from a cache."""
+
+    async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
+        """Check that the registry has a blob in the repository of *reference*; raises `BlobUnknown`."""
 
     async def fetch_manifest(self, reference: Reference) -> Document: ...
 

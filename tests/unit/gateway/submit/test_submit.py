@@ -138,6 +138,59 @@ async def test_an_existing_image_is_not_built_again(
     assert len(queue.jobs) == 1
 
 
+async def test_a_rebuild_needs_no_reason(
+    container_requests: ContainerRequests,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    queue: MemoryQueue,
+    limits: CountedBuilds,
+) -> None:
+    """An image that exists is built again, without results of earlier builds; that counts as a build."""
+    await container_requests.submit(RECIPE, CALLER)
+    await builds.finish("bd-c44968632f89dd6c_1", ended(succeeded=True))
+    registry.push(TARGET)
+
+    answer = await container_requests.submit(structs.replace(RECIPE, rebuild=True), CALLER)
+
+    assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_2", False, None)
+    assert [(job.is_rebuild, job.is_repeated) for job in queue.jobs] == [(False, False), (True, True)]
+    assert limits.taken == 2
+
+
+async def test_a_rebuild_joins_a_build_that_runs(
+    container_requests: ContainerRequests, queue: MemoryQueue, limits: CountedBuilds
+) -> None:
+    """It makes the image as new as another one would, and one image has one build at a time."""
+    await container_requests.submit(RECIPE, CALLER)
+
+    answers = [await container_requests.submit(structs.replace(RECIPE, rebuild=True), CALLER) for _ in range(3)]
+
+    assert {(answer.build_id, answer.cached) for answer in answers} == {("bd-c44968632f89dd6c_1", False)}
+    assert (len(queue.jobs), limits.taken) == (1, 1)
+
+
+async def test_a_dry_run_of_a_rebuild_says_that_it_would_build(
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """`cached` answers what the request without `dryRun` would do."""
+    registry.push(TARGET)
+
+    answer = await container_requests.submit(structs.replace(RECIPE, rebuild=True, dry_run=True), CALLER)
+
+    assert answer.cached is False
+    assert queue.jobs == []
+
+
+async def test_an_image_that_needs_no_build_is_not_rebuilt(
+    container_requests: ContainerRequests, registry: MemoryRegistry
+) -> None:
+    """The member would have no effect, so it is a mistake."""
+    registry.push("docker.io/library/debian:12")
+
+    with pytest.raises(BadRequest, match="rebuild needs a build"):
+        await container_requests.submit(ContainerRequest(container_image="debian:12", rebuild=True), CALLER)
+
+
 async def test_an_unavailable_build_registry_is_a_temporary_error(
     container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
 ) -> None:

@@ -31,6 +31,7 @@ class Pull(_message.Message):
     EXPIRES_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    IS_BUILT_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The resolved image is stored under the token: every pull with it gets the same image."""
     image: _builtins.str
@@ -43,6 +44,8 @@ class Pull(_message.Message):
     """Seconds since the epoch; created documents are stored at least until then."""
     principal: _builtins.str
     """The principal whose credentials may be used: "public", "operator", …; "public" if empty."""
+    is_built: _builtins.bool
+    """A build of this server makes the image: its tag is read from the registry, not from a cache."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"linux/amd64", …; the entries of an index that the container config is added to."""
@@ -57,10 +60,11 @@ class Pull(_message.Message):
         expires: _builtins.int = ...,
         platforms: _abc.Iterable[_builtins.str] | None = ...,
         principal: _builtins.str = ...,
+        is_built: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "platform", b"platform", "platforms", b"platforms", "principal", b"principal", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_config", b"container_config", "expires", b"expires", "image", b"image", "is_built", b"is_built", "platform", b"platform", "platforms", b"platforms", "principal", b"principal", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -74,12 +78,17 @@ class ResolveImageRequest(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     PLATFORMS_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """A full reference, as in `Pull`."""
     principal: _builtins.str
     """As in `Pull`."""
     fresh: _builtins.bool
     """The digest of a tag is read from the registry now, never from a cache."""
+    complete: _builtins.bool
+    """The tag is read from the registry, not from a cache, and every manifest and blob of the image is looked up there;
+    NOT_FOUND if one is missing. `platforms` are not checked then.
+    """
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"linux/amd64", …; INVALID_ARGUMENT if the image is not for each of them. Not checked if empty."""
@@ -91,10 +100,11 @@ class ResolveImageRequest(_message.Message):
         principal: _builtins.str = ...,
         platforms: _abc.Iterable[_builtins.str] | None = ...,
         fresh: _builtins.bool = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fresh", b"fresh", "image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "fresh", b"fresh", "image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
