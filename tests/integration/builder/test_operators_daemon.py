@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from builder.adapters.registry import registry_push
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.operators_daemon import OperatorsDaemon
@@ -18,9 +19,14 @@ from builder.choose_engine import open_engine
 from builder.domain.failure import BuildFailure
 from builder.engine import ignore_step
 from builder.settings import BuildkitClients, EngineChoice, EngineSettings
+from builder.sif.push import Sifs
 from swell.api.containers import BuildOptions
 from swell.errors import Unavailable
+from swell.jobs.messages import Definition
+from swell.net.outbound import Policy, open_session
 from swell.provenance import Evidence
+from swell.registry.client import RegistryClient
+from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR, PUBLIC
 from swell.store.records import Reason
 from swell_sandbox.forwarding import forwarding
@@ -59,8 +65,9 @@ class Operator:
         return EngineSettings(**(known | settings))
 
     @asynccontextmanager
-    async def open(self, workspace: Path, **settings: Any) -> AsyncIterator[OperatorsDaemon]:
-        async with OperatorsDaemon.open(self.settings(workspace, **settings), self._programs.buildctl) as engine:
+    async def open(self, workspace: Path, sifs: Sifs | None = None, **settings: Any) -> AsyncIterator[OperatorsDaemon]:
+        wanted = self.settings(workspace, **settings)
+        async with OperatorsDaemon.open(wanted, self._programs.buildctl, sifs) as engine:
             yield engine
 
 
@@ -164,6 +171,20 @@ async def test_a_cancelled_build_ends_in_the_daemon(
         with pytest.raises(asyncio.CancelledError):
             await build
         await until(lambda: not sleepers(asleep), "the end of the step")
+
+
+async def test_a_sif_file_is_made_of_the_image(
+    operator: Operator, buildkit: Buildkit, registry: Registry, tmp_path: Path
+) -> None:
+    """The image comes back from the daemon, and is converted here."""
+    recipe = structs.replace(buildkit.recipe("RUN echo hello > /hello\n", made="operator/sif:1"), sif=Definition())
+    async with open_session(Policy(frozenset({registry.address}))) as session:
+        keyring = parse_auth_file(registry.auth_file.read_bytes())
+        sifs = Sifs(registry_push(RegistryClient(session, keyring, actions="pull,push")), limit=1 << 30, memory=4 << 30)
+        async with operator.open(tmp_path, sifs) as engine:
+            await engine.build(recipe, Output())
+    layers = registry.manifest("operator/sif", "1")["layers"]
+    assert [layer["mediaType"] for layer in layers] == ["application/vnd.sylabs.sif.layer.v1.sif"]
 
 
 async def test_failures_have_their_reasons(operator: Operator, buildkit: Buildkit, tmp_path: Path) -> None:
