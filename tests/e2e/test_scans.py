@@ -106,6 +106,20 @@ async def test_a_built_image_is_scanned_after_its_build(swell: Swell, image: str
     assert built["scanId"] == answer["scanId"] and record["platforms"][0]["digest"] == built["digest"]
 
 
+async def test_a_mirror_is_scanned_after_its_copy(swell: Swell, upstreams: Upstreams, image: str) -> None:
+    """The copy is what is scanned; in Wave, scans of mirrors always fail."""
+    answer = await swell.submit(
+        containerImage=image, mirror=True, buildRepository=f"{upstreams.basic}/mirrors", scanMode="required"
+    )
+
+    status = await done(swell, answer["requestId"])
+
+    record = await ended(swell, answer["scanId"])
+    assert (record["mirrorId"], record["packages"]) == (status["mirrorId"], 3)
+    assert record["containerImage"] == answer["targetImage"]
+    assert (status["succeeded"], status["vulnerabilities"]) == (False, {"HIGH": 1, "LOW": 1})
+
+
 async def test_a_failed_build_ends_its_scan(swell: Swell, upstreams: Upstreams) -> None:
     """The status has the reason of the build."""
     answer = await swell.build(f"FROM {upstreams.image()}\nRUN false\n", scanMode="required")

@@ -234,6 +234,26 @@ async def test_a_build_is_scanned_when_it_has_ended(
     assert again.scan_id == answer.scan_id
 
 
+@pytest.mark.usefixtures("image")
+async def test_a_mirror_is_scanned_with_all_platforms(
+    scan_requests: ScanRequests, container_requests: ContainerRequests, scans: MemoryScans
+) -> None:
+    """After its copy, on request only; the record names the mirror."""
+    scan_requests._scans_builds = True
+    target = {"build_repository": "quay.io/acme", "tower_access_token": "key"}
+    mirror = {"container_image": "ubuntu", "mirror": True, **target}
+    plain = await container_requests.submit(asking(None, **mirror), CALLER)
+    answer = await container_requests.submit(asking("async", **mirror), CALLER)
+
+    assert plain.scan_id is None and str(answer.build_id).startswith("mr-")
+    scan = await scans.get(str(answer.scan_id))
+    assert scan and (scan.submission.platforms, scan.submission.digest) == ((), None)
+    assert scan.submission.image == str(answer.container_image)
+    assert await scans.of_build(str(answer.build_id)) == [answer.scan_id]
+    record = record_of(scan)
+    assert (record.mirror_id, record.build_id) == (answer.build_id, None)
+
+
 async def test_a_request_that_joins_a_build_gets_a_scan(
     container_requests: ContainerRequests, scans: MemoryScans
 ) -> None:

@@ -70,7 +70,7 @@ def record_of(scan: Scan) -> ScanRecord:
     submission, result = scan.submission, scan.result
     record = ScanRecord(
         id=scan.id,
-        build_id=submission.build_id,
+        build_id=None if submission.mirror_id else submission.build_id,
         mirror_id=submission.mirror_id,
         container_image=submission.image,
         platform=",".join(submission.platforms),

@@ -104,8 +104,8 @@ class ScanRequests:
         """
         mode = request.scan_mode
         if mode is None:
-            is_default = self._scans_builds and request.needs_build and not request.sif and not request.dry_run
-            if not (is_default and await self._scanners.are_running()):
+            is_build = request.needs_build and not (request.sif or request.mirror or request.dry_run)
+            if not (self._scans_builds and is_build and await self._scanners.are_running()):
                 return ScanPlan()
             mode = ScanMode.ASYNC
         if mode is ScanMode.NONE or request.dry_run:
@@ -169,7 +169,8 @@ class ScanRequests:
     async def _submission(
         self, request: BuildRequest, result: StartResult, caller: Caller
     ) -> tuple[ScanSubmission, str]:
-        image, platforms = result.image, tuple(map(str, request.platforms))
+        image = result.image
+        platforms = () if request.mirror else tuple(map(str, request.platforms))  # a mirror has all
         principal = limited_to([image.name], caller.principal) if result.is_build else caller.principal
         digest = None
         if result.build_id and result.cached is False:
@@ -184,6 +185,7 @@ class ScanRequests:
             platforms=platforms,
             digest=digest,
             build_id=result.build_id,
+            mirror_id=result.build_id if request.mirror else None,
             organisation=caller.identity.organisation,
             principal=principal,
         )

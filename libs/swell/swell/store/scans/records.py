@@ -26,6 +26,7 @@ class ScanSubmission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `key` names what is scanned, as `image_key` and `build_key` return it.
     - `image` is a complete reference; `digest` is that of its manifest or index, None until its build has ended.
     - `platforms` are those whose images are scanned; if empty, all of an index.
+    - `build_id` is the build, or the mirror, that makes the image; of a mirror, `mirror_id` is the same.
     - The image is read with the credentials of `principal`.
     """
 
