@@ -53,7 +53,7 @@ NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
 DRAIN = timedelta(seconds=5)  # for running scans when the service stops; another scanner repeats the rest
 SPARE_DAYS = 7  # reports stay longer than the records that name them
-DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if there is none.")
+DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if it is missing.")
 
 
 async def main(settings: Settings) -> None:
@@ -79,18 +79,14 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
     s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
     store = await opened.enter_async_context(objects.connect(*s3, BUCKET))
-    days = settings.record_ttl.days + SPARE_DAYS
-    await set_expiry(store, days)
+    await set_expiry(store, settings.record_ttl.days + SPARE_DAYS)
     programs = opened.enter_context(Programs.open(settings))
     tool, database = await open_tool(settings, programs, paths)
     session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
     client = RegistryClient(session, keyring(settings), settings.insecure_registries, aws=AwsLogins(session, settings))
     scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
-    reports, leases, events = (
-        Reports(store, tool.family, settings.record_ttl / 2),
-        ScanLeases(state, settings.job_lease),
-        ScanEvents(nats),
-    )
+    reports = Reports(store, tool.family, settings.record_ttl / 2)
+    leases, events = ScanLeases(state, settings.job_lease), ScanEvents(nats)
     runner = ScanRunner(
         tool,
         scans,
@@ -108,16 +104,8 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     await updates.check()
     await opened.enter_async_context(answering(address(settings.listen)))
     log.info("scanner ready", tool=tool.name)
-    await consume_jobs(
-        settings,
-        nats,
-        runner,
-        Dispatcher(scans, builds, ScanJobs(nats), events),
-        rematcher,
-        updates,
-        ScannerNames(state),
-        tool.name,
-    )
+    dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
+    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name)
 
 
 async def consume_jobs(

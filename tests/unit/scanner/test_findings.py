@@ -95,7 +95,7 @@ def test_the_most_severe_come_first() -> None:
 
 
 def test_what_a_new_database_adds() -> None:
-    """A finding that was there, or is waived, is no news."""
+    """A finding that was there, or is waived, is not new."""
     old, new = finding("CVE-1"), finding("CVE-2")
 
     assert added([key_of(old)], [old, new, finding("CVE-3", waiver="x")]) == [new]

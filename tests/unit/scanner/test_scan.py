@@ -239,7 +239,7 @@ async def test_a_scan_waits_for_its_build() -> None:
 
 
 async def test_a_failed_build_ends_its_scans() -> None:
-    """No client waits for a scan that nobody will do."""
+    """No client waits for a scan that will not run."""
     scanner = Scanner(FakeTool())
     build_id = await scanner.build(succeeded=False)
     scan_id = await scanner.request(build_id=build_id, digest=None)
@@ -288,7 +288,7 @@ async def test_a_new_database_finds_what_became_affected() -> None:
 
 
 async def test_a_database_without_news_changes_only_the_date() -> None:
-    """Nobody is alarmed."""
+    """No event is published."""
     scanner = Scanner(FakeTool(finding(1)))
     await scanner.run(await scanner.request())
     scanner.tool.built = BUILT + timedelta(days=1)
@@ -298,7 +298,7 @@ async def test_a_database_without_news_changes_only_the_date() -> None:
 
 
 async def test_a_new_policy_judges_stored_results_again() -> None:
-    """Without another database; what it waives stays in the record, and a waiver that ends is no news of a database."""
+    """Without another database; what it waives stays in the record, and no event is published."""
     scanner = Scanner(FakeTool(finding(1), finding(2, SeverityLevel.CRITICAL)))
     scan_id = await scanner.request()
     await scanner.run(scan_id)

@@ -60,7 +60,7 @@ class ScanPlan(Struct, frozen=True):
 
 
 class ScanRequest(Struct, frozen=True):
-    """The scan of a request: `scan_id` is None if there is none; the job of a new one has to be published."""
+    """The scan of a request: `scan_id` is None without one; the job of a new one has to be published."""
 
     scan_id: str | None = None
     is_new: bool = False
