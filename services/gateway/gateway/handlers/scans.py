@@ -69,6 +69,14 @@ class ScansController(Controller):
     ) -> Stream:
         return await download(await scan_queries.report(scan_id, platform), f"report-{scan_id}.json")
 
+    @get("/vex")
+    async def vex(self, scan_id: FromPath[str], scan_queries: NamedDependency[ScanQueries]) -> Stream:
+        return await download(_one(await scan_queries.vex(scan_id)), f"vex-{scan_id}.json")
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
 
 async def download(pieces: AsyncIterator[bytes], name: str) -> Stream:
     """A file that browsers store and do not render: it has texts from images."""

@@ -304,6 +304,15 @@ SCANS = (
         media_type="text/plain",
         errors=(404, 503),
     ),
+    _get(
+        "/v1alpha1/scans/{scanId}/vex",
+        "Get the findings of a scan as OpenVEX",
+        "All findings: those that the policy waives are not affected. At most 32 MiB.",
+        "scans",
+        str,
+        media_type="text/plain",
+        errors=(404, 413, 503),
+    ),
     *(
         _get(
             f"/v1alpha1/scans/{{scanId}}/{name}",

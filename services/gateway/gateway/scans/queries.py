@@ -3,14 +3,19 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
+
+from gateway.scans.vex import openvex
 from swell.api.builds import seconds
 from swell.api.scans import AffectedList, AffectedRecord, PlatformRecord, ScanRecord, VulnerabilityRecord
-from swell.errors import NotFound
+from swell.errors import NotFound, TooLarge
 from swell.oci.digest import Digest
-from swell.store.reports import SbomFormat, log_key, report_key, sbom_key
+from swell.oci.reference import parse_reference
+from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import AffectedScan, Finding, PlatformScan, Scan, ScanResult, Scans
 
 MOST_LOGS = 10_000  # characters in a record
+MOST_FINDINGS = 32 << 20  # bytes of a document
 
 
 class Reports(Protocol):
@@ -41,6 +46,31 @@ class ScanQueries:
         """The complete output of the scanner's program for one platform's image; raises `NotFound`."""
         digest = self._digest(await self._scan(scan_id), platform)
         return await self._open(report_key(scan_id, digest), f"no report of the scan {scan_id}")
+
+    async def vex(self, scan_id: str) -> bytes:
+        """All findings as an OpenVEX document.
+
+        Raises:
+            NotFound: the scan is unknown, has not ended, or has failed.
+            TooLarge: they have more than 32 MiB.
+        """
+        scan = await self._scan(scan_id)
+        if scan.result is None or not scan.result.succeeded:
+            raise NotFound(f"the scan {scan_id} has not succeeded, so its findings are not known")
+        findings = [
+            (scanned.digest, finding)
+            for scanned in scan.result.platforms
+            for finding in await self._findings(scan_id, scanned.digest)
+        ]
+        return msgspec.json.encode(openvex(scan, parse_reference(scan.submission.image), findings))
+
+    async def _findings(self, scan_id: str, manifest: Digest) -> list[Finding]:
+        content = bytearray()
+        async for piece in await self._open(findings_key(scan_id, manifest), f"no findings of the scan {scan_id}"):
+            content += piece
+            if len(content) > MOST_FINDINGS:
+                raise TooLarge(f"the findings of the scan {scan_id} have more than {MOST_FINDINGS} bytes")
+        return msgspec.json.decode(bytes(content), type=list[Finding])
 
     async def affected(self) -> AffectedList:
         """The images that newer databases affect, newest first."""

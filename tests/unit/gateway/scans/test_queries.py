@@ -1,10 +1,14 @@
 """Scans are read by their ids."""
 
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.scans.queries import ScanQueries, record_of
 from swell.errors import NotFound
-from swell.store.reports import SbomFormat, log_key, report_key, sbom_key
+from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import (
     Scan,
     ScanSubmission,
@@ -84,3 +88,43 @@ def test_a_record_of_a_scan_without_result_is_pending() -> None:
     submission = ScanSubmission(key="k", image="x", created=NOON)
 
     assert record_of(Scan(id="sc-1_1", submission=submission)).status == "PENDING"
+
+
+async def test_findings_are_an_openvex_document(scans: MemoryScans) -> None:
+    """A waived finding is not affected, with its reason; another one says what to do."""
+    (demo,), manifest = GOOD.findings, GOOD.platforms[0].digest
+    named = replace(demo, package_url="pkg:deb/debian/libdemo@1.0", aliases=("GHSA-1",))
+    waived = replace(named, id="CVE-2026-0002", waiver="not reachable (until 2027-01-01)")
+    scan_id = await stored_scan(scans, GOOD)
+    stored = {findings_key(scan_id, manifest): msgspec.json.encode([named, waived])}
+
+    document = msgspec.json.decode(await ScanQueries(scans, StoredFindings(stored)).vex(scan_id))
+
+    assert document["@context"] == "https://openvex.dev/ns/v0.2.0" and document["timestamp"]
+    first, second = document["statements"]
+    assert (first["status"], first["action_statement"]) == ("affected", "Update libdemo 1.0 to 1.1.")
+    assert first["vulnerability"] == {"name": "CVE-2026-0001", "aliases": ["GHSA-1"]}
+    assert (second["status"], second["impact_statement"]) == ("not_affected", waived.waiver)
+    (product,) = second["products"]
+    assert product["@id"] == f"pkg:oci/tool@{manifest.replace(':', '%3A')}?repository_url=quay.io/acme/tool"
+    assert product["subcomponents"] == [{"@id": "pkg:deb/debian/libdemo@1.0"}]
+
+
+async def test_a_failed_scan_has_no_openvex_document(scans: MemoryScans) -> None:
+    """A document without statements would say that nothing is known to be wrong."""
+    with pytest.raises(NotFound, match="has not succeeded"):
+        await ScanQueries(scans, Reports()).vex(await stored_scan(scans, OLD))
+
+
+class StoredFindings:
+    """Findings by their keys, as they are stored."""
+
+    def __init__(self, stored: Mapping[str, bytes]) -> None:
+        self._stored = stored
+
+    async def open(self, key: str) -> AsyncIterator[bytes] | None:
+        return _one(self._stored[key]) if key in self._stored else None
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content
