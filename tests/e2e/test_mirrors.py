@@ -5,19 +5,21 @@ The same stack signs the images that it builds, and none that it mirrors.
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell.net.outbound import Policy, open_session
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
+from swell.programs import find
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR
@@ -27,6 +29,7 @@ from swell.signing.keys import TrustedKeys
 from swell.testing.http_registry import HttpRegistry, http_registry
 from swell.testing.images import make_image, make_index
 from swell_embedded.stack import Stack
+from tests.bench.process import CannotMeasure, run
 from tests.e2e.client import PLAIN, PUSHER, Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.upstreams import Upstreams
@@ -286,3 +289,26 @@ async def test_a_built_image_is_signed_and_a_mirror_is_not(
     await record_of(swell, (await swell.submit(mirror=True, **request))["buildId"])
     tag = f"{target.repository}/acme/unsigned:{index.digest.replace(':', '-')}"
     assert await target.fetch(tag) is None
+
+
+@pytest.mark.full
+async def test_cosign_verifies_an_image_through_its_token(
+    swell: Swell, upstreams: Upstreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token serves the list of signatures, the bundles and their blobs; another key is refused."""
+    programs = find("cosign", "cosign")
+    assert programs, "there is no cosign: run `make cosign`"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, key in (("ours", KEY), ("other", ec.generate_private_key(ec.SECP256R1()))):
+        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / f"{name}.pub").write_bytes(pem)
+    answer = await swell.build(f"FROM {upstreams.image()}\nLABEL signed=token\n")
+
+    async def signed() -> bool:
+        return (await swell.get(f"/v1alpha1/builds/{answer['buildId']}/signature"))[0] == 200
+
+    await until(signed, seconds=120)
+    flags = "--insecure-ignore-tlog", "--allow-http-registry", answer["targetImage"]
+    await run(str(programs[0]), "verify", "--key", str(tmp_path / "ours.pub"), *flags)
+    with pytest.raises(CannotMeasure, match="ended with"):
+        await run(str(programs[0]), "verify", "--key", str(tmp_path / "other.pub"), *flags)
