@@ -4,7 +4,6 @@ Both registries use plain http on loopback, without a password.
 """
 
 import asyncio
-import resource
 import sys
 import time
 
@@ -16,6 +15,7 @@ from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.copy import Copier
 from swell.registry.credentials import Keyring
+from tests.bench.process import peak
 
 
 class Figures(Struct, frozen=True):
@@ -40,8 +40,7 @@ async def measure(source: str, target: str) -> Figures:
             result = await copier.copy(parse_reference(source), parse_reference(target), ignore)
             times.append(time.monotonic())
             sent.append(result.sent)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return Figures(times[1] - times[0], sent[0], times[2] - times[1], sent[1], memory)
+    return Figures(times[1] - times[0], sent[0], times[2] - times[1], sent[1], peak("self"))
 
 
 if __name__ == "__main__":

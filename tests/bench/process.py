@@ -33,5 +33,17 @@ async def run(*command: str, within: float = 60) -> bytes:
 
 def resident(process: int) -> float:
     """Return the resident memory of *process* in MB."""
-    match = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return _memory(process, "VmRSS")
+
+
+def peak(process: int | str) -> float:
+    """Return the largest resident memory that *process*, an id or `self`, had since it began, in MB.
+
+    `getrusage` would count the memory of the process that started it.
+    """
+    return _memory(process, "VmHWM")
+
+
+def _memory(process: int | str, field: str) -> float:
+    match = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
     return int(match[1]) * 1024 / 1e6 if match else 0
