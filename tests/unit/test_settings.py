@@ -40,3 +40,36 @@ def test_every_wrong_field_is_named_at_once() -> None:
     assert "SWELL_URL must be set" in str(caught.value)
     assert "SWELL_TTL cannot be '36h'" in str(caught.value)
     assert "SWELL_SIZE cannot be 'many'" in str(caught.value)
+
+
+def test_a_value_may_be_in_a_file(tmp_path: Path) -> None:
+    """Secrets that are mounted as files stay out of the environment, which other processes may read."""
+    (tmp_path / "url").write_text("redis://:secret@host/0\n")
+
+    assert read(Settings, {"SWELL_URL_FILE": str(tmp_path / "url")}).url == "redis://:secret@host/0"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), ("", "empty"), (" \n", "empty"), ("x" * (64 << 10) + "y", "64 KiB")],
+)
+def test_a_file_that_has_no_value_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    """An operator whose secret is not mounted learns which one."""
+    if content is not None:
+        (tmp_path / "url").write_text(content)
+
+    with pytest.raises(SettingsInvalid, match=f"SWELL_URL_FILE.*{message}"):
+        read(Settings, {"SWELL_URL_FILE": str(tmp_path / "url")})
+
+
+def test_a_value_and_its_file_together_are_refused(tmp_path: Path) -> None:
+    """Nobody could tell which of them counts."""
+    (tmp_path / "url").write_text("http://b")
+
+    with pytest.raises(SettingsInvalid, match="both set"):
+        read(Settings, {"SWELL_URL": "http://a", "SWELL_URL_FILE": str(tmp_path / "url")})
+
+
+def test_a_field_that_is_a_path_stays_a_path() -> None:
+    """`SWELL_FILE` is a setting of its own here, and no file is read for it."""
+    assert read(Settings, {"SWELL_URL": "http://a", "SWELL_FILE": "/missing"}).file == Path("/missing")

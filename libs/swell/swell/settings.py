@@ -9,6 +9,8 @@ import msgspec
 
 from swell.errors import SwellError
 
+MAX_FILE = 64 << 10  # bytes
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -19,7 +21,9 @@ class SettingsInvalid(SwellError):
 def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
     """Read the fields of *kind* from *environment*, each from SWELL_<FIELD>; an empty value counts as missing.
 
-    Lists are separated by commas, durations are ISO 8601 (PT36H), booleans are true or false.
+    SWELL_<FIELD>_FILE names a file that contains the value, of at most 64 KiB; blanks around the value are ignored.
+    Secrets then stay out of the environment. Lists are separated by commas, durations are ISO 8601 (PT36H), booleans
+    are true or false.
 
     Raises:
         SettingsInvalid: the message names every missing or invalid variable.
@@ -28,17 +32,42 @@ def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for field in msgspec.structs.fields(kind):
-        variable = f"SWELL_{field.name.upper()}"
-        if text := environment.get(variable):
-            try:
+        variable, text = f"SWELL_{field.name.upper()}", ""
+        try:
+            if text := _text(environment, variable):
                 values[field.name] = _convert(text, hints[field.name])
-            except msgspec.ValidationError as error:
-                problems.append(f"{variable} cannot be {text!r}: {error}")
-        elif field.required:
-            problems.append(f"{variable} must be set")
+            elif field.required:
+                problems.append(f"{variable} must be set")
+        except SettingsInvalid as error:
+            problems.append(str(error))
+        except msgspec.ValidationError as error:
+            problems.append(f"{variable} cannot be {text!r}: {error}")
     if problems:
         raise SettingsInvalid("; ".join(problems))
     return kind(**values)
+
+
+def _text(environment: Mapping[str, str], variable: str) -> str:
+    """The value of *variable*, or the content of the file that <variable>_FILE names; empty if neither is set.
+
+    Raises:
+        SettingsInvalid: both are set, or the file cannot be read.
+    """
+    text, path = environment.get(variable, ""), environment.get(f"{variable}_FILE")
+    if not path:
+        return text
+    if text:
+        raise SettingsInvalid(f"{variable} and {variable}_FILE are both set: remove one of them")
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            content = file.read(MAX_FILE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"{variable}_FILE cannot be read: {error}") from error
+    if len(content) > MAX_FILE:
+        raise SettingsInvalid(f"{variable}_FILE names a file of more than {MAX_FILE >> 10} KiB")
+    if not (stripped := content.strip()):
+        raise SettingsInvalid(f"{variable}_FILE names an empty file")
+    return stripped
 
 
 def _convert(text: str, kind: Any) -> Any:

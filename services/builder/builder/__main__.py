@@ -97,7 +97,11 @@ async def main(settings: Settings) -> None:
         build = partial(router.take, runner.build)
         solver = SolverHandler(packages.solving)
         await opened.enter_async_context(
-            answering(address(settings.listen), lambda server: add_SolverServicer_to_server(solver, server))
+            answering(
+                address(settings.listen),
+                lambda server: add_SolverServicer_to_server(solver, server),
+                token=settings.rpc_token,
+            )
         )
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:

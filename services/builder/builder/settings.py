@@ -167,4 +167,5 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     trusted_keys_file: Path | None = None
     """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
+    rpc_token: str = ""
     log_level: str = "INFO"

@@ -39,8 +39,8 @@ async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
         objects.connect(*s3, LAYERS) as layers,
         objects.connect(*s3, LOGS) as logs,
         objects.connect(*s3, REPORTS) as reports,
-        connect(settings.registry_proxy) as registry_proxy,
-        connect(settings.metrics) as metrics,
-        connect(settings.builder) as builder,
+        connect(settings.registry_proxy, settings.rpc_token) as registry_proxy,
+        connect(settings.metrics, settings.rpc_token) as metrics,
+        connect(settings.builder, settings.rpc_token) as builder,
     ):
         yield Connections(state, nats, layers, logs, reports, registry_proxy, metrics, builder)

@@ -91,4 +91,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 is no limit
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
+    rpc_token: str = ""
     log_level: str = "INFO"

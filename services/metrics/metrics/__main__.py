@@ -23,7 +23,11 @@ async def main(settings: Settings) -> None:
         counting = Counting(RedisCounters(state))
         handler = CountersHandler(counting)
         await opened.enter_async_context(
-            answering(address(settings.listen), lambda server: add_CountersServicer_to_server(handler, server))
+            answering(
+                address(settings.listen),
+                lambda server: add_CountersServicer_to_server(handler, server),
+                token=settings.rpc_token,
+            )
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(nats.stream, "metrics-builds", BuildDone, counting.build_done))

@@ -7,4 +7,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis_url: str
     nats_url: str
     listen: str = "127.0.0.1:9104"
+    rpc_token: str = ""
     log_level: str = "INFO"

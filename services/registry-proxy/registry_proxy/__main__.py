@@ -93,6 +93,7 @@ async def main(settings: Settings) -> None:
                 address(settings.listen),
                 lambda server: add_ImagesServicer_to_server(images, server),
                 lambda server: add_RegistriesServicer_to_server(registries, server),
+                token=settings.rpc_token,
             )
         )
         source, slots = nats.stream, settings.inspect_slots

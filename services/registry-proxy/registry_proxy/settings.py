@@ -42,4 +42,5 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     stale_age: timedelta = timedelta(days=1)
     prometheus_listen: str = ""
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
+    rpc_token: str = ""
     log_level: str = "INFO"

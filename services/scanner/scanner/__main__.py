@@ -67,7 +67,7 @@ async def main(settings: Settings) -> None:
         problem = is_possible() if paths else missing
         if paths is None or problem:
             log.warning("images are not scanned", reason=problem)
-            await opened.enter_async_context(answering(address(settings.listen)))
+            await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
             await asyncio.Event().wait()
         else:
             await serve(settings, paths, opened)
@@ -102,7 +102,7 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     rematcher = Rematcher(tool, scans, reports, runner, leases, events)
     updates = await open_updates(settings, database, rematcher, opened)
     await updates.check()
-    await opened.enter_async_context(answering(address(settings.listen)))
+    await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
     await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name)

@@ -65,4 +65,5 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     """A database that was built longer ago is not used."""
     scan_database_limit: int = 8 << 30
     """The most bytes of a database, packed and unpacked."""
+    rpc_token: str = ""
     log_level: str = "INFO"

@@ -147,7 +147,7 @@ async def test_outbound_requests_end_before_the_service(where: Address, channel:
     async with serving(where, work):
         assert await ask(channel, seconds=20) == 7
 
-    assert 0 < left[0] < 20 * SHARE
+    assert 0 < left[0] < 20 * SHARE + 0.5  # gRPC rounds deadlines up
 
 
 async def test_work_that_nobody_waits_for_any_more_ends(where: Address, channel: grpc.aio.Channel) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
 from swell.log import trace_headers
 from swell.rpc.errors import reraised
 
+AUTHORIZATION = "authorization"
 MAX_MESSAGE = 8 << 20  # bytes; a manifest may have 4 MiB
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -30,10 +31,25 @@ class Method(Protocol[Q_contra, A_co]):
     ) -> Awaitable[A_co]: ...
 
 
+class _SendToken(grpc.aio.UnaryUnaryClientInterceptor):
+    """Adds the token of the services to each call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (AUTHORIZATION, f"Bearer {token}")
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = (*(details.metadata or ()), self._metadata)
+        return await continuation(details._replace(metadata=metadata), request)
+
+
 @asynccontextmanager
-async def connect(address: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel to `host:port`; it connects at the first call, and again after a broken connection."""
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+async def connect(address: str, token: str = "") -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to `host:port`; it connects at the first call, and again after a broken connection.
+
+    *token* is the shared secret of the services, if the called one requires it.
+    """
+    interceptors = [_SendToken(token)] if token else []
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors) as channel:
         yield channel
 
 

@@ -52,6 +52,8 @@ async def reraised(callee: str) -> AsyncIterator[None]:
             retry_after = trailer.get("retry-after")
             failure = Failure(str(kind), error.details() or "", int(retry_after) if retry_after else None)
             raise failure.error from error
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise Unavailable(f"the {callee} refuses the SWELL_RPC_TOKEN of this service") from error
         if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             raise Unavailable(f"the {callee} does not answer") from error
         raise

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hmac import compare_digest
 from typing import Any, TypeVar
 
 import grpc
@@ -12,10 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from swell.concurrency.deadline import SHARE, within
 from swell.errors import SwellError, Unavailable
 from swell.log import log, new_id, tracing
-from swell.rpc.channel import MAX_MESSAGE
+from swell.net.addresses import is_loopback
+from swell.rpc.channel import AUTHORIZATION, MAX_MESSAGE
 from swell.rpc.errors import abort
 from swell.serve import Address
+from swell.settings import SettingsInvalid
 
+MIN_TOKEN = 32  # characters
 GRACE = 10.0  # seconds for calls under way when the server stops
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -28,13 +32,24 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @asynccontextmanager
-async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]) -> AsyncIterator[None]:
+async def answering(
+    where: Address, *register: Callable[[grpc.aio.Server], None], token: str = ""
+) -> AsyncIterator[None]:
     """Serve the servicers that *register* adds, and `grpc.health.v1.Health`, while the block runs.
 
+    Callers must send *token*, the shared secret of the services, except for health checks. Only on loopback there may
+    be none: elsewhere, whoever reaches the port could read private images.
+
     Raises:
+        SettingsInvalid: *where* is not on loopback, and *token* is empty or shorter than 32 characters.
         Unavailable: the port is in use.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    if len(token) < MIN_TOKEN and (token or not is_loopback(where.host)):
+        raise SettingsInvalid(
+            f"SWELL_RPC_TOKEN needs at least {MIN_TOKEN} characters, the same ones for all services, because "
+            f"{where.host} is not a loopback address: create it with 'openssl rand -hex 32'"
+        )
+    server = grpc.aio.server(options=_OPTIONS, interceptors=[_RequireToken(token)] if token else [])
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for add in register:
@@ -51,6 +66,25 @@ async def answering(where: Address, *register: Callable[[grpc.aio.Server], None]
     finally:
         await checks.enter_graceful_shutdown()
         await server.stop(GRACE)
+
+
+class _RequireToken(grpc.aio.ServerInterceptor):
+    """Refuses calls without the token, before a message is read."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+        self._refuse: Any = grpc.unary_unary_rpc_method_handler(_refuse)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        if not details.method.startswith("/grpc.health."):
+            sent = dict(details.invocation_metadata or ()).get(AUTHORIZATION, "")
+            if not compare_digest(str(sent).encode(), self._expected):
+                return self._refuse
+        return await continuation(details)
+
+
+async def _refuse(_request: object, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "SWELL_RPC_TOKEN of the caller is missing or another one")
 
 
 async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]) -> A:
