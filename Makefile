@@ -31,7 +31,10 @@ scanners: .venv/ready ## compile syft and grype, which scan images; takes about 
 cosign: .venv/ready ## compile cosign, with which `make test-full` verifies signatures; takes about four minutes of CPU time, once
 	@deploy/cosign/build.sh $(BIN)/python
 
-.PHONY: cosign scanners engine engine-or-without
+images: .venv/ready engine scanners ## build the images of the five services with docker, for docker-compose.yml
+	@deploy/images/build.sh $(BIN)/python
+
+.PHONY: cosign images scanners engine engine-or-without
 engine-or-without: .venv/ready
 	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2

@@ -15,6 +15,7 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name, so that a dead replica costs one retry
 ]
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
@@ -44,7 +45,9 @@ class _SendToken(grpc.aio.UnaryUnaryClientInterceptor):
 
 @asynccontextmanager
 async def connect(address: str, token: str = "") -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel to `host:port`; it connects at the first call, and again after a broken connection.
+    """Open a channel to `host:port`; calls are spread over all addresses of the name.
+
+    It connects at the first call, and again after a broken connection.
 
     *token* is the shared secret of the services, if the called one requires it.
     """

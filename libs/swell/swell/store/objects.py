@@ -37,6 +37,7 @@ LINK_LIFE = timedelta(minutes=15)
 _AS_DOWNLOAD: DictType = {"response-content-type": ANY_TYPE, "response-content-disposition": "attachment"}
 """Response headers for clients of a link: browsers store the object and never render it."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
+_CREATED = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 
 class Objects(Protocol):
@@ -88,10 +89,14 @@ class S3Objects:
         self._pool = pool
         self._bucket = bucket
 
-    async def check(self) -> None:
-        """Raise `Unavailable` unless the bucket exists."""
+    async def ensure(self) -> None:
+        """Create the bucket if it is missing.
+
+        Raises:
+            Unavailable: no server answers, or the bucket is missing and the keys may not create it.
+        """
         if not await self._run(partial(self._client.bucket_exists, self._bucket)):
-            raise Unavailable(f"the object store has no bucket {self._bucket}")
+            await self._run(partial(_create_bucket, self._client, self._bucket))
 
     async def put(self, key: str, content: bytes, media_type: str = ANY_TYPE) -> None:
         stored = partial(
@@ -166,7 +171,7 @@ async def connect(
     *public_endpoint* is the URL of the server for clients, if they can reach it.
 
     Raises:
-        Unavailable: no server answers, or the bucket is missing.
+        Unavailable: no server answers, or the bucket is missing and the keys may not create it.
     """
     client = _client(endpoint, access_key, secret_key)
     public = _client(public_endpoint, access_key, secret_key) if public_endpoint else None
@@ -174,7 +179,7 @@ async def connect(
     with ThreadPoolExecutor(THREADS, "s3") as pool:
         async with open_session(allowed) as session:
             objects = S3Objects(client, session, pool, bucket, public)
-            await objects.check()
+            await objects.ensure()
             yield objects
 
 
@@ -237,6 +242,16 @@ def translated() -> Iterator[None]:
     except (MinioException, urllib3.exceptions.HTTPError, TimeoutError, UpstreamFailed) as error:
         warn_once_a_second("object store failed", error=str(error) or type(error).__name__)
         raise Unavailable("the object store does not answer") from error
+
+
+def _create_bucket(client: Minio, bucket: str) -> None:
+    try:
+        client.make_bucket(bucket)
+    except S3Error as error:
+        if error.code not in _CREATED:  # by another service, at the same moment
+            raise Unavailable(
+                f"the object store has no bucket {bucket}, and does not create it: {error.code}"
+            ) from error
 
 
 def _read(client: Minio, bucket: str, key: str) -> bytes | None:

@@ -1,0 +1,105 @@
+"""docker-compose.yml: what a reader of it may rely on, without a Docker daemon."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = {
+    "gateway": "gateway",
+    "registry-proxy": "registry_proxy",
+    "builder": "builder",
+    "metrics": "metrics",
+    "scanner": "scanner",
+}
+PINNED = re.compile(r"\$\{SWELL_[A-Z_]+:-[a-z0-9./-]+:[A-Za-z0-9][A-Za-z0-9.-]+\}")
+
+
+def service(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = COMPOSE["services"][name]
+    return found
+
+
+@pytest.mark.parametrize(("name", "module"), SERVICES.items())
+def test_every_variable_is_a_setting_of_its_service(name: str, module: str) -> None:
+    """A variable that nobody reads is a setting that the operator believes in."""
+    settings = importlib.import_module(f"{module}.settings").Settings
+    fields = {field.name for field in msgspec.structs.fields(settings)}
+
+    names = {variable.removeprefix("SWELL_").lower() for variable in service(name)["environment"]}
+
+    assert {each for each in names if each not in fields and each.removesuffix("_file") not in fields} == set()
+
+
+@pytest.mark.parametrize(("name", "module"), SERVICES.items())
+def test_every_required_setting_is_set(name: str, module: str) -> None:
+    """Else the service ends at its start."""
+    settings = importlib.import_module(f"{module}.settings").Settings
+    variables = set(service(name)["environment"])
+
+    for field in msgspec.structs.fields(settings):
+        if field.required:
+            variable = f"SWELL_{field.name.upper()}"
+            assert {variable, f"{variable}_FILE"} & variables, variable
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
+    """Only those that make sandboxes add capabilities."""
+    found = service(name)
+
+    assert found["read_only"]
+    assert found["cap_drop"] == ["ALL"]
+    assert "privileged" not in found
+    assert ("cap_add" in found) == (name in {"builder", "scanner"})
+    assert found["mem_limit"]
+    assert found["pids_limit"]
+
+
+def test_only_the_proxy_publishes_ports() -> None:
+    """A published port could be had by one replica only."""
+    assert [name for name, each in COMPOSE["services"].items() if "ports" in each] == ["proxy"]
+
+
+def test_clients_and_backends_share_no_network() -> None:
+    """Whoever takes over the proxy still has to get through a service."""
+    backends = {name for name, each in COMPOSE["services"].items() if each["networks"] == ["backends"]}
+
+    assert backends == {"redis", "nats", "minio", "registry"}
+    assert not {"backends", "services"} & set(service("proxy")["networks"])
+    assert all(COMPOSE["networks"][name]["internal"] for name in ("edge", "services", "backends"))
+
+
+def test_build_steps_cannot_reach_the_networks_of_services() -> None:
+    """The builder itself is in them."""
+    denied = service("builder")["environment"]["SWELL_DENIED_NETWORKS"]
+
+    for name in ("edge", "services", "backends"):
+        assert COMPOSE["networks"][name]["ipam"]["config"][0]["subnet"] in denied
+
+
+def test_images_are_pinned() -> None:
+    """Tomorrow's `docker compose up` starts what today's did."""
+    for name, each in COMPOSE["services"].items():
+        image = each["image"]
+        assert PINNED.fullmatch(image) or image == f"${{SWELL_IMAGES:-swell}}-{name}:${{SWELL_VERSION:-0.1.0}}", name
+
+
+def test_every_secret_is_created_by_init() -> None:
+    """A secret without a file stops `docker compose up`."""
+    script = (ROOT / "deploy/compose/init").read_text()
+
+    for name, each in COMPOSE["secrets"].items():
+        assert each["file"] == f"deploy/compose/secrets/{name}"
+        assert re.search(rf"keep {name}\b|for name in [^;]*\b{name}\b", script), name
+
+
+def test_builds_may_end_before_their_builder_is_killed() -> None:
+    """A build takes at most 15 minutes by default."""
+    assert service("builder")["stop_grace_period"] == "16m"
