@@ -9,15 +9,18 @@ Source: pid_namespaces(7), https://man7.org/linux/man-pages/man7/pid_namespaces.
 import asyncio
 import os
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from swell_sandbox import no_sync
 from swell_sandbox.lines import Lines, plain
 
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+_WITHOUT_SYNC = (sys.executable, "-I", "-S", no_sync.__file__)
 _OWN_PIDS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 _ENTER_CGROUPS = (
     'for group in $SANDBOX_CGROUPS; do echo 0 > "$group/cgroup.procs"; done; unset SANDBOX_CGROUPS; exec "$@"'
@@ -49,8 +52,11 @@ async def start(
     mount_namespace: int,
     network: Path | None = None,
     cgroups: Sequence[Path] = (),
+    is_synced: bool = True,
 ) -> AsyncIterator[Process]:
     """Run *command* for the length of the block, then kill it with all its descendants.
+
+    If not *is_synced*, fsync and similar calls succeed at once, for programs whose files do not outlive this machine.
 
     It runs in the namespaces *mount_namespace* (an open file) and *network*, if any, and in *cgroups*. `stdout` and
     `stderr` are one pipe.
@@ -62,6 +68,7 @@ async def start(
     namespaces = (f"--mount=/proc/{os.getpid()}/fd/{mount_namespace}", *((f"--net={network}",) if network else ()))
     process = await asyncio.create_subprocess_exec(
         *_END_WITH_PARENT,
+        *(() if is_synced else _WITHOUT_SYNC),
         *enter_cgroups,
         "nsenter",
         *namespaces,

@@ -121,8 +121,12 @@ class Sandbox(Struct, frozen=True, kw_only=True):
         environment: Mapping[str, str] = {},
         mounts: tuple[Mount, ...] = (),
         secret: bytes | None = None,
+        is_synced: bool = True,
     ) -> AsyncIterator[Process]:
-        """Run *command* for the length of the block, then kill it with all its descendants; otherwise as `run`."""
+        """Run *command* for the length of the block, then kill it with all its descendants; otherwise as `run`.
+
+        If not *is_synced*, fsync and similar calls succeed at once, as in `swell_sandbox.no_sync`.
+        """
         if secret is not None:
             self._write_secret(secret)
         scratch = Mount(self.directory, SCRATCH, writable=True)
@@ -137,6 +141,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
                 mount_namespace=namespace,
                 network=self.network,
                 cgroups=self.cgroups,
+                is_synced=is_synced,
             ) as process:
                 yield process
         finally:

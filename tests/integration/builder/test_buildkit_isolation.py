@@ -383,6 +383,15 @@ async def test_a_failed_step_costs_the_daemon_nothing(buildkit: Buildkit, tmp_pa
         assert "CACHED" not in output.text
 
 
+async def test_a_daemon_does_not_wait_for_its_disk(buildkit: Buildkit, tmp_path: Path) -> None:
+    """Its files do not outlive the builder, and fsync takes most of the time of a small build on a busy disk."""
+    async with buildkit.open(tmp_path) as engine:
+        await engine.build(buildkit.good("not synced"), Output())
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in _buildkitds(tmp_path)]
+    assert statuses
+    assert all("Seccomp_filters:\t1\n" in status for status in statuses)
+
+
 async def test_a_daemon_that_has_crashed_is_replaced(buildkit: Buildkit, tmp_path: Path) -> None:
     """The kernel ends processes where memory is short."""
     async with buildkit.open(tmp_path) as engine:

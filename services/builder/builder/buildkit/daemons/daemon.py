@@ -151,7 +151,7 @@ async def open_daemon(
         await in_thread(sandbox.prepare, files=files, programs={Path(RUNTIME).name: RUNTIME_SCRIPT}, directories=())
         (directory / BUILDS).mkdir()
         async with AsyncExitStack() as opened:
-            process = await opened.enter_async_context(sandbox.start(("sh", "-ec", OUTER)))
+            process = await opened.enter_async_context(sandbox.start(("sh", "-ec", OUTER), is_synced=False))
             output = _Output()
             await opened.enter_async_context(background(output.read(process)))
             pid = await _ready(process, output)
