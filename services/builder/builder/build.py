@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from builder.cancellation import CANCELLED, Interest, unless_cancelled
-from builder.domain.failure import NO_EXIT_STATUS, BuildFailure
+from builder.domain.failure import BuildFailure
 from builder.domain.lock_cutter import LockCutter
 from builder.engine import Engine, ExistingBuild, Note, Recipe
+from builder.given_up import Events, GivenUpBuilds
 from builder.interrupted import InterruptedBuilds, Registry
 from builder.job_files import Contexts, Secrets, fetch_recipe
 from builder.provenance import masked, provenance_of
@@ -57,10 +58,6 @@ class Leases(Protocol):
         """Hold the lease of *build_id* for the length of the block; raises `Unavailable` if another builder has it."""
 
 
-class Events(Protocol):
-    async def publish(self, event: BuildDone) -> None: ...
-
-
 class BuildRunner:
     """Runs build jobs. A job may be delivered several times; its build has one result."""
 
@@ -81,6 +78,7 @@ class BuildRunner:
         self._leases = leases
         self._interrupted = InterruptedBuilds(engine, registry)
         self._builds = builds
+        self._given_up = GivenUpBuilds(builds, events)
         self._logs = logs
         self._contexts = contexts
         self._secrets = secrets
@@ -95,35 +93,12 @@ class BuildRunner:
             Unavailable: a backend is unavailable; the job has to be delivered again.
         """
         async with self._leases.hold(job.id):
-            result = await self._recorded_result(job.id) or await self._run_and_record(job)
+            result = await self._given_up.recorded_result(job.id) or await self._run_and_record(job)
         await self._events.publish(BuildDone.of(job.id, job, result))
 
     async def give_up(self, build_id: str, why: str) -> None:
-        """Record that no builder can run the job of *build_id*, so that clients do not wait for it.
-
-        Raises:
-            Unavailable: the store is unavailable.
-        """
-        if (build := await self._builds.get(build_id)) is None:
-            return
-        now = datetime.now(UTC)
-        result = BuildResult(
-            succeeded=False,
-            exit_status=NO_EXIT_STATUS,
-            started=now,
-            finished=now,
-            reason=Reason.GIVEN_UP,
-            message=f"No builder could do this job: it {why}.",
-        )
-        result = await self._builds.finish(build_id, result)
-        await self._events.publish(BuildDone.of(build_id, build.submission, result))
-
-    async def _recorded_result(self, build_id: str) -> BuildResult | None:
-        build = await self._builds.get(build_id)
-        if build and build.result and build.result.reason is Reason.GIVEN_UP:
-            await self._builds.reopen(build_id)
-            return None
-        return build.result if build else None
+        """Record that no builder can run the job of *build_id*, so that clients do not wait for it."""
+        await self._given_up.give_up(build_id, why)
 
     async def _run_and_record(self, job: BuildJob | IndexJob | MirrorJob) -> BuildResult:
         result = await self._run(job)

@@ -40,6 +40,7 @@ from gateway.builds.queries import BuildQueries
 from gateway.connections import Connections, open_connections
 from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.repositories import Repositories
+from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress, networks
@@ -55,7 +56,7 @@ from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.submit.submit import ContainerRequests
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
 from swell.jobs.consume import subscribe

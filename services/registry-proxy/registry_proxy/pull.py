@@ -12,10 +12,9 @@ from msgspec import structs
 
 from registry_proxy.image_tree.augmentation import Augmentation
 from registry_proxy.image_tree.blobs import BlobLocator, Located
-from registry_proxy.image_tree.completeness import check_complete
 from registry_proxy.image_tree.nesting import check_nesting
-from registry_proxy.image_tree.platforms import check_platforms
 from registry_proxy.image_tree.referrers import NO_REFERRERS, Referrers
+from registry_proxy.image_tree.resolve import resolve
 from registry_proxy.image_tree.tree import Digests, Documents, ImageTree, Leases, Pull, Upstream
 from registry_proxy.image_tree.walk import Walks
 from swell.api.containers import ContainerLayer
@@ -51,20 +50,8 @@ class Pulls:
     async def resolve(
         self, image: Reference, principal: Principal, platforms: Sequence[Platform] = (), *, complete: bool = False
     ) -> Digest:
-        """Return the current digest of *image*, read with the credentials of *principal*.
-
-        Raises:
-            BadRequest: the image lacks one of *platforms*.
-            ManifestUnknown: it does not exist, or *complete* is set and the registry lacks a part of it.
-        """
-        upstream = self._upstream.acting_for(principal)
-        if complete:
-            return await check_complete(upstream, image)
-        if not platforms:
-            return await upstream.head_manifest(image)
-        document = await upstream.fetch_manifest(image)
-        await check_platforms(upstream, image, document, platforms)
-        return image.digest or document.digest
+        """Return the current digest of *image*, read as *principal*; see `image_tree.resolve`."""
+        return await resolve(self._upstream.acting_for(principal), image, platforms, complete=complete)
 
     async def resolve_now(self, image: Reference, principal: Principal) -> Digest:
         """Return the digest that the registry reports for *image* at this moment; no cached one."""
@@ -106,11 +93,7 @@ class Pulls:
         raise ManifestUnknown(f"{digest} is no part of {pull.image}")
 
     async def referrers(self, pull: Pull, digest: Digest) -> Document:
-        """Return the index of the referrers of *digest*, such as signatures and SBOMs.
-
-        It is empty for augmented images, which have no signatures, and for digests outside the token's image. The
-        token can then pull the referrers, but not the referrers of referrers.
-        """
+        """Return the index of the referrers of *digest*; it is empty for augmented images, which are not signed."""
         if not pull.is_unchanged:
             return NO_REFERRERS
         return await self._referrers.index(pull, await self._root(pull), digest)

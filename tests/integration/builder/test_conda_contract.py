@@ -31,8 +31,7 @@ from msgspec import json
 from builder.conda.engine import CondaEngine
 from builder.engine import Recipe
 from builder.settings import CondaSettings
-from swell.net.outbound import open_session
-from swell.net.outbound import Policy
+from swell.net.outbound import Policy, open_session
 
 async def tell(line): pass
 

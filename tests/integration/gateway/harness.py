@@ -28,6 +28,7 @@ from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quotas
 from gateway.domain.repositories import Repositories
+from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
@@ -37,7 +38,7 @@ from gateway.scans.queries import ScanQueries
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.submit.submit import ContainerRequests
 from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized, Unavailable
 from swell.jobs.messages import BuildDone

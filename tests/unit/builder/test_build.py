@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from builder.adapters.build_secrets import BuildSecrets
-from builder.build import BuildRunner, Events
+from builder.build import BuildRunner
 from builder.domain.failure import BuildFailure
 from builder.engine import (
     Engine,
@@ -23,6 +23,7 @@ from builder.engine import (
     ignore,
     ignore_step,
 )
+from builder.given_up import Events
 from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers

@@ -6,11 +6,12 @@ import pytest
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
+from gateway.domain.server_config import ServerConfig
 from gateway.scans.request import ScanRequests
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.submit.submit import ContainerRequests
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.scans.memory import MemoryScans
 from tests.unit.gateway.doubles import (

@@ -11,14 +11,14 @@ from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
-from gateway.pull.pulls import Location
+from gateway.domain.location import Location
+from gateway.domain.server_config import ServerConfig
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ServerConfig
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.api.mirrors import MirrorPlan, PlannedImage

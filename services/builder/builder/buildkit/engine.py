@@ -27,6 +27,7 @@ from builder.buildkit.network import push_gateway
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.pushes import push_gateway_for
 from builder.buildkit.network.services import services_of
+from builder.buildkit.network.step_proxies import proxies_of_steps
 from builder.buildkit.progress import Progress
 from builder.buildkit.sif import push_sif
 from builder.domain.base_images import base_images
@@ -116,12 +117,11 @@ class BuildkitEngine:
     ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
-        remarks = policy.check(recipe.containerfile, recipe.options.build_args)
         limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
         tail = Tail(tell)
         try:
             async with limit:
-                for remark in remarks:
+                for remark in policy.check(recipe.containerfile, recipe.options.build_args):
                     await tail(remark.encode())
                 return await self._build(recipe, tail, write_step, note)
         except TimeoutError as error:
@@ -153,7 +153,7 @@ class BuildkitEngine:
             files = await opened.enter_async_context(BuildFiles.of(daemon, recipe, settings))
             proxy = EgressProxy(self._policy, settings)
             await opened.enter_async_context(services_of(daemon, proxy, gateway, images, settings))
-            proxies, annotations = self._proxies_of_steps(), await finding
+            proxies, annotations = proxies_of_steps(settings), await finding
             logins = docker_config(pulls, images)
             with as_build_failure():
                 await in_thread((files.path / POLICY).write_bytes, source_policy(logins, images))
@@ -186,14 +186,6 @@ class BuildkitEngine:
                 return await push_sif(self._sifs, recipe, files, tail, settings, limited=self._limited)
             lease.keep()
             return (attestation and attestation.digest) or files.digest()
-
-    def _proxies_of_steps(self) -> dict[str, str]:
-        settings = self._settings
-        if not settings.proxy_for_steps:
-            return {}
-        proxies = {"http_proxy": settings.http_proxy, "https_proxy": settings.https_proxy}
-        named = {name: value for name, value in proxies.items() if value}
-        return {**named, "no_proxy": ",".join(settings.no_proxy)} if named and settings.no_proxy else named
 
     def _check_platform(self, recipe: Recipe) -> None:
         if self._emulators.registration(recipe.platform) is None and parse(recipe.containerfile).runs_steps:

@@ -6,15 +6,13 @@ import msgspec
 from cachetools import LRUCache
 from grpc.aio import Channel
 
-from gateway.domain.grant import Grant
-from gateway.pull.pulls import Location
+from gateway.domain.grant import Grant, pull_principal
+from gateway.domain.location import Location
 from swell.concurrency.single_flight import SingleFlight
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
-from swell.oci.reference import parse_reference
 from swell.oci.referrers_tag import parse_referrers_tag
-from swell.registry.principal import Principal, limited_to
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
@@ -105,17 +103,6 @@ def _to_proto(grant: Grant) -> pb.Pull:
         platforms=grant.platforms,
         container_config=msgspec.json.encode(config) if config else b"",
         expires=int(grant.expires.timestamp()),
-        principal=_principal(grant),
+        principal=pull_principal(grant),
         is_built=grant.build_id is not None,
     )
-
-
-def _principal(grant: Grant) -> Principal:
-    """The principal that reads the image of *grant*.
-
-    The image of a build was pushed by this server, so the operator's credentials may read it. Grants of older versions
-    do not contain that.
-    """
-    if grant.build_id is None:
-        return grant.principal
-    return limited_to([parse_reference(grant.image).name], grant.principal)

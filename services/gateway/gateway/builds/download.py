@@ -7,8 +7,8 @@ from typing import Protocol
 
 from gateway.access.image_access import ImageAccess, images_of_record
 from gateway.domain.grant import Grant
+from gateway.domain.location import Location
 from gateway.domain.repositories import ORAS
-from gateway.pull.pulls import Location
 from swell.errors import BuildFailed, NotFound, Unavailable
 from swell.oci.digest import Digest
 from swell.oci.document import Document

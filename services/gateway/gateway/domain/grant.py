@@ -1,12 +1,13 @@
 """A grant: the image that a token gives access to, until it expires."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
 from swell.api.containers import ContainerConfig, ScanMode
-from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.oci.reference import Reference, parse_reference
+from swell.registry.principal import PUBLIC, Principal, limited_to
 
 
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,3 +52,25 @@ def pull_name(authority: str, grant: Grant, image: Reference) -> str:
     """The name that clients pull: `<authority>/wt/<token>/<repository>:<tag>`, or with `@<digest>`."""
     tag = image.served_tag(is_changed=grant.is_changed)
     return f"{authority}/wt/{grant.token}/{image.repository}" + (f":{tag}" if tag else f"@{image.digest}")
+
+
+def served_tag(grant: Grant) -> str | None:
+    """The tag under which the image of *grant* is served."""
+    return parse_image(grant.image).served_tag(is_changed=grant.is_changed)
+
+
+@lru_cache(4096)
+def parse_image(name: str) -> Reference:
+    """Parse the reference of a granted image, once for all of its pulls."""
+    return parse_reference(name)
+
+
+def pull_principal(grant: Grant) -> Principal:
+    """Return the principal that reads the image of *grant*.
+
+    The image of a build was pushed by this server, so the operator's credentials may read it. Grants of older versions
+    do not contain that.
+    """
+    if grant.build_id is None:
+        return grant.principal
+    return limited_to([parse_image(grant.image).name], grant.principal)

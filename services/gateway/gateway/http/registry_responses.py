@@ -3,9 +3,9 @@
 Source: OCI distribution-spec, "API", https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#api
 """
 
+from gateway.domain.location import Location
 from gateway.http.endpoints import MethodNotAllowed
 from gateway.http.errors import headers_of, oci_body
-from gateway.pull.pulls import Location
 from swell.errors import SwellError
 from swell.oci.document import Document
 from swell.oci.media_types import OCTET_STREAM, manifest_type

@@ -1,28 +1,16 @@
 """Pulls: from a token to the image's manifests and the locations of its blobs."""
 
-from functools import lru_cache
 from typing import Protocol
 
-from msgspec import Struct
-
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.domain.grant import Grant
+from gateway.domain.grant import Grant, parse_image, served_tag
+from gateway.domain.location import Location
 from gateway.domain.token import is_token
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
-from swell.oci.reference import Reference, parse_reference
 from swell.oci.referrers_tag import parse_referrers_tag
 from swell.store.records import BuildResult
-
-
-class Location(Struct, frozen=True):
-    """The URL of a blob, valid until `expires` (seconds since the epoch); `size` in bytes."""
-
-    url: str
-    size: int
-    media_type: str
-    expires: int
 
 
 class Grants(Protocol):
@@ -170,14 +158,3 @@ class Pulls:
         if not result.succeeded:
             log_url = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
             raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {log_url}")
-
-
-def served_tag(grant: Grant) -> str | None:
-    """The tag under which the image of *grant* is served."""
-    return parse_image(grant.image).served_tag(is_changed=grant.is_changed)
-
-
-@lru_cache(4096)
-def parse_image(name: str) -> Reference:
-    """Parse the reference of a granted image, once for all of its pulls."""
-    return parse_reference(name)

@@ -4,8 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Protocol
 
-from gateway.domain.definition import translate
-from swell.build_spec import carry
+from gateway.domain.build_jobs import job_of
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
@@ -82,30 +81,5 @@ class Dispatcher:
         return len(missing)
 
     async def _publish(self, build: Build) -> None:
-        await self._jobs.put(_job(build))
+        await self._jobs.put(job_of(build))
         await self._builds.published(build.id)
-
-
-def _job(build: Build) -> BuildJob | IndexJob | MirrorJob:
-    submission = build.submission
-    if submission.mirror:
-        return MirrorJob(id=build.id, target_image=submission.target_image, organisation=submission.organisation)
-    if submission.children:
-        return IndexJob(
-            id=build.id,
-            target_image=submission.target_image,
-            platform=submission.platform,
-            organisation=submission.organisation,
-            push_principal=submission.push_principal,
-        )
-    translation = translate(submission.containerfile) if submission.sif else None
-    return carry(
-        submission,
-        BuildJob,
-        id=build.id,
-        containerfile=translation.containerfile if translation else submission.containerfile,
-        context=submission.context,
-        layers=submission.layers,
-        organisation=submission.organisation,
-        sif=translation.definition if translation else None,
-    )

@@ -3,8 +3,6 @@
 Source: Wave's public API, "Submit a container request", https://docs.seqera.io/wave/api
 """
 
-import msgspec
-
 from gateway.domain.repositories import Repositories
 from gateway.submit.naming import effective_strategy, tools_of
 from gateway.submit.recipes.direct import TEMPLATE
@@ -12,7 +10,8 @@ from gateway.submit.request import BuildRequest
 from gateway.submit.rules.layers import InlineLayers, validate_config, validate_layer
 from gateway.submit.rules.members import member_errors
 from gateway.submit.rules.mirror import check_mirror, mirror_target
-from gateway.submit.rules.options import build_options
+from gateway.submit.rules.options import build_options, check_compression
+from gateway.submit.rules.platforms import parse_platforms
 from gateway.submit.rules.repositories import (
     cache_repository_of,
     check_freeze,
@@ -20,28 +19,15 @@ from gateway.submit.rules.repositories import (
     repository_of,
     requested_repository,
 )
-from gateway.submit.rules.texts import MAX_CONDA_FILE, Texts, decode_texts
+from gateway.submit.rules.sizes import check_sizes
+from gateway.submit.rules.texts import Texts, decode_texts
 from swell.api.containers import (
-    MAX_LEVEL,
-    BuildCompression,
-    CompressionMode,
     ContainerRequest,
 )
-from swell.conda.match_specs import is_parser_loaded
-from swell.errors import BadRequest, TooLarge
-from swell.oci.platform import Platform, parse_platform
+from swell.errors import BadRequest
 from swell.oci.reference import Reference, parse_reference
 
-FAST_SIZE = 4 << 10  # characters; smaller requests are validated within some milliseconds
-MAX_TEXT = 2048  # characters of a name or a URL
 MAX_INCLUDES = 10
-
-_MULTI = "linux/amd64,linux/arm64"
-_SHORT_MEMBERS = {
-    field.name: field.encode_name
-    for field in msgspec.structs.fields(ContainerRequest)
-    if field.type == str | None and not field.name.endswith(("_file", "_token"))
-}
 
 
 def validate(
@@ -59,7 +45,7 @@ def validate(
         BadRequest, TooLarge, DigestInvalid: a member is invalid, or excludes another one; the message names it.
         NotSupported: this server does not implement the operation.
     """
-    _check_sizes(request)
+    check_sizes(request)
     image = parse_reference(request.container_image) if request.container_image else None
     check_repositories(request)
     check_mirror(request, image, legacy=legacy)
@@ -68,7 +54,7 @@ def validate(
     _check_sources(request, legacy=legacy)
     check_freeze(request, repositories)
     texts = decode_texts(request, default_channels)
-    platforms = _parse_platforms(request)
+    platforms = parse_platforms(request)
     _check_combinations(request, image, texts)
     inline = InlineLayers()
     return BuildRequest(
@@ -99,35 +85,10 @@ def validate(
     )
 
 
-def is_slow_to_validate(request: ContainerRequest) -> bool:
-    """Whether the texts of *request* are long; to validate the largest environment takes about a second.
-
-    The first packages load the parser of match specifications.
-    """
-    if request.packages and not is_parser_loaded():
-        return True
-    config, packages = request.container_config, request.packages
-    layers = (*((config.layers or ()) if config else ()), request.build_context)
-    texts = [layer.location for layer in layers if layer]
-    texts += [request.container_file or "", request.conda_file or ""]
-    if packages:
-        texts += [packages.environment or "", *(packages.entries or ())]
-    return sum(map(len, texts)) > FAST_SIZE
-
-
-def _check_sizes(request: ContainerRequest) -> None:
-    """Check the lengths of all texts: records of requests are stored for months."""
-    if len(request.conda_file or "") > MAX_CONDA_FILE:
-        raise TooLarge(f"condaFile has more than {MAX_CONDA_FILE} characters")
-    for name, member in _SHORT_MEMBERS.items():
-        if len(getattr(request, name) or "") > MAX_TEXT:
-            raise TooLarge(f"{member} has more than {MAX_TEXT} characters")
-
-
 def _mirror_request(request: ContainerRequest, image: Reference, repositories: Repositories) -> BuildRequest:
     """All platforms are copied; that of the request is scanned."""
     return BuildRequest(
-        platforms=_parse_platforms(request),
+        platforms=parse_platforms(request),
         image=image,
         repository=request.build_repository or "",
         mirror=mirror_target(image, request.build_repository or "", repositories).target,
@@ -150,23 +111,6 @@ def _check_sources(request: ContainerRequest, *, legacy: bool) -> None:
         raise BadRequest("condaFile is for /container-token only; use packages.environment")
 
 
-def _parse_platforms(request: ContainerRequest) -> tuple[Platform, ...]:
-    """The requested platforms in a fixed order: the container id depends on it."""
-    names = (request.container_platform or "linux/amd64").split(",")
-    platforms = tuple(sorted((parse_platform(name.strip()) for name in names), key=str))
-    if not all(platform.os == "linux" for platform in platforms):
-        raise BadRequest(f"containerPlatform {request.container_platform!r}: only linux is supported")
-    if len(platforms) == 1:
-        return platforms
-    if ",".join(map(str, platforms)) != _MULTI:
-        raise BadRequest(f"containerPlatform {request.container_platform!r}: several platforms must be {_MULTI}")
-    if request.format == "sif" or not (request.container_file or request.packages):
-        raise BadRequest("several platforms need a containerFile or packages, and no format sif")
-    if request.container_includes and not request.freeze:
-        raise BadRequest("containerIncludes of several platforms need freeze")
-    return platforms
-
-
 def _check_combinations(request: ContainerRequest, image: Reference | None, texts: Texts) -> None:
     if bool(image) == bool(texts.containerfile):
         raise BadRequest("give either containerImage or containerFile or packages, exactly one of them")
@@ -178,15 +122,9 @@ def _check_combinations(request: ContainerRequest, image: Reference | None, text
         raise BadRequest("format sif needs freeze")
     if request.rebuild and image and not request.freeze:
         raise BadRequest("rebuild needs a build: leave it out for a containerImage without freeze")
-    _check_compression(request.build_compression)
+    check_compression(request.build_compression)
     if len(request.container_includes or ()) > MAX_INCLUDES:
         raise BadRequest(f"containerIncludes names more than {MAX_INCLUDES} images")
-
-
-def _check_compression(compression: BuildCompression | None) -> None:
-    mode = (compression and compression.mode) or CompressionMode.GZIP
-    if compression and compression.level is not None and not 0 <= compression.level <= MAX_LEVEL[mode]:
-        raise BadRequest(f"buildCompression.level of {mode} must be 0 to {MAX_LEVEL[mode]}, not {compression.level}")
 
 
 def _parse_include(name: str) -> Reference:

@@ -24,6 +24,9 @@ class Referrers:
     async def index(self, pull: Pull, root: Document, digest: Digest) -> Document:
         """Return the index of the referrers of *digest*, and store it; *root* is the document of the token.
 
+        It is empty for digests outside the token's image. The token can then pull the referrers, such as signatures and
+        SBOMs, but not the referrers of referrers.
+
         Source: OCI distribution-spec, "Listing Referrers",
         https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
         """

@@ -11,7 +11,7 @@ import pytest
 from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.domain.grant import Grant
-from gateway.pull.pulls import Location
+from gateway.domain.location import Location
 from swell.api.containers import ContainerLayer
 from swell.errors import ManifestUnknown
 from swell.oci.digest import Digest, digest_of

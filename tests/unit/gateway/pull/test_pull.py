@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.domain.grant import Grant
+from gateway.domain.location import Location
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
-from gateway.pull.pulls import Location, Pulls
+from gateway.pull.pulls import Pulls
 from swell.api.containers import ContainerConfig
 from swell.errors import SwellError, every_class
 from swell.oci.digest import digest_of, tag_of

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from gateway.domain.identity import Caller, Identity
 from gateway.domain.repositories import Repositories
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.domain.server_config import ServerConfig
+from gateway.submit.submit import ContainerRequests
 from swell.registry.principal import OPERATOR
 from tests.unit.gateway.doubles import CALLER, MemoryQueue
 

@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 
 from gateway.submit.rules.layers import InlineLayers
-from gateway.submit.validation import is_slow_to_validate
+from gateway.submit.rules.sizes import is_slow_to_validate
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.packages import Packages
 from swell.errors import TooLarge

@@ -5,10 +5,11 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.identity import ANONYMOUS, Caller
+from gateway.domain.server_config import ServerConfig
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerRequest, ScanMode
 from swell.api.mirrors import MirrorRequest
 from swell.errors import BadRequest, ScopeRequired, TooLarge

@@ -13,11 +13,12 @@ from msgspec import structs
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
+from gateway.domain.server_config import ServerConfig
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.existing import REGISTRY_RETRY_SECONDS
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.start import BuildStarter
-from gateway.submit.submit import ContainerRequests, ServerConfig
+from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode
 from swell.errors import (

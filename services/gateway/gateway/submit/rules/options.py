@@ -6,7 +6,7 @@ from itertools import chain
 
 from gateway.domain.identity import SECRET_NAME
 from gateway.submit.rules.texts import Texts
-from swell.api.containers import BuildOptions, ContainerRequest
+from swell.api.containers import MAX_LEVEL, BuildCompression, BuildOptions, CompressionMode, ContainerRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import Reference
 
@@ -62,3 +62,10 @@ def _check_secrets(secrets: Mapping[str, str]) -> None:
         raise TooLarge(f"buildSecrets has more than {MAX_SECRETS} entries")
     if invalid := next((text for text in chain(*secrets.items()) if not _SECRET_NAME.fullmatch(text)), None):
         raise BadRequest(f"buildSecrets has {invalid[:100]!r}, which is neither an id nor the name of a secret")
+
+
+def check_compression(compression: BuildCompression | None) -> None:
+    """Check the level of *compression*; raises `BadRequest`."""
+    mode = (compression and compression.mode) or CompressionMode.GZIP
+    if compression and compression.level is not None and not 0 <= compression.level <= MAX_LEVEL[mode]:
+        raise BadRequest(f"buildCompression.level of {mode} must be 0 to {MAX_LEVEL[mode]}, not {compression.level}")

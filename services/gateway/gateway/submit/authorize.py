@@ -1,0 +1,39 @@
+"""What a caller may read and push for a container request."""
+
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from gateway.access.image_access import ImageAccess
+from gateway.access.secret_access import check_secrets
+from gateway.domain.identity import Caller
+from gateway.domain.repositories import Repositories
+from gateway.submit.request import BuildRequest
+from swell.errors import BadRequest
+
+
+async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) -> Caller:
+    """Return *caller* with the principals that may read the images of *request* and push its result.
+
+    Raises:
+        ScopeRequired: *caller* may not use a secret, push to the repository, or read an image of this server.
+    """
+    if request.options:
+        check_secrets(request.options.build_secrets.values(), caller.identity)
+    push_principal = caller.push_principal
+    if request.mirror:
+        push_principal = access.push_principal(push_principal, request.mirror.name)
+    if request.needs_build:
+        push_principal = access.push_principal(push_principal, request.repository, request.cache_repository)
+    principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
+    if request.containerfile:
+        with suppress(BadRequest):  # the build reports a name that cannot be parsed
+            principal = await access.pull_principal_for_all(principal, request.base_images())
+    return replace(caller, principal=principal, push_principal=push_principal)
+
+
+def with_cache(request: BuildRequest, caller: Caller, repositories: Repositories) -> BuildRequest:
+    """Return *request* with the cache of the caller's organisation instead of the server's."""
+    if request.cache_repository is None or request.cache_repository != repositories.cache:
+        return request
+    return replace(request, cache_repository=repositories.cache_of(caller.identity.organisation))

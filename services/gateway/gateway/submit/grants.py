@@ -1,0 +1,31 @@
+"""The grant of a container request."""
+
+from datetime import datetime, timedelta
+
+from gateway.domain.grant import Grant
+from gateway.domain.identity import Caller
+from gateway.domain.token import new_token
+from gateway.submit.request import BuildRequest
+from gateway.submit.start_result import StartResult
+from swell.registry.principal import limited_to
+
+
+def grant_of(
+    request: BuildRequest, result: StartResult, caller: Caller, created: datetime, token_ttl: timedelta
+) -> Grant:
+    """Return the grant of *request* with a new token, which is valid for *token_ttl* from *created*."""
+    is_own = result.is_build and not request.mirror  # this server has pushed the image
+    return Grant(
+        token=new_token(),
+        image=str(result.image),
+        platform=request.platform_names,
+        created=created,
+        expires=created + token_ttl,
+        container_config=None if request.freeze else request.container_config,
+        build_id=result.build_id,
+        is_durable=request.is_durable,
+        is_dry=request.dry_run,
+        user=caller.identity.user,
+        organisation=caller.identity.organisation,
+        principal=limited_to([result.image.name], caller.principal) if is_own else caller.principal,
+    )
