@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# usage: build.sh PYTHON: build the images of the five services with docker, as $SWELL_IMAGES-<service>:$SWELL_VERSION.
+# usage: build.sh PYTHON: build the images of the five services with docker, as $SWELL_IMAGES-<service>, with the
+# tags $SWELL_VERSION and latest.
 # The programs of `make engine` and `make scanners` must be compiled. SWELL_PYTHON_IMAGE is the base of all images.
 set -euo pipefail
 
@@ -27,7 +28,7 @@ PYTHON
 
 build() { # SERVICE MODULE TARGET
 	echo "building $prefix-$1:$version"
-	docker build -q -f deploy/images/Dockerfile --target "$3" -t "$prefix-$1:$version" \
+	docker build -q -f deploy/images/Dockerfile --target "$3" -t "$prefix-$1:$version" -t "$prefix-$1:latest" \
 		--build-arg SERVICE="$1" --build-arg MODULE="$2" --build-arg VERSION="$version" --build-arg COMMIT="$commit" \
 		${SWELL_PYTHON_IMAGE:+--build-arg PYTHON="$SWELL_PYTHON_IMAGE"} ${SWELL_BUILD_FLAGS:-} "$context" >/dev/null
 }
