@@ -100,3 +100,4 @@ async def test_a_request_that_cannot_be_solved_is_refused_at_once(
     status, answer = await swell.post(**request_for(channel, upstreams, "nothing-of-that-name"))
     assert status == 400
     assert "No candidates were found for nothing-of-that-name" in json.dumps(answer)
+    assert (await swell.post(**request_for(channel, upstreams, "nothing-of-that-name"), dryRun=True))[0] == 400

@@ -24,6 +24,7 @@ SPEC = BuildSpec(
     cache_repository="registry.example/cache",
     compression=BuildCompression(mode=CompressionMode.ZSTD),
     options=BuildOptions(target="final"),
+    ignores_triggers=True,
     principal=OPERATOR,
     is_rebuild=True,
     is_repeated=True,

@@ -27,6 +27,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     - `compression` is the compression of the pushed layers, `options` are the arguments, stage and labels.
     - `is_rebuild` runs every step again, without results of earlier builds.
     - `is_repeated` says that `target_image` had a build before, so that its tag does not prove a push of this one.
+    - With `ignores_triggers`, the triggers (ONBUILD) of the base image are not run.
     - Base images are pulled with the credentials of `principal`; the image is pushed with those of `push_principal`.
     """
 
@@ -40,6 +41,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     options: BuildOptions = BuildOptions()
     is_rebuild: bool = False
     is_repeated: bool = False
+    ignores_triggers: bool = False
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from functools import partial
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations
+from builder.adapters.auth_files import AuthFiles
+from builder.adapters.base_configs import RegistryConfigs
 from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.copies import OpenRegistryCopies
 from builder.adapters.events import StreamEvents
@@ -25,6 +27,7 @@ from builder.conda.engine import CondaEngine
 from builder.engine import Engine, Engines
 from builder.handlers.mirrors import MirrorPlans
 from builder.handlers.solver import SolverHandler
+from builder.ignore_triggers import IgnoresTriggers
 from builder.mirror import Mirroring
 from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
@@ -69,6 +72,8 @@ async def main(settings: Settings) -> None:
         engine, containers = await opened.enter_async_context(
             open_containers(settings, sifs, aws, prober(session, settings))
         )
+        credentials = AuthFiles(settings, aws, registry=prober(session, settings))
+        containers = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
         builds = RedisBuilds(state, settings.record_ttl)
         waiter = BuildWaiter(builds)

@@ -202,16 +202,19 @@ class UnlimitedPulls:
 
 
 class StubSolver:
-    """Returns one lock file for all packages, or raises *impossible*; `asked` has the requests."""
+    """Returns one lock file for all packages, or raises *trouble*, or *impossible*; `asked` has the requests."""
 
     LOCK = f"@EXPLICIT\nhttps://conda.example.org/forge/noarch/tool-1-0.conda#sha256:{'0' * 64}\n"
 
     def __init__(self) -> None:
         self.asked: list[tuple[DirectPackages, Platform]] = []
         self.impossible = ""
+        self.trouble: SwellError | None = None
 
     async def solve(self, wanted: DirectPackages, platform: Platform) -> str:
         self.asked.append((wanted, platform))
+        if self.trouble:
+            raise self.trouble
         if self.impossible:
             raise BadRequest(self.impossible)
         return self.LOCK

@@ -147,7 +147,8 @@ class ContainerAnswer(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """The response of `POST /v1alpha2/container`.
 
     `target_image` contains the token, and can be pulled at once, until `expiration`; `container_image` is the image
-    that it opens. A dry run returns the `container_file` that it would build.
+    that it opens. A dry run returns the `container_file` that it would build, and `warnings` about what it could not
+    determine.
     """
 
     request_id: str

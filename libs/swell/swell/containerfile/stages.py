@@ -147,6 +147,17 @@ class Containerfile(tuple[Instruction, ...]):
                     images[registry_image(instruction.line, name)] = None
         return tuple(images)
 
+    def target_stage(
+        self, target: str, build_args: Mapping[str, str] | None = None, platform: Platform = LINUX_AMD64
+    ) -> Stage | None:
+        """Return the stage *target*, a name or a number from 0; the last stage by default; None if it does not exist.
+
+        Raises:
+            BadRequest: a FROM has no image, or a variable in it cannot be expanded.
+        """
+        stages = self.stages_for(build_args, platform)
+        return find_target(stages, target) if target else next(reversed(stages), None)
+
     def final_image(
         self, build_args: Mapping[str, str] | None = None, platform: Platform = LINUX_AMD64, target: str = ""
     ) -> str | None:
@@ -157,8 +168,7 @@ class Containerfile(tuple[Instruction, ...]):
         Raises:
             BadRequest: a FROM has no image, or a variable in it cannot be expanded.
         """
-        stages = self.stages_for(build_args, platform)
-        stage = find_target(stages, target) if target else next(reversed(stages), None)
+        stages, stage = self.stages_for(build_args, platform), self.target_stage(target, build_args, platform)
         while stage is not None and stage.parent is not None:
             stage = stages[stage.parent]
         return stage.image if stage else None

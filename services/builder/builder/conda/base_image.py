@@ -7,21 +7,19 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from builder.domain.failure import BuildFailure
-from swell.errors import ManifestInvalid, ManifestUnknown, SwellError
+from swell.errors import SwellError
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
-from swell.oci.document import Document
 from swell.oci.image import Image
-from swell.oci.mutate import check_layers
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
+from swell.registry.images import fetch_image
 from swell.registry.principal import Principal
-from swell.registry.pull import download_blob, fetch_blob
-from swell.registry.push import RegistryPush, fetch_document
+from swell.registry.pull import download_blob
+from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 
-_CONFIG_BYTES = 8 << 20
 _LAYER_BYTES = 20 << 30
 MAX_COPIED = 100_000
 
@@ -45,23 +43,7 @@ class BaseImage:
     async def fetch(self, reference: Reference, platform: Platform) -> Image:
         """Return the image of *reference* for *platform*; the reference may name an index."""
         with _from(reference):
-            document = await self._document(reference)
-            if document.is_index:
-                best = platform.best(each.platform or {} for each in document.manifests)
-                if best is None:
-                    raise ManifestUnknown(f"'{reference}' has no image for {platform}")
-                entry = next(each for each in document.manifests if platform.rank(each.platform or {}) == best)
-                document = await self._document(reference.at(entry.digest))
-            if not document.is_manifest:
-                raise ManifestInvalid(f"'{reference}' is not an image")
-            config = Document(
-                document.config.media_type, await fetch_blob(self._client, reference, document.config, _CONFIG_BYTES)
-            )
-            if not platform.matches(config.fields):
-                raise ManifestUnknown(f"'{reference}' is not an image for {platform}")
-            image = Image(document, config)
-            check_layers(image)
-            return image
+            return await fetch_image(self._client, reference, platform)
 
     async def copy(self, layer: Descriptor, source: Reference, target: Reference, scratch: Path) -> None:
         """Copy *layer* from *source* to *target*'s repository; download it to *scratch* if it cannot be mounted."""
@@ -77,12 +59,6 @@ class BaseImage:
             self._copied[key] = None
         finally:
             scratch.unlink(missing_ok=True)
-
-    async def _document(self, reference: Reference) -> Document:
-        document = await fetch_document(self._client, reference)
-        if document is None:
-            raise ManifestUnknown(f"the image '{reference}' does not exist")
-        return document
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def legacy_answer(answer: ContainerAnswer, grant: Grant) -> ContainerAnswer:
         expiration=grant.expires,
         container_image=answer.container_image,
         build_id=None if answer.cached or answer.succeeded else answer.build_id,
+        warnings=answer.warnings,
     )
 
 

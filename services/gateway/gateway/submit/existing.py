@@ -6,7 +6,7 @@ from gateway.access.image_access import AccessCheck, ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import target_reference
-from gateway.submit.start_result import StartResult, dry_run_result
+from gateway.submit.start_result import StartResult
 from swell.errors import ManifestUnknown, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
@@ -42,19 +42,14 @@ class ExistingImages:
         """
         image = target_reference(submission)
         running = latest if latest is not None and latest.is_active else None
-        if running and not request.dry_run:
+        if running:
             if not (access.is_unknown and running.submission.reads_public_only):
                 access.raise_problem()
             await self._check_running(running, request, access.principal)
             return StartResult(image=image, build_id=running.id, cached=False)
-        if request.rebuild:
-            return None
-        exists = await self.is_in_registry(image, access.principal)
-        if not (exists or running):
+        if request.rebuild or not await self.is_in_registry(image, access.principal):
             return None
         access.raise_problem()
-        if request.dry_run:
-            return dry_run_result(submission, exists=exists)
         build_id = latest.id if latest and latest.result and latest.result.succeeded else None
         return StartResult(image=image, build_id=build_id, cached=True, succeeded=True)
 

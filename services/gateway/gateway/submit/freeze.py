@@ -12,6 +12,7 @@ from gateway.domain.definition import CONTEXT, definition_base, is_definition, j
 from gateway.submit.recipes.shell import quote, quote_words
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
+from swell.containerfile.quoting import one_line, quote_value
 from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
 from swell.oci.run_fields import ChainStyle, entry_chain
@@ -22,8 +23,8 @@ _SIF_MARK = "# a SIF file is made of this"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def entrypoint_of(containerfile: str) -> tuple[str, ...] | None:
-    """The entrypoint that *containerfile* sets in its last stage, or in a stage that the last one begins from.
+def entrypoint_of(containerfile: str, target: str = "") -> tuple[str, ...] | None:
+    """The entrypoint that *containerfile* sets in its stage *target*, or in a stage that this one begins from.
 
     None if the base image's stays; empty if it is removed. The shell form is split at blanks.
 
@@ -33,28 +34,27 @@ def entrypoint_of(containerfile: str) -> tuple[str, ...] | None:
     if is_definition(containerfile):
         return None
     stages = parse(containerfile).stages
-    index = len(stages) - 1 if stages else None
-    while index is not None:
-        stage = stages[index]
+    stage = parse(containerfile).target_stage(target)
+    while stage is not None:
         entrypoints = [instruction for instruction in stage.instructions if instruction.name == "ENTRYPOINT"]
         if entrypoints:
             last = entrypoints[-1]
             return last.arguments if last.arguments is not None else tuple(last.value.split())
-        index = stage.parent
+        stage = None if stage.parent is None else stages[stage.parent]
     return None
 
 
-def base_image_of(containerfile: str, arguments: Mapping[str, str] | None = None) -> str | None:
-    """The base image of the last stage, with the build *arguments*.
+def base_image_of(containerfile: str, arguments: Mapping[str, str] | None = None, target: str = "") -> str | None:
+    """The base image of the stage *target*, by default the last one, with the build *arguments*.
 
     None for `scratch`, and if only the builder can determine it.
 
     Raises:
         BadRequest: a FROM instruction cannot be parsed.
     """
-    return (
-        definition_base(containerfile) if is_definition(containerfile) else parse(containerfile).final_image(arguments)
-    )
+    if is_definition(containerfile):
+        return definition_base(containerfile)
+    return parse(containerfile).final_image(arguments, target=target)
 
 
 def freeze_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
@@ -67,8 +67,12 @@ def freeze_image(image: str, config: ContainerConfig, entrypoint: tuple[str, ...
     return join_lines(_MARK, base, *_config_lines(config, entrypoint, sif))
 
 
-def freeze_recipe(containerfile: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool) -> str:
-    """Return *containerfile* with *config* at its end; *entrypoint* is that of the image so far.
+def freeze_recipe(
+    containerfile: str, config: ContainerConfig, entrypoint: tuple[str, ...] | None, sif: bool, target: str = ""
+) -> str:
+    """Return *containerfile* with *config* at the end of the stage *target*, by default the last one.
+
+    *entrypoint* is that of the image so far. Stages after the target are not built.
 
     Raises:
         BadRequest: a value cannot be written into a recipe.
@@ -77,9 +81,28 @@ def freeze_recipe(containerfile: str, config: ContainerConfig, entrypoint: tuple
         return containerfile
     if not sif and any(reading.escape != "\\" for reading in readings(containerfile)):
         raise BadRequest("freeze supports only containerFiles with the escape character \\")
-    return join_lines(
-        containerfile if sif else _end_instruction(containerfile), _MARK, *_config_lines(config, entrypoint, sif)
-    )
+    before, after = _split(containerfile, target)
+    lines = _config_lines(config, entrypoint, sif)
+    return join_lines(before if sif else _end_instruction(before), _MARK, *lines) + after
+
+
+def _split(containerfile: str, target: str) -> tuple[str, str]:
+    """Split *containerfile* at the end of the stage *target*.
+
+    Raises:
+        BadRequest: it has no such stage.
+    """
+    if not target:
+        return containerfile, ""
+    parsed = parse(containerfile)
+    stage = parsed.target_stage(target)
+    if stage is None:
+        raise BadRequest(f"target {target[:100]!r} is no stage of containerFile")
+    later = parsed.stages[stage.index + 1 :]
+    if not later:
+        return containerfile, ""
+    lines = containerfile.split("\n")
+    return "\n".join(lines[: later[0].line - 1]), "\n".join(lines[later[0].line - 1 :])
 
 
 def _end_instruction(containerfile: str) -> str:
@@ -114,7 +137,7 @@ def _dockerfile_lines(config: ContainerConfig) -> Iterator[str]:
     for layer in config.layers or ():
         yield f"ADD {_file_name(layer)}.tar.gz /"
     if config.working_dir:
-        yield f"WORKDIR {_quote_docker('workingDir', config.working_dir)}"
+        yield f"WORKDIR {quote_value('workingDir', config.working_dir)}"
     if config.env:
         yield _environment(config.env, sif=False)
     if config.entrypoint:
@@ -132,7 +155,7 @@ def _definition_lines(config: ContainerConfig) -> Iterator[str]:
     if config.env:
         yield _environment(config.env, sif=True)
     if config.entrypoint:
-        command = quote_words(*(_one_line("entrypoint", word) for word in config.entrypoint))
+        command = quote_words(*(one_line("entrypoint", word) for word in config.entrypoint))
         yield f'%runscript\n    exec {command} "$@"'
 
 
@@ -141,25 +164,14 @@ def _environment(entries: list[str] | tuple[str, ...], sif: bool) -> str:
     pairs = [_pair(entry) for entry in entries]
     if sif:
         return "%environment\n    export " + " ".join(f"{name}={quote(value)}" for name, value in pairs)
-    return "ENV " + " ".join(f"{name}={_quote_docker(name, value)}" for name, value in pairs)
+    return "ENV " + " ".join(f"{name}={quote_value(name, value)}" for name, value in pairs)
 
 
 def _pair(entry: str) -> tuple[str, str]:
     name, _, value = entry.partition("=")
     if not _NAME.fullmatch(name):
         raise BadRequest(f"containerConfig.env has {name[:80]!r}, which freeze cannot set: expected letters, digits, _")
-    return name, _one_line(name, value)
-
-
-def _quote_docker(name: str, value: str) -> str:
-    """Return *value* as one word of a Dockerfile, without variable expansion."""
-    return '"' + re.sub(r'(["\\$])', r"\\\1", _one_line(name, value)) + '"'
-
-
-def _one_line(name: str, value: str) -> str:
-    if re.search(r"[\n\r\0]", value):
-        raise BadRequest(f"{name} has a line break, which freeze cannot keep")
-    return value
+    return name, one_line(name, value)
 
 
 def _file_name(layer: ContainerLayer) -> str:

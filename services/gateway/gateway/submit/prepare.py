@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.access.image_access import reading
 from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe, mark_for_sif
 from gateway.submit.request import BuildRequest
-from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
 from swell.errors import BadRequest
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
@@ -66,16 +66,22 @@ class RequestPreparer:
         if request.image:
             image = str(request.image)
             entrypoint = await self._entrypoint(image, request.platform, principal)
-            return replace(request, image=None, containerfile=freeze_image(image, config, entrypoint, request.sif))
+            return replace(
+                request,
+                image=None,
+                containerfile=freeze_image(image, config, entrypoint, request.sif),
+                freezes_image=True,
+            )
         recipe = request.containerfile or ""
         if config.is_empty:
             return request
-        own_entrypoint = entrypoint_of(recipe)
+        options = request.options or BuildOptions()
+        own_entrypoint = entrypoint_of(recipe, options.target)
         if own_entrypoint is None:
-            arguments = request.options.arguments if request.options else {}
-            base_image = base_image_of(recipe, arguments)
+            base_image = base_image_of(recipe, options.arguments, options.target)
             own_entrypoint = await self._entrypoint(base_image, request.platform, principal)
-        return replace(request, containerfile=freeze_recipe(recipe, config, own_entrypoint, request.writes_definition))
+        frozen = freeze_recipe(recipe, config, own_entrypoint, request.writes_definition, options.target)
+        return replace(request, containerfile=frozen)
 
     async def _entrypoint(self, image: str | None, platform: Platform, principal: Principal) -> tuple[str, ...]:
         if image is None:

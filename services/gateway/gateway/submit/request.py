@@ -23,6 +23,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     - `environment` is the text of `conda.yml`, `tools` are its packages; `direct` are packages installed as layers.
     - `includes` are images whose layers are to be added, `included` are those whose layers `container_config` has.
     - `mirror` is the name of the copy, if `image` is to be copied.
+    - `freezes_image` means that `containerfile` is written by freeze, for an image.
     - `blobs` are the layers that the request contains, by the digest of their gzip.
     """
 
@@ -49,6 +50,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     scan_mode: ScanMode | None = None
     scan_levels: tuple[str, ...] = ()
     rebuild: bool = False
+    freezes_image: bool = False
     blobs: dict[str, bytes]
 
     @property
@@ -75,6 +77,11 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     def writes_definition(self) -> bool:
         """Whether the recipe is an Apptainer definition file, and not a Dockerfile."""
         return self.sif and (self.containerfile is None or is_definition(self.containerfile))
+
+    @property
+    def ignores_triggers(self) -> bool:
+        """Whether triggers (ONBUILD) of the base image are not run: they are for builds that a Dockerfile describes."""
+        return self.freezes_image or (self.sif and self.writes_definition)
 
     @property
     def runs_steps(self) -> bool:

@@ -55,6 +55,7 @@ def submission_of(
         cache_repository=request.cache_repository,
         compression=request.compression,
         options=request.options or BuildOptions(),
+        ignores_triggers=request.ignores_triggers,
         organisation=caller.identity.organisation,
         sif=request.sif,
         template=request.template,

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from gateway.access.image_access import ImageAccess
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
+from gateway.submit.dry_run import DryRuns, Limits, Solver
 from gateway.submit.existing import ExistingImages, Registry
 from gateway.submit.multi_platform import MultiPlatformBuilds
-from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import submission_of, target_reference
-from gateway.submit.start_result import StartedBuild, StartResult, dry_run_result, start_result
+from gateway.submit.start_result import StartedBuild, StartResult, start_result
 from swell.api.package_layers import PackageLayers
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import PlatformUnsupported, Unavailable
@@ -28,19 +28,6 @@ from swell.store.builds import Builds, CancelState
 from swell.store.records import BuildResult, Submission
 
 LEASE_TIMEOUT = timedelta(minutes=1)  # how long to wait for another gateway; longer than the solver takes
-
-
-class Limits(Protocol):
-    async def take_build(self, user: str, address: str) -> None:
-        """Count a build; raises `TooManyRequests`."""
-
-    async def return_build(self, user: str, address: str) -> None:
-        """Reduce the count: no build was started."""
-
-
-class Solver(Protocol):
-    async def solve(self, packages: DirectPackages, platform: Platform) -> str:
-        """Return the lock file of *packages*; raises `BadRequest` with an explanation if they cannot be installed."""
 
 
 class Leases(Protocol):
@@ -87,6 +74,7 @@ class BuildStarter:
             withdraw=self.withdraw,
             now=now,
         )
+        self._dry_runs = DryRuns(self._existing.is_in_registry, self._check_platforms, solver, limits)
         self._now = now
 
     async def start(self, request: BuildRequest, parts: Sequence[BuildRequest], caller: Caller) -> StartResult:
@@ -103,13 +91,14 @@ class BuildStarter:
         caller = replace(caller, principal=access.principal)
         submission = submission_of(request, caller, self._now())
         latest = await self._builds.latest(submission.target_image)
+        if request.dry_run:
+            is_running = latest is not None and latest.is_active
+            return await self._dry_runs.run(request, parts, submission, access, caller, is_running=is_running)
         existing = await self._existing.find(request, submission, latest, access)
         if existing:
             return existing
         await self._check_platforms(request)
         image = target_reference(submission)
-        if request.dry_run:
-            return dry_run_result(submission, exists=False)
         replaced = latest.id if latest else None
         submission = replace(submission, is_repeated=latest is not None)
         if parts:

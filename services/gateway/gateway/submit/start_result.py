@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gateway.submit.spec import target_reference
 from swell.oci.reference import Reference
 from swell.store.records import Submission
 
@@ -12,7 +11,8 @@ from swell.store.records import Submission
 class StartResult(Struct, frozen=True, kw_only=True):
     """The image of a request: it exists, or the build `build_id` makes it.
 
-    `cached` is None if the image needs no build. `clients` are the queues that have a new build.
+    `cached` is None if the image needs no build, or if a dry run cannot determine it. `clients` are the queues that
+    have a new build. `warnings` are sentences about what a dry run could not determine.
     """
 
     image: Reference
@@ -20,11 +20,12 @@ class StartResult(Struct, frozen=True, kw_only=True):
     cached: bool | None = None
     succeeded: bool | None = None
     clients: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_build(self) -> bool:
         """Whether a build makes or has made the image, so that this server pushes it."""
-        return self.cached is not None
+        return self.cached is not None or self.build_id is not None
 
 
 class StartedBuild(Struct, frozen=True, kw_only=True):
@@ -39,9 +40,3 @@ def start_result(image: Reference, started: Sequence[StartedBuild]) -> StartResu
     """Return the result of a new build; the last one of *started* makes *image*."""
     clients = tuple(dict.fromkeys(each.submission.client for each in started if each.is_new))
     return StartResult(image=image, build_id=started[-1].build_id, cached=False, clients=clients)
-
-
-def dry_run_result(submission: Submission, *, exists: bool) -> StartResult:
-    """Return the result of a dry run: `cached` says whether the registry has the image."""
-    build_id = f"{submission.container_id}_0"
-    return StartResult(image=target_reference(submission), build_id=build_id, cached=exists, succeeded=True)

@@ -16,6 +16,7 @@ from gateway.scans.request import ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.authorize import authorize, with_cache
 from gateway.submit.dispatch import Dispatcher
+from gateway.submit.dry_run import existing_image, prepare
 from gateway.submit.grants import grant_of
 from gateway.submit.images import LayerStore, Registry, RequestImages
 from gateway.submit.mirror import MirrorStarter
@@ -85,7 +86,7 @@ class ContainerRequests:
         caller = await authorize(request, caller, self._access)
         plan = await self._scans.plan(request, caller)
         await self._images.check_platforms(request, caller.principal)
-        prepared = await self._preparer.prepare(request, caller.principal)
+        prepared, warnings = await prepare(self._preparer, request, caller.principal)
         parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
         if not prepared.dry_run:
             for part in parts or (prepared,):
@@ -94,8 +95,7 @@ class ContainerRequests:
             target = MirrorTarget(prepared.image, prepared.mirror)
             result = await self._mirrors.start(target, caller, dry_run=prepared.dry_run)
         elif prepared.image:
-            await self._images.check_exists(prepared.image, prepared, caller.principal)
-            result = StartResult(image=prepared.image, succeeded=True)
+            result = await existing_image(self._images, prepared.image, prepared, caller.principal)
         else:
             result = await self._starter.start(prepared, parts, caller)
         grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl)
@@ -121,7 +121,7 @@ class ContainerRequests:
             grant,
             cached=result.cached,
             succeeded=result.succeeded,
-            warnings=scan.warnings,
+            warnings=(*warnings, *result.warnings, *scan.warnings),
         )
         return legacy_answer(answer, grant) if legacy else answer
 

@@ -69,6 +69,44 @@ def test_a_recipe_without_a_config_is_unchanged(entrypoint: tuple[str, ...] | No
     assert freeze_recipe("FROM a\n", ContainerConfig(), entrypoint, False) == "FROM a\n"
 
 
+STAGES = """FROM a AS first
+ENTRYPOINT ["/a"]
+# before the second
+FROM b AS second
+RUN x
+FROM first
+CMD y
+"""
+
+
+@pytest.mark.parametrize("target", ["second", "SECOND", "1"])
+def test_a_config_is_added_to_the_target_stage(target: str) -> None:
+    """Only the target becomes the image; a config at the end of the file would be lost."""
+    frozen = freeze_recipe(STAGES, ContainerConfig(cmd=("z",)), None, False, target)
+    added = 'RUN x\n# the lines below were added by freeze\nCMD ["z"]\nFROM first\n'
+    assert frozen == STAGES.replace("RUN x\nFROM first\n", added)
+
+
+@pytest.mark.parametrize("target", ["", "2"])
+def test_the_last_stage_as_target_gives_the_same_text(target: str) -> None:
+    """The id of such a request is unchanged."""
+    frozen = freeze_recipe(STAGES, ContainerConfig(cmd=("z",)), None, False, target)
+    assert frozen == STAGES + '\n# the lines below were added by freeze\nCMD ["z"]\n'
+
+
+def test_the_entrypoint_and_the_base_image_are_those_of_the_target() -> None:
+    """The entry chain has the entrypoint that the image would have without freeze."""
+    assert [entrypoint_of(STAGES, target) for target in ("first", "second", "2")] == [("/a",), None, ("/a",)]
+    assert [base_image_of(STAGES, {}, target) for target in ("first", "second", "")] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("target", ["third", "3", "-1", "\N{SUPERSCRIPT TWO}"])
+def test_a_target_that_is_no_stage_is_refused(target: str) -> None:
+    """The build would fail; there is no place for the config."""
+    with pytest.raises(BadRequest, match="is no stage of containerFile"):
+        freeze_recipe(STAGES, ContainerConfig(cmd=("z",)), None, False, target)
+
+
 @pytest.mark.parametrize("end", ["\\", "\\\n", "\\  \n\n", "\\\n# a word\n", "\\\r\n  # a word \\\n\n"])
 def test_a_line_continuation_at_the_end_is_removed(end: str) -> None:
     """Otherwise the lines of the config would become part of the last instruction."""

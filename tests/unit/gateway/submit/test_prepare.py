@@ -93,6 +93,44 @@ async def test_a_frozen_image_is_built_with_its_config(
     assert grants.stored[answer.request_id].is_durable
 
 
+async def test_only_frozen_images_ignore_triggers(
+    container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
+) -> None:
+    """A Dockerfile runs the triggers (ONBUILD) of its base image; Apptainer does not know them."""
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base")
+    definition = base64.b64encode(b"BootStrap: docker\nFrom: debian:12\n%post\n    true\n").decode()
+    for fields in (
+        {"containerImage": "debian:12"},
+        {"containerImage": "debian:12", "format": "sif"},
+        {"containerFile": definition, "format": "sif"},
+        {"containerFile": FILE},
+        {"containerFile": FILE, "format": "sif"},
+    ):
+        await container_requests.submit(request(freeze=True, buildRepository=REPOSITORY, **fields), CALLER)
+    assert [job.ignores_triggers for job in queue.jobs] == [True, True, True, False, False]
+
+
+async def test_a_frozen_config_goes_to_the_target_stage(
+    container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
+) -> None:
+    """Its entry chain has the entrypoint of the base image of this stage."""
+    inspections.results["docker.io/library/debian:12"] = inspection_of(b"base", entrypoint=ENTRYPOINT)
+    file = base64.b64encode(b"FROM debian:12 AS first\nFROM scratch\n").decode()
+    wanted = request(
+        containerFile=file,
+        target="first",
+        containerConfig={"cmd": ["z"]},
+        freeze=True,
+        buildRepository=REPOSITORY,
+    )
+    await container_requests.submit(wanted, CALLER)
+    assert queue.jobs[0].containerfile.splitlines()[2:] == [
+        'ENV WAVE_ENTRY_CHAIN="/entry.sh --base"',
+        'CMD ["z"]',
+        "FROM scratch",
+    ]
+
+
 async def test_a_frozen_config_changes_the_id(
     container_requests: ContainerRequests, inspections: KnownInspections, queue: MemoryQueue
 ) -> None:

@@ -10,7 +10,7 @@ from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.package_layers import PackageLayers
 from swell.api.packages import CondaOpts, Packages, PackageType
-from swell.errors import BadRequest
+from swell.errors import BadRequest, TooManyRequests, Unavailable
 from swell.oci.platform import parse_platform
 from tests.unit.gateway.doubles import CALLER, CountedBuilds, MemoryQueue, StubSolver
 
@@ -134,13 +134,39 @@ async def test_each_platform_is_solved_separately(container_requests: ContainerR
     assert solver.asked[0][1] == parse_platform("linux/arm64")
 
 
-async def test_a_dry_run_returns_the_name_without_solving(
-    container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver
+async def test_a_dry_run_solves_the_packages(
+    container_requests: ContainerRequests, queue: MemoryQueue, solver: StubSolver, limits: CountedBuilds
 ) -> None:
-    """It responds immediately."""
+    """It fails where the request would fail; nothing is queued or counted."""
     answer = await container_requests.submit(request("samtools=1.17", dry_run=True), CALLER)
     assert "samtools-1.17--" in answer.target_image
-    assert (queue.jobs, solver.asked) == ([], [])
+    assert (queue.jobs, [packages.specs for packages, _ in solver.asked]) == ([], [("samtools=1.17",)])
+    solver.impossible = "nothing provides samtools"
+    with pytest.raises(BadRequest, match="nothing provides samtools"):
+        await container_requests.submit(request("samtools=1.17", dry_run=True), CALLER)
+    assert (queue.jobs, limits.taken) == ([], 0)
+
+
+async def test_a_dry_run_solves_for_each_platform(
+    container_requests: ContainerRequests, solver: StubSolver, limits: CountedBuilds
+) -> None:
+    """A package can be missing for one of them. The solver is shared, so each solution counts as a build meanwhile."""
+    both = request("samtools", dry_run=True, container_platform="linux/amd64,linux/arm64")
+    await container_requests.submit(both, CALLER)
+    assert [platform.architecture for _, platform in solver.asked] == ["amd64", "arm64"]
+    limits.most = 0
+    with pytest.raises(TooManyRequests):
+        await container_requests.submit(both, CALLER)
+    assert len(solver.asked) == 2
+
+
+async def test_a_dry_run_without_the_solver_has_a_warning(
+    container_requests: ContainerRequests, solver: StubSolver
+) -> None:
+    """The name is known without it."""
+    solver.trouble = Unavailable("the builder does not answer")
+    answer = await container_requests.submit(request("samtools", dry_run=True), CALLER)
+    assert (answer.cached, answer.warnings) == (False, ("the packages are not solved: the builder does not answer",))
 
 
 async def test_a_frozen_config_is_part_of_the_job(container_requests: ContainerRequests, queue: MemoryQueue) -> None:
