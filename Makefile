@@ -16,14 +16,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-up: system .venv/ready engine-or-without ## install missing packages and start Swell on http://localhost:9090; Ctrl-C stops it
-	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up
+up: root system .venv/ready engine-or-without ## [PORTS=+1000] install missing packages and start Swell on http://localhost:9090; Ctrl-C stops it
+	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up $(PORTS:%=--ports=%)
 
-demo: system .venv/ready engine-or-without ## show a build and two pulls: base image, request, pull through the token
-	@exec $(BIN)/python -m swell_embedded demo
+demo: system .venv/ready engine-or-without ## [PORTS=+1000] show a build and two pulls: base image, request, pull through the token
+	@exec $(BIN)/python -m swell_embedded demo $(PORTS:%=--ports=%)
 
 engine: .venv/ready ## compile BuildKit, which builds container files; takes about two minutes, once
-	@deploy/engine/build.sh $(BIN)/python
+	@umask 022; $(AS_OWNER) deploy/engine/build.sh $(BIN)/python
 
 scanners: .venv/ready ## compile syft and grype, which scan images; takes about seven minutes of CPU time, once
 	@deploy/scanners/build.sh $(BIN)/python
@@ -36,7 +36,7 @@ images: .venv/ready engine scanners ## build the images of the five services wit
 
 .PHONY: cosign images scanners engine engine-or-without
 engine-or-without: .venv/ready
-	@deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
+	@umask 022; $(AS_OWNER) deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
 
 test: check system-test engine scanners ## the tests that a change must pass: check, then integration and end-to-end tests
@@ -109,14 +109,18 @@ baseline: .venv/ready # the version that `buf breaking` compares with; updated a
 
 # --- requirements of this machine
 
+# After `sudo make`, files in the tree and in caches belong to the user, so that `make` without sudo can use them.
+AS_OWNER := $(if $(SUDO_USER),$(if $(filter 0,$(shell id -u)),$(if $(filter $(SUDO_USER),$(shell stat -c %U .)),sudo -H -u $(SUDO_USER) --)))
+
 .venv/ready: requirements.txt $(PACKAGES:%=%/pyproject.toml)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Swell needs Python 3.11 or newer: set it with 'make PYTHON=...'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "Swell needs Python 3.11 to 3.13: set it with 'make PYTHON=...'" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory python-venv
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
-	@touch $@
+	@echo "installing $$(grep -c == requirements.txt) Python packages into .venv (about 900 MB), once"
+	@umask 022; $(AS_OWNER) $(PYTHON) -m venv --clear .venv
+	@umask 022; $(AS_OWNER) $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@umask 022; $(AS_OWNER) $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@$(AS_OWNER) touch $@
 
 lock: .venv/ready # writes requirements.txt from the pyproject files; uv.lock is not committed, it names registries
 	$(BIN)/uv lock -q --upgrade
@@ -136,6 +140,13 @@ define apt
 		if [ -d /run/systemd/system ]; then $$sudo systemctl disable -q --now docker-registry; fi;; esac
 endef
 
+.PHONY: root
+root: # ask for the password of sudo before anything is installed
+	@if [ "$$(id -u)" != 0 ] && [ "$${SWELL_BUILD_WHERE:-here}" = here ]; then \
+		command -v sudo >/dev/null || { echo "make up needs root: Swell's builder and scanner isolate programs in namespaces" \
+			"with other user ids. Run it as root, or install sudo. All other processes run as your user." >&2; exit 1; }; \
+		sudo -v || { echo "make up needs root for Swell's builder; sudo refused it" >&2; exit 1; }; fi
+
 .PHONY: python-venv
 python-venv:
 	$(call apt,python3-venv)
@@ -144,4 +155,4 @@ system:
 	$(call apt,buildah runc skopeo git slirp4netns uidmap util-linux docker-registry busybox-static squashfs-tools)
 
 system-test: system
-	$(call apt,podman docker.io wrk curl siftool qemu-user-static)
+	$(call apt,podman docker.io wrk curl siftool qemu-user-static sudo nginx-light)

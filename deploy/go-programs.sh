@@ -9,7 +9,10 @@ compile_programs() {
 	module=$(cd "$(dirname "${BASH_SOURCE[0]}")/$name" && pwd)
 	cache=${XDG_CACHE_HOME:-$HOME/.cache}/swell/$name
 	target=$cache/$(cat "$module/go.mod" "$module/go.sum" | sha256sum | cut -c1-16)
-	if _is_complete "$target"; then return 0; fi
+	if _is_complete "$target"; then
+		chmod go+rx "$target" "${programs[@]/#/$target/}" 2>/dev/null || true  # sandboxes run them as other users
+		return 0
+	fi
 
 	mkdir -p "$cache"
 	exec 9> "$cache/lock"

@@ -14,12 +14,13 @@ from tests.integration.embedded.processes import descendants, gone
 
 
 async def test_ctrl_c_lets_a_short_build_end_and_leaves_no_process(upstreams: Upstreams, tmp_path: Path) -> None:
-    """The build is finished at the next start, and no process needs to be cleaned up."""
+    """The build is finished, and no process needs to be cleaned up. A umask of 077 changes nothing."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "swell_embedded", "up", "--free-ports"),
         env=of_this_machine() | {"SWELL_HOME": str(tmp_path), "SWELL_ALLOWED_HOSTS": ",".join(upstreams.hosts)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        umask=0o077,
     )
     try:
         url = await _ready(process)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from swell import codecs, log
 from swell.errors import SwellError
-from swell_embedded.demo import demo
+from swell_embedded.demo import demo, is_running
 from swell_embedded.ports import Ports
+from swell_embedded.privileges import act_for, become_root, needs_root, owner_of
 from swell_embedded.site import prepare, variables
 from swell_embedded.stack import open_stack
 
@@ -24,14 +25,18 @@ _TRY = """curl -s {url}/v1alpha2/container -H 'Content-Type: application/json' -
 def main() -> None:
     """Run the stack of SWELL_HOME (default `.swell`); exit code 0 after Ctrl-C or SIGTERM, 1 after an error."""
     arguments = _parser().parse_args()
-    ports = Ports.free() if arguments.free_ports else Ports.default(os.environ)
     log.configure("swell", os.environ.get("SWELL_LOG_LEVEL") or ("INFO" if arguments.command == "up" else "WARNING"))
     codecs.prepare()
     try:
-        home = Path(os.environ.get("SWELL_HOME") or ".swell")
+        ports = Ports.free() if arguments.free_ports else Ports.default(os.environ).plus(arguments.ports)
+        home = Path(os.environ.get("SWELL_HOME") or (f".swell{arguments.ports:+d}" if arguments.ports else ".swell"))
         if arguments.command == "run":
             _exec(arguments.operator, home, ports)
-        asyncio.run(demo(home) if arguments.command == "demo" else _until_stopped(home, ports))
+        if arguments.command == "up" or not asyncio.run(is_running(ports)):
+            if needs_root(os.environ):
+                become_root(sys.argv[1:])
+            act_for(owner_of(home))
+        asyncio.run(demo(home, ports) if arguments.command == "demo" else _until_stopped(home, ports))
     except SwellError as error:
         sys.exit(f"swell: {error}")
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -44,8 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start all services and backends; Ctrl-C stops them")
     up.add_argument("--free-ports", action="store_true", help="use any free ports instead of the default ones")
-    commands.add_parser("demo", help="run a build and two pulls")
+    demo = commands.add_parser("demo", help="run a build and two pulls")
     run = commands.add_parser("run", help="run an operator's command with the services' environment")
+    for command in (up, demo, run):
+        command.add_argument(
+            "--ports", type=int, default=0, metavar="+N", help="add N to each port; the home folder is then .swell+N"
+        )
     run.add_argument("operator", nargs=argparse.REMAINDER, metavar="COMMAND")
     return parser
 

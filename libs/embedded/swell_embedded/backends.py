@@ -74,7 +74,7 @@ def s3(site: Site) -> Program:
     """
     s3_port, master, volume, filer, admin = site.ports.s3_ports[:5]
     data = _data(site, "s3")
-    is_private = private_tmp.is_possible()
+    is_private = private_tmp.is_possible(site.owner)
     options = {
         "dir": private_tmp.DATA if is_private else data,
         "ip": "127.0.0.1",
@@ -97,7 +97,9 @@ def s3(site: Site) -> Program:
     command = (_script("weed"), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items()))
     return Program(
         name="s3",
-        command=private_tmp.command_in(site.home / "s3-tmp", Path(data), *command) if is_private else command,
+        command=private_tmp.command_in(site.owner, site.home / "s3-tmp", Path(data), *command)
+        if is_private
+        else command,
         environment=site.inherited | credentials,
         ready=probes.buckets(f"127.0.0.1:{s3_port}", *keys, BUCKETS),
         grace=3,  # its admin server may take longer to stop; stored data survives even kill -9

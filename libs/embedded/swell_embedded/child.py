@@ -12,6 +12,7 @@ from pathlib import Path
 
 from swell.errors import Unavailable
 from swell_embedded.errors import CannotStart, ChildDied
+from swell_embedded.privileges import Owner
 from swell_embedded.program import Program
 
 READY_TIMEOUT = 60.0  # seconds until a program must be ready
@@ -38,15 +39,18 @@ class Child:
         self._copying = asyncio.create_task(self._copy())  # no group: `_end` awaits it
 
     @classmethod
-    async def start(cls, program: Program, logs: Path, *, echo: bool = False) -> "Child":
+    async def start(cls, program: Program, logs: Path, *, owner: Owner | None = None, echo: bool = False) -> "Child":
         """Start *program* and log its output in the folder *logs*; with *echo*, also print it.
+
+        It runs as *owner*, by default as this user, unless it needs root.
 
         Raises:
             CannotStart: the command does not exist or cannot run.
         """
+        command = ("setpriv", "--pdeathsig", "KILL", "--", *program.command)  # another user id would clear the signal
         try:
             process = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", "--", *program.command),
+                *(command if owner is None or program.as_root else owner.command(*command)),
                 env=program.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,

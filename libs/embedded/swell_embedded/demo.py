@@ -29,14 +29,14 @@ _OCI = "application/vnd.oci.image"
 _MINUTE = aiohttp.ClientTimeout(total=60)
 
 
-async def demo(home: Path) -> None:
-    """Use the Swell that runs in *home*, or start one until the demo ends.
+async def demo(home: Path, ports: Ports) -> None:
+    """Use the Swell that runs in *home* on *ports*, or start one until the demo ends.
 
     Raises:
         CannotStart: the message says what to change on this machine.
     """
-    async with _swell(home) as url, aiohttp.ClientSession(timeout=_MINUTE) as session:
-        base = f"localhost:{Ports.default(os.environ).registry}/library/busybox:latest"
+    async with _swell(home, ports) as url, aiohttp.ClientSession(timeout=_MINUTE) as session:
+        base = f"localhost:{ports.registry}/library/busybox:latest"
         with TemporaryDirectory(prefix="swell-demo-") as folder:
             _print(f"Create a base image from this machine's busybox and push it: {base}")
             await _push(Path(folder, "base"), base, home / "auth" / "push.json")
@@ -66,15 +66,23 @@ def _print(text: str) -> None:
     print(f"\n* {text}", flush=True)  # noqa: T201  a demo prints
 
 
+async def is_running(ports: Ports) -> bool:
+    """Return whether a Swell serves on *ports*, or at SWELL_SERVER_URL."""
+    return await _is_ready(_url(ports))
+
+
+def _url(ports: Ports) -> str:
+    return os.environ.get("SWELL_SERVER_URL") or f"http://localhost:{ports.gateway}"
+
+
 @asynccontextmanager
-async def _swell(home: Path) -> AsyncIterator[str]:
+async def _swell(home: Path, ports: Ports) -> AsyncIterator[str]:
     """Yield the URL of a ready Swell."""
-    url = os.environ.get("SWELL_SERVER_URL") or f"http://localhost:{Ports.default(os.environ).gateway}"
-    if await _is_ready(url):
-        yield url
+    if await is_running(ports):
+        yield _url(ports)
         return
     _print("Swell is not running; starting it for this demo")
-    async with open_stack(home) as stack:
+    async with open_stack(home, ports) as stack:
         yield stack.url
 
 

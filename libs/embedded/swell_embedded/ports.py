@@ -14,6 +14,7 @@ from swell_embedded.errors import CannotStart
 S3_PORTS = 5  # S3 itself, then the master, volume, filer and admin servers behind it
 GRPC_OFFSET = 10_000  # each of those five also serves gRPC on its port plus this offset
 _FIRST, _BLOCK, _BLOCKS = 10_000, 16, 700  # below 32768, where the kernel takes ports for outgoing connections
+_LOWEST, _HIGHEST = 1024, 65535
 _LISTENING = "0A"
 _calls = itertools.count()
 
@@ -38,6 +39,20 @@ class Ports(Struct, frozen=True, kw_only=True):
         variables = environment or {}
         moved = {"gateway": variables.get("SWELL_LISTEN"), "data": variables.get("SWELL_DATA_LISTEN")}
         return cls(**{name: address(listen).port for name, listen in moved.items() if listen})
+
+    def plus(self, offset: int) -> "Ports":
+        """Return the same ports plus *offset*, for another stack on this machine.
+
+        Raises:
+            CannotStart: a port would not be between 1024 and 65535.
+        """
+        moved = Ports(**{name: getattr(self, name) + offset for name in Ports.__struct_fields__})
+        numbers = [*moved.s3_ports, *(getattr(moved, name) for name in _SINGLE)]
+        if min(numbers) < _LOWEST or max(numbers) > _HIGHEST:
+            raise CannotStart(
+                f"PORTS={offset:+d} gives ports outside of {_LOWEST} to {_HIGHEST}; use +1000, for example"
+            )
+        return moved
 
     @classmethod
     def free(cls) -> "Ports":

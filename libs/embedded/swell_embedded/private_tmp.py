@@ -4,10 +4,11 @@ The program gets a mount namespace. Without root, it gets a user namespace as we
 Source: unshare(1), https://man7.org/linux/man-pages/man1/unshare.1.html
 """
 
-import os
 import subprocess
 from functools import cache
 from pathlib import Path
+
+from swell_embedded.privileges import Owner
 
 DATA = "/tmp/data"  # noqa: S108 - in the private folder
 
@@ -27,25 +28,25 @@ exec setpriv --pdeathsig KILL -- "/tmp/$(basename "$program")" "$@"
 """
 
 
-def command_in(folder: Path, data: Path, program: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command that runs *program* with *folder* as its /tmp, and *data* as `DATA`.
+def command_in(owner: Owner, folder: Path, data: Path, program: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command by which *owner* runs *program* with *folder* as its /tmp, and *data* as `DATA`.
 
     Other files below /tmp are not visible to the program. Its process is the one that is started.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return (*_unshare(), "sh", "-c", _MOUNT, "sh", str(folder), str(data), program, *arguments)
+    return (*_unshare(owner), "sh", "-c", _MOUNT, "sh", str(folder), str(data), program, *arguments)
 
 
 @cache
-def is_possible() -> bool:
-    """Return whether this user may mount folders in a namespace of its own; many containers forbid it."""
-    probe = (*_unshare(), "mount", "--rbind", "/var", "/tmp")  # noqa: S108 - in the namespace of the probe
+def is_possible(owner: Owner) -> bool:
+    """Return whether *owner* may mount folders in a namespace of its own; many containers forbid it."""
+    probe = owner.command(*_unshare(owner), "mount", "--rbind", "/var", "/tmp")  # noqa: S108 - in the namespace of the probe
     try:
         return subprocess.run(probe, capture_output=True, check=False, timeout=10).returncode == 0  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
-def _unshare() -> tuple[str, ...]:
-    users = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+def _unshare(owner: Owner) -> tuple[str, ...]:
+    users = () if owner.is_root else ("--user", "--map-root-user")
     return ("unshare", *users, "--mount", "--propagation", "private", "--")

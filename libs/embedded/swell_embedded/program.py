@@ -13,7 +13,8 @@ class Program(Struct, frozen=True, kw_only=True):
 
     *ready* returns when the program is ready, and raises OSError or Unavailable before. *ports* are its listening
     ports; *tools* the commands that must be on the PATH; *needs* the programs that must be ready first; *grace* the
-    seconds between SIGTERM and SIGKILL; *leaves* the files to remove after it ends.
+    seconds between SIGTERM and SIGKILL; *leaves* the files to remove after it ends. With *as_root*, it runs as root,
+    otherwise as the owner of the stack.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Program(Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     grace: float = 10.0
     leaves: tuple[Path, ...] = ()
+    as_root: bool = False

@@ -19,6 +19,7 @@ class Service(Struct, frozen=True, kw_only=True):
     """A service: *listens* has its ports (fields of `Ports`; the first is its SWELL_LISTEN), *variables* its settings.
 
     It starts after the backends whose addresses it gets. Only a *public* service uses the operator's SWELL_LISTEN.
+    One with *as_root* runs as root, if the stack was started as root.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Service(Struct, frozen=True, kw_only=True):
     variables: tuple[str, ...] = _STORES
     tools: tuple[str, ...] = ()
     public: bool = False
+    as_root: bool = False
 
 
 def _python(module: str) -> tuple[str, ...]:
@@ -73,6 +75,7 @@ SERVICES = (
             "SWELL_WORKSPACE",
         ),
         tools=("buildah", "runc", "skopeo"),
+        as_root=True,
     ),
     Service(
         name="scanner",
@@ -87,6 +90,7 @@ SERVICES = (
             "SWELL_SCAN_WORKSPACE",
             "SWELL_SHARED_REGISTRIES",
         ),
+        as_root=True,
     ),
     Service(
         name="gateway",
@@ -123,6 +127,7 @@ def program(service: Service, site: Site) -> Program:
         ready=service.ready(site.ports),
         ports=tuple(getattr(site.ports, name) for name in service.listens),
         tools=service.tools,
+        as_root=service.as_root,
         needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in chosen and backend in site.runs),
     )
 

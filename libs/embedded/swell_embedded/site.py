@@ -11,6 +11,7 @@ from swell_embedded import credentials
 from swell_embedded.credentials import USER, Secrets
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
+from swell_embedded.privileges import Owner, owner_of
 
 BACKEND_VARIABLES = {
     "SWELL_NATS_URL": "nats",
@@ -19,17 +20,22 @@ BACKEND_VARIABLES = {
     "SWELL_BUILD_REPOSITORY": "registry",
 }
 S3_KEYS = ("SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
+_EXPOSES = frozenset({"SWELL_LISTEN", "SWELL_SERVER_URL", "SWELL_TRUSTED_PROXIES"})  # other machines are clients
 _LOCAL_LIVE_TOKENS = 500_000  # about 1 GB of Redis
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # has runc; not on every user's PATH
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """The configuration of one stack; `home` is an absolute path, `environment` is the operator's."""
+    """The configuration of one stack; `home` is an absolute path, `environment` is the operator's.
+
+    `owner` owns the files in `home`, and runs every program that does not need root.
+    """
 
     home: Path
     ports: Ports
     secrets: Secrets
     environment: Mapping[str, str]
+    owner: Owner
 
     @property
     def logs(self) -> Path:
@@ -63,8 +69,9 @@ def prepare(home: Path, ports: Ports, environment: Mapping[str, str]) -> Site:
     if "SWELL_S3_ENDPOINT" in given and not all(key in given for key in S3_KEYS):
         raise CannotStart(f"SWELL_S3_ENDPOINT is set; set {' and '.join(S3_KEYS)} as well")
     home = home.resolve()
+    owner = owner_of(home, environment)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    site = Site(home=home, ports=ports, secrets=credentials.load(home), environment=given)
+    site = Site(home=home, ports=ports, secrets=credentials.load(home), environment=given, owner=owner)
     site.logs.mkdir(exist_ok=True)
     _write_auth_files(site)
     return site
@@ -110,7 +117,7 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_SPOOL": str(site.home / "spool"),
         "SWELL_WORKSPACE": str(site.home / "builder"),
     }
-    if "SWELL_LISTEN" not in site.environment:  # only users of this machine can connect
+    if not _EXPOSES & site.environment.keys():  # only users of this machine can connect
         defaults |= {f"SWELL_ANONYMOUS_{kind}_LIMIT": "off" for kind in ("BUILD", "PULL", "SCAN")}
         defaults |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_LOCAL_LIVE_TOKENS)}
     overrides = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}

@@ -16,6 +16,7 @@ from swell_embedded.child import Child
 from swell_embedded.credentials import USER
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.ports import Ports
+from swell_embedded.privileges import hand_over
 from swell_embedded.program import Program
 from swell_embedded.restarts import MAX_CRASHES, STEADY, Restarts
 from swell_embedded.services import SERVICES, Service, program
@@ -39,6 +40,7 @@ class Stack:
         self.env = variables(site)
         self.url = self.env["SWELL_SERVER_URL"]
         self.registry = Registry(site.registry, USER, site.secrets.registry_password)
+        self._site = site
         self._logs = site.logs
         self._programs = {each.name: each for each in programs}
         self._children: dict[str, Child] = {}
@@ -54,6 +56,7 @@ class Stack:
         """
         require_tools(self._programs.values())
         await require_ports(self._programs.values())
+        hand_over(self._site.home, self._site.owner)
         await _together(self._start_after_needs(each) for each in self._programs.values())
 
     async def _start_after_needs(self, each: Program) -> None:
@@ -62,7 +65,7 @@ class Stack:
         await self._start(each)
 
     async def _start(self, each: Program) -> None:
-        child = await Child.start(each, self._logs, echo=each.name in self._echo)
+        child = await Child.start(each, self._logs, owner=self._site.owner, echo=each.name in self._echo)
         self._children[each.name] = child
         await child.ready()
         self._ready[each.name].set()

@@ -50,7 +50,8 @@ async def require_ports(programs: Iterable[Program]) -> None:
     while taken := [port for port in owners if not is_free(port)]:
         if asyncio.get_running_loop().time() > deadline:
             complaints = "; ".join(_complaint(port, owners[port]) for port in taken)
-            raise CannotStart(f"{complaints}. Stop that process, or use --free-ports")
+            hint = "make up PORTS=+1000 (python -m swell_embedded up --ports +1000)"
+            raise CannotStart(f"{complaints}. Stop that process, or start Swell on other ports: {hint}")
         await asyncio.sleep(0.05)
 
 

@@ -1,6 +1,7 @@
 """Opens the builder's connections, wires its parts, and consumes jobs."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -58,6 +59,7 @@ DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfin
 
 
 async def main(settings: Settings) -> None:
+    os.umask(0o022)  # steps are other users, who read some files of their sandboxes; the workspace itself is private
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "builder"))

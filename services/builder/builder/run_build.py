@@ -1,6 +1,7 @@
 """Run one remote build in a pod of its own: print its log, write its result, exit."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -44,6 +45,7 @@ class Settings(EngineSettings, frozen=True, kw_only=True):
 
 
 async def main(settings: Settings) -> None:
+    os.umask(0o022)  # as in a builder
     try:
         result = RemoteBuildResult.succeeded(*await build(settings))
     except BuildFailure as failure:

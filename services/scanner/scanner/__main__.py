@@ -1,6 +1,7 @@
 """Opens the scanner's connections, wires its parts, and consumes jobs."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -58,6 +59,7 @@ DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerabilit
 
 async def main(settings: Settings) -> None:
     """Serve until cancelled. Without the programs of a scan, only health is served, and the reason is logged."""
+    os.umask(0o022)  # programs of a scan are other users, who read files of their sandboxes
     async with AsyncExitStack() as opened:
         opened.enter_context(exposed(settings.prometheus_listen))
         paths = find_programs() if settings.scan_tool is ToolChoice.ANCHORE else installed.find("scanners", "trivy")

@@ -175,7 +175,7 @@ async def test_a_stack_leaves_nothing_outside_its_home(
 
     Where mounts are forbidden, the stack removes them from /tmp, also after kill -9.
     """
-    monkeypatch.setattr(private_tmp, "is_possible", lambda: is_possible)
+    monkeypatch.setattr(private_tmp, "is_possible", lambda _: is_possible)
     async with open_backends(tmp_path, ["s3"], environment={}) as stack:
         ports = stack.ports.s3_ports
         assert bool(sockets(ports)) is not is_possible
@@ -257,7 +257,7 @@ async def test_a_configured_server_replaces_the_embedded_one(stack: Stack, tmp_p
 async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
     """The operator reads which port, what for, and whom to end."""
     ports = Ports.free()
-    sentence = rf"port {ports.redis} \(for redis\) is in use by .*\(pid {os.getpid()}\)"
+    sentence = rf"port {ports.redis} \(for redis\) is in use by .*\(pid {os.getpid()}\).*make up PORTS=\+1000"
     with socket.create_server(("127.0.0.1", ports.redis)), pytest.raises(CannotStart, match=sentence):
         async with open_stack(tmp_path, ports, [], environment={}):
             raise AssertionError("nothing must start")

@@ -87,3 +87,13 @@ def test_damaged_secrets_are_named(tmp_path: Path) -> None:
     (tmp_path / "secrets.json").write_text("{")
     with pytest.raises(CannotStart, match=r"secrets\.json is damaged"):
         prepare(tmp_path, Ports.default(), {})
+
+
+@pytest.mark.parametrize("name", ["SWELL_LISTEN", "SWELL_SERVER_URL", "SWELL_TRUSTED_PROXIES"])
+def test_only_a_stack_for_this_machine_has_no_limits_for_anonymous_clients(tmp_path: Path, name: str) -> None:
+    """Behind a reverse proxy, clients of other machines connect as well."""
+    alone = told(prepare(tmp_path, Ports.default(), {}))["gateway"]
+    assert (alone["SWELL_ANONYMOUS_BUILD_LIMIT"], alone["SWELL_ANONYMOUS_PULL_LIMIT"]) == ("off", "off")
+    value = {"SWELL_LISTEN": "0.0.0.0:9090"}.get(name, "https://swell.example.org")
+    exposed = told(prepare(tmp_path, Ports.default(), {name: value}))["gateway"]
+    assert not {"SWELL_ANONYMOUS_BUILD_LIMIT", "SWELL_ANONYMOUS_PULL_LIMIT"} & exposed.keys()
