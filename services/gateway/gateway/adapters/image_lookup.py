@@ -19,6 +19,7 @@ from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
 
 RESOLVE_SECONDS = 30
+COMPLETE_SECONDS = 1.0  # how long a removed part of an image of a build may stay unnoticed
 _Key = tuple[Principal, str, tuple[Platform, ...]]
 
 
@@ -70,12 +71,13 @@ class RemoteLookup:
 
 
 class CachedLookup:
-    """Resolves each image once in 20 s for a principal and its platforms; complete images are looked up each time."""
+    """Resolves each image once in 20 s for a principal and its platforms, and complete images once a second."""
 
     def __init__(self, remote: RemoteLookup) -> None:
         self._remote = remote
         self._resolved: TTLCache[_Key, Digest] = TTLCache(10_000, ttl=20)
         self._resolving: SingleFlight[_Key, Digest] = SingleFlight()
+        self._complete: TTLCache[tuple[Principal, str], Digest] = TTLCache(10_000, ttl=COMPLETE_SECONDS)
         self._completing: SingleFlight[tuple[Principal, str], Digest] = SingleFlight()
 
     async def resolve(
@@ -91,6 +93,12 @@ class CachedLookup:
         await self._remote.keep(layer, principal)
 
     async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
-        """As `RemoteLookup.resolve_complete`; simultaneous callers share one call."""
+        """As `RemoteLookup.resolve_complete`; the callers within one second share one call.
+
+        Each call asks the registry for every blob, so clients that repeat a request must not repeat that.
+        """
         key = principal, str(image)
-        return await self._completing.run(key, lambda: self._remote.resolve_complete(image, principal))
+        if (digest := self._complete.get(key)) is None:
+            completing = self._completing.run(key, lambda: self._remote.resolve_complete(image, principal))
+            digest = self._complete[key] = await completing
+        return digest

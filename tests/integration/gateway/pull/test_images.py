@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from cachetools import TTLCache
 
-from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
+from gateway.adapters.image_lookup import COMPLETE_SECONDS, CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
@@ -69,6 +70,10 @@ class Lookup(RemoteLookup):
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._ask(layer.location)
 
+    async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
+        await self._ask(f"all of {image} for {principal}")
+        return digest_of(b"the image")
+
 
 @pytest.fixture
 def remote() -> Remote:
@@ -102,6 +107,23 @@ async def test_a_hundred_that_miss_at_once_ask_once(remote: Remote, images: Cach
     await asyncio.gather(*(lookup.resolve(UBUNTU) for _ in range(100)))
 
     assert set(remote.asked.values()) == {1}
+
+
+async def test_a_whole_image_is_checked_once_a_second_for_each_principal(
+    remote: Remote, lookup: CachedLookup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check asks for every blob: a client that repeats its request must not multiply that, nor learn of another's."""
+    now = [0.0]
+    monkeypatch.setattr(lookup, "_complete", TTLCache(10, COMPLETE_SECONDS, timer=lambda: now[0]))
+    for principal in (PUBLIC, OPERATOR, PUBLIC):
+        await lookup.resolve_complete(UBUNTU, principal)
+    assert set(remote.asked.values()) == {1}
+    assert len(remote.asked) == 2
+
+    now[0] = COMPLETE_SECONDS + 0.1
+    await lookup.resolve_complete(UBUNTU)
+
+    assert remote.asked[f"all of {UBUNTU} for {PUBLIC}"] == 2
 
 
 async def test_each_token_and_reference_has_its_own_answer(images: CachedImages) -> None:
