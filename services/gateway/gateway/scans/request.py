@@ -60,12 +60,16 @@ class ScanPlan(Struct, frozen=True):
 
 
 class ScanRequest(Struct, frozen=True):
-    """The scan of a request: `scan_id` is None without one; the job of a new one has to be published."""
+    """The scan of a request: `scan_id` is None without one; the job of a new one has to be published.
+
+    `digest` is that of the scanned image; None while a build or mirror makes it.
+    """
 
     scan_id: str | None = None
     is_new: bool = False
     build_id: str | None = None
     warnings: tuple[str, ...] = ()
+    digest: Digest | None = None
 
 
 class ScanRequests:
@@ -148,7 +152,7 @@ class ScanRequests:
         if not is_new:
             await self._limits.return_scan(caller.identity.user, caller.address)
         waits_for = submission.build_id if submission.digest is None else None
-        return ScanRequest(scan_id, is_new, waits_for)
+        return ScanRequest(scan_id, is_new, waits_for, digest=submission.digest)
 
     async def publish(self, scan: ScanRequest) -> None:
         """Publish the job of a new scan, unless its build runs: the scanner publishes it at the end of the build.
@@ -189,15 +193,20 @@ class ScanRequests:
             organisation=caller.identity.organisation,
             principal=principal,
         )
-        return submission, fingerprint(image, None if result.is_build else digest, platforms)
+        is_built = result.is_build and not request.mirror
+        mirror_id = submission.mirror_id if digest is None else None
+        return submission, fingerprint(image, None if is_built else digest, platforms, mirror_id)
 
 
-def fingerprint(image: Reference, digest: Digest | None, platforms: Sequence[str]) -> str:
+def fingerprint(image: Reference, digest: Digest | None, platforms: Sequence[str], mirror_id: str | None = None) -> str:
     """The 16 digits of a scan id: equal to Wave's for builds, and for images by their complete name and digest.
 
-    Another platform than linux/amd64 is part of the id, unless a build makes the image: its name depends on it.
+    Another platform than linux/amd64 is part of the id, unless a build makes the image: its name depends on it. A
+    mirror that has not ended adds its random id: the name of a copy is easy to guess, and the id opens its SBOM.
     """
     attributes: dict[str, str | None] = {"image": str(image)}
+    if mirror_id:
+        attributes["mirror"] = mirror_id
     if digest:
         attributes["digest"] = digest
         if tuple(platforms) != _DEFAULT_PLATFORMS:

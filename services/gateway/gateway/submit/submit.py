@@ -27,7 +27,7 @@ from gateway.submit.rules.sizes import is_slow_to_validate
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
-from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
+from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, ScanMode
 from swell.concurrency.retry import retry_until_available
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import SwellError, Unavailable
@@ -104,6 +104,9 @@ class ContainerRequests:
             scan = await self._scans.find_or_create(plan, prepared, result, caller)
             if scan.scan_id:
                 grant = replace(grant, scan_id=scan.scan_id, scan_mode=plan.mode, scan_levels=prepared.scan_levels)
+            if plan.mode is ScanMode.REQUIRED and scan.digest and not result.is_build:  # the tag may move after it
+                result = replace(result, image=result.image.at(scan.digest))
+                grant = replace(grant, image=str(result.image))
             record = container_record(
                 self._config.authority, container_request, prepared, result.image, grant, new=result.cached is False
             )

@@ -15,6 +15,7 @@ from tests.unit.gateway.doubles import (
     CALLER,
     NOON,
     CountedScans,
+    MemoryGrants,
     MemoryRegistry,
     RunningScanners,
     ScanQueue,
@@ -183,6 +184,29 @@ async def test_a_mirror_is_scanned_with_all_platforms(
     assert await scans.of_build(str(answer.build_id)) == [answer.scan_id]
     record = record_of(scan)
     assert (record.mirror_id, record.build_id) == (answer.build_id, None)
+
+
+@pytest.mark.usefixtures("image")
+async def test_the_scan_id_of_a_mirror_does_not_follow_from_its_name(container_requests: ContainerRequests) -> None:
+    """The name of a copy is easy to guess, and the id opens the SBOM of a private image."""
+    target = {"build_repository": "quay.io/acme", "tower_access_token": "key"}
+    answer = await container_requests.submit(asking("async", container_image="ubuntu", mirror=True, **target), CALLER)
+
+    copy = parse_reference(str(answer.container_image))
+    for platforms in ((), ("linux/amd64",)):
+        assert fingerprint(copy, None, platforms) not in str(answer.scan_id)
+
+
+async def test_a_token_opens_the_image_that_its_required_scan_judges(
+    container_requests: ContainerRequests, image: Digest, grants: MemoryGrants
+) -> None:
+    """A registry could serve a harmless image to the scan, and another one under the same tag to the pull."""
+    required = await container_requests.submit(asking("required"), CALLER)
+    advisory = await container_requests.submit(asking("async"), CALLER)
+
+    opened = [await grants.get(str(answer.container_token)) for answer in (required, advisory)]
+    assert [grant.image for grant in opened if grant] == [IMAGE.replace(":latest", f"@{image}"), IMAGE]
+    assert required.target_image.endswith(f"/library/ubuntu@{image}")
 
 
 async def test_a_request_that_joins_a_build_gets_a_scan(
