@@ -34,12 +34,15 @@ class ExistingImages:
     ) -> StartResult | None:
         """Return the running build of the image, or the image if the registry has it; *latest* is its newest build.
 
-        A request to rebuild gets a running build, which is as new as another one, but no existing image.
+        A request to rebuild gets a running build, which is as new as another one, but no existing image. What a mirror
+        has stored under the name of the image does not count: no recipe of this server has made it.
 
         Raises:
             BadRequest, ScopeRequired: the caller may not read an image that it was built from.
             Unavailable: the running build will fail, because it may read fewer images than the caller.
         """
+        if latest is not None and latest.submission.mirror:
+            return None
         image = target_reference(submission)
         running = latest if latest is not None and latest.is_active else None
         if running:

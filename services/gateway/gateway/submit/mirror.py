@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess, image_refused
 from gateway.domain.identity import Caller, queue_of
-from gateway.domain.repositories import Repositories
+from gateway.domain.repositories import ORAS, Repositories
 from gateway.domain.token import new_token
 from gateway.submit.rules.mirror import MirrorTarget, mirror_targets
 from gateway.submit.start import BuildStarter
@@ -178,6 +178,7 @@ class MirrorStarter:
             mirror=tuple(images),
             created=self._now(),
         )
+        await self._check_targets(images)
         latest = await self._builds.latest(submission.target_image)
         if latest and latest.is_active and _is_same(latest.submission, submission):
             return latest.id
@@ -189,6 +190,23 @@ class MirrorStarter:
         if mirror is None or not _is_same(mirror.submission, submission):
             raise Unavailable(f"another request is changing {submission.target_image} at this moment; try again")
         return mirror.id
+
+    async def _check_targets(self, images: Sequence[MirrorImage]) -> None:
+        """Check that no target is the image of a build: requests for that build would get the copy instead.
+
+        Raises:
+            BadRequest: a build has that target.
+        """
+
+        async def check(target: str) -> None:
+            for name in (target, f"{ORAS}{target}"):
+                if (latest := await self._builds.latest(name)) and not latest.submission.mirror:
+                    raise BadRequest(
+                        f"{target} is the image of the build {latest.id}, which a mirror does not replace; choose "
+                        "another buildRepository"
+                    )
+
+        await at_once(RESOLVED_AT_ONCE, (partial(check, image.target) for image in images))
 
 
 def _new_id() -> str:

@@ -23,6 +23,12 @@ SOURCE, TARGET = "quay.io/acme/tool:2.1", "registry.example.org/mirror/acme/tool
 REQUEST = ContainerRequest(
     container_image=SOURCE, mirror=True, build_repository="registry.example.org/mirror", tower_access_token="key"
 )
+FREEZE = ContainerRequest(
+    container_file="RlJPTSBhbHBpbmU6My4yMApSVU4gYXBrIGFkZCBqcQo=",
+    freeze=True,
+    build_repository="registry.example.org/mirror/team",
+    tower_access_token="key",
+)
 LIST = MirrorRequest(images=(SOURCE, "debian:13"), build_repository="registry.example.org")
 
 
@@ -113,6 +119,47 @@ async def test_a_caller_without_the_scope_starts_nothing(
         await mirrors.submit(LIST, stranger)
 
     assert queue.mirrors == []
+
+
+async def test_a_mirror_does_not_replace_the_image_of_a_build(
+    container_requests: ContainerRequests, registry: MemoryRegistry, queue: MemoryQueue
+) -> None:
+    """Another client's request for that build would get the copy: its tag follows from the recipe."""
+    frozen = await container_requests.submit(FREEZE, CALLER)
+    repository, _, tag = frozen.target_image.rpartition(":")
+    source = f"evil.example.net/{repository.rpartition('/')[2]}:{tag}"
+    registry.push(source)
+
+    with pytest.raises(BadRequest, match=f"the image of the build {frozen.build_id}"):
+        await container_requests.submit(
+            replace(REQUEST, container_image=source, build_repository=repository.rpartition("/")[0]), CALLER
+        )
+
+    assert queue.mirrors == []
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+async def test_a_build_does_not_take_the_copy_of_a_mirror_for_its_image(
+    container_requests: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, has_ended: bool
+) -> None:
+    """Neither while the mirror runs, nor later."""
+    expected = await container_requests.submit(replace(FREEZE, dry_run=True), CALLER)
+    repository, _, tag = expected.target_image.rpartition(":")
+    source = f"evil.example.net/{repository.rpartition('/')[2]}:{tag}"
+    registry.push(source)
+    mirror = await container_requests.submit(
+        replace(REQUEST, container_image=source, build_repository=repository.rpartition("/")[0]), CALLER
+    )
+    assert mirror.target_image == expected.target_image
+    if has_ended:
+        registry.images[mirror.target_image] = registry.images[source]
+        result = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON)
+        await builds.finish(str(mirror.build_id), result)
+
+    frozen = await container_requests.submit(FREEZE, CALLER)
+
+    assert frozen.build_id != mirror.build_id and str(frozen.build_id).startswith("bd-")
+    assert frozen.cached is False
 
 
 async def test_a_list_is_one_mirror(mirrors: MirrorStarter, queue: MemoryQueue, builds: MemoryBuilds) -> None:
