@@ -254,6 +254,23 @@ async def test_the_tag_is_not_set_when_it_must_not(places: Places) -> None:
     assert await places.copier().digest_of(target.at(image.manifest.digest)) == image.manifest.digest
 
 
+async def test_a_list_of_missing_referrers_is_bounded(places: Places) -> None:
+    """A hostile registry lists more referrers than an image may have; none of them exists, so none is counted."""
+    source = push_image(places, "team/listed:1", make_image("listed"))
+    places.source.page_size = 5000
+    places.source.invented_referrers = 300
+    target = places.at_target("copies/listed:1")
+    asked = places.source.requests["GET manifests"]
+
+    with pytest.raises(TooLarge, match="listed referrers"):
+        await places.copier(limits=CopyLimits(documents=200)).copy(source, target, places.report)
+
+    assert places.source.requests["GET manifests"] - asked < 20
+    places.source.invented_referrers = 10_001
+    with pytest.raises(TooLarge, match="more than 10000 referrers"):
+        await places.copier().copy(source, target, places.report)
+
+
 async def test_limits_are_checked_before_anything_is_sent(places: Places) -> None:
     """A stranger's image may have any number of documents and bytes, and any depth."""
     source, index = push_index(places, "team/limits:1", make_image("limit 1"), make_image("limit 2"))

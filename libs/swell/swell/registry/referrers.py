@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
-from swell.errors import DigestInvalid, ManifestUnknown, UpstreamFailed
+from swell.errors import DigestInvalid, ManifestUnknown, TooLarge, UpstreamFailed
 from swell.net.outbound import follow, read, send
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, parse_digest
@@ -31,7 +31,7 @@ from swell.registry.responses import failure
 
 UNSUPPORTED_STATUS = frozenset({400, 404, 405, 501})
 """Responses of registries without the referrers API."""
-MAX_PAGES = 20
+MAX_PAGES, MAX_REFERRERS = 20, 10_000
 MERGE_ATTEMPTS = 5
 """How often an entry is added to the index of a tag while other clients replace that index."""
 
@@ -60,6 +60,7 @@ async def fetch_referrers(client: RegistryClient, image: Reference) -> list[Dige
     Raises:
         Denied, TooManyRequests, UpstreamFailed: the registry refuses or fails.
         ManifestInvalid: its list is malformed.
+        TooLarge: it lists more than 10,000 referrers.
     """
     url: URL | None = client.base(image.registry) / f"v2/{image.repository}/referrers/{image.digest}"
     digests: dict[Digest, None] = {}
@@ -73,6 +74,8 @@ async def fetch_referrers(client: RegistryClient, image: Reference) -> list[Dige
                 raise failure(response.status, response.headers, f"referrers of '{image}'", ManifestUnknown)
             index = detect(response.headers.get("Content-Type"), await read(response, MANIFEST_BYTES))
             digests |= dict.fromkeys(entry.digest for entry in _entries(index))
+            if len(digests) > MAX_REFERRERS:
+                raise TooLarge(f"{image.registry} lists more than {MAX_REFERRERS} referrers of {image.digest}")
             url = _next_page(response, url)
     else:
         raise UpstreamFailed(f"{image.registry} lists the referrers of {image.digest} on more than {MAX_PAGES} pages")

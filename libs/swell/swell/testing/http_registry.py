@@ -26,7 +26,8 @@ class HttpRegistry:
 
     `has_referrers` switches the referrers API; a page lists `page_size` entries. A request whose name (`PUT manifests`)
     is in `refused` gets that status. A blob in `gates` is sent when its event is set. Blobs have ranges if
-    `has_ranges`; uploads continue after a broken connection.
+    `has_ranges`; uploads continue after a broken connection. Lists of referrers end with `invented_referrers` entries
+    of manifests that do not exist.
     """
 
     def __init__(self, *, has_referrers: bool = True, page_size: int = 100) -> None:
@@ -38,6 +39,7 @@ class HttpRegistry:
         self.refused: dict[str, int] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.received = 0
+        self.invented_referrers = 0
         self.manifests: dict[tuple[str, str], Document] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
         self._uploads: dict[str, bytearray] = {}
@@ -147,6 +149,10 @@ class HttpRegistry:
             for (where, name), each in self.manifests.items()
             if where == repository and name == each.digest
             if (each.fields.get("subject") or {}).get("digest") == digest
+        ]
+        entries += [
+            {"mediaType": OCI_INDEX, "digest": f"sha256:{number:064x}", "size": 2}
+            for number in range(self.invented_referrers)
         ]
         start = int(request.query.get("start", "0"))
         stop = start + self.page_size

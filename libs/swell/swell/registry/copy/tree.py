@@ -99,6 +99,7 @@ class _TreeReader:
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._bytes = 0
         self._count = 0
+        self._listed = 0
 
     async def read(self, reference: Reference, depth: int, *, tag: str | None = None) -> Digest:
         """Read the document of *reference* and those that it lists; return its digest.
@@ -138,6 +139,9 @@ class _TreeReader:
                 referrers = await fetch_referrers(self._client, image)
             except Denied:
                 referrers = []  # some registries refuse paths that they do not support
+        self._listed += len(referrers)
+        if self._listed > self._limits.documents:  # a list may name documents that do not exist
+            raise TooLarge(f"{self._image} has more than {self._limits.documents} listed referrers")
         await at_once(CONCURRENCY, (partial(self._read_listed, each) for each in referrers if each not in self.nodes))
         if depth == 0:
             tags = (referrers_tag(subject) + suffix for suffix in COSIGN_SUFFIXES)
