@@ -1,5 +1,6 @@
 """Findings: names of one vulnerability are merged, and everything is counted."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -53,6 +54,25 @@ def test_names_are_merged_through_a_third_one() -> None:
 
     for order in (chain, chain[::-1], [chain[1], chain[2], chain[0]]):
         assert [{each.id, *each.aliases} for each in merge(order)] == [{"A", "B", "C"}]
+
+
+def test_thousands_of_findings_of_one_package_are_merged_with_few_calls() -> None:
+    """A kernel has thousands; comparing each with each stops the scanner for minutes."""
+    many = [finding(f"CVE-{number}", aliases=(f"A-{number // 2}",)) for number in range(2000)]
+    calls = 0
+
+    def count_call(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count_call)
+    try:
+        merged = merge(many)
+    finally:
+        sys.setprofile(None)
+
+    assert len(merged) == 1000
+    assert calls < 200 * len(many)
 
 
 def test_two_packages_with_one_vulnerability_are_two_findings() -> None:

@@ -19,6 +19,7 @@ from scanner.domain.sbom import count_packages, with_conda_urls
 from scanner.tools.common import check_status, not_importable, text_of, url_of
 from scanner.tools.protocol import DatabaseState, Match, Sboms
 from swell import programs as installed
+from swell.disk import in_thread
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
 from swell_sandbox import SCRATCH, Mount
 
@@ -80,7 +81,7 @@ class Anchore:
                 await self._database.suspect()
             check_status("grype", status, last)
             report = scratch.read("report.json")
-        findings, database = parse_report(report)
+        findings, database = await in_thread(parse_report, report)
         return Match(findings=findings, report=report, database=database)
 
     async def database(self) -> DatabaseState:

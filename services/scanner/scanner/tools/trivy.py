@@ -18,6 +18,7 @@ from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
 from scanner.tools.common import check_status, not_importable, text_of, url_of
 from scanner.tools.protocol import DatabaseState, Match, Sboms
+from swell.disk import in_thread
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
 from swell_sandbox import SCRATCH, Mount
 
@@ -76,7 +77,7 @@ class Trivy:
         if state.built is None:
             raise ScanFailure(ScanProblem.DATABASE_DAMAGED, f"Not scanned: {state.message}.")
         database = DatabaseInfo(built=state.built, schema=state.schema)
-        return Match(findings=parse_report(report), report=report, database=database)
+        return Match(findings=await in_thread(parse_report, report), report=report, database=database)
 
     async def database(self) -> DatabaseState:
         return await self._database.state()
