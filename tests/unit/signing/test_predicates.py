@@ -74,3 +74,21 @@ def test_the_provenance_has_the_inputs_and_no_user() -> None:
         "startedOn": "2026-11-23T12:00:00Z",
         "finishedOn": "2026-11-23T12:00:00Z",
     }
+
+
+def test_a_printed_lock_file_does_not_replace_a_verified_digest() -> None:
+    """A step can print any lock file; what the engine has verified stays."""
+    url = "https://conda.anaconda.org/bioconda/noarch/multiqc-1.25-pyhdfd78af_0.tar.bz2"
+    facts = Provenance(
+        build_id="bd-1_1",
+        image="r/i:t",
+        digest=digest_of(b"x"),
+        inputs=Inputs(containerfile="FROM a\n", platform="linux/amd64"),
+        evidence=Evidence(materials=(Material(url, f"sha256:{'b' * 64}"),)),
+        started=NOON,
+        ended=NOON,
+    )
+
+    dependencies = slsa("bd-1_1", SUBMISSION, RESULT, facts, LOCK)["buildDefinition"]["resolvedDependencies"]
+
+    assert [each["digest"] for each in dependencies if each["uri"] == url] == [{"sha256": "b" * 64}]

@@ -70,9 +70,10 @@ def slsa(
     """Return the predicate of SLSA provenance v1 for a build, without any secret or name of a user.
 
     *facts* are those that the builder has stored; an index of several platforms has none. *lock* is its lock file.
+    A step of the build may have printed it, so the digests that the engine has verified count before those in it.
     """
-    materials = {each.name: each.digest or "" for each in facts.evidence.materials} if facts else {}
-    materials |= {package.url: package.digest for package in packages_of(lock)}
+    materials = {package.url: package.digest for package in packages_of(lock)}
+    materials |= {each.name: each.digest or "" for each in facts.evidence.materials} if facts else {}
     inputs = {
         "containerFile": submission.containerfile,
         "platform": submission.platform,
