@@ -1,6 +1,7 @@
 """Queries about scans: records, SBOMs, reports and logs."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 import msgspec
@@ -15,7 +16,8 @@ from swell.store.reports import SbomFormat, findings_key, log_key, report_key, s
 from swell.store.scans import AffectedScan, Finding, PlatformScan, Scan, ScanResult, Scans
 
 MOST_LOGS = 10_000  # characters in a record
-MOST_FINDINGS = 32 << 20  # bytes of a document
+MOST_FINDINGS = 16 << 20  # bytes of the findings of all platforms in a document; it needs about ten times the memory
+DOCUMENTS_AT_ONCE = 2
 
 
 class Reports(Protocol):
@@ -27,6 +29,7 @@ class ScanQueries:
     def __init__(self, scans: Scans, reports: Reports) -> None:
         self._scans = scans
         self._reports = reports
+        self._documents = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
 
     async def record(self, scan_id: str) -> ScanRecord:
         """The record of a scan; raises `NotFound`."""
@@ -52,25 +55,29 @@ class ScanQueries:
 
         Raises:
             NotFound: the scan is unknown, has not ended, or has failed.
-            TooLarge: they have more than 32 MiB.
+            TooLarge: they have more than 16 MiB.
         """
         scan = await self._scan(scan_id)
         if scan.result is None or not scan.result.succeeded:
             raise NotFound(f"the scan {scan_id} has not succeeded, so its findings are not known")
-        findings = [
-            (scanned.digest, finding)
-            for scanned in scan.result.platforms
-            for finding in await self._findings(scan_id, scanned.digest)
-        ]
-        return msgspec.json.encode(openvex(scan, parse_reference(scan.submission.image), findings))
+        async with self._documents:
+            contents = await self._findings(scan_id, [scanned.digest for scanned in scan.result.platforms])
+            return await asyncio.to_thread(_vex, scan, contents)
 
-    async def _findings(self, scan_id: str, manifest: Digest) -> list[Finding]:
-        content = bytearray()
-        async for piece in await self._open(findings_key(scan_id, manifest), f"no findings of the scan {scan_id}"):
-            content += piece
-            if len(content) > MOST_FINDINGS:
-                raise TooLarge(f"the findings of the scan {scan_id} have more than {MOST_FINDINGS} bytes")
-        return msgspec.json.decode(bytes(content), type=list[Finding])
+    async def _findings(self, scan_id: str, manifests: Iterable[Digest]) -> list[tuple[Digest, bytes]]:
+        """Return the stored findings of each manifest."""
+        contents, left = list[tuple[Digest, bytes]](), MOST_FINDINGS
+        for manifest in manifests:
+            content = bytearray()
+            async for piece in await self._open(findings_key(scan_id, manifest), f"no findings of the scan {scan_id}"):
+                content += piece
+                if len(content) > left:
+                    raise TooLarge(
+                        f"the findings of the scan {scan_id} have more than {MOST_FINDINGS} bytes; read its report"
+                    )
+            left -= len(content)
+            contents.append((manifest, bytes(content)))
+        return contents
 
     async def affected(self) -> AffectedList:
         """The images that newer databases affect, newest first."""
@@ -93,6 +100,15 @@ class ScanQueries:
                 return scanned.digest
         suffix = f" for {platform[:80]}" if platform else ""
         raise NotFound(f"the scan {scan.id} has no SBOM{suffix}, or has not ended")
+
+
+def _vex(scan: Scan, contents: Iterable[tuple[Digest, bytes]]) -> bytes:
+    findings = (
+        (manifest, finding)
+        for manifest, content in contents
+        for finding in msgspec.json.decode(content, type=list[Finding])
+    )
+    return msgspec.json.encode(openvex(scan, parse_reference(scan.submission.image), findings))
 
 
 def record_of(scan: Scan) -> ScanRecord:

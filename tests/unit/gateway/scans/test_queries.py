@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.scans.queries import ScanQueries, record_of
-from swell.errors import NotFound
+from swell.errors import NotFound, TooLarge
+from swell.oci.digest import digest_of
 from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import (
     Scan,
@@ -114,6 +115,17 @@ async def test_a_failed_scan_has_no_openvex_document(scans: MemoryScans) -> None
     """A document without statements would say that nothing is known to be wrong."""
     with pytest.raises(NotFound, match="has not succeeded"):
         await ScanQueries(scans, Reports()).vex(await stored_scan(scans, OLD))
+
+
+async def test_an_openvex_document_is_bounded_over_all_platforms(scans: MemoryScans) -> None:
+    """An image of many platforms, each with thousands of findings, would use the memory of the gateway."""
+    platforms = [replace(GOOD.platforms[0], digest=digest_of(name)) for name in (b"amd64", b"arm64")]
+    scan_id = await stored_scan(scans, replace(GOOD, platforms=tuple(platforms)))
+    content = b"[" + b" " * (9 << 20) + b"]"
+    stored = {findings_key(scan_id, each.digest): content for each in platforms}
+
+    with pytest.raises(TooLarge, match="read its report"):
+        await ScanQueries(scans, StoredFindings(stored)).vex(scan_id)
 
 
 class StoredFindings:
