@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from builder.adapters.copies import RegistryCopies
 from swell.errors import Denied, DigestMismatch, ManifestInvalid, ManifestUnknown, TooLarge
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
@@ -252,6 +253,17 @@ async def test_the_tag_is_not_set_when_it_must_not(places: Places) -> None:
 
     assert await places.copier().digest_of(target) is None
     assert await places.copier().digest_of(target.at(image.manifest.digest)) == image.manifest.digest
+
+
+async def test_the_digest_of_a_source_is_a_digest(places: Places) -> None:
+    """A hostile source announces another text; in the record of the mirror, no service could read it."""
+    image = make_image("announced")
+    source = push_image(places, "team/announced:1", image)
+    copies = RegistryCopies(places.client(), places.client(), CopyLimits())
+
+    for announced in ("latest", "sha256:../../latest", ""):
+        places.source.announced_digest = announced
+        assert await copies.digest_of_source(source) == image.manifest.digest
 
 
 async def test_a_list_of_missing_referrers_is_bounded(places: Places) -> None:

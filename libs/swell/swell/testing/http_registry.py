@@ -27,7 +27,7 @@ class HttpRegistry:
     `has_referrers` switches the referrers API; a page lists `page_size` entries. A request whose name (`PUT manifests`)
     is in `refused` gets that status. A blob in `gates` is sent when its event is set. Blobs have ranges if
     `has_ranges`; uploads continue after a broken connection. Lists of referrers end with `invented_referrers` entries
-    of manifests that do not exist.
+    of manifests that do not exist. A text in `announced_digest` is sent instead of the digest of manifests and blobs.
     """
 
     def __init__(self, *, has_referrers: bool = True, page_size: int = 100) -> None:
@@ -40,6 +40,7 @@ class HttpRegistry:
         self.gates: dict[str, asyncio.Event] = {}
         self.received = 0
         self.invented_referrers = 0
+        self.announced_digest = ""
         self.manifests: dict[tuple[str, str], Document] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
         self._uploads: dict[str, bytearray] = {}
@@ -98,7 +99,8 @@ class HttpRegistry:
     def _content(self, content: bytes | None, digest: str, media_type: str) -> web.Response:
         if content is None:
             return web.Response(status=404)
-        return web.Response(body=content, content_type=media_type, headers={"Docker-Content-Digest": digest})
+        headers = {"Docker-Content-Digest": self.announced_digest or digest}
+        return web.Response(body=content, content_type=media_type, headers=headers)
 
     def _blob(self, request: web.Request, content: bytes | None, digest: str) -> web.Response:
         response = self._content(content, digest, "application/octet-stream")

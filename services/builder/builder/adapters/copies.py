@@ -1,6 +1,7 @@
 """Copies of images, with the operator's credentials that the principals of a mirror may use."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import aiohttp
@@ -8,9 +9,9 @@ import aiohttp
 from builder.settings import EngineSettings, Settings
 from swell.api.mirrors import PlannedImage
 from swell.concurrency.periodic import running_every
-from swell.errors import ManifestUnknown
+from swell.errors import DigestInvalid, ManifestUnknown
 from swell.net.outbound import follow
-from swell.oci.digest import Digest
+from swell.oci.digest import Digest, parse_digest
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
 from swell.registry.aws import AwsLogins
@@ -43,8 +44,9 @@ class RegistryCopies:
     async def digest_of_source(self, source: Reference) -> Digest:
         response = await self._source.ask(follow, "HEAD", source, f"manifests/{source.reference}", {"Accept": ACCEPT})
         response.release()
-        if response.status == 200 and (digest := response.headers.get("Docker-Content-Digest")):
-            return Digest(digest)
+        if response.status == 200:
+            with suppress(DigestInvalid):  # the header is optional
+                return parse_digest(response.headers.get("Docker-Content-Digest", ""))
         document = await fetch_document(self._source, source)
         if document is None:
             raise failure(404, {}, f"'{source}'", ManifestUnknown)
