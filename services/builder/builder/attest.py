@@ -3,7 +3,9 @@
 It happens after a build has its result, so a failure loses no build. It is repeated until it succeeds.
 """
 
+import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
@@ -21,6 +23,8 @@ from swell.store.builds import Builds
 from swell.store.records import Build, BuildResult
 
 ORAS = "oras://"
+ATTEMPT = timedelta(minutes=2)
+"""The longest attempt: a registry that sends one byte now and then must not stop the signatures of other images."""
 
 
 class Attachments(Protocol):
@@ -50,11 +54,18 @@ class Store(Protocol):
 
 
 class Attester:
-    """Signs with the key of *signer*; *keys* are that key and former ones."""
+    """Signs with the key of *signer*; *keys* are that key and former ones. An attempt takes at most *timeout*."""
 
     def __init__(
-        self, builds: Builds, attachments: Attachments, store: Store, signer: Signer, keys: TrustedKeys
+        self,
+        builds: Builds,
+        attachments: Attachments,
+        store: Store,
+        signer: Signer,
+        keys: TrustedKeys,
+        timeout: timedelta = ATTEMPT,
     ) -> None:
+        self._timeout = timeout.total_seconds()
         self._builds = builds
         self._attachments = attachments
         self._store = store
@@ -73,7 +84,11 @@ class Attester:
         if build is None or build.submission.mirror or not (build.result and build.result.digest):
             return
         try:
-            await self._attest(build, build.result)
+            async with asyncio.timeout(self._timeout):
+                await self._attest(build, build.result)
+        except TimeoutError as error:
+            log.warning("image not signed in time, trying again", build_id=build.id, attempt=delivery)
+            raise Unavailable(f"the registry of {build.id} is too slow for a signature") from error
         except ManifestUnknown as error:
             log.error("image not signed: it is gone", build_id=build.id, error=str(error))
         except Unavailable:
