@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell.store import objects
+from swell.store.blobs import BUCKET as LAYERS
 from swell.store.logs import BUCKET, log_key
 from swell_embedded.stack import Stack
 from tests.e2e.client import Fields, Swell, client_of, encoded, until
@@ -62,7 +64,7 @@ async def ended(swell: Swell, build_id: str) -> Fields:
 async def test_a_running_build_survives_an_outage(
     backend: str, fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """The build waits, or fails with the real reason. Cached images can be pulled meanwhile, and all works afterwards.
+    """The build waits. Cached images can be pulled meanwhile, and all works afterwards.
 
     The log is complete. New requests for builds are served or get 503 with Retry-After, never another server error.
     """
@@ -86,15 +88,79 @@ async def test_a_running_build_survives_an_outage(
     await asyncio.sleep(gone_until - asyncio.get_running_loop().time())
     await fragile.restart(backend)
 
-    record = await ended(swell, answer["buildId"])
-    if record["exitStatus"] == 0:
-        assert (await pull(answer["targetImage"], tmp_path / "after")).status == 0
-    else:
-        assert backend == "registry", record
-        assert "The registry refused the image" in await swell.log(answer["buildId"])
+    assert (await ended(swell, answer["buildId"]))["exitStatus"] == 0
+    assert (await pull(answer["targetImage"], tmp_path / "after")).status == 0
     assert output in await swell.log(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nRUN echo after {backend}\n")
     assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
+
+
+async def test_a_finished_image_is_pushed_by_another_builder_when_the_registry_is_back(
+    fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """The push is repeated. When the builder is killed meanwhile, the next one pushes without building again."""
+    answer = await swell.build(f"FROM {upstreams.image()}\nRUN echo kept $((20 + 1)) && sleep 2\n")
+    build_id = answer["buildId"]
+
+    async def says(text: str) -> bool:
+        return text in await swell.log(build_id)
+
+    await until(partial(says, "kept 21"))
+    fragile.kill("registry")
+    await until(partial(says, "The push is repeated"))
+    keys = fragile.env["SWELL_S3_ACCESS_KEY"], fragile.env["SWELL_S3_SECRET_KEY"]
+    async with objects.connect(fragile.env["SWELL_S3_ENDPOINT"], *keys, LAYERS) as stored:
+
+        async def is_stored() -> bool:
+            return any([name.endswith("/manifest") async for name in names(stored, "unpushed/")])
+
+        await until(is_stored)
+    fragile.kill("builder")
+    await fragile.restart("builder")
+    await until(partial(says, "the image is built already"))
+    await fragile.restart("registry")
+
+    assert (await ended(swell, build_id))["exitStatus"] == 0
+    assert (await swell.log(build_id)).count("kept 21") == 0  # the log is that of the attempt that pushed
+    assert (await pull(answer["targetImage"], tmp_path)).status == 0
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["buildkit", "buildah"])
+async def test_an_image_that_was_never_pushed_is_pushed_by_the_next_build(
+    engine: str, new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """The build fails with `push` at the end of its time. The same request again pushes without building."""
+    async with (
+        new_stack(tmp_path / "home", BUILD_TIMEOUT="PT20S", ENGINE=engine) as stack,
+        client_of(stack.url) as swell,
+    ):
+        containerfile = f"FROM {upstreams.image()}\nRUN echo late $((20 + 1)) && sleep 2\n"
+        failed = (await swell.build(containerfile))["buildId"]
+
+        async def begun() -> bool:
+            return "late 21" in await swell.log(failed)
+
+        await until(begun)
+        stack.kill("registry")
+        assert (await ended(swell, failed))["reason"] == "push"
+        await stack.restart("registry")
+
+        again = await swell.build(containerfile)
+        assert again["buildId"] != failed
+        assert (await ended(swell, again["buildId"]))["exitStatus"] == 0
+        log = await swell.log(again["buildId"])
+        assert "the image is built already" in log
+        assert "late 21" not in log
+        assert (await pull(again["targetImage"], tmp_path / "image")).status == 0
+
+
+async def names(stored: objects.S3Objects, prefix: str) -> AsyncIterator[str]:
+    """Yield the names of the objects below *prefix*."""
+    found = await asyncio.to_thread(lambda: list(stored._client.list_objects(stored._bucket, prefix, recursive=True)))
+    for each in found:
+        yield str(each.object_name)
 
 
 async def test_a_build_ends_while_its_log_cannot_be_stored(fragile: Stack, swell: Swell, upstreams: Upstreams) -> None:

@@ -231,6 +231,8 @@ class UpstreamFailed(SwellError):
     advice = "Try again. If it happens again, check the registry that the message names."
     host: str | None = None
     """The `host:port` that failed, if a redirect led to another host. It is not sent over gRPC."""
+    answer: int | None = None
+    """The HTTP status of the upstream, if it answered with an error. It is not sent over gRPC."""
 
 
 class DigestMismatch(UpstreamFailed):

@@ -32,6 +32,8 @@ from builder.ignore_triggers import IgnoresTriggers
 from builder.mirror import Mirroring
 from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
+from builder.unpushed import DAYS, PREFIX, UnpushedImages
+from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
@@ -50,6 +52,7 @@ from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
 from swell.store.engines import EngineNames
 from swell.store.logs import BUCKET as LOGS
+from swell.store.objects import S3Objects
 from swell.store.worker_capabilities import WorkerCapabilities
 
 INDEXES = 200  # at a time; they only wait for other builds
@@ -66,13 +69,15 @@ async def main(settings: Settings) -> None:
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
         layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
         logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
+        await set_expiry(layers, logs, settings.record_ttl)
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
         push_client = pusher(session, settings, aws)
         registry = registry_push(push_client)
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
+        unpushed = UnpushedImages(layers, registry, settings.workspace / "unpushed", settings.build_timeout)
         engine, containers = await opened.enter_async_context(
-            open_containers(settings, sifs, aws, prober(session, settings))
+            open_containers(settings, sifs, aws, prober(session, settings), unpushed)
         )
         credentials = AuthFiles(settings, aws, registry=prober(session, settings))
         containers = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
@@ -95,9 +100,10 @@ async def main(settings: Settings) -> None:
             registry,
             StreamEvents(nats.stream),
         )
-        runner = running(IndexAssembler(waiter, registry, settings.index_patience), interest)
+        assembler = IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout)
+        runner = running(assembler, interest, unpushed)
         mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client), settings.mirror_timeout)
-        mirrors = running(mirroring, interest)
+        mirrors = running(mirroring, interest, unpushed)
         plans = MirrorPlans(mirroring, nats)
         missing = partial(missing_emulators, settings)
         router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine)
@@ -138,16 +144,25 @@ def open_attester(
     return Attester(builds, RegistryAttachments(registry), StoredAttestations(logs), signer, keys)
 
 
+async def set_expiry(layers: S3Objects, logs: S3Objects, record_ttl: timedelta) -> None:
+    """Set the lifecycle rules: logs expire after the records of their builds, and images that were not pushed soon."""
+    try:
+        await logs.expire("", record_ttl.days + 1)
+        await layers.expire(PREFIX, DAYS)
+    except Unavailable as error:
+        log.warning("logs are stored for ever: the object store accepts no lifecycle rule", error=str(error))
+
+
 @asynccontextmanager
 async def open_containers(
-    settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient
+    settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient, unpushed: UnpushedImages
 ) -> AsyncIterator[tuple[str, Engine]]:
     """Yield the engine for container files, local or in a cluster, and its name.
 
     *public* is a registry client without credentials, which finds out whether a base image is public.
     """
     if settings.build_where is Where.HERE:
-        async with open_engine(settings, sifs, aws, public) as engine:
+        async with open_engine(settings, sifs, aws, public, unpushed) as engine:
             yield engine
         return
     from builder.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 (20 MB of memory that few need)

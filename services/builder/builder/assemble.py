@@ -7,6 +7,7 @@ from typing import Protocol
 
 from builder.domain.failure import BuildFailure
 from builder.domain.index import index_of
+from builder.domain.time_limit import time_limit
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
@@ -32,18 +33,23 @@ class Log(Protocol):
 
 
 class IndexAssembler:
-    """Assembles indexes. The builds of the platforms are ordinary jobs, so that waiting for them occupies no slot."""
+    """Assembles indexes. The builds of the platforms are ordinary jobs, so that waiting for them occupies no slot.
+
+    An index is pushed again for *push_time* while its registry fails.
+    """
 
     def __init__(
         self,
         waiter: Waiter,
         registry: Registry,
         timeout: timedelta,
+        push_time: timedelta = timedelta(minutes=15),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._waiter = waiter
         self._registry = registry
         self._timeout = timeout
+        self._push_time = push_time
         self._now = now
 
     async def make(self, submission: Submission, build_log: Log) -> Digest:
@@ -54,11 +60,12 @@ class IndexAssembler:
         """
         results = await self._results(submission, build_log)
         registry = self._registry.acting_for(submission.push_principal)
-        images = [
-            (child.platform, await _image(registry, child, results.get(child.platform)))
-            for child in submission.children
-        ]
-        digest = await registry.document(parse_reference(submission.target_image), index_of(images))
+        async with time_limit(self._push_time, build_log.write_line):
+            images = [
+                (child.platform, await _image(registry, child, results.get(child.platform)))
+                for child in submission.children
+            ]
+            digest = await registry.document(parse_reference(submission.target_image), index_of(images))
         await build_log.write_line(f"Pushed {submission.target_image}, an index of {len(images)} platforms".encode())
         return digest
 

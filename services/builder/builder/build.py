@@ -10,7 +10,7 @@ from builder.domain.failure import BuildFailure
 from builder.domain.lock_cutter import LockCutter
 from builder.engine import Engine, ExistingBuild, Note, Recipe
 from builder.given_up import Events, GivenUpBuilds
-from builder.interrupted import InterruptedBuilds, Registry
+from builder.interrupted import InterruptedBuilds, Registry, Unpushed
 from builder.job_files import Contexts, Secrets, fetch_recipe
 from builder.provenance import masked, provenance_of
 from swell.api.builds import BuildStep
@@ -73,10 +73,11 @@ class BuildRunner:
         events: Events,
         assembly: Assembly,
         interest: Interest,
+        unpushed: Unpushed,
     ) -> None:
         self._engine = engine
         self._leases = leases
-        self._interrupted = InterruptedBuilds(engine, registry)
+        self._interrupted = InterruptedBuilds(engine, registry, unpushed)
         self._builds = builds
         self._given_up = GivenUpBuilds(builds, events)
         self._logs = logs
@@ -175,7 +176,7 @@ class BuildRunner:
         if existing:
             message = b"(the builder stopped in the middle of this build, which went on; its log follows)"
             await build_log.write_line(message)
-        elif attempt > 1 and (digest := await self._interrupted.find_pushed(job, attempt, build_log)):
+        elif digest := await self._interrupted.find_image(job, recipe, attempt, build_log):
             return digest
         return await self._build(recipe, build_log, note)
 

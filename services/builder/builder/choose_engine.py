@@ -15,6 +15,7 @@ from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineChoice, EngineSettings
 from builder.sif.push import Sifs
+from builder.unpushed import UnpushedImages
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
@@ -49,6 +50,7 @@ async def open_engine(
     sifs: Sifs | None = None,
     aws: AwsLogins | None = None,
     registry: RegistryClient | None = None,
+    unpushed: UnpushedImages | None = None,
 ) -> AsyncIterator[tuple[str, Engine]]:
     """Open the engine that `settings.engine` chooses; yield its name with its version, and the engine.
 
@@ -71,7 +73,7 @@ async def open_engine(
         raise Unavailable("BuildKit is missing: run `make engine`, or put buildkitd and buildctl on the PATH")
     async with AsyncExitStack() as opened:
         if settings.engine is not EngineChoice.BUILDAH and found is not None:
-            opening = BuildkitEngine.open(settings, found, sifs, aws, registry)
+            opening = BuildkitEngine.open(settings, found, sifs, aws, registry, unpushed)
             if buildkit := await _opened(opened, opening, must=settings.engine is EngineChoice.BUILDKIT):
                 name = await _named(str(found.buildkitd), "--version")
                 log.info("engine chosen", engine=name)
@@ -79,7 +81,7 @@ async def open_engine(
                 return
     version = buildah_version()
     if settings.engine is EngineChoice.BUILDAH or version >= SAFE_BUILDAH:
-        async with BuildahEngine.open(settings, sifs, aws, registry=registry) as buildah:
+        async with BuildahEngine.open(settings, sifs, aws, registry=registry, unpushed=unpushed) as buildah:
             name = f"buildah {version}"
             log.info("engine chosen", engine=name)
             yield name, buildah

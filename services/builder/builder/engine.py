@@ -47,6 +47,8 @@ class Recipe(BuildSpec, frozen=True, kw_only=True):
     files: Mapping[str, Path] = {}
     sif: Definition | None = None
     secrets: Mapping[str, bytes] = {}
+    key: str = ""
+    """See `builder.domain.build_key`; empty in a pod."""
 
 
 class ExistingBuild(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
+from builder.domain.build_key import key_of
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from swell.build_spec import carry
@@ -40,6 +41,7 @@ async def fetch_recipe(
             context=await _fetch(contexts, job.context, downloads) if job.context else None,
             files={f"layer-{hex_of(layer)}.tar.gz": await _fetch(contexts, layer, downloads) for layer in job.layers},
             sif=job.sif,
+            key=key_of(job),
             secrets=await asyncio.to_thread(secrets.read, job.options.build_secrets),
         )
     except BuildFailure as failure:

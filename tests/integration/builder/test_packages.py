@@ -19,7 +19,7 @@ from builder.adapters.build_secrets import BuildSecrets
 from builder.adapters.stored_contexts import StoredContexts
 from builder.build import BuildRunner
 from builder.buildah.engine import BuildahEngine
-from builder.engine import Recipe
+from builder.engine import Recipe, WriteLine
 from gateway.submit.freeze import freeze_image
 from gateway.submit.recipes.packages import make_recipe
 from swell.api.builds import BuildStep
@@ -145,6 +145,13 @@ class NoAssembly:
         raise NotImplementedError
 
 
+class NothingUnpushed:
+    """No build has made an image that could not be pushed."""
+
+    async def push(self, recipe: Recipe, write_line: WriteLine) -> Digest | None:
+        return None
+
+
 class House:
     """A builder with a real engine and registry; its other collaborators are in memory."""
 
@@ -165,6 +172,7 @@ class House:
             self._events,
             NoAssembly(),
             Wanted(),
+            NothingUnpushed(),
         )
 
     async def layer(self, name: str) -> ContainerLayer:

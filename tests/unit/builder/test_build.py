@@ -11,6 +11,7 @@ from msgspec import structs
 
 from builder.adapters.build_secrets import BuildSecrets
 from builder.build import BuildRunner
+from builder.domain.build_key import key_of
 from builder.domain.failure import BuildFailure
 from builder.engine import (
     Engine,
@@ -32,7 +33,7 @@ from swell.errors import BlobUnknown, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.provenance import Evidence, Material, parse_provenance
-from swell.registry.principal import Principal
+from swell.registry.principal import OPERATOR, Principal
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
@@ -113,10 +114,25 @@ class FewContexts:
 class Pushed:
     """A registry that has one image, or none."""
 
-    def __init__(self, digest: Digest | None = None) -> None:
+    def __init__(self, digest: Digest | None = None, failure: BuildFailure | None = None) -> None:
         self._digest = digest
+        self._failure = failure
 
     async def pushed(self, target_image: str, principal: Principal) -> Digest | None:
+        if self._failure:
+            raise self._failure
+        return self._digest
+
+
+class Unpushed:
+    """Has an image that could not be pushed, or none; `asked` counts."""
+
+    def __init__(self, digest: Digest | None = None) -> None:
+        self._digest = digest
+        self.asked = 0
+
+    async def push(self, recipe: Recipe, write_line: WriteLine) -> Digest | None:
+        self.asked += 1
         return self._digest
 
 
@@ -172,6 +188,7 @@ def runner_of(
     events: Events | None = None,
     wanted: Wanted | None = None,
     secrets: tuple[str, ...] = (),
+    unpushed: Unpushed | None = None,
 ) -> BuildRunner:
     """A builder alone in the world; what is not given has nothing in it."""
     return BuildRunner(
@@ -185,6 +202,7 @@ def runner_of(
         events or NoEvents(),
         NoAssembly(),
         wanted or Wanted(),
+        unpushed or Unpushed(),
     )
 
 
@@ -571,3 +589,41 @@ async def test_a_failed_build_has_no_provenance() -> None:
     logs = MemoryLogs()
     await result_of(JOB, ScriptedEngine(BuildFailure(Reason.RECIPE, "no")), logs)
     assert not logs.provenances
+
+
+@pytest.mark.parametrize(("build_id", "attempts", "asked"), [("bd-1_1", 1, 0), ("bd-1_1", 2, 1), ("bd-1_2", 1, 1)])
+async def test_an_image_that_could_not_be_pushed_is_pushed_without_building(
+    build_id: str, attempts: int, asked: int
+) -> None:
+    """An earlier attempt or build may have made it; the first attempt of the first build does not ask the store."""
+    builds, engine, unpushed = MemoryBuilds(), ScriptedEngine(), Unpushed(MADE)
+    for _ in range(attempts - 1):
+        await builds.begin(build_id)
+    job = structs.replace(JOB, id=build_id)
+    await runner_of(engine, builds, unpushed=unpushed).build(job, 1)
+
+    assert (unpushed.asked, len(engine.recipes)) == (asked, 1 - asked)
+
+
+async def test_an_attempt_during_an_outage_of_the_registry_builds_again() -> None:
+    """Whether the last attempt has pushed the image is unknown; that is no reason to fail."""
+    builds, engine = MemoryBuilds(), ScriptedEngine()
+    await builds.begin(JOB.id)
+    away = BuildFailure(Reason.PUSH, "no connection", is_temporary=True)
+    await runner_of(engine, builds, pushed=Pushed(failure=away)).build(JOB, 2)
+
+    assert len(engine.recipes) == 1
+
+
+def test_jobs_with_other_principals_or_inputs_have_other_keys() -> None:
+    """A stored image is pushed only for the same build; its id and the organisation do not matter."""
+    same = structs.replace(JOB, id="bd-1_7", organisation="acme.org")
+    others = [
+        structs.replace(JOB, principal=OPERATOR),
+        structs.replace(JOB, push_principal=OPERATOR),
+        structs.replace(JOB, context=CONTEXT),
+        structs.replace(JOB, target_image="r/x:2"),
+    ]
+
+    assert key_of(same) == key_of(JOB)
+    assert len({key_of(job) for job in (JOB, *others)}) == 1 + len(others)

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
+from swell.errors import (
+    Denied,
+    SwellError,
+    TooManyRequests,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamDown,
+    UpstreamFailed,
+    UpstreamSlow,
+)
 
 LONGEST_WAIT = 3600
 
@@ -23,7 +32,21 @@ def failure(status: int, headers: Mapping[str, str], what: str, absent: type[Swe
             wait = retry_after_of(headers) or 60
             return TooManyRequests(f"{what}: the registry takes no more requests for now", retry_after=wait)
     wait_or_none = retry_after_of(headers) if status >= 500 else None
-    return UpstreamFailed(f"{what}: the registry answers {status}", retry_after=wait_or_none)
+    return answered(status, f"{what}: the registry answers {status}", retry_after=wait_or_none)
+
+
+def answered(status: int, message: str, *, retry_after: int | None = None) -> UpstreamFailed:
+    """Return the error for a response with the error *status*."""
+    error = UpstreamFailed(message, retry_after=retry_after)
+    error.answer = status
+    return error
+
+
+def is_temporary(error: SwellError) -> bool:
+    """Return whether the same request may succeed later: the registry failed, or limits requests."""
+    if isinstance(error, UpstreamFailed):
+        return error.answer >= 500 if error.answer else isinstance(error, UpstreamBroken | UpstreamSlow | UpstreamDown)
+    return isinstance(error, Unavailable | TooManyRequests)
 
 
 def retry_after_of(headers: Mapping[str, str]) -> int | None:

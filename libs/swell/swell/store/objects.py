@@ -5,6 +5,8 @@ S3 calls are used: put, get, head, multipart.
 """
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -30,6 +32,7 @@ from swell.net.outbound import PIECE, Policy, open_session, pieces, send
 T = TypeVar("T")
 
 THREADS = 16
+_RULE_TRIES = 5
 ANY_TYPE = "application/octet-stream"
 DEADLINE = timedelta(seconds=30)
 FILE_DEADLINE = timedelta(minutes=30)
@@ -280,16 +283,26 @@ def _renew(client: Minio, bucket: str, key: str, age: timedelta) -> None:
 
 
 def _expire(client: Minio, bucket: str, prefix: str, days: int) -> None:
-    mine = f"swell-{prefix.strip('/')}"
+    """Set the rule, and read it again: another service may write its own rules at the same time."""
+    mine = f"swell-{prefix.strip('/') or 'all'}"
+    rule = Rule(ENABLED, rule_filter=Filter(prefix=prefix), rule_id=mine, expiration=Expiration(days=days))
+    for _ in range(_RULE_TRIES):
+        rules = _rules(client, bucket)
+        if any(each.rule_id == mine and each.expiration and each.expiration.days == days for each in rules):
+            return
+        others = [each for each in rules if each.rule_id != mine]
+        client.set_bucket_lifecycle(bucket, LifecycleConfig([*others, rule]))
+        time.sleep(random.uniform(0, 0.1))  # noqa: S311  not a secret; in a thread
+
+
+def _rules(client: Minio, bucket: str) -> list[Rule]:
     try:
-        before = client.get_bucket_lifecycle(bucket)
+        config = client.get_bucket_lifecycle(bucket)
     except S3Error as error:
         if error.code != "NoSuchLifecycleConfiguration":
             raise
-        before = None
-    others = [rule for rule in before.rules if rule.rule_id != mine] if before else []
-    rule = Rule(ENABLED, rule_filter=Filter(prefix=prefix), rule_id=mine, expiration=Expiration(days=days))
-    client.set_bucket_lifecycle(bucket, LifecycleConfig([*others, rule]))
+        return []
+    return list(config.rules) if config else []
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
+from builder.adapters.patient_push import PatientPush
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.errors import SwellError
@@ -12,12 +13,16 @@ from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.push import RegistryPush
+from swell.registry.responses import is_temporary
 from swell.store.records import Reason
 
 
 def registry_push(client: RegistryClient) -> RegistryPush:
-    """Return a `RegistryPush` whose methods raise `BuildFailure` with `Reason.PUSH`."""
-    return RegistryPush(client, _as_build_failure)
+    """Return a `RegistryPush` that repeats requests while the registry fails, for as long as the build may run.
+
+    Its methods raise `BuildFailure` with `Reason.PUSH`.
+    """
+    return PatientPush(client, _as_build_failure)
 
 
 @contextmanager
@@ -25,7 +30,8 @@ def _as_build_failure(subject: str) -> Iterator[None]:
     try:
         yield
     except SwellError as error:
-        raise BuildFailure(Reason.PUSH, f"The registry refused {subject}: {error}.") from error
+        message = f"The registry refused {subject}: {str(error).rstrip('.')}."
+        raise BuildFailure(Reason.PUSH, message, is_temporary=is_temporary(error)) from error
 
 
 def pusher(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:

@@ -145,6 +145,12 @@ def push(image_id: str, target_image: str, compression: Compression) -> list[str
     return [*_BUILDAH, *_OWN_STORE, *command]
 
 
+def store(image_id: str, compression: Compression) -> list[str]:
+    """Write the built image into `work/unpushed`, an OCI layout, with its layers as they would be pushed."""
+    options = [f"--compression-format={compression.mode}", "--format=oci", _PUSH_POLICY_FLAG]
+    return [*_BUILDAH, *_OWN_STORE, "push", *options, image_id, f"oci:{SCRATCH}/work/unpushed:image"]
+
+
 def docker_only(image_id: str) -> list[str]:
     """Print a line with the instructions of an image that the OCI format cannot represent."""
     fields = {"HEALTHCHECK": "Healthcheck", "SHELL": "Shell", "ONBUILD": "OnBuild"}

@@ -3,7 +3,6 @@
 Nothing has to be repaired after a crash. Builds share only base images (`base_stores`), which they cannot change.
 """
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,9 +26,11 @@ from builder.buildah.mounts import UNKNOWN, Version, parse_version
 from builder.domain.base_images import base_images, materials_of
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
+from builder.domain.time_limit import time_limit
 from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineSettings, Isolation
 from builder.sif.push import Sifs
+from builder.unpushed import UnpushedImages
 from swell.containerfile import parse
 from swell.disk import in_thread
 from swell.errors import Unavailable
@@ -62,10 +63,12 @@ class BuildahEngine:
         *,
         limited: bool,
         sifs: Sifs | None = None,
+        unpushed: UnpushedImages | None = None,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._sifs = sifs
+        self._unpushed = unpushed
         self._bases = bases
         self._networks = networks
         self._closer = closer
@@ -82,12 +85,13 @@ class BuildahEngine:
         aws: AwsLogins | None = None,
         version: Version | None = None,
         registry: RegistryClient | None = None,
+        unpushed: UnpushedImages | None = None,
     ) -> AsyncIterator[Self]:
         """Lock the workspace, remove the files of an earlier process, and run a trial command in a sandbox.
 
         *sifs* converts images into SIF files. Without *aws*, AWS keys are not exchanged for logins. Mounts are
         checked for flaws of buildah *version*, by default this machine's. *registry*, a client without credentials,
-        finds out which base images are public.
+        finds out which base images are public. *unpushed* stores images while their registry fails.
 
         Raises:
             Unavailable: another builder uses the workspace, or a program or kernel feature is missing.
@@ -100,7 +104,9 @@ class BuildahEngine:
             credentials, limited = AuthFiles(settings, aws, registry=registry), can_limit(workspace)
             async with _open_networks(settings, limited=limited) as networks, BackgroundCloser.open() as closer:
                 bases = BaseImages(settings)
-                engine = cls(settings, bases, credentials, networks, closer, limited=limited, sifs=sifs)
+                engine = cls(
+                    settings, bases, credentials, networks, closer, limited=limited, sifs=sifs, unpushed=unpushed
+                )
                 await engine._run_trial()
                 engine._version = version or engine._version
                 yield engine
@@ -116,7 +122,6 @@ class BuildahEngine:
         names = (*images, recipe.target_image, recipe.cache_repository or "")
         registries = {*allowed_registries(self._settings.allowed_hosts, names), *proxies(self._settings.proxies)}
         async with self._bases.lease() as generation, self._sandbox(recipe.build_id, registries) as sandbox:
-            limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
             build = ImageBuild(
                 settings=self._settings,
                 sandbox=structs.replace(sandbox, binfmt=emulator),
@@ -125,15 +130,11 @@ class BuildahEngine:
                 credentials=self._credentials,
                 version=self._version,
                 sifs=self._sifs,
+                unpushed=self._unpushed,
             )
-            try:
-                async with limit, bounded(sandbox.directory, self._settings.build_disk, sandbox.cgroups):
-                    digest = await build.run(self._bases, generation)
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
-                raise BuildFailure(Reason.TIMED_OUT, message) from error
+            limit = time_limit(self._settings.build_timeout, build.output)
+            async with limit, bounded(sandbox.directory, self._settings.build_disk, sandbox.cgroups):
+                digest = await build.run(self._bases, generation)
         note(Evidence(materials=materials_of(images)))
         return digest
 

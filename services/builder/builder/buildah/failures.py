@@ -25,6 +25,11 @@ _NO_HEREDOCS = (
 )
 _ENGINES = re.compile(r"container: mounting|layer not known|input/output error|too many open files")
 _NO_HISTORY = re.compile(r"internal error: history lists \d+ non-empty layers, but we have \d+ layers on disk")
+_REGISTRY_FAILS = re.compile(
+    r"connection (?:refused|reset)|no route to host|unreachable|timeout|deadline exceeded|\bEOF\b|broken pipe"
+    r"|HTTP status: (?:5\d\d|429)|status code (?:5\d\d|429)|toomanyrequests|too many requests",
+    re.IGNORECASE,
+)
 _USERS = re.compile(
     r"building at STEP|in substitution|no contents in|no stages to build|parse error|[Uu]nknown instruction|FROM"
     r"|dockerfile|argument"
@@ -75,7 +80,9 @@ def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
     lines = [line.decode(errors="replace") for line in tail]
     if contains(lines, "no space left on device"):
         return BuildFailure(Reason.DISK, "The disk of the builder or of the registry is full.", status)
-    return BuildFailure(Reason.PUSH, f"The registry refused the image: {shorten(last_error(lines))}.", status)
+    error = last_error(lines)
+    message = f"The registry refused the image: {shorten(error)}."
+    return BuildFailure(Reason.PUSH, message, status, is_temporary=bool(_REGISTRY_FAILS.search(error)))
 
 
 def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:

@@ -20,9 +20,11 @@ from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cach
 from builder.buildah.mounts import Version, check_mounts, has_flaws
 from builder.domain.base_images import base_images, final_image, references
 from builder.domain.failure import BuildFailure
+from builder.domain.time_limit import retry_push
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
+from builder.unpushed import UnpushedImages
 from swell.api.containers import CompressionMode
 from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
@@ -45,6 +47,7 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
     credentials: AuthFiles
     version: Version
     sifs: Sifs | None = None
+    unpushed: UnpushedImages | None = None
 
     async def run(self, bases: BaseImages, generation: Generation) -> Digest:
         """Build and push the recipe with base images from *generation*; return the digest of the manifest."""
@@ -203,12 +206,36 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
             await self.output(f"({why})".encode())
         if compression.force:
             await self._remove_blob_cache()
+        stored = False
+
+        async def store() -> None:
+            nonlocal stored
+            stored = await self._store(image_id, compression)
+
+        await retry_push(partial(self._push_once, image_id, compression), store)
+        if stored and self.unpushed:
+            await self.unpushed.forget(self.recipe)
+
+    async def _push_once(self, image_id: Digest, compression: Compression) -> None:
+        self.output.lines.clear()
         status = await self._push_with(image_id, compression)
         if status and command_lines.is_zstd_refused(self.output.lines):
             await self._remove_blob_cache()
             status = await self._push_with(image_id, compression)
         if status:
             raise diagnose_push(status, self.output.lines)
+
+    async def _store(self, image_id: Digest, compression: Compression) -> bool:
+        """Store the image in the object store, from which another builder can push it; return whether it worked.
+
+        It is stored in the OCI format, so not if it has instructions that this format would lose.
+        """
+        if self.unpushed is None or await self._instructions_of_docker(image_id):
+            return False
+        command = command_lines.store(image_id, compression)
+        if await execute(self.sandbox, command, drop, credentials=NO_CREDENTIALS):
+            return False
+        return await self.unpushed.store(self.recipe, self.sandbox.work / "unpushed")
 
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:
@@ -228,6 +255,10 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
         compression = self.recipe.compression
         if compression is None or compression.mode is not CompressionMode.ZSTD:
             return ""
+        return await self._instructions_of_docker(image_id)
+
+    async def _instructions_of_docker(self, image_id: Digest) -> str:
+        """Return the instructions of the image that only the docker format has."""
         output = Tail(drop)
         if status := await execute(
             self.sandbox, command_lines.docker_only(image_id), output, credentials=NO_CREDENTIALS

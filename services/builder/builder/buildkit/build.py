@@ -93,6 +93,16 @@ def arguments(
     return command
 
 
+def exporting(command: Sequence[str], files: BuildFiles) -> list[str]:
+    """The command that writes the image of *command* into `result/image`, an OCI layout, instead of pushing it."""
+    replaced = ("--metadata-file=", "--import-cache=", "--export-cache=", f"--opt={PROVENANCE}=")
+    kept = [argument for argument in command if not argument.startswith(replaced)]
+    at = next(at for at, argument in enumerate(kept) if argument.startswith("--output=type=image,"))
+    fields = [field for field in kept[at].split(",")[1:] if not field.startswith(("name=", "push="))]
+    kept[at] = ",".join(("--output=type=oci", f"dest={files.seen}/result/image", "tar=false", *fields))
+    return kept
+
+
 def secret_file(name: str) -> str:
     """The file in `CREDENTIALS` of the secret with the id *name*."""
     return f"secret.{name}"

@@ -14,6 +14,7 @@ from builder.buildkit.network.push_gateway import PushGateway
 from builder.buildkit.progress import Progress
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
+from swell.registry.responses import is_temporary
 from swell.store.records import Reason
 
 
@@ -55,6 +56,8 @@ def failure_of(
         crashed=not daemon.is_running,
         output=progress.failed_output,
     )
+    if failure.reason is Reason.PUSH and gateway.trouble:
+        failure.is_temporary = is_temporary(gateway.trouble)
     if failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE, Reason.PUSH} and not killed and daemon.is_running:
         lease.keep()
     if proxy.refused and failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE}:

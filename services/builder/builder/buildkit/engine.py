@@ -1,6 +1,5 @@
 """The BuildKit engine: container files are built by rootless buildkitd in a sandbox."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,8 +12,7 @@ from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
 from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
-from builder.buildkit.build import CACHE, arguments, cache_name, follow, pushed_name, secret_file
-from builder.buildkit.build_failure import GroupEvents, failure_of
+from builder.buildkit.build import CACHE, arguments, cache_name, pushed_name
 from builder.buildkit.build_files import POLICY, BuildFiles
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.pool import DaemonPool, group_of
@@ -22,19 +20,20 @@ from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.requirements import CannotStart, missing_programs, prove, registrations
 from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.evidence import evidence_of
-from builder.buildkit.limits import watched
 from builder.buildkit.network import push_gateway
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.pushes import push_gateway_for
 from builder.buildkit.network.services import services_of
 from builder.buildkit.network.step_proxies import proxies_of_steps
-from builder.buildkit.progress import Progress
+from builder.buildkit.run import BuildRun
 from builder.buildkit.sif import push_sif
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
+from builder.domain.time_limit import time_limit
 from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineSettings
 from builder.sif.push import SCHEME, Sifs
+from builder.unpushed import UnpushedImages
 from swell.concurrency.tasks import TaskOwner
 from swell.containerfile import BUILDKIT, parse
 from swell.disk import in_thread
@@ -60,6 +59,7 @@ class BuildkitEngine:
         credentials: AuthFiles,
         session: aiohttp.ClientSession,
         sifs: Sifs | None = None,
+        unpushed: UnpushedImages | None = None,
         *,
         limited: bool = True,
     ) -> None:
@@ -69,6 +69,7 @@ class BuildkitEngine:
         self._credentials = credentials
         self._session = session
         self._sifs = sifs
+        self._unpushed = unpushed
         self._emulators = Emulators(only=settings.build_platforms)
         self._policy = Policy(settings.allowed_hosts)
 
@@ -81,11 +82,12 @@ class BuildkitEngine:
         sifs: Sifs | None = None,
         aws: AwsLogins | None = None,
         registry: RegistryClient | None = None,
+        unpushed: UnpushedImages | None = None,
     ) -> AsyncIterator[Self]:
         """Take the workspace, remove what an earlier process left there, and prove that a daemon starts.
 
         *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. *registry* is
-        asked which base images are public.
+        asked which base images are public. *unpushed* stores images while their registry fails.
 
         Raises:
             CannotStart: the machine lacks something.
@@ -105,7 +107,7 @@ class BuildkitEngine:
                 DaemonPool.open(settings, opening) as daemons,
             ):
                 credentials = AuthFiles(settings, aws, registry=registry)
-                engine = cls(settings, daemons, credentials, session, sifs, limited=limited)
+                engine = cls(settings, daemons, credentials, session, sifs, unpushed, limited=limited)
                 await prove(daemons)
                 yield engine
 
@@ -117,18 +119,11 @@ class BuildkitEngine:
     ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
-        limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
         tail = Tail(tell)
-        try:
-            async with limit:
-                for remark in policy.check(recipe.containerfile, recipe.options.build_args):
-                    await tail(remark.encode())
-                return await self._build(recipe, tail, write_step, note)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
-            raise BuildFailure(Reason.TIMED_OUT, message) from error
+        async with time_limit(self._settings.build_timeout, tail):
+            for remark in policy.check(recipe.containerfile, recipe.options.build_args):
+                await tail(remark.encode())
+            return await self._build(recipe, tail, write_step, note)
 
     async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep, note: Note) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
@@ -149,7 +144,7 @@ class BuildkitEngine:
             finding = tasks.start(base_annotations(recipe, pulls, self._session, settings))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
-            daemon, progress = lease.daemon, Progress()
+            daemon = lease.daemon
             files = await opened.enter_async_context(BuildFiles.of(daemon, recipe, settings))
             proxy = EgressProxy(self._policy, settings)
             await opened.enter_async_context(services_of(daemon, proxy, gateway, images, settings))
@@ -170,16 +165,19 @@ class BuildkitEngine:
                 (pushed_name(target).encode(), recipe.target_image.encode()),
                 (f"{push_gateway.REGISTRY}/{CACHE}/".encode(), _registry_of(recipe.cache_repository)),
             ]
-            before = GroupEvents.of(daemon)
-            async with (
-                watched(daemon, settings, progress),
-                daemon.client(
-                    command, logins, {secret_file(name): content for name, content in recipe.secrets.items()}
-                ) as client,
-            ):
-                result = await follow(client, progress, tail, write_step, names)
-            if result.status:
-                raise failure_of(result, before, lease, progress, gateway, proxy, settings)
+            run = BuildRun(
+                settings=settings,
+                recipe=recipe,
+                lease=lease,
+                files=files,
+                gateway=gateway,
+                proxy=proxy,
+                logins=logins,
+                names=names,
+                command=command,
+                unpushed=self._unpushed,
+            )
+            progress = await run.until_pushed(tail, write_step)
             predicate = attestation.predicate if attestation else None
             note(evidence_of(predicate, (step.name for step in progress.steps.values())))
             if recipe.sif:

@@ -3,7 +3,6 @@
 The same lock file on the same base image gives the same image, on any machine.
 """
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from builder.conda.scratch import room
 from builder.conda.sources import Sources
 from builder.domain.base_images import materials_of
 from builder.domain.failure import BuildFailure
+from builder.domain.time_limit import time_limit
 from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
@@ -93,16 +93,9 @@ class CondaEngine:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.packages is None:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
-        limit = asyncio.timeout(self._settings.build_timeout.total_seconds())
-        try:
-            own = room(self._rooms, recipe.build_id)
-            async with limit, own as folder, bounded(folder, self._settings.build_disk):
-                digest = await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
-            raise BuildFailure(Reason.TIMED_OUT, message) from error
+        limit, own = time_limit(self._settings.build_timeout, tell), room(self._rooms, recipe.build_id)
+        async with limit, own as folder, bounded(folder, self._settings.build_disk):
+            digest = await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
         note(Evidence(materials=_materials(recipe.packages, recipe.platform)))
         return digest
 

@@ -24,13 +24,23 @@ class BuildFailure(BuildFailed):
 
     `exit_status` is that of the step that failed, else the engine's own; -1 when nothing ended by itself. `output` are
     the last lines of that step, which may contain secrets: `explained` masks them and adds the cause to the message.
+    `is_temporary`: it is a push that may succeed later, because the registry failed and did not refuse the image.
     """
 
-    def __init__(self, reason: Reason, message: str, exit_status: int = NO_EXIT_STATUS, *, output: str = "") -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        exit_status: int = NO_EXIT_STATUS,
+        *,
+        output: str = "",
+        is_temporary: bool = False,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.exit_status = exit_status
         self.output = output
+        self.is_temporary = is_temporary
 
     def explained(self, mask: Callable[[str], str]) -> Self:
         """Return the failure with its cause in the message, and without secrets; *mask* masks them in a text."""

@@ -17,12 +17,13 @@ from msgspec import Struct
 from yarl import URL
 
 from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, MAX_BLOB, STATEMENT, Attestation
-from swell.errors import Denied, SwellError, UpstreamFailed
+from swell.errors import Denied, SwellError, UpstreamBroken, UpstreamFailed
 from swell.net.outbound import follow, pieces, read, send
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
 from swell.registry.push import upload
+from swell.registry.responses import answered
 
 HOST, PORT = "127.0.0.2", 5000
 """Where the gateway listens in buildkitd's network namespace; on loopback, so that BuildKit speaks plain http."""
@@ -231,7 +232,7 @@ class PushGateway:
             )
 
     def _refused(self, response: ClientResponse, target: Reference) -> None:
-        self.trouble = UpstreamFailed(f"{target.registry} answers {response.status}")
+        self.trouble = answered(response.status, f"{target.registry} answers {response.status}")
 
     def _url(self, reference: Reference, path: str) -> URL:
         return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
@@ -255,7 +256,7 @@ class _Body:
 
     def __call__(self) -> AsyncIterator[bytes]:
         if self._request is None:
-            raise UpstreamFailed("the registry asks for the same bytes again")
+            raise UpstreamBroken("the registry did not receive all bytes")
         request, self._request = self._request, None
         return self._pieces(request)
 

@@ -1,0 +1,82 @@
+"""Running buildctl for one build: once, or again while the registry does not accept the image."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from builder.adapters.commands import drop
+from builder.buildkit.build import exporting, follow, secret_file
+from builder.buildkit.build_failure import GroupEvents, failure_of
+from builder.buildkit.build_files import BuildFiles
+from builder.buildkit.daemons.pool import Lease
+from builder.buildkit.limits import watched
+from builder.buildkit.network.egress import EgressProxy
+from builder.buildkit.network.push_gateway import PushGateway
+from builder.buildkit.progress import Progress
+from builder.domain.failure import BuildFailure
+from builder.domain.time_limit import retry_push
+from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
+from builder.settings import EngineSettings
+from builder.unpushed import UnpushedImages
+
+
+class BuildRun(Struct, frozen=True, kw_only=True):
+    """Runs `command` with the files of one build in the daemon of `lease`; `names` are replaced in its output.
+
+    `unpushed` stores the image for other builders while the registry fails; `logins` open base images.
+    """
+
+    settings: EngineSettings
+    recipe: Recipe
+    lease: Lease
+    files: BuildFiles
+    gateway: PushGateway
+    proxy: EgressProxy
+    logins: bytes
+    names: Sequence[tuple[bytes, bytes]]
+    command: Sequence[str]
+    unpushed: UnpushedImages | None = None
+
+    async def until_pushed(self, tell: WriteLine, write_step: WriteStep) -> Progress:
+        """Build and push; return the progress of the steps.
+
+        While the registry fails, the image is pushed again: BuildKit has the results of all steps.
+
+        Raises:
+            BuildFailure: a step fails, or the registry does not accept the image within the time of the build.
+        """
+        outputs = iter([(tell, write_step)])  # of the first run; the others only repeat it
+
+        async def run() -> Progress:
+            return await self._run(self.command, *next(outputs, (drop, ignore_step)))
+
+        stored = False
+
+        async def store() -> None:
+            nonlocal stored
+            stored = await self._store()
+
+        progress = await retry_push(run, store)
+        if stored and self.unpushed:
+            await self.unpushed.forget(self.recipe)
+        return progress
+
+    async def _store(self) -> bool:
+        """Store the image in the object store, from which another builder can push it; return whether it worked."""
+        if self.unpushed is None or self.recipe.sif:
+            return False
+        try:
+            await self._run(exporting(self.command, self.files), drop, ignore_step)
+        except BuildFailure:  # for example, layers of a base image in the registry that fails
+            return False
+        return await self.unpushed.store(self.recipe, self.files.path / "result/image")
+
+    async def _run(self, command: Sequence[str], tell: WriteLine, write_step: WriteStep) -> Progress:
+        daemon, progress = self.lease.daemon, Progress()
+        before, self.gateway.trouble = GroupEvents.of(daemon), None
+        secrets = {secret_file(name): content for name, content in self.recipe.secrets.items()}
+        async with watched(daemon, self.settings, progress), daemon.client(command, self.logins, secrets) as client:
+            result = await follow(client, progress, tell, write_step, self.names)
+        if result.status:
+            raise failure_of(result, before, self.lease, progress, self.gateway, self.proxy, self.settings)
+        return progress
