@@ -64,7 +64,7 @@ async def ended(swell: Swell, build_id: str) -> Fields:
 async def test_a_running_build_survives_an_outage(
     backend: str, fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
-    """The build waits. Cached images can be pulled meanwhile, and all works afterwards.
+    """The build waits, and so does a pull of it. Cached images can be pulled meanwhile, and all works afterwards.
 
     The log is complete. New requests for builds are served or get 503 with Retry-After, never another server error.
     """
@@ -77,6 +77,8 @@ async def test_a_running_build_survives_an_outage(
         return output in await swell.log(answer["buildId"])
 
     await until(begun)
+    waiting = asyncio.create_task(manifest(fragile, answer["targetImage"]))
+    await asyncio.sleep(0)
     fragile.kill(backend)
     gone_until = asyncio.get_running_loop().time() + GONE
 
@@ -89,6 +91,7 @@ async def test_a_running_build_survives_an_outage(
     await fragile.restart(backend)
 
     assert (await ended(swell, answer["buildId"]))["exitStatus"] == 0
+    assert await waiting == 200
     assert (await pull(answer["targetImage"], tmp_path / "after")).status == 0
     assert output in await swell.log(answer["buildId"])
     again = await swell.build(f"FROM {upstreams.image()}\nRUN echo after {backend}\n")

@@ -19,6 +19,8 @@ from swell_embedded.program import Program
 from swell_embedded.site import Site, variables
 
 REDIS_MEMORY = "1gb"  # a token with its image takes some KiB; large documents are in the object store
+# Garbage can only be collected while the registry does not run. An empty registry is an error, which does not matter.
+_COLLECT_AND_SERVE = 'timeout 30 docker-registry garbage-collect "$1" >/dev/null 2>&1; exec docker-registry serve "$1"'
 BUCKETS = ("swell-logs", "swell-layers", "swell-reports")
 
 
@@ -115,7 +117,7 @@ def _sockets(ports: Iterable[int]) -> tuple[Path, ...]:
 
 
 def registry(site: Site) -> Program:
-    """The reference OCI registry, with HTTP Basic authentication."""
+    """The reference OCI registry, with HTTP Basic authentication; before each start, it removes unreferenced blobs."""
     password = site.secrets.registry_password
     # It checks the hash at every request. A fast hash is enough for 128 random bits.
     line = b"%s:%s\n" % (USER.encode(), bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)))
@@ -131,7 +133,7 @@ def registry(site: Site) -> Program:
     basic = "Basic " + b64encode(f"{USER}:{password}".encode()).decode()
     return Program(
         name="registry",
-        command=("docker-registry", "serve", _config(site, "registry.yml", as_yaml)),
+        command=("sh", "-c", _COLLECT_AND_SERVE, "sh", _config(site, "registry.yml", as_yaml)),
         environment=site.inherited,
         ready=probes.http(f"http://127.0.0.1:{site.ports.registry}/v2/", authorization=basic),
         ports=(site.ports.registry,),

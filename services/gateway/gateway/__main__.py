@@ -26,6 +26,7 @@ from gateway.adapters.jobs import JobQueue
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.mirror_plans import QueuedPlans
 from gateway.adapters.pull_counter import PullCounter
+from gateway.adapters.pull_journal import PullJournal
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
 from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
@@ -105,7 +106,7 @@ async def main(settings: Settings) -> None:
         if shared.scan_gate:
             await subscribe(connections.nats, ScanDone, shared.scan_gate.on_scan_done)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
-        pull_counter = PullCounter(connections.nats.stream)
+        pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
         authenticator = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
         callers = Callers(authenticator, shared.client_address, shared.guess_limiter)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)

@@ -2,25 +2,40 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from nats.js import JetStreamContext
+
+from metrics.adapters.archive import BUCKET, S3Archive
 from metrics.adapters.counters import RedisCounters
+from metrics.adapters.events import last_uncertain_day, uses
 from metrics.count import Counting
 from metrics.handlers.counters import CountersHandler
+from metrics.roll_up import Archive, RollUp
 from metrics.settings import Settings
+from swell.concurrency.periodic import every
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
+from swell.log import log
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run
-from swell.store import redis
+from swell.store import objects, redis
+
+RESTORE_INTERVAL = timedelta(minutes=1)
+STORE_INTERVAL = timedelta(hours=1)
 
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "metrics"))
-        counting = Counting(RedisCounters(state))
+        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+        archive = S3Archive(await opened.enter_async_context(objects.connect(*s3, BUCKET)))
+        counters = RedisCounters(state)
+        counting = Counting(counters)
         handler = CountersHandler(counting)
         await opened.enter_async_context(
             answering(
@@ -33,6 +48,30 @@ async def main(settings: Settings) -> None:
             tasks.create_task(consume(nats.stream, "metrics-builds", BuildDone, counting.build_done))
             tasks.create_task(consume(nats.stream, "metrics-scans", ScanDone, counting.scan_done))
             tasks.create_task(consume(nats.stream, "metrics-pulls", ImagesPulled, counting.images_pulled))
+            restoring = partial(restore, counters, archive, nats.stream)
+            tasks.create_task(every(RESTORE_INTERVAL, restoring, event="usage counters not restored yet"))
+            storing = partial(store, counters, archive, nats.stream)
+            tasks.create_task(every(STORE_INTERVAL, storing, event="usage not rolled up yet", first=False))
+
+
+async def restore(counters: RedisCounters, archive: Archive, stream: JetStreamContext) -> None:
+    """Restore the counters from roll-ups and events if Redis has lost its data; store the first roll-ups."""
+    if await counters.is_restored():
+        return
+    for each in await (await roll_up_of(counters, archive, stream)).repair():
+        table = each.table
+        log.warning("usage restored", metric=table.metric, day=table.day, architecture=table.architecture)
+    await store(counters, archive, stream)
+    await counters.restored()
+
+
+async def store(counters: RedisCounters, archive: Archive, stream: JetStreamContext) -> None:
+    """Store the roll-ups of all days whose counts have changed."""
+    await (await roll_up_of(counters, archive, stream)).store(datetime.now(UTC).date().isoformat())
+
+
+async def roll_up_of(counters: RedisCounters, archive: Archive, stream: JetStreamContext) -> RollUp:
+    return RollUp(counters, archive, lambda: uses(stream), await last_uncertain_day(stream))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Protocol
 
-from metrics.domain.usage import Metric, Table, Usage, Use
+from metrics.domain.usage import Counts, Metric, Table, Usage, Use
 from swell.jobs.messages import BuildDone, ImagesPulled, Message, ScanDone
 from swell.store.records import MIRROR_PREFIX
 
@@ -18,6 +18,12 @@ class Counters(Protocol):
 
     async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
         """Return the total, anonymous use included, and the count of each organisation."""
+
+    async def days(self) -> list[str]:
+        """Return the days that have tables."""
+
+    async def adjust(self, table: Table, differences: Counts) -> None:
+        """Add *differences*, which may be negative, to the counts in *table* atomically."""
 
 
 class Counting:

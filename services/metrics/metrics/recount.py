@@ -1,52 +1,60 @@
-"""`python -m metrics.recount`: count the events in the stream again, and log differences from the counters in Redis.
+"""`python -m metrics.recount`: count the stored events again, and log differences from the counters in Redis.
 
-It only reads. An event that arrives during the run can cause a difference: run it again.
+`--repair` also corrects them: see `metrics.roll_up`.
 """
 
+import argparse
+import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from nats.js import JetStreamContext
-
-from metrics.adapters.counters import MemoryCounters, RedisCounters
-from metrics.adapters.events import has_expired_events, uses
-from metrics.count import Counters
-from metrics.domain.usage import Table
+from metrics.adapters.archive import BUCKET, S3Archive
+from metrics.adapters.counters import RedisCounters
+from metrics.adapters.events import last_uncertain_day, uses
+from metrics.roll_up import Difference, RollUp
 from metrics.settings import Settings
 from swell.errors import SwellError
 from swell.jobs import streams
 from swell.log import log
 from swell.serve import run
-from swell.store import redis
+from swell.store import objects, redis
 
 
 class CountsDiffer(SwellError):
     """The counters in Redis differ from the events."""
 
 
-async def recount(stream: JetStreamContext, counters: Counters) -> list[Table]:
-    """Return the tables that differ.
-
-    Tables are compared when the stream has all their events: all tables, or the days after its oldest event when older
-    events have expired.
-    """
-    recounted, first_day, is_complete = MemoryCounters(), "", not await has_expired_events(stream)
-    async for use in uses(stream):
-        first_day = first_day or use.day
-        await recounted.add(use)
-    tables = [table for table in recounted.tables if is_complete or (table.day and table.day > first_day)]
-    return [table for table in tables if await recounted.of_all(table) != await counters.of_all(table)]
+def parse_arguments(arguments: Sequence[str]) -> bool:
+    """Return whether differences are to be repaired; exits with a message when the command line is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.recount", description="Count the stored events again.")
+    parser.add_argument("--repair", action="store_true", help="correct the counters that differ")
+    return bool(parser.parse_args(arguments).repair)
 
 
 async def main(settings: Settings) -> None:
+    repairs = parse_arguments(sys.argv[1:])
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "recount"))
-        differing = await recount(nats.stream, RedisCounters(state))
-    for table in differing:
-        log.error("counts differ", metric=table.metric, day=table.day, architecture=table.architecture)
-    if differing:
+        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+        archive = S3Archive(await opened.enter_async_context(objects.connect(*s3, BUCKET)))
+        uncertain = await last_uncertain_day(nats.stream)
+        roll_up = RollUp(RedisCounters(state), archive, lambda: uses(nats.stream), uncertain)
+        if repairs:
+            _log(await roll_up.repair(), "counts repaired")
+        differences = await roll_up.differences()
+    _log(differences, "counts differ")
+    if differences:
         raise CountsDiffer
     log.info("counts are equal")
+
+
+def _log(differences: Sequence[Difference], event: str) -> None:
+    for each in differences:
+        table = each.table
+        log.warning(
+            event, metric=table.metric, day=table.day, architecture=table.architecture, missing=dict(each.counts)
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ from msgspec import Struct
 class Settings(Struct, frozen=True, kw_only=True):
     redis_url: str
     nats_url: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
     listen: str = "127.0.0.1:9104"
     rpc_token: str = ""
     log_level: str = "INFO"

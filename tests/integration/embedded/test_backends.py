@@ -23,7 +23,10 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from yarl import URL
 
+from swell.oci.digest import digest_of
+from swell.oci.media_types import OCI_MANIFEST
 from swell_embedded import private_tmp
 from swell_embedded.backends import BACKENDS
 from swell_embedded.errors import CannotStart
@@ -60,6 +63,36 @@ async def test_everything_listens_on_loopback_and_on_known_ports_only(stack: Sta
     known = {stack.ports.nats, stack.ports.redis, stack.ports.registry, *stack.ports.s3_ports}
     assert {stack.ports.nats, stack.ports.redis, stack.ports.registry, stack.ports.s3} <= {port for _, port in found}
     assert {port for _, port in found} <= known
+
+
+async def test_the_registry_removes_blobs_without_an_image(tmp_path: Path) -> None:
+    """At each start. Pushes that were interrupted would use the disk for ever; images stay."""
+    content, config = b"a layer of no image", b"{}"
+    async with open_backends(tmp_path, ["registry"], environment={}) as stack:
+        registry = stack.registry
+        login = aiohttp.encode_basic_auth(registry.username, registry.password)
+        async with aiohttp.ClientSession(f"http://{registry.address}", headers={"Authorization": login}) as session:
+            for blob in (content, config):
+                await push_blob(session, blob)
+            layer = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": 2}
+            manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": layer, "layers": []}
+            async with session.put("/v2/x/manifests/1", json=manifest, headers={"Content-Type": OCI_MANIFEST}) as put:
+                assert put.status == 201
+            assert [await has(session, blob) for blob in (content, config)] == [True, True]
+            await stack.restart("registry")
+            assert [await has(session, blob) for blob in (content, config)] == [False, True]
+
+
+async def push_blob(session: aiohttp.ClientSession, content: bytes) -> None:
+    async with session.post("/v2/x/blobs/uploads/") as opened:
+        location = URL(opened.headers["Location"])
+    async with session.put(location.update_query(digest=digest_of(content)), data=content) as put:
+        assert put.status == 201
+
+
+async def has(session: aiohttp.ClientSession, content: bytes) -> bool:
+    async with session.head(f"/v2/x/blobs/{digest_of(content)}") as head:
+        return head.status == 200
 
 
 async def test_redis_requires_a_password(stack: Stack) -> None:

@@ -176,6 +176,20 @@ async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
     assert told == {"theirs/": 1, "cache/": 7}
 
 
+async def test_services_that_set_rules_at_the_same_time_lose_none(s3: S3) -> None:
+    """The rules of a bucket are one document; an empty prefix means the whole bucket, as for logs."""
+    client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
+    bucket = f"b{uuid.uuid4().hex}"
+    await asyncio.to_thread(s3.make_bucket, bucket)
+    rules = {"": 91, "unpushed/": 1, "cache/": 30}
+    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+        await asyncio.gather(*(objects.expire(prefix, days) for prefix, days in rules.items()))
+
+    found = await asyncio.to_thread(client.get_bucket_lifecycle, bucket)
+    assert found
+    assert {rule.rule_filter.prefix or "": rule.expiration.days for rule in found.rules} == rules  # type: ignore[union-attr]
+
+
 async def test_what_is_used_counts_as_new_once_it_is_old(s3: S3, s3_objects: S3Objects, key: str) -> None:
     """So that a rule by age removes what nobody has wanted for that long."""
     client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")

@@ -304,6 +304,9 @@ class KnownEnds:
     def __init__(self) -> None:
         self.results: dict[str, BuildResult] = {}
 
+    def is_known(self, build_id: str) -> bool:
+        return False
+
     async def result(self, build_id: str) -> BuildResult:
         return self.results[build_id]
 

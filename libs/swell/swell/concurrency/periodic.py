@@ -26,6 +26,8 @@ async def every(interval: timedelta, work: Work, *, event: str, first: bool = Tr
             await work()
         except Unavailable as error:
             log.warning(event, error=str(error))
+        if task and task.cancelling():
+            return
         await asyncio.sleep(interval.total_seconds())
 
 

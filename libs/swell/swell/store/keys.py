@@ -45,6 +45,15 @@ WORKER_CAPABILITIES = "swell:machines"
 ENGINE_NAMES = "swell:engines"
 """Sorted set: names of the builders' engines; scores are expiry times."""
 
+UNPUBLISHED_PULLS = "swell:unpublished-pulls"
+"""Sorted set: events of pulls, as JSON, that are not confirmed by the message queue; scores are times."""
+
+USAGE = "swell:usage"
+"""Prefix of usage counters: `swell:usage:<metric>:<day>:<architecture>`."""
+
+USAGE_RESTORED = "swell:usage-restored"
+"""String `1`: the usage counters contain what was counted before Redis lost its data."""
+
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
 local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'
@@ -140,7 +149,7 @@ def augmentation_lease(name: str) -> str:
 
 def usage(metric: str, day: str, architecture: str) -> str:
     """Hash: counts by organisation; the empty name is the total."""
-    return f"swell:usage:{metric}:{day}:{architecture}"
+    return f"{USAGE}:{metric}:{day}:{architecture}"
 
 
 def counted(event_id: str) -> str:

@@ -9,19 +9,26 @@ from cachetools import LRUCache
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
 from swell.jobs.messages import BuildDone
+from swell.log import log
 from swell.store import build_waiter
 from swell.store.builds import Builds
 from swell.store.records import BuildResult
 
+RETRY_DELAY = 0.5  # seconds between two tries to read a result while the store is unavailable
+
 
 class BuildWaiter:
-    """Waits at most *timeout* for a build; the 10,000 most recent results are cached."""
+    """Waits at most *timeout* for a build, also while the store is unavailable; caches the 10,000 latest results."""
 
     def __init__(self, builds: Builds, timeout: timedelta) -> None:
         self._waiter = build_waiter.BuildWaiter(builds)
         self._timeout = timeout.total_seconds()
         self._results: LRUCache[str, BuildResult] = LRUCache(10_000)
         self._single_flight: SingleFlight[str, BuildResult] = SingleFlight()
+
+    def is_known(self, build_id: str) -> bool:
+        """See `gateway.pull.pulls.BuildWaiter`."""
+        return build_id in self._results
 
     async def result(self, build_id: str) -> BuildResult:
         """See `gateway.pull.pulls.BuildWaiter`."""
@@ -42,10 +49,18 @@ class BuildWaiter:
     async def _wait(self, build_id: str) -> BuildResult:
         try:
             async with asyncio.timeout(self._timeout):
-                result = await self._waiter.result(build_id)
+                result = await self._read(build_id)
         except TimeoutError:
             raise Unavailable(f"the build {build_id} is still running", retry_after=10) from None
         if result is None:
             raise BuildFailed(f"the record of the build {build_id} has expired")
         self._results[build_id] = result
         return result
+
+    async def _read(self, build_id: str) -> BuildResult | None:
+        while True:
+            try:
+                return await self._waiter.result(build_id)
+            except Unavailable as error:
+                log.warning("result of a build cannot be read yet", build_id=build_id, error=str(error))
+            await asyncio.sleep(RETRY_DELAY)

@@ -1,9 +1,15 @@
-"""Counts pulls in the process, and publishes the counts to the metrics service every second."""
+"""Counts pulls in the process, and publishes the counts to the metrics service.
+
+Counts are in memory for at most a second. Then they are events, in a journal until the message queue has confirmed
+them: a gateway that is killed loses at most the counts of the last second, also while the message queue is unavailable.
+"""
 
 import asyncio
 import uuid
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from nats.js import JetStreamContext
 
@@ -15,18 +21,33 @@ from swell.jobs.publish import publish
 from swell.log import log
 from swell.oci.document import Document
 
-INTERVAL = 1.0  # seconds; a gateway that is killed loses at most the counts of so long
+INTERVAL = 0.8  # seconds between two batches of events
+SLOWER = 30.0  # the same, while `MANY` events wait
+MANY = 1_000
+RETRY_DELAY = 1.0
+LOOK_INTERVAL = 30.0  # seconds between two searches for events of crashed gateways
+
+
+class Journal(Protocol):
+    async def add(self, events: Sequence[ImagesPulled]) -> None: ...
+
+    async def remove(self, event: ImagesPulled) -> None: ...
+
+    async def left(self) -> list[ImagesPulled]:
+        """Events that a gateway has stored some time ago and not removed."""
 
 
 class PullCounter:
     """Counting a pull is no call; `publish_counts` runs in the background."""
 
-    def __init__(self, stream: JetStreamContext) -> None:
+    def __init__(self, stream: JetStreamContext, journal: Journal) -> None:
         self._stream = stream
+        self._journal = journal
         self._counts: Counter[CountedPull] = Counter()
         self._architectures = Architectures()
-        self._pending: ImagesPulled | None = None
+        self._events: deque[ImagesPulled] = deque()
         self._changed = asyncio.Event()
+        self._ready = asyncio.Event()
 
     def count(self, grant: Grant, document: Document) -> None:
         """Count *document*, served for *grant*, if it is a manifest; from an index only the architectures are read."""
@@ -41,29 +62,65 @@ class PullCounter:
     async def publish_counts(self) -> None:
         """Publish the counts until cancelled, and once more then: a clean stop loses no count."""
         try:
-            while True:
-                await self._changed.wait()
-                await asyncio.sleep(INTERVAL)
-                self._changed.clear()
-                await self._flush()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._collect())
+                tasks.create_task(self._publish())
+                tasks.create_task(self._adopt())
         finally:
-            await self._flush()
+            await self._store_batch()
+            while self._events and await self._publish_next():
+                pass
 
-    async def _flush(self) -> None:
-        """Publish all counts; an event whose storage is not confirmed is published again the next time."""
-        for _ in range(len(self._counts) + (self._pending is not None)):
-            event = self._next_event()
+    async def _collect(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(INTERVAL if len(self._events) < MANY else SLOWER)
+            self._changed.clear()
+            await self._store_batch()
+
+    async def _store_batch(self) -> None:
+        """Make events of all counts, and store them in the journal."""
+        counts, self._counts = self._counts, Counter()
+        events = [ImagesPulled(id=uuid.uuid4().hex, count=count, **pull._asdict()) for pull, count in counts.items()]
+        if events:
+            self._events.extend(events)
+            self._ready.set()
             try:
-                await publish(self._stream, event)
+                await self._journal.add(events)
             except Unavailable as error:
-                log.warning("pull counts not published yet", count=event.count, error=str(error))
-                self._changed.set()
-                return
-            self._pending = None
+                log.warning("pull counts are in memory only", count=counts.total(), error=str(error))
 
-    def _next_event(self) -> ImagesPulled:
-        """The unconfirmed event, with the same id so that it is counted once; otherwise an event of other pulls."""
-        if self._pending is None:
-            pull, count = self._counts.popitem()
-            self._pending = ImagesPulled(id=uuid.uuid4().hex, count=count, **pull._asdict())
-        return self._pending
+    async def _publish(self) -> None:
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            while self._events:
+                if not await self._publish_next():
+                    await asyncio.sleep(RETRY_DELAY)
+
+    async def _publish_next(self) -> bool:
+        """Publish the oldest event; one that is not confirmed is published again, and its id is counted once."""
+        event = self._events[0]
+        try:
+            await publish(self._stream, event)
+        except Unavailable as error:
+            log.warning("pull counts not published yet", count=event.count, error=str(error))
+            return False
+        self._events.popleft()
+        try:
+            await self._journal.remove(event)
+        except Unavailable as error:
+            log.warning("published pull counts stay in the journal", error=str(error))
+        return True
+
+    async def _adopt(self) -> None:
+        """Publish what crashed gateways have left in the journal."""
+        while True:
+            try:
+                for event in await self._journal.left():
+                    if event not in self._events:
+                        self._events.append(event)
+                        self._ready.set()
+            except Unavailable as error:
+                log.warning("journal of pull counts cannot be read", error=str(error))
+            await asyncio.sleep(LOOK_INTERVAL)

@@ -1,16 +1,25 @@
 """Pulls: from a token to the image's manifests and the locations of its blobs."""
 
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import monotonic
+from typing import Protocol, TypeVar
 
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.grant import Grant, parse_image, served_tag
 from gateway.domain.location import Location
 from gateway.domain.token import is_token
-from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
+from swell.errors import BuildFailed, ManifestUnknown, NameUnknown, Unavailable
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.referrers_tag import parse_referrers_tag
 from swell.store.records import BuildResult
+
+T = TypeVar("T")
+
+SHORT_OUTAGE = 30.0  # seconds that a pull, which has waited for its build, waits for a backend
+RETRY_DELAY = 0.5
 
 
 class Grants(Protocol):
@@ -21,6 +30,9 @@ class Grants(Protocol):
 
 
 class BuildWaiter(Protocol):
+    def is_known(self, build_id: str) -> bool:
+        """Whether this process has read the result of *build_id* already."""
+
     async def result(self, build_id: str) -> BuildResult:
         """Wait until *build_id* has ended.
 
@@ -94,30 +106,37 @@ class Pulls:
             DigestInvalid: *reference* is a malformed digest.
             ManifestUnknown: the token gives no access to *reference*.
         """
-        grant = await self._grant(token, name, address)
+        grant, has_waited = await self._grant(token, name, address)
         if ":" in reference:
             parse_digest(reference)
         elif reference != served_tag(grant) and not parse_referrers_tag(reference):
             raise ManifestUnknown(f"the token opens {grant.image}, not the tag {reference[:128]}")
         if counted:
             await self._limits.take_pull(grant.user, address)
-        return grant, await self._images.manifest(grant, reference)
+        manifest = partial(self._images.manifest, grant, reference)
+        return grant, await (_repeat(manifest) if has_waited else manifest())
 
     async def blob(self, token: str, name: str, digest: Digest, address: str) -> Location:
         """The location of *digest*, a config or layer of the granted image."""
-        return await self._images.locate(await self._grant(token, name, address), digest)
+        grant, _ = await self._grant(token, name, address)
+        return await self._images.locate(grant, digest)
 
     async def tags(self, token: str, name: str, address: str) -> list[str]:
         """The granted tag; an empty list when an image without additions was granted by its digest."""
-        tag = served_tag(await self._grant(token, name, address))
+        grant, _ = await self._grant(token, name, address)
+        tag = served_tag(grant)
         return [] if tag is None else [tag]
 
     async def referrers(self, token: str, name: str, digest: Digest, address: str) -> bytes:
         """The image index of the referrers of *digest* that can be pulled with the token."""
-        return await self._images.referrers(await self._grant(token, name, address), digest)
+        grant, _ = await self._grant(token, name, address)
+        return await self._images.referrers(grant, digest)
 
-    async def _grant(self, token: str, name: str, address: str) -> Grant:
+    async def _grant(self, token: str, name: str, address: str) -> tuple[Grant, bool]:
         """The grant of *token* for the repository *name*, once its build has succeeded.
+
+        The second value says whether the pull has waited for the build. Such a pull outlives a short outage of a
+        backend: its client has waited, perhaps for minutes.
 
         Raises:
             NameUnknown: the token is unknown, or gives no access to an image of this name here.
@@ -135,13 +154,16 @@ class Pulls:
             raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
         if grant.is_dry:
             raise NameUnknown("the token was given for a dry run: it has no image")
+        has_waited = False
         if grant.build_id:
+            has_waited = not self._builds.is_known(grant.build_id)
             await self._wait_for_build(grant.build_id)
-            if await self._grants.get(token) is None:  # revoked while the build ran
+            get = partial(self._grants.get, token)
+            if await (_repeat(get) if has_waited else get()) is None:  # revoked while the build ran
                 raise NameUnknown
         if self._scan_gate:
             await self._scan_gate.check(grant)
-        return grant
+        return grant, has_waited
 
     async def _find_grant(self, token: str, address: str) -> Grant:
         if not is_token(token):
@@ -158,3 +180,16 @@ class Pulls:
         if not result.succeeded:
             log_url = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
             raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {log_url}")
+
+
+async def _repeat(work: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of *work*, which is repeated while it raises `Unavailable`, for at most `SHORT_OUTAGE`."""
+    ends = 0.0
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            ends = ends or monotonic() + SHORT_OUTAGE
+            if monotonic() > ends:
+                raise
+        await asyncio.sleep(RETRY_DELAY)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from metrics.domain.usage import Table, Use, tables
+from metrics.domain.usage import Counts, Table, Use, tables
 from swell.store import keys
 from swell.store.redis import text, translated
 
@@ -22,6 +22,13 @@ end
 return 1
 """
 
+# Atomic. KEYS: the table. ARGV: fields and their differences. A field without a count is removed.
+_ADJUST = """
+for at = 1, #ARGV, 2 do
+  if redis.call('HINCRBY', KEYS[1], ARGV[at], ARGV[at + 1]) == 0 then redis.call('HDEL', KEYS[1], ARGV[at]) end
+end
+"""
+
 
 class RedisCounters:
     """See `Counters`."""
@@ -29,12 +36,13 @@ class RedisCounters:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._add = redis.register_script(_ADD)
+        self._adjust = redis.register_script(_ADJUST)
 
     async def add(self, use: Use) -> bool:
         names = [keys.counted(use.event_id), *map(_key, tables(use))]
         life = int(_MARK_LIFE.total_seconds())
         with translated():
-            return bool(await self._add(keys=names, args=[life, use.count, *_fields(use)]))
+            return bool(await self._add(keys=names, args=[life, use.count, *use.fields]))
 
     async def of_one(self, table: Table, organisation: str) -> int:
         with translated():
@@ -46,13 +54,31 @@ class RedisCounters:
         counts = {text(field): int(count) for field, count in stored.items()}
         return counts.pop(_TOTAL, 0), counts
 
+    async def days(self) -> list[str]:
+        pattern, days = keys.usage("*", "????-??-??", "*"), set[str]()
+        with translated():
+            async for key in self._redis.scan_iter(pattern, count=1000):
+                days.add(text(key).split(":")[-2])
+        return sorted(days)
+
+    async def adjust(self, table: Table, differences: Counts) -> None:
+        fields = [part for field, difference in differences.items() for part in (field, difference)]
+        with translated():
+            await self._adjust(keys=[_key(table)], args=fields)
+
+    async def is_restored(self) -> bool:
+        """Return whether `restored` was called since Redis has lost its data."""
+        with translated():
+            return bool(await self._redis.exists(keys.USAGE_RESTORED))
+
+    async def restored(self) -> None:
+        """Record that the counters are those of all roll-ups and events."""
+        with translated():
+            await self._redis.set(keys.USAGE_RESTORED, "1")
+
 
 def _key(table: Table) -> str:
     return keys.usage(table.metric, table.day or "ever", table.architecture or "any")
-
-
-def _fields(use: Use) -> list[str]:
-    return [_TOTAL, use.organisation] if use.organisation else [_TOTAL]
 
 
 class MemoryCounters:
@@ -67,7 +93,7 @@ class MemoryCounters:
             return False
         self._seen.add(use.event_id)
         for table in tables(use):
-            self._tables.setdefault(table, Counter()).update(dict.fromkeys(_fields(use), use.count))
+            self._tables.setdefault(table, Counter()).update(dict.fromkeys(use.fields, use.count))
         return True
 
     async def of_one(self, table: Table, organisation: str) -> int:
@@ -76,6 +102,14 @@ class MemoryCounters:
     async def of_all(self, table: Table) -> tuple[int, Mapping[str, int]]:
         counts = dict(self._tables.get(table, {}))
         return counts.pop(_TOTAL, 0), counts
+
+    async def days(self) -> list[str]:
+        return sorted({table.day for table in self._tables if table.day})
+
+    async def adjust(self, table: Table, differences: Counts) -> None:
+        counts = self._tables.setdefault(table, Counter())
+        counts.update(differences)
+        self._tables[table] = Counter({field: count for field, count in counts.items() if count})
 
     @property
     def tables(self) -> list[Table]:

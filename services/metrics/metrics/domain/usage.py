@@ -32,6 +32,11 @@ class Use(Struct, frozen=True, kw_only=True):
     organisation: str
     count: int = 1
 
+    @property
+    def fields(self) -> list[str]:
+        """The organisations whose counts include it; the empty name is the total."""
+        return ["", self.organisation] if self.organisation else [""]
+
 
 class Table(NamedTuple):
     """A table of counts by organisation: of one metric, on one day or in total, for one architecture or for all."""
@@ -41,11 +46,20 @@ class Table(NamedTuple):
     architecture: str | None = None
 
 
+Counts = Mapping[str, int]
+"""The counts in a table by organisation; the empty name is the total, anonymous use included."""
+
+
 class Usage(Struct, frozen=True):
     """`count` is the total, anonymous use included; `organisations` has the count of each organisation."""
 
     count: int
     organisations: Mapping[str, int]
+
+
+def tables_of_day(day: str) -> list[Table]:
+    """Return all tables of *day*."""
+    return [Table(metric, day, architecture) for metric, architecture in product(Metric, (None, *ARCHITECTURES))]
 
 
 def tables(use: Use) -> list[Table]:

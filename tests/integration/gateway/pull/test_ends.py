@@ -7,6 +7,7 @@ import pytest
 
 from gateway.adapters.build_waiter import BuildWaiter
 from swell.errors import BuildFailed, Unavailable
+from swell.store.records import Build
 from tests.integration.watched import Watched, done
 from tests.unit.gateway.doubles import ended
 
@@ -58,6 +59,30 @@ async def test_a_pull_waits_only_so_long(builds: Watched, build_id: str) -> None
         await ends.result(build_id)
 
     assert caught.value.retry_after == 10
+
+
+async def test_a_pull_waits_on_while_the_store_is_away(builds: Watched, build_id: str) -> None:
+    """The build may end meanwhile; its result is read when the store is back."""
+    ends = BuildWaiter(Away(builds, looks=3), timeout=timedelta(seconds=30))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(ends.result(build_id))
+    await builds.finish(build_id, OK)
+
+    assert await waiting == OK
+    assert ends.is_known(build_id)
+
+
+class Away:
+    """A store that does not answer for the next *looks*."""
+
+    def __init__(self, builds: Watched, looks: int) -> None:
+        self._builds = builds
+        self._looks = looks
+
+    async def get(self, build_id: str) -> Build | None:
+        if self._looks:
+            self._looks -= 1
+            raise Unavailable
+        return await self._builds.get(build_id)
 
 
 async def test_a_build_that_nobody_knows_has_failed(ends: BuildWaiter) -> None:

@@ -10,9 +10,12 @@ import msgspec
 import pytest
 from msgspec import structs
 from nats.js.api import DeliverPolicy
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.adapters import pull_journal
 from gateway.adapters.pull_counter import PullCounter
+from gateway.adapters.pull_journal import PullJournal
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.jobs import streams
@@ -20,7 +23,9 @@ from swell.jobs.messages import ImagesPulled
 from swell.jobs.streams import Nats
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
+from swell.store import redis as redis_store
 from swell_embedded.stack import Stack
+from tests.integration.outages import stalled
 
 NOW = datetime.now(UTC)
 IMAGE = Document(OCI_MANIFEST, b'{"config": {}, "layers": []}')
@@ -74,9 +79,9 @@ async def publishing(pull_counter: PullCounter) -> AsyncIterator["asyncio.Task[N
         await asyncio.wait([task])
 
 
-async def test_pulls_are_published_together(nats: Nats, published: PublishedPulls) -> None:
+async def test_pulls_are_published_together(nats: Nats, redis: Redis, published: PublishedPulls) -> None:
     """One event a second, not one a pull."""
-    pull_counter, today = PullCounter(nats.stream), datetime.now(UTC).date()
+    pull_counter, today = PullCounter(nats.stream, PullJournal(redis)), datetime.now(UTC).date()
     async with publishing(pull_counter):
         for _ in range(1000):
             pull_counter.count(GRANT, IMAGE)
@@ -90,14 +95,14 @@ async def test_pulls_are_published_together(nats: Nats, published: PublishedPull
     assert Counter(event.count for event in await published.events()) == {1000: 1, 1: 1}
 
 
-async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, published: PublishedPulls) -> None:
+async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, redis: Redis, published: PublishedPulls) -> None:
     """One event for each kind. An index is not a pull; it contains the platforms of its images."""
     arm = Document(OCI_MANIFEST, b'{"config": {}, "layers": [], "annotations": {}}')
     entry = {"digest": arm.digest, "size": arm.size, "platform": {"os": "linux", "architecture": "arm64"}}
     fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
     acme = structs.replace(GRANT, organisation="acme.org")
     with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
-    pull_counter = PullCounter(nats.stream)
+    pull_counter = PullCounter(nats.stream, PullJournal(redis))
     async with publishing(pull_counter):
         pull_counter.count(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))
         for grant, image in [(GRANT, IMAGE), (GRANT, arm), (acme, arm), (acme, arm), (with_fusion, IMAGE)]:
@@ -112,9 +117,9 @@ async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, published:
     ]
 
 
-async def test_a_stopping_gateway_publishes_the_rest(nats: Nats, published: PublishedPulls) -> None:
+async def test_a_stopping_gateway_publishes_the_rest(nats: Nats, redis: Redis, published: PublishedPulls) -> None:
     """At once: a stop does not wait for the second to be over."""
-    pull_counter = PullCounter(nats.stream)
+    pull_counter = PullCounter(nats.stream, PullJournal(redis))
     async with publishing(pull_counter):
         for _ in range(3):
             pull_counter.count(GRANT, IMAGE)
@@ -122,20 +127,20 @@ async def test_a_stopping_gateway_publishes_the_rest(nats: Nats, published: Publ
     assert await published.total() == 3
 
 
-async def test_nothing_is_published_without_pulls(nats: Nats, published: PublishedPulls) -> None:
+async def test_nothing_is_published_without_pulls(nats: Nats, redis: Redis, published: PublishedPulls) -> None:
     """An idle gateway publishes no events."""
-    async with publishing(PullCounter(nats.stream)):
+    async with publishing(PullCounter(nats.stream, PullJournal(redis))):
         pass
 
     assert await published.events() == []
 
 
 async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(
-    backends: Stack, nats: Nats, published: PublishedPulls
+    backends: Stack, nats: Nats, redis: Redis, published: PublishedPulls
 ) -> None:
     """What was sent into a broken connection may arrive in the end: then it is the same event, not another one."""
     async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as connected, asyncio.timeout(60):
-        pull_counter = PullCounter(connected.stream)
+        pull_counter = PullCounter(connected.stream, PullJournal(redis))
         async with publishing(pull_counter):
             with capture_logs() as lines:
                 backends.kill("nats")
@@ -150,3 +155,40 @@ async def test_pulls_are_neither_lost_nor_doubled_while_nats_is_away(
             await published.reaches(7)
 
     assert await published.total() == 7
+
+
+async def test_the_counts_of_a_killed_gateway_are_published_by_another(
+    backends: Stack, nats: Nats, redis: Redis, published: PublishedPulls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if NATS was away when the gateway was killed: after a second, its counts are in the journal."""
+    monkeypatch.setattr(pull_journal, "LEFT", timedelta(0))
+    journal = PullJournal(redis)
+    async with streams.connect(backends.env["SWELL_NATS_URL"], "killed") as connected:
+        async with stalled(backends, "nats"):
+            killed = PullCounter(connected.stream, journal)
+            async with publishing(killed), asyncio.timeout(30):
+                for _ in range(50):
+                    killed.count(GRANT, IMAGE)
+                while not await journal.left():  # noqa: ASYNC110 - stored by a background task
+                    await asyncio.sleep(0.05)
+                killed._events.clear()  # as SIGKILL does
+        async with publishing(PullCounter(nats.stream, journal)):
+            await published.reaches(50)
+            async with asyncio.timeout(30):
+                while await journal.left():  # noqa: ASYNC110 - removed by a background task
+                    await asyncio.sleep(0.05)
+
+    assert await published.total() == 50
+
+
+async def test_pulls_are_counted_while_redis_is_away(backends: Stack, nats: Nats, published: PublishedPulls) -> None:
+    """The journal is a second chance, not a condition."""
+    async with redis_store.connect(backends.env["SWELL_REDIS_URL"]) as connected:
+        pull_counter = PullCounter(nats.stream, PullJournal(connected))
+        backends.kill("redis")
+        try:
+            async with publishing(pull_counter):
+                pull_counter.count(GRANT, IMAGE)
+                await published.reaches(1)
+        finally:
+            await backends.restart("redis")

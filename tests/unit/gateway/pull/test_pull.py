@@ -12,9 +12,10 @@ from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
+from gateway.pull import pulls
 from gateway.pull.pulls import Pulls
 from swell.api.containers import ContainerConfig
-from swell.errors import SwellError, every_class
+from swell.errors import SwellError, Unavailable, every_class
 from swell.oci.digest import digest_of, tag_of
 from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST
@@ -95,8 +96,8 @@ def pull_counter() -> Tally:
 @pytest.fixture
 async def client(grants: MemoryGrants, ends: KnownEnds, images: MemoryImages, pull_counter: Tally) -> Client:
     await grants.put(granted())
-    pulls = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org")
-    return Client(RegistryHandler(pulls, pull_counter, ClientAddress()))
+    use_case = Pulls(grants, ends, images, UnlimitedPulls(), "https://wave.example.org")
+    return Client(RegistryHandler(use_case, pull_counter, ClientAddress()))
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
@@ -376,3 +377,48 @@ async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, image
 
     assert (answer.status, answer.error["code"]) == (500, "UNKNOWN")
     assert "NoneType" not in answer.error["message"]
+
+
+class Outage(MemoryImages):
+    """Images that a backend cannot serve for the next *failures* requests."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def manifest(self, grant: Grant, reference: str) -> Document:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable
+        return await super().manifest(grant, reference)
+
+
+@pytest.mark.parametrize(("was_known", "status"), [(False, 200), (True, 503)])
+async def test_a_pull_that_has_waited_for_its_build_outlives_a_short_outage(
+    was_known: bool, status: int, grants: MemoryGrants, ends: KnownEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client has waited for minutes. Other pulls are refused at once: their clients can try again."""
+    monkeypatch.setattr(pulls, "RETRY_DELAY", 0.001)
+    monkeypatch.setattr(ends, "is_known", lambda _: was_known)
+    ends.results["bd-1_1"] = ended(succeeded=True)
+    await grants.put(structs.replace(granted(), build_id="bd-1_1"))
+    handler = Pulls(grants, ends, Outage(3), UnlimitedPulls(), "https://wave.example.org")
+
+    answer = await Client(RegistryHandler(handler, Tally(), ClientAddress())).ask(f"{UBUNTU}/manifests/22.04")
+
+    assert answer.status == status
+
+
+async def test_a_pull_does_not_wait_for_ever_for_a_backend(
+    grants: MemoryGrants, ends: KnownEnds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the time of a short outage, the client gets 503."""
+    monkeypatch.setattr(pulls, "RETRY_DELAY", 0.001)
+    monkeypatch.setattr(pulls, "SHORT_OUTAGE", 0.02)
+    ends.results["bd-1_1"] = ended(succeeded=True)
+    await grants.put(structs.replace(granted(), build_id="bd-1_1"))
+    handler = Pulls(grants, ends, Outage(1_000_000), UnlimitedPulls(), "https://wave.example.org")
+
+    answer = await Client(RegistryHandler(handler, Tally(), ClientAddress())).ask(f"{UBUNTU}/manifests/22.04")
+
+    assert answer.status == 503
