@@ -27,13 +27,13 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 _NET = (
-    "tests/unit/test_outbound.py",
+    "tests/unit/net/test_outbound.py",
     "tests/integration/registry_proxy/registries/test_guard.py",
     "tests/integration/registry_proxy/registries/test_proxies.py",
     "tests/integration/registry_proxy/deliver/test_isolation.py",
 )
 MODULES: dict[str, tuple[str, ...]] = {
-    "libs/swell/swell/net/addresses.py": ("tests/unit/test_outbound.py", "tests/unit/test_addresses.py"),
+    "libs/swell/swell/net/addresses.py": ("tests/unit/net/test_outbound.py", "tests/unit/net/test_addresses.py"),
     "libs/swell/swell/net/bodies.py": _NET,
     "libs/swell/swell/net/failures.py": _NET,
     "libs/swell/swell/net/guard.py": _NET,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.bench.bar import Bar, Result, Round, judge
 from tests.bench.builds import BuildEvents
 from tests.bench.place import Place
-from tests.integration.builder.channel import Channel, File, Made
+from tests.integration.builder.conda.channel import Channel, File, Made
 
 ROUNDS = 3
 SIZES = {"runtime": 30 << 20, "library": 8 << 20, "tool": 1 << 20}  # bytes of the one file of each package

@@ -12,7 +12,7 @@ from tests.e2e.client import Swell, client_of, encoded
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import Containers
 from tests.e2e.upstreams import Upstreams
-from tests.integration.builder.channel import Channel, every_kind, serving
+from tests.integration.builder.conda.channel import Channel, every_kind, serving
 
 
 @pytest.fixture(scope="module")

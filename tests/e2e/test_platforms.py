@@ -18,7 +18,7 @@ from tests.e2e.environment import of_this_machine
 from tests.e2e.test_requests import SAMTOOLS
 from tests.e2e.test_shapes import BOTH
 from tests.e2e.upstreams import Upstreams, running
-from tests.integration.builder.test_platforms import SAID, arm64_program
+from tests.integration.builder.buildah.test_platforms import SAID, arm64_program
 
 ARM64 = "linux/arm64"
 RECIPE = {"containerFile": encoded("FROM debian\nRUN true\n")}

@@ -14,11 +14,10 @@ from pathlib import Path
 import bcrypt
 import trustme
 
+from tests.integration.builder.buildah.test_network import outer_address
+from tests.integration.builder.conftest import Registry, free_port
 from tests.integration.registry_proxy.registries.amazon import ECR, PUBLIC
 from tests.integration.registry_proxy.support import running
-
-from .conftest import Registry, free_port
-from .test_network import outer_address
 
 NAME = "registry.example"
 """A registry that only the proxy can reach, like Amazon's."""
@@ -34,7 +33,7 @@ class Outside:
     def __init__(self, folder: Path, port: int) -> None:
         self.ca_file = folder / "ca.pem"
         self.direct = f"{outer_address()}:{port}"
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.strangers: list[str] = []
         self.port = 0
         self._registry = port
@@ -50,10 +49,10 @@ class Outside:
                 self.strangers.append(line)
                 writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             elif line.startswith("CONNECT "):
-                self.asked.append(line)
+                self.requests.append(line)
                 await self._tunnel(reader, writer)
             else:
-                self.asked.append(line)
+                self.requests.append(line)
                 writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 12\r\n\r\nby the proxy")
             await writer.drain()
 

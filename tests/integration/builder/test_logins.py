@@ -27,9 +27,8 @@ from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials, parse_auth_file
 from swell.registry.principal import OPERATOR
+from tests.integration.builder.conftest import OpenEngine, Output, Registry, free_port
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
-
-from .conftest import OpenEngine, Output, Registry, free_port
 
 JSON_KEY = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx:y\n-----END\n"}, indent=2)
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -20,10 +20,9 @@ from swell.api.containers import ContainerConfig
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.principal import OPERATOR
-
-from .conftest import Output, Registry
-from .test_buildkit import Buildkit, buildkit, programs
-from .test_sif import built, sif_engine, unpacked
+from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
+from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.test_sif import built, sif_engine, unpacked
 
 __all__ = ["buildkit", "programs", "sif_engine"]
 

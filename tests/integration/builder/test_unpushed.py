@@ -22,8 +22,7 @@ from swell.registry.push import RegistryPush
 from swell.store.blobs import BUCKET
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack
-
-from .conftest import Output, Registry
+from tests.integration.builder.conftest import Output, Registry
 
 CONFIG, LAYER = b'{"os": "linux", "architecture": "amd64"}', gzip.compress(b"layer" * 1000)
 
