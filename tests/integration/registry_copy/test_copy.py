@@ -6,7 +6,7 @@ import json
 import pytest
 
 from builder.adapters.copies import RegistryCopies
-from swell.errors import Denied, DigestMismatch, ManifestInvalid, ManifestUnknown, TooLarge
+from swell.errors import Denied, DigestMismatch, ManifestInvalid, ManifestUnknown, TooLarge, UpstreamFailed
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
@@ -253,6 +253,20 @@ async def test_the_tag_is_not_set_when_it_must_not(places: Places) -> None:
 
     assert await places.copier().digest_of(target) is None
     assert await places.copier().digest_of(target.at(image.manifest.digest)) == image.manifest.digest
+
+
+async def test_a_hostile_registry_sends_a_copy_to_no_other_host(places: Places) -> None:
+    """Neither the uploads to a target nor the lists of a source: the other host would get credentials and bytes."""
+    source = push_image(places, "team/elsewhere:1", make_image("elsewhere"))
+    async with http_registry() as other, http_registry() as target:
+        target.elsewhere = places.source.elsewhere = f"http://{other.authority}"
+        with pytest.raises(UpstreamFailed, match="not on its own host"):
+            await places.copier(target.authority).copy(source, target.image("copies/elsewhere:1"), places.report)
+        places.source.invented_referrers = 2 * places.source.page_size
+        with pytest.raises(UpstreamFailed, match="on another server"):
+            await places.copier().plan(source, places.at_target("copies/elsewhere:1"))
+
+        assert not other.requests
 
 
 async def test_the_digest_of_a_source_is_a_digest(places: Places) -> None:

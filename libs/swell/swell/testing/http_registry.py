@@ -28,6 +28,7 @@ class HttpRegistry:
     is in `refused` gets that status. A blob in `gates` is sent when its event is set. Blobs have ranges if
     `has_ranges`; uploads continue after a broken connection. Lists of referrers end with `invented_referrers` entries
     of manifests that do not exist. A text in `announced_digest` is sent instead of the digest of manifests and blobs.
+    Uploads and further pages of referrers are at `elsewhere`, such as `http://127.0.0.1:9`, if it is set.
     """
 
     def __init__(self, *, has_referrers: bool = True, page_size: int = 100) -> None:
@@ -41,6 +42,7 @@ class HttpRegistry:
         self.received = 0
         self.invented_referrers = 0
         self.announced_digest = ""
+        self.elsewhere = ""
         self.manifests: dict[tuple[str, str], Document] = {}
         self.blobs: dict[tuple[str, str], bytes] = {}
         self._uploads: dict[str, bytearray] = {}
@@ -123,7 +125,7 @@ class HttpRegistry:
 
     def _progress(self, status: int, repository: str, name: str) -> web.Response:
         last = max(0, len(self._uploads[name]) - 1)
-        location = f"/v2/{repository}/blobs/uploads/{name}?at={last}"
+        location = f"{self.elsewhere}/v2/{repository}/blobs/uploads/{name}?at={last}"
         return web.Response(status=status, headers={"Location": location, "Range": f"0-{last}"})
 
     def _upload(self, request: web.Request, repository: str, name: str, body: bytes) -> web.Response:
@@ -158,7 +160,7 @@ class HttpRegistry:
         ]
         start = int(request.query.get("start", "0"))
         stop = start + self.page_size
-        headers = {"Link": f'<{request.path}?start={stop}>; rel="next"'} if stop < len(entries) else {}
+        headers = {"Link": f'<{self.elsewhere}{request.path}?start={stop}>; rel="next"'} if stop < len(entries) else {}
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries[start:stop]}
         return web.Response(body=json.dumps(index).encode(), content_type=OCI_INDEX, headers=headers)
 
