@@ -1,4 +1,6 @@
-"""`python -m tests.unit.race MODULE [unprepared]`: decode every Struct type of a program in eight threads at once.
+"""Decode every Struct type of a program in eight threads at once.
+
+`python -m tests.integration.programs.race MODULE [unprepared]`
 
 MODULE, the program's main module, is imported, and the types are prepared as `swell.serve.run` does; with `unprepared`
 they are not. Then the other modules of its package are imported, as the program may do later. Prints the number of

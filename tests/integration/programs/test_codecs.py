@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.unit.race import PROGRAMS
+from tests.integration.programs.race import PROGRAMS
 
 ROUNDS = 2
 FIRST_USE = """
@@ -58,7 +58,7 @@ def python(*arguments: str) -> str:
 def test_threads_may_use_every_type_of_a_program_at_once(program: str) -> None:
     """All programs crash here when their types are not prepared; types that are imported later count too."""
     for _ in range(ROUNDS):
-        assert int(python("-m", "tests.unit.race", program)) > 30
+        assert int(python("-m", "tests.integration.programs.race", program)) > 30
 
 
 def test_the_first_packages_may_be_read_at_once() -> None:

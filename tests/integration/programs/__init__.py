@@ -1,0 +1,1 @@
+"""Programs, started as processes: their first seconds, and their names."""
