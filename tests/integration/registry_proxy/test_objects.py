@@ -101,14 +101,25 @@ async def test_a_blob_is_not_kept_under_a_wrong_digest(objects: Objects) -> None
             pass
 
 
-@pytest.mark.parametrize(("secret", "bucket"), [("wrong-secret", "swell-layers"), (None, "no-such-bucket")])
-async def test_a_store_that_does_not_take_us_stops_the_service_at_its_start(
-    s3: S3, secret: str | None, bucket: str
-) -> None:
+async def test_a_store_that_does_not_take_us_stops_the_service_at_its_start(s3: S3) -> None:
     """Rather than the first pull that needs it."""
     with pytest.raises(Unavailable):
-        async with connect(s3.endpoint, s3.access_key, secret or s3.secret_key, bucket):
+        async with connect(s3.endpoint, s3.access_key, "wrong-secret", "swell-layers"):
             pass
+
+
+async def test_a_missing_bucket_is_created_once(s3: S3) -> None:
+    """All services start at the same moment, in front of an empty store."""
+    bucket = f"new-{uuid.uuid4().hex}"
+
+    async def use(key: str) -> None:
+        async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+            await objects.put(key, b"content")
+
+    await asyncio.gather(*map(use, "abcd"))
+
+    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+        assert [await objects.get(key) for key in "abcd"] == [b"content"] * 4
 
 
 async def test_a_store_that_is_away_is_unavailable() -> None:
