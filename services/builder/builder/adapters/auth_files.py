@@ -81,6 +81,18 @@ class AuthFiles:
                 return False
         return True
 
+    async def may_mount(self, recipe: Recipe, image: Reference) -> bool:
+        """Return whether the build of *recipe* may take layers from the repository of *image* without reading them.
+
+        The credentials for pushes open more repositories than the build may read. The repositories of this server have
+        images of many clients, who may not read each other's.
+        """
+        if self._rules.is_own(image):
+            return False
+        with _as_build_failure():
+            known = is_known(_read(self._settings.pull_auth_file), image)
+        return (known and self._rules.may_read(recipe.principal, image)) or await self._is_public(image)
+
     async def pushes(self, recipe: Recipe) -> bytes:
         """Return the auth file for pushing the image of *recipe*."""
         pushes = self._for_repository(NO_CREDENTIALS, recipe.push_principal, recipe.target_image)

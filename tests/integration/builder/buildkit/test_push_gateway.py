@@ -13,7 +13,7 @@ import pytest
 from builder.buildkit.attestation import Attestation
 from builder.buildkit.network.push_gateway import PushGateway, Repository
 from swell.net.outbound import Policy, open_session
-from swell.oci.reference import parse_reference
+from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR
@@ -44,7 +44,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def opened(registry: Registry, auth: bytes, attestation: Attestation | None = None) -> AsyncIterator[Gateway]:
+async def opened(
+    registry: Registry,
+    auth: bytes,
+    attestation: Attestation | None = None,
+    *,
+    has_blobs: bool = True,
+    mounts: bool = True,
+) -> AsyncIterator[Gateway]:
     allowed = Policy(frozenset({registry.address}))
     async with open_session(allowed) as session, aiohttp.ClientSession() as client:
         registries = RegistryClient(session, parse_auth_file(auth), actions="pull,push").acting_for(OPERATOR)
@@ -52,9 +59,14 @@ async def opened(registry: Registry, auth: bytes, attestation: Attestation | Non
             "push/gated/made": Repository(parse_reference(f"{registry.address}/gated/made:1")),
             "cache/gated/steps": Repository(parse_reference(f"{registry.address}/gated/steps:x"), is_cache=True),
         }
-        gateway = PushGateway(registries, repositories, [], attestation)
+        bases = [parse_reference(f"{registry.address}/gated/base:1")]
+
+        async def may_mount(_: Reference) -> bool:
+            return mounts
+
+        gateway = PushGateway(registries, repositories, bases, attestation, may_mount)
         listening = socket.create_server(("127.0.0.1", 0))
-        async with gateway.serve(listening):
+        async with gateway.serve(listening, lambda _: has_blobs):
             yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", client, gateway)
 
 
@@ -94,6 +106,28 @@ async def test_no_other_tag_and_no_other_repository_is_pushed(gateway: Gateway) 
         assert status in {403, 405}, path
     status, _ = await gateway.ask("POST", "/v2/push/other/blobs/uploads/")
     assert status == 403
+
+
+async def test_a_blob_that_only_the_repository_has_is_to_be_pushed(registry: Registry) -> None:
+    """It may be a layer of another user, which a hostile base image names."""
+    auth = registry.auth_file.read_bytes()
+    async with opened(registry, auth) as gateway:
+        await gateway.push_blob("push/gated/made", b"{}")
+    async with opened(registry, auth, has_blobs=False) as gateway:
+        status, _ = await gateway.ask("HEAD", f"/v2/push/gated/made/blobs/{CONFIG.decode()}")
+    assert status == 404
+
+
+@pytest.mark.parametrize(("mounts", "status"), [(True, 200), (False, 404)])
+async def test_a_layer_is_mounted_from_what_the_build_may_read(registry: Registry, mounts: bool, status: int) -> None:
+    """The credentials for pushes may open private repositories, which a container file only has to name."""
+    auth, content = registry.auth_file.read_bytes(), b"of the base"
+    async with opened(registry, auth) as gateway:
+        gateway.inner._repositories["base"] = Repository(parse_reference(f"{registry.address}/gated/base:1"))
+        await gateway.push_blob("base", content)
+    async with opened(registry, auth, has_blobs=False, mounts=mounts) as gateway:
+        answered, _ = await gateway.ask("HEAD", f"/v2/push/gated/made/blobs/sha256:{sha256(content).hexdigest()}")
+    assert answered == status
 
 
 async def test_nothing_is_read_from_where_images_are_pushed(gateway: Gateway) -> None:

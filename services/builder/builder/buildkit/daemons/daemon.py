@@ -75,6 +75,11 @@ class Daemon(Struct, kw_only=True, eq=False):
     def has_crashed(self) -> bool:
         return not self.is_running
 
+    def has_blob(self, digest: str) -> bool:
+        """Whether buildkitd has all bytes of *digest* (`sha256:…`); it verifies them before it stores them here."""
+        stores = (self.directory / "work/state").glob("*/content/blobs")
+        return any((store / digest.replace(":", "/")).is_file() for store in stores)
+
     async def listen(self, addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
         """Sockets that listen at *addresses* of buildkitd's network.
 

@@ -9,7 +9,7 @@ pushing one tag takes, and reading and writing the layer cache. Source: OCI dist
 import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import ClientResponse, web
@@ -49,7 +49,13 @@ class PushGateway:
     """Pushes for one build; *client* has the credentials, and asks for tokens that allow `pull,push`.
 
     *repositories* are what buildkitd calls them here. Layers of *bases*, images that the build reads, are mounted from
-    there when they are in the same registry. *attestation* takes the provenance out of the push of the image.
+    there when they are in the same registry and *may_mount* allows it. *attestation* takes the provenance out of the
+    push of the image.
+
+    A blob that the repository has already counts as pushed only if buildkitd has it too, or if it is mounted. BuildKit
+    does not fetch the layers of a base image that no step needs, so the registry of a base image could name a layer of
+    another user's image, which would become part of this image without being read.
+    Reasons: `docs/decisions/0021-pushed-blobs-are-proven.md`.
     """
 
     def __init__(
@@ -58,10 +64,14 @@ class PushGateway:
         repositories: Mapping[str, Repository],
         bases: Iterable[Reference],
         attestation: Attestation | None = None,
+        may_mount: Callable[[Reference], Awaitable[bool]] | None = None,
     ) -> None:
         self._client = client
         self._repositories = dict(repositories)
         self._bases = tuple(bases)
+        self._may_mount = may_mount
+        self._mountable: dict[str, bool] = {}
+        self._has_blob: Callable[[str], bool] = _has_none
         self.attestation = attestation
         self._uploads: dict[str, tuple[Reference, URL | None, str]] = {}
         self.trouble: SwellError | None = None
@@ -73,8 +83,14 @@ class PushGateway:
         return next((each.reference for each in self._repositories.values() if each.is_cache), None)
 
     @asynccontextmanager
-    async def serve(self, listening: socket.socket) -> AsyncIterator[None]:
-        """Serve connections of *listening* for the length of the block."""
+    async def serve(
+        self, listening: socket.socket, has_blob: Callable[[str], bool] | None = None
+    ) -> AsyncIterator[None]:
+        """Serve connections of *listening* for the length of the block.
+
+        *has_blob* says whether buildkitd has all bytes of a digest; without it, it has none.
+        """
+        self._has_blob = has_blob or _has_none
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -123,6 +139,8 @@ class PushGateway:
             and is_ours
             and method in ({"HEAD", "GET"} if repository.is_cache else {"HEAD"})
         ):
+            if kind == "blobs" and not repository.is_cache and not self._has_blob(reference):
+                return await self._mount(target, reference)
             return await self._get(request, target, kind, reference)
         return _error(405, "UNSUPPORTED", "this build may not do that")
 
@@ -141,10 +159,18 @@ class PushGateway:
                 await answer.write(piece)
             return answer
 
+    async def _mount(self, target: Reference, digest: str) -> web.StreamResponse:
+        """The answer about a blob that buildkitd does not have: it fetches the blob and pushes it if it must."""
+        if await self._mounted(target, digest):
+            return web.Response(headers={"Docker-Content-Digest": digest})
+        return _error(404, "BLOB_UNKNOWN", "this build has not pushed that blob")
+
     async def _mounted(self, target: Reference, digest: str) -> bool:
         """Whether the blob can be taken from a base image in the same registry."""
         for base in self._bases:
             if base.registry != target.registry or base.repository == target.repository:
+                continue
+            if not await self._is_mountable(base):
                 continue
             url = self._url(target, "blobs/uploads/").with_query({"mount": digest, "from": base.repository})
             response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
@@ -152,6 +178,11 @@ class PushGateway:
             if response.status == 201:
                 return True
         return False
+
+    async def _is_mountable(self, base: Reference) -> bool:
+        if base.name not in self._mountable:
+            self._mountable[base.name] = self._may_mount is not None and await self._may_mount(base)
+        return self._mountable[base.name]
 
     async def _begin_upload(self, target: Reference, name: str, attestation: Attestation | None) -> web.StreamResponse:
         """Give an upload a name of ours. With *attestation*, the registry gets it with its bytes, if it is for it."""
@@ -265,6 +296,10 @@ class _Body:
             yield bytes(self._begun)
         async for piece in request.content.iter_any():
             yield piece
+
+
+def _has_none(_digest: str) -> bool:
+    return False
 
 
 def _place_of(response: ClientResponse, target: Reference, asked: URL) -> URL:

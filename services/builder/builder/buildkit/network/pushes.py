@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 
@@ -56,7 +57,8 @@ async def push_gateway_for(
         raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
     insecure = frozenset(settings.insecure_registries)
     client = RegistryClient(session, keyring, insecure, actions="pull,push").acting_for(recipe.push_principal)
-    return PushGateway(client, repositories, bases, None if recipe.sif else Attestation())
+    attestation, may_mount = None if recipe.sif else Attestation(), partial(credentials.may_mount, recipe)
+    return PushGateway(client, repositories, bases, attestation, may_mount)
 
 
 async def _cache_of(recipe: Recipe, write_line: WriteLine) -> Reference | None:
