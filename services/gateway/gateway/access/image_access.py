@@ -174,6 +174,9 @@ class ImageAccess:
         except (UpstreamFailed, TooManyRequests):
             if not self._is_cached(principal, image, STALE_SECONDS):
                 raise
+        except ScopeRequired:
+            self._readable.pop((principal, image), None)
+            raise
         except Denied as error:
             self._readable.pop((principal, image), None)
             raise image_refused(image, error) from error

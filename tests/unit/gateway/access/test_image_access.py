@@ -262,6 +262,21 @@ async def test_access_that_was_withdrawn_is_not_stale(access: ImageAccess, regis
     assert (await access.check(PUBLIC, [image])).problem is registry.trouble
 
 
+async def test_access_to_a_base_that_was_withdrawn_is_not_stale_for_the_images_on_it(
+    access: ImageAccess, registry: Guarded, builds: MemoryBuilds, clock: Clock
+) -> None:
+    """An outage after the refusal does not bring back what was said before it."""
+    below = await record_of(builds, f"FROM {OPEN}\n")
+    image = await record_of(builds, f"FROM {below}\n", "above")
+    assert (await access.check(PUBLIC, [image])).problem is None
+    clock.now += FRESH_SECONDS + 1
+    registry.trouble = Denied()
+    assert isinstance((await access.check(PUBLIC, [image])).problem, ScopeRequired)
+    registry.trouble = UpstreamFailed("away")
+
+    assert (await access.check(PUBLIC, [image])).problem is registry.trouble
+
+
 @pytest.mark.parametrize(
     ("containerfile", "included", "readable"),
     [
