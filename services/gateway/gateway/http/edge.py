@@ -15,6 +15,7 @@ from gateway.http.request_checks import head_error
 from gateway.http.request_log import log_request
 from gateway.http.security_headers import (
     FOR_CRAWLERS,
+    MAX_USER_AGENT,
     Headers,
     content_policy,
     is_crawler,
@@ -50,7 +51,7 @@ class Edge:
         request_id = new_id()
         sending = _Sending(send, [*self._headers, (b"x-request-id", request_id.encode())])
         with tracing(request_id, traceparent):
-            if is_crawler(user_agent) and path != FOR_CRAWLERS:
+            if is_crawler(user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
                 await refuse_crawler(sending)
             elif (error := head_error(scope)) is not None:
                 await send_error(scope, sending, error)

@@ -18,6 +18,8 @@ _CRAWLERS = re.compile(
     rb"googlebot|bingbot|yandexbot|baiduspider|duckduckbot|slurp|facebot|twitterbot|mj12bot|ahrefsbot", re.IGNORECASE
 )
 FOR_CRAWLERS = "/robots.txt"
+MAX_USER_AGENT = 512
+"""Bytes of a user agent that are looked at: the server accepts 400 KiB, and the cache stores each one."""
 _HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),

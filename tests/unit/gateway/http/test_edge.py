@@ -6,6 +6,7 @@ import pytest
 
 from gateway.http.asgi import PIECE
 from gateway.http.edge import Edge
+from gateway.http.security_headers import is_crawler
 
 Message = dict[str, Any]
 
@@ -144,6 +145,16 @@ async def test_a_page_keeps_its_own_policy() -> None:
 async def test_crawlers_are_recognised_by_their_user_agent(agent: bytes, status: int) -> None:
     """The user agent decides, in any case of letters."""
     assert (await answered(agent=agent))["status"] == status
+
+
+async def test_long_user_agents_do_not_fill_the_memory() -> None:
+    """A stranger may send heads of 400 KiB, and the results for 256 user agents are stored."""
+    is_crawler.cache_clear()
+
+    for number in range(3):
+        await answered(agent=b"a" * 100_000 + b"%d" % number)
+
+    assert is_crawler.cache_info().currsize == 1
 
 
 async def test_crawlers_may_read_what_they_are_refused() -> None:
