@@ -200,6 +200,23 @@ async def test_access_is_checked_again_after_five_minutes(registry: Registry, ke
             await kept.fetch_manifest(reference)
 
 
+async def test_a_document_that_was_hidden_is_not_served_stale(
+    registry: Registry, kept: ImageCache, clock: Clock
+) -> None:
+    """Some registries answer 404 instead of 403; an outage after it does not bring the document back."""
+    digest = registry.push(TAG).digest
+    await kept.fetch_manifest(TAG)
+    clock.now += ACCESS_SECONDS + 1
+    registry.trouble = ManifestUnknown()
+    with pytest.raises(ManifestUnknown):
+        await kept.fetch_manifest(TAG.at(digest))
+
+    registry.trouble = UpstreamFailed("away")
+
+    with pytest.raises(UpstreamFailed):
+        await kept.fetch_manifest(TAG.at(digest))
+
+
 async def test_seeing_that_access_is_still_there_costs_a_head(
     registry: Registry, kept: ImageCache, clock: Clock
 ) -> None:

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from swell.concurrency.single_flight import SingleFlight
 from swell.concurrency.tasks import TaskOwner
-from swell.errors import Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
+from swell.errors import BlobUnknown, Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
 from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
@@ -198,10 +198,14 @@ class ImageCache:
             return cached
 
         async def read() -> Document:
-            if cached and check:
-                await self._record(reference, check())
-                return cached
-            document = await self._record(reference, fetch())
+            try:
+                if cached and check:
+                    await self._record(reference, check())
+                    return cached
+                document = await self._record(reference, fetch())
+            except (ManifestUnknown, BlobUnknown):  # some registries say so to those who have lost access
+                self._documents.pop((self._repository_key(reference), digest), None)
+                raise
             self._store(reference, digest, document)
             return document
 
