@@ -62,6 +62,17 @@ def test_a_file_that_has_no_value_is_named(tmp_path: Path, content: str | None, 
         read(Settings, {"SWELL_URL_FILE": str(tmp_path / "url")})
 
 
+def test_an_invalid_value_of_a_file_is_not_shown(tmp_path: Path) -> None:
+    """Files are for secrets, and the message goes to the log."""
+    file = tmp_path / "size"
+    file.write_text("hunter2")
+
+    with pytest.raises(SettingsInvalid, match="SWELL_SIZE_FILE") as caught:
+        read(Settings, {"SWELL_URL": "http://a", "SWELL_SIZE_FILE": str(file)})
+
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_value_and_its_file_together_are_refused(tmp_path: Path) -> None:
     """Nobody could tell which of them counts."""
     (tmp_path / "url").write_text("http://b")

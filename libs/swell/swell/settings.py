@@ -41,7 +41,9 @@ def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
         except SettingsInvalid as error:
             problems.append(str(error))
         except msgspec.ValidationError as error:
-            problems.append(f"{variable} cannot be {text!r}: {error}")
+            is_secret = bool(environment.get(f"{variable}_FILE"))
+            value = f"what {variable}_FILE contains" if is_secret else repr(text)
+            problems.append(f"{variable} cannot be {value}: {error}")
     if problems:
         raise SettingsInvalid("; ".join(problems))
     return kind(**values)
