@@ -118,6 +118,19 @@ async def test_a_blob_that_only_the_repository_has_is_to_be_pushed(registry: Reg
     assert status == 404
 
 
+async def test_a_blob_of_the_cache_counts_if_the_build_has_read_the_cache(registry: Registry) -> None:
+    """A hostile base image must not bring a layer of another user into the cache, from where it would be read."""
+    auth = registry.auth_file.read_bytes()
+    async with opened(registry, auth) as gateway:
+        await gateway.push_blob("cache/gated/steps", b"{}")
+        await gateway.ask("PUT", "/v2/cache/gated/steps/manifests/a", MANIFEST % CONFIG)
+    async with opened(registry, auth, has_blobs=False, mounts=False) as gateway:
+        path = f"/v2/cache/gated/steps/blobs/{CONFIG.decode()}"
+        assert (await gateway.ask("HEAD", path))[0] == 404
+        assert (await gateway.ask("GET", "/v2/cache/gated/steps/manifests/a"))[0] == 200
+        assert (await gateway.ask("HEAD", path))[0] == 200
+
+
 @pytest.mark.parametrize(("mounts", "status"), [(True, 200), (False, 404)])
 async def test_a_layer_is_mounted_from_what_the_build_may_read(registry: Registry, mounts: bool, status: int) -> None:
     """The credentials for pushes may open private repositories, which a container file only has to name."""

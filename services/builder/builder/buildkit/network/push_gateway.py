@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from aiohttp import ClientResponse, web
 from msgspec import Struct
 from yarl import URL
@@ -52,9 +53,10 @@ class PushGateway:
     there when they are in the same registry and *may_mount* allows it. *attestation* takes the provenance out of the
     push of the image.
 
-    A blob that the repository has already counts as pushed only if buildkitd has it too, or if it is mounted. BuildKit
-    does not fetch the layers of a base image that no step needs, so the registry of a base image could name a layer of
-    another user's image, which would become part of this image without being read.
+    A blob that the repository has already counts as pushed only if buildkitd has it too, if the layer cache that the
+    build has read names it, or if it is mounted. BuildKit does not fetch the layers of a base image that no step needs,
+    so the registry of a base image could name a layer of another user's image, which would become part of this image
+    without being read.
     Reasons: `docs/decisions/0021-pushed-blobs-are-proven.md`.
     """
 
@@ -70,6 +72,7 @@ class PushGateway:
         self._repositories = dict(repositories)
         self._bases = tuple(bases)
         self._may_mount = may_mount
+        self._imported: set[tuple[str, str]] = set()
         self._mountable: dict[str, bool] = {}
         self._has_blob: Callable[[str], bool] = _has_none
         self.attestation = attestation
@@ -139,7 +142,7 @@ class PushGateway:
             and is_ours
             and method in ({"HEAD", "GET"} if repository.is_cache else {"HEAD"})
         ):
-            if kind == "blobs" and not repository.is_cache and not self._has_blob(reference):
+            if kind == "blobs" and method == "HEAD" and not self._may_reuse(target, reference):
                 return await self._mount(target, reference)
             return await self._get(request, target, kind, reference)
         return _error(405, "UNSUPPORTED", "this build may not do that")
@@ -153,11 +156,19 @@ class PushGateway:
                 return web.Response(headers={"Docker-Content-Digest": reference})
             return web.Response(status=response.status, headers=_headers(response))
         async with response:
+            if kind == "manifests" and response.status == 200:
+                content = await read(response, _MANIFEST_BYTES)
+                self._imported.update((target.registry, digest) for digest in _blobs_of(content))
+                return web.Response(body=content, headers=_headers(response))
             answer = web.StreamResponse(status=response.status, headers=_headers(response))
             await answer.prepare(request)
             async for piece in pieces(response):
                 await answer.write(piece)
             return answer
+
+    def _may_reuse(self, target: Reference, digest: str) -> bool:
+        """Whether this build may use a blob that *target* has: buildkitd has it, or it is in the imported cache."""
+        return self._has_blob(digest) or (target.registry, digest) in self._imported
 
     async def _mount(self, target: Reference, digest: str) -> web.StreamResponse:
         """The answer about a blob that buildkitd does not have: it fetches the blob and pushes it if it must."""
@@ -296,6 +307,26 @@ class _Body:
             yield bytes(self._begun)
         async for piece in request.content.iter_any():
             yield piece
+
+
+class _Named(Struct):
+    digest: str
+
+
+class _Blobs(Struct):
+    """The blobs that a manifest, or BuildKit's older index of a layer cache, consists of; annotations do not count."""
+
+    config: _Named | None = None
+    layers: list[_Named] = []
+    manifests: list[_Named] = []
+
+
+def _blobs_of(manifest: bytes) -> list[str]:
+    try:
+        blobs = msgspec.json.decode(manifest, type=_Blobs)
+    except msgspec.MsgspecError:
+        return []
+    return [each.digest for each in (*blobs.layers, *blobs.manifests, *filter(None, (blobs.config,)))]
 
 
 def _has_none(_digest: str) -> bool:
