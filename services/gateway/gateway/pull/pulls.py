@@ -1,25 +1,21 @@
 """Pulls: from a token to the image's manifests and the locations of its blobs."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
-from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.grant import Grant, parse_image, served_tag
 from gateway.domain.location import Location
 from gateway.domain.token import is_token
-from swell.errors import BuildFailed, ManifestUnknown, NameUnknown, Unavailable
+from swell.concurrency.retry import retry_until_available
+from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.referrers_tag import parse_referrers_tag
 from swell.store.records import BuildResult
 
-T = TypeVar("T")
-
-SHORT_OUTAGE = 30.0  # seconds that a pull, which has waited for its build, waits for a backend
-RETRY_DELAY = 0.5
+SHORT_OUTAGE = timedelta(seconds=30)  # how long a pull that has waited for its build waits for a backend as well
 
 
 class Grants(Protocol):
@@ -114,7 +110,7 @@ class Pulls:
         if counted:
             await self._limits.take_pull(grant.user, address)
         manifest = partial(self._images.manifest, grant, reference)
-        return grant, await (_repeat(manifest) if has_waited else manifest())
+        return grant, await (retry_until_available(manifest, SHORT_OUTAGE) if has_waited else manifest())
 
     async def blob(self, token: str, name: str, digest: Digest, address: str) -> Location:
         """The location of *digest*, a config or layer of the granted image."""
@@ -158,8 +154,8 @@ class Pulls:
         if grant.build_id:
             has_waited = not self._builds.is_known(grant.build_id)
             await self._wait_for_build(grant.build_id)
-            get = partial(self._grants.get, token)
-            if await (_repeat(get) if has_waited else get()) is None:  # revoked while the build ran
+            get = partial(self._grants.get, token)  # again: it may have been revoked while the build ran
+            if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:
                 raise NameUnknown
         if self._scan_gate:
             await self._scan_gate.check(grant)
@@ -180,16 +176,3 @@ class Pulls:
         if not result.succeeded:
             log_url = f"{self._server_url}/v1alpha1/builds/{build_id}/logs"
             raise BuildFailed(f"the build {build_id} failed: {result.message.rstrip('.')}; its log is at {log_url}")
-
-
-async def _repeat(work: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of *work*, which is repeated while it raises `Unavailable`, for at most `SHORT_OUTAGE`."""
-    ends = 0.0
-    while True:
-        try:
-            return await work()
-        except Unavailable:
-            ends = ends or monotonic() + SHORT_OUTAGE
-            if monotonic() > ends:
-                raise
-        await asyncio.sleep(RETRY_DELAY)

@@ -15,6 +15,7 @@ from gateway.http.caller import ClientAddress
 from gateway.pull import pulls
 from gateway.pull.pulls import Pulls
 from swell.api.containers import ContainerConfig
+from swell.concurrency import retry
 from swell.errors import SwellError, Unavailable, every_class
 from swell.oci.digest import digest_of, tag_of
 from swell.oci.document import Document
@@ -398,7 +399,7 @@ async def test_a_pull_that_has_waited_for_its_build_outlives_a_short_outage(
     was_known: bool, status: int, grants: MemoryGrants, ends: KnownEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its client has waited for minutes. Other pulls are refused at once: their clients can try again."""
-    monkeypatch.setattr(pulls, "RETRY_DELAY", 0.001)
+    monkeypatch.setattr(retry, "PAUSES", (0.001, 0.001))
     monkeypatch.setattr(ends, "is_known", lambda _: was_known)
     ends.results["bd-1_1"] = ended(succeeded=True)
     await grants.put(structs.replace(granted(), build_id="bd-1_1"))
@@ -413,8 +414,8 @@ async def test_a_pull_does_not_wait_for_ever_for_a_backend(
     grants: MemoryGrants, ends: KnownEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the time of a short outage, the client gets 503."""
-    monkeypatch.setattr(pulls, "RETRY_DELAY", 0.001)
-    monkeypatch.setattr(pulls, "SHORT_OUTAGE", 0.02)
+    monkeypatch.setattr(retry, "PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(pulls, "SHORT_OUTAGE", timedelta(milliseconds=20))
     ends.results["bd-1_1"] = ended(succeeded=True)
     await grants.put(structs.replace(granted(), build_id="bd-1_1"))
     handler = Pulls(grants, ends, Outage(1_000_000), UnlimitedPulls(), "https://wave.example.org")
