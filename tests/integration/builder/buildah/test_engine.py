@@ -157,7 +157,7 @@ async def test_a_full_disk_begins_another_cache(open_engine: OpenEngine, base: s
 async def test_a_workspace_has_one_builder(open_engine: OpenEngine, tmp_path: Path) -> None:
     """The second would take the first one's builds for leftovers."""
     async with open_engine(tmp_path):
-        with pytest.raises(Unavailable, match="another builder"):
+        with pytest.raises(Unavailable, match="another process"):
             async with open_engine(tmp_path):
                 pytest.fail("two builders in one workspace")
 
