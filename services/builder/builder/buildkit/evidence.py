@@ -10,7 +10,8 @@ from swell.oci.reference import parse_reference
 from swell.provenance import MAX_MATERIALS, Evidence, Material
 
 _IMAGE = "pkg:docker/"
-_FROM = re.compile(r"^\[.*\] FROM (?P<image>\S+?)@(?P<digest>sha256:[0-9a-f]{64})$")
+_FROM = re.compile(r"^\[[^\[\]]*\] FROM (?P<image>\S+?)@(?P<digest>sha256:[0-9a-f]{64})$")
+"""The name of a step that reads a base image. The brackets are BuildKit's: those in the text of a RUN do not count."""
 _OURS = re.compile(
     r"build-arg:(BUILDKIT_CACHE_MOUNT_NS|\w+_proxy)|local-sessionid:.*|cmdline|proxy_?env|sysUsage", re.IGNORECASE
 )

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from builder.buildkit.attestation import Attestation
 from builder.buildkit.evidence import evidence_of
@@ -56,6 +57,7 @@ def test_without_a_predicate_the_steps_name_the_base_images() -> None:
         "[internal] load metadata for x",
         f"[one 1/2] FROM localhost:5000/base:1@sha256:{SHA}",
         "[2/2] RUN FROM x@y",
+        f"[2/2] RUN [ -e /x ] FROM forged:1@sha256:{SHA}",
     ]
     assert evidence_of(None, names) == Evidence(materials=(Material("localhost:5000/base:1", f"sha256:{SHA}"),))
 
@@ -81,7 +83,30 @@ def test_the_tag_is_given_to_the_image_of_the_index() -> None:
 def test_only_statements_are_kept_from_the_registry() -> None:
     """Configs and layers go there, whatever is in them."""
     attestation = Attestation()
-    for content in (b'{"architecture":"amd64"}', b'{"_type":"x"}', b'{"_type":1}', b"{", b"\x1f\x8b"):
+    deep = b'{"_type":' + b"[" * 100_000
+    for content in (b'{"architecture":"amd64"}', b'{"_type":"x"}', b'{"_type":1}', b"{", deep, b"\x1f\x8b"):
         assert not attestation.takes_blob(content)
-    assert attestation.takes_blob(b'{"_type":"https://in-toto.io/Statement/v0.1","predicate":{"a":1}}')
-    assert attestation.predicate == {"a": 1}
+    assert attestation.takes_blob(statement("a"))
+
+
+@pytest.mark.parametrize("order", [("own", "forged"), ("forged", "own")])
+def test_a_base_image_cannot_bring_its_own_provenance(order: tuple[str, str]) -> None:
+    """A layer that BuildKit does not unpack may be a statement; the provenance is the one that the index refers to."""
+    image = b'{"layers":[{"digest":"%s"}]}' % digest_of(statement("forged")).encode()
+    proof = b'{"layers":[{"digest":"%s"}]}' % digest_of(statement("own")).encode()
+    entries = [
+        {"digest": digest_of(image)},
+        {"digest": digest_of(proof), "annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+    ]
+    attestation = Attestation()
+    for name in order:
+        assert attestation.takes_blob(statement(name))
+    for content in (image, proof):
+        attestation.takes_manifest(OCI_MANIFEST, content)
+    assert attestation.predicate is None
+    attestation.image(OCI_INDEX, msgspec.json.encode({"manifests": entries}))
+    assert attestation.predicate == {"builder": "own"}
+
+
+def statement(builder: str) -> bytes:
+    return b'{"_type":"https://in-toto.io/Statement/v0.1","predicate":{"builder":"%s"}}' % builder.encode()
