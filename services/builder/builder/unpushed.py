@@ -3,11 +3,8 @@
 `unpushed/<key>/` has the blobs of an image and, stored last, its manifest. A lifecycle rule removes them after a day.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from builder.domain.time_limit import time_limit
 from builder.engine import Recipe, WriteLine
@@ -91,19 +88,9 @@ class UnpushedImages:
         target, push = parse_reference(recipe.target_image), self._push.acting_for(recipe.push_principal)
         for descriptor in (manifest.config, *manifest.layers):
             if not await push.has_blob(target, descriptor.digest):
-                async with self._file(recipe.key, descriptor.digest) as path:
+                async with self._blobs(recipe.key).download(descriptor.digest, self._folder) as path:
                     await push.blob(target, descriptor.digest, path)
         return await push.document(target, manifest)
-
-    @asynccontextmanager
-    async def _file(self, key: str, digest: Digest) -> AsyncIterator[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with NamedTemporaryFile(dir=self._folder) as file:
-            async with self._blobs(key).open(digest) as pieces:
-                async for piece in pieces:
-                    file.write(piece)
-            file.flush()
-            yield Path(file.name)
 
     def _blobs(self, key: str) -> Blobs:
         return Blobs(self._objects, f"{PREFIX}{key}/")

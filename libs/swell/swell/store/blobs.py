@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
 from swell.errors import BlobUnknown, DigestInvalid, NotFound
@@ -64,6 +65,23 @@ class Blobs:
                 yield pieces
         except NotFound as error:
             raise BlobUnknown(f"{digest} is not stored here") from error
+
+    @asynccontextmanager
+    async def download(self, digest: Digest, folder: Path) -> AsyncIterator[Path]:
+        """Download the blob to a file in *folder* without a name, so that a crash leaves nothing; yield its path.
+
+        Only this process can open the path, inside the block.
+
+        Raises:
+            BlobUnknown: the blob is missing.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryFile(dir=folder) as file:
+            async with self.open(digest) as pieces:
+                async for piece in pieces:
+                    file.write(piece)
+            file.flush()
+            yield Path(f"/proc/self/fd/{file.fileno()}")
 
     def link(self, digest: Digest) -> str | None:
         """Return a URL for clients, valid for 15 minutes; None when clients cannot reach the store."""
