@@ -28,6 +28,7 @@ from builder.buildkit.progress import Progress
 from builder.buildkit.sif import push_sif
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
+from builder.domain.time_limit import time_limit
 from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import BuildkitClients, EngineSettings
 from builder.sif.push import SCHEME, Sifs
@@ -110,17 +111,11 @@ class OperatorsDaemon:
         remarks = policy.check(recipe.containerfile, recipe.options.build_args)
         if recipe.cache_repository:
             remarks.append("(the cache repository is not used: the operator's BuildKit has its own cache)")
-        limit, tail = asyncio.timeout(self._settings.build_timeout.total_seconds()), Tail(write_line)
-        try:
-            async with limit:
-                for remark in remarks:
-                    await tail(remark.encode())
-                return await self._build(recipe, tail, write_step, note)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            message = f"The build took longer than the {self._settings.build_timeout} h that this server allows."
-            raise BuildFailure(Reason.TIMED_OUT, message) from error
+        tail = Tail(write_line)
+        async with time_limit(self._settings.build_timeout, tail):
+            for remark in remarks:
+                await tail(remark.encode())
+            return await self._build(recipe, tail, write_step, note)
 
     async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep, note: Note) -> Digest:
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
