@@ -47,7 +47,7 @@ def failure_of(
     if after.refused_processes > before.refused_processes:
         return too_many_processes(settings, progress)
     killed = after.memory_kills > before.memory_kills
-    refused_push = str(gateway.trouble) if gateway.trouble else ""
+    refused_push = str(gateway.registry.trouble) if gateway.registry.trouble else ""
     failure = diagnose(
         result.status,
         result.lines,
@@ -56,8 +56,8 @@ def failure_of(
         crashed=not daemon.is_running,
         output=progress.failed_output,
     )
-    if failure.reason is Reason.PUSH and gateway.trouble:
-        failure.is_temporary = is_temporary(gateway.trouble)
+    if failure.reason is Reason.PUSH and gateway.registry.trouble:
+        failure.is_temporary = is_temporary(gateway.registry.trouble)
     if failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE, Reason.PUSH} and not killed and daemon.is_running:
         lease.keep()
     if proxy.refused and failure.reason in {Reason.RECIPE, Reason.BASE_IMAGE}:

@@ -73,7 +73,7 @@ class BuildRun(Struct, frozen=True, kw_only=True):
 
     async def _run(self, command: Sequence[str], tell: WriteLine, write_step: WriteStep) -> Progress:
         daemon, progress = self.lease.daemon, Progress()
-        before, self.gateway.trouble = GroupEvents.of(daemon), None
+        before, self.gateway.registry.trouble = GroupEvents.of(daemon), None
         secrets = {secret_file(name): content for name, content in self.recipe.secrets.items()}
         async with watched(daemon, self.settings, progress), daemon.client(command, self.logins, secrets) as client:
             result = await follow(client, progress, tell, write_step, self.names)

@@ -17,6 +17,8 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.registry.principal import OPERATOR
+from swell.registry.responses import is_temporary
+from swell.testing.http_registry import http_registry
 from tests.integration.builder.conftest import Registry
 
 
@@ -168,6 +170,22 @@ async def test_an_upload_goes_on_only_where_it_began(gateway: Gateway) -> None:
         "PUT", f"/v2/push/gated/made/blobs/uploads/{'0' * 32}?digest={CONFIG.decode()}", b"{}"
     )
     assert status == 404
+    _, started = await gateway.ask("POST", "/v2/cache/gated/steps/blobs/uploads/")
+    key = started.headers["Location"].rpartition("/")[2]
+    status, _ = await gateway.ask("PUT", f"/v2/push/gated/made/blobs/uploads/{key}?digest={CONFIG.decode()}", b"{}")
+    assert status == 404
+
+
+async def test_a_registry_that_fails_as_an_upload_starts_has_not_refused_the_image(registry: Registry) -> None:
+    """The push is repeated."""
+    async with http_registry() as failing:
+        failing.refused["POST uploads"] = 503
+        async with opened(Registry(failing.authority, registry.auth_file, ""), b'{"auths": {}}') as gateway:
+            assert (await gateway.ask("POST", "/v2/push/gated/made/blobs/uploads/"))[0] == 502
+            trouble = gateway.inner.registry.trouble
+    assert trouble
+    assert str(trouble) == f"{failing.authority} answers 503"
+    assert is_temporary(trouble)
 
 
 async def test_what_the_registry_refuses_is_known_afterwards(registry: Registry) -> None:
@@ -175,7 +193,7 @@ async def test_what_the_registry_refuses_is_known_afterwards(registry: Registry)
     async with opened(registry, b'{"auths": {}}') as gateway:
         status, _ = await gateway.ask("POST", "/v2/push/gated/made/blobs/uploads/")
         assert status in {403, 502}
-        assert registry.address in str(gateway.inner.trouble)
+        assert registry.address in str(gateway.inner.registry.trouble)
 
 
 async def test_provenance_does_not_reach_the_registry(registry: Registry) -> None:
@@ -210,4 +228,4 @@ async def test_a_refusal_of_the_registry_is_known_with_provenance_too(registry: 
     """The registry gets the upload with its first bytes."""
     async with opened(registry, b'{"auths": {}}', Attestation()) as gateway:
         assert await gateway.push_blob("push/gated/made", b"\x1f\x8b") in {403, 502}
-        assert registry.address in str(gateway.inner.trouble)
+        assert registry.address in str(gateway.inner.registry.trouble)

@@ -7,36 +7,30 @@ pushing one tag takes, and reading and writing the layer cache. Source: OCI dist
 """
 
 import re
-import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
-import msgspec
-from aiohttp import ClientResponse, web
+from aiohttp import web
 from msgspec import Struct
-from yarl import URL
 
-from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, MAX_BLOB, STATEMENT, Attestation
-from swell.errors import Denied, SwellError, UpstreamBroken, UpstreamFailed
-from swell.net.outbound import follow, pieces, read, send
+from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, STATEMENT, Attestation
+from builder.buildkit.network.answers import ANY_TYPE, MANIFEST_BYTES, error, found, headers_of, read_manifest
+from builder.buildkit.network.possession import Possession
+from builder.buildkit.network.target_registry import TargetRegistry
+from builder.buildkit.network.uploads import Uploads
+from swell.errors import Denied, SwellError
+from swell.net.outbound import pieces, read
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
-from swell.registry.push import upload
-from swell.registry.responses import answered
 
 HOST, PORT = "127.0.0.2", 5000
 """Where the gateway listens in buildkitd's network namespace; on loopback, so that BuildKit speaks plain http."""
 REGISTRY = f"{HOST}:{PORT}"
 
-_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|uploads)/(?P<reference>[^/]*)")
+_PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs)/(?P<reference>[^/]*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MANIFEST_BYTES = 16 << 20
-_ANY_TYPE = "application/octet-stream"
-_UPLOAD_SECONDS = 24 * 3600.0  # the time limit of the build counts
-_REQUEST_HEADERS = ("Accept", "Content-Type", "Content-Length", "Content-Range")
-_RESPONSE_HEADERS = ("Content-Type", "Docker-Content-Digest", "Range", "Content-Length", "Docker-Upload-UUID")
 
 
 class Repository(Struct, frozen=True):
@@ -49,15 +43,8 @@ class Repository(Struct, frozen=True):
 class PushGateway:
     """Pushes for one build; *client* has the credentials, and asks for tokens that allow `pull,push`.
 
-    *repositories* are what buildkitd calls them here. Layers of *bases*, images that the build reads, are mounted from
-    there when they are in the same registry and *may_mount* allows it. *attestation* takes the provenance out of the
-    push of the image.
-
-    A blob that the repository has already counts as pushed only if buildkitd has it too, if the layer cache that the
-    build has read names it, or if it is mounted. BuildKit does not fetch the layers of a base image that no step needs,
-    so the registry of a base image could name a layer of another user's image, which would become part of this image
-    without being read.
-    Reasons: `docs/decisions/0021-pushed-blobs-are-proven.md`.
+    *repositories* are what buildkitd calls them here. Layers of *bases* may be mounted, see `Possession`. *attestation*
+    takes the provenance out of the push of the image.
     """
 
     def __init__(
@@ -68,17 +55,11 @@ class PushGateway:
         attestation: Attestation | None = None,
         may_mount: Callable[[Reference], Awaitable[bool]] | None = None,
     ) -> None:
-        self._client = client
+        self.registry = TargetRegistry(client)
         self._repositories = dict(repositories)
-        self._bases = tuple(bases)
-        self._may_mount = may_mount
-        self._imported: set[tuple[str, str]] = set()
-        self._mountable: dict[str, bool] = {}
-        self._has_blob: Callable[[str], bool] = _has_none
+        self._possession = Possession(self.registry, bases, may_mount)
+        self._uploads = Uploads(self.registry)
         self.attestation = attestation
-        self._uploads: dict[str, tuple[Reference, URL | None, str]] = {}
-        self.trouble: SwellError | None = None
-        """What the registry refused last."""
 
     @property
     def cache(self) -> Reference | None:
@@ -86,14 +67,12 @@ class PushGateway:
         return next((each.reference for each in self._repositories.values() if each.is_cache), None)
 
     @asynccontextmanager
-    async def serve(
-        self, listening: socket.socket, has_blob: Callable[[str], bool] | None = None
-    ) -> AsyncIterator[None]:
+    async def serve(self, listening: socket.socket, daemon_has: Callable[[str], bool]) -> AsyncIterator[None]:
         """Serve connections of *listening* for the length of the block.
 
-        *has_blob* says whether buildkitd has all bytes of a digest; without it, it has none.
+        *daemon_has* says whether buildkitd has all bytes of a digest.
         """
-        self._has_blob = has_blob or _has_none
+        self._possession.daemon_has = daemon_has
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -105,255 +84,98 @@ class PushGateway:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path in {"/v2", "/v2/"}:
             return web.Response()
-        found = _PATH.fullmatch(request.path)
-        name = found["name"].removesuffix("/blobs") if found else ""
-        repository = self._repositories.get(name)
-        if found is None or repository is None:
-            return _error(403, "DENIED", "this build may not use that repository")
+        path = _PATH.fullmatch(request.path)
+        repository = self._repositories.get(path["name"]) if path else None
+        if path is None or repository is None:
+            return error(403, "DENIED", "this build may not use that repository")
         try:
-            return await self._pass_on(request, name, repository, found["kind"], found["reference"])
-        except Denied as error:
-            self.trouble = error
-            return _error(403, "DENIED", str(error))
-        except SwellError as error:
-            self.trouble = error
-            return _error(502, "UNKNOWN", str(error))
+            answer = await self._answer(request, path, repository)
+        except Denied as refusal:
+            self.registry.trouble = refusal
+            return error(403, "DENIED", str(refusal))
+        except SwellError as failure:
+            self.registry.trouble = failure
+            return error(502, "UNKNOWN", str(failure))
+        return answer or error(405, "UNSUPPORTED", "this build may not do that")
 
-    async def _pass_on(
-        self, request: web.BaseRequest, name: str, repository: Repository, kind: str, reference: str
-    ) -> web.StreamResponse:
-        target, method = repository.reference, request.method
+    async def _answer(
+        self, request: web.BaseRequest, path: re.Match[str], repository: Repository
+    ) -> web.StreamResponse | None:
+        """Return the answer to *request*; None if a build may not send it."""
+        kind, name, reference = path["kind"], path["name"], path["reference"]
         attestation = None if repository.is_cache else self.attestation
-        if kind == "uploads" and method == "POST" and not reference:
-            return await self._begin_upload(target, name, attestation)
-        if kind == "uploads" and method in {"PUT", "PATCH", "GET", "DELETE"}:
-            return await self._continue_upload(request, reference, attestation)
-        is_ours = repository.is_cache or bool(_DIGEST.fullmatch(reference)) or reference == target.reference
-        if attestation and method == "HEAD" and reference == EMPTY_CONFIG_DIGEST:
-            return web.Response(headers={"Docker-Content-Digest": reference})  # so that it is not pushed
-        if attestation and method == "HEAD" and STATEMENT in request.headers.get("Accept", ""):
-            return _error(404, "BLOB_UNKNOWN", "this build has not pushed that provenance")
-        if attestation and kind == "manifests" and is_ours:
-            return await self._take_manifest(request, target, reference, attestation)
-        if kind == "manifests" and is_ours and method == "PUT":
-            return await self._put_manifest(request, target, reference)
-        if (
-            kind in {"manifests", "blobs"}
-            and is_ours
-            and method in ({"HEAD", "GET"} if repository.is_cache else {"HEAD"})
-        ):
-            if kind == "blobs" and method == "HEAD" and not self._may_reuse(target, reference):
-                return await self._mount(target, reference)
-            return await self._get(request, target, kind, reference)
-        return _error(405, "UNSUPPORTED", "this build may not do that")
+        if kind == "blobs/uploads":
+            if request.method == "POST" and not reference:
+                return await self._uploads.start(name, repository.reference, attestation)
+            if request.method in {"PUT", "PATCH", "GET", "DELETE"}:
+                return await self._uploads.proceed(request, name, reference, attestation)
+            return None
+        if not (repository.is_cache or _DIGEST.fullmatch(reference) or reference == repository.reference.reference):
+            return None
+        if request.method == "GET":
+            return (
+                await self._read_cache(request, repository.reference, kind, reference) if repository.is_cache else None
+            )
+        if kind == "blobs":
+            return await self._has_blob(request, repository.reference, reference, attestation)
+        if request.method == "PUT":
+            return await self._put_manifest(request, repository.reference, reference, attestation)
+        return await self._has_manifest(request, repository.reference, reference, attestation)
 
-    async def _get(self, request: web.BaseRequest, target: Reference, kind: str, reference: str) -> web.StreamResponse:
-        headers = {"Accept": request.headers["Accept"]} if "Accept" in request.headers else {}
-        response = await self._client.ask(follow, request.method, target, f"{kind}/{reference}", headers)
-        if request.method == "HEAD":
-            response.release()
-            if kind == "blobs" and response.status == 404 and await self._mounted(target, reference):
-                return web.Response(headers={"Docker-Content-Digest": reference})
-            return web.Response(status=response.status, headers=_headers(response))
-        async with response:
+    async def _read_cache(
+        self, request: web.BaseRequest, cache: Reference, kind: str, reference: str
+    ) -> web.StreamResponse:
+        async with await self.registry.read(request, cache, f"{kind}/{reference}") as response:
             if kind == "manifests" and response.status == 200:
-                content = await read(response, _MANIFEST_BYTES)
-                self._imported.update((target.registry, digest) for digest in _blobs_of(content))
-                return web.Response(body=content, headers=_headers(response))
-            answer = web.StreamResponse(status=response.status, headers=_headers(response))
+                content = await read(response, MANIFEST_BYTES)
+                self._possession.add_cached(cache, content)
+                return web.Response(body=content, headers=headers_of(response))
+            answer = web.StreamResponse(status=response.status, headers=headers_of(response))
             await answer.prepare(request)
             async for piece in pieces(response):
                 await answer.write(piece)
             return answer
 
-    def _may_reuse(self, target: Reference, digest: str) -> bool:
-        """Whether this build may use a blob that *target* has: buildkitd has it, or it is in the imported cache."""
-        return self._has_blob(digest) or (target.registry, digest) in self._imported
-
-    async def _mount(self, target: Reference, digest: str) -> web.StreamResponse:
-        """The answer about a blob that buildkitd does not have: it fetches the blob and pushes it if it must."""
-        if await self._mounted(target, digest):
-            return web.Response(headers={"Docker-Content-Digest": digest})
-        return _error(404, "BLOB_UNKNOWN", "this build has not pushed that blob")
-
-    async def _mounted(self, target: Reference, digest: str) -> bool:
-        """Whether the blob can be taken from a base image in the same registry."""
-        for base in self._bases:
-            if base.registry != target.registry or base.repository == target.repository:
-                continue
-            if not await self._is_mountable(base):
-                continue
-            url = self._url(target, "blobs/uploads/").with_query({"mount": digest, "from": base.repository})
-            response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
+    async def _has_blob(
+        self, request: web.BaseRequest, target: Reference, digest: str, attestation: Attestation | None
+    ) -> web.StreamResponse | None:
+        """Return whether buildkitd need not push the blob *digest*."""
+        if request.method != "HEAD":
+            return None
+        if attestation and digest == EMPTY_CONFIG_DIGEST:
+            return found(digest)  # so that it is not pushed
+        is_statement = attestation and STATEMENT in request.headers.get("Accept", "")
+        if not is_statement and self._possession.may_reuse(target, digest):
+            response = await self.registry.read(request, target, f"blobs/{digest}")
             response.release()
-            if response.status == 201:
-                return True
-        return False
+            if response.status != 404:
+                return web.Response(status=response.status, headers=headers_of(response))
+        if not is_statement and await self._possession.mount(target, digest):
+            return found(digest)
+        return error(404, "BLOB_UNKNOWN", "this build has not pushed that blob")
 
-    async def _is_mountable(self, base: Reference) -> bool:
-        if base.name not in self._mountable:
-            self._mountable[base.name] = self._may_mount is not None and await self._may_mount(base)
-        return self._mountable[base.name]
-
-    async def _begin_upload(self, target: Reference, name: str, attestation: Attestation | None) -> web.StreamResponse:
-        """Give an upload a name of ours. With *attestation*, the registry gets it with its bytes, if it is for it."""
-        return self._uploading(target, None if attestation else await self._place(target), name)
-
-    async def _place(self, target: Reference) -> URL:
-        """Begin an upload in the registry, and return where it takes the bytes."""
-        url = self._url(target, "blobs/uploads/")
-        response = await self._client.ask_url(send, "POST", target, url, {"Content-Length": "0"}, data=lambda: b"")
+    async def _has_manifest(
+        self, request: web.BaseRequest, target: Reference, reference: str, attestation: Attestation | None
+    ) -> web.StreamResponse | None:
+        if request.method != "HEAD":
+            return None
+        if attestation:
+            return error(404, "MANIFEST_UNKNOWN", "this build has not pushed that manifest")
+        response = await self.registry.read(request, target, f"manifests/{reference}")
         response.release()
-        if response.status != 202:
-            self._refused(response, target)
-        return _place_of(response, target, url)
+        return web.Response(status=response.status, headers=headers_of(response))
 
-    async def _continue_upload(
-        self, request: web.BaseRequest, reference: str, attestation: Attestation | None
+    async def _put_manifest(
+        self, request: web.BaseRequest, target: Reference, reference: str, attestation: Attestation | None
     ) -> web.StreamResponse:
-        if (known := self._uploads.pop(reference, None)) is None:
-            return _error(404, "BLOB_UPLOAD_UNKNOWN", "that upload is unknown")
-        target, place, name = known
-        body = _Body(request)
-        if attestation and (document := await body.document(MAX_BLOB)) and attestation.takes_blob(document):
-            return web.Response(status=201, headers={"Docker-Content-Digest": digest_of(document)})
-        url = place = place or await self._place(target)
-        if digest := request.query.get("digest"):
-            url = URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True)
-        headers = {each: request.headers[each] for each in _REQUEST_HEADERS if each in request.headers}
-        headers.setdefault("Content-Type", _ANY_TYPE)
-        response = await self._client.ask_url(
-            upload, request.method, target, url, headers, data=body, seconds=_UPLOAD_SECONDS
-        )
-        response.release()
-        if response.status == 202:
-            return self._uploading(target, _place_of(response, target, place), name, _headers(response))
-        if response.status >= 400:
-            self._refused(response, target)
-        return web.Response(status=response.status, headers=_headers(response))
-
-    def _uploading(
-        self, target: Reference, place: URL | None, name: str, headers: Mapping[str, str] = {}
-    ) -> web.StreamResponse:
-        """The answer for an upload that goes on: its *place* is known here by a name of ours."""
-        upload = secrets.token_hex(16)
-        self._uploads[upload] = (target, place, name)
-        ours = {"Location": f"/v2/{name}/blobs/uploads/{upload}", "Content-Length": "0"}
-        return web.Response(status=202, headers={"Range": "0-0", **headers, **ours})
-
-    async def _take_manifest(
-        self, request: web.BaseRequest, target: Reference, reference: str, attestation: Attestation
-    ) -> web.StreamResponse:
-        """Push the manifest of the image under its tag; the others of the push do not leave the builder."""
-        if request.method != "PUT":
-            status = 404 if request.method == "HEAD" else 405
-            return _error(status, "MANIFEST_UNKNOWN", "this build has not pushed that manifest")
-        content = await _limited(request, _MANIFEST_BYTES)
-        media_type, digest = request.headers.get("Content-Type", _ANY_TYPE), digest_of(content)
+        """Push a manifest. With *attestation* only that of the image, under its tag; it gets the others of the push."""
+        content, media_type = await read_manifest(request), request.headers.get("Content-Type", ANY_TYPE)
+        if attestation is None:
+            return await self.registry.put_manifest(target, reference, media_type, content)
         if reference != target.reference:
             attestation.takes_manifest(media_type, content)
         else:
-            image_type, image = attestation.image(media_type, content)
-            answer = await self._put(target, reference, image_type, image)
+            answer = await self.registry.put_manifest(target, reference, *attestation.image(media_type, content))
             if answer.status != 201:
                 return answer
-        return web.Response(status=201, headers={"Docker-Content-Digest": digest})
-
-    async def _put_manifest(self, request: web.BaseRequest, target: Reference, reference: str) -> web.StreamResponse:
-        content = await _limited(request, _MANIFEST_BYTES)
-        return await self._put(target, reference, request.headers.get("Content-Type", _ANY_TYPE), content)
-
-    async def _put(self, target: Reference, reference: str, media_type: str, content: bytes) -> web.Response:
-        url, headers = self._url(target, f"manifests/{reference}"), {"Content-Type": media_type}
-        response = await self._client.ask_url(send, "PUT", target, url, headers, data=lambda: content)
-        if response.status >= 400:
-            self._refused(response, target)
-        async with response:
-            return web.Response(
-                status=response.status, headers=_headers(response), body=await read(response, _MANIFEST_BYTES)
-            )
-
-    def _refused(self, response: ClientResponse, target: Reference) -> None:
-        self.trouble = answered(response.status, f"{target.registry} answers {response.status}")
-
-    def _url(self, reference: Reference, path: str) -> URL:
-        return self._client.base(reference.registry) / f"v2/{reference.repository}/" / path
-
-
-class _Body:
-    """The body of a request, which can be sent once."""
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._request: web.BaseRequest | None = request
-        self._begun = bytearray()
-
-    async def document(self, limit: int) -> bytes:
-        """Return the whole body if it begins like a JSON object and has at most *limit* bytes, else nothing."""
-        assert self._request is not None  # noqa: S101  (it is not sent yet)
-        async for piece in self._request.content.iter_any():
-            self._begun += piece
-            if not self._begun.startswith(b"{") or len(self._begun) > limit:
-                return b""
-        return bytes(self._begun)
-
-    def __call__(self) -> AsyncIterator[bytes]:
-        if self._request is None:
-            raise UpstreamBroken("the registry did not receive all bytes")
-        request, self._request = self._request, None
-        return self._pieces(request)
-
-    async def _pieces(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        if self._begun:
-            yield bytes(self._begun)
-        async for piece in request.content.iter_any():
-            yield piece
-
-
-class _Named(Struct):
-    digest: str
-
-
-class _Blobs(Struct):
-    """The blobs that a manifest, or BuildKit's older index of a layer cache, consists of; annotations do not count."""
-
-    config: _Named | None = None
-    layers: list[_Named] = []
-    manifests: list[_Named] = []
-
-
-def _blobs_of(manifest: bytes) -> list[str]:
-    try:
-        blobs = msgspec.json.decode(manifest, type=_Blobs)
-    except msgspec.MsgspecError:
-        return []
-    return [each.digest for each in (*blobs.layers, *blobs.manifests, *filter(None, (blobs.config,)))]
-
-
-def _has_none(_digest: str) -> bool:
-    return False
-
-
-def _place_of(response: ClientResponse, target: Reference, asked: URL) -> URL:
-    """Return where the registry takes the next bytes of an upload, as it says in *response*."""
-    location = response.headers.get("Location", "")
-    place = response.url.join(URL(location, encoded=True))
-    if not location or place.origin() != asked.origin():
-        raise UpstreamFailed(f"{target.registry} takes uploads at a place that is not trusted")
-    return place
-
-
-def _headers(response: ClientResponse) -> dict[str, str]:
-    return {name: response.headers[name] for name in _RESPONSE_HEADERS if name in response.headers}
-
-
-async def _limited(request: web.BaseRequest, limit: int) -> bytes:
-    body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > limit:
-            raise UpstreamFailed("the manifest is too large")
-    return bytes(body)
-
-
-def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"errors": [{"code": code, "message": message}]}, status=status)
+        return found(digest_of(content), 201)

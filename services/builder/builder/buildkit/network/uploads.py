@@ -1,0 +1,117 @@
+"""Uploads of blobs through the push gateway.
+
+buildkitd receives names of the gateway's for them, so that it can continue only those that it has started.
+Source: OCI distribution-spec, "Pushing Blobs",
+https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import ClientResponse, web
+from msgspec import Struct
+from yarl import URL
+
+from builder.buildkit.attestation import MAX_BLOB, Attestation
+from builder.buildkit.network.answers import ANY_TYPE, error, found, headers_of
+from builder.buildkit.network.target_registry import TargetRegistry
+from swell.errors import UpstreamBroken, UpstreamFailed
+from swell.oci.digest import digest_of
+from swell.oci.reference import Reference
+from swell.registry.responses import answered
+
+_HEADERS = ("Accept", "Content-Type", "Content-Length", "Content-Range")
+
+
+class _Upload(Struct, frozen=True):
+    """An upload to the repository of *target*, which is *name* here. Its `place` is None until it has bytes."""
+
+    name: str
+    target: Reference
+    place: URL | None
+
+
+class Uploads:
+    """The uploads of one build."""
+
+    def __init__(self, registry: TargetRegistry) -> None:
+        self._registry = registry
+        self._uploads: dict[str, _Upload] = {}
+
+    async def start(self, name: str, target: Reference, attestation: Attestation | None) -> web.Response:
+        """Start an upload. With *attestation*, the registry gets it with its bytes, if it is for the registry."""
+        place = None if attestation else await self._place(target)
+        return self._unfinished(_Upload(name, target, place))
+
+    async def proceed(
+        self, request: web.BaseRequest, name: str, key: str, attestation: Attestation | None
+    ) -> web.Response:
+        """Pass *request* on to the upload *key*, or give its bytes to *attestation*."""
+        upload = self._uploads.pop(key, None)
+        if upload is None or upload.name != name:
+            return error(404, "BLOB_UPLOAD_UNKNOWN", "that upload is unknown")
+        body = _Body(request)
+        if attestation and (document := await body.document(MAX_BLOB)) and attestation.takes_blob(document):
+            return found(digest_of(document), 201)
+        url = place = upload.place or await self._place(upload.target)
+        if digest := request.query.get("digest"):
+            url = URL(f"{place}{'&' if place.query_string else '?'}digest={digest}", encoded=True)
+        headers = {each: request.headers[each] for each in _HEADERS if each in request.headers}
+        headers.setdefault("Content-Type", ANY_TYPE)
+        response = await self._registry.continue_upload(request.method, upload.target, url, headers, body)
+        if response.status == 202:
+            place = _place_of(response, upload.target, place)
+            return self._unfinished(_Upload(name, upload.target, place), headers_of(response))
+        return web.Response(status=response.status, headers=headers_of(response))
+
+    async def _place(self, target: Reference) -> URL:
+        """Start an upload in the registry, and return where it takes the bytes."""
+        response = await self._registry.start_upload(target)
+        if response.status != 202:
+            raise answered(response.status, f"{target.registry} answers {response.status}")
+        return _place_of(response, target, response.url)
+
+    def _unfinished(self, upload: _Upload, headers: Mapping[str, str] = {}) -> web.Response:
+        """Return the answer for an upload that continues, under a name of ours."""
+        key = secrets.token_hex(16)
+        self._uploads[key] = upload
+        ours = {"Location": f"/v2/{upload.name}/blobs/uploads/{key}", "Content-Length": "0"}
+        return web.Response(status=202, headers={"Range": "0-0", **headers, **ours})
+
+
+class _Body:
+    """The body of a request, which can be sent once."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request: web.BaseRequest | None = request
+        self._begun = bytearray()
+
+    async def document(self, limit: int) -> bytes:
+        """Return the whole body if it begins like a JSON object and has at most *limit* bytes, else nothing."""
+        assert self._request is not None  # noqa: S101  (it is not sent yet)
+        async for piece in self._request.content.iter_any():
+            self._begun += piece
+            if not self._begun.startswith(b"{") or len(self._begun) > limit:
+                return b""
+        return bytes(self._begun)
+
+    def __call__(self) -> AsyncIterator[bytes]:
+        if self._request is None:
+            raise UpstreamBroken("the registry did not receive all bytes")
+        request, self._request = self._request, None
+        return self._pieces(request)
+
+    async def _pieces(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        if self._begun:
+            yield bytes(self._begun)
+        async for piece in request.content.iter_any():
+            yield piece
+
+
+def _place_of(response: ClientResponse, target: Reference, asked: URL) -> URL:
+    """Return where the registry takes the next bytes of an upload, as it says in *response*."""
+    location = response.headers.get("Location", "")
+    place = response.url.join(URL(location, encoded=True))
+    if not location or place.origin() != asked.origin():
+        raise UpstreamFailed(f"{target.registry} takes uploads at a place that is not trusted")
+    return place
