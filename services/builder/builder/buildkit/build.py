@@ -118,6 +118,15 @@ def cache_name(cache: Reference) -> str:
     return f"{REGISTRY}/{CACHE}/{cache.repository}"
 
 
+def given_names(recipe: Recipe, target: Reference) -> list[tuple[bytes, bytes]]:
+    """Return the names of the push gateway in the output of BuildKit, each with the one that *recipe* gives."""
+    registry_of_cache = (recipe.cache_repository or "").partition("/")[0]
+    return [
+        (pushed_name(target).encode(), recipe.target_image.encode()),
+        (f"{REGISTRY}/{CACHE}/".encode(), f"{registry_of_cache}/".encode()),
+    ]
+
+
 def _output(recipe: Recipe, files: BuildFiles, target: str, annotations: Mapping[str, str]) -> str:
     if recipe.sif:
         return f"type=oci,dest={files.seen}/result/image,tar=false,compression=uncompressed,force-compression=true"

@@ -86,6 +86,15 @@ class BuildFiles:
             kept = b"".join(b"\n!%s" % name.encode() for name in added)
             (self.path / "dockerfile/Dockerfile.dockerignore").write_bytes(ignored + kept + b"\n")
 
+    async def write_policy(self, policy: bytes) -> None:
+        """Write the source policy of the build.
+
+        Raises:
+            BuildFailure: the disk is full.
+        """
+        with as_build_failure():
+            await in_thread((self.path / POLICY).write_bytes, policy)
+
     def digest(self) -> Digest:
         """The digest of the manifest that BuildKit says it has pushed.
 

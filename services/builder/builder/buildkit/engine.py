@@ -12,15 +12,14 @@ from builder.adapters.emulation import Emulators
 from builder.adapters.workspace import as_build_failure
 from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
-from builder.buildkit.build import CACHE, arguments, cache_name, pushed_name
-from builder.buildkit.build_files import POLICY, BuildFiles
+from builder.buildkit.build import arguments, cache_name, given_names, pushed_name
+from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.pool import DaemonPool, group_of
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.requirements import CannotStart, missing_programs, prove, registrations
 from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.evidence import evidence_of
-from builder.buildkit.network import push_gateway
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.pushes import push_gateway_for
 from builder.buildkit.network.services import services_of
@@ -126,46 +125,50 @@ class BuildkitEngine:
             return await self._build(recipe, tail, write_step, note)
 
     async def _build(self, recipe: Recipe, tail: Tail, write_step: WriteStep, note: Note) -> Digest:
+        async with self._prepared(recipe, tail) as run:
+            progress = await run.until_pushed(tail, write_step)
+            attestation = run.gateway.attestation
+            predicate = attestation.predicate if attestation else None
+            note(evidence_of(predicate, (step.name for step in progress.steps.values())))
+            if recipe.sif:
+                return await push_sif(self._sifs, recipe, run.files, tail, self._settings, limited=self._limited)
+            run.lease.keep()
+            return (attestation and attestation.digest) or run.files.digest()
+
+    @asynccontextmanager
+    async def _prepared(self, recipe: Recipe, tail: Tail) -> AsyncIterator[BuildRun]:
+        """Yield the build of *recipe*, ready to run, with a daemon, its files, and what the daemon connects to."""
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
         pulls = await self._credentials.pulls(recipe)
         images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
+        logins, proxy = docker_config(pulls, images), EgressProxy(self._policy, settings)
+        gateway = await push_gateway_for(
+            recipe,
+            target,
+            images,
+            credentials=self._credentials,
+            session=self._session,
+            settings=settings,
+            write_line=tail,
+        )
         async with AsyncExitStack() as opened:
-            gateway = await push_gateway_for(
-                recipe,
-                target,
-                images,
-                credentials=self._credentials,
-                session=self._session,
-                settings=settings,
-                write_line=tail,
-            )
-            cache, attestation = gateway.cache, gateway.attestation
             tasks = await opened.enter_async_context(TaskOwner())
-            finding = tasks.start(base_annotations(recipe, pulls, self._session, settings))
+            annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
-            daemon = lease.daemon
-            files = await opened.enter_async_context(BuildFiles.of(daemon, recipe, settings))
-            proxy = EgressProxy(self._policy, settings)
-            await opened.enter_async_context(services_of(daemon, proxy, gateway, images, settings))
-            proxies, annotations = proxies_of_steps(settings), await finding
-            logins = docker_config(pulls, images)
-            with as_build_failure():
-                await in_thread((files.path / POLICY).write_bytes, source_policy(logins, images))
+            files = await opened.enter_async_context(BuildFiles.of(lease.daemon, recipe, settings))
+            await opened.enter_async_context(services_of(lease.daemon, proxy, gateway, images, settings))
+            await files.write_policy(source_policy(logins, images))
             command = arguments(
                 recipe,
                 files,
                 pushed_name(target),
-                cache_name(cache) if cache else None,
-                proxies=proxies,
-                annotations=annotations,
-                attested=attestation is not None,
+                cache_name(gateway.cache) if gateway.cache else None,
+                proxies=proxies_of_steps(settings),
+                annotations=await annotations,
+                attested=gateway.attestation is not None,
             )
-            names = [
-                (pushed_name(target).encode(), recipe.target_image.encode()),
-                (f"{push_gateway.REGISTRY}/{CACHE}/".encode(), _registry_of(recipe.cache_repository)),
-            ]
-            run = BuildRun(
+            yield BuildRun(
                 settings=settings,
                 recipe=recipe,
                 lease=lease,
@@ -173,24 +176,13 @@ class BuildkitEngine:
                 gateway=gateway,
                 proxy=proxy,
                 logins=logins,
-                names=names,
+                names=given_names(recipe, target),
                 command=command,
                 unpushed=self._unpushed,
             )
-            progress = await run.until_pushed(tail, write_step)
-            predicate = attestation.predicate if attestation else None
-            note(evidence_of(predicate, (step.name for step in progress.steps.values())))
-            if recipe.sif:
-                return await push_sif(self._sifs, recipe, files, tail, settings, limited=self._limited)
-            lease.keep()
-            return (attestation and attestation.digest) or files.digest()
 
     def _check_platform(self, recipe: Recipe) -> None:
         if self._emulators.registration(recipe.platform) is None and parse(recipe.containerfile).runs_steps:
             lacking = self._emulators.missing(recipe.platform)
             message = f"This builder cannot run steps for {recipe.platform}: it lacks {lacking}."
             raise BuildFailure(Reason.PLATFORM, message)
-
-
-def _registry_of(repository: str | None) -> bytes:
-    return f"{(repository or '').partition('/')[0]}/".encode()

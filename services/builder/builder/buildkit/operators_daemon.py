@@ -15,11 +15,10 @@ import aiohttp
 from yarl import URL
 
 from builder.adapters.auth_files import AuthFiles
-from builder.adapters.workspace import as_build_failure
 from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
 from builder.buildkit.build import Result, arguments, follow, secret_file
-from builder.buildkit.build_files import POLICY, BuildFiles
+from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.buildctl import buildctl
 from builder.buildkit.docker_config import docker_config, source_policy, with_push_login
 from builder.buildkit.evidence import evidence_of
@@ -127,8 +126,7 @@ class OperatorsDaemon:
         annotations = await base_annotations(recipe, pulls, self._session, settings)
         workspace, progress = settings.workspace, Progress()
         async with BuildFiles.below(workspace, str(workspace), recipe, settings, settings.first_user_id) as files:
-            with as_build_failure():
-                await in_thread((files.path / POLICY).write_bytes, source_policy(logins, images))
+            await files.write_policy(source_policy(logins, images))
             command = arguments(
                 recipe,
                 files,
