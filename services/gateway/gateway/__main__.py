@@ -137,7 +137,7 @@ async def main(settings: Settings) -> None:
 
 def create_shared(settings: Settings, connections: Connections) -> Shared:
     config = server_config(settings)
-    scans = RedisScans(connections.redis, settings.record_ttl)
+    scans = RedisScans(connections.redis, settings.record_ttl, settings.scans_waiting)
     is_gated = settings.scan_gate is ScanGateChoice.PULL
     builds = RedisBuilds(connections.redis, settings.record_ttl, settings.builds_waiting)
     remote = RemoteImages(connections.registry_proxy, relayed=settings.blob_delivery is BlobDelivery.RELAY)

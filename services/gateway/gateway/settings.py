@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     - `conda_default_channels` are what the Conda channel `defaults` stands for; by default only micromamba accepts it.
     - A client, which is a user or an address, has at most `builds_at_once` running builds, and `builds_waiting` in its
       queue.
+    - A client has at most `scans_waiting` scans that have not ended.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
@@ -86,6 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits_fail_open: bool = True
     builds_at_once: Annotated[int, Meta(ge=1)] = 8
     builds_waiting: Annotated[int, Meta(ge=1)] = 100
+    scans_waiting: Annotated[int, Meta(ge=1)] = 100
     watchers: Annotated[int, Meta(ge=1)] = 10_000
     watchers_of_build: Annotated[int, Meta(ge=1)] = 5_000
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 is no limit

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from swell.errors import TooManyRequests
 from swell.oci.digest import digest_of
 from swell.store.scans import (
     AffectedScan,
@@ -35,22 +36,23 @@ BUILD = ScanSubmission(key=build_key("bd-1_1"), image="registry/builds:1", creat
 GOOD = ScanResult(started=NOON, finished=NOON, packages=3, database=DatabaseInfo(built=NOON), counts={"HIGH": 1})
 FAILED = ScanResult(started=NOON, finished=NOON, problem=ScanProblem.DATABASE_OLD, message="Not scanned.")
 HASH = "d700b75853d8096c"
+CLIENT, WAITING = "user ada", 3
 
 
 @pytest.fixture(params=["memory", "redis"])
 def scans(request: pytest.FixtureRequest, redis: Redis) -> Scans:
-    return MemoryScans() if request.param == "memory" else RedisScans(redis)
+    return MemoryScans(WAITING) if request.param == "memory" else RedisScans(redis, waiting_limit=WAITING)
 
 
-async def new_scan(scans: Scans, submission: ScanSubmission = IMAGE) -> Scan:
-    scan = await scans.get((await scans.request(HASH, submission))[0])
+async def new_scan(scans: Scans, submission: ScanSubmission = IMAGE, client: str = CLIENT) -> Scan:
+    scan = await scans.get((await scans.request(HASH, submission, client))[0])
     assert scan
     return scan
 
 
 async def test_requests_for_one_image_share_a_scan(scans: Scans) -> None:
     """Only one caller gets a new one, and publishes its job."""
-    answers = await asyncio.gather(*(scans.request(HASH, IMAGE) for _ in range(50)))
+    answers = await asyncio.gather(*(scans.request(HASH, IMAGE, CLIENT) for _ in range(50)))
 
     assert {scan_id for scan_id, _ in answers} == {f"sc-{HASH}_1"}
     assert sum(is_new for _, is_new in answers) == 1
@@ -69,12 +71,27 @@ async def test_a_failed_scan_is_made_again(scans: Scans) -> None:
     assert stored and stored.result == FAILED
 
 
+async def test_a_client_has_few_scans_that_have_not_ended(scans: Scans) -> None:
+    """All clients share one queue; a scan that exists is shared, other clients may start theirs, and an end counts."""
+    started = [await new_scan(scans, replace(IMAGE, key=f"image {number}")) for number in range(WAITING)]
+    for _ in range(2):
+        with pytest.raises(TooManyRequests, match=f"{WAITING} scans of yours"):
+            await scans.request(HASH, IMAGE, CLIENT)
+
+    assert await scans.request(HASH, started[0].submission, CLIENT) == (started[0].id, False)
+    await new_scan(scans, BUILD, "user grace")
+    await scans.finish(started[1], FAILED)
+    await new_scan(scans)
+    with pytest.raises(TooManyRequests):
+        await scans.request(HASH, replace(IMAGE, key="one more"), CLIENT)
+
+
 async def test_a_scan_that_succeeded_is_shared(scans: Scans) -> None:
     """Its result is current: it is matched again when the database changes."""
     scan = await new_scan(scans)
     await scans.finish(scan, GOOD)
 
-    assert await scans.request(HASH, IMAGE) == (scan.id, False)
+    assert await scans.request(HASH, IMAGE, CLIENT) == (scan.id, False)
 
 
 async def test_a_scan_ends_once(scans: Scans) -> None:
@@ -108,7 +125,7 @@ async def test_the_scan_of_a_build_is_that_of_its_image(scans: Scans) -> None:
     waiting = await new_scan(scans, BUILD)
     await scans.name(waiting.id, IMAGE.key)
 
-    assert await scans.request(HASH, IMAGE) == (waiting.id, False)
+    assert await scans.request(HASH, IMAGE, CLIENT) == (waiting.id, False)
 
 
 async def test_an_image_that_has_a_scan_keeps_it(scans: Scans) -> None:

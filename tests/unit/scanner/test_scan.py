@@ -71,7 +71,7 @@ class Scanner:
         self.rematcher = Rematcher(tool, self.scans, self.reports, self.runner, self.leases, self.published)
 
     async def request(self, **fields: Any) -> str:
-        return (await self.scans.request("d700b75853d8096c", submission(**fields)))[0]
+        return (await self.scans.request("d700b75853d8096c", submission(**fields), "client"))[0]
 
     async def run(self, scan_id: str, delivery: int = 1) -> ScanResult:
         await self.runner.scan(ScanJob(id=scan_id), delivery)
@@ -142,7 +142,7 @@ async def test_a_stored_sbom_is_used_again() -> None:
     """The same image in another scan is not downloaded."""
     scanner = Scanner(FakeTool(finding(1)))
     await scanner.run(await scanner.request())
-    other = await scanner.scans.request("0" * 16, submission(build_id="bd-9_1"))
+    other = await scanner.scans.request("0" * 16, submission(build_id="bd-9_1"), "client")
 
     assert (await scanner.run(other[0])).counts == {"HIGH": 1}
     assert len(scanner.tool.catalogued) == 1
@@ -256,9 +256,9 @@ async def test_lost_jobs_are_published_again(monkeypatch: pytest.MonkeyPatch) ->
     scanner = Scanner(FakeTool())
     lost = await scanner.request()
     waiting, _ = await scanner.scans.request(
-        "1" * 16, submission(build_id=await scanner.build(ended=False), digest=None)
+        "1" * 16, submission(build_id=await scanner.build(ended=False), digest=None), "client"
     )
-    queued, _ = await scanner.scans.request("2" * 16, submission(build_id="bd-7_1"))
+    queued, _ = await scanner.scans.request("2" * 16, submission(build_id="bd-7_1"), "client")
     scanner.published.queued = {queued}
 
     assert await scanner.dispatcher.republish_lost() == 1
@@ -319,7 +319,7 @@ async def test_one_scan_that_another_scanner_holds_does_not_stop_the_others() ->
     scanner = Scanner(FakeTool(finding(1)))
     held = await scanner.request()
     await scanner.run(held)
-    free, _ = await scanner.scans.request("1" * 16, submission(build_id="bd-7_1"))
+    free, _ = await scanner.scans.request("1" * 16, submission(build_id="bd-7_1"), "client")
     await scanner.run(free)
     scanner.tool.built = BUILT + timedelta(days=1)
     scanner.leases.taken = {held}

@@ -167,6 +167,11 @@ def scan_of(key: str) -> str:
     return f"swell:scan-of:{key}"
 
 
+def scans_of_client(client: str) -> str:
+    """Set: ids of scans that *client* has started; those that have ended are removed when it starts too many."""
+    return f"swell:scans:of:{client}"
+
+
 def scans_of_build(build_id: str) -> str:
     """Set: ids of the scans that wait for a build."""
     return build(build_id, "scans")

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.identity import Caller
+from gateway.domain.identity import Caller, queue_of
 from gateway.submit.build_id import hash_of
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
@@ -137,12 +137,13 @@ class ScanRequests:
 
         Raises:
             Unavailable: the store does not answer; or, if the scan is required, the registry.
+            TooManyRequests: the scan is required, and too many scans of *caller* have not ended yet.
         """
         if not plan.is_needed:
             return ScanRequest(warnings=plan.warnings)
         try:
             submission, fingerprint = await self._submission(request, result, caller)
-            scan_id, is_new = await self._scans.request(fingerprint, submission)
+            scan_id, is_new = await self._scans.request(fingerprint, submission, queue_of(caller))
         except SwellError as error:
             await self._limits.return_scan(caller.identity.user, caller.address)
             if plan.mode is ScanMode.REQUIRED:

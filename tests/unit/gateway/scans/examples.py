@@ -98,7 +98,7 @@ async def stored_scan(scans: MemoryScans, result: ScanResult | None) -> str:
     submission = ScanSubmission(
         key="k", image="quay.io/acme/tool:2.1", created=NOON, platforms=("linux/amd64",), build_id="bd-1_1"
     )
-    scan_id, _ = await scans.request("d700b75853d8096c", submission)
+    scan_id, _ = await scans.request("d700b75853d8096c", submission, "client")
     if result:
         await finish(scans, scan_id, result)
     return scan_id

@@ -77,7 +77,7 @@ async def test_a_pull_waits_for_its_scan(scans: MemoryScans) -> None:
     await asyncio.gather(*pulls)
 
     impatient = ScanGate(scans, "https://wave.example.org", timedelta(0))
-    other, _ = await scans.request("0" * 16, ScanSubmission(key="other", image="x", created=NOON))
+    other, _ = await scans.request("0" * 16, ScanSubmission(key="other", image="x", created=NOON), "client")
     with pytest.raises(Unavailable, match="still running"):
         await impatient.check(gated(other))
 

@@ -124,6 +124,23 @@ async def test_without_a_scanner_required_is_refused(
 
 
 @pytest.mark.usefixtures("image")
+async def test_few_scans_of_a_client_wait(
+    container_requests: ContainerRequests, registry: MemoryRegistry, scans: MemoryScans, scan_limits: CountedScans
+) -> None:
+    """One client cannot fill the queue of all; a scan that is left out counts for no other limit."""
+    registry.push("docker.io/library/ubuntu:other")
+    scans._waiting_limit, scan_limits.left = 1, 5
+    await container_requests.submit(asking("async"), CALLER)
+
+    left_out = await container_requests.submit(asking("async", container_image="ubuntu:other"), CALLER)
+    with pytest.raises(TooManyRequests, match="have not ended"):
+        await container_requests.submit(asking("required", container_image="ubuntu:other"), CALLER)
+
+    assert left_out.scan_id is None and "have not ended" in left_out.warnings[0]
+    assert scan_limits.left == 4
+
+
+@pytest.mark.usefixtures("image")
 async def test_scans_are_limited(container_requests: ContainerRequests, scan_limits: CountedScans) -> None:
     """A required scan beyond the limit is refused, another one is left out with a warning; a shared one is free."""
     scan_limits.left = 1

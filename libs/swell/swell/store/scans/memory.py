@@ -2,14 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 
-from swell.store.scans.protocol import AFFECTED_LIMIT
+from swell.store.scans.protocol import AFFECTED_LIMIT, WAITING_LIMIT, too_many_wait
 from swell.store.scans.records import AffectedScan, Scan, ScanResult, ScanSubmission
 
 
 class MemoryScans:
     """See `Scans` for the methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiting_limit: int = WAITING_LIMIT) -> None:
+        self._waiting_limit = waiting_limit
+        self._clients: dict[str, str] = {}
         self._submissions: dict[str, ScanSubmission] = {}
         self._results: dict[str, ScanResult] = {}
         self._latest: dict[str, str] = {}
@@ -19,12 +21,15 @@ class MemoryScans:
         self._matched: dict[str, datetime] = {}
         self._affected: list[AffectedScan] = []
 
-    async def request(self, fingerprint: str, submission: ScanSubmission) -> tuple[str, bool]:
+    async def request(self, fingerprint: str, submission: ScanSubmission, client: str) -> tuple[str, bool]:
         if current := self._latest.get(submission.key):
             return current, False
+        if sum(self._clients.get(scan_id) == client for scan_id in self._unfinished) >= self._waiting_limit:
+            raise too_many_wait(self._waiting_limit)
         number = self._numbers[fingerprint] = self._numbers.get(fingerprint, 0) + 1
         scan_id = f"sc-{fingerprint}_{number}"
         self._submissions[scan_id] = submission
+        self._clients[scan_id] = client
         self._latest[submission.key] = scan_id
         self._unfinished[scan_id] = datetime.now(UTC)
         if submission.build_id and not submission.digest:

@@ -3,8 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from swell.errors import TooManyRequests
 from swell.store.scans.records import AffectedScan, Scan, ScanResult, ScanSubmission
 
+WAITING_LIMIT = 100
+"""The most scans of one client that have no result yet: all clients share one queue."""
 AFFECTED_LIMIT = 1000
 """The most entries in the list of images that became affected; older ones are removed."""
 
@@ -16,11 +19,14 @@ class Scans(Protocol):
         Unavailable: every method, when the store does not answer.
     """
 
-    async def request(self, fingerprint: str, submission: ScanSubmission) -> tuple[str, bool]:
+    async def request(self, fingerprint: str, submission: ScanSubmission, client: str) -> tuple[str, bool]:
         """Return the id of a key's scan, and if it is new: *submission* is stored unless the key has a scan already.
 
         A failed scan does not count.
         *fingerprint* has 16 hexadecimal digits and becomes part of the id `sc-<fingerprint>_<number>`.
+
+        Raises:
+            TooManyRequests: the scan would be new, and too many scans of *client* have no result yet.
         """
 
     async def get(self, scan_id: str) -> Scan | None:
@@ -58,3 +64,7 @@ class Scans(Protocol):
 
     async def affected(self) -> list[AffectedScan]:
         """Return the list of images that became affected, newest first."""
+
+
+def too_many_wait(limit: int) -> TooManyRequests:
+    return TooManyRequests(f"{limit} scans of yours have not ended yet; wait until some end", retry_after=30)

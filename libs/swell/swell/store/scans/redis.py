@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from swell.store import keys
 from swell.store.redis import text, translated
-from swell.store.scans.protocol import AFFECTED_LIMIT
+from swell.store.scans.protocol import AFFECTED_LIMIT, WAITING_LIMIT, too_many_wait
 from swell.store.scans.records import AffectedScan, Scan, ScanResult, ScanSubmission
 
 Arguments = list[str | bytes | int | float]
@@ -16,14 +16,25 @@ Arguments = list[str | bytes | int | float]
 LIFE = timedelta(days=90)
 _BATCH = 100
 
-# KEYS: scan of the key. ARGV: fingerprint, record, life (s), now, scans of the build or ''.
+# KEYS: scan of the key, scans of the client.
+# ARGV: fingerprint, record, life (s), now, scans of the build or '', most scans of the client without a result.
+# Returns the id and whether it is new; an empty id if the client has too many.
 _REQUEST = f"""{keys.SCAN_LUA}
 local current = redis.call('GET', KEYS[1])
 if current and redis.call('EXISTS', scan_key(current, SUBMISSION)) == 1 then return {{current, 0}} end
+local most = tonumber(ARGV[6])
+if redis.call('SCARD', KEYS[2]) >= most then
+    for _, other in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+        if not redis.call('ZSCORE', UNFINISHED, other) then redis.call('SREM', KEYS[2], other) end
+    end
+    if redis.call('SCARD', KEYS[2]) >= most then return {{'', 0}} end
+end
 local id = 'sc-' .. ARGV[1] .. '_' .. redis.call('HINCRBY', COUNTERS, ARGV[1], 1)
 redis.call('SET', scan_key(id, SUBMISSION), ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', UNFINISHED, ARGV[4], id)
+redis.call('SADD', KEYS[2], id)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 if ARGV[5] ~= '' then
     redis.call('SADD', ARGV[5], id)
     redis.call('EXPIRE', ARGV[5], ARGV[3])
@@ -58,18 +69,24 @@ end
 class RedisScans:
     """Scans in Redis: records expire *life* after their submission."""
 
-    def __init__(self, redis: Redis, life: timedelta = LIFE) -> None:
+    def __init__(self, redis: Redis, life: timedelta = LIFE, waiting_limit: int = WAITING_LIMIT) -> None:
         self._redis = redis
+        self._waiting_limit = waiting_limit
         self._life = int(life.total_seconds())
         self._request = redis.register_script(_REQUEST)
         self._finish = redis.register_script(_FINISH)
         self._replace = redis.register_script(_REPLACE)
 
-    async def request(self, fingerprint: str, submission: ScanSubmission) -> tuple[str, bool]:
+    async def request(self, fingerprint: str, submission: ScanSubmission, client: str) -> tuple[str, bool]:
         waiting = keys.scans_of_build(submission.build_id) if submission.build_id and not submission.digest else ""
-        arguments: Arguments = [fingerprint, msgspec.json.encode(submission), self._life, time.time(), waiting]
+        record = msgspec.json.encode(submission)
+        arguments: Arguments = [fingerprint, record, self._life, time.time(), waiting, self._waiting_limit]
         with translated():
-            scan_id, is_new = await self._request([keys.scan_of(submission.key)], arguments)
+            scan_id, is_new = await self._request(
+                [keys.scan_of(submission.key), keys.scans_of_client(client)], arguments
+            )
+        if not scan_id:
+            raise too_many_wait(self._waiting_limit)
         return text(scan_id), bool(is_new)
 
     async def get(self, scan_id: str) -> Scan | None:
