@@ -80,6 +80,23 @@ def _post(path: str, summary: str, description: str, tag: str, answer: Any, body
     )
 
 
+def _text(path: str, summary: str, description: str, tag: str, **more: Any) -> Operation:
+    return _get(path, summary, description, tag, str, media_type="text/plain", **more)
+
+
+def _cancel(kind: str, description: str) -> Operation:
+    return _post(
+        f"/v1alpha1/{kind}s/{{{kind}Id}}/cancel",
+        f"Cancel a {kind}",
+        description,
+        f"{kind}s",
+        Cancellation,
+        CancelRequest,
+        examples=examples.CANCEL,
+        errors=(400, 401, NotYours, 404, BuildEnded, 413, 429, 503),
+    )
+
+
 def _metric(version: str, name: str) -> Operation:
     is_old = version == "v1alpha2"
     return _get(
@@ -182,15 +199,13 @@ BUILDS = (
         BuildStatus,
         errors=(404, 503),
     ),
-    _get(
+    _text(
         "/v1alpha1/builds/{buildId}/logs",
         "Get the log of a build",
         "The whole log of an ended build, or the lines of a running build up to now; at most 64 MiB are stored. "
         "With `Accept: text/event-stream` each line is an event as it appears, so is each step of the build, as `step` "
         "when it starts and ends, and the last event is the result.",
         "builds",
-        str,
-        media_type="text/plain",
         events={"step": BuildStep, "end": BuildEnd},
         errors=(400, 404, 503),
     ),
@@ -204,13 +219,11 @@ BUILDS = (
         status=307,
         errors=(403, 404, 502, 503),
     ),
-    _get(
+    _text(
         "/v1alpha1/builds/{buildId}/condalock",
         "Get the lock file of a build",
         "The exact packages that a build of packages installed.",
         "builds",
-        str,
-        media_type="text/plain",
         errors=(404, 503),
     ),
     *(
@@ -228,16 +241,10 @@ BUILDS = (
             ("sbom", "SBOM", "A sigstore bundle with the Conda packages as SPDX 2.3."),
         )
     ),
-    _post(
-        "/v1alpha1/builds/{buildId}/cancel",
-        "Cancel a build",
+    _cancel(
+        "build",
         "Give up the build; it is cancelled when no other request needs it. "
         "With the account of an operator it is cancelled for all requests.",
-        "builds",
-        Cancellation,
-        CancelRequest,
-        examples=examples.CANCEL,
-        errors=(400, 401, NotYours, 404, BuildEnded, 413, 429, 503),
     ),
 )
 
@@ -261,27 +268,16 @@ MIRRORS = (
         MirrorRecord,
         errors=(404, 429, 503),
     ),
-    _get(
+    _text(
         "/v1alpha1/mirrors/{mirrorId}/logs",
         "Get the log of a mirror",
         "The lines up to now, or the whole log of an ended mirror. With `Accept: text/event-stream`, the lines as they "
         "appear, then the result.",
         "mirrors",
-        str,
-        media_type="text/plain",
         events={"end": BuildEnd},
         errors=(404, 429, 503),
     ),
-    _post(
-        "/v1alpha1/mirrors/{mirrorId}/cancel",
-        "Cancel a mirror",
-        "The mirror stops when no request needs it any more. Images that are complete stay.",
-        "mirrors",
-        Cancellation,
-        CancelRequest,
-        examples=examples.CANCEL,
-        errors=(400, 401, NotYours, 404, BuildEnded, 413, 429, 503),
-    ),
+    _cancel("mirror", "The mirror stops when no request needs it any more. Images that are complete stay."),
 )
 
 SCANS = (
@@ -295,39 +291,33 @@ SCANS = (
         account=True,
     ),
     _get("/v1alpha1/scans/{scanId}", "Get a scan", "The record of a scan.", "scans", ScanRecord, errors=(404, 503)),
-    _get(
+    _text(
         "/v1alpha1/scans/{scanId}/logs",
         "Get the log of a scan",
         "The steps of a scan that has ended.",
         "scans",
-        str,
-        media_type="text/plain",
         errors=(404, 503),
     ),
-    _get(
+    _text(
         "/v1alpha1/scans/{scanId}/vex",
         "Get the findings of a scan as OpenVEX",
-        "All findings: those that the policy waives are not affected. At most 32 MiB.",
+        "All findings: those that the policy waives are not affected. At most 16 MiB of findings.",
         "scans",
-        str,
-        media_type="text/plain",
         errors=(404, 413, 503),
     ),
     *(
-        _get(
+        _text(
             f"/v1alpha1/scans/{{scanId}}/{name}",
             f"Get the {title} of a scan",
             f"{description} Of the first platform, if `platform` names none.",
             "scans",
-            str,
-            media_type="text/plain",
             query=(SCAN_PLATFORM,),
             errors=(404, 503),
         )
         for name, title, description in (
             ("spdx", "SBOM", "The packages of the image, as SPDX 2.3."),
             ("cyclonedx", "SBOM", "The packages of the image, as CycloneDX."),
-            ("report", "report", "The complete output of the scanner's program, grype, as JSON."),
+            ("report", "report", "The complete output of the scanner's program, grype or trivy, as JSON."),
         )
     ),
 )
@@ -394,14 +384,7 @@ SERVICE = (
         )
         for path in ("/health", "/health/readiness")
     ),
-    _get(
-        "/robots.txt",
-        "Get the rules for crawlers",
-        "No page is for crawlers.",
-        "service",
-        str,
-        media_type="text/plain",
-    ),
+    _text("/robots.txt", "Get the rules for crawlers", "No page is for crawlers.", "service"),
     _get("/health/liveness", "Check whether the server runs", "Always `UP`.", "service", dict[str, str]),
 )
 

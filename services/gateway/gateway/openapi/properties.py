@@ -4,17 +4,56 @@ from collections.abc import Mapping
 from typing import Final
 
 _INSTANT = "in UTC, such as `2026-11-23T12:00:00Z`"
-_ACCESS = "An API key of this server. The header `Authorization: Bearer` works as well."
 _ENDPOINT = "URL of the Seqera Platform that issued the access token. No Platform is paired with this server."
 _WORKSPACE = "Id of a workspace of the Seqera Platform; a signed 64-bit number. Stored, without effect."
 _QUEUE = "Position in the queue while the build waits: 1 for the build that starts next."
 _DURATION = "Duration of the build in seconds; missing until the build has ended."
 _REASON = "Kind of the failure, such as `memory` or `timed-out`; missing if the build did not fail."
 _DIGEST = "Digest of the image's manifest or index, `sha256:<64 hex digits>`"
-_COMMANDS = "Lines for the end of the container file; at most 1,000 lines and 50,000 characters."
 _REPOSITORY = "Repository that the image is pushed to, such as `registry.example.org/team/images`."
+_COMMANDS = "Lines for the end of the container file; at most 1,000 lines and 50,000 characters."
 _MEDIA_TYPE = "Media type."
 _ANNOTATIONS = "Annotations, by key."
+
+# Members that several schemas have.
+_ACCOUNT = {
+    "towerAccessToken": "An API key of this server. The header `Authorization: Bearer` works as well.",
+    "towerEndpoint": _ENDPOINT,
+}
+_CREDENTIALS = {
+    "userName": "User name, at most 65,536 characters.",
+    "password": "Password, at most 65,536 characters.",
+    "registry": "`host[:port]` of the registry, or a URL; at most 2,048 characters.",
+}
+_DESCRIPTOR = {
+    "mediaType": _MEDIA_TYPE,
+    "digest": "Digest, `sha256:<64 hex digits>`.",
+    "size": "Size in bytes.",
+    "annotations": _ANNOTATIONS,
+}
+_TEMPLATE = {
+    "commands": _COMMANDS,
+    "basePackages": "Packages that are installed in addition; none if null or empty.",
+    "baseImage": "Base image of the result.",
+}
+_REQUEST = {
+    "user": "The user that sent the request; missing for anonymous requests.",
+    "workspaceId": _WORKSPACE,
+    "containerImage": "The requested image.",
+    "containerConfig": "The requested config, without the data of layers.",
+    "platform": "The requested platform, or several platforms separated by commas.",
+    "towerEndpoint": _ENDPOINT,
+    "fingerprint": "The fingerprint that the client sent.",
+    "timestamp": f"When the request was received, {_INSTANT}.",
+    "zoneId": "Time zone that the client sent.",
+}
+_BUILD = {
+    "condaFile": "The conda environment of a request for packages.",
+    "buildRepository": _REPOSITORY,
+    "cacheRepository": "Repository that stores build steps.",
+    "buildNew": "Whether this request started the build.",
+    "freeze": "Whether the image is frozen.",
+}
 
 SCHEMAS: Final[Mapping[str, str]] = {
     "MetricAnswer": "A usage count.",
@@ -147,8 +186,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "CancelRequest": {
         "requestId": "Id of the container request that gives up the build.",
-        "towerAccessToken": _ACCESS,
-        "towerEndpoint": _ENDPOINT,
+        **_ACCOUNT,
     },
     "Cancellation": {
         "id": "Id of the build.",
@@ -228,8 +266,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     "MirrorRequest": {
         "images": "Names of the images to copy; at most 50.",
         "buildRepository": "Registry, or registry and path, of the copies, such as `registry.example.org/mirror`.",
-        "towerAccessToken": _ACCESS,
-        "towerEndpoint": _ENDPOINT,
+        **_ACCOUNT,
         "dryRun": "Whether nothing is copied, and the response says what would be sent.",
     },
     "MirrorAnswer": {
@@ -280,28 +317,16 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "warnings": "What was not done, such as a scan, and what a dry run could not determine; otherwise missing.",
     },
     "ContainerRecord": {
+        **_REQUEST,
+        **_BUILD,
         "id": "Id of the container request.",
-        "user": "The user that sent the request; missing for anonymous requests.",
-        "workspaceId": _WORKSPACE,
-        "containerImage": "The requested image.",
         "containerFile": "The requested container file, base64.",
-        "containerConfig": "The requested config, without the data of layers.",
-        "condaFile": "The conda environment of a request for packages.",
-        "platform": "The requested platform, or several platforms separated by commas.",
-        "towerEndpoint": _ENDPOINT,
-        "buildRepository": _REPOSITORY,
-        "cacheRepository": "Repository that stores build steps.",
-        "fingerprint": "The fingerprint that the client sent.",
-        "timestamp": f"When the request was received, {_INSTANT}.",
-        "zoneId": "Time zone that the client sent.",
         "sourceImage": "Name of the image before it was augmented.",
         "sourceDigest": "Digest of the image before it was augmented; missing until the first pull.",
         "waveImage": "Name of the image to pull.",
         "waveDigest": "Digest of the image that is pulled; missing until the first pull.",
         "expiration": f"When the token expires, {_INSTANT}.",
         "buildId": "Id of the build; missing without one.",
-        "buildNew": "Whether this request started the build.",
-        "freeze": "Whether the image is frozen.",
         "fusionVersion": "Version of Fusion in the image, if a layer adds it.",
         "mirror": "Whether the image is a mirror.",
         "scanId": "Id of the scan of the image; missing without one.",
@@ -323,9 +348,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "mediaType": "Media type of a `docker://` layer that is not compressed with gzip.",
     },
     "ContainerRequest": {
-        "towerAccessToken": _ACCESS,
+        **_ACCOUNT,
         "towerRefreshToken": "Refresh token of the Seqera Platform. Accepted, without effect.",
-        "towerEndpoint": _ENDPOINT,
         "towerWorkspaceId": _WORKSPACE,
         "workflowId": "Id of a workflow run. Accepted, without effect.",
         "containerImage": "Name of an image, at most 2,048 characters; `debian` is `docker.io/library/debian:latest`.",
@@ -367,18 +391,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "pixiOpts": "Options for pixi.",
         "cranOpts": "Options for R packages.",
     },
-    "CondaOpts": {
-        "mambaImage": "Image with micromamba.",
-        "commands": _COMMANDS,
-        "basePackages": "Packages that are installed in addition; none if null or empty.",
-        "baseImage": "Base image of the result.",
-    },
-    "PixiOpts": {
-        "pixiImage": "Image with pixi.",
-        "commands": _COMMANDS,
-        "basePackages": "Packages that are installed in addition; none if null or empty.",
-        "baseImage": "Base image of the result.",
-    },
+    "CondaOpts": {"mambaImage": "Image with micromamba.", **_TEMPLATE},
+    "PixiOpts": {"pixiImage": "Image with pixi.", **_TEMPLATE},
     "CranOpts": {
         "rImage": "Image with R; the base image of the result.",
         "commands": _COMMANDS,
@@ -392,42 +406,18 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "source": "The image before it was augmented.",
         "wave": "The image that is pulled.",
     },
-    "RequestPart": {
-        "user": "The user that sent the request; missing for anonymous requests.",
-        "workspaceId": _WORKSPACE,
-        "containerImage": "The requested image.",
-        "containerConfig": "The requested config, without the data of layers.",
-        "platform": "The requested platform, or several platforms separated by commas.",
-        "towerEndpoint": _ENDPOINT,
-        "fingerprint": "The fingerprint that the client sent.",
-        "timestamp": f"When the request was received, {_INSTANT}.",
-        "zoneId": "Time zone that the client sent.",
-    },
+    "RequestPart": _REQUEST,
     "BuildPart": {
+        **_BUILD,
         "containerFile": "The requested container file.",
-        "condaFile": "The conda environment of a request for packages.",
-        "buildRepository": _REPOSITORY,
-        "cacheRepository": "Repository that stores build steps.",
         "buildId": "Id of the build.",
-        "buildNew": "Whether this request started the build.",
-        "freeze": "Whether the image is frozen.",
     },
     "ImagePart": {"image": "Name of the image.", "digest": f"{_DIGEST}; missing until the first pull."},
-    "CredentialsRequest": {
-        "userName": "User name, at most 65,536 characters.",
-        "password": "Password, at most 65,536 characters.",
-        "registry": "`host[:port]` of the registry, or a URL; at most 2,048 characters.",
-    },
-    "LegacyCredentialsRequest": {
-        "userName": "User name, at most 65,536 characters.",
-        "password": "Password, at most 65,536 characters.",
-        "registry": "`host[:port]` of the registry, or a URL; at most 2,048 characters.",
-        "request": "The credentials, in place of the other members.",
-    },
+    "CredentialsRequest": _CREDENTIALS,
+    "LegacyCredentialsRequest": {**_CREDENTIALS, "request": "The credentials, in place of the other members."},
     "InspectRequest": {
         "containerImage": "Name of the image, at most 2,048 characters.",
-        "towerAccessToken": _ACCESS,
-        "towerEndpoint": _ENDPOINT,
+        **_ACCOUNT,
         "towerWorkspaceId": _WORKSPACE,
     },
     "Inspection": {"container": "The image of one platform.", "index": "An index of several platforms."},
@@ -477,25 +467,14 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "annotations": _ANNOTATIONS,
         "artifactType": "Type of an artifact that is not an image.",
     },
-    "Content": {
-        "mediaType": _MEDIA_TYPE,
-        "digest": "Digest, `sha256:<64 hex digits>`.",
-        "size": "Size in bytes.",
-        "annotations": _ANNOTATIONS,
-    },
+    "Content": _DESCRIPTOR,
     "IndexInfo": {
         "schemaVersion": "Version of the index's schema.",
         "mediaType": _MEDIA_TYPE,
         "manifests": "Descriptors of the manifests.",
         "digest": "Digest of the index, `sha256:<64 hex digits>`.",
     },
-    "IndexEntry": {
-        "mediaType": _MEDIA_TYPE,
-        "digest": "Digest, `sha256:<64 hex digits>`.",
-        "size": "Size in bytes.",
-        "annotations": _ANNOTATIONS,
-        "platform": "The platform of the manifest.",
-    },
+    "IndexEntry": {**_DESCRIPTOR, "platform": "The platform of the manifest."},
     "EntryPlatform": {
         "architecture": "Architecture, such as `arm64`.",
         "os": "Operating system, such as `linux`.",
