@@ -19,9 +19,9 @@ from swell.oci.reference import Reference, parse_reference
 from swell.programs import find
 from swell.provenance import Evidence, Inputs, Material, Provenance
 from swell.registry.client import RegistryClient
-from swell.registry.copy.source import read_blob
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR
+from swell.registry.pull import read_blob
 from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import fetch_referrers
 from swell.signing.bundles import PROVENANCE, SIGNATURE, SPDX, verify

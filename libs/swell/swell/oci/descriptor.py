@@ -19,3 +19,12 @@ class Descriptor(Struct, frozen=True, rename="camel", kw_only=True):
     size: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     annotations: Mapping[str, str] | None = None
     platform: Mapping[str, object] | None = None
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether registries store the content. Clients read other layers, such as those of Windows, elsewhere.
+
+        Source: OCI image-spec, "Non-Distributable Layers",
+        https://github.com/opencontainers/image-spec/blob/main/layer.md#non-distributable-layers
+        """
+        return not any(part in self.media_type for part in (".foreign.", ".nondistributable."))

@@ -62,11 +62,9 @@ async def fetch_referrers(client: RegistryClient, image: Reference) -> list[Dige
         ManifestInvalid: its list is malformed.
         TooLarge: it lists more than 10,000 referrers.
     """
-    url: URL | None = client.base(image.registry) / f"v2/{image.repository}/referrers/{image.digest}"
+    url = client.base(image.registry) / f"v2/{image.repository}/referrers/{image.digest}"
     digests: dict[Digest, None] = {}
     for page in range(MAX_PAGES):
-        if url is None:
-            return list(digests)
         async with await client.ask_url(follow, "GET", image, url, {"Accept": OCI_INDEX}) as response:
             if page == 0 and response.status in UNSUPPORTED_STATUS:
                 break
@@ -76,7 +74,10 @@ async def fetch_referrers(client: RegistryClient, image: Reference) -> list[Dige
             digests |= dict.fromkeys(entry.digest for entry in _entries(index))
             if len(digests) > MAX_REFERRERS:
                 raise TooLarge(f"{image.registry} lists more than {MAX_REFERRERS} referrers of {image.digest}")
-            url = _next_page(response, url)
+            following = _next_page(response, url)
+        if following is None:
+            return list(digests)
+        url = following
     else:
         raise UpstreamFailed(f"{image.registry} lists the referrers of {image.digest} on more than {MAX_PAGES} pages")
     tagged = await fetch_document(client, image.at(referrers_tag(str(image.digest))))

@@ -69,7 +69,7 @@ async def answering(
 
 
 class _RequireToken(grpc.aio.ServerInterceptor):
-    """Refuses calls without the token, before a message is read."""
+    """Refuses calls without the token: their message, of at most `MAX_MESSAGE` bytes, is not decoded."""
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()

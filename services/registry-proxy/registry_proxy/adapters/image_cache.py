@@ -105,23 +105,23 @@ class ImageCache:
     async def head_manifest(self, reference: Reference) -> Digest:
         """Return the digest of *reference*, at most 5 s old unless the registry is unavailable."""
         if reference.digest:
-            return await self._record(reference, self._upstream.head_manifest(reference))
+            return await self.head_manifest_now(reference)
         return (await self._tag_digest(reference))[0]
 
     async def head_manifest_now(self, reference: Reference) -> Digest:
-        """Return the digest of *reference*, which is not from the cache."""
+        """Return the digest of *reference* from the registry, also when another request for it began earlier."""
         digest = await self._record(reference, self._upstream.head_manifest(reference))
         if not reference.digest:
             self._store_tag(reference, digest)
         return digest
 
     async def current_digest(self, reference: Reference) -> tuple[Digest, bool]:
-        """Return the digest that the registry has for *reference* now, and whether it is stale.
+        """Return the digest that the registry has for *reference*, and whether it is stale.
 
-        Only while the registry is unavailable, it is an earlier one, which is stale.
+        Concurrent calls share one request. While the registry is unavailable, the digest is an earlier, stale one.
         """
         if reference.digest:
-            return await self._record(reference, self._upstream.head_manifest(reference)), False
+            return await self.head_manifest_now(reference), False
         return await self._tag_digest(reference, fresh=True)
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
@@ -164,7 +164,7 @@ class ImageCache:
             return tag.digest, False
         tag = self._tag(reference, self._stale_seconds)
         try:
-            lookup = self._tag_lookups.run(self._key(reference), lambda: self._look_up_tag(reference))
+            lookup = self._tag_lookups.run(self._key(reference), lambda: self.head_manifest_now(reference))
             return await self._wait_at_most(WAIT_SECONDS if tag else None, lookup), False
         except (UpstreamFailed, TooManyRequests, TimeoutError) as error:
             if tag is None:
@@ -173,11 +173,6 @@ class ImageCache:
             STALE.labels("tag").inc()
             log.warning("stale tag served", reference=str(reference), digest=tag.digest, age=age, error=str(error))
             return tag.digest, True
-
-    async def _look_up_tag(self, reference: Reference) -> Digest:
-        digest = await self._record(reference, self._upstream.head_manifest(reference))
-        self._store_tag(reference, digest)
-        return digest
 
     async def _read_tag(self, reference: Reference) -> Document:
         document = await self._record(reference, self._upstream.fetch_manifest(reference))

@@ -4,13 +4,13 @@ A repository of builds may lose a part of an image: by a clean-up of its registr
 alone does not show that.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Protocol
 
 from registry_proxy.domain.index import deeper
+from swell.concurrency.at_once import at_once
 from swell.errors import BlobUnknown, ManifestUnknown
-from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
@@ -45,15 +45,10 @@ async def check_complete(upstream: Upstream, image: Reference) -> Digest:
     blobs = dict[Digest, None]()
     async for document in _manifests(upstream, image, digest):
         if document.is_manifest:
-            blobs |= dict.fromkeys(_digests(document))
-    slots = asyncio.Semaphore(CONCURRENT)
-
-    async def check(blob: Digest) -> None:
-        async with slots:
-            await upstream.head_blob(image, blob)
-
+            parts = document.config, *document.layers
+            blobs |= dict.fromkeys(part.digest for part in parts if part.is_distributed)
     try:
-        await asyncio.gather(*map(check, list(blobs)[:MAX_BLOBS]))
+        await at_once(CONCURRENT, (partial(upstream.head_blob, image, blob) for blob in list(blobs)[:MAX_BLOBS]))
     except BlobUnknown as error:
         raise ManifestUnknown(f"{image} is not complete: {error}") from error
     return digest
@@ -71,13 +66,3 @@ async def _manifests(upstream: Upstream, image: Reference, root: Digest) -> Asyn
             if entry.digest not in seen and len(seen) < MAX_DOCUMENTS:
                 seen.add(entry.digest)
                 waiting.append((entry.digest, deeper(depth)))
-
-
-def _digests(manifest: Document) -> list[Digest]:
-    """The config and the layers of *manifest* that its registry must have."""
-    return [each.digest for each in (manifest.config, *manifest.layers) if not _is_foreign(each)]
-
-
-def _is_foreign(descriptor: Descriptor) -> bool:
-    """Whether clients fetch the layer from elsewhere, as the layers of Windows."""
-    return "foreign" in descriptor.media_type or "nondistributable" in descriptor.media_type

@@ -16,9 +16,9 @@ from swell.oci.digest import Digest
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
-from swell.registry.copy.source import read_blob
 from swell.registry.copy.tree import CopyLimits, ImageTree, Node, read_tree
 from swell.registry.copy.upload import send_blob
+from swell.registry.pull import read_blob
 from swell.registry.push import fetch_document, has_blob, mount_blob
 from swell.registry.referrers import fetch_referrers, push_manifest
 

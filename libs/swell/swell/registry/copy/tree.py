@@ -21,7 +21,6 @@ from swell.registry.push import fetch_document
 from swell.registry.referrers import fetch_referrers, subject_of
 
 CONCURRENCY = 8
-_NOT_DISTRIBUTED = (".foreign.", ".nondistributable.")
 
 
 class CopyLimits(Struct, frozen=True, kw_only=True):
@@ -171,17 +170,13 @@ class _TreeReader:
 
 
 def _blobs(nodes: Iterable[Node], limits: CopyLimits) -> tuple[Descriptor, ...]:
-    """Return the blobs of *nodes*, without those that registries do not store.
-
-    Source: OCI image-spec, "Non-Distributable Layers",
-    https://github.com/opencontainers/image-spec/blob/main/layer.md#non-distributable-layers
-    """
+    """Return the blobs of *nodes*, without those that registries do not store."""
     blobs: dict[Digest, Descriptor] = {}
     for node in nodes:
         if node.document.is_index:
             continue
         for blob in (node.document.config, *node.document.layers):
-            if any(part in blob.media_type for part in _NOT_DISTRIBUTED):
+            if not blob.is_distributed:
                 continue
             if blobs.setdefault(blob.digest, blob).size != blob.size:
                 raise ManifestInvalid(f"{blob.digest} has two different sizes in one image")
