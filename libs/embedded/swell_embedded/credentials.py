@@ -19,8 +19,12 @@ def _random() -> str:
     return secrets.token_hex(16)
 
 
+def _encryption_key() -> str:
+    return f"made-by-swell:{b64encode(secrets.token_bytes(32)).decode()}"
+
+
 class Secrets(Struct, frozen=True, kw_only=True):
-    """The passwords of one home folder, each 128 random bits as hex."""
+    """The passwords of one home folder, each 128 random bits as hex, and the key of stored secrets."""
 
     nats_password: str = field(default_factory=_random)
     redis_password: str = field(default_factory=_random)
@@ -29,6 +33,7 @@ class Secrets(Struct, frozen=True, kw_only=True):
     registry_password: str = field(default_factory=_random)
     registry_upload_key: str = field(default_factory=_random)
     link_key: str = field(default_factory=_random)
+    encryption_key: str = field(default_factory=_encryption_key)
 
 
 def load(home: Path) -> Secrets:

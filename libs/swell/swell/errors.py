@@ -267,6 +267,12 @@ class Unavailable(SwellError):
         super().__init__(message, retry_after=retry_after)
 
 
+class DecryptionFailed(SwellError):
+    """A stored secret cannot be decrypted."""
+
+    advice = "Ask the operator to check SWELL_ENCRYPTION_KEYS: it may lack the key of this secret."
+
+
 class SpoolFull(Unavailable):
     """The spool, which stores blobs that are being sent, is full."""
 

@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     - A client, which is a user or an address, has at most `builds_at_once` running builds, and `builds_waiting` in its
       queue.
     - A client has at most `scans_waiting` scans that have not ended.
+    - `encryption_keys` (`id:base64`, the first one encrypts) are for stored secrets, which need them.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
@@ -93,5 +94,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 is no limit
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
+    encryption_keys: str = ""
     rpc_token: str = ""
     log_level: str = "INFO"

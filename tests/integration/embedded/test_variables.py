@@ -34,13 +34,16 @@ def test_every_service_gets_its_ports_and_stores(site: Site) -> None:
 
 
 def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
-    """Only the signing service has the link key; only the builder pushes; only readers of images have the logins."""
+    """Only the signing service has the link key, only the builder pushes, and metrics reads no stored secret.
+
+    Only readers of images have the logins."""
     having = {
         name: {service for service, environment in told(site).items() if name in environment}
-        for name in ("SWELL_LINK_KEY", "SWELL_PUSH_AUTH_FILE", "SWELL_REGISTRY_AUTH_FILE")
+        for name in ("SWELL_ENCRYPTION_KEYS", "SWELL_LINK_KEY", "SWELL_PUSH_AUTH_FILE", "SWELL_REGISTRY_AUTH_FILE")
     }
 
     assert having == {
+        "SWELL_ENCRYPTION_KEYS": {"gateway", "registry-proxy", "builder", "scanner"},
         "SWELL_LINK_KEY": {"registry-proxy"},
         "SWELL_PUSH_AUTH_FILE": {"builder"},
         "SWELL_REGISTRY_AUTH_FILE": {"registry-proxy", "scanner"},

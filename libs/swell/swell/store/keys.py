@@ -54,6 +54,9 @@ USAGE = "swell:usage"
 USAGE_RESTORED = "swell:usage-restored"
 """String `1`: the usage counters contain what was counted before Redis lost its data."""
 
+ENCRYPTED = "swell:encrypted:"
+"""Prefix of strings: encrypted secrets, by name."""
+
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
 local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'
@@ -145,6 +148,11 @@ def blob_lease(scope: str) -> str:
 def augmentation_lease(name: str) -> str:
     """Lock of the process that augments an image."""
     return f"swell:turn:{name}"
+
+
+def encrypted(name: str) -> str:
+    """String: an encrypted secret."""
+    return f"{ENCRYPTED}{name}"
 
 
 def usage(metric: str, day: str, architecture: str) -> str:

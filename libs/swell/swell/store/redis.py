@@ -68,6 +68,11 @@ def translated() -> Iterator[None]:
         raise Unavailable("the state store does not answer") from error
 
 
+def raw(value: bytes | str) -> bytes:
+    """Return a reply of Redis as bytes."""
+    return value if isinstance(value, bytes) else value.encode()
+
+
 def text(value: object) -> str:
     """Return a reply of Redis as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
