@@ -62,7 +62,7 @@ class AccountRequired(SwellError):
     """This operation needs the name and password of an operator's account."""
 
     code, status, side = "UNAUTHORIZED", 401, Side.CLIENT
-    advice = "Send them as HTTP Basic authentication. The operator manages the accounts."
+    advice = "Send them as HTTP Basic authentication, or a bearer token that may administer. The operator manages both."
 
 
 class NotSupported(SwellError):

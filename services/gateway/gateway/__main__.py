@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import NamedTuple
 
-from gateway.access.authenticator import Authenticator
+from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
@@ -107,7 +107,8 @@ async def main(settings: Settings) -> None:
             await subscribe(connections.nats, ScanDone, shared.scan_gate.on_scan_done)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
-        authenticator = Authenticator(ApiKeys(settings.api_keys_file), anonymous_access=settings.anonymous_access)
+        identities = IdentitySources(ApiKeys(settings.api_keys_file))
+        authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access)
         callers = Callers(authenticator, shared.client_address, shared.guess_limiter)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}

@@ -11,7 +11,7 @@ from litestar.di import Provide
 from litestar.testing import TestClient
 
 from gateway.access.accounts import Accounts
-from gateway.access.authenticator import Authenticator
+from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.http.caller import Callers, ClientAddress
@@ -44,7 +44,7 @@ def counters() -> KnownCounters:
 @pytest.fixture
 def client(counters: KnownCounters) -> Iterator[TestClient[Litestar]]:
     accounts = Accounts({b"anna": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))})
-    callers = Callers(Authenticator(ApiKeys(None), anonymous_access=True), ClientAddress())
+    callers = Callers(Authenticator(IdentitySources(ApiKeys(None)), anonymous_access=True), ClientAddress())
     app = Litestar(
         route_handlers=[metric, metric_of_any_arch],
         dependencies={

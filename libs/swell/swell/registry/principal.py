@@ -1,18 +1,23 @@
 """Credential principals: which credentials a request to a registry may use.
 
+A principal is `public`, or its parts in a fixed order, separated by `;`: `operator` or `operator:<scope>,<scope>` for
+the operator's credentials, and `<kind>:<owner>,<owner>` for those that users and organisations have stored. Equal
+rights give equal text.
+
 The principal is part of the key of every cache, lock and shared transfer whose content depends on the credentials. See
 `docs/decisions/0003-credential-principals.md` for the rules and their reasons.
 """
 
 from collections.abc import Iterable
 from typing import NewType
+from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
 from swell.oci.reference import DOCKER_HUB, Reference, parse_registry
 
 Principal = NewType("Principal", str)
-"""Other kinds, such as `vault:…`, may follow. Records of older versions have no principal."""
+"""An unknown kind of part opens nothing. Records of older versions have no principal."""
 
 PUBLIC = Principal("public")
 """No credentials: only public images."""
@@ -20,19 +25,40 @@ PUBLIC = Principal("public")
 OPERATOR = Principal("operator")
 """The operator's credentials, for every repository."""
 
-_LIMITED = "operator:"
+_OPERATOR = "operator"
 
 
 def limited_to(scopes: Iterable[str], principal: Principal = PUBLIC) -> Principal:
     """Return *principal* with the operator's credentials for *scopes* in addition: `registry` or `registry/path`."""
-    if principal == OPERATOR or not (added := set(scopes)):
+    if opens_everything(principal) or not (added := set(scopes)):
         return principal
-    return Principal(_LIMITED + ",".join(sorted(added.union(scopes_of(principal)))))
+    parts = _parts(principal)
+    return _principal(parts | {_OPERATOR: added.union(parts.get(_OPERATOR, ()))})
+
+
+def with_owners(kind: str, owners: Iterable[str], principal: Principal = PUBLIC) -> Principal:
+    """Return *principal* with the credentials that *owners* have stored in addition.
+
+    *kind* says where they are stored, such as `vault`. An owner is any text, such as `user:ada`.
+    """
+    parts = _parts(principal)
+    added = {quote(owner, safe=":/@+") for owner in owners}
+    return _principal(parts | {kind: added.union(parts.get(kind, ()))}) if added else principal
+
+
+def owners_of(kind: str, principal: Principal) -> tuple[str, ...]:
+    """Return the owners whose stored credentials *principal* may use, in the order of their names."""
+    return tuple(sorted(unquote(owner) for owner in _parts(principal).get(kind, ())))
 
 
 def opens(principal: Principal, reference: Reference) -> bool:
     """Return whether the principal may use the operator's credentials for *reference*."""
-    return principal == OPERATOR or _is_in(reference, scopes_of(principal))
+    return opens_everything(principal) or _is_in(reference, scopes_of(principal))
+
+
+def opens_everything(principal: Principal) -> bool:
+    """Return whether the principal may use the operator's credentials for every repository."""
+    return principal == OPERATOR or principal.startswith(f"{OPERATOR};")
 
 
 class CredentialRules(Struct, frozen=True):
@@ -78,7 +104,18 @@ def rules_of(own: Iterable[str | None], shared: Iterable[str]) -> CredentialRule
 
 def scopes_of(principal: Principal) -> tuple[str, ...]:
     """Return the scopes for which *principal* may use the operator's credentials, if they are limited."""
-    return tuple(principal.removeprefix(_LIMITED).split(",")) if principal.startswith(_LIMITED) else ()
+    return tuple(sorted(_parts(principal).get(_OPERATOR, ())))
+
+
+def _parts(principal: Principal) -> dict[str, set[str]]:
+    """The values of each kind; none for `public`, and for the operator's credentials if they are not limited."""
+    parts = (part.partition(":") for part in principal.split(";"))
+    return {kind: set(values.split(",")) if values else set() for kind, _, values in parts if kind != PUBLIC}
+
+
+def _principal(parts: dict[str, set[str]]) -> Principal:
+    kinds = sorted(parts, key=lambda kind: (kind != _OPERATOR, kind))
+    return Principal(";".join(kind + ":" * bool(parts[kind]) + ",".join(sorted(parts[kind])) for kind in kinds))
 
 
 def _is_in(reference: Reference, scopes: Iterable[str]) -> bool:

@@ -34,8 +34,8 @@ class Accounts:
         self._running = asyncio.Semaphore(1)
         self._pending = 0
 
-    async def require(self, authorization: str | None) -> None:
-        """Check the `Authorization` header against the accounts.
+    async def require(self, authorization: str | None) -> str:
+        """The name of the account in the `Authorization` header, after its password was checked.
 
         A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
         for an unknown name as for a known one.
@@ -51,6 +51,7 @@ class Accounts:
         if fingerprint not in self._verified:
             await self._verify(name, password)
             self._verified[fingerprint] = True
+        return name.decode("utf-8", "replace")
 
     async def _verify(self, name: bytes, password: bytes) -> None:
         if self._pending >= _MAX_PENDING:

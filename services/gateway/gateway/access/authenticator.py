@@ -17,6 +17,33 @@ class Identities(Protocol):
         """
 
 
+class IdentitySource(Protocol):
+    """One kind of access tokens: the keys file, issued keys, an OpenID issuer, a Seqera Platform."""
+
+    async def identify(self, token: str, endpoint: str | None) -> Identity | None:
+        """The identity that *token* belongs to; None if it has not the form of this source's tokens.
+
+        Raises:
+            Unauthorized: the token is one of this source, but unknown, revoked or expired.
+        """
+
+
+class IdentitySources:
+    """The identities of several sources: the first one that does not return None decides."""
+
+    def __init__(self, *sources: IdentitySource) -> None:
+        self._sources = sources
+
+    async def identify(self, token: str | None, endpoint: str | None) -> Identity:
+        """As `Identities.identify`."""
+        if not token:
+            return ANONYMOUS
+        for source in self._sources:
+            if identity := await source.identify(token, endpoint):
+                return identity
+        raise Unauthorized("the access token is not known here")
+
+
 class Authenticator:
     """Authenticates container requests; without *anonymous_access* each one needs a known token."""
 

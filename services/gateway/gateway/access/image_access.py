@@ -28,7 +28,7 @@ from swell.errors import (
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import OPERATOR, Principal, limited_to, opens, rules_of
+from swell.registry.principal import Principal, limited_to, opens, opens_everything, rules_of
 from swell.store.builds import Builds
 from swell.store.records import Submission
 
@@ -123,7 +123,7 @@ class ImageAccess:
         try:
             named = images()
         except BadRequest as error:
-            return AccessCheck(principal, None if principal == OPERATOR else error)
+            return AccessCheck(principal, None if opens_everything(principal) else error)
         return await self.check(principal, named)
 
     async def check(self, principal: Principal, images: Iterable[Reference]) -> AccessCheck:

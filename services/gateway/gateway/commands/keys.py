@@ -8,7 +8,8 @@ import sys
 
 import msgspec
 
-from gateway.adapters.access.api_keys import ApiKey, Scope, hash_of, new_key
+from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
+from gateway.domain.identity import Scope
 
 
 def main() -> None:
@@ -19,7 +20,11 @@ def main() -> None:
     new.add_argument("--email", default="")
     new.add_argument("--org", default="", help="the organisation that usage is counted for")
     new.add_argument(
-        "--scope", action="append", default=[], choices=[*Scope], help="what the operator's credentials do"
+        "--scope",
+        action="append",
+        default=[],
+        choices=[*Scope],
+        help="what the key may do; all that users may, without one of theirs",
     )
     new.add_argument("--repository", action="append", default=[], help="limits the scopes to registry or registry/path")
     new.add_argument("--secret", action="append", default=[], help="name of a secret that its builds may use")

@@ -1,32 +1,90 @@
-"""The identity of a caller."""
+"""The identity of a caller, and what it may do."""
 
+from datetime import datetime
+from enum import StrEnum
 from hashlib import blake2b
 
 from msgspec import Struct
 
+from swell.errors import ScopeRequired
 from swell.registry.principal import PUBLIC, Principal
 
 SECRET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"  # noqa: S105  (a pattern)
 """The name of a build secret; also its id in a container file."""
 
 
+class Scope(StrEnum):
+    """What an identity may do. Users may do the first five things, unless their key is limited to some of them."""
+
+    BUILD = "build"
+    PULL = "pull"
+    """Request tokens for images that exist."""
+    INSPECT = "inspect"
+    MIRROR = "mirror"
+    SCAN = "scan"
+    KEYS = "keys"
+    """Manage the keys and the stored credentials of its user."""
+    ADMINISTER = "administer"
+    """Everything that an operator's account may do."""
+    OPERATOR_PULL = "operator-pull"
+    """Read images with the operator's credentials."""
+    OPERATOR_PUSH = "operator-push"
+    """Push images with the operator's credentials."""
+
+
+PUBLIC_SCOPES = frozenset({Scope.BUILD, Scope.PULL, Scope.INSPECT, Scope.MIRROR, Scope.SCAN})
+"""The scopes of anonymous clients, and of keys that are not limited."""
+
+USER_SCOPES = PUBLIC_SCOPES | {Scope.KEYS}
+"""The scopes of a user who has signed in, or has a key from the operator that is not limited."""
+
+OPERATORS_SCOPES = frozenset({Scope.ADMINISTER, Scope.OPERATOR_PULL, Scope.OPERATOR_PUSH})
+"""The scopes that only an operator can give."""
+
+
 class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user of this server; an anonymous one has no name.
 
-    Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`. `secrets` are the names
-    of the operator's secrets that its builds may use.
+    - `user` is unique over all sources of identities. Operators choose the names in the keys file; another source
+      begins each name with its own prefix and a colon, such as `oidc:…`, unless the operator gives it their names.
+    - `email` and `groups` are only what the source has verified.
+    - Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`. `secrets` are the names
+      of the operator's secrets that its builds may use.
+    - With `repositories` (`registry` or `registry/path`), requests may name only images below these.
+    - `key_id` is the public id of the key or session, for the audit trail. After `expires` it opens nothing.
     """
 
     user: str = ""
     email: str = ""
     organisation: str = ""
+    groups: tuple[str, ...] = ()
     pulls_as: Principal = PUBLIC
     pushes_as: Principal = PUBLIC
     secrets: frozenset[str] = frozenset()
+    scopes: frozenset[Scope] = PUBLIC_SCOPES
+    repositories: tuple[str, ...] = ()
+    key_id: str = ""
+    expires: datetime | None = None
 
     @property
     def is_anonymous(self) -> bool:
         return not self.user
+
+    @property
+    def is_operator(self) -> bool:
+        return Scope.ADMINISTER in self.scopes
+
+    def require(self, *scopes: Scope) -> None:
+        """Check that the identity has all of *scopes*.
+
+        Raises:
+            ScopeRequired: one of them is missing.
+        """
+        for scope in scopes:
+            if scope not in self.scopes:
+                owner = "the operator" if scope in OPERATORS_SCOPES or not self.user else "its user, or the operator,"
+                client = "this key" if self.user else "an anonymous client"
+                raise ScopeRequired(f"{client} has not the scope {scope}; {owner} can issue a key with it")
 
 
 ANONYMOUS = Identity()

@@ -15,12 +15,14 @@ from gateway.builds.download import Downloads
 from gateway.builds.event_encoding import parse_position
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
+from gateway.domain.identity import Scope
 from gateway.http.bodies import read_body
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
 from swell.store.attestations import Attestation
+from swell.store.records import MIRROR_PREFIX
 
 HttpRequest = Request[Any, Any, Any]
 
@@ -83,6 +85,7 @@ class BuildsController(Controller):
     ) -> Redirect:
         """Redirect to the bytes of the SIF file, where ranges and conditions are handled."""
         caller = await callers.identify(request.scope)
+        caller.identity.require(Scope.PULL)
         return Redirect((await downloads.sif(build_id, caller.principal)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs")
@@ -115,7 +118,7 @@ async def cancel_build(
 ) -> Cancellation:
     """Cancel a build or a mirror; a wrong request id counts as a guess."""
     body = decode(await read_body(request) or b"{}", CancelRequest)
-    scope = await cancel_scope(request, body, callers, accounts)
+    scope = await cancel_scope(request, build_id, body, callers, accounts)
     if not scope.request_id:
         return await cancellations.cancel(build_id, scope)
     with callers.guess_limiter.attempt(callers.address(request.scope), scope.request_id):
@@ -129,10 +132,12 @@ async def event_response(request: HttpRequest, build_id: str, log_events: LogEve
     return Response(None, status_code=204) if events is None else EventStream(await started(events))
 
 
-async def cancel_scope(request: HttpRequest, body: CancelRequest, callers: Callers, accounts: Accounts) -> CancelScope:
+async def cancel_scope(
+    request: HttpRequest, build_id: str, body: CancelRequest, callers: Callers, accounts: Accounts
+) -> CancelScope:
     """Which requests the cancellation is for.
 
-    All requests with an operator account; one request with its id; otherwise all requests of the user.
+    All requests with an operator's account or key; one request with its id; otherwise all requests of the user.
     """
     authorization = request.headers.get("authorization", "")
     if authorization.lower().startswith("basic "):
@@ -141,7 +146,9 @@ async def cancel_scope(request: HttpRequest, body: CancelRequest, callers: Calle
     if body.request_id:
         return CancelScope(request_id=body.request_id)
     caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
-    return CancelScope(user=caller.identity.user)
+    if not caller.identity.is_operator:
+        caller.identity.require(Scope.MIRROR if build_id.startswith(MIRROR_PREFIX) else Scope.BUILD)
+    return CancelScope(user=caller.identity.user, everybody=caller.identity.is_operator)
 
 
 async def started(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -6,6 +6,7 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from gateway.domain.identity import Scope
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
@@ -25,4 +26,5 @@ class InspectController(Controller):
     ) -> Inspection:
         body = await read(request, InspectRequest)
         caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
+        caller.identity.require(Scope.INSPECT)
         return await inspector.image(body, platform, caller.principal)

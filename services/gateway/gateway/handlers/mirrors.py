@@ -11,6 +11,7 @@ from gateway.access.accounts import Accounts
 from gateway.builds.cancel import Cancellations
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
+from gateway.domain.identity import Scope
 from gateway.handlers.builds import cancel_build, event_response, started
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
@@ -35,6 +36,7 @@ class MirrorsController(Controller):
         if not mirror_request.tower_access_token and not request.headers.get("authorization"):
             raise BadRequest("mirror needs a towerAccessToken: an access token whose owner may push to the repository")
         caller = await callers.identify(request.scope, mirror_request.tower_access_token, mirror_request.tower_endpoint)
+        caller.identity.require(Scope.MIRROR)
         answer = await mirrors.submit(mirror_request, caller)
         for secret in filter(None, (answer.mirror_id, answer.request_id)):
             callers.guess_limiter.remember(secret)

@@ -9,6 +9,8 @@ from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.identity import Caller, caller_of
+from gateway.domain.identity import Scope as Right
+from swell.errors import AccountRequired
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
 
@@ -80,19 +82,25 @@ class Callers:
             self.guess_limiter.count_miss(address, secret)
         return caller_of(identity, address)
 
-    async def require_operator(self, scope: Scope, accounts: Accounts) -> None:
-        """Check that the request *scope* has the credentials of one of *accounts*.
+    async def require_operator(self, scope: Scope, accounts: Accounts) -> str:
+        """The name of the operator who sends the request *scope*: with an account, or a token that may administer.
 
         Raises:
             AccountRequired: the credentials are missing or wrong.
+            ScopeRequired: the token is that of a user who may not administer.
             TooManyRequests: too many wrong ones were tried from the client's address.
         """
         authorization = authorization_of(scope["headers"])
         if authorization is None:
-            await accounts.require(None)
-            return
+            return await accounts.require(None)
+        if bearer(scope["headers"]):
+            identity = (await self.identify(scope)).identity
+            if identity.is_anonymous:
+                raise AccountRequired
+            identity.require(Right.ADMINISTER)
+            return identity.user
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
-            await accounts.require(authorization)
+            return await accounts.require(authorization)
 
 
 def bearer(headers: Fields) -> str | None:

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
 from gateway.access.secret_access import check_secrets
-from gateway.domain.identity import Caller
+from gateway.domain.identity import Caller, Scope
 from gateway.domain.repositories import Repositories
 from gateway.submit.request import BuildRequest
+from swell.api.containers import ScanMode
 from swell.errors import BadRequest
 
 
@@ -16,8 +17,9 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
     """Return *caller* with the principals that may read the images of *request* and push its result.
 
     Raises:
-        ScopeRequired: *caller* may not use a secret, push to the repository, or read an image of this server.
+        ScopeRequired: *caller* may not do this, use a secret, push to the repository, or read an image of this server.
     """
+    caller.identity.require(*_scopes_for(request))
     if request.options:
         check_secrets(request.options.build_secrets.values(), caller.identity)
     push_principal = caller.push_principal
@@ -37,3 +39,11 @@ def with_cache(request: BuildRequest, caller: Caller, repositories: Repositories
     if request.cache_repository is None or request.cache_repository != repositories.cache:
         return request
     return replace(request, cache_repository=repositories.cache_of(caller.identity.organisation))
+
+
+def _scopes_for(request: BuildRequest) -> list[Scope]:
+    """What the caller must be allowed to do for *request*."""
+    scopes = [Scope.MIRROR if request.mirror else Scope.BUILD if request.needs_build else Scope.PULL]
+    if request.scan_mode not in {None, ScanMode.NONE}:
+        scopes.append(Scope.SCAN)
+    return scopes

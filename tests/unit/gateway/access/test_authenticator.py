@@ -11,13 +11,16 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.authenticator import Authenticator
+from gateway.access.accounts import Accounts
+from gateway.access.authenticator import Authenticator, IdentitySources
+from gateway.access.guess_limiter import GuessLimiter
 from gateway.adapters.access.api_keys import ApiKey, ApiKeys, hash_of, new_key
 from gateway.commands.keys import entry_of
-from gateway.domain.identity import ANONYMOUS, Caller, Identity
+from gateway.domain.identity import ANONYMOUS, USER_SCOPES, Caller, Identity, Scope
+from gateway.domain.quota import Quota
 from gateway.http.caller import Callers, ClientAddress, bearer, networks
 from gateway.http.errors import headers_of
-from swell.errors import EndpointUnpaired, Unauthorized
+from swell.errors import AccountRequired, EndpointUnpaired, ScopeRequired, TooManyRequests, Unauthorized
 from swell.registry.principal import OPERATOR, PUBLIC
 from swell.settings import SettingsInvalid
 
@@ -100,10 +103,10 @@ async def test_a_key_opens_as_long_as_it_stands_in_the_file(tmp_path: Path) -> N
     """Taking one away needs no restart; several may be of one user."""
     file, first, second = tmp_path / "keys.toml", new_key(), new_key()
     keep(file, first, second)
-    keys = ApiKeys(file)
-    assert {await keys.identify(key, ENDPOINT) for key in (first, second)} == {
-        Identity(user="ada", email="a@example.org")
-    }
+    keys = IdentitySources(ApiKeys(file))
+    for key in (first, second):
+        identity = await keys.identify(key, ENDPOINT)
+        assert (identity.user, identity.email) == ("ada", "a@example.org")
 
     keep(file, second)
 
@@ -117,7 +120,7 @@ async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
     """Not its hash either, which more people can read."""
     file, key = tmp_path / "keys.toml", new_key()
     keep(file, key)
-    keys = ApiKeys(file)
+    keys = IdentitySources(ApiKeys(file))
     for wrong in (hash_of(key), key.upper(), key + "x", key[:-1], token):
         if wrong:
             with pytest.raises(Unauthorized):
@@ -127,16 +130,16 @@ async def test_only_the_key_itself_opens(tmp_path: Path, token: str) -> None:
 @pytest.mark.parametrize("token", [None, ""])
 async def test_without_a_file_there_are_no_keys(token: str | None) -> None:
     """A server without keys serves anonymous requests only."""
-    assert await ApiKeys(None).identify(token, ENDPOINT) is ANONYMOUS
+    assert await IdentitySources(ApiKeys(None)).identify(token, ENDPOINT) is ANONYMOUS
     with pytest.raises(Unauthorized):
-        await ApiKeys(None).identify(KEY, None)
+        await IdentitySources(ApiKeys(None)).identify(KEY, None)
 
 
 async def test_a_file_that_broke_later_changes_nothing(tmp_path: Path) -> None:
     """Who is known stays known while the operator mends it; the log says it once."""
     file, key = tmp_path / "keys.toml", new_key()
     keep(file, key)
-    keys = ApiKeys(file)
+    keys = IdentitySources(ApiKeys(file))
     file.write_text("[[key]]\nuser = ")
     with capture_logs() as lines:
         for _ in range(3):
@@ -165,7 +168,7 @@ def test_a_file_that_makes_no_sense_stops_the_service(tmp_path: Path, content: s
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     with pytest.raises(SettingsInvalid, match=r"keys\.toml"):
-        ApiKeys(file)
+        IdentitySources(ApiKeys(file))
 
 
 def made(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -181,9 +184,11 @@ async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> 
     file.write_text(ran.stdout)
     (key,) = (word for word in ran.stderr.split() if word.startswith("swell_"))
 
-    found = await ApiKeys(file).identify(key, None)
+    found = await IdentitySources(ApiKeys(file)).identify(key, None)
 
-    assert found == Identity(user="ada", email="ada@example.org", organisation='Größe "&" \\Co')
+    assert (found.user, found.email, found.organisation) == ("ada", "ada@example.org", 'Größe "&" \\Co')
+    assert found.scopes == USER_SCOPES
+    assert found.key_id == f"file-{hash_of(key)[:16]}"
     assert len(key) >= len("swell_") + 128 // 6
     assert key not in ran.stdout
 
@@ -309,7 +314,7 @@ async def test_any_change_of_the_file_is_seen(tmp_path: Path, change: str) -> No
     file, first, second = tmp_path / "keys.toml", new_key(), new_key()
     keep(file, first)
     os.utime(file, ns=(10**18, 10**18))
-    keys = ApiKeys(file)
+    keys = IdentitySources(ApiKeys(file))
 
     text = file.read_text().replace(hash_of(first), hash_of(second)) + ("# longer\n" if change == "size" else "")
     if change == "inode":
@@ -331,10 +336,10 @@ def test_a_users_name_has_at_most_200_characters(tmp_path: Path, length: int, is
     file = tmp_path / "keys.toml"
     file.write_text(f'[[key]]\nhash = "{hash_of("k")}"\nuser = "{"u" * length}"\n')
     if is_valid:
-        ApiKeys(file)
+        IdentitySources(ApiKeys(file))
     else:
         with pytest.raises(SettingsInvalid):
-            ApiKeys(file)
+            IdentitySources(ApiKeys(file))
 
 
 @pytest.mark.parametrize(
@@ -355,7 +360,7 @@ async def test_a_key_opens_what_its_scopes_say(
     fields = {"hash": hash_of(key), "user": "ada", "scopes": scopes, "repositories": repositories}
     file.write_text(entry_of(msgspec.convert(fields, ApiKey)))
 
-    identity = await ApiKeys(file).identify(key, None)
+    identity = await IdentitySources(ApiKeys(file)).identify(key, None)
 
     assert (identity.pulls_as, identity.pushes_as) == (pulls_as, pushes_as)
 
@@ -369,7 +374,7 @@ def test_a_scope_that_does_not_exist_is_a_mistake(tmp_path: Path, wrong: str) ->
     file.write_text(f'[[key]]\nhash = "{hash_of("a")}"\nuser = "ada"\n{wrong}\n')
 
     with pytest.raises(SettingsInvalid):
-        ApiKeys(file)
+        IdentitySources(ApiKeys(file))
 
 
 def printed_entry(*options: str) -> str:
@@ -386,8 +391,8 @@ async def test_a_key_names_the_secrets_that_its_builds_may_use(tmp_path: Path) -
     with file.open("a") as keys:
         keys.write(entry.replace(made, hash_of(key)))
 
-    assert (await ApiKeys(file).identify(key, None)).secrets == {"npm", "pip"}
-    assert (await ApiKeys(file).identify(other, None)).secrets == frozenset()
+    assert (await IdentitySources(ApiKeys(file)).identify(key, None)).secrets == {"npm", "pip"}
+    assert (await IdentitySources(ApiKeys(file)).identify(other, None)).secrets == frozenset()
 
 
 def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
@@ -397,3 +402,48 @@ def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
 
     assert 'scopes = ["operator-pull","operator-push"]' in entry
     assert 'repositories = ["quay.io/team"]' in entry
+
+
+@pytest.mark.parametrize(
+    ("written", "scopes"),
+    [
+        ((), USER_SCOPES),
+        (("operator-pull", "administer"), USER_SCOPES | {Scope.OPERATOR_PULL, Scope.ADMINISTER}),
+        (("pull",), {Scope.PULL}),
+        (("pull", "operator-pull"), {Scope.PULL, Scope.OPERATOR_PULL}),
+    ],
+)
+async def test_a_key_is_limited_to_the_scopes_of_users_that_it_lists(
+    tmp_path: Path, written: tuple[Scope, ...], scopes: frozenset[Scope]
+) -> None:
+    """Entries from before there were limits list no scope of users, and stay without limits."""
+    file = tmp_path / "keys.toml"
+    file.write_text(entry_of(ApiKey(hash=hash_of(KEY), user="ada", scopes=written)))
+
+    assert (await IdentitySources(ApiKeys(file)).identify(KEY, None)).scopes == scopes
+
+
+class Administrators:
+    """Ada may administer; Bob may not."""
+
+    async def identify(self, token: str, endpoint: str | None) -> Identity | None:
+        scopes = {"ada": USER_SCOPES | {Scope.ADMINISTER}, "bob": USER_SCOPES}
+        return Identity(user=token, scopes=scopes[token]) if token in scopes else None
+
+
+@pytest.mark.parametrize(("token", "error"), [("ada", None), ("bob", ScopeRequired), ("eve", AccountRequired)])
+async def test_a_key_with_the_scope_administer_is_an_operators(token: str, error: type[Exception] | None) -> None:
+    """Operators need no password of an account; an unknown token counts as a guess, as a wrong password does."""
+    limiter = GuessLimiter(Quota(1, 3600))
+    authenticator = Authenticator(IdentitySources(Administrators()), anonymous_access=True)
+    callers = Callers(authenticator, ClientAddress(), limiter)
+    request = scope("203.0.113.9", f"Bearer {token}", header="authorization")
+
+    if error is None:
+        assert await callers.require_operator(request, Accounts({})) == "ada"
+        return
+    with pytest.raises(error):
+        await callers.require_operator(request, Accounts({}))
+    if error is AccountRequired:
+        with pytest.raises(TooManyRequests):
+            limiter.check("203.0.113.9")

@@ -5,24 +5,17 @@ The file has one table `[[key]]` per key; `python -m gateway.keys new` prints on
 
 import hashlib
 import secrets
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.domain.identity import ANONYMOUS, SECRET_NAME, Identity
-from swell.errors import BadRequest, Unauthorized
+from gateway.domain.identity import OPERATORS_SCOPES, SECRET_NAME, USER_SCOPES, Identity, Scope
+from swell.errors import BadRequest
 from swell.log import log
 from swell.registry.principal import OPERATOR, PUBLIC, limited_to, parse_scope
 from swell.settings import SettingsInvalid
-
-
-class Scope(StrEnum):
-    PULL = "operator-pull"
-    PUSH = "operator-push"
-
 
 SecretName = Annotated[str, Meta(pattern=rf"^{SECRET_NAME}\Z")]
 Name = Annotated[str, Meta(pattern=r"^\S+$", max_length=200)]
@@ -32,9 +25,10 @@ Repository = Annotated[str, Meta(pattern=r"^[a-z0-9.:/\[\]_-]+$", max_length=255
 class ApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The identity of the key whose SHA-256 is `hash`, in lower-case hex.
 
-    `scopes` allow uses of the operator's credentials for registries: reading images, pushing. With `repositories`
-    (`registry` or `registry/path`, at most 8) only for these. `secrets` are the names of the secrets that builds of
-    this key may use (at most 100).
+    `scopes` are what the key may do. Without one of `build`, `pull`, `inspect`, `mirror`, `scan` and `keys` it may do
+    all six. `operator-pull` and `operator-push` allow uses of the operator's credentials for registries; with
+    `repositories` (`registry` or `registry/path`, at most 8) only for these. `secrets` are the names of the secrets
+    that builds of this key may use (at most 100).
     """
 
     hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -67,18 +61,10 @@ class ApiKeys:
         self._version = _version(path)
         self._identities = _read(path) if path else {}
 
-    async def identify(self, token: str | None, endpoint: str | None) -> Identity:  # noqa: ARG002  keys are local
-        """The identity of the key *token*; `ANONYMOUS` without one.
-
-        Raises:
-            Unauthorized: the key is unknown.
-        """
-        if not token:
-            return ANONYMOUS
+    async def identify(self, token: str, endpoint: str | None) -> Identity | None:  # noqa: ARG002  keys are local
+        """The identity of the key *token*; None if it is not in the file."""
         self._read_changes()
-        if (identity := self._identities.get(hash_of(token))) is None:
-            raise Unauthorized("the access token is not known here")
-        return identity
+        return self._identities.get(hash_of(token))
 
     def _read_changes(self) -> None:
         """Read the file again if it has changed; an invalid file is logged, and the previous keys stay valid."""
@@ -119,9 +105,11 @@ def _identity(key: ApiKey) -> Identity:
         user=key.user,
         email=key.email,
         organisation=key.organisation,
-        pulls_as=principal if Scope.PULL in key.scopes else PUBLIC,
-        pushes_as=principal if Scope.PUSH in key.scopes else PUBLIC,
+        pulls_as=principal if Scope.OPERATOR_PULL in key.scopes else PUBLIC,
+        pushes_as=principal if Scope.OPERATOR_PUSH in key.scopes else PUBLIC,
         secrets=frozenset(key.secrets),
+        scopes=OPERATORS_SCOPES.intersection(key.scopes) | (USER_SCOPES.intersection(key.scopes) or USER_SCOPES),
+        key_id=f"file-{key.hash[:16]}",
     )
 
 
