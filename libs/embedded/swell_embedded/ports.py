@@ -13,14 +13,15 @@ from swell_embedded.errors import CannotStart
 
 S3_PORTS = 5  # S3 itself, then the master, volume, filer and admin servers behind it
 GRPC_OFFSET = 10_000  # each of those five also serves gRPC on its port plus this offset
-_FIRST, _BLOCK, _BLOCKS = 10_000, 16, 700  # below 32768, where the kernel takes ports for outgoing connections
+OPERATED = ("gateway", "registry-proxy", "builder", "scanner", "metrics")  # in the order of their operator ports
+_FIRST, _BLOCK, _BLOCKS = 10_000, 20, 560  # below 32768, where the kernel takes ports for outgoing connections
 _LOWEST, _HIGHEST = 1024, 65535
 _LISTENING = "0A"
 _calls = itertools.count()
 
 
 class Ports(Struct, frozen=True, kw_only=True):
-    """A port for each listener of a stack; *s3* is the first of five in a row (see `s3_ports`)."""
+    """A port for each listener of a stack; *s3* and *operator* are the first of five in a row."""
 
     gateway: int = 9090
     data: int = 9091
@@ -28,6 +29,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     builder: int = 9102
     scanner: int = 9103
     metrics: int = 9104
+    operator: int = 9190
     s3: int = 9333
     redis: int = 9379
     nats: int = 9422
@@ -47,7 +49,7 @@ class Ports(Struct, frozen=True, kw_only=True):
             CannotStart: a port would not be between 1024 and 65535.
         """
         moved = Ports(**{name: getattr(self, name) + offset for name in Ports.__struct_fields__})
-        numbers = [*moved.s3_ports, *(getattr(moved, name) for name in _SINGLE)]
+        numbers = [*moved.s3_ports, *moved.operator_ports, *(getattr(moved, name) for name in _SINGLE)]
         if min(numbers) < _LOWEST or max(numbers) > _HIGHEST:
             raise CannotStart(
                 f"PORTS={offset:+d} gives ports outside of {_LOWEST} to {_HIGHEST}; use +1000, for example"
@@ -66,7 +68,8 @@ class Ports(Struct, frozen=True, kw_only=True):
             first = _FIRST + (start + next(_calls)) % _BLOCKS * _BLOCK
             block = range(first, first + _BLOCK)
             if all(is_free(port) and is_free(port + GRPC_OFFSET) for port in block):
-                return cls(s3=first, **dict(zip(_SINGLE, block[S3_PORTS:], strict=False)))
+                operator, single = first + S3_PORTS, block[S3_PORTS + len(OPERATED) :]
+                return cls(s3=first, operator=operator, **dict(zip(_SINGLE, single, strict=False)))
         raise CannotStart("no free block of ports between 10000 and 32000")
 
     @property
@@ -75,8 +78,17 @@ class Ports(Struct, frozen=True, kw_only=True):
         first = range(self.s3, self.s3 + S3_PORTS)
         return (*first, *(port + GRPC_OFFSET for port in first))
 
+    @property
+    def operator_ports(self) -> tuple[int, ...]:
+        """The operator ports of the services, in the order of `OPERATED`."""
+        return tuple(range(self.operator, self.operator + len(OPERATED)))
 
-_SINGLE = [name for name in Ports.__struct_fields__ if name != "s3"]
+    def operator_of(self, service: str) -> int:
+        """Return the operator port of *service*."""
+        return self.operator + OPERATED.index(service)
+
+
+_SINGLE = [name for name in Ports.__struct_fields__ if name not in {"s3", "operator"}]
 
 
 def is_free(port: int) -> bool:

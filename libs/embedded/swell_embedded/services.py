@@ -127,9 +127,12 @@ def program(service: Service, site: Site) -> Program:
     return Program(
         name=service.name,
         command=service.command,
-        environment=site.inherited | chosen | {"SWELL_LISTEN": _listen(service, site)},
+        environment=site.inherited
+        | {"SWELL_OPERATOR_LISTEN": f"127.0.0.1:{site.ports.operator_of(service.name)}"}
+        | chosen
+        | {"SWELL_LISTEN": _listen(service, site)},
         ready=service.ready(site.ports),
-        ports=tuple(getattr(site.ports, name) for name in service.listens),
+        ports=(*(getattr(site.ports, name) for name in service.listens), site.ports.operator_of(service.name)),
         tools=service.tools,
         as_root=service.as_root,
         needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in chosen and backend in site.runs),

@@ -39,6 +39,7 @@ from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
 from swell.log import log
 from swell.net.outbound import Policy, open_session
+from swell.operator_port import operator_port, ready
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
@@ -64,6 +65,7 @@ DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfin
 async def main(settings: Settings) -> None:
     os.umask(0o022)  # steps are other users, who read some files of their sandboxes; the workspace itself is private
     async with AsyncExitStack() as opened:
+        operator = await opened.enter_async_context(operator_port("builder", settings.operator_listen))
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "builder"))
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
@@ -116,6 +118,7 @@ async def main(settings: Settings) -> None:
                 token=settings.rpc_token,
             )
         )
+        operator.ready = ready
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:
             if attester := open_attester(settings, builds, push_client, logs):

@@ -168,4 +168,5 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
     rpc_token: str = ""
+    operator_listen: str = "127.0.0.1:9192"
     log_level: str = "INFO"

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 from gateway.access.authenticator import Authenticator, IdentitySources
@@ -44,6 +45,7 @@ from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import Submissions
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.service import readiness
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.inspect import Inspector
@@ -64,6 +66,7 @@ from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
 from swell.log import log
 from swell.net.http import ConnectionLimit, listening
+from swell.operator_port import operator_port
 from swell.serve import address, run
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
@@ -97,7 +100,10 @@ class Shared(NamedTuple):
 
 async def main(settings: Settings) -> None:
     """Serve until cancelled. The HTTP server stops first, so that the last pulls are still counted."""
-    async with open_connections(settings) as connections:
+    async with (
+        operator_port("gateway", settings.operator_listen) as operator,
+        open_connections(settings) as connections,
+    ):
         shared = create_shared(settings, connections)
         build_ended = asyncio.Event()
         await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
@@ -110,6 +116,7 @@ async def main(settings: Settings) -> None:
         identities = IdentitySources(ApiKeys(settings.api_keys_file))
         authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access)
         callers = Callers(authenticator, shared.client_address, shared.guess_limiter)
+        backends = Backends(connections.redis, connections.nats)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
         async with asyncio.TaskGroup() as tasks:
@@ -123,13 +130,14 @@ async def main(settings: Settings) -> None:
                     ServiceParts(
                         read_accounts(settings.accounts_file),
                         RemoteCounters(connections.metrics),
-                        Backends(connections.redis, connections.nats),
+                        backends,
                         settings.commit,
                     ),
                     callers,
                     tls=settings.server_url.startswith("https://"),
                 )
                 async with listening(app, address(settings.listen), limit=limit):
+                    operator.ready = partial(readiness, backends)
                     try:
                         await asyncio.Event().wait()
                     finally:

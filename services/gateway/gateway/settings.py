@@ -96,4 +96,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     client_address_header: str = "X-Forwarded-For"
     encryption_keys: str = ""
     rpc_token: str = ""
+    operator_listen: str = "127.0.0.1:9190"
     log_level: str = "INFO"

@@ -19,6 +19,7 @@ from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 from swell.log import log
+from swell.operator_port import operator_port, ready
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run
@@ -30,6 +31,7 @@ STORE_INTERVAL = timedelta(hours=1)
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
+        operator = await opened.enter_async_context(operator_port("metrics", settings.operator_listen))
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "metrics"))
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
@@ -44,6 +46,7 @@ async def main(settings: Settings) -> None:
                 token=settings.rpc_token,
             )
         )
+        operator.ready = ready
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(nats.stream, "metrics-builds", BuildDone, counting.build_done))
             tasks.create_task(consume(nats.stream, "metrics-scans", ScanDone, counting.scan_done))

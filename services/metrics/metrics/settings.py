@@ -11,4 +11,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     s3_secret_key: str
     listen: str = "127.0.0.1:9104"
     rpc_token: str = ""
+    operator_listen: str = "127.0.0.1:9194"
     log_level: str = "INFO"

@@ -33,6 +33,7 @@ from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.log import log
 from swell.net.outbound import Policy, open_session
+from swell.operator_port import operator_port, ready
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.rpc.server import answering
@@ -42,7 +43,6 @@ from swell.serve import address, run
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET, CACHED, DOCUMENTS, Blobs
 from swell.store.objects import S3Objects
-from swell.telemetry import exposed
 
 NAME = "registry-proxy"
 DOCUMENT_DAYS = 30  # longer than tokens live
@@ -51,7 +51,7 @@ DRAIN = timedelta(seconds=5)  # for running inspections at shutdown; other repli
 
 async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
-        opened.enter_context(exposed(settings.prometheus_listen))
+        operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
         redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
         s3_keys = settings.s3_access_key, settings.s3_secret_key
@@ -96,6 +96,7 @@ async def main(settings: Settings) -> None:
                 token=settings.rpc_token,
             )
         )
+        operator.ready = ready
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=DRAIN))

@@ -19,7 +19,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     `registry_auth_file` has the operator's credentials for registries, in the format of containers-auth.json(5).
     `allowed_hosts` (host or host:port) may have private addresses; `insecure_registries` (the same forms) use plain
     HTTP. `stale_age` is the maximum age of an image that is served while its registry is unavailable; PT0S disables
-    this. `prometheus_listen` serves metrics for the operator, if set: restrict access to it.
+    this. `operator_listen` serves metrics and health for the operator's network.
     """
 
     redis_url: str
@@ -40,7 +40,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     allowed_hosts: frozenset[str] = frozenset()
     insecure_registries: frozenset[str] = frozenset()
     stale_age: timedelta = timedelta(days=1)
-    prometheus_listen: str = ""
+    operator_listen: str = "127.0.0.1:9191"
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
     rpc_token: str = ""
     log_level: str = "INFO"

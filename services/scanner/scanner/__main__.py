@@ -37,6 +37,7 @@ from swell.jobs.messages import BuildDone, ScanJob
 from swell.jobs.streams import Nats
 from swell.log import log
 from swell.net.outbound import Policy, open_session
+from swell.operator_port import OperatorPort, operator_port, ready
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
@@ -48,7 +49,6 @@ from swell.store.engines import ScannerNames
 from swell.store.objects import S3Objects
 from swell.store.reports import BUCKET, SBOMS, SCANS
 from swell.store.scans import RedisScans
-from swell.telemetry import exposed
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
@@ -61,7 +61,7 @@ async def main(settings: Settings) -> None:
     """Serve until cancelled. Without the programs of a scan, only health is served, and the reason is logged."""
     os.umask(0o022)  # programs of a scan are other users, who read files of their sandboxes
     async with AsyncExitStack() as opened:
-        opened.enter_context(exposed(settings.prometheus_listen))
+        operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
         paths = find_programs() if settings.scan_tool is ToolChoice.ANCHORE else installed.find("scanners", "trivy")
         missing = "syft and grype are not installed: run `make scanners`"
         if settings.scan_tool is ToolChoice.TRIVY:
@@ -70,12 +70,13 @@ async def main(settings: Settings) -> None:
         if paths is None or problem:
             log.warning("images are not scanned", reason=problem)
             await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
+            operator.ready = ready
             await asyncio.Event().wait()
         else:
-            await serve(settings, paths, opened)
+            await serve(settings, paths, opened, operator)
 
 
-async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStack) -> None:
+async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStack, operator: OperatorPort) -> None:
     """Consume jobs with the programs *paths* until cancelled."""
     state = await opened.enter_async_context(redis.connect(settings.redis_url))
     nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
@@ -105,6 +106,7 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     updates = await open_updates(settings, database, rematcher, opened)
     await updates.check()
     await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
+    operator.ready = ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
     await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name)

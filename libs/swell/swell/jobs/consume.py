@@ -19,10 +19,12 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
+from prometheus_client import Gauge
 
 from swell.concurrency.periodic import running_every
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import SwellError, Unavailable
+from swell.instruments import LONG, Durations, measured
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats, create_missing, translated
@@ -39,6 +41,10 @@ MAX_DELIVERIES = 200
 """Deliveries after which a message is dead-lettered in any case: it may crash its workers."""
 LONGEST_PAUSE = 15
 """Seconds between two deliveries of a message whose handler raises `Unavailable`."""
+
+HANDLED = Durations("swell_job_seconds", "Messages that were handled, by their end.", ("consumer", "outcome"), LONG)
+RUNNING = Gauge("swell_jobs_running", "Messages that are being handled.", ["consumer"])
+SLOTS = Gauge("swell_job_slots", "Messages that this process handles at once.", ["consumer"])
 
 
 async def consume(
@@ -62,6 +68,7 @@ async def consume(
     """
     source = _Source(stream, durable, kind, lease)
     await source.open()
+    SLOTS.labels(durable).set(slots)
     free = asyncio.Semaphore(slots)
     handlers = TaskOwner()
     try:
@@ -71,7 +78,7 @@ async def consume(
             if message is None:
                 free.release()
                 continue
-            task = handlers.start(_handle(stream, message, kind, handle, lease, give_up))
+            task = handlers.start(_handle(stream, durable, message, kind, handle, lease, give_up))
             task.add_done_callback(lambda _: free.release())
     finally:
         if drain:
@@ -151,6 +158,7 @@ class _Source:
 
 async def _handle(
     stream: JetStreamContext,
+    durable: str,
     message: Msg,
     kind: type[M],
     handle: Handler[M],
@@ -159,21 +167,29 @@ async def _handle(
 ) -> None:
     headers = message.headers or {}
     attempt = message.metadata.num_delivered
-    with tracing(headers.get("x-request-id") or new_id(), headers.get("traceparent")):
+    with (
+        tracing(headers.get("x-request-id") or new_id(), headers.get("traceparent")),
+        RUNNING.labels(durable).track_inprogress(),
+        measured(HANDLED, durable, unless_set="cancelled") as outcome,
+    ):
         async with running_every(lease / 3, lambda: _beat(message), event="heartbeat not sent", first=False):
             try:
                 reason = await _try(message, kind, handle, attempt)
                 if reason is None:
                     await message.ack()
+                    outcome.value = "done"
                 else:
                     await _dead_letter(stream, message, reason, give_up)
+                    outcome.value = "dead-lettered"
             except Unavailable as error:
+                outcome.value = "put-back"
                 log.warning("message put back", subject=message.subject, error=str(error))
                 await message.nak(delay=min(2 ** min(attempt, 4), LONGEST_PAUSE))
             except asyncio.CancelledError:
                 await message.nak()
                 raise
             except Exception:  # noqa: BLE001  no error may lose the message
+                outcome.value = "failed"
                 log.exception("message put back", subject=message.subject)
                 await message.nak(delay=10)
 

@@ -37,6 +37,7 @@ class GuardedConnector(aiohttp.TCPConnector):
         )
         self.reach = reach
         self._policy = policy
+        self.known_hosts = policy.allowed_hosts | reach.known_hosts
 
     async def connect(
         self,

@@ -22,6 +22,7 @@ from swell.net.bodies import PIECE, Pace, pieces, read
 from swell.net.failures import is_unconnected, translated
 from swell.net.guard import GuardedConnector
 from swell.net.reach import DIRECT, Policy, Reach, check, name_with_port
+from swell.net.upstreams import measuring, name_of, outcome_of
 
 __all__ = [
     "DIRECT",
@@ -87,6 +88,11 @@ def reach_of(session: aiohttp.ClientSession) -> Reach:
     return session.connector.reach if isinstance(session.connector, GuardedConnector) else DIRECT
 
 
+def known_hosts_of(session: aiohttp.ClientSession) -> frozenset[str]:
+    """Return the hosts of *session* that the operator has set."""
+    return session.connector.known_hosts if isinstance(session.connector, GuardedConnector) else frozenset()
+
+
 async def send(
     session: aiohttp.ClientSession,
     method: str,
@@ -103,12 +109,14 @@ async def send(
         AddressForbidden: the policy forbids the address of *url*.
         UpstreamFailed: the server is unreachable, or its response is not valid HTTP.
     """
-    reach = reach_of(session)
-    with translated(url):
+    reach, upstream = reach_of(session), name_of(url, known_hosts_of(session))
+    with measuring(upstream, method) as outcome, translated(url):
         async with asyncio.timeout(at_most(seconds or reach.answer_timeout.total_seconds())):
-            return await session.request(
+            response = await session.request(
                 method, url, headers=headers, data=data, allow_redirects=False, proxy=reach.proxy_for(url)
             )
+        outcome.value = outcome_of(upstream, response)
+        return response
 
 
 async def check_target(session: aiohttp.ClientSession, url: URL, source: URL) -> None:

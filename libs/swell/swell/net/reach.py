@@ -45,6 +45,11 @@ class Reach(Struct, frozen=True, kw_only=True):
         """The proxies that are configured."""
         return tuple(filter(None, (self.http_proxy, self.https_proxy)))
 
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The hosts (`host` or `host:port`) that the settings name: metrics name them, and no others."""
+        return frozenset()
+
     def proxy_for(self, url: URL) -> URL | None:
         """The proxy for *url*; None for a direct connection, as always to loopback."""
         if is_loopback(url.host or ""):

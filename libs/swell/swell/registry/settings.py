@@ -31,5 +31,13 @@ class RegistrySettings(Reach, frozen=True, kw_only=True):
 
     @property
     def credential_rules(self) -> CredentialRules:
-        own = self.build_repository, self.cache_repository, self.public_repository
-        return rules_of(own, self.shared_registries)
+        return rules_of(self._own, self.shared_registries)
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """See `Reach.known_hosts`."""
+        return frozenset(name.partition("/")[0] for name in (*self._own, *self.shared_registries) if name)
+
+    @property
+    def _own(self) -> tuple[str | None, ...]:
+        return self.build_repository, self.cache_repository, self.public_repository

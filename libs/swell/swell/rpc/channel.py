@@ -6,6 +6,8 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from swell.errors import SwellError
+from swell.instruments import Durations, measured
 from swell.log import trace_headers
 from swell.rpc.errors import reraised
 
@@ -17,6 +19,8 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name, so that a dead replica costs one retry
 ]
+
+SENT = Durations("swell_rpc_client_seconds", "Calls to another service.", ("callee", "code"))
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
 A_co = TypeVar("A_co", covariant=True)
@@ -63,5 +67,13 @@ async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float)
         SwellError: the service raised it.
         Unavailable: there is no response in time.
     """
-    async with reraised(callee):
-        return await method(request, timeout=seconds, metadata=tuple(trace_headers().items()), wait_for_ready=True)
+    metadata = tuple(trace_headers().items())
+    with measured(SENT, callee, unless_set="CANCELLED") as outcome:
+        try:
+            async with reraised(callee):
+                answer = await method(request, timeout=seconds, metadata=metadata, wait_for_ready=True)
+        except Exception as error:
+            outcome.value = error.code if isinstance(error, SwellError) else "UNKNOWN"
+            raise
+        outcome.value = "OK"
+        return answer

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from swell.concurrency.deadline import SHARE, within
 from swell.errors import SwellError, Unavailable
+from swell.instruments import Durations
 from swell.log import log, new_id, tracing
 from swell.net.addresses import is_loopback
 from swell.rpc.channel import AUTHORIZATION, MAX_MESSAGE
@@ -26,6 +27,8 @@ _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 0),
 ]
+
+CALLS = Durations("swell_rpc_seconds", "Calls that this service has answered.", ("method", "code"))
 
 A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -96,13 +99,17 @@ async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]
     sent: dict[str, Any] = dict(context.invocation_metadata() or ())
     started = time.perf_counter()
     with tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))):
+        code = "CANCELLED"
         try:
             result = await _in_time(context.time_remaining(), work)
+            code = "OK"
         except Exception as error:
             code = error.code if isinstance(error, SwellError) else "UNKNOWN"
             log.info("call failed", method=method, code=code, error=str(error))
             await abort(context, error)
             raise
+        finally:
+            CALLS.observe(time.perf_counter() - started, method, code)
         log.debug("call answered", method=method, seconds=round(time.perf_counter() - started, 4))
         return result
 

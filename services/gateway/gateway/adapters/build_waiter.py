@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from cachetools import LRUCache
+from prometheus_client import Gauge
 
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BuildFailed, Unavailable
@@ -14,6 +15,7 @@ from swell.store import build_waiter
 from swell.store.builds import Builds
 from swell.store.records import BuildResult
 
+WAITING = Gauge("swell_build_waits", "Pulls and followed logs that wait for the end of a build.")
 RETRY_DELAY = 0.5  # seconds between two tries to read a result while the store is unavailable
 
 
@@ -34,7 +36,8 @@ class BuildWaiter:
         """See `gateway.pull.pulls.BuildWaiter`."""
         if result := self._results.get(build_id):
             return result
-        return await self._single_flight.run(build_id, lambda: self._wait(build_id))
+        with WAITING.track_inprogress():
+            return await self._single_flight.run(build_id, lambda: self._wait(build_id))
 
     async def wait_at_most(self, build_id: str, seconds: float) -> None:
         """See `gateway.builds.first_status.BuildEnds`; an unavailable store ends the wait."""

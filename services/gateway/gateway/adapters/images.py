@@ -9,6 +9,7 @@ from grpc.aio import Channel
 from gateway.domain.grant import Grant, pull_principal
 from gateway.domain.location import Location
 from swell.concurrency.single_flight import SingleFlight
+from swell.instruments import CacheCounter
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import served_as
@@ -19,6 +20,7 @@ from swell.rpc.v1.images_pb2_grpc import ImagesStub
 
 PROXY = "registry proxy"
 CALL_SECONDS = 60
+_MANIFESTS, _LOCATIONS = CacheCounter("manifests"), CacheCounter("locations")
 
 
 class RemoteImages:
@@ -68,7 +70,10 @@ class CachedImages:
         if parse_referrers_tag(reference):
             return await self._remote.manifest(grant, reference)  # not cached: a new signature must be visible
         key = (grant.token, reference)
-        if (document := self._documents.get(key)) is None:
+        if (document := self._documents.get(key)) is not None:
+            _MANIFESTS.hit()
+        else:
+            _MANIFESTS.miss()
             document = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
             if _weight(document) <= self._documents.maxsize:
                 self._documents[key] = document
@@ -78,9 +83,12 @@ class CachedImages:
         key = (grant.token, str(digest))
         location = self._locations.get(key)
         if location is None or location.expires < min(time.time() + 60, grant.expires.timestamp()):
+            _LOCATIONS.miss()
             location = await self._locating.run(key, lambda: self._remote.locate(grant, digest))
             if _weight(location) <= self._locations.maxsize:
                 self._locations[key] = location
+        else:
+            _LOCATIONS.hit()
         return location
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:

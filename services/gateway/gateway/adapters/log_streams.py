@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
+from prometheus_client import Gauge
 
 from gateway.builds.event_encoding import Lines, Position
 from swell.concurrency.notifier import POLL_SECONDS, wait_at_most
@@ -34,6 +35,9 @@ CACHE = 32 << 20  # bytes of lines of all builds
 _STEP = 1000  # bytes of a step in memory, about
 _RETRY_DELAY = 0.5  # seconds
 _STORE_DELAY = 1.0  # seconds after its notification in which a message may still be missing in the stream
+WATCHERS = Gauge("swell_watchers", "Clients that follow a log.")
+WATCHED = Gauge("swell_watched_builds", "Builds whose log is followed.")
+WATCHER_LIMIT = Gauge("swell_watchers_limit", "The most clients that may follow logs.")
 _UNAVAILABLE = (NatsError, JetStreamError, TimeoutError)
 
 
@@ -82,6 +86,7 @@ class LogStreams:
             CACHE, getsizeof=lambda lines: len(lines.content) + 200 + _STEP * len(lines.steps)
         )
         self._clients = 0
+        WATCHER_LIMIT.set(most)
         self._closed = False
         self._tasks = asyncio.TaskGroup()
 
@@ -113,6 +118,7 @@ class LogStreams:
             self._streams[build_id] = stream
         self._clients += 1
         stream.clients += 1
+        self._publish_counts()
         try:
             yield Subscription(stream, after)
         finally:
@@ -121,6 +127,11 @@ class LogStreams:
             if not stream.clients and self._streams.get(build_id) is stream:
                 del self._streams[build_id]
                 stream.close()
+            self._publish_counts()
+
+    def _publish_counts(self) -> None:
+        WATCHERS.set(self._clients)
+        WATCHED.set(len(self._streams))
 
     def close(self) -> None:
         """Close all subscriptions; a client can continue at its position on another gateway."""

@@ -41,11 +41,16 @@ async def robots() -> str:
 async def health(backends: NamedDependency[Backends]) -> Response[dict[str, str]]:
     """UP when Redis and NATS work, with the engines of the builders; otherwise DOWN with 503 and the reason."""
     try:
-        await backends.check()
-        engines = await backends.engines()
+        return Response(await readiness(backends))
     except SwellError as error:
         return Response({"status": "DOWN", "reason": str(error)}, status_code=503)
-    return Response({"status": "UP", **({"engine": ", ".join(engines)} if engines else {})})
+
+
+async def readiness(backends: Backends) -> dict[str, str]:
+    """What `/health` answers when *backends* work; raises `Unavailable`."""
+    await backends.check()
+    engines = await backends.engines()
+    return {"status": "UP", **({"engine": ", ".join(engines)} if engines else {})}
 
 
 @get("/health/liveness")

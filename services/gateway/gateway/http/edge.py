@@ -13,6 +13,7 @@ from gateway.http.asgi import PIECE, send_in_pieces
 from gateway.http.errors import send_error
 from gateway.http.request_checks import head_error
 from gateway.http.request_log import log_request
+from gateway.http.request_metrics import record
 from gateway.http.security_headers import (
     FOR_CRAWLERS,
     MAX_USER_AGENT,
@@ -41,7 +42,7 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        path, started = scope["path"], time.perf_counter()
+        path, method, started = scope["path"], scope["method"], time.perf_counter()
         user_agent, traceparent = b"", None
         for name, value in scope["headers"]:
             if name == b"user-agent":
@@ -59,7 +60,9 @@ class Edge:
                 await self._registry(scope, receive, sending)
             else:
                 await self._app(scope, receive, sending)
-            log_request(scope["method"], path, sending.status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            record(scope, method, sending.status, seconds)
+            log_request(method, path, sending.status, seconds)
 
 
 class _Sending:

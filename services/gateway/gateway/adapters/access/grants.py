@@ -15,6 +15,7 @@ from gateway.domain.grant import Grant
 from swell.api.containers import ContainerRecord
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
+from swell.instruments import CacheCounter
 from swell.jobs.messages import TokenRevoked
 from swell.store import keys
 from swell.store.redis import translated
@@ -24,6 +25,8 @@ _PUT = """
 redis.call('SET', KEYS[1], ARGV[1], 'EXAT', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
 """
+
+_LOOKUPS = CacheCounter("grants")
 
 
 class RedisGrants:
@@ -106,8 +109,10 @@ class CachedGrants:
 
     async def get(self, token: str) -> Grant | None:
         if cached := self._cached.get(token):
+            _LOOKUPS.hit()
             grant = await self._confirmed(cached)
         else:
+            _LOOKUPS.miss()
             grant = await self._single_flight.run(token, lambda: self._fetch(token))
         return grant if grant and grant.expires.timestamp() > time.time() else None
 

@@ -1,0 +1,25 @@
+"""Durations of requests by route, method and status, without text of clients."""
+
+from litestar.types import Scope
+
+from gateway.http.endpoints import KINDS
+from swell.instruments import Durations
+
+REQUESTS = Durations("swell_http_seconds", "Requests, until the end of the response.", ("route", "method", "status"))
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+_ROUTES = {kind: f"/v2/{kind}" for kind in KINDS}
+_OTHER = "other"
+
+
+def record(scope: Scope, method: str, status: int, seconds: float) -> None:
+    """Record an answered request; *status* is 0 if the client has closed the connection before the response."""
+    REQUESTS.observe(seconds, route_of(scope), method if method in _METHODS else _OTHER, str(status))
+
+
+def route_of(scope: Scope) -> str:
+    """The route: the kind of a request under `/v2`, the template of the path elsewhere, or `other`."""
+    path = scope["path"]
+    if path.startswith("/v2"):
+        parts = path.rsplit("/", 2)
+        return _ROUTES.get(parts[1], "/v2") if len(parts) == 3 else "/v2"
+    return scope.get("path_template") or _OTHER
