@@ -41,7 +41,7 @@ engine-or-without: .venv/ready
 
 test: check system-test engine scanners ## the tests that a change must pass: check, then integration and end-to-end tests
 	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
-	$(BIN)/pytest tests/integration/builder tests/e2e
+	$(BIN)/pytest tests/integration/builder tests/e2e -n 2 --dist loadfile
 
 test-full: test cosign ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
