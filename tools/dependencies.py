@@ -44,7 +44,13 @@ def locked(requirements: str) -> set[str]:
 
 def allowed(text: str) -> dict[str, str]:
     """Return name -> project address from the text of `dependencies.toml`."""
-    return {name: url for group in tomllib.loads(text).values() for name, url in group.items()}
+    groups = tomllib.loads(text)
+    return {name: url for group in groups.keys() - {"indirect"} for name, url in groups[group].items()}
+
+
+def indirect(text: str) -> dict[str, str]:
+    """Return the packages that others require, and whose similar name a person has checked: name -> project address."""
+    return dict(tomllib.loads(text).get("indirect", {}))
 
 
 def look_alikes(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
@@ -58,22 +64,30 @@ def look_alikes(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, s
 
 
 def problems(
-    required: set[str], pinned: set[str], listed: Mapping[str, str], addresses: Mapping[str, set[str]]
+    required: set[str],
+    pinned: set[str],
+    listed: Mapping[str, str],
+    addresses: Mapping[str, set[str]],
+    similar: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return one sentence for each violation of the rules.
 
     *required* are direct dependencies, *pinned* everything that is installed, *listed* the allow-list; *addresses* has
-    the addresses that each installed package names in its metadata.
+    the addresses that each installed package names in its metadata. *similar* are indirect ones that were checked.
     """
+    known = {**listed, **(similar or {})}
     return [
         *(f"{name} is required and not in tools/dependencies.toml" for name in sorted(required - listed.keys())),
         *(f"{name} is in tools/dependencies.toml and not required" for name in sorted(listed.keys() - required)),
         *(
-            f"{name} says that its project is {sorted(addresses[name])}, tools/dependencies.toml says {listed[name]}"
-            for name in sorted(listed.keys() & addresses.keys())
-            if listed[name] not in addresses[name]
+            f"{name} says that its project is {sorted(addresses[name])}, tools/dependencies.toml says {known[name]}"
+            for name in sorted(known.keys() & addresses.keys())
+            if known[name] not in addresses[name]
         ),
-        *(f"{name} looks like {other}: check both names" for name, other in look_alikes(pinned | required, listed)),
+        *(
+            f"{name} looks like {other}: check both names"
+            for name, other in look_alikes((pinned | required) - known.keys(), listed)
+        ),
     ]
 
 

@@ -1,0 +1,233 @@
+"""The client: one method for each operation of the API."""
+
+from collections.abc import AsyncGenerator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from msgspec.structs import replace
+
+from swell import codecs
+from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
+from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
+from swell.api.inspect import InspectRequest
+from swell.api.mirrors import MirrorRecord
+from swell.api.scans import ScanRecord
+from swell_client._async.container import AsyncContainer
+from swell_client._async.http import READ_TIMEOUT, AsyncHttp
+from swell_client._async.logs import follow
+from swell_client.blocking import in_thread_async
+from swell_client.body import Sent, decode, encode
+from swell_client.events import Event
+from swell_client.packing import PackedLayer, pack_context
+from swell_client.requests import (
+    Options,
+    Source,
+    conda_source,
+    container_request,
+    cran_source,
+    file_source,
+    image_source,
+)
+from swell_client.retry import RetryPolicy
+from swell_client.settings import DEFAULT_URL, TOKEN_VARIABLES, URL_VARIABLES, first_of
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of the server at *url*, with the API key *token*. Close it, or use it in a `with` block.
+
+    Without arguments, the variables `SWELL_URL` and `SWELL_TOKEN` count, then `WAVE_ENDPOINT` and `TOWER_ACCESS_TOKEN`;
+    without them, the server is on this machine. An empty *token* sends none.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float = READ_TIMEOUT,
+        user_agent: str = "",
+    ) -> None:
+        codecs.prepare()
+        self.url = (url or first_of(URL_VARIABLES) or DEFAULT_URL).rstrip("/")
+        self._token = (first_of(TOKEN_VARIABLES) if token is None else token) or None
+        headers = {"User-Agent": user_agent or _agent()}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        self.http = AsyncHttp(self.url, headers, retry or RetryPolicy(), timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    # --- requests for containers
+
+    async def build(
+        self,
+        containerfile: str | Path | None = None,
+        *,
+        context: Path | PackedLayer | None = None,
+        packages: Sequence[str] = (),
+        environment: str | Path | None = None,
+        channels: Sequence[str] | None = None,
+        cran: Sequence[str] = (),
+        **options: Unpack[Options],
+    ) -> AsyncContainer:
+        """Build an image of a container file, of Conda packages, or of R packages.
+
+        *containerfile* and *environment* are texts, or paths of files. A folder as *context* is packed as Docker does.
+
+        Raises:
+            RequestFailed: the server refused the request.
+            PackError: the context cannot be packed.
+            ValueError: not exactly one of the sources is given.
+        """
+        given = (containerfile is not None, bool(packages) or environment is not None, bool(cran))
+        if sum(given) != 1 or (packages and environment is not None):
+            raise ValueError("give exactly one of a container file, packages, an environment, or R packages")
+        if containerfile is not None:
+            if isinstance(context, Path):
+                folder, file = context, containerfile if isinstance(containerfile, Path) else None
+                context = await in_thread_async(lambda: pack_context(folder, file))
+            return await self._request(file_source(containerfile, context), options)
+        if cran:
+            return await self._request(cran_source(cran), options)
+        return await self._request(conda_source(packages, environment, channels), options)
+
+    async def augment(self, image: str, **options: Unpack[Options]) -> AsyncContainer:
+        """Add layers, variables, an entrypoint or other images to *image*, while it is pulled.
+
+        Raises:
+            RequestFailed: the server refused the request.
+            PackError: a layer cannot be packed.
+        """
+        return await self._request(image_source(image), options)
+
+    async def mirror(self, image: str, repository: str, **options: Unpack[Options]) -> AsyncContainer:
+        """Copy *image*, unchanged, to *repository* (`registry` or `registry/path`).
+
+        Raises:
+            RequestFailed: the server refused the request.
+        """
+        return await self._request(image_source(image), options | {"mirror": True, "build_repository": repository})
+
+    async def submit(self, request: ContainerRequest, *, sent: Sent | None = None) -> AsyncContainer:
+        """Send *request*; *sent* is called with the bytes that are sent. Without a token, it gets that of this client.
+
+        Raises:
+            RequestFailed: the server refused the request.
+        """
+        # A server ignores an unknown key in a header; in the body it is an error, which the user has to see.
+        request = replace(request, tower_access_token=request.tower_access_token or self._token)
+        answer = await self.http.send("POST", "/v1alpha2/container", body=encode(request), sent=sent)
+        return AsyncContainer(self, decode(answer, ContainerAnswer))
+
+    # --- what there is to read
+
+    async def container_status(self, request_id: str) -> ContainerStatus:
+        """The state of a request's image: BUILDING, SCANNING or DONE."""
+        return await self._get(f"/v1alpha2/container/{_part(request_id)}/status", ContainerStatus)
+
+    async def container(self, request_id: str) -> ContainerRecord:
+        """What was requested, and what came of it."""
+        return await self._get(f"/v1alpha2/container/{_part(request_id)}", ContainerRecord)
+
+    async def build_record(self, build_id: str) -> BuildRecord:
+        """What was built, when, and how it ended."""
+        return await self._get(f"/v1alpha1/builds/{_part(build_id)}", BuildRecord)
+
+    async def build_status(self, build_id: str) -> BuildStatus:
+        """PENDING or COMPLETED."""
+        return await self._get(f"/v1alpha1/builds/{_part(build_id)}/status", BuildStatus)
+
+    async def builds(self, image: str, *, cursor: str = "", limit: int = 20) -> BuildPage:
+        """The builds of the image *image*, newest first."""
+        params = {"image": image, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return decode(await self.http.send("GET", "/v1alpha1/builds", params=params), BuildPage)
+
+    async def mirror_record(self, mirror_id: str) -> MirrorRecord:
+        """What was copied, and how it ended."""
+        return await self._get(f"/v1alpha1/mirrors/{_part(mirror_id)}", MirrorRecord)
+
+    async def scan(self, scan_id: str) -> ScanRecord:
+        """The vulnerabilities of an image."""
+        return await self._get(f"/v1alpha1/scans/{_part(scan_id)}", ScanRecord)
+
+    async def scan_file(self, scan_id: str, name: str, platform: str = "") -> bytes:
+        """A file of a scan: `spdx`, `cyclonedx`, `report`, `vex` or `logs`."""
+        params = {"platform": platform} if platform else None
+        return (await self.http.send("GET", f"/v1alpha1/scans/{_part(scan_id)}/{_part(name)}", params=params)).body
+
+    async def build_file(self, build_id: str, name: str) -> bytes:
+        """A file of a build: `condalock`, `signature`, `provenance`, `sbom` or `logs`."""
+        return (await self.http.send("GET", f"{_log_owner(build_id)}/{_part(name)}", headers={"Accept": "*/*"})).body
+
+    async def lock(self, build_id: str) -> str:
+        """The lock file of a build of packages."""
+        return (await self.build_file(build_id, "condalock")).decode(errors="replace")
+
+    async def log(self, build_id: str) -> str:
+        """The log of a build or mirror, so far or complete."""
+        return (await self.build_file(build_id, "logs")).decode(errors="replace")
+
+    def log_events(self, build_id: str, after: str = "") -> AsyncGenerator[Event]:
+        """Follow the log of a build or mirror behind the position *after*; the stream is resumed when it breaks."""
+        return follow(self.http, f"{_log_owner(build_id)}/logs", after)
+
+    async def inspect(self, image: str, *, platform: str = "") -> dict[str, Any]:
+        """The manifest and config of *image* (`container`), or its index (`index`)."""
+        body = encode(InspectRequest(container_image=image, tower_access_token=self._token))
+        params = {"platform": platform} if platform else None
+        return decode(await self.http.send("POST", "/v1alpha1/inspect", body=body, params=params), dict[str, Any])
+
+    async def service_info(self) -> dict[str, str]:
+        """The versions of the server: `version` of Wave's API, `swellVersion`, `commitId`."""
+        return (await self._get("/service-info", dict[str, dict[str, str]])).get("serviceInfo", {})
+
+    # --- changes
+
+    async def cancel(self, build_id: str, *, request_id: str = "") -> Cancellation:
+        """Leave a build or mirror: one request by its id, otherwise all requests of the user of the API key.
+
+        Raises:
+            RequestFailed: 409 if it has ended, 403 if it belongs to another client.
+        """
+        body = encode(CancelRequest(request_id=request_id or None, tower_access_token=self._token))
+        return decode(await self.http.send("POST", f"{_log_owner(build_id)}/cancel", body=body), Cancellation)
+
+    async def _request(self, source: Source, options: Options) -> AsyncContainer:
+        return await self.submit(await in_thread_async(lambda: container_request(source, options)))
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        return decode(await self.http.send("GET", path), kind)
+
+
+def _part(text: str) -> str:
+    """*text* as one part of a path."""
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def _log_owner(build_id: str) -> str:
+    kind = "mirrors" if build_id.startswith("mr-") else "builds"
+    return f"/v1alpha1/{kind}/{_part(build_id)}"
+
+
+def _agent() -> str:
+    try:
+        return f"swell-client/{version('swell-client')}"
+    except PackageNotFoundError:
+        return "swell-client"
