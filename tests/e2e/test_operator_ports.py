@@ -79,3 +79,24 @@ async def test_text_of_clients_is_no_label(stack: Stack, swell: Swell) -> None:
     for service in OPERATED:
         _, text = await read(stack, service, "/metrics")
         assert not [mark for mark in marks if mark in text]
+
+
+async def test_the_queue_and_its_builds_are_visible(stack: Stack, swell: Swell, upstreams: Upstreams) -> None:
+    """A running build is seen by its phase and in the queue; when it has ended, by its outcome."""
+    before = await samples(stack, "builder")
+    build = await swell.build(f"FROM {upstreams.image()}\nRUN sleep 7 # visible\n")
+
+    async def is_running() -> bool:
+        builder, queue = await samples(stack, "builder"), await samples(stack, "metrics")
+        phase = total(builder, "swell_builds_running", kind="build", phase="run")
+        return phase >= 1 and total(queue, "swell_builds", state="running") >= 1
+
+    await until(is_running)
+    assert (await swell.ended(build["buildId"]))["succeeded"]
+
+    async def is_counted() -> bool:
+        name, after = "swell_build_seconds_count", await samples(stack, "builder")
+        return total(after, name, outcome="succeeded") > total(before, name, outcome="succeeded")
+
+    await until(is_counted)
+    assert total(await samples(stack, "metrics"), "swell_stream_messages", stream="EVENTS") >= 1

@@ -51,9 +51,26 @@ def measured(durations: Durations, *labels: str, unless_set: str = "ERROR") -> I
         durations.observe(time.perf_counter() - started, *labels, outcome.value)
 
 
+HTTP = Durations("swell_http_seconds", "Requests, until the end of the response.", ("route", "method", "status"))
 INFO = Gauge("swell_service_info", "1, with the name and the version of this service.", ["service", "version"])
 POOL_USED = Gauge("swell_pool_used", "Members of a pool that are in use.", ["pool"])
 POOL_LIMIT = Gauge("swell_pool_limit", "The most members of a pool.", ["pool"])
+
+
+@contextmanager
+def pool(name: str, limit: int) -> Iterator[Gauge]:
+    """Publish the *limit* of a pool that exists during the block; its users change the yielded gauge.
+
+    Pools of the same name count together.
+    """
+    most = POOL_LIMIT.labels(name)
+    most.inc(limit)
+    try:
+        yield POOL_USED.labels(name)
+    finally:
+        most.dec(limit)
+
+
 LOOKUPS = Counter("swell_cache_lookups", "Lookups in a cache, by result: hit or miss.", ["cache", "result"])
 
 

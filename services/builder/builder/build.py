@@ -12,6 +12,7 @@ from builder.engine import Engine, ExistingBuild, Note, Recipe
 from builder.given_up import Events, GivenUpBuilds
 from builder.interrupted import InterruptedBuilds, Registry, Unpushed
 from builder.job_files import Contexts, Secrets, fetch_recipe
+from builder.measures import begun, ended, phase
 from builder.provenance import masked, provenance_of
 from swell.api.builds import BuildStep
 from swell.concurrency.retry import retry_until_available
@@ -104,7 +105,9 @@ class BuildRunner:
     async def _run_and_record(self, job: BuildJob | IndexJob | MirrorJob) -> BuildResult:
         result = await self._run(job)
         # Another attempt would replace the log, so the result is recorded even if that takes several tries.
-        recorded = await retry_until_available(lambda: self._builds.finish(job.id, result))
+        with phase(job, "record"):
+            recorded = await retry_until_available(lambda: self._builds.finish(job.id, result))
+        ended(job, recorded)
         seconds = round(recorded.duration.total_seconds(), 3)
         log.info("build ended", build_id=job.id, reason=recorded.reason, digest=recorded.digest, seconds=seconds)
         return recorded
@@ -115,11 +118,14 @@ class BuildRunner:
         async with AsyncExitStack() as downloads:
             recipe = None
             if isinstance(job, BuildJob):
-                recipe = await fetch_recipe(job, self._contexts, self._secrets, downloads)
+                with phase(job, "download"):
+                    recipe = await fetch_recipe(job, self._contexts, self._secrets, downloads)
             attempt = await self._builds.begin(job.id)
             build = await self._builds.get(job.id)
             if build and build.result:  # it was cancelled before it began
                 return build.result
+            if build and attempt == 1:
+                begun(job, build.submission.created, started)
             existing = await self._interrupted.find_running(recipe, attempt)
             started = existing.started if existing else started
             evidence = [Evidence()]
@@ -132,7 +138,8 @@ class BuildRunner:
                         work = self._attempt(job, recipe, attempt, build_log, existing, evidence.append)
                     else:
                         work = self._assemble(job, attempt, build_log)
-                    digest = await unless_cancelled(self._interest, job.id, work)
+                    with phase(job, "run"):
+                        digest = await unless_cancelled(self._interest, job.id, work)
                     finished = _finished(existing)
                     if isinstance(job, BuildJob):
                         made = provenance_of(job, digest, evidence[-1], started, finished)

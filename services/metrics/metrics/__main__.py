@@ -7,6 +7,7 @@ from functools import partial
 
 from nats.js import JetStreamContext
 
+from metrics import backlog
 from metrics.adapters.archive import BUCKET, S3Archive
 from metrics.adapters.counters import RedisCounters
 from metrics.adapters.events import last_uncertain_day, uses
@@ -24,9 +25,11 @@ from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run
 from swell.store import objects, redis
+from swell.store.backlog import RedisBacklog
 
 RESTORE_INTERVAL = timedelta(minutes=1)
 STORE_INTERVAL = timedelta(hours=1)
+BACKLOG_INTERVAL = timedelta(seconds=5)
 
 
 async def main(settings: Settings) -> None:
@@ -53,6 +56,8 @@ async def main(settings: Settings) -> None:
             tasks.create_task(consume(nats.stream, "metrics-pulls", ImagesPulled, counting.images_pulled))
             restoring = partial(restore, counters, archive, nats.stream)
             tasks.create_task(every(RESTORE_INTERVAL, restoring, event="usage counters not restored yet"))
+            published = partial(backlog.publish, RedisBacklog(state), nats.stream)
+            tasks.create_task(every(BACKLOG_INTERVAL, published, event="queues not measured"))
             storing = partial(store, counters, archive, nats.stream)
             tasks.create_task(every(STORE_INTERVAL, storing, event="usage not rolled up yet", first=False))
 

@@ -180,7 +180,7 @@ async def open_updates(
         settings.scan_database_file,
         settings.scan_workspace,
         rematcher.database_changed,
-        lambda state: DATABASE_AGE.set(age_of(state)),
+        lambda state: DATABASE_AGE.set_function(partial(age_of, state)),
     )
 
 

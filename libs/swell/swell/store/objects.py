@@ -26,6 +26,7 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.errors import NotFound, Unavailable, UpstreamFailed
+from swell.instruments import POOL_USED, pool
 from swell.log import warn_once_a_second
 from swell.net.outbound import PIECE, Policy, open_session, pieces, send
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 THREADS = 16
 _RULE_TRIES = 5
+_CALLS = POOL_USED.labels("object-store")
 ANY_TYPE = "application/octet-stream"
 DEADLINE = timedelta(seconds=30)
 FILE_DEADLINE = timedelta(minutes=30)
@@ -160,7 +162,7 @@ class S3Objects:
 
     async def _run(self, work: Callable[[], T], deadline: timedelta = DEADLINE) -> T:
         """Do *work* in the pool; the thread's own timeouts end it soon after a deadline that we no longer wait for."""
-        with translated():
+        with translated(), _CALLS.track_inprogress():
             async with asyncio.timeout(deadline.total_seconds()):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -179,9 +181,9 @@ async def connect(
     client = _client(endpoint, access_key, secret_key)
     public = _client(public_endpoint, access_key, secret_key) if public_endpoint else None
     allowed = Policy(frozenset({_url(endpoint).authority}))
-    with ThreadPoolExecutor(THREADS, "s3") as pool:
+    with ThreadPoolExecutor(THREADS, "s3") as threads, pool("object-store", THREADS):
         async with open_session(allowed) as session:
-            objects = S3Objects(client, session, pool, bucket, public)
+            objects = S3Objects(client, session, threads, bucket, public)
             await objects.ensure()
             yield objects
 

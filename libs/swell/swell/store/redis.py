@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -13,7 +13,25 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from swell.errors import Unavailable
+from swell.instruments import POOL_USED, pool
 from swell.log import log, warn_once_a_second
+
+CONNECTIONS = 64
+
+
+class _Pool(BlockingConnectionPool):
+    """Publishes how many of its connections are in use."""
+
+    _used = POOL_USED.labels("redis")
+
+    async def get_connection(self, *_: object, **__: object) -> AbstractConnection:
+        connection: AbstractConnection = await super().get_connection()  # type: ignore[no-untyped-call]
+        self._used.set(len(self._in_use_connections))
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        await super().release(connection)
+        self._used.set(len(self._in_use_connections))
 
 
 @asynccontextmanager
@@ -23,22 +41,23 @@ async def connect(url: str) -> AsyncIterator["Redis"]:
     Raises:
         Unavailable: no server answers.
     """
-    pool = BlockingConnectionPool.from_url(
+    connections = _Pool.from_url(
         url,
-        max_connections=64,
+        max_connections=CONNECTIONS,
         timeout=5,
         socket_timeout=5,
         socket_connect_timeout=3,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, (RedisConnectionError, RedisTimeoutError)),
     )
     try:
-        async with Redis(connection_pool=pool) as redis:
+        async with Redis(connection_pool=connections) as redis:
             with translated():
                 await redis.ping()
             await check_memory(redis)
-            yield redis
+            with pool("redis", CONNECTIONS):
+                yield redis
     finally:
-        await pool.aclose()
+        await connections.aclose()
 
 
 async def check_memory(redis: "Redis") -> None:

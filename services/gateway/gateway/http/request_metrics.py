@@ -3,9 +3,8 @@
 from litestar.types import Scope
 
 from gateway.http.endpoints import KINDS
-from swell.instruments import Durations
+from swell.instruments import HTTP
 
-REQUESTS = Durations("swell_http_seconds", "Requests, until the end of the response.", ("route", "method", "status"))
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 _ROUTES = {kind: f"/v2/{kind}" for kind in KINDS}
 _OTHER = "other"
@@ -13,7 +12,7 @@ _OTHER = "other"
 
 def record(scope: Scope, method: str, status: int, seconds: float) -> None:
     """Record an answered request; *status* is 0 if the client has closed the connection before the response."""
-    REQUESTS.observe(seconds, route_of(scope), method if method in _METHODS else _OTHER, str(status))
+    HTTP.observe(seconds, route_of(scope), method if method in _METHODS else _OTHER, str(status))
 
 
 def route_of(scope: Scope) -> str:

@@ -19,6 +19,7 @@ from prometheus_client import Counter
 from swell.concurrency.single_flight import SingleFlight
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import BlobUnknown, Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
+from swell.instruments import CacheCounter
 from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
@@ -34,6 +35,7 @@ TAG_SECONDS = 5  # the gateway caches the response for some seconds more
 ACCESS_SECONDS = 300
 WAIT_SECONDS = 10  # for a registry, if a stale document can be served instead
 
+_TAGS, _DOCUMENTS = CacheCounter("upstream-tags"), CacheCounter("upstream-documents")
 STALE = Counter("swell_stale_served", "Documents and tags served from memory while their registry fails.", ["what"])
 
 A = TypeVar("A")
@@ -161,7 +163,9 @@ class ImageCache:
     async def _tag_digest(self, reference: Reference, *, fresh: bool = False) -> tuple[Digest, bool]:
         """Return the digest of *reference*'s tag, and whether it is stale; a *fresh* one is read from the registry."""
         if not fresh and (tag := self._tag(reference, TAG_SECONDS)):
+            _TAGS.hit()
             return tag.digest, False
+        _TAGS.miss()
         tag = self._tag(reference, self._stale_seconds)
         try:
             lookup = self._tag_lookups.run(self._key(reference), lambda: self.head_manifest_now(reference))
@@ -190,7 +194,9 @@ class ImageCache:
         """Return the document under *digest*: *fetch* reads it; *check* proves access at less cost."""
         cached = self._document(reference, digest)
         if cached and self._has_access(reference, ACCESS_SECONDS):
+            _DOCUMENTS.hit()
             return cached
+        _DOCUMENTS.miss()
 
         async def read() -> Document:
             try:

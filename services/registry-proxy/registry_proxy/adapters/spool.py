@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from prometheus_client import Gauge
+
 from registry_proxy.deliver.transfer import Extent
 from registry_proxy.domain.ranges import Span
 from swell.errors import SpoolFull, Unavailable
@@ -17,6 +19,8 @@ from swell.log import log
 from swell.oci.digest import Digest
 
 KEEP_FREE = 1 << 30  # bytes of the disk that the spool never uses
+USED = Gauge("swell_spool_used_bytes", "Bytes of the spool that are in use.")
+LIMIT = Gauge("swell_spool_limit_bytes", "The most bytes of the spool.")
 CHUNK = 4 << 20  # bytes reserved for a file at a time
 
 Key = tuple[str, Digest]
@@ -95,6 +99,7 @@ class Spool:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
         self._limit = limit
+        LIMIT.set(limit)
         self._used = 0
         self._count = 0
         self._complete: OrderedDict[Key, SpoolFile] = OrderedDict()
@@ -130,6 +135,7 @@ class Spool:
         if not self._has_space(chunk):
             raise SpoolFull("this server's disk has no space for the rest of the blob")
         self._used += chunk
+        USED.set(self._used)
         file.reserved += chunk
 
     def cache(self, file: SpoolFile) -> None:
@@ -142,6 +148,7 @@ class Spool:
     def drop(self, file: SpoolFile) -> None:
         self._incomplete.pop(file, None)
         self._used -= file.reserved
+        USED.set(self._used)
         file.reserved = 0
         with suppress(FileNotFoundError):
             file.path.unlink()

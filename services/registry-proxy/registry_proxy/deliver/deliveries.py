@@ -11,6 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
+from prometheus_client import Counter
+
 from registry_proxy.deliver.resume import BlobSource, open_resuming, verified_pieces
 from registry_proxy.deliver.shared_transfers import IDLE_LIFETIME, TransferFile, Transfers, have_same_bytes
 from registry_proxy.deliver.sources import BlobStore, Cache, RegistrySource, StoreSource, Upstream, check_size
@@ -24,6 +26,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.registry.verifier import Verifier
 
+BLOBS = Counter("swell_blobs", "Blobs, or parts of them, by where their bytes come from.", ["source"])
 LEASE_ATTEMPTS = 10
 LEASE_PAUSE = 0.1  # seconds until the next check for a blob that another replica fetches
 
@@ -111,13 +114,16 @@ class Deliveries:
         span = part or Span(0, link.size)
         async with AsyncExitStack() as block:
             if link.origin is Origin.DOCUMENT:
+                BLOBS.labels("document").inc()
                 content = await self._document(link)
                 check_size(link, len(content))
                 yield Body(_single(content[span.start : span.stop]), span.length)
             elif url := await self.in_store(link):
+                BLOBS.labels("object-store").inc()
                 yield Redirect(url)
             elif file := await self._on_disk(link):
                 check_size(link, file.size)
+                BLOBS.labels("spool").inc()
                 block.enter_context(file.opened())
                 yield FileBody(_single(file.extent(span)))
             else:
@@ -126,7 +132,10 @@ class Deliveries:
     async def on_disk(self, link: Link) -> str | None:
         """Return the name of the spool file that has the whole blob; None if it is not on disk."""
         file = await self._on_disk(link)
-        return file.name if file and file.size == link.size else None
+        if file is None or file.size != link.size:
+            return None
+        BLOBS.labels("spool").inc()
+        return file.name
 
     async def in_store(self, link: Link) -> str | None:
         """Return the blob's URL in S3 if the blob is stored and clients can reach the store.
@@ -181,7 +190,9 @@ class Deliveries:
                 if is_last:
                     raise
             else:
+                BLOBS.labels("transfer").inc()
                 return redirect or FileBody(self._follow(link, span, transfer, block))
+        BLOBS.labels("separate").inc()
         return await block.enter_async_context(self._separately(link, span))
 
     async def _follow(

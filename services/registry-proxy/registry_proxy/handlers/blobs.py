@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping
 from contextlib import AsyncExitStack
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from registry_proxy.deliver.deliveries import Deliveries
 from registry_proxy.deliver.transfer import Body, FileBody, Redirect
@@ -13,10 +14,12 @@ from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.handlers.server import BodyWriter, ClientGone
 from swell.concurrency.deadline import within
 from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
+from swell.instruments import HTTP
 from swell.log import log
 from swell.oci.error_codes import error_body
 from swell.store.objects import ANY_TYPE
 
+SENT = Counter("swell_blob_bytes", "Bytes of blobs that the data port has sent.")
 SAFE_HEADERS = {
     "Content-Type": ANY_TYPE,
     "Content-Disposition": "attachment",
@@ -49,6 +52,16 @@ class BlobsHandler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. After the headers are sent, an error closes the connection early."""
+        started, status = time.monotonic(), 0
+        try:
+            response = await self._answer(request)
+            status = response.status
+            return response
+        finally:
+            method = request.method if request.method in {"GET", "HEAD"} else "other"
+            HTTP.observe(time.monotonic() - started, "/blobs", method, str(status))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             link = self._link(request.method, request.raw_path)
             conditions = _Conditions(request)
@@ -107,6 +120,8 @@ async def _send(writer: BodyWriter, source: Body | FileBody) -> bool:
         log.exception("blob not delivered")
     else:
         return True
+    finally:
+        SENT.inc(writer.sent)
     writer.abort()
     return False
 

@@ -40,7 +40,7 @@ class ClientGone(Exception):
 
 
 class BodyWriter:
-    """Writes a long response body to a client that may be slow, without buffering.
+    """Writes a long response body to a client that may be slow, without buffering; `sent` counts its bytes.
 
     All methods that send raise `ClientGone`.
     """
@@ -48,7 +48,7 @@ class BodyWriter:
     def __init__(self, request: web.BaseRequest, status: int, headers: Mapping[str, str]) -> None:
         self.response = web.StreamResponse(status=status, headers=headers)
         self._request = request
-        self._sent = 0
+        self.sent = 0
         self._waited = 0.0
 
     async def begin(self) -> None:
@@ -56,7 +56,7 @@ class BodyWriter:
         await self._flush(self.response.prepare(self._request))
 
     async def send(self, piece: bytes) -> None:
-        self._sent += len(piece)
+        self.sent += len(piece)
         await self._flush(self.response.write(piece))
 
     async def send_file(self, extent: Extent) -> None:
@@ -69,7 +69,7 @@ class BodyWriter:
                 try:
                     count = _sent(connection, extent.descriptor, at, most)
                     at += count
-                    self._sent += count
+                    self.sent += count
                 except BlockingIOError:
                     await self._flush(_writable(connection))
                 else:
@@ -98,7 +98,7 @@ class BodyWriter:
         except (TimeoutError, ConnectionError) as error:
             raise ClientGone from error
         self._waited += time.monotonic() - started
-        if self._sent < (self._waited - STALLED_SECONDS) * MIN_RATE:
+        if self.sent < (self._waited - STALLED_SECONDS) * MIN_RATE:
             raise ClientGone
 
 

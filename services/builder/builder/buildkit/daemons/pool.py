@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Self
 
 import msgspec
+from prometheus_client import Gauge
 
 from builder.adapters.disk import used
 from builder.buildkit.daemons.daemon import Daemon
@@ -22,6 +23,8 @@ from builder.settings import EngineSettings
 from swell.concurrency.tasks import TaskOwner
 from swell.log import log
 from swell_sandbox import SandboxUnavailable
+
+DAEMONS = Gauge("swell_buildkit_daemons", "BuildKit daemons that build, or that wait for a build.", ["state"])
 
 Open = Callable[[], AbstractAsyncContextManager[Daemon]]
 
@@ -70,8 +73,10 @@ class DaemonPool:
         opened.group = group
         opened.daemon.builds += 1
         lease = Lease(opened.daemon)
+        self._count()
         try:
-            yield lease
+            with DAEMONS.labels("busy").track_inprogress():
+                yield lease
         finally:
             if lease.is_kept and self._may_stay(opened.daemon):
                 self._idle.append(opened)
@@ -79,6 +84,7 @@ class DaemonPool:
             else:
                 await opened.closing.aclose()
             self._trim()
+            self._count()
             self.prepare()
 
     def prepare(self) -> None:
@@ -131,6 +137,9 @@ class DaemonPool:
 
     async def _look(self, opened: _Opened) -> None:
         opened.daemon.used = await used(opened.daemon.directory)
+
+    def _count(self) -> None:
+        DAEMONS.labels("idle").set(len(self._idle))
 
     def _background(self, work: Awaitable[None]) -> None:
         self._tasks.start(_logged(work))

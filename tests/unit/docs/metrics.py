@@ -1,0 +1,27 @@
+"""The metrics that the services export."""
+
+import importlib
+
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+SERVICES = ("gateway", "registry_proxy", "builder", "scanner", "metrics")
+LABELS_OF_PROMETHEUS = frozenset({"instance", "job", "le"})
+
+
+def exported() -> dict[str, frozenset[str]]:
+    """The names of all metrics of Swell, as in queries (with `_total`, `_count` and so on), and their labels."""
+    for service in SERVICES:
+        importlib.import_module(f"{service}.__main__")
+    return {
+        name: frozenset(each._labelnames)
+        for name, each in REGISTRY._names_to_collectors.items()
+        if isinstance(each, MetricWrapperBase) and name.startswith("swell_") and _is_sample(name, str(each._type))
+    }
+
+
+def _is_sample(name: str, kind: str) -> bool:
+    if name.endswith("_created"):
+        return False
+    suffixes = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}.get(kind)
+    return suffixes is None or name.endswith(suffixes)
