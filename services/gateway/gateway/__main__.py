@@ -49,6 +49,7 @@ from gateway.handlers.service import readiness
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.inspect import Inspector
+from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
 from gateway.scans.gate import ScanGate
 from gateway.scans.queries import ScanQueries
@@ -255,6 +256,7 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
         Cancellations(shared.builds, BuildEvents(connections.nats)),
         Downloads(shared.builds, shared.images, shared.access),
         ScanQueries(shared.scans, StoredReports(connections.reports)),
+        BuildPages(queries, shared.builds, logs),
     )
 
 

@@ -30,6 +30,8 @@ from gateway.http.errors import on_error
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.inspect import Inspector
+from gateway.pages.builds import BuildPages
+from gateway.pages.router import pages_router
 from gateway.scans.queries import ScanQueries
 from gateway.submit.mirror import MirrorStarter
 from gateway.usage import Counters
@@ -46,7 +48,7 @@ class ContainerParts(NamedTuple):
 
 
 class BuildParts(NamedTuple):
-    """Builds and their logs, and scans."""
+    """Builds, their logs and their pages, and scans."""
 
     queries: BuildQueries
     mirror_queries: MirrorQueries
@@ -54,6 +56,7 @@ class BuildParts(NamedTuple):
     cancellations: Cancellations
     downloads: Downloads
     scan_queries: ScanQueries
+    build_pages: BuildPages
 
 
 class ServiceParts(NamedTuple):
@@ -94,6 +97,7 @@ def create_app(
             health,
             liveness,
             OpenApiController,
+            pages_router(),
         ],
         dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},
         exception_handlers={Exception: on_error, AccountRequired: challenge},

@@ -33,6 +33,7 @@ from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.inspect import Inspector
+from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
 from gateway.submit.dispatch import Dispatcher
@@ -114,6 +115,9 @@ class Logs:
 
     async def attestation(self, build_id: str, kind: Attestation) -> bytes | None:
         return b'{"kind": "%s"}' % kind.encode() if kind is not Attestation.SBOM else None
+
+    async def attestations(self, build_id: str) -> frozenset[Attestation]:
+        return frozenset({Attestation.SIGNATURE, Attestation.PROVENANCE})
 
     async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         for line in ("STEP 1: größe\n", "STEP 2\n"):
@@ -210,6 +214,7 @@ class Harness:
                 Cancellations(self.builds, self),
                 Downloads(self.builds, self.images, access),
                 ScanQueries(self.scans, self),
+                BuildPages(queries, self.builds, self.logs),
             ),
             ServiceParts(self.accounts, self, self.backends),
             callers,

@@ -1,5 +1,6 @@
 """Build logs: the object that the builder stores at the end, or until then the lines in JetStream."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from nats.errors import Error as NatsError
@@ -40,6 +41,14 @@ class BuildLogs:
         if content is None and kind is Attestation.PROVENANCE:
             return await self._objects.get(provenance_key(build_id))
         return content
+
+    async def attestations(self, build_id: str) -> frozenset[Attestation]:
+        """The kinds of stored statements about a build, an unsigned provenance included."""
+        keys = {kind: [attestation_key(build_id, kind)] for kind in Attestation}
+        keys[Attestation.PROVENANCE].append(provenance_key(build_id))
+        names = [(kind, key) for kind, alternatives in keys.items() for key in alternatives]
+        sizes = await asyncio.gather(*(self._objects.size(key) for _, key in names))
+        return frozenset(kind for (kind, _), size in zip(names, sizes, strict=True) if size is not None)
 
     async def _stored(self, key: str) -> AsyncIterator[bytes]:
         async with self._objects.open(key) as pieces:

@@ -118,6 +118,18 @@ async def cancel_build(
 ) -> Cancellation:
     """Cancel a build or a mirror; a wrong request id counts as a guess."""
     body = decode(await read_body(request) or b"{}", CancelRequest)
+    return await cancel_as(request, build_id, body, cancellations, callers, accounts)
+
+
+async def cancel_as(
+    request: HttpRequest,
+    build_id: str,
+    body: CancelRequest,
+    cancellations: Cancellations,
+    callers: Callers,
+    accounts: Accounts,
+) -> Cancellation:
+    """As `cancel_build`, for a *body* that has been read."""
     scope = await cancel_scope(request, build_id, body, callers, accounts)
     if not scope.request_id:
         return await cancellations.cancel(build_id, scope)

@@ -14,6 +14,7 @@ from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
 
 T = TypeVar("T")
 
+JSON = "application/json"
 MAX_BODY = 10 << 20  # bytes
 LARGE = 64 << 10  # bytes; smaller bodies are decoded in a few milliseconds, whatever their content
 SILENCE = 30  # seconds without a byte; also how long a body may take before the minimum rate applies
@@ -37,8 +38,8 @@ async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
     return decode(body, kind)
 
 
-async def read_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body of *request*, at most `MAX_BODY` bytes.
+async def read_body(request: Request[Any, Any, Any], media_type: str = JSON) -> bytes:
+    """The body of *request*, at most `MAX_BODY` bytes of *media_type*.
 
     Up to 50 MiB of a larger body are read and dropped: many clients send the whole body before they read a response,
     and would otherwise see a closed connection instead of the error. Nothing is read of a body that `Content-Length`
@@ -46,7 +47,7 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
 
     Raises:
         BadRequest: the client closes the connection before the end.
-        MediaTypeUnsupported: `Content-Type` is not JSON.
+        MediaTypeUnsupported: `Content-Type` is another one.
         RequestSlow: nothing arrives for 30 s, or the average rate is below 1 KiB per second.
         TooLarge: the body is larger.
     """
@@ -62,7 +63,7 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     if size > MAX_BODY:
         raise _too_large()
     if size:  # some clients send a type with an empty body
-        _check_media_type(request.headers.get("content-type", ""))
+        _check_media_type(request.headers.get("content-type", ""), media_type)
     return b"".join(pieces)
 
 
@@ -76,16 +77,14 @@ def _declared_size(headers: Mapping[str, str]) -> int:
     return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else 0
 
 
-def _check_media_type(content_type: str) -> None:
-    """Check that *content_type* is empty or JSON.
+def _check_media_type(content_type: str, expected: str) -> None:
+    """Check that *content_type* is empty or *expected*.
 
     A browser lets any web page send text and forms to this server, but JSON only with this server's permission (CORS).
     """
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in {"", "application/json"}:
-        raise MediaTypeUnsupported(
-            f"the request body is said to be {media_type[:80]!r}; this server takes application/json"
-        )
+    if media_type not in {"", expected}:
+        raise MediaTypeUnsupported(f"the request body is said to be {media_type[:80]!r}; this server takes {expected}")
 
 
 async def _receive_piece(receive: Receive, remaining: float) -> tuple[bytes, bool]:

@@ -90,11 +90,17 @@ def headers_of(error: SwellError) -> dict[str, str]:
 
 def on_error(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Convert an exception to a response; errors of Litestar (unknown path, wrong method) keep their status."""
+    status, body, headers = described(error)
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def described(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
+    """The status, the body and the headers of the response for *error*."""
     if isinstance(error, HTTPException) and error.status_code < 500:
         code, advice = _FRAMEWORK.get(error.status_code, (BadRequest.code, BadRequest.advice))
-        return _response(error.status_code, _message(error), code, Side.CLIENT, advice, _headers(error))
+        return error.status_code, _body(_message(error), code, Side.CLIENT, advice), _headers(error)
     known = expected(error)
-    return _response(known.status, str(known), known.code, known.side, known.advice, headers_of(known))
+    return known.status, _body(str(known), known.code, known.side, known.advice), headers_of(known)
 
 
 def _headers(error: HTTPException) -> dict[str, str]:
@@ -123,13 +129,6 @@ async def send_error(scope: Scope, send: Send, error: SwellError) -> None:
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     sent = b"" if scope.get("method") == "HEAD" else body
     await send({"type": "http.response.body", "body": sent, "more_body": False})
-
-
-def _response(
-    status: int, message: str, code: str, side: Side, advice: str, headers: dict[str, str]
-) -> Response[ErrorBody]:
-    body = _body(message, code, side, advice)
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 def _body(message: str, code: str, side: Side, advice: str) -> ErrorBody:

@@ -10,7 +10,10 @@ from gateway.http.caller import Callers
 from gateway.http.errors import send_error
 from swell.errors import TooManyRequests
 
-_ID = re.compile("/+(?:container-token|v1alpha2/+container|v1alpha1/+(?:builds|mirrors|scans))/+([^/]+)")
+_ID = re.compile(
+    "/+(?:container-token|v1alpha2/+container|v1alpha1/+(?:builds|mirrors|scans)|view/+(?:builds|containers|mirrors|scans))"
+    "/+([^/]+)"
+)
 
 
 class GuessLimits:

@@ -7,7 +7,7 @@ from swell.log import log
 
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
 _PULLS = "/v2/wt/"
-_TOKEN = re.compile(r"(/(?:wt|container|container-token)/[^/]{0,4})[^/]*")
+_TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/[^/]{0,4})[^/]*")
 
 
 def log_request(method: str, path: str, status: int, seconds: float) -> None:

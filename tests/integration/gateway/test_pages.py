@@ -1,0 +1,157 @@
+"""The pages over HTTP, with backends in memory: routes, redirects, headers, errors, hostile values, and forms."""
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.access.guess_limiter import GuessLimiter
+from gateway.domain.quota import Quota
+from swell.net.http import listening
+from swell.serve import Address
+from swell_embedded.ports import Ports
+from tests.integration.gateway.harness import Client, Harness
+from tests.unit.gateway.doubles import ended
+
+HOSTILE = "FROM alpine:3.20\n# </pre><script>alert(1)</script> {{ 7 * 7 }} \x1b[31m \u202e\n"
+
+
+@pytest.fixture
+def harness() -> Harness:
+    made = Harness()
+    for _ in range(100):
+        made.logs.more.release()
+    return made
+
+
+@pytest.fixture
+async def client(harness: Harness) -> AsyncIterator[Client]:
+    async for client in serving(harness):
+        yield client
+
+
+async def serving(harness: Harness) -> AsyncIterator[Client]:
+    where = Address("127.0.0.1", Ports.free().gateway)
+    url = f"http://{where.host}:{where.port}"
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as session,
+        listening(harness.app(url), where),
+    ):
+        yield Client(session, url)
+
+
+async def building(client: Client, recipe: str = HOSTILE) -> dict[str, Any]:
+    """Request a build of *recipe*, and return the response."""
+    return (await client.submit({"containerFile": base64.b64encode(recipe.encode()).decode()})).json
+
+
+async def sent(client: Client, path: str, form: str, **headers: str) -> tuple[int, str, str]:
+    """Send *form* as a browser does from a page of this server; return the status, the location and the body."""
+    fields = {"Content-Type": "application/x-www-form-urlencoded", "Origin": client.url} | headers
+    answer = await client.ask("POST", path, form.encode(), **fields)
+    return answer.status, answer.headers.get("location", ""), answer.body.decode()
+
+
+async def test_the_page_of_a_build_escapes_everything(client: Client) -> None:
+    """The recipe of a stranger is text, and the policy allows only scripts and styles that are files of this server."""
+    build_id = (await building(client))["buildId"]
+
+    answer = await client.get(f"/view/builds/{build_id}")
+
+    text = answer.body.decode()
+    assert answer.status == 200 and answer.headers["content-type"].startswith("text/html")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; {{ 7 * 7 }}" in text and "<script>alert" not in text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    assert " style=" not in text and " onclick=" not in text and len(answer.body) < 100_000
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_the_page_of_an_ended_build_says_how(client: Client, harness: Harness) -> None:
+    """A failure is shown with its cause, whose problem it is, and the next step; nothing reloads any more."""
+    build_id = (await building(client))["buildId"]
+    running = (await client.get(f"/view/builds/{build_id}")).body.decode()
+    await harness.builds.finish(build_id, ended(succeeded=False))
+
+    failed = (await client.get(f"/view/builds/{build_id}")).body.decode()
+
+    assert "http-equiv" in running and 'hx-trigger="every 5s' in running
+    assert "http-equiv" not in failed and "hx-trigger" not in failed
+    assert "What to do:" in failed and "Build again" in failed
+
+
+async def test_old_and_short_ids_lead_to_the_page(client: Client, harness: Harness) -> None:
+    """Ids as older clients print them, and ids without a number, are redirected; several builds are listed."""
+    build_id = (await building(client))["buildId"]
+    container_id = build_id.rpartition("_")[0]
+
+    old = await client.get(f"/view/builds/{build_id.replace('_', '-')}")
+    assert (old.status, old.headers["location"]) == (301, f"/view/builds/{build_id}")
+    for short in (container_id, container_id.removeprefix("bd-")):
+        only = await client.get(f"/view/builds/{short}")
+        assert (only.status, only.headers["location"]) == (307, f"/view/builds/{build_id}")
+
+    await harness.builds.finish(build_id, ended(succeeded=False))
+    second = (await building(client))["buildId"]
+    listed = await client.get(f"/view/builds/{container_id}")
+    assert listed.status == 200
+    assert listed.body.index(second.encode()) < listed.body.index(build_id.encode())
+
+
+@pytest.mark.parametrize("path", ["builds/bd-0123456789abcdef_7", "builds/0123456789abcdef", "builds/%3Cscript%3E"])
+async def test_what_is_unknown_is_a_404_that_says_what_to_do(client: Client, path: str) -> None:
+    """A mistyped id gets a page with a next step; what was typed is only text in it."""
+    answer = await client.get(f"/view/{path}")
+
+    assert answer.status == 404 and answer.headers["content-type"].startswith("text/html")
+    assert b"What to do:" in answer.body and b"<script>" not in answer.body
+
+
+async def test_guessed_ids_of_pages_are_limited(harness: Harness) -> None:
+    """The pages are no way around the limit for guesses, whose page says when to try again."""
+    harness.guess_limiter = GuessLimiter(Quota(1, 3600))
+    async for client in serving(harness):
+        assert (await client.get("/view/builds/bd-0000000000000000_1")).status == 404
+        assert (await client.get("/view/builds/bd-0000000000000000_2")).status == 429
+
+
+async def test_a_build_is_cancelled_by_its_request_only(client: Client, harness: Harness) -> None:
+    """The form needs the id of a request that wants the build, and must come from a page of this server."""
+    answer = await building(client)
+    path = f"/view/builds/{answer['buildId']}/cancel"
+
+    assert (await sent(client, path, f"requestId={answer['requestId']}", Origin="http://evil.example"))[0] == 403
+    assert (await sent(client, path, "requestId=unknown"))[0] == 403
+    assert (await sent(client, path, ""))[0] == 403
+    status, location, _ = await sent(client, path, f"requestId={answer['requestId']}")
+
+    assert (status, location) == (303, f"/view/builds/{answer['buildId']}")
+    page = (await client.get(location)).body.decode()
+    assert "The build was cancelled." in page
+
+
+async def test_the_cookie_of_a_request_shows_the_button(client: Client) -> None:
+    """The browser that sent the request can cancel its build with one click; others have to know its id."""
+    answer = await building(client)
+    path = f"/view/builds/{answer['buildId']}"
+
+    page = await client.ask("GET", path, Cookie=f"request={answer['requestId']}")
+    assert b'name="requestId"' not in page.body and b"Cancel this build" in page.body
+    assert b'name="requestId"' in (await client.get(path)).body
+    status, *_ = await sent(client, f"{path}/cancel", "", Cookie=f"request={answer['requestId']}")
+    assert status == 303
+
+
+async def test_files_are_cached_forever_under_their_hash(client: Client) -> None:
+    """A page names its files with their hash; another name is refused, and cannot leave the folder."""
+    page = (await client.get("/view/builds/unknown")).body.decode()
+    style = page.partition('href="/assets/swell.')[2].partition('"')[0]
+
+    answer = await client.get(f"/assets/swell.{style}")
+
+    assert answer.status == 200 and answer.headers["content-type"].startswith("text/css")
+    assert "immutable" in answer.headers["cache-control"]
+    for name in ("swell.css", "..%2frouter.py", "htmx-2.0.11.min.js"):
+        assert (await client.get(f"/assets/{name}")).status == 404
