@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Swell
+from tests.e2e.client import PLAIN, Swell
 from tests.e2e.engines import run
 from tests.e2e.examples import ROOT, commands
 from tests.e2e.upstreams import Upstreams
@@ -30,7 +30,7 @@ async def test_the_commands_of_a_page_succeed_in_their_order(
 ) -> None:
     """A newcomer copies them in order. Members of a JSON response become shell variables, as the page says."""
     script = tmp_path / "state.sh"
-    script.write_text("set -eu\n")
+    script.write_text(f"set -eu\nKEY={PLAIN}\n")
     answered = 0
     for command in commands(ROOT / page):
         if command.startswith("make "):

@@ -10,7 +10,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.adapters.access.grants import CachedGrants
+from gateway.adapters.access.confirmed_cache import FRESH
 from swell.oci.digest import digest_of
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive, document_of, push, root
@@ -339,9 +339,7 @@ async def test_a_revoked_token_opens_nothing_at_any_gateway(gateways: list[Swell
     assert await gateways[0].delete(token, LOGIN) == (200, "")
 
     assert (await gateways[0].read(path))[0] == 404
-    await until(
-        lambda: _is_closed(gateways[1], path), seconds=CachedGrants.FRESH - 1
-    )  # before the gateway reads the grant again
+    await until(lambda: _is_closed(gateways[1], path), seconds=FRESH - 1)  # before the gateway reads the grant again
     assert await gateways[0].delete(token, LOGIN) == (404, "")
     assert (await gateways[0].read(token))[0] == 200
 

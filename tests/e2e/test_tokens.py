@@ -15,7 +15,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.adapters.access.grants import CachedGrants
+from gateway.adapters.access.confirmed_cache import FRESH, STALE, TIMEOUT
 from swell.oci.document import Document
 from swell.store import redis
 from swell_embedded.child import Child
@@ -123,7 +123,7 @@ async def test_a_revocation_takes_effect_without_the_message_queue(
             async def is_closed() -> bool:
                 return (await ask(two, "GET", path)).status == 404
 
-            await until(is_closed, seconds=CachedGrants.STALE + 20)  # tolerance for a busy machine
+            await until(is_closed, seconds=STALE + 20)  # tolerance for a busy machine
             assert (await revoking).status == 200
             assert (await ask(one, "GET", path)).status == 404
         finally:
@@ -137,7 +137,7 @@ async def test_a_revocation_takes_effect_without_the_message_queue(
         path = path_of(again)
         assert (await ask(two, "GET", path)).status == 200
         assert (await ask(one, "DELETE", f"/container-token/{again['containerToken']}", None, **LOGIN)).status == 200
-        await until(is_closed, seconds=CachedGrants.FRESH - 1)  # before the gateway reads the grant again
+        await until(is_closed, seconds=FRESH - 1)  # before the gateway reads the grant again
 
 
 async def test_cached_images_can_be_pulled_without_redis(fragile: Stack, upstreams: Upstreams) -> None:
@@ -171,7 +171,7 @@ async def test_cached_pulls_do_not_wait_for_a_hanging_redis(fragile: Stack, upst
         assert (await ask(swell, "GET", path)).status == 200
         fragile.kill("redis", signal.SIGSTOP)
         try:
-            deadline, seconds = time.monotonic() + CachedGrants.STALE + 3, []
+            deadline, seconds = time.monotonic() + STALE + 3, []
             while time.monotonic() < deadline:
                 started = time.monotonic()
                 assert (await ask(swell, "GET", path)).status == 200
@@ -180,8 +180,8 @@ async def test_cached_pulls_do_not_wait_for_a_hanging_redis(fragile: Stack, upst
         finally:
             fragile.kill("redis", signal.SIGCONT)
 
-    assert max(seconds) < CachedGrants.TIMEOUT + 4  # a busy machine; the timeout of Redis is longer
-    assert median(seconds) < CachedGrants.TIMEOUT
+    assert max(seconds) < TIMEOUT + 4  # a busy machine; the timeout of Redis is longer
+    assert median(seconds) < TIMEOUT
 
 
 async def test_two_hundred_clients_of_three_replicas_cost_the_upstream_one_pull(

@@ -5,13 +5,10 @@ from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
-from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.access.revoke import Revocations
-from gateway.adapters.access.accounts import read_accounts
-from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.blobs import BlobStore
@@ -48,6 +45,7 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.service import readiness
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
+from gateway.identity_parts import open_identity_parts
 from gateway.inspect import Inspector
 from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
@@ -114,9 +112,7 @@ async def main(settings: Settings) -> None:
             await subscribe(connections.nats, ScanDone, shared.scan_gate.on_scan_done)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
-        identities = IdentitySources(ApiKeys(settings.api_keys_file))
-        authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access)
-        callers = Callers(authenticator, shared.client_address, shared.guess_limiter)
+        identity = await open_identity_parts(settings, connections, shared.client_address, shared.guess_limiter)
         backends = Backends(connections.redis, connections.nats)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
@@ -126,15 +122,18 @@ async def main(settings: Settings) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
                     registry_handler(settings, shared, pull_counter),
-                    container_parts(shared, connections, dispatcher, callers, scans_builds=settings.scan_builds),
+                    container_parts(
+                        shared, connections, dispatcher, identity.callers, scans_builds=settings.scan_builds
+                    ),
                     build_parts(shared, connections, log_streams),
                     ServiceParts(
-                        read_accounts(settings.accounts_file),
+                        identity.accounts,
+                        identity.key_issuer,
                         RemoteCounters(connections.metrics),
                         backends,
                         settings.commit,
                     ),
-                    callers,
+                    identity.callers,
                     tls=settings.server_url.startswith("https://"),
                 )
                 async with listening(app, address(settings.listen), limit=limit):

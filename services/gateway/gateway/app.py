@@ -7,6 +7,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from gateway.access.accounts import Accounts
+from gateway.access.keys import KeyIssuer
 from gateway.access.revoke import Revocations
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
@@ -18,6 +19,7 @@ from gateway.handlers.container_tokens import TokensController
 from gateway.handlers.containers import ContainersController, Submissions
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
+from gateway.handlers.keys import KeysController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.mirrors import MirrorsController
 from gateway.handlers.openapi import OpenApiController
@@ -60,9 +62,10 @@ class BuildParts(NamedTuple):
 
 
 class ServiceParts(NamedTuple):
-    """What operators use: accounts, usage counts, health, and the revision of the server (*commit*)."""
+    """What operators use: accounts, API keys, usage counts, health, and the revision of the server (*commit*)."""
 
     accounts: Accounts
+    key_issuer: KeyIssuer
     counters: Counters
     backends: Backends
     commit: str = ""
@@ -90,6 +93,7 @@ def create_app(
             ScansController,
             InspectController,
             CredentialsController,
+            KeysController,
             metric,
             metric_of_any_arch,
             service_info,

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.domain.identity import ANONYMOUS, Identity
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
@@ -31,18 +32,25 @@ class Inspector:
         self._logins = logins
         self._access = access
 
-    async def image(self, request: InspectRequest, platform: str | None, principal: Principal = PUBLIC) -> Inspection:
+    async def image(
+        self,
+        request: InspectRequest,
+        platform: str | None,
+        principal: Principal = PUBLIC,
+        identity: Identity = ANONYMOUS,
+    ) -> Inspection:
         """Describe the requested image: an index or, with a *platform*, the image for that platform.
 
         Raises:
             BadRequest: the name or the platform is malformed or missing.
-            ScopeRequired: *principal* may not read the image.
+            ScopeRequired: *principal* may not read the image, or *identity* not name it.
         """
         name = _required("containerImage", request.container_image, max_length=MAX_ADDRESS)
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
         chosen = parse_platform(platform) if platform else None
         reference = parse_reference(name)
+        identity.check_images([reference])
         reader = await self._access.pull_principal(principal, reference)
         return await self._inspections.inspect(reference, chosen, reader)
 

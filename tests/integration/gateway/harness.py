@@ -15,6 +15,7 @@ from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, Identities
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
+from gateway.access.keys import KeyIssuer
 from gateway.access.limits import Limits
 from gateway.access.revoke import Revocations
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
@@ -59,6 +60,7 @@ from tests.unit.gateway.doubles import (
     MemoryFeeds,
     MemoryGrants,
     MemoryImages,
+    MemoryKeys,
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
@@ -142,6 +144,7 @@ class Harness:
         self.guess_limiter = GuessLimiter()
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
+        self.keys = MemoryKeys()
         self.accepted: set[str] = set()
         self.live: LiveTokens = Limits(MemoryBuckets(time.monotonic), Quotas(), fail_open=False)
         self.grants = MemoryGrants()
@@ -216,7 +219,7 @@ class Harness:
                 ScanQueries(self.scans, self),
                 BuildPages(queries, self.builds, self.logs),
             ),
-            ServiceParts(self.accounts, self, self.backends),
+            ServiceParts(self.accounts, KeyIssuer(self.keys, self), self, self.backends),
             callers,
         )
 
@@ -238,6 +241,9 @@ class Harness:
 
     async def revoked(self, token: str) -> None:
         """The grants are in one store here, so no event is needed."""
+
+    async def key_changed(self, key_id: str, *, revoked: bool) -> None:
+        """One gateway, without a cache."""
 
     def _pulled(self, grant: Grant, document: Document) -> None:
         self.pulls += 1

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from gateway.access.image_access import ImageAccess
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
+from gateway.domain.api_key import IssuedKey
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.location import Location
@@ -65,6 +66,35 @@ class MemoryGrants:
 
     async def get(self, token: str) -> Grant | None:
         return self.stored.get(token)
+
+
+class MemoryKeys:
+    """Issued keys, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, IssuedKey] = {}
+
+    async def add(self, key: IssuedKey, limit: int) -> bool:
+        if sum(each.user == key.user for each in self.stored.values()) >= limit:
+            return False
+        self.stored[key.id] = key
+        return True
+
+    async def get(self, key_id: str) -> IssuedKey | None:
+        return self.stored.get(key_id)
+
+    async def replace(self, key: IssuedKey) -> bool:
+        if key.id not in self.stored:
+            return False
+        self.stored[key.id] = key
+        return True
+
+    async def remove(self, key: IssuedKey) -> bool:
+        return self.stored.pop(key.id, None) is not None
+
+    async def page(self, user: str | None, before: str | None, limit: int) -> tuple[Sequence[IssuedKey], str | None]:
+        found = [key for key in reversed(self.stored.values()) if user in {None, key.user}]
+        return found[:limit], None
 
 
 class MemoryRegistry:

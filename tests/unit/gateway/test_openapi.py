@@ -104,7 +104,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=name_of)
 def test_every_body_must_be_said_to_be_json(operation: Operation) -> None:
     """Other types get 415, and the document says so."""
-    told = make_document()["paths"][operation.path]["post"]
+    told = make_document()["paths"][operation.path][operation.method]
 
     assert (told["requestBody"]["content"].keys(), "415" in told["responses"]) == ({"application/json"}, True)
 

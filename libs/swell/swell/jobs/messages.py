@@ -231,6 +231,16 @@ class TokenRevoked(Struct, Message, frozen=True, kw_only=True):
     id: str
 
 
+class KeyChanged(Struct, Message, frozen=True, kw_only=True):
+    """The API key `key_id` is revoked, or has other limits: every gateway removes it from its cache; `id` is unique."""
+
+    subject: ClassVar[str] = "events.key.changed"
+
+    id: str
+    key_id: str
+    revoked: bool = True
+
+
 class ImagesPulled(Struct, Message, frozen=True, kw_only=True):
     """One gateway has served `count` image manifests since its last event.
 

@@ -53,7 +53,7 @@ def owners_of(kind: str, principal: Principal) -> tuple[str, ...]:
 
 def opens(principal: Principal, reference: Reference) -> bool:
     """Return whether the principal may use the operator's credentials for *reference*."""
-    return opens_everything(principal) or _is_in(reference, scopes_of(principal))
+    return opens_everything(principal) or is_below(reference, scopes_of(principal))
 
 
 def opens_everything(principal: Principal) -> bool:
@@ -72,12 +72,12 @@ class CredentialRules(Struct, frozen=True):
     shared: tuple[str, ...] = ()
 
     def is_own(self, reference: Reference) -> bool:
-        return _is_in(reference, self.own)
+        return is_below(reference, self.own)
 
     def may_read(self, principal: Principal, reference: Reference) -> bool:
         if opens(principal, reference):
             return True
-        return _is_in(reference, self.shared) and not self.is_own(reference)
+        return is_below(reference, self.shared) and not self.is_own(reference)
 
     def may_push(self, principal: Principal, reference: Reference) -> bool:
         return self.is_own(reference) or opens(principal, reference)
@@ -118,5 +118,6 @@ def _principal(parts: dict[str, set[str]]) -> Principal:
     return Principal(";".join(kind + ":" * bool(parts[kind]) + ",".join(sorted(parts[kind])) for kind in kinds))
 
 
-def _is_in(reference: Reference, scopes: Iterable[str]) -> bool:
+def is_below(reference: Reference, scopes: Iterable[str]) -> bool:
+    """Return whether *reference* is in one of *scopes*: `registry` or `registry/path`."""
     return any(f"{reference.name}/".startswith(f"{scope}/") for scope in scopes)

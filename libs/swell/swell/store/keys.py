@@ -57,6 +57,9 @@ USAGE_RESTORED = "swell:usage-restored"
 ENCRYPTED = "swell:encrypted:"
 """Prefix of strings: encrypted secrets, by name."""
 
+API_KEYS = "swell:api-keys"
+"""Sorted set: all issued API keys as `<time of creation>:<key id>`, in the order of their text."""
+
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
 local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'
@@ -148,6 +151,16 @@ def blob_lease(scope: str) -> str:
 def augmentation_lease(name: str) -> str:
     """Lock of the process that augments an image."""
     return f"swell:turn:{name}"
+
+
+def api_key(key_id: str) -> str:
+    """String: the JSON of an issued API key, until it expires."""
+    return f"swell:api-key:{key_id}"
+
+
+def api_keys_of(user: str) -> str:
+    """Sorted set: the API keys of *user*, as in `API_KEYS`."""
+    return f"{API_KEYS}:of:{user}"
 
 
 def encrypted(name: str) -> str:

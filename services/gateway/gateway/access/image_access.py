@@ -86,6 +86,10 @@ class ImageAccess:
         self._now = now
         self._readable: TTLCache[tuple[Principal, Reference], float] = TTLCache(CACHE_SIZE, STALE_SECONDS, now)
 
+    def is_own(self, image: Reference) -> bool:
+        """Whether *image* is in a repository of this server."""
+        return self._rules.is_own(image)
+
     def push_principal(self, principal: Principal, *names: str | None) -> Principal:
         """Return *principal*, limited to the repositories *names*, for a push.
 

@@ -1,14 +1,14 @@
 """Publish events about builds and tokens to the other services, over NATS JetStream."""
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildCancelled, BuildDone, Message, TokenRevoked
+from swell.jobs.messages import BuildCancelled, BuildDone, KeyChanged, Message, TokenRevoked
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
-from swell.log import log
+from swell.log import log, new_id
 
 
 class RevocationEvents:
-    """Publishes revoked tokens to every gateway."""
+    """Publishes revoked tokens, and changed API keys, to every gateway."""
 
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
@@ -20,6 +20,14 @@ class RevocationEvents:
             Unavailable: JetStream does not store the event.
         """
         await publish(self._nats.stream, TokenRevoked(id=token))
+
+    async def key_changed(self, key_id: str, *, revoked: bool) -> None:
+        """Publish that the API key *key_id* is *revoked*, or has other limits.
+
+        Raises:
+            Unavailable: JetStream does not store the event.
+        """
+        await publish(self._nats.stream, KeyChanged(id=new_id(), key_id=key_id, revoked=revoked))
 
 
 class BuildEvents:

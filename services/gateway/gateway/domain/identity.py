@@ -1,5 +1,6 @@
 """The identity of a caller, and what it may do."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -7,7 +8,8 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from swell.errors import ScopeRequired
-from swell.registry.principal import PUBLIC, Principal
+from swell.oci.reference import Reference
+from swell.registry.principal import PUBLIC, Principal, is_below
 
 SECRET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"  # noqa: S105  (a pattern)
 """The name of a build secret; also its id in a container file."""
@@ -85,6 +87,19 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 owner = "the operator" if scope in OPERATORS_SCOPES or not self.user else "its user, or the operator,"
                 client = "this key" if self.user else "an anonymous client"
                 raise ScopeRequired(f"{client} has not the scope {scope}; {owner} can issue a key with it")
+
+    def check_images(self, images: Iterable[Reference]) -> None:
+        """Check that requests may name *images*.
+
+        Raises:
+            ScopeRequired: one of them is not below `repositories`.
+        """
+        for image in images if self.repositories else ():
+            if not is_below(image, self.repositories):
+                raise ScopeRequired(
+                    f"this key is limited to {', '.join(self.repositories)}, and {image} is not below them; its user, "
+                    "or the operator, can issue a key for it"
+                )
 
 
 ANONYMOUS = Identity()

@@ -27,4 +27,4 @@ class InspectController(Controller):
         body = await read(request, InspectRequest)
         caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
         caller.identity.require(Scope.INSPECT)
-        return await inspector.image(body, platform, caller.principal)
+        return await inspector.image(body, platform, caller.principal, caller.identity)

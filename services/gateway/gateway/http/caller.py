@@ -8,9 +8,10 @@ from litestar.types import Scope
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.keys import Actor
 from gateway.domain.identity import Caller, caller_of
 from gateway.domain.identity import Scope as Right
-from swell.errors import AccountRequired
+from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
 
@@ -101,6 +102,20 @@ class Callers:
             return identity.user
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
             return await accounts.require(authorization)
+
+    async def actor(self, scope: Scope, accounts: Accounts) -> Actor:
+        """The operator or the user who sends the request *scope*, to manage keys and the like.
+
+        Raises:
+            AccountRequired, TooManyRequests: as `require_operator`.
+            Unauthorized: the request is anonymous.
+        """
+        if bearer(scope["headers"]) is None and authorization_of(scope["headers"]):
+            return Actor(await self.require_operator(scope, accounts))
+        identity = (await self.identify(scope)).identity
+        if identity.is_anonymous:
+            raise Unauthorized
+        return Actor(identity.user, identity)
 
 
 def bearer(headers: Fields) -> str | None:

@@ -10,7 +10,17 @@ from typing import Any
 
 import msgspec
 
-from gateway.openapi.operations import ARCHITECTURE, CURSOR, DATE, IMAGE, LIMIT, OPERATIONS, ORGANISATION, Operation
+from gateway.openapi.operations import (
+    ARCHITECTURE,
+    CURSOR,
+    DATE,
+    IMAGE,
+    LIMIT,
+    OPERATIONS,
+    ORGANISATION,
+    USER,
+    Operation,
+)
 from gateway.openapi.properties import PROPERTIES, SCHEMAS
 from swell.errors import (
     BadRequest,
@@ -44,12 +54,14 @@ _PARAMETERS = {
     "buildId": "`buildId` of the response to the container request.",
     "mirrorId": "`buildId` of the response to a container request with `mirror`, or `mirrorId` of a list.",
     "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
+    "keyId": "`id` of the key.",
+    USER: "Name of a user; only operators may name another user than themselves.",
     DATE: "A day in UTC, `yyyy-MM-dd`.",
     ORGANISATION: "Name of an organisation, such as `lab.example`.",
     ARCHITECTURE: "`amd64`, `arm64`, or another name of one of them.",
     IMAGE: "`targetImage` of a build, or a container id of 16 hex digits.",
     CURSOR: "`next` of the previous page.",
-    LIMIT: "Maximum number of builds, 1 to 100; 20 by default.",
+    LIMIT: "Maximum number of entries, 1 to 100; 20 by default.",
     LAST_EVENT: "Id of the last event that the client has; the stream continues after it.",
 }
 _TYPES = {LIMIT: "integer"}
@@ -74,9 +86,10 @@ _ERRORS: tuple[type[SwellError], ...] = (
 )
 _FAILURES = {cls.status: cls.summary() for cls in _ERRORS}
 _NEEDS_ACCOUNT = {
-    "description": "The name and the password of an operator's account are needed.",
+    "description": "The name and the password of an operator's account, or a token that may administer, are needed.",
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
+_NEEDS_USER = _NEEDS_ACCOUNT | {"description": "The token of a user, or an operator's account, is needed."}
 
 
 def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
@@ -105,7 +118,10 @@ def make_document(operations: Iterable[Operation] = OPERATIONS) -> Json:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"account": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {
+                "account": {"type": "http", "scheme": "basic"},
+                "token": {"type": "http", "scheme": "bearer"},
+            },
         },
     }
 
@@ -133,8 +149,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
         examples = {name: {"summary": name, "value": value} for name, value in operation.examples.items()}
         content = {"application/json": {"schema": schemas[operation.body], "examples": examples}}
         fields["requestBody"] = {"required": True, "content": content}
-    if operation.account:
-        fields["security"] = [{"account": []}]
+    if operation.account or operation.personal:
+        fields["security"] = [{"account": []}, {"token": []}]
     if operation.deprecated:
         fields["deprecated"] = True
     return fields
@@ -162,6 +178,8 @@ def _responses(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
         responses["204"] = {"description": "The client has the last event already."}
     if operation.account:
         responses["401"] = _NEEDS_ACCOUNT
+    if operation.personal:
+        responses["401"] = _NEEDS_USER
     for failure in operation.errors:
         content = {"application/json": {"schema": schemas[operation.error]}}
         status, description = (

@@ -78,3 +78,14 @@ INSPECT: Mapping[str, Mapping[str, Any]] = {"An image": {"containerImage": IMAGE
 CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
     "A user name and a password": {"userName": USER_NAME, "password": PASSWORD, "registry": REGISTRY}
 }
+
+KEYS: Mapping[str, Mapping[str, Any]] = {
+    "A key for pulls and inspections, until a day": {
+        "name": "laptop",
+        "scopes": ["pull", "inspect"],
+        "expires": "2126-12-31T00:00:00Z",
+    },
+    "A key for images of one repository": {"name": "ci", "repositories": ["quay.io/acme"]},
+}
+
+KEY_CHANGES: Mapping[str, Mapping[str, Any]] = {"Only pulls": {"scopes": ["pull"]}}

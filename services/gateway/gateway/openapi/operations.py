@@ -20,6 +20,7 @@ from swell.api.builds import (
 )
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
+from swell.api.keys import IssuedKeyAnswer, KeyChange, KeyPage, KeyRecord, KeyRequest
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
 from swell.api.scans import AffectedList, ScanRecord
 from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
@@ -28,6 +29,7 @@ Examples = Mapping[str, Mapping[str, Any]]
 
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
 IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
+USER = "user"
 SCAN_PLATFORM = "platform"
 _REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry
 _SUBMIT_ERRORS = (*_REGISTRY_ERRORS, 401, 429, 501)
@@ -39,7 +41,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     *answer* and *body* are the types of the JSON bodies; *examples* are bodies by their titles. The parameters in
     *query* are optional, unless they are in *required*. With *events*, the response may also be server-sent events;
     these are the types of their JSON data by their names, besides events of plain text.
-    An operation that needs an *account* answers 401 without a body to others. *errors* are the other statuses of
+    An operation that needs an *account* answers 401 without a body to others. A *personal* one needs an account, or the
+    token of a user. *errors* are the other statuses of
     failures, or the failures if a status has several; *error* is the type of their bodies.
     """
 
@@ -59,6 +62,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     errors: tuple[int | type[SwellError], ...] = ()
     error: Any = ErrorBody
     account: bool = False
+    personal: bool = False
     deprecated: bool = False
 
 
@@ -358,6 +362,65 @@ REGISTRIES = (
     ),
 )
 
+_KEY = "/v1alpha2/keys/{keyId}"
+_ONE_KEY: dict[str, Any] = {"tag": "keys", "personal": True}
+
+KEYS = (
+    _post(
+        "/v1alpha2/keys",
+        "Issue an API key",
+        "A new key of the user who sends the request, or of any user if an operator sends it. The response is the only "
+        "one that contains the key.",
+        "keys",
+        IssuedKeyAnswer,
+        KeyRequest,
+        status=201,
+        examples=examples.KEYS,
+        errors=(400, 403, 413, 429, 503),
+        personal=True,
+    ),
+    _get(
+        "/v1alpha2/keys",
+        "List API keys",
+        "The keys of the user, or of all users for an operator, newest first, in pages of at most 100.",
+        "keys",
+        KeyPage,
+        query=(USER, CURSOR, LIMIT),
+        errors=(400, 403, 429, 503),
+        personal=True,
+    ),
+    _get(
+        _KEY,
+        "Get an API key",
+        "What the key may do, without the key itself.",
+        "keys",
+        KeyRecord,
+        errors=(403, 404, 429, 503),
+        personal=True,
+    ),
+    Operation(
+        method="patch",
+        path=_KEY,
+        summary="Limit an API key",
+        description="Replaces the members that the body has. All gateways apply them within a second. The body has at "
+        "most 10 MiB.",
+        answer=KeyRecord,
+        body=KeyChange,
+        examples=examples.KEY_CHANGES,
+        errors=(400, 403, 404, 413, 429, 503, RequestSlow, MediaTypeUnsupported),
+        **_ONE_KEY,
+    ),
+    Operation(
+        method="delete",
+        path=_KEY,
+        summary="Revoke an API key",
+        description="All gateways refuse the key within a second. Tokens of images that it has requested stay valid.",
+        answer=KeyRecord,
+        errors=(403, 404, 429, 503),
+        **_ONE_KEY,
+    ),
+)
+
 METRICS = tuple(
     _metric(version, name)
     for version in ("v1alpha3", "v1alpha2")
@@ -388,4 +451,4 @@ SERVICE = (
     _get("/health/liveness", "Check whether the server runs", "Always `UP`.", "service", dict[str, str]),
 )
 
-OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *METRICS, *SERVICE)
+OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *KEYS, *METRICS, *SERVICE)

@@ -11,6 +11,7 @@ from gateway.domain.repositories import Repositories
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ScanMode
 from swell.errors import BadRequest
+from swell.oci.reference import Reference, parse_reference
 
 
 async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) -> Caller:
@@ -27,11 +28,26 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
         push_principal = access.push_principal(push_principal, request.mirror.name)
     if request.needs_build:
         push_principal = access.push_principal(push_principal, request.repository, request.cache_repository)
+    caller.identity.check_images(_named_images(request, caller, access))
     principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
     if request.containerfile:
         with suppress(BadRequest):  # the build reports a name that cannot be parsed
             principal = await access.pull_principal_for_all(principal, request.base_images())
     return replace(caller, principal=principal, push_principal=push_principal)
+
+
+def _named_images(request: BuildRequest, caller: Caller, access: ImageAccess) -> list[Reference]:
+    """The images that *request* reads, and the repositories of others that it pushes to.
+
+    Raises:
+        BadRequest: the key of *caller* is limited, and a name in the recipe cannot be parsed.
+    """
+    if not caller.identity.repositories:
+        return []
+    pushes = [str(request.mirror)] if request.mirror else [request.repository, request.cache_repository or ""]
+    targets = [parse_reference(name) for name in pushes if "/" in name] if request.mirror or request.needs_build else []
+    bases = request.base_images() if request.containerfile else []
+    return [*request.images_to_read(), *bases, *(target for target in targets if not access.is_own(target))]
 
 
 def with_cache(request: BuildRequest, caller: Caller, repositories: Repositories) -> BuildRequest:

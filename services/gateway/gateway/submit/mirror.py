@@ -124,6 +124,7 @@ class MirrorStarter:
         Raises:
             ScopeRequired: *caller* may not push to the repository, or may not read an own image of this server.
         """
+        caller.identity.check_images(image for each in targets for image in (each.source, each.target))
         names = (each.target.name for each in targets)
         push_principal = self._access.push_principal(caller.push_principal, *names)
         principal = await self._access.pull_principal_for_all(caller.principal, (each.source for each in targets))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from redis.asyncio import Redis
 
+from gateway.adapters.access.confirmed_cache import FRESH, MAX_UNCONFIRMED, STALE, TIMEOUT
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
@@ -180,7 +181,7 @@ async def test_a_grant_in_use_is_confirmed_in_the_background(stored: Asked, cloc
     await grants.put(*asked())
     await stored.revoke(TOKEN)  # by a gateway that nobody heard
 
-    clock.seconds = CachedGrants.FRESH + 1
+    clock.seconds = FRESH + 1
     assert await grants.get(TOKEN)
     await landed(stored, 1)
 
@@ -193,7 +194,7 @@ async def test_a_stale_grant_is_confirmed_before_it_is_used(stored: Asked, clock
     await grants.put(*asked())
     await stored.revoke(TOKEN)
 
-    clock.seconds = CachedGrants.STALE + 1
+    clock.seconds = STALE + 1
 
     assert await grants.get(TOKEN) is None
 
@@ -215,12 +216,12 @@ async def test_without_redis_what_is_known_goes_on_but_not_for_ever(stored: Aske
     await grants.put(*asked())
     stored.away, stored.hangs = True, hangs
 
-    clock.seconds = CachedGrants.STALE + 1
+    clock.seconds = STALE + 1
     assert await grants.get(TOKEN)
     started = asyncio.get_running_loop().time()
     assert [bool(await grants.get(TOKEN)) for _ in range(50)] == [True] * 50
-    assert asyncio.get_running_loop().time() - started < 10 * CachedGrants.TIMEOUT  # not all of them have waited
-    clock.seconds = CachedGrants.MAX_UNCONFIRMED + 1
+    assert asyncio.get_running_loop().time() - started < 10 * TIMEOUT  # not all of them have waited
+    clock.seconds = MAX_UNCONFIRMED + 1
     with pytest.raises(Unavailable):
         await grants.get(TOKEN)
     stored.away = False

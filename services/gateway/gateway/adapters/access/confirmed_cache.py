@@ -1,0 +1,116 @@
+"""A cache of values that may be revoked: grants and API keys."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from cachetools import LRUCache, TTLCache
+
+from swell.concurrency.single_flight import SingleFlight
+from swell.errors import Unavailable
+from swell.instruments import CacheCounter
+
+V = TypeVar("V")
+
+FRESH = 5.0  # seconds; an older value is confirmed again, in the background
+STALE = 10.0  # seconds; for an older value the request waits for the store
+MAX_UNCONFIRMED = 900.0  # seconds without the store
+TIMEOUT = 0.5  # seconds that a request waits; then no request waits for FRESH seconds
+
+
+class _Cached(NamedTuple, Generic[V]):
+    """A value, and when the store last confirmed it (monotonic seconds)."""
+
+    value: V
+    confirmed: float
+
+
+class ConfirmedCache(Generic[V]):
+    """The values used most recently, until they expire; at most *size* bytes. Unknown keys are not cached.
+
+    A revocation event evicts a value immediately. Because an event may be lost, a value is confirmed again after some
+    seconds: in the background while it is in constant use, otherwise the request waits. While the store does not
+    respond, a cached value is used for at most a quarter of an hour.
+
+    *fetch* reads a value, or None, from the store. *weight* is an upper bound of its bytes, *expires* its end in
+    seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str], Awaitable[V | None]],
+        size: int,
+        weight: Callable[[V], int],
+        expires: Callable[[V], float],
+        lookups: CacheCounter,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = fetch
+        self._weight = weight
+        self._lookups = lookups
+        self._expires = expires
+        self._now = now
+        self._cached: LRUCache[str, _Cached[V]] = LRUCache(size, getsizeof=lambda cached: weight(cached.value))
+        self._single_flight: SingleFlight[str, V | None] = SingleFlight()
+        self._revoked: TTLCache[str, None] = TTLCache(10_000, ttl=60)
+        self._changed: TTLCache[str, int] = TTLCache(10_000, ttl=60)
+        self._unavailable_until = -math.inf
+
+    def __contains__(self, key: str) -> bool:
+        """Whether *key* had a value when it was last used."""
+        return key in self._cached
+
+    def add(self, key: str, value: V) -> None:
+        """Cache *value*, which the store has now."""
+        if self._weight(value) <= self._cached.maxsize:
+            self._cached[key] = _Cached(value, self._now())
+
+    def evict(self, key: str) -> None:
+        """Remove a value that was revoked, and ignore responses of the store that are older."""
+        self._revoked[key] = None
+        self._cached.pop(key, None)
+
+    def forget(self, key: str) -> None:
+        """Remove a value that was changed, so that the next request reads it again."""
+        self._changed[key] = self._changed.get(key, 0) + 1
+        self._cached.pop(key, None)
+
+    async def get(self, key: str) -> V | None:
+        if cached := self._cached.get(key):
+            self._lookups.hit()
+            value = await self._confirmed(key, cached)
+        else:
+            self._lookups.miss()
+            value = await self._single_flight.run(key, lambda: self._fetch(key))
+        return value if value is not None and self._expires(value) > time.time() else None
+
+    async def _confirmed(self, key: str, cached: _Cached[V]) -> V | None:
+        """The value of *cached*; reads it again when it is too old."""
+        now = self._now()
+        age = now - cached.confirmed
+        if age <= FRESH:
+            return cached.value
+        fetching = self._single_flight.begin(key, lambda: self._fetch(key))
+        if age <= STALE or (now < self._unavailable_until and age <= MAX_UNCONFIRMED):
+            return cached.value
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await asyncio.shield(fetching)
+        except (Unavailable, TimeoutError) as error:
+            if age > MAX_UNCONFIRMED:
+                raise Unavailable("the state store does not answer, so the token cannot be checked") from error
+            self._unavailable_until = now + FRESH
+            return cached.value
+
+    async def _fetch(self, key: str) -> V | None:
+        changes = self._changed.get(key)
+        value = await self._read(key)
+        if self._changed.get(key) != changes:  # changed before the response of the store arrived
+            value = await self._read(key)
+        if value is None or key in self._revoked:  # revoked before the response of the store arrived
+            self._cached.pop(key, None)
+            return None
+        self.add(key, value)
+        return value

@@ -1,0 +1,39 @@
+"""The parts that identify clients, connected: the keys file, issued keys, and accounts."""
+
+from typing import NamedTuple
+
+from gateway.access.accounts import Accounts
+from gateway.access.authenticator import Authenticator, IdentitySources
+from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.keys import KeyIssuer
+from gateway.adapters.access.accounts import read_accounts
+from gateway.adapters.access.api_keys import ApiKeys
+from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
+from gateway.adapters.events import RevocationEvents
+from gateway.connections import Connections
+from gateway.http.caller import Callers, ClientAddress
+from gateway.settings import Settings
+from swell.jobs.consume import subscribe
+from swell.jobs.messages import KeyChanged
+
+
+class IdentityParts(NamedTuple):
+    callers: Callers
+    accounts: Accounts
+    key_issuer: KeyIssuer
+
+
+async def open_identity_parts(
+    settings: Settings, connections: Connections, client_address: ClientAddress, guess_limiter: GuessLimiter
+) -> IdentityParts:
+    """Connect the parts, and subscribe to changes of keys."""
+    stored_keys = RedisKeys(connections.redis)
+    issued_keys = IssuedKeys(stored_keys)
+    await subscribe(connections.nats, KeyChanged, issued_keys.on_changed)
+    identities = IdentitySources(issued_keys, ApiKeys(settings.api_keys_file))
+    authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access)
+    return IdentityParts(
+        Callers(authenticator, client_address, guess_limiter),
+        read_accounts(settings.accounts_file),
+        KeyIssuer(stored_keys, RevocationEvents(connections.nats)),
+    )

@@ -1,0 +1,124 @@
+"""Issued API keys at two gateways: limited, revoked, and stored nowhere."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from gateway.adapters.access.confirmed_cache import FRESH
+from swell.store import redis
+from swell_embedded.stack import Stack
+from tests.e2e.client import PLAIN, Swell, client_of, encoded, until
+from tests.e2e.environment import gateway_beside
+from tests.e2e.raw import LOGIN, SUBMIT, Answer, ask
+from tests.e2e.upstreams import Upstreams, running
+
+KEYS = "/v1alpha2/keys"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the logs of the gateways."""
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.fixture(scope="module")
+async def gateways(stack: Stack, home: Path) -> AsyncIterator[list[Swell]]:
+    """Two gateways of one stack, with an operator's account."""
+    (home / "accounts").write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
+    async with AsyncExitStack() as opened:
+        clients = []
+        for name in ("one", "two"):
+            url, program = gateway_beside(stack, name, ACCOUNTS_FILE=str(home / "accounts"))
+            await opened.enter_async_context(running(program, home))
+            clients.append(await opened.enter_async_context(client_of(url)))
+        yield clients
+
+
+def with_key(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_a_key_is_dead_at_every_gateway_within_a_second(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """It worked at both a moment ago, so both have it in memory."""
+    made = (await ask(gateways[0], "POST", KEYS, {"user": "grace"}, **LOGIN)).json
+    for gateway in gateways:
+        assert (await pull(gateway, made["key"], upstreams)).status == 200
+
+    assert (await ask(gateways[0], "DELETE", f"{KEYS}/{made['id']}", None, **LOGIN)).status == 200
+
+    async def is_refused() -> bool:
+        statuses = [(await pull(gateway, made["key"], upstreams)).status for gateway in gateways]
+        return statuses == [401, 401]
+
+    await until(is_refused, seconds=FRESH - 1)  # before a gateway reads the key again by itself
+    assert (await ask(gateways[1], "DELETE", f"{KEYS}/{made['id']}", None, **LOGIN)).status == 404
+
+
+async def test_a_key_does_what_its_scopes_say(gateways: list[Swell], upstreams: Upstreams) -> None:
+    """A user of the keys file limits a key of their own; the limits change at the other gateway as well."""
+    one, two = gateways
+    answer = await ask(one, "POST", KEYS, {"name": "ci", "scopes": ["pull"]}, **with_key(PLAIN))
+    made = answer.json
+    assert (answer.status, made["user"], made["scopes"]) == (201, "swell_plain", ["pull"])
+    key = made["key"]
+
+    assert (await pull(two, key, upstreams)).status == 200
+    build = {"containerFile": encoded(f"FROM {upstreams.image()}\nENV A=1\n"), "towerAccessToken": key}
+    refused = await ask(two, "POST", SUBMIT, build)
+    assert (refused.status, refused.json["code"]) == (403, "SCOPE_REQUIRED")
+    assert (await ask(two, "GET", KEYS, None, **with_key(key))).status == 403
+    inspect = {"containerImage": upstreams.image(), "towerAccessToken": key}
+    assert (await ask(two, "POST", "/v1alpha1/inspect", inspect)).status == 403
+
+    changes = {"scopes": ["pull", "build"], "repositories": ["quay.io/acme"]}
+    changed = await ask(one, "PATCH", f"{KEYS}/{made['id']}", changes, **with_key(PLAIN))
+    assert changed.json["repositories"] == ["quay.io/acme"]
+
+    async def is_limited() -> bool:
+        return (await pull(two, key, upstreams)).status == 403
+
+    await until(is_limited, seconds=FRESH - 1)
+    assert "limited to quay.io/acme" in (await ask(two, "POST", SUBMIT, build)).json["message"]
+
+
+async def test_users_manage_their_own_keys(gateways: list[Swell]) -> None:
+    """Anonymous clients manage none, a user those of the user, and an operator all."""
+    made = (await ask(gateways[0], "POST", KEYS, {"user": "heidi"}, **LOGIN)).json
+    path = f"{KEYS}/{made['id']}"
+
+    for method, place in (("POST", KEYS), ("GET", KEYS), ("GET", path), ("PATCH", path), ("DELETE", path)):
+        body: dict[str, str] | None = {} if method in {"POST", "PATCH"} else None
+        assert (await ask(gateways[1], method, place, body)).status == 401, method
+    for method in ("GET", "DELETE"):
+        assert (await ask(gateways[1], method, path, None, **with_key(PLAIN))).status == 404
+    assert (await ask(gateways[1], "POST", KEYS, {"user": "heidi"}, **with_key(PLAIN))).status == 403
+    listed = (await ask(gateways[1], "GET", f"{KEYS}?user=heidi", None, **LOGIN)).json["keys"]
+    assert [key["id"] for key in listed] == [made["id"]]
+    assert "key" not in listed[0]
+
+
+async def test_no_key_is_in_redis_or_in_a_log(
+    stack: Stack, home: Path, gateways: list[Swell], upstreams: Upstreams
+) -> None:
+    """After it was issued, used in a body and in a header, and refused."""
+    made = (await ask(gateways[0], "POST", KEYS, {"user": "judy", "scopes": ["pull"]}, **LOGIN)).json
+    secret = made["key"].removeprefix("swl_")[:32]
+    for _ in range(2):
+        await pull(gateways[0], made["key"], upstreams)
+        await ask(gateways[0], "GET", KEYS, None, **with_key(made["key"]))
+        await ask(gateways[0], "DELETE", f"{KEYS}/{made['id']}", None, **LOGIN)
+
+    async with redis.connect(stack.env["SWELL_REDIS_URL"]) as state:
+        dumps = [await state.dump(name) or b"" for name in await state.keys("*")]
+        names = await state.keys("*")
+    logs = [path.read_bytes() for path in home.glob("*.log")]
+
+    assert [log for log in logs if made["id"].encode() in log]
+    assert not [value for value in (*dumps, *names, *logs) if secret.encode() in value]
+
+
+async def pull(gateway: Swell, key: str, upstreams: Upstreams) -> Answer:
+    return await ask(gateway, "POST", SUBMIT, {"containerImage": upstreams.image(), "towerAccessToken": key})
