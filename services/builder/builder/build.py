@@ -21,6 +21,7 @@ from swell.log import log
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
 from swell.store.builds import Builds
+from swell.store.logs import lock_key, provenance_key
 from swell.store.records import BuildResult, Reason, Submission
 
 ATTEMPTS = 5  # a build that stops its builder is not tried more often
@@ -34,6 +35,9 @@ class Log(Protocol):
     def masked(self, text: str) -> str:
         """Return *text* with the secrets masked that the log masks."""
 
+    def attach(self, key: str, content: bytes) -> None:
+        """Store *content* as the object *key* when the log is stored."""
+
 
 class Logs(Protocol):
     def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AbstractAsyncContextManager[Log]:
@@ -41,12 +45,6 @@ class Logs(Protocol):
 
         *secrets* of the build are masked, like those of the operator.
         """
-
-    async def store_lock(self, build_id: str, lock: bytes) -> None:
-        """Store the lock file of a build."""
-
-    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
-        """Store the JSON of the `Provenance` of a build."""
 
 
 class Assembly(Protocol):
@@ -143,7 +141,7 @@ class BuildRunner:
                     finished = _finished(existing)
                     if isinstance(job, BuildJob):
                         made = provenance_of(job, digest, evidence[-1], started, finished)
-                        await self._logs.store_provenance(job.id, masked(made, build_log.masked).encoded())
+                        build_log.attach(provenance_key(job.id), masked(made, build_log.masked).encoded())
                 except BuildFailure as error:
                     failure = error.explained(build_log.masked)
                     await build_log.write_line(f"The build failed: {failure}".encode())
@@ -201,7 +199,7 @@ class BuildRunner:
             for output in cutter.end():
                 await build_log.write_line(output)
         if cutter.lock:
-            await self._logs.store_lock(recipe.build_id, cutter.lock)
+            build_log.attach(lock_key(recipe.build_id), cutter.lock)
         return digest
 
 

@@ -123,7 +123,7 @@ async def test_logs_and_lock_files_that_wait_are_stored_by_the_next_process(nats
     first = BuildLogs(nats.stream, objects, tmp_path / "logs")
     async with first.open("bd-1_1") as log:
         await log.write_line(b"said")
-    await first.store_lock("bd-1_1", b"locked")
+        log.attach(lock_key("bd-1_1"), b"locked")
     unfinished = first.open("bd-2_1")
     await unfinished.__aenter__()
     assert await waiting(tmp_path) == [lock_key("bd-1_1"), log_key("bd-1_1")]

@@ -35,6 +35,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.provenance import Evidence, Material, parse_provenance
 from swell.registry.principal import OPERATOR, Principal
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.logs import lock_key, provenance_key
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -73,9 +74,8 @@ class MemoryLogs:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.steps: list[BuildStep] = []
-        self.locks: dict[str, bytes] = {}
         self.masked_secrets: list[bytes] = []
-        self.provenances: dict[str, bytes] = {}
+        self.attached: dict[str, bytes] = {}
 
     @asynccontextmanager
     async def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AsyncIterator["MemoryLogs"]:
@@ -91,11 +91,8 @@ class MemoryLogs:
     def masked(self, text: str) -> str:
         return text.replace("hunter2", "***")
 
-    async def store_lock(self, build_id: str, lock: bytes) -> None:
-        self.locks[build_id] = lock
-
-    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
-        self.provenances[build_id] = provenance
+    def attach(self, key: str, content: bytes) -> None:
+        self.attached[key] = content
 
 
 class FewContexts:
@@ -230,7 +227,7 @@ async def test_the_lock_file_is_kept_beside_the_log() -> None:
     result = await result_of(JOB, ScriptedEngine(), logs)
     assert result.succeeded
     assert logs.lines == [b"before", b"after"]
-    assert logs.locks == {"bd-1_1": b"@EXPLICIT\n"}
+    assert logs.attached[lock_key("bd-1_1")] == b"@EXPLICIT\n"
 
 
 async def test_steps_reach_the_log() -> None:
@@ -245,7 +242,7 @@ async def test_a_failed_build_has_no_lock_file() -> None:
     logs = MemoryLogs()
     result = await result_of(JOB, ScriptedEngine(BuildFailure(Reason.PUSH, "no room")), logs)
     assert result.reason is Reason.PUSH
-    assert logs.locks == {}
+    assert lock_key("bd-1_1") not in logs.attached
 
 
 async def test_the_reason_of_a_failure_shows_no_secret_either() -> None:
@@ -573,7 +570,7 @@ async def test_the_provenance_of_a_build_is_stored() -> None:
 
     result = await result_of(FROZEN, Engines(engine, engine, "buildkit 1"), logs, FewContexts(CONTEXT, LAYER))
 
-    stored = parse_provenance(logs.provenances[FROZEN.id])
+    stored = parse_provenance(logs.attached[provenance_key(FROZEN.id)])
     assert stored
     assert (stored.image, stored.digest, stored.started, stored.ended) == (
         *(FROZEN.target_image, MADE),
@@ -588,7 +585,7 @@ async def test_a_failed_build_has_no_provenance() -> None:
     """There is no image that it would describe."""
     logs = MemoryLogs()
     await result_of(JOB, ScriptedEngine(BuildFailure(Reason.RECIPE, "no")), logs)
-    assert not logs.provenances
+    assert not logs.attached
 
 
 @pytest.mark.parametrize(("build_id", "attempts", "asked"), [("bd-1_1", 1, 0), ("bd-1_1", 2, 1), ("bd-1_2", 1, 1)])

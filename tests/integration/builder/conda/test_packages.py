@@ -30,6 +30,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.registry.principal import OPERATOR, Principal
 from swell.store.blobs import Blobs
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.logs import lock_key
 from swell.store.objects import MemoryObjects
 from swell.store.records import Submission
 from tests.integration.builder.conftest import Output, Registry, gzipped_tar
@@ -70,7 +71,7 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.output = Output()
-        self.locks: dict[str, bytes] = {}
+        self.attached: dict[str, bytes] = {}
 
     @asynccontextmanager
     async def open(self, build_id: str, attempt: int, secrets: Iterable[bytes] = ()) -> AsyncIterator["MemoryLog"]:
@@ -85,11 +86,8 @@ class MemoryLog:
     def masked(self, text: str) -> str:
         return text
 
-    async def store_lock(self, build_id: str, lock: bytes) -> None:
-        self.locks[build_id] = lock
-
-    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
-        """Nothing here reads it."""
+    def attach(self, key: str, content: bytes) -> None:
+        self.attached[key] = content
 
 
 class Wanted:
@@ -249,7 +247,7 @@ async def test_micromamba_v2_installs_the_environment_and_copies_it(harness: Har
     ]
     assert harness.read("opt/conda/conda.yml").decode() == made.environment
     assert "PATH=/opt/conda/bin:" in "\n".join(harness.config()["Env"])
-    assert harness.log.locks == {"bd-made_1": LOCK}
+    assert harness.log.attached[lock_key("bd-made_1")] == LOCK
     assert LOCK.splitlines()[1] not in harness.log.output
 
 
@@ -268,7 +266,7 @@ async def test_what_cannot_be_installed_fails_the_build(harness: Harness, tools:
     made = make_recipe(conda(tools, base, "no-such-package"), template, False)
     assert not await harness.build(made.containerfile, made.environment)
     assert b"no-such-package does not exist" in harness.log.output
-    assert harness.log.locks == {}
+    assert lock_key("bd-made_1") not in harness.log.attached
     assert len([line for line in harness.lines if "<-f>" in line]) == 1
 
 
@@ -279,7 +277,7 @@ async def test_micromamba_v1_stays_in_its_image(harness: Harness, tools: str, ba
     assert await harness.build(made.containerfile, made.environment), harness.log.output.text
     assert harness.lines[0] == "micromamba <install> <-y> <-n> <base> <-f> </tmp/conda.txt>"
     assert harness.read("opt/conda/conda.txt").startswith(b"@EXPLICIT")
-    assert (harness.config()["User"], harness.log.locks) == ("root", {"bd-made_1": LOCK})
+    assert (harness.config()["User"], harness.log.attached[lock_key("bd-made_1")]) == ("root", LOCK)
 
 
 @pytest.mark.parametrize("template", ["conda/micromamba:v1", "conda/micromamba:v2"])
@@ -299,7 +297,7 @@ async def test_pixi_activates_its_environment_at_the_start(harness: Harness, too
     assert harness.read("shell-hook.sh") == b'export HOOKED=yes\nexec "$@"\n'
     assert harness.config()["Entrypoint"] == ["/bin/bash", "/shell-hook.sh"]
     assert any(entry.startswith("PATH=/opt/wave/.pixi/envs/default/bin:") for entry in harness.config()["Env"])
-    assert harness.log.locks == {"bd-made_1": b"version: 6\n"}, harness.log.output.text
+    assert harness.log.attached[lock_key("bd-made_1")] == b"version: 6\n", harness.log.output.text
 
 
 async def test_r_packages_are_arguments_of_r(harness: Harness, tools: str) -> None:

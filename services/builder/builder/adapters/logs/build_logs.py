@@ -6,6 +6,7 @@ A build does not wait for an object store that is unavailable: its log is in a f
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,8 @@ from builder.adapters.logs.line_sender import LineSender
 from builder.adapters.logs.uploads import Uploads
 from builder.domain.secrets import Masker, is_piece, may_go_on
 from swell.api.builds import BuildStep
-from swell.store.logs import LoggedStep, StoredSteps, lock_key, log_key, provenance_key, steps_key
+from swell.concurrency.at_once import at_once
+from swell.store.logs import LoggedStep, StoredSteps, log_key, steps_key
 from swell.store.objects import Objects
 
 LIMIT = 64 << 20  # bytes of a log that are stored
@@ -55,12 +57,6 @@ class BuildLogs:
         path = self._folder / log_key(build_id)
         return BuildLog(build_id, attempt, sender, self.uploads, path, masker, self._limit)
 
-    async def store_lock(self, build_id: str, lock: bytes) -> None:
-        await self.uploads.add_content(lock_key(build_id), lock)
-
-    async def store_provenance(self, build_id: str, provenance: bytes) -> None:
-        await self.uploads.add_content(provenance_key(build_id), provenance)
-
 
 class BuildLog:
     """A context manager, which stores the whole log when the block ends without an exception, or has it stored later.
@@ -94,6 +90,7 @@ class BuildLog:
         self._lines = 0  # that are written
         self._steps: list[LoggedStep] = []
         self._steps_size = 0
+        self._attached: dict[str, bytes] = {}
 
     async def __aenter__(self) -> "BuildLog":
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +105,7 @@ class BuildLog:
             if error is None:
                 await self._write_end()
                 self._file.close()
-                await self._store_steps()
-                await self._uploads.add(self._path.name, self._path)
+                await self._store()
         except BaseException:
             await self._sender.close(complete=False)
             raise
@@ -147,10 +143,16 @@ class BuildLog:
     def masked(self, text: str) -> str:
         return self._masker.mask(text.encode()).decode()
 
-    async def _store_steps(self) -> None:
+    def attach(self, key: str, content: bytes) -> None:
+        self._attached[key] = content
+
+    async def _store(self) -> None:
+        """Store the log, its steps and what is attached, at once: the build waits for the slowest."""
         if self._steps:
-            content = msgspec.json.encode(StoredSteps(self._attempt, tuple(self._steps)))
-            await self._uploads.add_content(steps_key(self._build_id), content)
+            steps = msgspec.json.encode(StoredSteps(self._attempt, tuple(self._steps)))
+            self.attach(steps_key(self._build_id), steps)
+        contents = [partial(self._uploads.add_content, *each) for each in self._attached.items()]
+        await at_once(len(contents) + 1, [*contents, partial(self._uploads.add, self._path.name, self._path)])
 
     async def _write_end(self) -> None:
         if self._left_out:
