@@ -10,7 +10,8 @@ from pathlib import Path
 
 from builder.adapters.build_context import add, unpack
 from builder.adapters.workspace import as_build_failure
-from builder.buildkit.daemons.daemon import BUILDS, Daemon
+from builder.buildkit.daemons.daemon import BUILDS
+from builder.buildkit.daemons.pool import Lease
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from builder.settings import EngineSettings
@@ -38,14 +39,18 @@ class BuildFiles:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, daemon: Daemon, recipe: Recipe, settings: EngineSettings) -> AsyncIterator["BuildFiles"]:
-        """The files of *recipe* for the length of the block.
+    async def of(cls, lease: Lease, recipe: Recipe, settings: EngineSettings) -> AsyncIterator["BuildFiles"]:
+        """The files of *recipe* for the length of the block; they are removed after the lease, without a wait.
 
         Raises:
             BuildFailure: the context cannot be unpacked, or the disk is full.
         """
-        async with cls.below(daemon.directory, SCRATCH, recipe, settings, daemon.user_id) as files:
-            yield files
+        daemon = lease.daemon
+        files = cls(daemon.directory, SCRATCH, recipe.build_id, daemon.user_id)
+        lease.discard(files.path)
+        with as_build_failure():
+            await in_thread(files._write, recipe, settings)
+        yield files
 
     @classmethod
     @asynccontextmanager

@@ -156,7 +156,7 @@ class BuildkitEngine:
             annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
-            files = await opened.enter_async_context(BuildFiles.of(lease.daemon, recipe, settings))
+            files = await opened.enter_async_context(BuildFiles.of(lease, recipe, settings))
             await opened.enter_async_context(services_of(lease.daemon, proxy, gateway, images, settings))
             await files.write_policy(source_policy(logins, images))
             command = arguments(

@@ -9,8 +9,9 @@ import hashlib
 import shutil
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -21,8 +22,10 @@ from builder.buildkit.daemons.daemon import Daemon
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from swell.concurrency.tasks import TaskOwner
+from swell.disk import in_thread
 from swell.log import log
 from swell_sandbox import SandboxUnavailable
+from swell_sandbox.workspace import remove
 
 DAEMONS = Gauge("swell_buildkit_daemons", "BuildKit daemons that build, or that wait for a build.", ["state"])
 
@@ -80,7 +83,7 @@ class DaemonPool:
         finally:
             if lease.is_kept and self._may_stay(opened.daemon):
                 self._idle.append(opened)
-                self._background(self._look(opened))
+                self._background(self._tidy(opened, lease.discarded))
             else:
                 await opened.closing.aclose()
             self._trim()
@@ -135,7 +138,9 @@ class DaemonPool:
                 self._idle.remove(opened)
                 self._background(opened.closing.aclose())
 
-    async def _look(self, opened: _Opened) -> None:
+    async def _tidy(self, opened: _Opened, discarded: Sequence[Path]) -> None:
+        for path in discarded:
+            await in_thread(remove, path)
         opened.daemon.used = await used(opened.daemon.directory)
 
     def _count(self) -> None:
@@ -162,6 +167,11 @@ class Lease:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.is_kept = False
+        self.discarded: list[Path] = []
+
+    def discard(self, path: Path) -> None:
+        """Remove *path*, in the folder of the daemon, after the build. The build does not wait for that."""
+        self.discarded.append(path)
 
     def keep(self) -> None:
         """The build has left nothing that the next one should not meet: use the daemon again."""
