@@ -6,7 +6,7 @@ import json
 import pytest
 
 from builder.adapters.copies import RegistryCopies
-from swell.errors import Denied, DigestMismatch, ManifestInvalid, ManifestUnknown, TooLarge, UpstreamFailed
+from swell.errors import BlobUnknown, Denied, DigestMismatch, ManifestInvalid, ManifestUnknown, TooLarge, UpstreamFailed
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
@@ -239,6 +239,22 @@ async def test_layers_of_another_repository_are_mounted(places: Places) -> None:
 
         assert target.blobs["copies/second", digest_of(layer)] == layer
     assert target.received < 2 * len(layer)
+
+
+async def test_a_layer_that_the_source_has_not_sent_is_not_mounted(places: Places) -> None:
+    """The credentials for pushes open repositories that the client may not read: a source only names their layers."""
+    manifest, config, layer = large_image(1 << 10)
+    async with http_registry() as target:
+        copier = places.copier(target.authority)
+        target.put(target.image("copies/private:1"), manifest, config, layer)
+        for name in ("private", "readable"):
+            places.source.put(places.source.image(f"team/{name}:1"), manifest, config)
+        await copier.copy(places.source.image("team/private:1"), target.image("copies/private:1"), places.report)
+
+        with pytest.raises(BlobUnknown):
+            await copier.copy(places.source.image("team/readable:1"), target.image("copies/readable:1"), places.report)
+
+        assert ("copies/readable", digest_of(layer)) not in target.blobs
 
 
 async def test_the_tag_is_not_set_when_it_must_not(places: Places) -> None:

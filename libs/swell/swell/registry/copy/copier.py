@@ -24,7 +24,7 @@ from swell.registry.referrers import fetch_referrers, push_manifest
 
 BLOBS_AT_ONCE = 4
 REQUESTS_AT_ONCE = 8
-MAX_KNOWN = 100_000  # blobs in the target registry that later copies may mount
+MAX_SENT = 100_000  # blobs in the target registry that later copies may mount
 
 Lists = Mapping[Digest, frozenset[Digest]]
 """The referrers that a registry lists, by their subject."""
@@ -76,7 +76,9 @@ class CopyProgress:
 class Copier:
     """Copies images with the credentials of two clients; *target* requests tokens with the actions `pull,push`.
 
-    Blobs that it has found or sent in one repository are mounted into others of the same registry. Its methods raise:
+    Blobs that it has sent to one repository are mounted into others of the same registry. Those that it has only found
+    there are not: a source could name the layers of a repository to which the client may push, but not read. Its
+    methods raise:
 
         ManifestUnknown, ManifestInvalid, BlobUnknown: the source is missing or incomplete, or of an unknown format.
         TooLarge: the image exceeds *limits*.
@@ -87,7 +89,7 @@ class Copier:
         self._source = source
         self._target = target
         self._limits = limits or CopyLimits()
-        self._known: dict[tuple[str, Digest], Reference] = {}
+        self._sent: dict[tuple[str, Digest], Reference] = {}
 
     async def plan(self, source: Reference, target: Reference) -> CopyPlan:
         """Return what copying *source* to *target* would send; nothing is changed."""
@@ -96,7 +98,9 @@ class Copier:
         has_documents = await at_once(
             REQUESTS_AT_ONCE, (partial(self._has_document, target, node, lists) for node in tree.nodes)
         )
-        has_blobs = await at_once(REQUESTS_AT_ONCE, (partial(self._has_blob, target, blob) for blob in tree.blobs))
+        has_blobs = await at_once(
+            REQUESTS_AT_ONCE, (partial(has_blob, self._target, target, blob.digest) for blob in tree.blobs)
+        )
         return CopyPlan(
             tree,
             tuple(node for node, exists in zip(tree.nodes, has_documents, strict=True) if not exists),
@@ -152,13 +156,13 @@ class Copier:
     async def _send_blob(
         self, source: Reference, target: Reference, blob: Descriptor, *, report: Report, progress: CopyProgress
     ) -> None:
-        known = source if source.registry == target.registry else self._known.get((target.registry, blob.digest))
+        sent = source if source.registry == target.registry else self._sent.get((target.registry, blob.digest))
         location = None
-        if known and known.repository != target.repository:
-            location = await mount_blob(self._target, target, blob.digest, known)
+        if sent and sent.repository != target.repository:
+            location = await mount_blob(self._target, target, blob.digest, sent)
             if location is None:
                 progress.expected -= blob.size
-                await report(f"{blob.digest} mounted from {known.name}")
+                await report(f"{blob.digest} mounted from {sent.name}")
                 return
         counted = 0
 
@@ -172,18 +176,9 @@ class Copier:
                 yield piece
 
         await send_blob(self._target, target, blob, read, location)
-        self._remember(target, blob)
+        if len(self._sent) < MAX_SENT:
+            self._sent[target.registry, blob.digest] = target
         await report(f"{blob.digest} copied, {blob.size} bytes")
-
-    async def _has_blob(self, target: Reference, blob: Descriptor) -> bool:
-        exists = await has_blob(self._target, target, blob.digest)
-        if exists:
-            self._remember(target, blob)
-        return exists
-
-    def _remember(self, target: Reference, blob: Descriptor) -> None:
-        if len(self._known) < MAX_KNOWN:
-            self._known[target.registry, blob.digest] = target
 
     async def _lists(self, target: Reference, tree: ImageTree) -> Lists:
         """Return the referrers that the target lists for each subject in *tree*."""
