@@ -28,6 +28,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     - `is_rebuild` runs every step again, without results of earlier builds.
     - `is_repeated` says that `target_image` had a build before, so that its tag does not prove a push of this one.
     - With `ignores_triggers`, the triggers (ONBUILD) of the base image are not run.
+    - Only builds of one `tenant` use what a builder has stored of earlier builds; see `gateway.domain.identity`.
     - Base images are pulled with the credentials of `principal`; the image is pushed with those of `push_principal`.
     """
 
@@ -44,6 +45,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     ignores_triggers: bool = False
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
+    tenant: str = ""
 
 
 def carry(spec: BuildSpec, carrier: type[Carrier], **fields: object) -> Carrier:

@@ -33,7 +33,8 @@ class MirrorImage(Struct, frozen=True, kw_only=True):
 class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     """A requested build. The gateway writes it once, before it publishes the job.
 
-    - `container_id` is the hash of the inputs: 16 hexadecimal digits.
+    - `container_id` is the hash of the inputs: 16 hexadecimal digits. `fingerprint` is their SHA-256; empty for
+      mirrors, and in records of version 0.2.
     - `context` and `layers` are digests of gzipped tar files in the object store, as in a `BuildJob`.
     - `client` names the client's queue without identifying the client.
     - `included` are the images whose layers are among `layers`.
@@ -41,6 +42,7 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
 
     container_id: str
     created: datetime
+    fingerprint: str = ""
     context: Digest | None = None
     layers: tuple[Digest, ...] = ()
     organisation: str = ""

@@ -119,9 +119,17 @@ def caller_of(identity: Identity, address: str) -> Caller:
     return Caller(identity, address, identity.pulls_as, identity.pushes_as)
 
 
+def tenant_of(caller: Caller) -> str:
+    """The name of those who share what builders store: a hash of the organisation of *caller*, else as `queue_of`."""
+    organisation = caller.identity.organisation
+    return _hashed(f"organisation:{organisation}") if organisation else queue_of(caller)
+
+
 def queue_of(caller: Caller) -> str:
     """The name of the queue of *caller*'s builds: a hash of the user, or of the address of an anonymous one."""
     user = caller.identity.user
-    return blake2b(
-        f"user:{user}".encode() if user else f"address:{caller.address}".encode(), digest_size=10
-    ).hexdigest()
+    return _hashed(f"user:{user}" if user else f"address:{caller.address}")
+
+
+def _hashed(name: str) -> str:
+    return blake2b(name.encode(), digest_size=10).hexdigest()

@@ -1,56 +1,100 @@
 """Container ids: the same inputs give the same id, so the same request twice is one build.
 
-The ids equal Wave's. SipHash with a public key does not protect against deliberate collisions.
+The ids equal Wave's. SipHash with a public key does not protect against deliberate collisions, so records have a
+fingerprint of the inputs too, see `check_same_inputs`.
 Source: Wave's documentation, "Container ID", https://docs.seqera.io/wave/api;
 Aumasson and Bernstein, "SipHash: a fast short-input PRF", https://www.aumasson.jp/siphash/siphash.pdf
 """
 
+import hashlib
 import struct
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec import Struct
 from siphash24 import siphash24  # type: ignore[import-not-found]  # compiled, without stubs
 
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
+from swell.errors import BadRequest
+from swell.store.records import Build, Submission
 
 _KEY = bytes(range(16))
 _DEFAULT_MODES = {None, CompressionMode.GZIP}
+_SEPARATORS = frozenset("\x1c\x1e")  # of `hash_of`
 
 
-def container_id(
-    *,
-    containerfile: str,
-    conda_file: str | None = None,
-    platform: str,
-    repository: str,
-    context: ContainerLayer | None = None,
-    config: ContainerConfig | None = None,
-    options: BuildOptions | None = None,
-    compression: BuildCompression | None = None,
-) -> str:
-    """16 hexadecimal digits for the inputs of a build.
+class BuildInputs(Struct, frozen=True, kw_only=True):
+    """The inputs of a build.
 
-    - *platform* is `os/architecture[/variant]`; several are separated by commas.
-    - *repository* is the repository before a name is added.
-    - Only the `tar_digest` of *context* counts. Pass *config* only if it becomes part of the build.
-    - *options*, and a *compression* other than the default, change the id. Wave has no such options, and its ids ignore
+    - `platform` is `os/architecture[/variant]`; several are separated by commas.
+    - `repository` is the repository before a name is added.
+    - Only the `tar_digest` of `context` counts. `config` is given only if it becomes part of the build.
+    - `options`, and a `compression` other than the default, change the id. Wave has no such options, and its ids ignore
       the compression.
     """
-    attributes = {
-        "containerFile": containerfile,
-        "condaFile": conda_file,
-        "platform": platform,
-        "repository": repository,
-    }
-    if context:
-        attributes["buildContext"] = context.tar_digest
-    if config and not config.is_empty:
-        attributes["containerConfig"] = str(config_hash(config))
-    if options and not options.is_empty:  # without options, the id equals Wave's
-        attributes["buildOptions"] = msgspec.json.encode(options, order="deterministic").decode()
-    if compression and (compression.level is not None or compression.force or compression.mode not in _DEFAULT_MODES):
-        attributes["buildCompression"] = msgspec.json.encode(compression, order="deterministic").decode()
-    return hash_of(attributes)
+
+    containerfile: str
+    platform: str
+    repository: str
+    conda_file: str | None = None
+    context: ContainerLayer | None = None
+    config: ContainerConfig | None = None
+    options: BuildOptions | None = None
+    compression: BuildCompression | None = None
+
+    @property
+    def container_id(self) -> str:
+        """16 hexadecimal digits."""
+        return hash_of(self._attributes())
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the inputs, in hexadecimal digits.
+
+        Raises:
+            BadRequest: a text contains a separator of the inputs of container ids, so that its end is unknown there.
+        """
+        attributes = self._attributes()
+        for name, value in attributes.items():
+            if _SEPARATORS.intersection(value or ""):
+                raise BadRequest(f"{name} contains the control character U+001C or U+001E, which it cannot have")
+        return hashlib.sha256(msgspec.json.encode(list(attributes.items()))).hexdigest()
+
+    def _attributes(self) -> dict[str, str | None]:
+        attributes = {
+            "containerFile": self.containerfile,
+            "condaFile": self.conda_file,
+            "platform": self.platform,
+            "repository": self.repository,
+        }
+        if self.context:
+            attributes["buildContext"] = self.context.tar_digest
+        if self.config and not self.config.is_empty:
+            attributes["containerConfig"] = str(config_hash(self.config))
+        if self.options and not self.options.is_empty:  # without options, the id equals Wave's
+            attributes["buildOptions"] = msgspec.json.encode(self.options, order="deterministic").decode()
+        if (chosen := self.compression) and (
+            chosen.level is not None or chosen.force or chosen.mode not in _DEFAULT_MODES
+        ):
+            attributes["buildCompression"] = msgspec.json.encode(chosen, order="deterministic").decode()
+        return attributes
+
+
+def check_same_inputs(latest: Build | None, submission: Submission) -> None:
+    """Check that the record *latest* of the image of *submission*, if there is one, has the same inputs.
+
+    Otherwise a client could publish a harmless container file with the id of another one, which it has built before:
+    everyone who builds it would get that image.
+
+    Raises:
+        BadRequest: the inputs are other ones.
+    """
+    known, wanted = latest.submission.fingerprint if latest else "", submission.fingerprint
+    if known and wanted and known != wanted:
+        raise BadRequest(
+            f"another request has the container id {submission.container_id}, so {submission.target_image} is another "
+            "image; change the container file, for example a comment in it"
+        )
 
 
 def hash_of(attributes: Mapping[str, str | None]) -> str:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gateway.domain.identity import Caller
 from gateway.domain.token import new_token
+from gateway.submit.build_id import check_same_inputs
 from gateway.submit.existing import ExistingImages
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import submission_of, target_reference
@@ -63,6 +64,7 @@ class MultiPlatformBuilds:
         """Find or start the build of one platform; its tag is in the repository of *parent*."""
         submission = submission_of(part, caller, self._now(), parent=parent)
         latest = await self._builds.latest(submission.target_image)
+        check_same_inputs(latest, submission)
         if latest and latest.is_active and not latest.submission.mirror:
             return StartedBuild(submission=submission, build_id=latest.id)
         reference = target_reference(submission)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from gateway.domain.definition import translate
-from gateway.domain.identity import Caller, queue_of
+from gateway.domain.identity import Caller, queue_of, tenant_of
 from gateway.domain.repositories import ORAS
-from gateway.submit.build_id import container_id
+from gateway.submit.build_id import BuildInputs
 from gateway.submit.naming import target_name
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
@@ -22,10 +22,10 @@ def submission_of(
     """Return the record of the build for *request*; *parent* is the build of several platforms that it is part of.
 
     Raises:
-        BadRequest: a definition file cannot be translated.
+        BadRequest: a definition file cannot be translated, or a text has a character that no recipe can have.
     """
     config = request.container_config if request.freeze else None
-    name = container_id(
+    inputs = BuildInputs(
         containerfile=request.containerfile or "",
         conda_file=request.environment,
         platform=request.platform_names,
@@ -35,6 +35,7 @@ def submission_of(
         options=request.options,
         compression=request.compression if request.containerfile and not request.direct else None,
     )
+    name = inputs.container_id
     if request.sif:
         translate(request.containerfile or "")  # raises BadRequest before the build is stored
     target_image = target_name(
@@ -46,6 +47,7 @@ def submission_of(
     )
     return Submission(
         container_id=name,
+        fingerprint=inputs.fingerprint,
         target_image=target_image,
         containerfile=request.containerfile or "",
         platform=request.platform_names,
@@ -60,6 +62,7 @@ def submission_of(
         sif=request.sif,
         template=request.template,
         client=queue_of(caller),
+        tenant=tenant_of(caller),
         principal=caller.principal,
         reads_public_only=caller.principal == PUBLIC,
         push_principal=caller.push_principal,

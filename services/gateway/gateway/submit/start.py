@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from gateway.access.image_access import ImageAccess
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
+from gateway.submit.build_id import check_same_inputs
 from gateway.submit.dry_run import DryRuns, Limits, Solver
 from gateway.submit.existing import ExistingImages, Registry
 from gateway.submit.multi_platform import MultiPlatformBuilds
@@ -65,7 +66,7 @@ class BuildStarter:
         self._leases = leases
         self._capabilities = capabilities
         self._access = access
-        self._single_flight: SingleFlight[tuple[str, str, str], StartedBuild] = SingleFlight(kept=False)
+        self._single_flight: SingleFlight[tuple[str, ...], StartedBuild] = SingleFlight(kept=False)
         self._multi_platform = MultiPlatformBuilds(
             self._existing,
             builds,
@@ -91,6 +92,7 @@ class BuildStarter:
         caller = replace(caller, principal=access.principal)
         submission = submission_of(request, caller, self._now())
         latest = await self._builds.latest(submission.target_image)
+        check_same_inputs(latest, submission)
         if request.dry_run:
             is_running = latest is not None and latest.is_active
             return await self._dry_runs.run(request, parts, submission, access, caller, is_running=is_running)
@@ -114,6 +116,7 @@ class BuildStarter:
         The count is returned if the block ends without a new build; *replaced* is the build that a new one replaces.
 
         Raises:
+            BadRequest: the other gateway has started it with other inputs.
             TooManyRequests: *caller* has reached the limit.
             Unavailable: another gateway holds the lease for too long.
         """
@@ -123,6 +126,7 @@ class BuildStarter:
         async with lease:
             latest = await self._builds.latest(submission.target_image)
             if latest and latest.id != replaced:
+                check_same_inputs(latest, submission)
                 yield _Reservation(StartedBuild(submission=submission, build_id=latest.id))
                 return
             user, address = caller.identity.user, caller.address
@@ -171,7 +175,7 @@ class BuildStarter:
                     reservation.started = await self.enqueue(await self.solve(submission, request), replaced)
                 return reservation.started
 
-        key = submission.target_image, caller.identity.user, caller.address
+        key = submission.target_image, submission.fingerprint, caller.identity.user, caller.address
         return await self._single_flight.run(key, start)
 
     async def _check_platforms(self, request: BuildRequest) -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submit.build_id import config_hash, container_id, hash_of
+from gateway.submit.build_id import BuildInputs, config_hash, hash_of
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
+from swell.errors import BadRequest
 
 JQ = {
     "containerfile": "FROM alpine:3.20\nRUN apk add jq\n",
@@ -22,6 +23,10 @@ BASH = ContainerConfig(
     working_dir="/w",
     layers=(ContainerLayer("https://x/l.tgz", "sha256:aa", 10, "sha256:bb"),),
 )
+
+
+def container_id(**inputs: Any) -> str:
+    return BuildInputs(**inputs).container_id
 
 
 @pytest.mark.parametrize(
@@ -115,3 +120,19 @@ def test_a_compression_other_than_the_default_changes_the_id() -> None:
     level = container_id(**UBUNTU, platform="linux/amd64", compression=BuildCompression(level=9))
     assert usual == plain
     assert len({plain, zstd, level}) == 3
+
+
+def test_a_text_with_a_separator_of_the_inputs_has_no_fingerprint() -> None:
+    """With one, the end of a container file could count as the beginning of another input, with the same id."""
+    recipe, evil, rest = "FROM alpine\n#", "\nRUN evil\n", "\n@EXPLICIT\n"
+    one = BuildInputs(
+        **UBUNTU | {"containerfile": recipe, "conda_file": f"{evil}\x1econdaFile\x1c{rest}"}, platform="p"
+    )
+    two = BuildInputs(
+        **UBUNTU | {"containerfile": f"{recipe}\x1econdaFile\x1c{evil}", "conda_file": rest}, platform="p"
+    )
+
+    assert one.container_id == two.container_id
+    for inputs, member in ((one, "condaFile"), (two, "containerFile")):
+        with pytest.raises(BadRequest, match=f"{member} contains the control character"):
+            assert inputs.fingerprint

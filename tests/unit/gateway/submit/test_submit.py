@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from gateway.access.image_access import ImageAccess
+from gateway.domain.identity import Identity, caller_of, tenant_of
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.submit.dispatch import Dispatcher
@@ -137,6 +138,54 @@ async def test_an_existing_image_is_not_built_again(
 
     assert (answer.build_id, answer.cached, answer.succeeded) == ("bd-c44968632f89dd6c_1", True, True)
     assert len(queue.jobs) == 1
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("platforms", ["linux/amd64", "linux/amd64,linux/arm64"])
+async def test_an_id_of_two_recipes_does_not_deliver_the_wrong_image(
+    container_requests: ContainerRequests,
+    registry: MemoryRegistry,
+    builds: MemoryBuilds,
+    queue: MemoryQueue,
+    ends: bool,
+    platforms: str,
+) -> None:
+    """Two container files with one id were found in five minutes: a client may publish one and have built the other."""
+    first, second = (
+        ContainerRequest(container_file=base64.b64encode(f"FROM alpine:3.20\nRUN echo {text}\n".encode()).decode())
+        for text in ("aac8de63e9a33ca9", "fd90db9ec870ac10")
+    )
+    answer = await container_requests.submit(first, CALLER)
+    assert answer.build_id is not None
+    if ends:
+        await builds.finish(answer.build_id, ended(succeeded=True))
+        registry.push(answer.container_image)
+
+    for rebuild in (False, True):
+        request = structs.replace(second, container_platform=platforms, rebuild=rebuild)
+        with pytest.raises(BadRequest, match="another request has the container id fec877de271e09af"):
+            await container_requests.submit(request, CALLER)
+
+    assert len(queue.jobs) == 1
+    assert (await container_requests.submit(first, CALLER)).container_image == answer.container_image
+
+
+def test_a_tenant_is_an_organisation_or_else_a_client() -> None:
+    """Builders give builds of one tenant what earlier builds of it have stored."""
+    callers = [
+        caller_of(Identity(user=user, organisation=organisation), address)
+        for user, organisation, address in (
+            ("ada", "acme", "192.0.2.1"),
+            ("bob", "acme", "192.0.2.2"),
+            ("acme", "", "192.0.2.1"),
+            ("", "", "192.0.2.1"),
+            ("", "", "192.0.2.2"),
+        )
+    ]
+    ada, bob, *others = map(tenant_of, callers)
+
+    assert ada == bob
+    assert len({ada, *others}) == 4
 
 
 async def test_a_rebuild_needs_no_reason(
