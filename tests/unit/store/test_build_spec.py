@@ -29,6 +29,7 @@ SPEC = BuildSpec(
     is_rebuild=True,
     is_repeated=True,
     push_principal=OPERATOR,
+    tenant="acme",
 )
 CARRIERS: list[tuple[type[BuildSpec], dict[str, Any]]] = [
     (Submission, {"container_id": "1c2f7b6a88b36727", "created": datetime(2026, 11, 29, tzinfo=UTC)}),

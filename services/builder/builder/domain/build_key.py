@@ -12,4 +12,6 @@ def key_of(job: BuildJob) -> str:
 
     A build that was requested in spite of an existing image has another key than the build of that image.
     """
-    return hex_of(digest_of(msgspec.json.encode(structs.replace(job, id="", organisation="", is_repeated=False))))
+    return hex_of(
+        digest_of(msgspec.json.encode(structs.replace(job, id="", organisation="", tenant="", is_repeated=False)))
+    )

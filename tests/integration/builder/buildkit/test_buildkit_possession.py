@@ -3,6 +3,7 @@
 import json
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -15,12 +16,27 @@ from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to
 from swell.store.records import Reason
-from swell.testing.http_registry import http_registry
+from swell.testing.http_registry import HttpRegistry, http_registry
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.conftest import Output, Registry, gzipped_tar
 from tests.integration.builder.contract import failure_of
 
 __all__ = ["buildkit", "programs"]
+
+
+def put_image_of(hostile: HttpRegistry, layer: dict[str, Any]) -> str:
+    """Let the registry *hostile* name the *layer* of another image, whose bytes it does not have; return the image."""
+    run_fields = {"os": "linux", "architecture": "amd64", "config": {}}
+    config = json.dumps(run_fields | {"rootfs": {"type": "layers", "diff_ids": [digest_of(b"x")]}}).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)},
+        "layers": [layer],
+    }
+    image = hostile.image("evil:1")
+    hostile.put(image, Document(OCI_MANIFEST, json.dumps(manifest).encode()), config)
+    return str(image)
 
 
 async def test_a_layer_that_the_base_registry_lacks_is_not_taken_from_the_target(
@@ -33,23 +49,32 @@ async def test_a_layer_that_the_base_registry_lacks_is_not_taken_from_the_target
         buildkit.open(tmp_path, allowed_hosts=frozenset({registry.address, hostile.authority})) as engine,
     ):
         await engine.build(buildkit.recipe("RUN echo private > /private\n", made="shared:victim"), Output())
-        layer = registry.manifest("shared", "victim")["layers"][-1]
-        run_fields = {"os": "linux", "architecture": "amd64", "config": {}}
-        config = json.dumps(run_fields | {"rootfs": {"type": "layers", "diff_ids": [digest_of(b"x")]}}).encode()
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)},
-            "layers": [layer],
-        }
-        image = hostile.image("evil:1")
-        hostile.put(image, Document(OCI_MANIFEST, json.dumps(manifest).encode()), config)
-        recipe = buildkit.recipe("LABEL a=b\n", base=str(image), made="shared:attack")
+        image = put_image_of(hostile, registry.manifest("shared", "victim")["layers"][-1])
+        recipe = buildkit.recipe("LABEL a=b\n", base=image, made="shared:attack")
         failure = await failure_of(engine, recipe)
     assert failure.reason is Reason.PUSH
     assert hostile.requests["GET blobs"] > 1
     with pytest.raises(urllib.error.HTTPError, match="404"):
         registry.manifest("shared", "attack")
+
+
+@pytest.mark.parametrize("steps", ["LABEL a=b\n", "COPY --from=0 / /copy/\n"])
+async def test_a_layer_is_not_taken_from_a_build_of_another_client(
+    buildkit: Buildkit, registry: Registry, tmp_path: Path, steps: str
+) -> None:
+    """Both read public images only, so their credentials are equal; the files of their contexts are their own."""
+    async with (
+        http_registry() as hostile,
+        buildkit.open(tmp_path, allowed_hosts=frozenset({registry.address, hostile.authority})) as engine,
+    ):
+        context = gzipped_tar(tmp_path / "context.tar.gz", {"private": b"of one client"})
+        victim = buildkit.recipe("COPY private /\n", base="scratch", made="shared:context")
+        await engine.build(structs.replace(victim, principal=PUBLIC, context=context, tenant="one"), Output())
+        image = put_image_of(hostile, registry.manifest("shared", "context")["layers"][-1])
+        recipe = buildkit.recipe(steps, base=image, made="shared:taken")
+        await failure_of(engine, structs.replace(recipe, principal=PUBLIC, tenant="another"))
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        registry.manifest("shared", "taken")
 
 
 async def test_a_layer_that_the_daemon_has_is_not_pushed_again(buildkit: Buildkit, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Daemons that wait for their next build, each for builds of one group.
 
-A group is all builds that may read the same private base images and use the same layer cache: layers that a daemon has
-stored are used again without asking whether the next build could have read them. A daemon serves one build at a time.
+A group is all builds of one tenant that may read the same private base images and use the same layer cache: layers
+that a daemon has stored are used again without asking whether the next build could have read or made them. A daemon
+serves one build at a time.
 """
 
 import asyncio
@@ -186,12 +187,16 @@ async def _logged(work: Awaitable[None]) -> None:
 
 
 def group_of(recipe: Recipe, pulls: bytes) -> str:
-    """Return the group of *recipe*: builds with equal credentials, secrets and layer cache; their contents count.
+    """Return the group of *recipe*: builds of a tenant with equal credentials, secrets and layer cache.
+
+    The contents of credentials and secrets count. A daemon gives every build the layers that it has stored, by digest:
+    a base image of a hostile registry could name a layer that another tenant's build has made of its own files.
 
     *pulls* is the auth file of the build. A build that uses a layer cache trusts the writers of this cache, because
     the daemon stores the layers that it imports. BuildKit's key of a step has the ids of secrets, not their contents,
     so another client with the same step would get its result.
     """
     secrets = msgspec.json.encode(recipe.secrets, order="deterministic")
-    parts = (recipe.principal.encode(), pulls, (recipe.cache_repository or "").encode(), secrets)
+    cache = (recipe.cache_repository or "").encode()
+    parts = (recipe.principal.encode(), pulls, cache, secrets, recipe.tenant.encode())
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
