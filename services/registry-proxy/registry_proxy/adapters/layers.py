@@ -103,7 +103,7 @@ class Layers:
             path = Path(directory) / "layer"
             async with self._slots.take(_host(layer.location)), asyncio.timeout(DEADLINE.total_seconds()):
                 async with self._open(layer, principal) as body:
-                    await self._download(body, path, layer)
+                    await self._download(self._slots.paced(body), path, layer)
                 if size is None:
                     await self._blobs.put_file(digest, path)
         log.info("layer fetched", digest=digest, size=layer.gzip_size, location=layer.location[:200])

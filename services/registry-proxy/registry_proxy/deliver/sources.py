@@ -70,7 +70,10 @@ class RegistrySource:
             self._slots.take(link.registry),
             self._upstream.open_blob(link.reference, link.digest, part, followed=link.relayed) as response,
         ):
-            yield response
+            if isinstance(response, Redirect):
+                yield response
+            else:
+                yield Body(self._slots.paced(response.pieces), response.size)
 
 
 class StoreSource:
