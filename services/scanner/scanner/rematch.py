@@ -16,6 +16,7 @@ from swell.errors import Unavailable
 from swell.jobs.messages import ScanAffected
 from swell.log import log
 from swell.oci.digest import Digest
+from swell.oci.reference import parse_reference
 from swell.store.scans import AffectedScan, Finding, Scan, Scans
 
 _INTERVAL = timedelta(minutes=10)
@@ -104,8 +105,9 @@ class Rematcher:
             await self._scans.forget(scan_id)
             return
         matches, before = list[Match](), list[tuple[Finding, ...]]()
+        repository = parse_reference(scan.submission.image).name
         for platform in scan.result.platforms:
-            sbom = await self._reports.sbom(platform.digest)
+            sbom = await self._reports.scanned_sbom(repository, platform.digest)
             if sbom is None:
                 log.info("stored SBOM is missing", scan_id=scan_id, digest=platform.digest)
                 await self._scans.forget(scan_id)

@@ -55,10 +55,13 @@ class Images(Protocol):
 
 
 class Reports(Protocol):
-    async def sbom(self, manifest: Digest) -> bytes | None:
+    async def sbom(self, repository: str, manifest: Digest) -> bytes | None:
         """Return the stored SBOM in the tool's format; None when it is missing."""
 
-    async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None: ...
+    async def scanned_sbom(self, repository: str, manifest: Digest) -> bytes | None:
+        """As `sbom`, for an image that was scanned, perhaps by version 0.2.0, which stored no repository."""
+
+    async def put_sboms(self, repository: str, manifest: Digest, sboms: Sboms) -> None: ...
 
     async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
         """Store the report and all findings of one platform's image."""
@@ -230,12 +233,12 @@ class ScanRunner:
     async def _sbom(
         self, image: PlatformImage, submission: ScanSubmission, lines: ScanLog, platforms: list[PlatformScan]
     ) -> bytes:
-        """Return the SBOM of *image*: a stored one of the same digest, or a new one; add it to *platforms*."""
-        digest = image.manifest.digest
-        sbom = await self._reports.sbom(digest)
+        """Return the SBOM of *image*, stored for its repository and digest or new; add it to *platforms*."""
+        digest, repository = image.manifest.digest, image.reference.name
+        sbom = await self._reports.sbom(repository, digest)
         if sbom is None:
             sboms = await self._catalogue(image, submission.principal)
-            await self._reports.put_sboms(digest, sboms)
+            await self._reports.put_sboms(repository, digest, sboms)
             sbom, packages, origin = sboms.native, sboms.packages, "new"
         else:
             packages, origin = await asyncio.to_thread(self._tool.count_packages, sbom), "stored"

@@ -73,15 +73,18 @@ class MemoryReports:
     """Reports by scan and digest."""
 
     def __init__(self) -> None:
-        self.sboms: dict[Digest, Sboms] = {}
+        self.sboms: dict[tuple[str, Digest], Sboms] = {}
         self.matches: dict[tuple[str, Digest], Match] = {}
         self.logs: dict[str, str] = {}
 
-    async def sbom(self, manifest: Digest) -> bytes | None:
-        return self.sboms[manifest].native if manifest in self.sboms else None
+    async def sbom(self, repository: str, manifest: Digest) -> bytes | None:
+        stored = self.sboms.get((repository, manifest))
+        return stored.native if stored else None
 
-    async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None:
-        self.sboms[manifest] = sboms
+    scanned_sbom = sbom
+
+    async def put_sboms(self, repository: str, manifest: Digest, sboms: Sboms) -> None:
+        self.sboms[repository, manifest] = sboms
 
     async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
         self.matches[scan_id, manifest] = match

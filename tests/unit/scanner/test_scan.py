@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from scanner.dispatch import Dispatcher
 from scanner.domain.failure import ScanFailure
@@ -148,6 +149,17 @@ async def test_a_stored_sbom_is_used_again() -> None:
     assert len(scanner.tool.catalogued) == 1
 
 
+async def test_a_stored_sbom_is_not_used_for_another_repository() -> None:
+    """A hostile registry may serve the manifest of a private image without having its layers."""
+    scanner = Scanner(FakeTool())
+    await scanner.run(await scanner.request())
+    hostile = replace(submission(), image="evil.example/tool:1", key="evil")
+    other = await scanner.scans.request("1" * 16, hostile, "client")
+
+    await scanner.run(other[0])
+    assert len(scanner.tool.catalogued) == 2
+
+
 async def test_without_a_database_nothing_is_known() -> None:
     """The result names the state of the database, has no counts, and keeps the SBOM."""
     scanner = Scanner(FakeTool(finding(1)))
@@ -157,7 +169,7 @@ async def test_without_a_database_nothing_is_known() -> None:
 
     assert (result.problem, result.counts, result.findings) == (ScanProblem.DATABASE_MISSING, {}, ())
     assert result.message.startswith("Not scanned: ") and result.platforms[0].packages == 3
-    assert result.platforms[0].digest in scanner.reports.sboms
+    assert ("quay.io/acme/tool", result.platforms[0].digest) in scanner.reports.sboms
     assert not scanner.published.ended[0].succeeded
 
 

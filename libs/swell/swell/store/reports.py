@@ -1,16 +1,17 @@
 """The storage of SBOMs and of reports of scans, in one bucket.
 
-An SBOM belongs to the manifest of one platform's image, so that every scan of the image uses it. A report belongs to a
-scan. All objects are JSON, except logs.
+An SBOM belongs to the manifest of one platform's image in one repository, so that every scan of the image uses it. A
+report belongs to a scan. All objects are JSON, except logs.
 """
 
 from enum import StrEnum
+from hashlib import sha256
 
 from swell.oci.digest import Digest
 
 BUCKET = "swell-reports"
 SBOMS, SCANS = "sboms/", "scans/"
-"""Prefixes of SBOMs, by digest of the manifest; and of reports, by scan id."""
+"""Prefixes of SBOMs, by repository and digest of the manifest; and of reports, by scan id."""
 
 
 class SbomFormat(StrEnum):
@@ -22,8 +23,17 @@ class SbomFormat(StrEnum):
     """CycloneDX, https://cyclonedx.org/specification/overview/"""
 
 
-def sbom_key(manifest: Digest, name: str) -> str:
-    """Return the key of the SBOM of the image *manifest*; *name* is an `SbomFormat` or the family of a tool."""
+def sbom_key(repository: str, manifest: Digest, name: str) -> str:
+    """Return the key of the SBOM of the image *manifest* in *repository*, which is `registry/path`.
+
+    A registry that names the layers of another repository gets no SBOM of them. *name* is an `SbomFormat` or the family
+    of a tool.
+    """
+    return f"{SBOMS}{sha256(repository.encode()).hexdigest()[:40]}/{manifest.replace(':', '/')}/{name}.json"
+
+
+def earlier_sbom_key(manifest: Digest, name: str) -> str:
+    """As `sbom_key`, for scans of version 0.2.0, which did not store the repository."""
     return f"{SBOMS}{manifest.replace(':', '/')}/{name}.json"
 
 

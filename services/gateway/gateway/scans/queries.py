@@ -12,7 +12,7 @@ from swell.api.scans import AffectedList, AffectedRecord, PlatformRecord, ScanRe
 from swell.errors import NotFound, TooLarge
 from swell.oci.digest import Digest
 from swell.oci.reference import parse_reference
-from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
+from swell.store.reports import SbomFormat, earlier_sbom_key, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import AffectedScan, Finding, PlatformScan, Scan, ScanResult, Scans
 
 MOST_LOGS = 10_000  # characters in a record
@@ -42,8 +42,11 @@ class ScanQueries:
 
     async def sbom(self, scan_id: str, form: SbomFormat, platform: str | None) -> AsyncIterator[bytes]:
         """The SBOM of one platform's image; raises `NotFound`."""
-        digest = self._digest(await self._scan(scan_id), platform)
-        return await self._open(sbom_key(digest, form), f"no SBOM of the scan {scan_id}")
+        scan = await self._scan(scan_id)
+        digest, repository = self._digest(scan, platform), parse_reference(scan.submission.image).name
+        if (pieces := await self._reports.open(sbom_key(repository, digest, form))) is not None:
+            return pieces
+        return await self._open(earlier_sbom_key(digest, form), f"no SBOM of the scan {scan_id}")
 
     async def report(self, scan_id: str, platform: str | None) -> AsyncIterator[bytes]:
         """The complete output of the scanner's program for one platform's image; raises `NotFound`."""

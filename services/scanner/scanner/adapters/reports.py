@@ -8,7 +8,7 @@ import msgspec
 from scanner.tools.protocol import Match, Sboms
 from swell.oci.digest import Digest
 from swell.store.objects import Objects
-from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
+from swell.store.reports import SbomFormat, earlier_sbom_key, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import Finding
 
 _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
@@ -22,21 +22,24 @@ class Reports:
         self._family = family
         self._age = age
 
-    async def sbom(self, manifest: Digest) -> bytes | None:
-        key = sbom_key(manifest, self._family)
-        content = await self._objects.get(key)
+    async def sbom(self, repository: str, manifest: Digest) -> bytes | None:
+        content = await self._objects.get(sbom_key(repository, manifest, self._family))
         if content is not None:
-            names = (self._family, *SbomFormat)
-            await asyncio.gather(*(self._objects.renew(sbom_key(manifest, name), self._age) for name in names))
+            keys = (sbom_key(repository, manifest, name) for name in (self._family, *SbomFormat))
+            await asyncio.gather(*(self._objects.renew(key, self._age) for key in keys))
         return content
 
-    async def put_sboms(self, manifest: Digest, sboms: Sboms) -> None:
+    async def scanned_sbom(self, repository: str, manifest: Digest) -> bytes | None:
+        stored = await self.sbom(repository, manifest)
+        return stored or await self._objects.get(earlier_sbom_key(manifest, self._family))
+
+    async def put_sboms(self, repository: str, manifest: Digest, sboms: Sboms) -> None:
         """Store all formats; the native one last, because it says that the others are there."""
         await asyncio.gather(
-            self._objects.put(sbom_key(manifest, SbomFormat.SPDX), sboms.spdx, _JSON),
-            self._objects.put(sbom_key(manifest, SbomFormat.CYCLONEDX), sboms.cyclonedx, _JSON),
+            self._objects.put(sbom_key(repository, manifest, SbomFormat.SPDX), sboms.spdx, _JSON),
+            self._objects.put(sbom_key(repository, manifest, SbomFormat.CYCLONEDX), sboms.cyclonedx, _JSON),
         )
-        await self._objects.put(sbom_key(manifest, self._family), sboms.native, _JSON)
+        await self._objects.put(sbom_key(repository, manifest, self._family), sboms.native, _JSON)
 
     async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
         findings = msgspec.json.encode(match.findings)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.scans.queries import ScanQueries, record_of
 from swell.errors import NotFound, TooLarge
 from swell.oci.digest import digest_of
-from swell.store.reports import SbomFormat, findings_key, log_key, report_key, sbom_key
+from swell.store.reports import SbomFormat, earlier_sbom_key, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import (
     Scan,
     ScanSubmission,
@@ -45,9 +45,10 @@ async def test_a_failed_scan_has_no_counts(scans: MemoryScans) -> None:
 
 
 async def test_files_of_a_scan_are_those_of_its_image(scans: MemoryScans) -> None:
-    """SBOMs by the digest of the platform's manifest, the report and the log by the scan."""
+    """SBOMs by repository and digest of the manifest, earlier ones by digest; the report and the log by the scan."""
     scan_id, manifest = await stored_scan(scans, GOOD), GOOD.platforms[0].digest
-    keys = sbom_key(manifest, "spdx"), sbom_key(manifest, "cyclonedx"), report_key(scan_id, manifest), log_key(scan_id)
+    spdx, cyclonedx = sbom_key("quay.io/acme/tool", manifest, "spdx"), earlier_sbom_key(manifest, "cyclonedx")
+    keys = spdx, cyclonedx, report_key(scan_id, manifest), log_key(scan_id)
     queries = ScanQueries(scans, Reports(*keys))
 
     opened = [
