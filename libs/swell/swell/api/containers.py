@@ -14,6 +14,8 @@ from swell.api.packages import Packages
 TARGET_STAGE = "TARGETSTAGE"
 """BuildKit's variable for the stage that is built."""
 
+_PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
+
 WorkspaceId = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -105,6 +107,15 @@ class BuildOptions(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     def arguments(self) -> dict[str, str]:
         """The variables that the container file sees, `TARGETSTAGE` included."""
         return self.build_args | ({TARGET_STAGE: self.target} if self.target else {})
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The proxies that steps download through, which engines leave out of the key of a step.
+
+        Source: `proxyEnvFromBuildArgs`,
+        https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/dockerfile2llb/convert.go
+        """
+        return {name: value for name, value in self.build_args.items() if name.lower() in _PROXIES}
 
 
 class ContainerRequest(Struct, frozen=True, kw_only=True, rename="camel"):

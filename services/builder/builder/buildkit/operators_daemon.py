@@ -147,7 +147,7 @@ class OperatorsDaemon:
             return files.digest()
 
     async def _check_client(self, recipe: Recipe) -> None:
-        """Refuse builds whose results only some clients may see, unless the operator trusts all clients alike.
+        """Refuse builds whose results are not for all clients, unless the operator trusts all clients alike.
 
         The daemon reuses what it has stored, without asking a registry whether another build may have it.
         """
@@ -155,6 +155,8 @@ class OperatorsDaemon:
             return
         if recipe.secrets:
             what = "builds with secrets"
+        elif recipe.options.proxies:
+            what = "builds with proxies in buildArgs"
         elif not await self._credentials.reads_public_only(recipe):
             what = "builds that read private images"
         else:

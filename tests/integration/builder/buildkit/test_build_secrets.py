@@ -85,6 +85,20 @@ async def test_a_step_with_a_secret_is_not_reused_without_it(
     assert f"read-{shown}" in texts[1]
 
 
+async def test_a_step_with_a_proxy_of_the_client_is_not_reused_without_it(
+    daemons: BuildkitEngine, buildkit: Buildkit
+) -> None:
+    """BuildKit's cache does not compare proxies: others would get what a step has downloaded through one."""
+    recipe = buildkit.recipe("RUN echo through-[$http_proxy] > /seen\nRUN cat /seen\n", made="secrets/proxied:1")
+    texts = []
+    for arguments in ({"http_proxy": "http://192.0.2.1:3128"}, {}):
+        output = Output()
+        await daemons.build(structs.replace(recipe, options=BuildOptions(build_args=arguments)), output)
+        texts.append(output.text)
+    assert "through-[http://192.0.2.1:3128]" in texts[0]
+    assert "through-[]" in texts[1]
+
+
 async def test_a_required_secret_that_the_request_lacks_is_named(daemons: BuildkitEngine, buildkit: Buildkit) -> None:
     """The client can add it to the request."""
     recipe = using(buildkit.recipe("RUN --mount=type=secret,id=pip,required=true true\n"), {"token": TOKEN})

@@ -125,12 +125,13 @@ async def test_an_address_that_cannot_be_used_stops_the_builder(
 async def test_only_builds_that_anyone_may_repeat_are_run_by_default(
     operator: Operator, buildkit: Buildkit, tmp_path: Path
 ) -> None:
-    """The daemon gives what it has stored to every build: private base images, and what steps made with secrets."""
+    """The daemon gives what it has stored to every build: private bases, what steps made with secrets or proxies."""
     private = buildkit.recipe("RUN true\n")
     secret = structs.replace(private, containerfile="FROM scratch\nCOPY <<E /e\nE\n", secrets={"a": b"secret"})
     plain = structs.replace(private, containerfile="FROM scratch\nCOPY <<E /e\nE\n")
+    proxied = structs.replace(plain, options=BuildOptions(build_args={"HTTP_proxy": "http://192.0.2.1"}))
     async with operator.open(tmp_path, buildkit_clients=BuildkitClients.PUBLIC) as engine:
-        for refused, what in ((private, "private images"), (secret, "secrets")):
+        for refused, what in ((private, "private images"), (secret, "secrets"), (proxied, "proxies")):
             failure = await failure_of(engine, refused)
             assert what in str(failure) and "SWELL_BUILDKIT_CLIENTS" in str(failure)
         await engine.build(plain, Output())

@@ -56,6 +56,15 @@ def test_steps_with_secrets_stay_out_of_the_servers_cache() -> None:
     assert validate(request(**wanted(a="npm"), **own), repositories).cache_repository == "quay.io/me/cache"
 
 
+def test_steps_with_proxies_of_the_client_stay_out_of_the_servers_cache() -> None:
+    """Others with the same step would get what it has downloaded through the proxy of a stranger."""
+    repositories = Repositories(build="r.example/build", cache="r.example/cache")
+
+    for name in ("http_proxy", "HTTPS_PROXY", "All_Proxy", "no_proxy", "ftp_proxy"):
+        wanted = request(containerFile=FILE, buildArgs={name: "http://proxy.example:3128"})
+        assert validate(wanted, repositories).cache_repository is None
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [

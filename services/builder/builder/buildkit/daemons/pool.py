@@ -187,16 +187,16 @@ async def _logged(work: Awaitable[None]) -> None:
 
 
 def group_of(recipe: Recipe, pulls: bytes) -> str:
-    """Return the group of *recipe*: builds of a tenant with equal credentials, secrets and layer cache.
+    """Return the group of *recipe*: builds of a tenant with equal credentials, secrets, proxies and layer cache.
 
     The contents of credentials and secrets count. A daemon gives every build the layers that it has stored, by digest:
     a base image of a hostile registry could name a layer that another tenant's build has made of its own files.
 
     *pulls* is the auth file of the build. A build that uses a layer cache trusts the writers of this cache, because
     the daemon stores the layers that it imports. BuildKit's key of a step has the ids of secrets, not their contents,
-    so another client with the same step would get its result.
+    and no proxies, so another client with the same step would get its result.
     """
-    secrets = msgspec.json.encode(recipe.secrets, order="deterministic")
+    unkeyed = msgspec.json.encode((recipe.secrets, recipe.options.proxies), order="deterministic")
     cache = (recipe.cache_repository or "").encode()
-    parts = (recipe.principal.encode(), pulls, cache, secrets, recipe.tenant.encode())
+    parts = (recipe.principal.encode(), pulls, cache, unkeyed, recipe.tenant.encode())
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

@@ -3,7 +3,7 @@
 from gateway.domain.repositories import Repositories
 from gateway.submit.naming import build_repository
 from gateway.submit.rules.members import member_errors
-from swell.api.containers import ContainerRequest
+from swell.api.containers import BuildOptions, ContainerRequest
 from swell.errors import BadRequest
 from swell.oci.reference import parse_reference
 
@@ -60,8 +60,10 @@ def cache_repository_of(request: ContainerRequest, repositories: Repositories) -
 
     Never mixed: an image in a repository of the server answers every client with the same recipe, so no client may
     control its cached steps. The server's cache has no steps of builds with secrets: clients without the secrets read
-    it, and the key of a step does not depend on them.
+    it, and the key of a step does not depend on them. It has none of builds with proxies of the client either: the key
+    does not depend on these, so other clients would get what steps have downloaded through them.
     """
     if repositories.is_custom(request.build_repository):
         return request.cache_repository if repositories.is_custom(request.cache_repository) else None
-    return None if request.build_secrets else repositories.cache
+    is_shared = not (request.build_secrets or BuildOptions(build_args=request.build_args or {}).proxies)
+    return repositories.cache if is_shared else None
