@@ -52,7 +52,7 @@ def closure(name: str) -> set[str]:
     return {Requirement(text).name for text in seen}
 
 
-@pytest.mark.parametrize("name", ["swell-client"])
+@pytest.mark.parametrize("name", ["swell-client", "swell-cli"])
 def test_nothing_of_a_server_is_installed(name: str) -> None:
     """Users install the client on laptops and in pipelines."""
     assert closure(name) & SERVER_ONLY == set()

@@ -1,0 +1,1 @@
+"""`swell`, the command line of Swell. See `docs/cli.md`."""
