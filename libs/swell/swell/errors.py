@@ -196,6 +196,13 @@ class NotYours(SwellError):
     advice = "Send the requestId of your response, or the access token of your request."
 
 
+class NotReadable(SwellError):
+    """Only some clients may read this record."""
+
+    code, status, side = "FORBIDDEN", 403, Side.CLIENT
+    advice = "Send the access token of a client that has requested it."
+
+
 class BuildEnded(SwellError):
     """The build has ended already."""
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
+from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.limits import RedisBuckets
+from gateway.adapters.access.requesters import RedisRequesters
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.build_waiter import BuildWaiter
@@ -57,6 +59,7 @@ from gateway.settings import BlobDelivery, ScanGateChoice, Settings
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
+from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.concurrency.notifier import wait_at_most
@@ -95,6 +98,7 @@ class Shared(NamedTuple):
     scans: RedisScans
     scan_gate: ScanGate | None
     client_address: ClientAddress
+    read_access: ReadAccess
 
 
 async def main(settings: Settings) -> None:
@@ -134,6 +138,7 @@ async def main(settings: Settings) -> None:
                         settings.commit,
                     ),
                     identity.callers,
+                    read_access=shared.read_access,
                     tls=settings.server_url.startswith("https://"),
                 )
                 async with listening(app, address(settings.listen), limit=limit):
@@ -167,6 +172,7 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
         scans=scans,
         scan_gate=ScanGate(scans, config.server_url, settings.pull_wait) if is_gated else None,
         client_address=ClientAddress(networks(settings.trusted_proxies), settings.client_address_header),
+        read_access=ReadAccess(settings.record_access, RedisRequesters(connections.redis, settings.record_ttl), builds),
     )
 
 
@@ -210,7 +216,7 @@ def container_parts(
     )
     requests = ContainerRequests(
         shared.config,
-        shared.grants,
+        shared.grants if shared.read_access.is_open else GrantsWithRequesters(shared.grants, shared.read_access),
         shared.lookup,
         shared.builds,
         BlobStore(Blobs(connections.layers)),

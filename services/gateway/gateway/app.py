@@ -8,6 +8,7 @@ from litestar.types import ASGIApp
 
 from gateway.access.accounts import Accounts
 from gateway.access.keys import KeyIssuer
+from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
@@ -31,6 +32,7 @@ from gateway.http.edge import Edge
 from gateway.http.errors import on_error
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
+from gateway.http.read_guard import read_guard
 from gateway.inspect import Inspector
 from gateway.pages.builds import BuildPages
 from gateway.pages.router import pages_router
@@ -78,10 +80,17 @@ def create_app(
     service: ServiceParts,
     callers: Callers,
     *,
+    read_access: ReadAccess,
     tls: bool = False,
 ) -> ASGIApp:
     """The application; *tls* says whether clients connect by https."""
-    parts = {**containers._asdict(), **build_parts._asdict(), **service._asdict(), "callers": callers}
+    parts = {
+        **containers._asdict(),
+        **build_parts._asdict(),
+        **service._asdict(),
+        "callers": callers,
+        "read_access": read_access,
+    }
     app = Litestar(
         route_handlers=[
             ContainersController,
@@ -104,6 +113,7 @@ def create_app(
             pages_router(),
         ],
         dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},
+        guards=[] if read_access.is_open else [read_guard(read_access, callers, service.accounts)],
         exception_handlers={Exception: on_error, AccountRequired: challenge},
         openapi_config=None,
         logging_config=None,

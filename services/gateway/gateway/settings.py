@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from gateway.domain.quota import PATTERN
+from gateway.domain.record_access import RecordAccess
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
 
@@ -36,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
       registry-proxy's `spool` if its disk is shared.
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
+    - `record_access` is who reads records, logs and scans, besides their requesters and operators.
     - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are
       accepted (`limits_fail_open`) or refused. `guess_limit` is for unknown tokens and other secrets, per address.
     - Behind a proxy in one of the networks `trusted_proxies`, a client's address is read from `client_address_header`.
@@ -73,6 +75,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     cache_size: int = 64 << 20  # bytes of manifests in the process's cache
     accounts_file: Path | None = None
     api_keys_file: Path | None = None
+    record_access: RecordAccess = RecordAccess.ID
     anonymous_access: bool = True
     build_limit: Limit = "250/1h"
     pull_limit: Limit = "2000/1m"

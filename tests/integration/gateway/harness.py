@@ -17,6 +17,7 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.keys import KeyIssuer
 from gateway.access.limits import Limits
+from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
@@ -28,6 +29,7 @@ from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quotas
+from gateway.domain.record_access import RecordAccess
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import LiveTokens, Submissions
@@ -39,6 +41,7 @@ from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.prepare import RequestPreparer
+from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from gateway.usage import Usage, UsageQuery
@@ -64,6 +67,7 @@ from tests.unit.gateway.doubles import (
     MemoryLeases,
     MemoryQueue,
     MemoryRegistry,
+    MemoryRequesters,
     PublicRegistry,
     StubSolver,
     UnlimitedPulls,
@@ -145,6 +149,8 @@ class Harness:
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
         self.keys = MemoryKeys()
+        self.record_access = RecordAccess.ID
+        self.requesters = MemoryRequesters()
         self.accepted: set[str] = set()
         self.live: LiveTokens = Limits(MemoryBuckets(time.monotonic), Quotas(), fail_open=False)
         self.grants = MemoryGrants()
@@ -178,9 +184,10 @@ class Harness:
         )
         dispatcher = Dispatcher(self.builds, MemoryQueue(), share=8)
         mirrors = mirror_starter(server_config, self.registry, self.builds, starter, access, dispatcher)
+        read_access = ReadAccess(self.record_access, self.requesters, self.builds)
         container_requests = ContainerRequests(
             server_config,
-            self.grants,
+            self.grants if read_access.is_open else GrantsWithRequesters(self.grants, read_access),
             self.registry,
             self.builds,
             MemoryBlobs(),
@@ -221,6 +228,7 @@ class Harness:
             ),
             ServiceParts(self.accounts, KeyIssuer(self.keys, self), self, self.backends),
             callers,
+            read_access=read_access,
         )
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -95,6 +95,20 @@ class MemoryKeys:
     async def page(self, user: str | None, before: str | None, limit: int) -> tuple[Sequence[IssuedKey], str | None]:
         found = [key for key in reversed(self.stored.values()) if user in {None, key.user}]
         return found[:limit], None
+
+
+class MemoryRequesters:
+    """Who has requested which records."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, frozenset[str]] = {}
+
+    async def add(self, record_ids: Iterable[str], names: Iterable[str]) -> None:
+        for record_id in record_ids:
+            self.stored[record_id] = self.stored.get(record_id, frozenset()).union(names)
+
+    async def get(self, record_id: str) -> frozenset[str]:
+        return self.stored.get(record_id, frozenset())
 
 
 class MemoryRegistry:

@@ -163,6 +163,11 @@ def api_keys_of(user: str) -> str:
     return f"{API_KEYS}:of:{user}"
 
 
+def readers(record_id: str) -> str:
+    """Set: who has requested a build, mirror, scan or image, if reading is limited to them; names are hashed."""
+    return f"swell:readers:{record_id}"
+
+
 def encrypted(name: str) -> str:
     """String: an encrypted secret."""
     return f"{ENCRYPTED}{name}"

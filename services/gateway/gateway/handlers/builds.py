@@ -16,9 +16,11 @@ from gateway.builds.event_encoding import parse_position
 from gateway.builds.log_events import LogEvents
 from gateway.builds.queries import BuildQueries
 from gateway.domain.identity import Scope
+from gateway.domain.record_access import Resource
 from gateway.http.bodies import read_body
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
+from gateway.http.read_guard import reads
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
 from swell.store.attestations import Attestation
@@ -27,7 +29,7 @@ from swell.store.records import MIRROR_PREFIX
 HttpRequest = Request[Any, Any, Any]
 
 
-@get("/v1alpha1/builds")
+@get("/v1alpha1/builds", opt=reads(Resource.BUILD_LIST))
 async def builds(
     request: HttpRequest,
     queries: NamedDependency[BuildQueries],
@@ -51,31 +53,31 @@ async def builds(
 class BuildsController(Controller):
     path = "/v1alpha1/builds/{build_id:str}"
 
-    @get()
+    @get(opt=reads(Resource.BUILD))
     async def record(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> BuildRecord:
         return await queries.build_record(build_id)
 
-    @get("/status")
+    @get("/status", opt=reads(Resource.BUILD_STATUS))
     async def status(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> BuildStatus:
         return await queries.build_status(build_id)
 
-    @get("/condalock")
+    @get("/condalock", opt=reads(Resource.LOCK))
     async def lock(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> Stream:
         return Stream(await started(await queries.lock_file(build_id)), media_type="text/plain")
 
-    @get("/signature")
+    @get("/signature", opt=reads(Resource.ATTESTATION))
     async def signature(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
         return await queries.attestation(build_id, Attestation.SIGNATURE)
 
-    @get("/provenance")
+    @get("/provenance", opt=reads(Resource.ATTESTATION))
     async def provenance(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
         return await queries.attestation(build_id, Attestation.PROVENANCE)
 
-    @get("/sbom")
+    @get("/sbom", opt=reads(Resource.ATTESTATION))
     async def sbom(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
         return await queries.attestation(build_id, Attestation.SBOM)
 
-    @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT)
+    @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT, opt=reads(Resource.BUILD))
     async def sif(
         self,
         request: HttpRequest,
@@ -88,7 +90,7 @@ class BuildsController(Controller):
         caller.identity.require(Scope.PULL)
         return Redirect((await downloads.sif(build_id, caller.principal)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
-    @get("/logs")
+    @get("/logs", opt=reads(Resource.BUILD_LOG))
     async def logs(
         self,
         request: HttpRequest,

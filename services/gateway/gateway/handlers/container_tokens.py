@@ -12,8 +12,10 @@ from litestar.params import FromPath
 from gateway.access.accounts import Accounts
 from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
+from gateway.domain.record_access import Resource
 from gateway.handlers.containers import Submissions
 from gateway.http.caller import Callers
+from gateway.http.read_guard import reads
 from gateway.submit.answer import token_description
 from swell.api.containers import ContainerAnswer, TokenDescription
 
@@ -27,7 +29,7 @@ class TokensController(Controller):
     ) -> ContainerAnswer:
         return await submissions.submit(request, legacy=True)
 
-    @get("/{token:str}")
+    @get("/{token:str}", opt=reads(Resource.CONTAINER))
     async def describe(self, token: FromPath[str], queries: NamedDependency[BuildQueries]) -> TokenDescription:
         return token_description(await queries.container_record(token))
 

@@ -10,8 +10,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.queries import BuildQueries
+from gateway.domain.record_access import Resource
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
+from gateway.http.read_guard import reads
 from gateway.submit.submit import ContainerRequests
 from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
@@ -65,10 +67,10 @@ class ContainersController(Controller):
     ) -> ContainerAnswer:
         return await submissions.submit(request)
 
-    @get("/{request_id:str}")
+    @get("/{request_id:str}", opt=reads(Resource.CONTAINER))
     async def record(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerRecord:
         return await queries.container_record(request_id)
 
-    @get("/{request_id:str}/status")
+    @get("/{request_id:str}/status", opt=reads(Resource.CONTAINER_STATUS))
     async def status(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerStatus:
         return await queries.container_status(request_id)

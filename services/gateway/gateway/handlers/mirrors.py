@@ -8,14 +8,17 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from gateway.access.accounts import Accounts
+from gateway.access.read_access import ReadAccess
 from gateway.builds.cancel import Cancellations
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.domain.identity import Scope
+from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_build, event_response, started
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
 from gateway.http.event_stream import accepts_events
+from gateway.http.read_guard import reads
 from gateway.submit.mirror import MirrorStarter
 from swell.api.builds import Cancellation
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
@@ -29,7 +32,11 @@ class MirrorsController(Controller):
 
     @post(status_code=200, request_max_body_size=None)  # `read` enforces the limit
     async def submit(
-        self, request: HttpRequest, mirrors: NamedDependency[MirrorStarter], callers: NamedDependency[Callers]
+        self,
+        request: HttpRequest,
+        mirrors: NamedDependency[MirrorStarter],
+        callers: NamedDependency[Callers],
+        read_access: NamedDependency[ReadAccess],
     ) -> MirrorAnswer:
         """Copy a list of images in one job."""
         mirror_request = await read(request, MirrorRequest)
@@ -38,15 +45,16 @@ class MirrorsController(Controller):
         caller = await callers.identify(request.scope, mirror_request.tower_access_token, mirror_request.tower_endpoint)
         caller.identity.require(Scope.MIRROR)
         answer = await mirrors.submit(mirror_request, caller)
+        await read_access.record(caller.identity.user, caller.identity.organisation, answer.mirror_id)
         for secret in filter(None, (answer.mirror_id, answer.request_id)):
             callers.guess_limiter.remember(secret)
         return answer
 
-    @get("/{mirror_id:str}")
+    @get("/{mirror_id:str}", opt=reads(Resource.MIRROR))
     async def record(self, mirror_id: FromPath[str], mirror_queries: NamedDependency[MirrorQueries]) -> MirrorRecord:
         return await mirror_queries.record(mirror_id)
 
-    @get("/{mirror_id:str}/logs")
+    @get("/{mirror_id:str}/logs", opt=reads(Resource.MIRROR_LOG))
     async def logs(
         self,
         request: HttpRequest,

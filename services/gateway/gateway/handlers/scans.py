@@ -9,8 +9,10 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from gateway.access.accounts import Accounts
+from gateway.domain.record_access import Resource
 from gateway.handlers.builds import started
 from gateway.http.caller import Callers
+from gateway.http.read_guard import reads
 from gateway.scans.queries import ScanQueries
 from swell.api.scans import AffectedList, ScanRecord
 from swell.store.reports import SbomFormat
@@ -33,15 +35,15 @@ async def affected(
 class ScansController(Controller):
     path = "/v1alpha1/scans/{scan_id:str}"
 
-    @get()
+    @get(opt=reads(Resource.SCAN))
     async def record(self, scan_id: FromPath[str], scan_queries: NamedDependency[ScanQueries]) -> ScanRecord:
         return await scan_queries.record(scan_id)
 
-    @get("/logs")
+    @get("/logs", opt=reads(Resource.SCAN_FILE))
     async def logs(self, scan_id: FromPath[str], scan_queries: NamedDependency[ScanQueries]) -> Stream:
         return await download(await scan_queries.log(scan_id), f"{scan_id}.log")
 
-    @get("/spdx")
+    @get("/spdx", opt=reads(Resource.SCAN_FILE))
     async def spdx(
         self,
         scan_id: FromPath[str],
@@ -50,7 +52,7 @@ class ScansController(Controller):
     ) -> Stream:
         return await download(await scan_queries.sbom(scan_id, SbomFormat.SPDX, platform), f"spdx-{scan_id}.json")
 
-    @get("/cyclonedx")
+    @get("/cyclonedx", opt=reads(Resource.SCAN_FILE))
     async def cyclonedx(
         self,
         scan_id: FromPath[str],
@@ -60,7 +62,7 @@ class ScansController(Controller):
         pieces = await scan_queries.sbom(scan_id, SbomFormat.CYCLONEDX, platform)
         return await download(pieces, f"cyclonedx-{scan_id}.json")
 
-    @get("/report")
+    @get("/report", opt=reads(Resource.SCAN_FILE))
     async def report(
         self,
         scan_id: FromPath[str],
@@ -69,7 +71,7 @@ class ScansController(Controller):
     ) -> Stream:
         return await download(await scan_queries.report(scan_id, platform), f"report-{scan_id}.json")
 
-    @get("/vex")
+    @get("/vex", opt=reads(Resource.SCAN_FILE))
     async def vex(self, scan_id: FromPath[str], scan_queries: NamedDependency[ScanQueries]) -> Stream:
         return await download(_one(await scan_queries.vex(scan_id)), f"vex-{scan_id}.json")
 

@@ -26,6 +26,7 @@ from swell.errors import (
     BadRequest,
     Denied,
     NotFound,
+    NotReadable,
     NotSupported,
     SwellError,
     TooLarge,
@@ -89,6 +90,7 @@ _NEEDS_ACCOUNT = {
     "description": "The name and the password of an operator's account, or a token that may administer, are needed.",
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
+_LIMITED = "The operator limits who may read this, and the client is none of these."
 _NEEDS_USER = _NEEDS_ACCOUNT | {"description": "The token of a user, or an operator's account, is needed."}
 
 
@@ -180,6 +182,11 @@ def _responses(operation: Operation, schemas: Mapping[Any, Json]) -> Json:
         responses["401"] = _NEEDS_ACCOUNT
     if operation.personal:
         responses["401"] = _NEEDS_USER
+    if operation.is_limited:
+        error = {"application/json": {"schema": schemas[operation.error]}}
+        responses |= {
+            str(cls.status): {"description": _LIMITED, "content": error} for cls in (Unauthorized, NotReadable)
+        }
     for failure in operation.errors:
         content = {"application/json": {"schema": schemas[operation.error]}}
         status, description = (

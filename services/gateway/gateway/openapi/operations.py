@@ -65,6 +65,12 @@ class Operation(Struct, frozen=True, kw_only=True):
     personal: bool = False
     deprecated: bool = False
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the operator can limit who reads it: see `gateway.domain.record_access`."""
+        is_record = self.tag in {"containers", "builds", "mirrors", "scans"} and not self.account
+        return self.method == "get" and is_record and not self.path.endswith("/status")
+
 
 def _get(path: str, summary: str, description: str, tag: str, answer: Any, **more: Any) -> Operation:
     return Operation(method="get", path=path, summary=summary, description=description, tag=tag, answer=answer, **more)

@@ -12,8 +12,10 @@ from litestar.response import Redirect
 from gateway.access.accounts import Accounts
 from gateway.builds.cancel import Cancellations
 from gateway.builds.queries import BuildQueries
+from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_as
 from gateway.http.caller import Callers
+from gateway.http.read_guard import reads
 from gateway.pages.builds import MOST_TEXT, BuildPages
 from gateway.pages.forms import read_form
 from gateway.pages.rendering import page
@@ -28,7 +30,7 @@ _OLD_ID = re.compile(r"([0-9a-zA-Z-]+)-(\d+)", re.ASCII)
 _REQUEST = "request"  # name of the cookie
 
 
-@get("/view/builds/{build_id:str}")
+@get("/view/builds/{build_id:str}", opt=reads(Resource.PAGE))
 async def build_page(
     request: HttpRequest,
     build_id: FromPath[str],
