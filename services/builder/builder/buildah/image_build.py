@@ -17,7 +17,7 @@ from builder.buildah import command_lines
 from builder.buildah.base_stores import BaseImages, Generation
 from builder.buildah.compression import Compression, choose
 from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cache, diagnose_push
-from builder.buildah.mounts import Version, check_mounts, has_flaws
+from builder.buildah.mounts import Version, check_mounts, has_flaws, has_mounts
 from builder.domain.base_images import base_images, final_image, references
 from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import retry_push
@@ -61,20 +61,28 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
                 stores[image] = store
         final = final_image(recipe.containerfile, recipe.platform, BUILDAH_1_28, recipe.options)
         build = self._with_stores(tuple(stores.values()))
-        await build._check_triggers(stores)
+        triggers = await build._check_triggers(stores)
+        if recipe.cache_repository is not None and await in_thread(has_mounts, build._texts(triggers)):
+            await build._log_cache_problem("results of steps with mounts are not shared")
+            build = structs.replace(build, recipe=structs.replace(recipe, cache_repository=None))
         return await build._image(stores.get(final) if final else None)
 
     def _check_mounts(self, triggers: str = "") -> None:
-        texts = (self.recipe.containerfile, *([f"FROM scratch\n{triggers}"] if triggers else []))
-        check_mounts(texts, self.version, partial(is_link, self.sandbox.work / "context"))
+        check_mounts(self._texts(triggers), self.version, partial(is_link, self.sandbox.work / "context"))
 
-    async def _check_triggers(self, images: Iterable[str]) -> None:
-        """Refuse unsafe mounts and unnamed images in the ONBUILD triggers of *images*, which have been pulled.
+    def _texts(self, triggers: str) -> tuple[str, ...]:
+        """The container file, and the *triggers* as another one."""
+        return self.recipe.containerfile, *([f"FROM scratch\n{triggers}"] if triggers else [])
+
+    async def _check_triggers(self, images: Iterable[str]) -> str:
+        """Return the ONBUILD triggers of *images*, which have been pulled; refuse unsafe mounts and unnamed images.
+
+        They are empty if nothing depends on them.
 
         A registry may serve another image to the build itself; then only the sandbox protects the machine.
         """
-        if not has_flaws(self.version) and self.recipe.principal == PUBLIC:
-            return
+        if not (has_flaws(self.version) or self.recipe.principal != PUBLIC or self.recipe.cache_repository):
+            return ""
         lines: list[bytes] = []
 
         async def append(line: bytes) -> None:
@@ -88,6 +96,7 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
         if has_flaws(self.version):
             await in_thread(self._check_mounts, triggers)
         await in_thread(self._check_triggered_images, triggers)
+        return triggers
 
     def _check_triggered_images(self, triggers: str) -> None:
         """Refuse triggers with an image that only the login for a named image of the same repository may open."""

@@ -82,6 +82,18 @@ def check_mounts(texts: Sequence[str], version: Version, is_link: IsLink) -> Non
                 raise _refused(*unsafe, flaw, version)
 
 
+def has_mounts(texts: Sequence[str]) -> bool:
+    """Return whether a step of *texts* has a mount as some known engine reads them, or they cannot be read.
+
+    buildah's key of a step has the text of its mounts, not what is in them: another stage, or the context, or a cache
+    that an earlier step of the same build has filled. A stranger could so give others the result of a common step.
+    """
+    try:
+        return any(True for dialect in DIALECTS for _ in mounts_of(texts, dialect))
+    except BuildFailure:
+        return True
+
+
 def mounts_of(texts: Sequence[str], dialect: Dialect = BUILDAH_1_28) -> Iterator[Mount]:
     """All mounts of RUN instructions in *texts*, those that ONBUILD keeps included, as *dialect* reads them.
 

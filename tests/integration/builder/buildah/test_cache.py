@@ -53,6 +53,20 @@ async def test_a_shared_prefix_runs_once(
     assert registry.last_layer("second", digest).extractfile("end").read() == b"second\n"  # type: ignore[union-attr]
 
 
+async def test_a_step_with_a_mount_is_not_shared(
+    open_engine: OpenEngine, base: str, cache: str, tmp_path: Path
+) -> None:
+    """buildah's key of a step does not have what an earlier step, of another stage, has put into the mount."""
+    step = "RUN --mount=type=cache,id=x,target=/c cat /c/f > /out 2>/dev/null || echo none > /out\n"
+    fill = f"FROM {base} AS a\nRUN --mount=type=cache,id=x,target=/c echo evil > /c/f\n"
+    output = Output()
+    async with open_engine(tmp_path) as engine:
+        await engine.build(cached(base, f"{fill}FROM {base}\n{step}COPY --from=a /etc /etc\n", cache), Output())
+        await engine.build(cached(base, f"FROM {base}\n{step}RUN cat /out\n", cache), output)
+    assert "none" in output.text and "evil" not in output.text
+    assert "results of steps with mounts are not shared" in output.text
+
+
 async def test_a_cache_is_for_who_names_it(open_engine: OpenEngine, base: str, cache: str, tmp_path: Path) -> None:
     """A build that names none is made anew: it is not made of what others may have put there."""
     body = f"FROM {base}\nRUN echo said $((40 + 2))\n"
