@@ -21,6 +21,8 @@ OUR_CODES = {
         "NOT_FOUND",
         "ADDRESS_FORBIDDEN",
         "ENDPOINT_UNPAIRED",
+        "PLATFORM_FAILED",
+        "SESSION_EXPIRED",
         "UPSTREAM_FAILED",
         "TIMEOUT",
         "UNAVAILABLE",

@@ -58,6 +58,19 @@ class EndpointUnpaired(SwellError):
     advice = "Send an access token of this server, or none. The operator issues access tokens."
 
 
+class PlatformDenied(Unauthorized):
+    """The Seqera Platform does not accept the access token."""
+
+    advice = "Send a current access token of the Platform at towerEndpoint as towerAccessToken."
+
+
+class SessionExpired(SwellError):
+    """The Seqera Platform does not renew the session of the access token."""
+
+    code, status, side = "SESSION_EXPIRED", 412, Side.CLIENT
+    advice = "Sign in to the Platform again, or send a new access token."
+
+
 class AccountRequired(SwellError):
     """This operation needs the name and password of an operator's account."""
 
@@ -93,6 +106,12 @@ class NotFound(SwellError):
 
     code, status, side = "NOT_FOUND", 404, Side.CLIENT
     advice = "Check the id. Records expire."
+
+
+class PlatformNotFound(NotFound):
+    """The Seqera Platform does not have the requested object."""
+
+    advice = "Check towerWorkspaceId and workflowId."
 
 
 class TooLarge(SwellError):
@@ -264,6 +283,19 @@ class UpstreamDown(UpstreamFailed):
     advice = "Wait for the time in Retry-After."
 
 
+class PlatformFailed(SwellError):
+    """The Seqera Platform sent an invalid answer or an error."""
+
+    code, status, side = "PLATFORM_FAILED", 502, Side.UPSTREAM
+    advice = "Try again in a moment. If it happens again, report it to the operator of the Platform."
+
+
+class PlatformSlow(PlatformFailed):
+    """The Seqera Platform did not answer in time."""
+
+    status = 504
+
+
 class Unavailable(SwellError):
     """A part of this server is unavailable."""
 
@@ -278,6 +310,13 @@ class DecryptionFailed(SwellError):
     """A stored secret cannot be decrypted."""
 
     advice = "Ask the operator to check SWELL_ENCRYPTION_KEYS: it may lack the key of this secret."
+
+
+class PlatformUnreachable(Unavailable):
+    """The Seqera Platform is not connected to this server at the moment."""
+
+    side = Side.UPSTREAM
+    advice = "Try again in a moment. If it happens again, the operator of the Platform can check its connection."
 
 
 class SpoolFull(Unavailable):

@@ -37,6 +37,7 @@ from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
+from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port, ready
@@ -74,16 +75,17 @@ async def main(settings: Settings) -> None:
         await set_expiry(layers, logs, settings.record_ttl)
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
-        push_client = pusher(session, settings, aws)
+        users = user_credentials(nats)
+        push_client = pusher(session, settings, aws, users)
         registry = registry_push(push_client)
         sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
         unpushed = UnpushedImages(layers, registry, settings.workspace / "unpushed", settings.build_timeout)
         engine, containers = await opened.enter_async_context(
-            open_containers(settings, sifs, aws, prober(session, settings), unpushed)
+            open_containers(settings, sifs, aws, prober(session, settings, users), unpushed)
         )
-        credentials = AuthFiles(settings, aws, registry=prober(session, settings))
+        credentials = AuthFiles(settings, aws, registry=prober(session, settings, users))
         containers = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
-        packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws))
+        packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws, users))
         builds = RedisBuilds(state, settings.record_ttl)
         waiter = BuildWaiter(builds)
         await subscribe(nats, BuildDone, waiter.heard)
@@ -104,7 +106,7 @@ async def main(settings: Settings) -> None:
         )
         assembler = IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout)
         runner = running(assembler, interest, unpushed)
-        mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client), settings.mirror_timeout)
+        mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client, users), settings.mirror_timeout)
         mirrors = running(mirroring, interest, unpushed)
         plans = MirrorPlans(mirroring, nats)
         missing = partial(missing_emulators, settings)

@@ -43,6 +43,7 @@ from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import Submissions
+from gateway.handlers.pairing import PairingHandler
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.service import readiness
 from gateway.http.caller import Callers, ClientAddress, networks
@@ -50,6 +51,7 @@ from gateway.http.relay import Relay
 from gateway.identity_parts import open_identity_parts
 from gateway.inspect import Inspector
 from gateway.pages.builds import BuildPages
+from gateway.platform_parts import PlatformParts, open_platforms
 from gateway.pull.pulls import Pulls
 from gateway.scans.gate import ScanGate
 from gateway.scans.queries import ScanQueries
@@ -106,8 +108,9 @@ async def main(settings: Settings) -> None:
     async with (
         operator_port("gateway", settings.operator_listen) as operator,
         open_connections(settings) as connections,
+        open_platforms(settings, connections) as platforms,
     ):
-        shared = create_shared(settings, connections)
+        shared = create_shared(settings, connections, platforms)
         build_ended = asyncio.Event()
         await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
         await subscribe(connections.nats, BuildDone, lambda _: build_ended.set())
@@ -116,8 +119,11 @@ async def main(settings: Settings) -> None:
             await subscribe(connections.nats, ScanDone, shared.scan_gate.on_scan_done)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
-        identity = await open_identity_parts(settings, connections, shared.client_address, shared.guess_limiter)
+        identity = await open_identity_parts(
+            settings, connections, shared.client_address, shared.guess_limiter, platforms.identities
+        )
         backends = Backends(connections.redis, connections.nats)
+        pairing = pairing_handler(settings, shared, platforms)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
         async with asyncio.TaskGroup() as tasks:
@@ -139,17 +145,20 @@ async def main(settings: Settings) -> None:
                     ),
                     identity.callers,
                     read_access=shared.read_access,
+                    pairing=pairing,
                     tls=settings.server_url.startswith("https://"),
                 )
-                async with listening(app, address(settings.listen), limit=limit):
+                async with listening(app, address(settings.listen), limit=limit, websockets=pairing is not None):
                     operator.ready = partial(readiness, backends)
                     try:
                         await asyncio.Event().wait()
                     finally:
+                        if pairing:
+                            pairing.close()
                         log_streams.close()  # otherwise their clients would stay connected until the server's timeout
 
 
-def create_shared(settings: Settings, connections: Connections) -> Shared:
+def create_shared(settings: Settings, connections: Connections, platforms: PlatformParts) -> Shared:
     config = server_config(settings)
     scans = RedisScans(connections.redis, settings.record_ttl, settings.scans_waiting)
     is_gated = settings.scan_gate is ScanGateChoice.PULL
@@ -164,7 +173,7 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
         remote_lookup=remote_lookup,
         lookup=lookup,
         images=CachedImages(remote, settings.cache_size),
-        access=ImageAccess(config.repositories, lookup, builds),
+        access=ImageAccess(config.repositories, lookup, builds, users=platforms.users),
         limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),
@@ -173,6 +182,21 @@ def create_shared(settings: Settings, connections: Connections) -> Shared:
         scan_gate=ScanGate(scans, config.server_url, settings.pull_wait) if is_gated else None,
         client_address=ClientAddress(networks(settings.trusted_proxies), settings.client_address_header),
         read_access=ReadAccess(settings.record_access, RedisRequesters(connections.redis, settings.record_ttl), builds),
+    )
+
+
+def pairing_handler(settings: Settings, shared: Shared, platforms: PlatformParts) -> PairingHandler | None:
+    """The handler of pairing sockets; None without a Platform that may open one."""
+    if not any(each.secrets for each in platforms.platforms):
+        return None
+    return PairingHandler(
+        platforms.platforms,
+        platforms.pairings,
+        platforms.sockets,
+        shared.client_address,
+        shared.guess_limiter,
+        timeout=settings.platform_timeout,
+        silence=settings.platform_silence,
     )
 
 

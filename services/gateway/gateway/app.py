@@ -81,9 +81,10 @@ def create_app(
     callers: Callers,
     *,
     read_access: ReadAccess,
+    pairing: ASGIApp | None = None,
     tls: bool = False,
 ) -> ASGIApp:
-    """The application; *tls* says whether clients connect by https."""
+    """The application; *tls* says whether clients connect by https, *pairing* serves the sockets of Platforms."""
     parts = {
         **containers._asdict(),
         **build_parts._asdict(),
@@ -118,7 +119,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Edge(registry, GuessLimits(HeadAsGet(app), callers), tls=tls)
+    return Edge(registry, GuessLimits(HeadAsGet(app), callers), pairing=pairing, tls=tls)
 
 
 def _provider(part: object):  # type: ignore[no-untyped-def]

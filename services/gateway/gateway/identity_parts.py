@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gateway.access.accounts import Accounts
-from gateway.access.authenticator import Authenticator, IdentitySources
+from gateway.access.authenticator import Authenticator, IdentitySources, PlatformUsers
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import KeyIssuer
 from gateway.adapters.access.accounts import read_accounts
@@ -24,14 +24,18 @@ class IdentityParts(NamedTuple):
 
 
 async def open_identity_parts(
-    settings: Settings, connections: Connections, client_address: ClientAddress, guess_limiter: GuessLimiter
+    settings: Settings,
+    connections: Connections,
+    client_address: ClientAddress,
+    guess_limiter: GuessLimiter,
+    platform_users: PlatformUsers,
 ) -> IdentityParts:
-    """Connect the parts, and subscribe to changes of keys."""
+    """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
     issued_keys = IssuedKeys(stored_keys)
     await subscribe(connections.nats, KeyChanged, issued_keys.on_changed)
     identities = IdentitySources(issued_keys, ApiKeys(settings.api_keys_file))
-    authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access)
+    authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     return IdentityParts(
         Callers(authenticator, client_address, guess_limiter),
         read_accounts(settings.accounts_file),

@@ -5,10 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from gateway.domain.quota import PATTERN
 from gateway.domain.record_access import RecordAccess
+from swell.net.reach import Reach
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
 
@@ -25,7 +26,7 @@ class ScanGateChoice(StrEnum):
     PULL = "pull"
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Reach, frozen=True, kw_only=True):
     """Settings of the gateway, each read from SWELL_<FIELD>. Addresses are `host:port`, durations ISO 8601.
 
     - `server_url` is the URL that clients use; its authority is the first part of each image name.
@@ -47,6 +48,9 @@ class Settings(Struct, frozen=True, kw_only=True):
       queue.
     - A client has at most `scans_waiting` scans that have not ended.
     - `encryption_keys` (`id:base64`, the first one encrypts) are for stored secrets, which need them.
+    - `platforms_file` names the Seqera Platforms that may be paired, with the hashes of their secrets. A Platform
+      answers a request within `platform_timeout`. Its socket is closed after `platform_silence` without a message, and
+      its key pair is replaced after `platform_lease`.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
@@ -98,6 +102,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
     encryption_keys: str = ""
+    platforms_file: Path | None = None
+    platform_timeout: timedelta = timedelta(seconds=5)
+    platform_silence: timedelta = timedelta(minutes=5)
+    platform_lease: timedelta = timedelta(days=1)
     rpc_token: str = ""
     operator_listen: str = "127.0.0.1:9190"
     log_level: str = "INFO"

@@ -31,11 +31,13 @@ from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
+from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port, ready
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
@@ -61,7 +63,8 @@ async def main(settings: Settings) -> None:
         await set_expiry(stored, settings.blob_cache_days)
         spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        keys = keyring(settings)
+        users = user_credentials(nats)
+        keys = keyring(settings, users)
         upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
         image_cache = ImageCache(upstream, keys, settings.stale_age)
         documents = RedisDocuments(redis_client, Blobs(stored, DOCUMENTS))
@@ -79,7 +82,7 @@ async def main(settings: Settings) -> None:
         cache = await opened.enter_async_context(
             BlobCache(Blobs(stored, CACHED), redis_client, settings.blob_cache_days)
         )
-        access = Access(upstream, RedisProofs(redis_client, settings.stale_age), settings.stale_age)
+        access = Access(upstream, RedisProofs(redis_client, settings.stale_age), settings.stale_age, users=users)
         deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
         images = ImagesHandler(pulls, Links(deliveries, settings.data_url.rstrip("/"), key))
         revoked = RevokedLinks(key)
@@ -108,11 +111,11 @@ def without_keys(settings: Settings) -> Settings:
     return structs.replace(settings, aws_access_key_id="", aws_secret_access_key="", aws_session_token=None)
 
 
-def keyring(settings: Settings) -> Keyring:
-    """Read the operator's credentials, once at startup."""
+def keyring(settings: Settings, users: UserCredentials) -> Keyring:
+    """Read the operator's credentials, once at startup; *users* has those of users."""
     allows = settings.credential_rules.may_read
     file = settings.registry_auth_file
-    return parse_auth_file(file.read_bytes(), allows) if file else Keyring()
+    return parse_auth_file(file.read_bytes(), allows, users) if file else Keyring(users=users)
 
 
 async def set_expiry(store: S3Objects, days: int) -> None:

@@ -35,12 +35,14 @@ from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ScanJob
 from swell.jobs.streams import Nats
+from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import OperatorPort, operator_port, ready
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.serve import address, run
 from swell.store import objects, redis
@@ -86,7 +88,12 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     programs = opened.enter_context(Programs.open(settings))
     tool, database = await open_tool(settings, programs, paths)
     session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-    client = RegistryClient(session, keyring(settings), settings.insecure_registries, aws=AwsLogins(session, settings))
+    client = RegistryClient(
+        session,
+        keyring(settings, user_credentials(nats)),
+        settings.insecure_registries,
+        aws=AwsLogins(session, settings),
+    )
     scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
     reports = Reports(store, tool.family, settings.record_ttl / 2)
     leases, events = ScanLeases(state, settings.job_lease), ScanEvents(nats)
@@ -184,10 +191,11 @@ async def open_updates(
     )
 
 
-def keyring(settings: Settings) -> Keyring:
-    """Read the operator's credentials, which are used by the rules of the registry-proxy."""
+def keyring(settings: Settings, users: UserCredentials) -> Keyring:
+    """Read the operator's credentials, which are used by the rules of the registry-proxy; *users* has the others."""
     file = settings.registry_auth_file
-    return parse_auth_file(file.read_bytes(), settings.credential_rules.may_read) if file else Keyring()
+    rules = settings.credential_rules
+    return parse_auth_file(file.read_bytes(), rules.may_read, users) if file else Keyring(users=users)
 
 
 async def set_expiry(store: S3Objects, days: int) -> None:

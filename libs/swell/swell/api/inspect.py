@@ -19,8 +19,10 @@ class InspectRequest(Struct, frozen=True, rename="camel"):
 
     container_image: str | None = None
     tower_access_token: str | None = None
+    tower_refresh_token: str | None = None
     tower_endpoint: str | None = None
     tower_workspace_id: WorkspaceId | None = None
+    workflow_id: str | None = None
 
 
 class CredentialsRequest(Struct, frozen=True, rename="camel"):

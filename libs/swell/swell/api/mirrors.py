@@ -8,6 +8,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from swell.api.containers import WorkspaceId
+
 
 class MirroredImage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An image of a mirror. A dry run returns `size`, the bytes of the whole image, and `missing`, those to send."""
@@ -27,7 +29,9 @@ class MirrorRequest(Struct, frozen=True, kw_only=True, rename="camel"):
     images: tuple[str, ...]
     build_repository: str
     tower_access_token: str | None = None
+    tower_refresh_token: str | None = None
     tower_endpoint: str | None = None
+    tower_workspace_id: WorkspaceId | None = None
     dry_run: bool = False
 
 

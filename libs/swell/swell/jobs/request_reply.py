@@ -23,7 +23,7 @@ from swell.log import log
 R = TypeVar("R")
 
 
-class _Reply(Struct, frozen=True, omit_defaults=True):
+class Reply(Struct, frozen=True, omit_defaults=True):
     """The JSON of the result, or the error."""
 
     found: msgspec.Raw = msgspec.Raw(b"null")
@@ -47,7 +47,7 @@ async def request(nats: Nats, job: RequestJob, kind: type[R]) -> R:
                 await inbox.unsubscribe()
     except (NatsError, TimeoutError) as error:
         raise Unavailable("there is no answer yet; it takes too long", retry_after=10) from error
-    reply = msgspec.json.decode(message.data, type=_Reply)
+    reply = msgspec.json.decode(message.data, type=Reply)
     if reply.failure:
         raise reply.failure.error
     return msgspec.json.decode(reply.found, type=kind)
@@ -65,22 +65,22 @@ async def respond(nats: Nats, job: RequestJob, work: Callable[[], Awaitable[obje
         return
     try:
         async with asyncio.timeout(left):
-            reply = _Reply(found=msgspec.Raw(msgspec.json.encode(await work())))
+            reply = Reply(found=msgspec.Raw(msgspec.json.encode(await work())))
     except TimeoutError:
         log.warning("request not answered in time", subject=job.subject, id=job.id, seconds=round(left, 3))
         return
     except Exception as error:  # noqa: BLE001 - every error is sent
-        reply = _Reply(failure=Failure.of(error))
+        reply = Reply(failure=Failure.of(error))
     with translated():
-        await nats.client.publish(job.reply, _encode(reply, nats.client.max_payload))
+        await nats.client.publish(job.reply, encode_reply(reply, nats.client.max_payload))
 
 
-def _encode(reply: _Reply, limit: int) -> bytes:
+def encode_reply(reply: Reply, limit: int) -> bytes:
     """Return *reply* as JSON of at most *limit* bytes; a longer one becomes `TooLarge`."""
     content = msgspec.json.encode(reply)
     if len(content) > limit:
         error = TooLarge(f"the answer has {len(content)} bytes, more than the limit of {limit}")
-        return msgspec.json.encode(_Reply(failure=Failure.of(error)))
+        return msgspec.json.encode(Reply(failure=Failure.of(error)))
     return content
 
 

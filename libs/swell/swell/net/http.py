@@ -47,9 +47,11 @@ class ConnectionLimit(NamedTuple):
 
 @asynccontextmanager
 async def listening(
-    app: Any, where: Address, grace: float = 10.0, *, limit: ConnectionLimit | None = None
+    app: Any, where: Address, grace: float = 10.0, *, limit: ConnectionLimit | None = None, websockets: bool = False
 ) -> AsyncIterator[None]:
     """Serve *app* at *where* while the block runs; at the end, running requests have *grace* seconds to finish.
+
+    With *websockets*, the app gets WebSockets too; a message of one has at most 64 MiB.
 
     Raises:
         Unavailable: the port is in use or not allowed.
@@ -64,7 +66,7 @@ async def listening(
         backpressure=_connections(),
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=int(HEAD_SECONDS * 1000)),
-        websockets=False,
+        websockets=websockets,
         log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())  # no group: at the end it has *grace* before it is cancelled

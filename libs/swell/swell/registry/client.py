@@ -23,7 +23,7 @@ from swell.oci.reference import Reference
 from swell.registry.address import endpoint
 from swell.registry.auth import ANONYMOUS, Authorizer, Shown
 from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Keyring
+from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from swell.registry.retry import RetryPolicy
 
@@ -66,6 +66,10 @@ class RegistryClient:
         view._principal = principal
         return view
 
+    async def user_credentials(self, reference: Reference, principal: Principal) -> Credentials | None:
+        """Return the credentials for *reference* of the users and workspaces in *principal*; see `Keyring.load`."""
+        return await self._keyring.load(reference, principal)
+
     def base(self, registry: str) -> URL:
         return endpoint(registry, self._insecure)
 
@@ -91,6 +95,7 @@ class RegistryClient:
         *data* returns the body for each attempt. The deadline for the response headers is *seconds*, or the answer
         timeout of the session; it includes tokens, retries and redirects, and the current deadline.
         """
+        await self._keyring.load(reference, self._principal)
         limit = seconds or reach_of(self._session).answer_timeout.total_seconds()
         left = at_most(limit)
         with translated(url):

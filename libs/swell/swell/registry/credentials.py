@@ -7,6 +7,7 @@ Source: containers-auth.json(5), https://github.com/containers/image/blob/main/d
 import base64
 import re
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -44,18 +45,39 @@ class Credentials(Struct, frozen=True):
 Allows = Callable[[Principal, Reference], bool]
 
 
+class UsersKeyring(Protocol):
+    """See `swell.registry.user_credentials.UserCredentials`."""
+
+    async def load(self, reference: Reference, principal: Principal) -> Credentials | None: ...
+
+    def known(self, reference: Reference, principal: Principal) -> Credentials | None: ...
+
+
 class Keyring(Struct, frozen=True):
     """Credentials by registry (`quay.io`) or by a path below one (`quay.io/team/tool`).
 
-    `allows` says whether a principal may use them for a repository; by default, only the operator may.
+    `allows` says whether a principal may use them for a repository; by default, only the operator may. `users` has the
+    credentials of the owners in a principal, which precede the operator's.
     """
 
     entries: Mapping[str, Credentials] = field(default_factory=dict)
     allows: Allows = opens
+    users: UsersKeyring | None = None
 
     def find(self, reference: Reference, principal: Principal = PUBLIC) -> Credentials | None:
-        """Return the credentials for *reference* if *principal* may use them."""
+        """Return the credentials for *reference* if *principal* may use them; those of users after `load` only."""
+        if self.users and (known := self.users.known(reference, principal)):
+            return known
         return self.entry(reference) if self.allows(principal, reference) else None
+
+    async def load(self, reference: Reference, principal: Principal) -> Credentials | None:
+        """Look up the credentials of the owners in *principal* for *reference*, and return them.
+
+        Raises:
+            Denied: an owner's access was withdrawn.
+            Unavailable: they cannot be looked up now.
+        """
+        return await self.users.load(reference, principal) if self.users else None
 
     def entry(self, reference: Reference) -> Credentials | None:
         """Return the entry of the longest matching path, in whole components, without a check of the principal."""
@@ -74,8 +96,8 @@ class _AuthFile(Struct):
     auths: dict[str, _Entry] = {}
 
 
-def parse_auth_file(content: bytes, allows: Allows = opens) -> Keyring:
-    """Parse an auth file; *allows* decides which principals may use its credentials.
+def parse_auth_file(content: bytes, allows: Allows = opens, users: UsersKeyring | None = None) -> Keyring:
+    """Parse an auth file; *allows* decides which principals may use its credentials. *users* has those of users.
 
     Entries without `auth` (credential helpers) are ignored.
 
@@ -87,7 +109,7 @@ def parse_auth_file(content: bytes, allows: Allows = opens) -> Keyring:
     except msgspec.MsgspecError as error:
         raise SettingsInvalid("the registry auth file is not of the form of containers-auth.json(5)") from error
     entries = {path_of(key): _credentials(key, entry) for key, entry in file.auths.items() if entry.auth}
-    return Keyring(entries, allows)
+    return Keyring(entries, allows, users)
 
 
 def path_of(key: str) -> str:

@@ -51,6 +51,11 @@ def owners_of(kind: str, principal: Principal) -> tuple[str, ...]:
     return tuple(sorted(unquote(owner) for owner in _parts(principal).get(kind, ())))
 
 
+def has_owners(principal: Principal) -> bool:
+    """Return whether *principal* names owners of stored credentials."""
+    return ";" in principal or not (principal == PUBLIC or principal.startswith(OPERATOR))
+
+
 def opens(principal: Principal, reference: Reference) -> bool:
     """Return whether the principal may use the operator's credentials for *reference*."""
     return opens_everything(principal) or is_below(reference, scopes_of(principal))

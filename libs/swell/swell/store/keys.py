@@ -108,6 +108,11 @@ def build_start(target_image: str) -> str:
     return f"swell:starting:{target_image}"
 
 
+def platform_lock(name: str) -> str:
+    """Lock of the gateway that renews a pairing or a session at a Seqera Platform."""
+    return f"swell:platform-lock:{name}"
+
+
 def grant(token: str) -> str:
     """String: the JSON of the grant of *token*."""
     return f"swell:grant:{token}"

@@ -51,7 +51,8 @@ class AuthFiles:
     ) -> None:
         """Logins last for *lasting*, by default the time limit of builds, as far as AWS allows.
 
-        *registry*, a client without credentials, finds out which base images are public; without it, none is.
+        *registry*, a client without the operator's credentials, finds out which base images are public, and looks up
+        the credentials of users; without it, no image is public, and users have none.
         """
         self._registry = registry
         self._rules = settings.credential_rules
@@ -61,14 +62,21 @@ class AuthFiles:
 
     async def pulls(self, recipe: Recipe) -> bytes:
         """Return the auth file for the base images of *recipe*."""
-        content, images = _read(self._settings.pull_auth_file), []
+        content, images, users = (
+            _read(self._settings.pull_auth_file),
+            list[Reference](),
+            dict[str, Credentials | None](),
+        )
         for image in _named(recipe):
+            if login := await self._user_login(image, recipe.principal, Reason.BASE_IMAGE):
+                users[image.name] = login
+                continue
             with _as_build_failure():
                 known = is_known(content, image)
             if known and (self._rules.may_read(recipe.principal, image) or await self._is_public(image)):
                 images.append(image)
         with _as_build_failure():
-            allowed = only_allowed(content, self._rules, recipe.principal, images)
+            allowed = with_entries(only_allowed(content, self._rules, recipe.principal, images), users)
         return await self._exchanged(allowed, _text_of(recipe), Reason.BASE_IMAGE)
 
     async def reads_public_only(self, recipe: Recipe) -> bool:
@@ -77,6 +85,7 @@ class AuthFiles:
         for image in _named(recipe):
             with _as_build_failure():
                 known = is_known(content, image)
+            known = known or bool(await self._user_login(image, recipe.principal, Reason.BASE_IMAGE))
             if known and not (self._rules.may_read(PUBLIC, image) or await self._is_public(image)):
                 return False
         return True
@@ -89,13 +98,15 @@ class AuthFiles:
         """
         if self._rules.is_own(image):
             return False
+        if await self._user_login(image, recipe.principal, Reason.BASE_IMAGE):
+            return True
         with _as_build_failure():
             known = is_known(_read(self._settings.pull_auth_file), image)
         return (known and self._rules.may_read(recipe.principal, image)) or await self._is_public(image)
 
     async def pushes(self, recipe: Recipe) -> bytes:
         """Return the auth file for pushing the image of *recipe*."""
-        pushes = self._for_repository(NO_CREDENTIALS, recipe.push_principal, recipe.target_image)
+        pushes = await self._for_repository(NO_CREDENTIALS, recipe.push_principal, recipe.target_image)
         return await self._exchanged(pushes, recipe.target_image, Reason.PUSH)
 
     async def for_remote_build(self, recipe: Recipe) -> tuple[bytes, bytes]:
@@ -106,7 +117,7 @@ class AuthFiles:
         target, cache = recipe.target_image, recipe.cache_repository or ""
         pulls, pushes = await self.pulls(recipe), NO_CREDENTIALS
         for repository in filter(None, (cache, target)):
-            pushes = self._for_repository(pushes, recipe.push_principal, repository)
+            pushes = await self._for_repository(pushes, recipe.push_principal, repository)
         with suppress(BuildFailure):
             pushes = await self._exchanged(pushes, f"{target} {cache}", Reason.PUSH)
         pushes = await self._exchanged(pushes, target, Reason.PUSH)
@@ -115,15 +126,27 @@ class AuthFiles:
 
     async def with_cache(self, pulls: bytes, cache: str, principal: Principal) -> bytes:
         """Return *pulls* with the credentials that *principal* may use for the repository *cache*."""
-        return await self._exchanged(self._for_repository(pulls, principal, cache), cache, Reason.PUSH)
+        return await self._exchanged(await self._for_repository(pulls, principal, cache), cache, Reason.PUSH)
 
-    def _for_repository(self, content: bytes, principal: Principal, repository: str) -> bytes:
+    async def _for_repository(self, content: bytes, principal: Principal, repository: str) -> bytes:
         """Return *content* with the credentials for pushing to *repository*, if *principal* may use them."""
         reference = parse_reference(repository.removeprefix(SCHEME))
+        if login := await self._user_login(reference, principal, Reason.PUSH):
+            with _as_build_failure():
+                return with_entries(content, {reference.name: login})
         if not self._rules.may_push(principal, reference):
             return content
         with _as_build_failure():
             return with_repository(content, _read(self._settings.push_auth_file), reference.name)
+
+    async def _user_login(self, image: Reference, principal: Principal, reason: Reason) -> Credentials | None:
+        """Return the credentials that the users and workspaces in *principal* have for *image*."""
+        if self._registry is None:
+            return None
+        try:
+            return await self._registry.user_credentials(image, principal)
+        except SwellError as error:
+            raise BuildFailure(reason, f"The credentials for {image.name} cannot be used: {error}.") from error
 
     async def _is_public(self, image: Reference) -> bool:
         """Whether *image* can be read without credentials; False if its registry does not respond in time."""

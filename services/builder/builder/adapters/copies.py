@@ -21,16 +21,19 @@ from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import Principal
 from swell.registry.push import fetch_document
 from swell.registry.responses import failure
+from swell.registry.user_credentials import UserCredentials
 
 REPORT_EVERY = timedelta(seconds=10)
 
 Report = Callable[[str], Awaitable[None]]
 
 
-def puller(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:
-    """Return a client with the operator's credentials for pulling; the auth file is read once."""
-    file = settings.pull_auth_file
-    keyring = parse_auth_file(file.read_bytes(), settings.credential_rules.may_read) if file else Keyring()
+def puller(
+    session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins, users: UserCredentials | None = None
+) -> RegistryClient:
+    """Return a client with the credentials of the operator and of *users* for pulling; the auth file is read once."""
+    file, rules = settings.pull_auth_file, settings.credential_rules
+    keyring = parse_auth_file(file.read_bytes(), rules.may_read, users) if file else Keyring(users=users)
     return RegistryClient(session, keyring, frozenset(settings.insecure_registries), aws=aws)
 
 
@@ -81,9 +84,14 @@ class OpenRegistryCopies:
     """Opens copies between the registries that the *settings* allow."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, settings: Settings, aws: AwsLogins, target: RegistryClient
+        self,
+        session: aiohttp.ClientSession,
+        settings: Settings,
+        aws: AwsLogins,
+        target: RegistryClient,
+        users: UserCredentials | None = None,
     ) -> None:
-        self._source = puller(session, settings, aws)
+        self._source = puller(session, settings, aws, users)
         self._target = target
         self._limits = CopyLimits(size=settings.mirror_limit)
 

@@ -14,6 +14,7 @@ from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.push import RegistryPush
 from swell.registry.responses import is_temporary
+from swell.registry.user_credentials import UserCredentials
 from swell.store.records import Reason
 
 
@@ -34,14 +35,18 @@ def _as_build_failure(subject: str) -> Iterator[None]:
         raise BuildFailure(Reason.PUSH, message, is_temporary=is_temporary(error)) from error
 
 
-def pusher(session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins) -> RegistryClient:
-    """Return a client with the operator's credentials for pushing; the auth file is read once."""
-    file = settings.push_auth_file
-    keyring = parse_auth_file(file.read_bytes(), settings.credential_rules.may_push) if file else Keyring()
+def pusher(
+    session: aiohttp.ClientSession, settings: EngineSettings, aws: AwsLogins, users: UserCredentials | None = None
+) -> RegistryClient:
+    """Return a client with the credentials of the operator and of *users* for pushing; the auth file is read once."""
+    file, rules = settings.push_auth_file, settings.credential_rules
+    keyring = parse_auth_file(file.read_bytes(), rules.may_push, users) if file else Keyring(users=users)
     insecure = frozenset(settings.insecure_registries)
     return RegistryClient(session, keyring, insecure, actions="pull,push", aws=aws)
 
 
-def prober(session: aiohttp.ClientSession, settings: EngineSettings) -> RegistryClient:
-    """Return a client without credentials."""
-    return RegistryClient(session, Keyring(), frozenset(settings.insecure_registries))
+def prober(
+    session: aiohttp.ClientSession, settings: EngineSettings, users: UserCredentials | None = None
+) -> RegistryClient:
+    """Return a client without the operator's credentials; it can look up those of *users*."""
+    return RegistryClient(session, Keyring(users=users), frozenset(settings.insecure_registries))

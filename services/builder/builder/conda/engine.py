@@ -38,6 +38,7 @@ from swell.provenance import Evidence, Material
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Allows, Keyring, parse_auth_file
+from swell.registry.user_credentials import UserCredentials
 from swell.settings import SettingsInvalid
 from swell.store.records import Reason
 
@@ -53,8 +54,10 @@ class CondaEngine:
         packages: Packages,
         made: MadeLayers,
         solving: LazySolver,
+        users: UserCredentials | None = None,
     ) -> None:
         self._settings = settings
+        self._users = users
         self._session = session
         self._aws = aws
         self._packages = packages
@@ -66,11 +69,16 @@ class CondaEngine:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: CondaSettings, session: ClientSession, aws: AwsLogins | None = None
+        cls,
+        settings: CondaSettings,
+        session: ClientSession,
+        aws: AwsLogins | None = None,
+        users: UserCredentials | None = None,
     ) -> AsyncIterator[Self]:
         """Open the engine; remove leftovers of earlier processes from the workspace, which only this process uses.
 
-        Channels, base images and the registries that are pushed to are all asked through *session*.
+        Channels, base images and the registries that are pushed to are all asked through *session*. *users* has the
+        credentials of users.
         """
         home = settings.workspace / "conda"
         for name in ("builds", "scratch"):
@@ -82,7 +90,7 @@ class CondaEngine:
         made = MadeLayers(Folder(home / "layers", settings.conda_layer_cache))
         lists = Folder(home / "repodata", settings.conda_repodata_cache)
         solving = LazySolver(settings, sources, lists, home / "scratch")
-        yield cls(settings, session, aws or AwsLogins(session, settings), packages, made, solving)
+        yield cls(settings, session, aws or AwsLogins(session, settings), packages, made, solving, users)
 
     async def find(self, _: Recipe) -> None:
         """Return None: builds of this engine end with the builder's process."""
@@ -110,7 +118,8 @@ class CondaEngine:
     def _client(self, file: Path | None, actions: str, allows: Allows) -> RegistryClient:
         """Return a client with the current credentials in *file*, as far as *allows* permits them."""
         try:
-            keyring = parse_auth_file(file.read_bytes(), allows) if file else Keyring()
+            users = self._users
+            keyring = parse_auth_file(file.read_bytes(), allows, users) if file else Keyring(users=users)
         except (OSError, SettingsInvalid) as error:
             raise BuildFailure(Reason.ENGINE, "The builder cannot read its credentials for registries.") from error
         insecure = frozenset(self._settings.insecure_registries)

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.platform import Login
 from swell.errors import EndpointUnpaired, Unauthorized
 
 
@@ -28,6 +29,20 @@ class IdentitySource(Protocol):
         """
 
 
+class TokenUnknown(Unauthorized):
+    """The access token has the form of no source of this server."""
+
+
+class PlatformUsers(Protocol):
+    """The users of the Seqera Platforms that the operator has named."""
+
+    def accepts(self, login: Login) -> bool:
+        """Whether the token of *login* may be one of a named Platform. No I/O."""
+
+    async def identify(self, login: Login) -> Identity:
+        """The identity of *login*; raises `Unauthorized` and the errors of Platforms."""
+
+
 class IdentitySources:
     """The identities of several sources: the first one that does not return None decides."""
 
@@ -41,37 +56,50 @@ class IdentitySources:
         for source in self._sources:
             if identity := await source.identify(token, endpoint):
                 return identity
-        raise Unauthorized("the access token is not known here")
+        raise TokenUnknown("the access token is not known here")
 
 
 class Authenticator:
-    """Authenticates container requests; without *anonymous_access* each one needs a known token."""
+    """Authenticates container requests; without *anonymous_access* each one needs a known token.
 
-    def __init__(self, identities: Identities, *, anonymous_access: bool) -> None:
+    A token that *identities* do not know may belong to a user of the Platform that the request names.
+    """
+
+    def __init__(
+        self, identities: Identities, *, anonymous_access: bool, platform_users: PlatformUsers | None = None
+    ) -> None:
         self._identities = identities
+        self._platform_users = platform_users
         self._anonymous_access = anonymous_access
 
     async def authenticate(
-        self, token: str | None, endpoint: str | None = None, *, bearer: str | None = None
+        self, token: str | None, endpoint: str | None = None, *, bearer: str | None = None, login: Login | None = None
     ) -> Identity:
         """The identity of a request whose body has *token*, or whose `Authorization` header has *bearer*.
+
+        *login* has all that the body says about its sender, if it may say more than *token* and *endpoint*.
 
         The token in the body takes precedence. An unknown *bearer* is ignored: it may be meant for a reverse proxy.
 
         Raises:
-            Unauthorized: *token* is unknown, or the request is anonymous and anonymous requests are not accepted.
-            EndpointUnpaired: *token* is unknown, and the Platform at *endpoint* is not paired with this server.
+            Unauthorized: the token is unknown, or the request is anonymous and anonymous requests are not accepted.
+            EndpointUnpaired: the token is unknown, and the Platform at the endpoint is not paired with this server.
+            PlatformNotFound, SessionExpired, PlatformFailed, Unavailable: the Platform refuses the login, or fails.
         """
-        identity = await self._identify(token, endpoint) if token else await self._identify_bearer(bearer)
+        login = login or Login(token=token, endpoint=endpoint)
+        identity = await self._identify(login, token) if token else await self._identify_bearer(bearer)
         if identity.is_anonymous and not self._anonymous_access:
             raise Unauthorized("this server takes no anonymous requests: an access token is needed")
         return identity
 
-    async def _identify(self, token: str, endpoint: str | None) -> Identity:
-        """The identity of *token*. Clients send an *endpoint* with each token, also with API keys of this server."""
+    async def _identify(self, login: Login, token: str) -> Identity:
+        """The identity of *token*. Clients send an endpoint with each token, also with API keys of this server."""
+        endpoint = login.endpoint
         try:
             return await self._identities.identify(token, endpoint)
         except Unauthorized as error:
+            if isinstance(error, TokenUnknown) and self._platform_users and self._platform_users.accepts(login):
+                return await self._platform_users.identify(login)
             if not endpoint:
                 raise
             raise EndpointUnpaired(

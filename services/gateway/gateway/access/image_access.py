@@ -48,6 +48,11 @@ class Registry(Protocol):
     async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
 
 
+class UsersKeyring(Protocol):
+    async def load(self, reference: Reference, principal: Principal) -> object | None:
+        """Return the credentials of the users and workspaces in *principal* for *reference*."""
+
+
 class AccessCheck(Struct, frozen=True):
     """The result of a check: the principal that reads the images of a recipe, or the problem with one of them."""
 
@@ -78,8 +83,14 @@ class ImageAccess:
     """Checks images against their registries; positive results are cached for five minutes, per principal."""
 
     def __init__(
-        self, repositories: Repositories, registry: Registry, builds: Builds, now: Callable[[], float] = time.monotonic
+        self,
+        repositories: Repositories,
+        registry: Registry,
+        builds: Builds,
+        now: Callable[[], float] = time.monotonic,
+        users: UsersKeyring | None = None,
     ) -> None:
+        self._users = users
         self._rules = rules_of((repositories.build, repositories.cache, repositories.public), ())
         self._registry = registry
         self._builds = builds
@@ -90,20 +101,24 @@ class ImageAccess:
         """Whether *image* is in a repository of this server."""
         return self._rules.is_own(image)
 
-    def push_principal(self, principal: Principal, *names: str | None) -> Principal:
+    async def push_principal(self, principal: Principal, *names: str | None) -> Principal:
         """Return *principal*, limited to the repositories *names*, for a push.
 
         Raises:
-            ScopeRequired: *principal* may not push there.
+            ScopeRequired: *principal* may not push there, and its users and workspaces have no credentials for it.
+            Denied, Unavailable: see `swell.registry.user_credentials.Find`.
         """
-        repositories = [parse_reference(name) for name in names if name and "/" in name]
-        for repository in repositories:
-            if not self._rules.may_push(principal, repository):
+        opened = list[Reference]()
+        for repository in (parse_reference(name) for name in names if name and "/" in name):
+            if self._rules.may_push(principal, repository):
+                opened.append(repository)
+            elif not (self._users and await self._users.load(repository, principal)):
                 raise ScopeRequired(
                     f"this server may not push to {repository.name} for you: a repository that is not its own needs "
-                    "an API key with the scope operator-push, which the operator issues"
+                    "credentials of your workspace, or an API key with the scope operator-push, which the operator "
+                    "issues"
                 )
-        return limited_to((repository.name for repository in repositories), principal)
+        return limited_to((repository.name for repository in opened), principal)
 
     async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
         """Return the principal that reads *image*: *principal*, with access to an own repository if that is allowed.

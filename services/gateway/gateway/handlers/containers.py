@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.queries import BuildQueries
+from gateway.domain.platform import Login
 from gateway.domain.record_access import Resource
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
@@ -42,9 +43,7 @@ class Submissions:
 
     async def submit(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
         container_request = await read(request, ContainerRequest)
-        caller = await self._callers.identify(
-            request.scope, container_request.tower_access_token, container_request.tower_endpoint
-        )
+        caller = await self._callers.identify(request.scope, login=login_of(container_request))
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:
@@ -56,6 +55,17 @@ class Submissions:
             if secret:
                 self._callers.guess_limiter.remember(secret)
         return answer
+
+
+def login_of(request: ContainerRequest) -> Login:
+    """Return what *request* says about its sender."""
+    return Login(
+        token=request.tower_access_token,
+        endpoint=request.tower_endpoint,
+        refresh_token=request.tower_refresh_token or None,
+        workspace_id=request.tower_workspace_id,
+        workflow_id=request.workflow_id or None,
+    )
 
 
 class ContainersController(Controller):

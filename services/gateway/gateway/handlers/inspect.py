@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.domain.identity import Scope
+from gateway.domain.platform import Login
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
@@ -25,6 +26,15 @@ class InspectController(Controller):
         platform: FromQuery[str | None] = None,
     ) -> Inspection:
         body = await read(request, InspectRequest)
-        caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
+        caller = await callers.identify(
+            request.scope,
+            login=Login(
+                token=body.tower_access_token,
+                endpoint=body.tower_endpoint,
+                refresh_token=body.tower_refresh_token or None,
+                workspace_id=body.tower_workspace_id,
+                workflow_id=body.workflow_id or None,
+            ),
+        )
         caller.identity.require(Scope.INSPECT)
         return await inspector.image(body, platform, caller.principal, caller.identity)

@@ -13,6 +13,7 @@ from gateway.builds.cancel import Cancellations
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.domain.identity import Scope
+from gateway.domain.platform import Login
 from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_build, event_response, started
 from gateway.http.bodies import read
@@ -42,7 +43,15 @@ class MirrorsController(Controller):
         mirror_request = await read(request, MirrorRequest)
         if not mirror_request.tower_access_token and not request.headers.get("authorization"):
             raise BadRequest("mirror needs a towerAccessToken: an access token whose owner may push to the repository")
-        caller = await callers.identify(request.scope, mirror_request.tower_access_token, mirror_request.tower_endpoint)
+        caller = await callers.identify(
+            request.scope,
+            login=Login(
+                token=mirror_request.tower_access_token,
+                endpoint=mirror_request.tower_endpoint,
+                refresh_token=mirror_request.tower_refresh_token or None,
+                workspace_id=mirror_request.tower_workspace_id,
+            ),
+        )
         caller.identity.require(Scope.MIRROR)
         answer = await mirrors.submit(mirror_request, caller)
         await read_access.record(caller.identity.user, caller.identity.organisation, answer.mirror_id)

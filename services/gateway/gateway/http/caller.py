@@ -11,6 +11,7 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import Actor
 from gateway.domain.identity import Caller, caller_of
 from gateway.domain.identity import Scope as Right
+from gateway.domain.platform import Login
 from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
@@ -66,19 +67,24 @@ class Callers:
         self.address = address
         self.guess_limiter = guess_limiter or GuessLimiter()
 
-    async def identify(self, scope: Scope, token: str | None = None, endpoint: str | None = None) -> Caller:
-        """The sender of the request *scope*, whose body has *token* and *endpoint*.
+    async def identify(
+        self, scope: Scope, token: str | None = None, endpoint: str | None = None, login: Login | None = None
+    ) -> Caller:
+        """The sender of the request *scope*, whose body has *token* and *endpoint*, or more of a *login*.
 
         Raises:
             Unauthorized, EndpointUnpaired: the token is unknown, or one is required.
+            PlatformNotFound, SessionExpired, PlatformFailed, Unavailable: see `Authenticator.authenticate`.
             TooManyRequests: too many unknown tokens were tried from the client's address.
         """
         address, header_token = self.address(scope), bearer(scope["headers"])
+        if login:
+            token, endpoint = login.token, login.endpoint
         secret = token or header_token
         if secret is None:
             return caller_of(await self._authenticator.authenticate(token, endpoint), address)
         with self.guess_limiter.attempt(address, secret):
-            identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token)
+            identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
         if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
             self.guess_limiter.count_miss(address, secret)
         return caller_of(identity, address)

@@ -30,15 +30,21 @@ class Edge:
     """Sends requests under `/v2` to *registry*, and all others to *app*.
 
     Each request gets an id, which its response has as `X-Request-Id`, a trace, and a line in the log. Crawlers, and
-    requests with a head that is malformed or too large, are refused. *tls* says whether clients use https.
+    requests with a head that is malformed or too large, are refused. *tls* says whether clients use https. WebSockets
+    are for *pairing*; without it they are refused.
     """
 
-    def __init__(self, registry: ASGIApp, app: ASGIApp, *, tls: bool = False) -> None:
+    def __init__(self, registry: ASGIApp, app: ASGIApp, *, pairing: ASGIApp | None = None, tls: bool = False) -> None:
+        self._pairing = pairing
         self._registry = registry
         self._app = app
         self._headers = security_headers(tls=tls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            with tracing(new_id()):
+                await self._serve_socket(scope, receive, send)
+            return
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -63,6 +69,12 @@ class Edge:
             seconds = time.perf_counter() - started
             record(scope, method, sending.status, seconds)
             log_request(method, path, sending.status, seconds)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._pairing and head_error(scope) is None:  # type: ignore[arg-type]
+            await self._pairing(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before the handshake: status 403
 
 
 class _Sending:

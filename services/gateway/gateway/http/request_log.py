@@ -8,6 +8,7 @@ from swell.log import log
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
 _PULLS = "/v2/wt/"
 _TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/[^/]{0,4})[^/]*")
+_PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform follows, in whatever spelling
 
 
 def log_request(method: str, path: str, status: int, seconds: float) -> None:
@@ -22,4 +23,4 @@ def shown(path: str) -> str:
     if path.startswith(_PULLS):  # a fast path for pulls
         start = len(_PULLS)
         return f"{path[: start + 4]}…{path[slash:]}" if (slash := path.find("/", start + 4)) > 0 else f"{_PULLS}…"
-    return _TOKEN.sub(r"\1…", path)
+    return _TOKEN.sub(r"\1…", _PAIRING.sub(r"\1/…", path))

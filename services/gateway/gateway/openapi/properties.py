@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 _INSTANT = "in UTC, such as `2026-11-23T12:00:00Z`"
-_ENDPOINT = "URL of the Seqera Platform that issued the access token. No Platform is paired with this server."
-_WORKSPACE = "Id of a workspace of the Seqera Platform; a signed 64-bit number. Stored, without effect."
+_ENDPOINT = "URL of the API of the Seqera Platform that issued the access token."
+_WORKSPACE = (
+    "Id of the workspace whose registry credentials are used, at the Seqera Platform. Default: the personal one."
+)
+_REFRESH_TOKEN = "Refresh token of the Seqera Platform, which renews the access token when it has expired."  # noqa: S105
 _QUEUE = "Position in the queue while the build waits: 1 for the build that starts next."
 _DURATION = "Duration of the build in seconds; missing until the build has ended."
 _REASON = "Kind of the failure, such as `memory` or `timed-out`; missing if the build did not fail."
@@ -17,7 +20,8 @@ _ANNOTATIONS = "Annotations, by key."
 
 # Members that several schemas have.
 _ACCOUNT = {
-    "towerAccessToken": "An API key of this server. The header `Authorization: Bearer` works as well.",
+    "towerAccessToken": "An API key of this server, for which the header `Authorization: Bearer` works as well; or an "
+    "access token of a paired Seqera Platform.",
     "towerEndpoint": _ENDPOINT,
 }
 _KEY_LIMITS = {
@@ -36,6 +40,11 @@ _KEY = {
     "created": f"When the key was issued, {_INSTANT}.",
     "createdBy": "User or operator's account that issued it.",
     **_KEY_LIMITS,
+}
+_PLATFORM = {
+    "towerRefreshToken": _REFRESH_TOKEN,
+    "towerWorkspaceId": _WORKSPACE,
+    "workflowId": "Id of a run of the Seqera Platform. The AWS credential of its compute environment opens Amazon ECR.",
 }
 _CREDENTIALS = {
     "userName": "User name, at most 65,536 characters.",
@@ -300,6 +309,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "images": "Names of the images to copy; at most 50.",
         "buildRepository": "Registry, or registry and path, of the copies, such as `registry.example.org/mirror`.",
         **_ACCOUNT,
+        "towerRefreshToken": _REFRESH_TOKEN,
+        "towerWorkspaceId": _WORKSPACE,
         "dryRun": "Whether nothing is copied, and the response says what would be sent.",
     },
     "MirrorAnswer": {
@@ -382,9 +393,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "ContainerRequest": {
         **_ACCOUNT,
-        "towerRefreshToken": "Refresh token of the Seqera Platform. Accepted, without effect.",
-        "towerWorkspaceId": _WORKSPACE,
-        "workflowId": "Id of a workflow run. Accepted, without effect.",
+        **_PLATFORM,
         "containerImage": "Name of an image, at most 2,048 characters; `debian` is `docker.io/library/debian:latest`.",
         "containerFile": "A container file, or a definition file for `format` `sif`, base64; at most 128 KiB decoded.",
         "condaFile": "A conda environment, base64; at most 50,000 characters. Use `packages` instead.",
@@ -451,7 +460,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     "InspectRequest": {
         "containerImage": "Name of the image, at most 2,048 characters.",
         **_ACCOUNT,
-        "towerWorkspaceId": _WORKSPACE,
+        **_PLATFORM,
     },
     "Inspection": {"container": "The image of one platform.", "index": "An index of several platforms."},
     "ContainerInfo": {

@@ -25,9 +25,9 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
         check_secrets(request.options.build_secrets.values(), caller.identity)
     push_principal = caller.push_principal
     if request.mirror:
-        push_principal = access.push_principal(push_principal, request.mirror.name)
+        push_principal = await access.push_principal(push_principal, request.mirror.name)
     if request.needs_build:
-        push_principal = access.push_principal(push_principal, request.repository, request.cache_repository)
+        push_principal = await access.push_principal(push_principal, request.repository, request.cache_repository)
     caller.identity.check_images(_named_images(request, caller, access))
     principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
     if request.containerfile:

@@ -126,7 +126,7 @@ class MirrorStarter:
         """
         caller.identity.check_images(image for each in targets for image in (each.source, each.target))
         names = (each.target.name for each in targets)
-        push_principal = self._access.push_principal(caller.push_principal, *names)
+        push_principal = await self._access.push_principal(caller.push_principal, *names)
         principal = await self._access.pull_principal_for_all(caller.principal, (each.source for each in targets))
         return replace(caller, principal=principal, push_principal=push_principal)
 

@@ -106,12 +106,14 @@ class ImageCache:
 
     async def head_manifest(self, reference: Reference) -> Digest:
         """Return the digest of *reference*, at most 5 s old unless the registry is unavailable."""
+        await self._load_credentials(reference)
         if reference.digest:
             return await self.head_manifest_now(reference)
         return (await self._tag_digest(reference))[0]
 
     async def head_manifest_now(self, reference: Reference) -> Digest:
         """Return the digest of *reference* from the registry, also when another request for it began earlier."""
+        await self._load_credentials(reference)
         digest = await self._record(reference, self._upstream.head_manifest(reference))
         if not reference.digest:
             self._store_tag(reference, digest)
@@ -122,16 +124,19 @@ class ImageCache:
 
         Concurrent calls share one request. While the registry is unavailable, the digest is an earlier, stale one.
         """
+        await self._load_credentials(reference)
         if reference.digest:
             return await self.head_manifest_now(reference), False
         return await self._tag_digest(reference, fresh=True)
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
         """Check that the registry has a blob, never from the cache; return its size in bytes if known."""
+        await self._load_credentials(reference)
         return await self._record(reference, self._upstream.head_blob(reference, digest))
 
     async def fetch_manifest(self, reference: Reference) -> Document:
         """Return the manifest or index of *reference*; `stale` if the tag's digest is from the cache."""
+        await self._load_credentials(reference)
         if reference.digest:
             return await self._by_digest(
                 reference,
@@ -150,15 +155,21 @@ class ImageCache:
 
     async def fetch_referrers(self, reference: Reference) -> Document | None:
         """Return the referrers, never cached: a signature may have been added since."""
+        await self._load_credentials(reference)
         return await self._record(reference, self._upstream.fetch_referrers(reference))
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document:
+        await self._load_credentials(reference)
         document = await self._by_digest(
             reference, descriptor.digest, lambda: self._upstream.fetch_config(reference, descriptor)
         )
         if document.size != descriptor.size:  # the upstream raises the error
             return await self._upstream.fetch_config(reference, descriptor)
         return structs.replace(document, media_type=descriptor.media_type)
+
+    async def _load_credentials(self, reference: Reference) -> None:
+        """Look up the credentials of users before the cache: its keys contain them, so withdrawn ones find nothing."""
+        await self._keyring.load(reference, self._principal)
 
     async def _tag_digest(self, reference: Reference, *, fresh: bool = False) -> tuple[Digest, bool]:
         """Return the digest of *reference*'s tag, and whether it is stale; a *fresh* one is read from the registry."""

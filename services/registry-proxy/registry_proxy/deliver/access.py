@@ -37,6 +37,11 @@ class Upstream(Protocol):
         """
 
 
+class UsersKeyring(Protocol):
+    async def load(self, reference: Reference, principal: Principal) -> object:
+        """Look up the credentials of the owners in *principal*; raises `Denied` if their access was withdrawn."""
+
+
 class Proofs(Protocol):
     """The time of the last successful access check per scope key, shared by all replicas. Never raises."""
 
@@ -60,7 +65,9 @@ class Access:
         proofs: Proofs,
         stale_age: timedelta = timedelta(days=1),
         now: Callable[[], float] = time.time,
+        users: UsersKeyring | None = None,
     ) -> None:
+        self._users = users
         self._upstream = upstream
         self._proofs = proofs
         self._stale_seconds = stale_age.total_seconds()
@@ -75,6 +82,8 @@ class Access:
             BlobUnknown, Denied: it may not.
             UpstreamFailed, TooManyRequests: the registry does not respond, and the last check is too old.
         """
+        if self._users:
+            await self._users.load(link.reference, link.principal)
         if not self._is_recent(self._proven.get(link.scope), PROVEN_SECONDS):
             await self._checks.run((link.scope, link.size), lambda: self._check(link))
 

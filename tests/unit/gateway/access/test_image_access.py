@@ -345,7 +345,7 @@ async def test_an_image_of_ours_without_a_record_needs_the_scope(access: ImageAc
         ({"build_repository": "quay.io/mine/images", "cache_repository": "quay.io/mine/cache"}, True),
     ],
 )
-def test_a_push_to_a_repository_of_others_needs_the_scope(
+async def test_a_push_to_a_repository_of_others_needs_the_scope(
     access: ImageAccess, fields: dict[str, str], allowed: bool
 ) -> None:
     """Frozen images and cached steps go where the key says, or where this server pushes anyway."""
@@ -353,11 +353,11 @@ def test_a_push_to_a_repository_of_others_needs_the_scope(
     wanted = validate(recipe(f"FROM {OPEN}\n", **fields), REPOSITORIES)
 
     if allowed:
-        pushing = access.push_principal(principal, wanted.repository, wanted.cache_repository)
+        pushing = await access.push_principal(principal, wanted.repository, wanted.cache_repository)
         assert opens(pushing, parse_reference(wanted.repository))
     else:
         with pytest.raises(ScopeRequired, match="operator-push"):
-            access.push_principal(principal, wanted.repository, wanted.cache_repository)
+            await access.push_principal(principal, wanted.repository, wanted.cache_repository)
 
 
 async def test_a_recipe_names_a_bounded_number_of_images(access: ImageAccess, registry: Guarded) -> None:

@@ -1,0 +1,1 @@
+"""Seqera Platform: requests through its pairing socket, through another gateway, or directly."""
