@@ -26,6 +26,7 @@ from tests.bench.place import Place, open_place
 from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
 from tests.bench.scans import scans
+from tests.bench.signing import signatures
 from tests.bench.sizes import memory, second_start
 from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
@@ -41,6 +42,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "cached": cached_build,
     "packages": conda_direct,
     "scan": scans,
+    "sign": signatures,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
     "cold": cold_manifest,

@@ -82,7 +82,7 @@ async def trivial_build(place: Place) -> list[Result]:
     """Measure one RUN on a warm base. The end is the published event, so log and record are stored."""
     ear = BuildEvents()
     await ear.listen(place)
-    first_lines, pushed = await _measured(place, ear, lambda: _containerfile(place))
+    first_lines, pushed = await _measured(place, ear, lambda: containerfile(place))
     return [judge(FIRST_LINE, first_lines), judge(TRIVIAL, pushed)]
 
 
@@ -92,26 +92,23 @@ async def builds_on_layers(place: Place) -> list[Result]:
     await ear.listen(place)
     large = place.image("library/large")
     await _push_large(place, large)
-    _, on_large = await _measured(place, ear, lambda: _containerfile(place, large))
+    _, on_large = await _measured(place, ear, lambda: containerfile(place, large))
     nine = "".join(f"RUN echo {number} > /{number}.txt\n" for number in range(9))
-    _, cached = await _measured(place, ear, lambda: _containerfile(place, before=nine))
+    _, cached = await _measured(place, ear, lambda: containerfile(place, before=nine))
     return [judge(LARGE_BASE, on_large), judge(NINE_CACHED, cached)]
 
 
-async def _measured(
-    place: Place, ear: BuildEvents, containerfile: Callable[[], str]
-) -> tuple[list[Round], list[Round]]:
+async def _measured(place: Place, ear: BuildEvents, new: Callable[[], str]) -> tuple[list[Round], list[Round]]:
     """Rounds until the first line, and until the image is pushed, beside bare buildctl; both warmed up before."""
     async with open_buildctl(
         place.home / "buildkit", place.stack.registry.address, place.stack.env["SWELL_REGISTRY_AUTH_FILE"]
     ) as bare:
-        await build_ours(place, ear, containerfile())
-        await build_with_bare(place, bare, containerfile())
+        await build_ours(place, ear, new())
+        await build_with_bare(place, bare, new())
         first_lines, pushed = [], []
         for _ in range(ROUNDS):
             pairs = [
-                (await build_with_bare(place, bare, containerfile()), await build_ours(place, ear, containerfile()))
-                for _ in range(BUILDS)
+                (await build_with_bare(place, bare, new()), await build_ours(place, ear, new())) for _ in range(BUILDS)
             ]
             first_lines.append(Round(median(times.first_line for _, times in pairs)))
             pushed.append(Round(median(times.pushed for _, times in pairs), median(bare for bare, _ in pairs)))
@@ -162,13 +159,13 @@ async def _cached(place: Place, recipe: str) -> float:
     return median(answers)
 
 
-def _containerfile(place: Place, base: str = "", *, before: str = "") -> str:
+def containerfile(place: Place, base: str = "", *, before: str = "") -> str:
     """Return a container file that was not built before."""
     return f"FROM {base or place.image()}\n{before}RUN echo {uuid.uuid4().hex} > /unique.txt\n"
 
 
 def _recipe(place: Place) -> str:
-    return b64encode(_containerfile(place).encode()).decode()
+    return b64encode(containerfile(place).encode()).decode()
 
 
 def _ms(seconds: float) -> float:

@@ -94,8 +94,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_place() -> AsyncIterator[Place]:
-    """Start everything in a temporary folder, which is deleted after the block.
+async def open_place(**more: str) -> AsyncIterator[Place]:
+    """Start everything in a temporary folder, which is deleted after the block; *more* are environment variables.
 
     Raises:
         CannotStart, ChildDied: as `open_stack`.
@@ -110,7 +110,7 @@ async def open_place() -> AsyncIterator[Place]:
             "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels",
             "SWELL_SCAN_DATABASE_FILE": f"{home}/vulnerability.db",
         }
-        environment = clean_environment() | NO_LIMITS | settings
+        environment = clean_environment() | NO_LIMITS | settings | more
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))
         session = aiohttp.ClientSession(raise_for_status=True, timeout=aiohttp.ClientTimeout(total=60))
