@@ -155,4 +155,4 @@ system:
 	$(call apt,buildah runc skopeo git slirp4netns uidmap util-linux docker-registry busybox-static squashfs-tools)
 
 system-test: system
-	$(call apt,podman docker.io wrk curl siftool qemu-user-static sudo nginx-light)
+	$(call apt,podman docker.io wrk curl chromium siftool qemu-user-static sudo nginx-light)

@@ -29,12 +29,12 @@ from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
-from gateway.http.errors import on_error
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.http.read_guard import read_guard
 from gateway.inspect import Inspector
 from gateway.pages.builds import BuildPages
+from gateway.pages.errors import on_any_error
 from gateway.pages.router import pages_router
 from gateway.scans.queries import ScanQueries
 from gateway.submit.mirror import MirrorStarter
@@ -115,7 +115,7 @@ def create_app(
         ],
         dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},
         guards=[] if read_access.is_open else [read_guard(read_access, callers, service.accounts)],
-        exception_handlers={Exception: on_error, AccountRequired: challenge},
+        exception_handlers={Exception: on_any_error, AccountRequired: challenge},
         openapi_config=None,
         logging_config=None,
     )

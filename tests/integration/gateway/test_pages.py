@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import bcrypt
 import pytest
 
 from gateway.access.guess_limiter import GuessLimiter
@@ -155,3 +156,52 @@ async def test_files_are_cached_forever_under_their_hash(client: Client) -> None
     assert "immutable" in answer.headers["cache-control"]
     for name in ("swell.css", "..%2frouter.py", "htmx-2.0.11.min.js"):
         assert (await client.get(f"/assets/{name}")).status == 404
+
+
+async def test_a_cross_site_form_with_an_operators_password_is_refused(client: Client, harness: Harness) -> None:
+    """A browser adds a stored password to forms of other sites; those cannot cancel builds or revoke tokens."""
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4))
+    harness.accounts._hashes = {b"admin": hashed}
+    answer = await building(client)
+    login = {"Authorization": "Basic " + base64.b64encode(b"admin:secret").decode()}
+    cancel, revoke = f"/v1alpha1/builds/{answer['buildId']}/cancel", f"/view/containers/{answer['requestId']}/revoke"
+
+    for path in (cancel, revoke):
+        for origin in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert (await client.ask("POST", path, b"", **login, **origin)).status == 403
+    assert (await sent(client, revoke, ""))[0] == 401
+    assert (await sent(client, revoke, "", **login))[0] == 303
+    assert (await client.ask("POST", cancel, b"", **login)).status == 200
+
+
+async def test_a_container_has_the_lines_that_pull_it(client: Client, harness: Harness) -> None:
+    """An unknown token is a 404 with advice; a known one shows its request, without who sent it."""
+    harness.registry.push("docker.io/library/ubuntu:22.04")
+    answer = (await client.submit({"containerImage": "ubuntu:22.04", "fingerprint": "<b>mine</b>"})).json
+
+    page = (await client.get(f"/view/containers/{answer['containerToken']}")).body.decode()
+
+    assert f"podman pull {answer['targetImage']}" in page and "&lt;b&gt;mine&lt;/b&gt;" in page
+    assert (await client.get("/view/containers/unknown")).status == 404
+
+
+async def test_old_ids_of_scans_and_unknown_mirrors(client: Client) -> None:
+    """Ids of older clients are redirected; unknown ones are pages with status 404."""
+    moved = await client.get("/view/scans/sc-0123456789abcdef-1")
+    assert (moved.status, moved.headers["location"]) == (301, "/view/scans/sc-0123456789abcdef_1")
+    for path in ("scans/sc-0123456789abcdef_1", "scans/0123456789abcdef", "mirrors/mr-0123456789abcdef_1", "a/b/c"):
+        answer = await client.get(f"/view/{path}")
+        assert answer.status == 404 and b"What to do:" in answer.body
+
+
+async def test_a_browser_at_an_unknown_path_gets_a_page(client: Client) -> None:
+    """Programs get JSON, as before."""
+    page = await client.ask("GET", "/nothing", Accept="text/html,*/*")
+    assert page.status == 404 and page.headers["content-type"].startswith("text/html")
+    assert (await client.get("/nothing")).json["code"] == "NOT_FOUND"
+
+
+async def test_the_scan_form_needs_an_image(client: Client) -> None:
+    """An empty form says what to enter."""
+    status, _, page = await sent(client, "/view/scans", "image=")
+    assert status == 400 and "Enter the name of an image." in page

@@ -238,7 +238,7 @@ class BuildQueries:
             mirror_id=mirror_id,
             succeeded=result.succeeded,
             reason=None if result.succeeded else f"The container {what} did not succeed: {result.message}",
-            details_uri=None if result.succeeded else f"{self._server_url}/v1alpha1/{path}/{build.id}/logs",
+            details_uri=None if result.succeeded else f"{self._server_url}/view/{path}/{build.id}",
             duration=seconds(result.duration),
         )
 

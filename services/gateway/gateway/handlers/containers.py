@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from litestar.types import Scope
 
 from gateway.builds.queries import BuildQueries
 from gateway.domain.platform import Login
@@ -42,8 +43,11 @@ class Submissions:
         self._live = live
 
     async def submit(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
-        container_request = await read(request, ContainerRequest)
-        caller = await self._callers.identify(request.scope, login=login_of(container_request))
+        return await self.send(request.scope, await read(request, ContainerRequest), legacy=legacy)
+
+    async def send(self, scope: Scope, container_request: ContainerRequest, *, legacy: bool = False) -> ContainerAnswer:
+        """Submit *container_request* for the sender of the request *scope*."""
+        caller = await self._callers.identify(scope, login=login_of(container_request))
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:

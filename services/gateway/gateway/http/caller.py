@@ -12,6 +12,7 @@ from gateway.access.keys import Actor
 from gateway.domain.identity import Caller, caller_of
 from gateway.domain.identity import Scope as Right
 from gateway.domain.platform import Login
+from gateway.http.origin import CrossSite, is_own_page
 from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
@@ -95,6 +96,7 @@ class Callers:
         Raises:
             AccountRequired: the credentials are missing or wrong.
             ScopeRequired: the token is that of a user who may not administer.
+            CrossSite: a page of another site sent it, with a password that the browser has stored.
             TooManyRequests: too many wrong ones were tried from the client's address.
         """
         authorization = authorization_of(scope["headers"])
@@ -106,6 +108,8 @@ class Callers:
                 raise AccountRequired
             identity.require(Right.ADMINISTER)
             return identity.user
+        if scope.get("method") not in {"GET", "HEAD"} and is_own_page(scope["headers"]) is False:
+            raise CrossSite
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
             return await accounts.require(authorization)
 

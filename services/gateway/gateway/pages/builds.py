@@ -9,9 +9,9 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from gateway.builds.queries import BuildQueries
-from gateway.pages.ansi import as_html
 from gateway.pages.explain import Explanation, explain
 from gateway.pages.locks import Change, changes
+from gateway.pages.log_lines import as_html
 from gateway.pages.timeline import Bar, bars
 from swell.api.builds import BuildRecord
 from swell.errors import NotFound, Unavailable
@@ -22,8 +22,6 @@ from swell.store.records import Build, BuildResult, Reason
 
 MOST_LOG = 24 << 10
 """Bytes of a log that are in the page itself; scripts and downloads have all of it."""
-MOST_TEXT = 12 << 10
-"""Characters of a recipe in the page."""
 MOST_LOCK = 2 << 20
 """Bytes of a lock file that is compared with another one."""
 
@@ -77,8 +75,8 @@ class BuildPages:
         self._builds = builds
         self._logs = logs
 
-    async def build(self, build_id: str, *, with_log: bool = True) -> BuildView:
-        """What the page of *build_id* shows; raises `NotFound`."""
+    async def build(self, build_id: str, *, with_log: bool = True, with_others: bool = True) -> BuildView:
+        """What the page of *build_id* shows, *with_others*: the build of the same inputs before; raises `NotFound`."""
         record = await self._queries.build_record(build_id)
         build = await self._builds.get(build_id)
         if build is None:
@@ -91,13 +89,13 @@ class BuildPages:
             self._steps(build_id, result),
             self._attestations(build_id),
             self._has_lock(build_id),
-            self._difference(record),
+            self._difference(record) if with_others else _nothing(),
         )
         return BuildView(
             record=record,
             state=state_of(build, None),
             message=result.message,
-            explanation=explain(result),
+            explanation=None if result.succeeded else explain(result.reason),
             bars=steps,
             log=log,
             has_lock=has_lock,
@@ -145,6 +143,10 @@ class BuildPages:
         return ""
 
 
+async def _nothing() -> None:
+    return None
+
+
 def state_of(build: Build, position: int | None) -> str:
     """The state of *build* in one word; *position* is its place in the queue."""
     if build.result is None:
@@ -155,7 +157,7 @@ def state_of(build: Build, position: int | None) -> str:
 
 
 async def log_start(opening: Awaitable[AsyncIterator[bytes]]) -> Log:
-    """The beginning of the log that *opening* reads, with its colours; empty while it cannot be read."""
+    """The beginning of the log that *opening* reads, with colours; empty while it cannot be read."""
     try:
         content, is_cut = await read_start(await opening, MOST_LOG)
     except (Unavailable, NotFound):

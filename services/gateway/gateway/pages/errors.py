@@ -3,8 +3,9 @@
 from typing import Any
 
 from litestar import Request, Response
+from litestar.exceptions import NotFoundException
 
-from gateway.http.errors import described
+from gateway.http.errors import described, on_error
 from gateway.pages.rendering import page
 from swell.errors import Side
 
@@ -27,6 +28,14 @@ _TITLES = {
     503: "Not available at the moment",
     504: "Another server did not answer in time",
 }
+
+
+def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A page for a browser at an unknown path, and for all paths of pages; otherwise the error of the API."""
+    is_lost_browser = isinstance(error, NotFoundException) and "text/html" in request.headers.get("accept", "")
+    if is_lost_browser or request.scope["path"].startswith("/view/"):
+        return on_page_error(request, error)
+    return on_error(request, error)
 
 
 def on_page_error(_: Request[Any, Any, Any], error: Exception) -> Response[str]:

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from swell.store.records import BuildResult, Reason
+from swell.store.records import Reason
 
 
 class Explanation(Struct, frozen=True):
@@ -30,7 +30,7 @@ _EXPLANATIONS = {
         "Build it again later. If it fails again, ask the operator.",
     ),
     Reason.DISK: ("The builder has no disk space left.", "Build it again later. If it fails again, ask the operator."),
-    Reason.ENGINE: ("The build engine failed.", "Build it again. If it fails again, ask the operator."),
+    Reason.ENGINE: ("The engine failed.", "Build it again. If it fails again, ask the operator."),
     Reason.GIVEN_UP: (
         "No builder could run this build.",
         "The operator can replay it from the dead letters, or you can build it again.",
@@ -40,9 +40,8 @@ _EXPLANATIONS = {
 _UNKNOWN = ("The build failed.", "Read the log. If it does not help, ask the operator.")
 
 
-def explain(result: BuildResult) -> Explanation | None:
-    """The explanation of *result*; None if it succeeded."""
-    if result.succeeded:
-        return None
-    cause, advice = _EXPLANATIONS[result.reason] if result.reason else _UNKNOWN
-    return Explanation(result.reason or "unknown", cause, advice, result.reason is None or result.reason.is_users)
+def explain(reason: Reason | None, noun: str = "build") -> Explanation:
+    """The explanation of a failure for *reason*; *noun* is what has failed."""
+    cause, advice = _EXPLANATIONS[reason] if reason else _UNKNOWN
+    texts = cause.replace("build", noun), advice
+    return Explanation(reason or "unknown", *texts, reason is None or reason.is_users)

@@ -8,12 +8,13 @@ from litestar import Response
 
 from gateway.pages import formats
 from gateway.pages.assets import address_of
+from swell.store.scans import SeverityLevel
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 HTML = "text/html"
-NAVIGATION = (("API", "/openapi/"),)
+NAVIGATION = (("Scan", "/view/scans"), ("API", "/openapi/"))
 """Names and paths of the pages in the head of each page."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -22,6 +23,12 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+RANKS = {level.value: rank for rank, level in enumerate(SeverityLevel)}
+"""How severe a finding is: 0 is the most severe."""
+MOST_TEXT = 12 << 10
+"""Characters of a recipe in a page."""
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> Response[str]:
@@ -46,6 +53,12 @@ def _environment() -> "Environment":
         auto_reload=False,
     )
     environment.filters |= formats.FILTERS
-    environment.globals |= {"asset": address_of, "version": version("gateway"), "navigation": NAVIGATION}
+    environment.tests["link"] = lambda text: str(text).startswith(("https://", "http://"))
+    environment.globals |= {
+        "asset": address_of,
+        "version": version("gateway"),
+        "navigation": NAVIGATION,
+        "ranks": RANKS,
+    }
     environment.globals["parts"] = environment.get_template("parts.html").module
     return environment

@@ -6,12 +6,26 @@ from gateway.handlers.metrics import challenge
 from gateway.pages.assets import asset
 from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
+from gateway.pages.handlers.containers import container_page, revoke_page
+from gateway.pages.handlers.mirrors import cancel_mirror_page, mirror_page
+from gateway.pages.handlers.scans import scan_form, scan_page, start_scan
 from swell.errors import AccountRequired
 
 
 def pages_router() -> Router:
     return Router(
         "/",
-        route_handlers=[asset, build_page, cancel_page],
+        route_handlers=[
+            asset,
+            build_page,
+            cancel_page,
+            container_page,
+            revoke_page,
+            mirror_page,
+            cancel_mirror_page,
+            scan_form,
+            start_scan,
+            scan_page,
+        ],
         exception_handlers={Exception: on_page_error, AccountRequired: challenge},
     )

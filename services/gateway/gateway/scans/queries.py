@@ -18,6 +18,7 @@ from swell.store.scans import AffectedScan, Finding, PlatformScan, Scan, ScanRes
 MOST_LOGS = 10_000  # characters in a record
 MOST_FINDINGS = 16 << 20  # bytes of the findings of all platforms in a document; it needs about ten times the memory
 DOCUMENTS_AT_ONCE = 2
+HISTORY = 20  # scans
 
 
 class Reports(Protocol):
@@ -34,6 +35,13 @@ class ScanQueries:
     async def record(self, scan_id: str) -> ScanRecord:
         """The record of a scan; raises `NotFound`."""
         return record_of(await self._scan(scan_id))
+
+    async def history(self, fingerprint: str) -> tuple[ScanRecord, ...]:
+        """The scans with the ids `sc-<fingerprint>_<number>`, newest first, at most 20."""
+        newest = await self._scans.newest(fingerprint)
+        ids = [f"sc-{fingerprint}_{number}" for number in range(newest, max(newest - HISTORY, 0), -1)]
+        scans = await asyncio.gather(*map(self._scans.get, ids))
+        return tuple(record_of(scan) for scan in scans if scan)
 
     async def log(self, scan_id: str) -> AsyncIterator[bytes]:
         """The log of a scan that has ended; raises `NotFound`."""

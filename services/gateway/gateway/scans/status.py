@@ -45,7 +45,7 @@ class ScanStatus:
             status,
             succeeded=verdict.is_allowed,
             reason=verdict.reason or None,
-            details_uri=f"{self._server_url}/v1alpha1/scans/{scan.id}" if verdict.reason else None,
+            details_uri=f"{self._server_url}/view/scans/{scan.id}" if verdict.reason else None,
             vulnerabilities=dict(scan.result.counts) or None,
             duration=round((status.duration or 0.0) + seconds(scan.result.duration), 3),
         )

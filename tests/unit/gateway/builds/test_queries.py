@@ -95,7 +95,7 @@ async def test_a_failed_request_says_why_and_where_to_look(queries: BuildQueries
 
     assert (status.status, status.succeeded) == ("DONE", False)
     assert status.reason and "'RUN false' ended with exit status 1" in status.reason
-    assert status.details_uri == f"https://wave.example.org/v1alpha1/builds/{BUILD}/logs"
+    assert status.details_uri == f"https://wave.example.org/view/builds/{BUILD}"
 
 
 async def test_a_plain_image_is_done_at_once(queries: BuildQueries, grants: MemoryGrants) -> None:

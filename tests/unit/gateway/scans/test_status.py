@@ -57,7 +57,7 @@ async def test_the_status_waits_for_a_required_scan(
     assert (status.status, status.succeeded, status.duration) == ("DONE", False, 63.0)
     assert status.vulnerabilities == {"HIGH": 2, "LOW": 7}
     assert status.reason == "The scan found severities that are not allowed: HIGH"
-    assert status.details_uri == f"https://wave.example.org/v1alpha1/scans/{answer.scan_id}"
+    assert status.details_uri == f"https://wave.example.org/view/scans/{answer.scan_id}"
 
 
 @pytest.mark.usefixtures("image")

@@ -41,6 +41,9 @@ class MemoryScans:
             return None
         return Scan(id=scan_id, submission=submission, result=self._results.get(scan_id))
 
+    async def newest(self, fingerprint: str) -> int:
+        return self._numbers.get(fingerprint, 0)
+
     async def latest(self, key: str) -> Scan | None:
         return await self.get(self._latest[key]) if key in self._latest else None
 

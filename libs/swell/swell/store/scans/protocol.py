@@ -32,6 +32,9 @@ class Scans(Protocol):
     async def get(self, scan_id: str) -> Scan | None:
         """Return the scan; None when it is missing."""
 
+    async def newest(self, fingerprint: str) -> int:
+        """Return the highest number of a scan with *fingerprint* in its id; 0 without one."""
+
     async def latest(self, key: str) -> Scan | None:
         """Return the scan of *key* that has not failed; None when it is missing."""
 

@@ -102,6 +102,10 @@ class RedisScans:
             result=msgspec.json.decode(result, type=ScanResult) if result else None,
         )
 
+    async def newest(self, fingerprint: str) -> int:
+        with translated():
+            return int(await self._redis.hget(keys.SCAN_COUNTERS, fingerprint) or 0)
+
     async def latest(self, key: str) -> Scan | None:
         with translated():
             scan_id = await self._redis.get(keys.scan_of(key))

@@ -4,21 +4,22 @@ import re
 from typing import Any
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from gateway.access.accounts import Accounts
+from gateway.access.read_access import ReadAccess
 from gateway.builds.cancel import Cancellations
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_as
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
-from gateway.pages.builds import MOST_TEXT, BuildPages
+from gateway.pages.builds import BuildPages
 from gateway.pages.forms import read_form
-from gateway.pages.rendering import page
+from gateway.pages.handlers.cookies import request_of
+from gateway.pages.rendering import MOST_TEXT, page
 from swell.api.builds import CancelRequest
 from swell.errors import NotFound
 
@@ -27,7 +28,6 @@ HISTORY = 20  # builds in a list
 
 _CONTAINER_ID = re.compile(r"(?:bd-)?([0-9a-f]{16})")
 _OLD_ID = re.compile(r"([0-9a-zA-Z-]+)-(\d+)", re.ASCII)
-_REQUEST = "request"  # name of the cookie
 
 
 @get("/view/builds/{build_id:str}", opt=reads(Resource.PAGE))
@@ -36,15 +36,19 @@ async def build_page(
     build_id: FromPath[str],
     build_pages: NamedDependency[BuildPages],
     queries: NamedDependency[BuildQueries],
+    read_access: NamedDependency[ReadAccess],
     cursor: FromQuery[str | None] = None,
 ) -> Response[Any]:
     """The page of a build; the list of its builds for an id without a number."""
     if match := _CONTAINER_ID.fullmatch(build_id):
+        if not read_access.is_open:
+            raise NotFound("this server does not list builds; open the page of one build")
         return await _history(match[1], queries, cursor)
     if match := _OLD_ID.fullmatch(build_id):
         return Redirect(f"/view/builds/{match[1]}_{match[2]}", status_code=301)
-    view = await build_pages.build(build_id, with_log="hx-request" not in request.headers)
-    may_cancel = not view.is_over and _REQUEST in request.cookies
+    with_log = "hx-request" not in request.headers
+    view = await build_pages.build(build_id, with_log=with_log, with_others=read_access.is_open)
+    may_cancel = not view.is_over and request_of(request) is not None
     return page("build.html", view=view, record=view.record, may_cancel=may_cancel, most_text=MOST_TEXT)
 
 
@@ -67,19 +71,6 @@ async def cancel_page(
 ) -> Redirect:
     """Cancel a build for the request that this browser has sent, or for the id in the form."""
     fields = await read_form(request)
-    body = CancelRequest(request_id=fields.get("requestId") or request.cookies.get(_REQUEST))
+    body = CancelRequest(request_id=fields.get("requestId") or request_of(request))
     await cancel_as(request, build_id, body, cancellations, callers, accounts)
     return Redirect(f"/view/builds/{build_id}", status_code=303)
-
-
-def request_cookie(build_id: str, request_id: str, *, is_secure: bool) -> Cookie:
-    """A cookie with which the page of *build_id* can cancel the build: only its own path gets it."""
-    return Cookie(
-        _REQUEST,
-        path=f"/view/builds/{build_id}",
-        value=request_id,
-        max_age=24 * 3600,
-        secure=is_secure,
-        httponly=True,
-        samesite="strict",
-    )

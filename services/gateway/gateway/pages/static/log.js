@@ -5,8 +5,13 @@
 const LINE = 20;  // pixels; the height of .row in the style sheet
 const MOST_LINES = 500000;  // kept in the page; the download has all
 const MOST_SHOWN = 4000;  // characters of a line
-const COLOURS = /\x1b\[([0-9;:]{0,64})m/;
-const CONTROLS = /\x1b(?:\[[0-9;:?]*[ -\/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?|[\x00-\x08\x0a-\x1f\x7f]/g;
+const CONTROLS = /\x1b(?:\[[0-9;:?]*[ -\/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?|[\x00-\x08\x0a-\x1f\x7f]|[\u202a-\u202e\u2066-\u2069]/g;
+const KINDS = [  // as in log_lines.py
+  ["bad", /^(?:#\d+ )?(?:[\d.]+ )?(?:ERROR|FAILED|error:|Error:|fatal:|The build failed)|^#\d+ CANCELED/],
+  ["warn", /^(?:#\d+ )?(?:[\d.]+ )?(?:WARN|warning:|Warning:)/],
+  ["head", /^#\d+ \[|^STEP /],
+  ["done", /^#\d+ (?:DONE|CACHED)/],
+];
 
 class LogViewer {
   constructor(root) {
@@ -88,7 +93,8 @@ class LogViewer {
   }
 
   add(id, text) {
-    this.push({ number: Number(id.split("-")[1]), text: text.replace(/\n+$/, "").split("\n").pop() });
+    const shown = text.replace(/\n+$/, "").split("\n").pop();  // a progress bar writes its line again
+    this.push({ number: Number(id.split("-")[1]), text: shown.replace(CONTROLS, "") });
   }
 
   push(line) {
@@ -155,25 +161,9 @@ class LogViewer {
 
   paint(target, text) {
     const shown = text.length > MOST_SHOWN ? text.slice(0, MOST_SHOWN) + " …" : text;
-    let colour = "", bold = false;
-    shown.split(COLOURS).forEach((piece, index) => {
-      if (index % 2) {
-        for (const code of piece.split(";").map(Number)) {
-          if (!code) { colour = ""; bold = false; } else if (code === 1 || code === 22) bold = code === 1;
-          else if (code >= 30 && code <= 37) colour = `c${code - 30}`;
-          else if (code >= 90 && code <= 97) colour = `c${code - 82}`;
-          else if (code === 39) colour = "";
-          else if (code === 38 || code === 48) break;
-        }
-        return;
-      }
-      const clean = piece.replace(CONTROLS, "");
-      if (!clean) return;
-      const part = document.createElement("span");
-      part.className = `${colour}${bold ? " bold" : ""}`;
-      this.mark(part, clean);
-      target.append(part);
-    });
+    const kind = KINDS.find(([, pattern]) => pattern.test(shown));
+    if (kind) target.className = kind[0];
+    this.mark(target, shown);
   }
 
   mark(target, text) {
@@ -192,7 +182,7 @@ class LogViewer {
   // --- search and links
 
   matches(line) {
-    return line.text && line.text.replace(CONTROLS, "").toLowerCase().includes(this.term);
+    return line.text && line.text.toLowerCase().includes(this.term);
   }
 
   find(term) {

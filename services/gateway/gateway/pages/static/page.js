@@ -20,7 +20,12 @@ function addCopyButtons(root) {
       }
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
-    code.after(button);
+    if (code.tagName === "PRE") {
+      const frame = document.createElement("div");
+      frame.className = "copied";
+      code.replaceWith(frame);
+      frame.append(code, button);
+    } else code.after(button);
   }
 }
 
