@@ -19,6 +19,7 @@ COMMANDS = {
     "login": Lazy("commands.login:login", "Store a server and your API key as a profile."),
     "logout": Lazy("commands.login:logout", "Remove a stored API key."),
     "config": Lazy("commands.config:config", "Show and change profiles."),
+    "wave": Lazy("commands.wave:wave", "Run with the options of Wave's command line."),
     "completion": Lazy("commands.completion:completion", "Print the completion script of a shell."),
 }
 

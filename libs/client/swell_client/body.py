@@ -17,6 +17,7 @@ MAX_ANSWER = 256 << 20
 """Bytes of an answer; reports of scans are the largest."""
 
 _PIECE = 64 << 10
+_SHOWN = 64 << 10
 
 
 class Answer(Struct, frozen=True):
@@ -67,7 +68,8 @@ def decode(answer: Answer, kind: type[T]) -> T:
 
 def failure(answer: Answer) -> RequestFailed:
     """The error that *answer* is, with what the server says about it; some text of a body that is not the server's."""
-    return RequestFailed(answer.status, _details(answer), retry_after(answer.headers.get("retry-after")))
+    text = answer.body[:_SHOWN].decode(errors="replace")
+    return RequestFailed(answer.status, _details(answer), retry_after(answer.headers.get("retry-after")), text)
 
 
 def _details(answer: Answer) -> ErrorBody:

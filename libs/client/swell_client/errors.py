@@ -28,14 +28,15 @@ class ErrorBody(Struct, frozen=True, kw_only=True, rename="camel"):
 class RequestFailed(SwellClientError):
     """The server refused the request, or could not serve it.
 
-    `status` is the HTTP status, `details` what the server says, `retry_after` the seconds that it names.
+    `status` is the HTTP status, `details` and `body` what the server says, `retry_after` the seconds that it names.
     """
 
-    def __init__(self, status: int, details: ErrorBody, retry_after: float | None = None) -> None:
+    def __init__(self, status: int, details: ErrorBody, retry_after: float | None = None, body: str = "") -> None:
         super().__init__(details.message or f"the server answered with status {status}")
         self.status = status
         self.details = details
         self.retry_after = retry_after
+        self.body = body
 
 
 class NotDone(SwellClientError):

@@ -39,7 +39,7 @@ def test_sizes_have_units(count: int, text: str) -> None:
     assert size(count) == text
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"wave"}))  # whose help is that of Wave's command line
 def test_every_command_has_help_with_its_summary(run: Run, name: str) -> None:
     """`--help` of each command works, and the list of commands has the same ones."""
     ran = run(name, "--help")

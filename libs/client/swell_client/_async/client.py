@@ -55,7 +55,7 @@ class AsyncClient:
         codecs.prepare()
         self.url = (url or first_of(URL_VARIABLES) or DEFAULT_URL).rstrip("/")
         self._token = (first_of(TOKEN_VARIABLES) if token is None else token) or None
-        headers = {"User-Agent": user_agent or _agent()}
+        headers = {"User-Agent": user_agent or _agent(), "Accept": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         self.http = AsyncHttp(self.url, headers, retry or RetryPolicy(), timeout)

@@ -35,7 +35,7 @@ class AsyncContainer:
 
     @property
     def build_id(self) -> str:
-        """The id of the build or mirror that makes the image; empty if there is none."""
+        """The id of the build or mirror that makes the image; empty if the image exists."""
         return self.answer.build_id or ""
 
     async def status(self) -> ContainerStatus:

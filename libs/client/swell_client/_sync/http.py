@@ -91,10 +91,11 @@ class Http:
         import httpx2
 
         client = self._opened()
-        all_headers = self.headers | ({"Content-Type": "application/json"} if body is not None else {})
-        request = client.build_request(
-            method, self.url + path, content=body, params=params, headers=all_headers | dict(headers or {})
-        )
+        json = {"Content-Type": "application/json"} if body is not None else {}
+        all_headers = self.headers | json | dict(headers or {})
+        request = client.build_request(method, self.url + path, content=body, params=params, headers=all_headers)
+        for name in {"Accept", "Accept-Encoding", "Connection"} - all_headers.keys():
+            request.headers.pop(name, None)  # those of the library
         if body is not None and sent:
             request.stream = _counted(body, sent)
         try:
@@ -129,7 +130,7 @@ class Http:
                     f"{self.url!r} is not the address of a server: it begins with https:// or http://"
                 )
             timeout = httpx2.Timeout(self._read_timeout, connect=CONNECT_TIMEOUT)
-            self._client = httpx2.Client(timeout=timeout, headers={"Accept": "application/json"})
+            self._client = httpx2.Client(timeout=timeout)
         return self._client
 
 
