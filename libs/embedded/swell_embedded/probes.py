@@ -54,8 +54,8 @@ def http(url: str, authorization: str | None = None) -> Probe:
     return probe
 
 
-def grpc_health(port: int) -> Probe:
-    """Probe that the server on *port* is SERVING.
+def grpc_health(port: int, service: str = "") -> Probe:
+    """Probe that the server on *port* is SERVING *service*.
 
     Source: gRPC health checking protocol, https://grpc.io/docs/guides/health-checking/
     """
@@ -63,7 +63,7 @@ def grpc_health(port: int) -> Probe:
     async def probe() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_RECONNECT_SOON) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in its stubs
-            answer = await call(f"port {port}", check, health_pb2.HealthCheckRequest(), seconds=SECONDS)
+            answer = await call(f"port {port}", check, health_pb2.HealthCheckRequest(service=service), seconds=SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable(f"port {port} is not serving")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from swell.rpc.health import LIVENESS
 from swell.serve import address
 from swell_embedded.ports import Ports
 from swell_embedded.probes import both, grpc_health, http, tcp
@@ -65,7 +66,7 @@ SERVICES = (
         name="builder",
         command=_python("builder"),
         listens=("builder",),
-        ready=lambda ports: grpc_health(ports.builder),
+        ready=lambda ports: grpc_health(ports.builder, LIVENESS),  # without an engine it builds packages
         variables=(
             *_STORES,
             "SWELL_ALLOWED_HOSTS",
@@ -83,7 +84,7 @@ SERVICES = (
         name="scanner",
         command=_python("scanner"),
         listens=("scanner",),
-        ready=lambda ports: grpc_health(ports.scanner),
+        ready=lambda ports: grpc_health(ports.scanner, LIVENESS),  # it may have no programs for scans
         variables=(
             *_STORES,
             "SWELL_ALLOWED_HOSTS",

@@ -121,11 +121,6 @@ async def _nothing() -> bool:
     return True
 
 
-async def ready() -> Mapping[str, Any]:
-    """The readiness of a service that has started."""
-    return {"status": "UP"}
-
-
 async def _starting() -> Mapping[str, Any]:
     raise Unavailable("the service starts")
 

@@ -1,16 +1,22 @@
 """Run a service: read its settings, run it until SIGTERM or SIGINT, close its connections in reverse order."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import uvloop
 
 from swell import codecs, log, settings
+from swell.concurrency.drain import Drain
 from swell.errors import SwellError
+
+LAST_SECONDS = 3.0
+"""How long a service may interrupt its work after a second signal."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -34,14 +40,21 @@ def address(text: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-def run(
+def run(program: str, kind: type[T], main: Callable[[T], Coroutine[Any, Any, None]]) -> None:
+    """Run a program without a drain; see `run_service`."""
+    run_service(program, kind, lambda configured, _: main(configured))
+
+
+def run_service(
     service: str,
     kind: type[T],
-    main: Callable[[T], Coroutine[Any, Any, None]],
+    main: Callable[[T, Drain], Coroutine[Any, Any, None]],
     *,
     in_loop: Callable[[Coroutine[Any, Any, None]], None] = uvloop.run,
 ) -> None:
     """Run *main* with settings from the environment; exit with 2 when they are invalid, with 1 after a `SwellError`.
+
+    The second argument of *main* is the drain of the process, at most `settings.drain` long.
 
     uvloop is faster for connections; the loop of asyncio is faster for starting processes, which it does without
     copying page tables.
@@ -53,31 +66,40 @@ def run(
         sys.exit(2)
     log.configure(service, getattr(configured, "log_level", "INFO"))
     codecs.prepare()
+    drain = Drain(getattr(configured, "drain", timedelta(0)))
     try:
-        in_loop(_until_stopped(main(configured)))
+        in_loop(_until_stopped(main(configured, drain), drain))
     except* SwellError as group:
         log.log.error("service failed", error="; ".join(map(str, group.exceptions)))
         sys.exit(1)
 
 
-async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Await *work*; cancel it at the first SIGTERM or SIGINT, so that it drains and closes its connections."""
+async def _until_stopped(work: Coroutine[Any, Any, None], drain: Drain) -> None:
+    """Await *work*. The first SIGTERM or SIGINT starts *drain* and cancels it, so that it closes its connections.
+
+    The second one ends the drain at once; should the process still run after `LAST_SECONDS`, the signal kills it.
+    """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  (a coroutine runs in a task)
     loop = asyncio.get_running_loop()
-    stopped = False
 
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        task.cancel()
+    def stop(number: signal.Signals) -> None:
+        if not drain.is_started:
+            drain.start()
+            if drain.limit:
+                log.log.info("service stops", drain=drain.limit)
+            task.cancel()
+            return
+        drain.end()
+        loop.remove_signal_handler(number)  # the next one kills the process
+        loop.call_later(LAST_SECONDS, os.kill, os.getpid(), number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     try:
         await work
     except asyncio.CancelledError:
-        if not stopped:
+        if not drain.is_started:
             raise
         task.uncancel()
     log.log.info("service stopped")

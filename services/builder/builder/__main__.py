@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
+
+from redis.asyncio import Redis
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations
 from builder.adapters.auth_files import AuthFiles
@@ -23,29 +26,34 @@ from builder.adapters.worker_capabilities import CapabilityRouter, missing_emula
 from builder.assemble import IndexAssembler
 from builder.attest import Attester
 from builder.build import BuildRunner
-from builder.choose_engine import open_engine
+from builder.choose_engine import NoEngine, open_engine
 from builder.conda.engine import CondaEngine
-from builder.engine import Engine, Engines
+from builder.engine import ContainerEngine, Engines
 from builder.handlers.mirrors import MirrorPlans
 from builder.handlers.solver import SolverHandler
 from builder.ignore_triggers import IgnoresTriggers
 from builder.mirror import Mirroring
 from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
+from builder.steps import Steps
 from builder.unpushed import DAYS, PREFIX, UnpushedImages
+from swell.backend_checks import nats_check, redis_check
+from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
+from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
+from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import operator_port, ready
+from swell.operator_port import operator_port
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
-from swell.serve import address, run
+from swell.serve import address, run_service
 from swell.signing.keys import load_signer, load_trusted_keys
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET as LAYERS
@@ -63,16 +71,20 @@ PLANS = 4  # of mirrors, at a time
 DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfinished ones restart on another builder
 
 
-async def main(settings: Settings) -> None:
+class Backends(NamedTuple):
+    """The connections to the backends."""
+
+    state: Redis
+    nats: Nats
+    layers: S3Objects
+    logs: S3Objects
+
+
+async def main(settings: Settings, drain: Drain) -> None:
     os.umask(0o022)  # steps are other users, who read some files of their sandboxes; the workspace itself is private
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("builder", settings.operator_listen))
-        state = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, "builder"))
-        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-        layers = await opened.enter_async_context(objects.connect(*s3, LAYERS))
-        logs = await opened.enter_async_context(objects.connect(*s3, LOGS))
-        await set_expiry(layers, logs, settings.record_ttl)
+        state, nats, layers, logs = await open_backends(settings, opened)
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
         users = user_credentials(nats)
@@ -83,8 +95,9 @@ async def main(settings: Settings) -> None:
         engine, containers = await opened.enter_async_context(
             open_containers(settings, sifs, aws, prober(session, settings, users), unpushed)
         )
+        steps = Steps(containers)
         credentials = AuthFiles(settings, aws, registry=prober(session, settings, users))
-        containers = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
+        building = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
         packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws, users))
         builds = RedisBuilds(state, settings.record_ttl)
         waiter = BuildWaiter(builds)
@@ -95,7 +108,7 @@ async def main(settings: Settings) -> None:
         build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
         running = partial(
             BuildRunner,
-            Engines(containers, packages, engine),
+            Engines(building, packages, engine),
             builds,
             RedisLeases(state, settings.job_lease),
             build_logs,
@@ -110,23 +123,28 @@ async def main(settings: Settings) -> None:
         mirrors = running(mirroring, interest, unpushed)
         plans = MirrorPlans(mirroring, nats)
         missing = partial(missing_emulators, settings)
-        router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine)
+        held_by = None if isinstance(containers, NoEngine) else steps  # without an engine, builds fail at once
+        router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine, held_by)
         build = partial(router.take, runner.build)
-        solver = SolverHandler(packages.solving)
+        solver, health = SolverHandler(packages.solving), health_of(state, nats, steps, containers, drain)
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
                 lambda server: add_SolverServicer_to_server(solver, server),
                 token=settings.rpc_token,
+                health=health,
+                drain=drain,
             )
         )
-        operator.ready = ready
+        operator.ready = health.ready
+        await steps.try_one()
         take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
         async with asyncio.TaskGroup() as tasks:
             if attester := open_attester(settings, builds, push_client, logs):
                 tasks.create_task(
                     consume(nats.stream, "builder-attest", BuildDone, attester.on_build_done, slots=ATTESTED_AT_ONCE)
                 )
+            tasks.create_task(steps.try_until_one_runs())
             tasks.create_task(router.publish_forever())
             tasks.create_task(build_logs.uploads.run())
             tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
@@ -135,6 +153,33 @@ async def main(settings: Settings) -> None:
             )
             tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
+
+
+def health_of(state: Redis, nats: Nats, steps: Steps, engine: ContainerEngine, drain: Drain) -> Health:
+    """The health of the builder, which is not ready while build steps cannot run, unless no engine is installed."""
+    is_for_packages = isinstance(engine, NoEngine) and engine.is_missing
+    redis_works, nats_works = redis_check(state), nats_check(nats)
+    steps_run = Check("build steps", steps.check)
+    abilities = {
+        "container files": [redis_works, nats_works, steps_run],
+        "packages": [redis_works, nats_works],
+        "solving": [redis_works],  # the solver needs no backend, and the requests that need it need Redis
+        "mirrors": [redis_works, nats_works],
+    }
+    return Health(abilities, required=[] if is_for_packages else [steps_run], drain=drain)
+
+
+async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
+    """Connect to Redis, NATS and two buckets of S3, for as long as *opened*."""
+    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    backends = Backends(
+        await opened.enter_async_context(redis.connect(settings.redis_url)),
+        await opened.enter_async_context(streams.connect(settings.nats_url, "builder")),
+        await opened.enter_async_context(objects.connect(*s3, LAYERS)),
+        await opened.enter_async_context(objects.connect(*s3, LOGS)),
+    )
+    await set_expiry(backends.layers, backends.logs, settings.record_ttl)
+    return backends
 
 
 def open_attester(
@@ -161,7 +206,7 @@ async def set_expiry(layers: S3Objects, logs: S3Objects, record_ttl: timedelta) 
 @asynccontextmanager
 async def open_containers(
     settings: Settings, sifs: Sifs, aws: AwsLogins, public: RegistryClient, unpushed: UnpushedImages
-) -> AsyncIterator[tuple[str, Engine]]:
+) -> AsyncIterator[tuple[str, ContainerEngine]]:
     """Yield the engine for container files, local or in a cluster, and its name.
 
     *public* is a registry client without credentials, which finds out whether a base image is public.
@@ -183,4 +228,4 @@ async def open_containers(
 
 
 if __name__ == "__main__":
-    run("builder", Settings, main, in_loop=asyncio.run)
+    run_service("builder", Settings, main, in_loop=asyncio.run)

@@ -12,7 +12,7 @@ from builder.buildkit.daemons.requirements import CannotStart
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.operators_daemon import OperatorsDaemon, find_buildctl
 from builder.domain.failure import BuildFailure
-from builder.engine import Engine, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
+from builder.engine import ContainerEngine, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineChoice, EngineSettings
 from builder.sif.push import Sifs
 from builder.unpushed import UnpushedImages
@@ -30,10 +30,17 @@ release is chosen by `SWELL_ENGINE=buildah` only."""
 
 
 class NoEngine:
-    """Fails every build with a message for the operator; builds of packages use another engine."""
+    """Fails every build with a message for the operator; builds of packages use another engine.
 
-    def __init__(self, why: str) -> None:
+    *is_missing* says that no engine is installed, so this builder is for packages only.
+    """
+
+    def __init__(self, why: str, *, is_missing: bool) -> None:
         self._why = why
+        self.is_missing = is_missing
+
+    async def run_step(self) -> None:
+        raise BuildFailure(Reason.ENGINE, self._why)
 
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""
@@ -51,7 +58,7 @@ async def open_engine(
     aws: AwsLogins | None = None,
     registry: RegistryClient | None = None,
     unpushed: UnpushedImages | None = None,
-) -> AsyncIterator[tuple[str, Engine]]:
+) -> AsyncIterator[tuple[str, ContainerEngine]]:
     """Open the engine that `settings.engine` chooses; yield its name with its version, and the engine.
 
     *registry*, a client without credentials, finds out which base images are public.
@@ -89,7 +96,7 @@ async def open_engine(
     lacking = "BuildKit is missing" if found is None else "BuildKit does not start here (the builder's log says why)"
     why = f"{lacking}, and buildah has known escapes" if version > UNKNOWN else lacking
     log.warning("no engine for container files", reason=why, remedy="make engine, or SWELL_ENGINE=buildah")
-    yield "none", NoEngine(f"{why}. The operator can run `make engine`")
+    yield "none", NoEngine(f"{why}. The operator can run `make engine`", is_missing=found is None)
 
 
 async def _opened(

@@ -89,6 +89,17 @@ class Engine(Protocol):
         """
 
 
+class ContainerEngine(Engine, Protocol):
+    """An engine for container files."""
+
+    async def run_step(self) -> None:
+        """Run one build step that does nothing, without a registry.
+
+        Raises:
+            BuildFailure: steps cannot run here; the message says why.
+        """
+
+
 class Engines:
     """Selects the engine of a recipe: recipes with packages need no container."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from swell.concurrency.drain import DRAIN
 from swell.registry.settings import RegistrySettings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
@@ -167,6 +168,7 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     trusted_keys_file: Path | None = None
     """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
+    drain: timedelta = DRAIN
     rpc_token: str = ""
     operator_listen: str = "127.0.0.1:9192"
     log_level: str = "INFO"

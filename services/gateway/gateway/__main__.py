@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from functools import partial
 from typing import NamedTuple
 
 from gateway.access.guess_limiter import GuessLimiter
@@ -18,7 +17,7 @@ from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.events import BuildEvents, RevocationEvents
-from gateway.adapters.health import Backends
+from gateway.adapters.health import GatewayHealth
 from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections, RemoteLogins
@@ -45,7 +44,6 @@ from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import Submissions
 from gateway.handlers.pairing import PairingHandler
 from gateway.handlers.registry import RegistryHandler
-from gateway.handlers.service import readiness
 from gateway.http.caller import Callers, ClientAddress, networks
 from gateway.http.relay import Relay
 from gateway.identity_parts import open_identity_parts
@@ -64,6 +62,7 @@ from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
+from swell.concurrency.drain import Drain
 from swell.concurrency.notifier import wait_at_most
 from swell.errors import Unavailable
 from swell.jobs.consume import subscribe
@@ -71,7 +70,7 @@ from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
 from swell.log import log
 from swell.net.http import ConnectionLimit, listening
 from swell.operator_port import operator_port
-from swell.serve import address, run
+from swell.serve import address, run_service
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
 from swell.store.engines import ScannerNames
@@ -103,7 +102,7 @@ class Shared(NamedTuple):
     read_access: ReadAccess
 
 
-async def main(settings: Settings) -> None:
+async def main(settings: Settings, drain: Drain) -> None:
     """Serve until cancelled. The HTTP server stops first, so that the last pulls are still counted."""
     async with (
         operator_port("gateway", settings.operator_listen) as operator,
@@ -122,8 +121,8 @@ async def main(settings: Settings) -> None:
         identity = await open_identity_parts(
             settings, connections, shared.client_address, shared.guess_limiter, platforms.identities
         )
-        backends = Backends(connections.redis, connections.nats)
         pairing = pairing_handler(settings, shared, platforms)
+        backends = GatewayHealth(connections, shared.grants, drain)
         limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
         async with asyncio.TaskGroup() as tasks:
@@ -149,7 +148,7 @@ async def main(settings: Settings) -> None:
                     tls=settings.server_url.startswith("https://"),
                 )
                 async with listening(app, address(settings.listen), limit=limit, websockets=pairing is not None):
-                    operator.ready = partial(readiness, backends)
+                    operator.ready = backends.ready
                     try:
                         await asyncio.Event().wait()
                     finally:
@@ -338,4 +337,4 @@ async def dispatch_builds(dispatcher: Dispatcher, build_ended: asyncio.Event) ->
 
 
 if __name__ == "__main__":
-    run("gateway", Settings, main)
+    run_service("gateway", Settings, main)

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from gateway.domain.quota import PATTERN
 from gateway.domain.record_access import RecordAccess
+from swell.concurrency.drain import DRAIN
 from swell.net.reach import Reach
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
@@ -106,6 +107,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     platform_timeout: timedelta = timedelta(seconds=5)
     platform_silence: timedelta = timedelta(minutes=5)
     platform_lease: timedelta = timedelta(days=1)
+    drain: timedelta = DRAIN
     rpc_token: str = ""
     operator_listen: str = "127.0.0.1:9190"
     log_level: str = "INFO"

@@ -15,15 +15,18 @@ from metrics.count import Counting
 from metrics.handlers.counters import CountersHandler
 from metrics.roll_up import Archive, RollUp
 from metrics.settings import Settings
+from swell.backend_checks import nats_check, redis_check
+from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import every
+from swell.health import Health
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 from swell.log import log
-from swell.operator_port import operator_port, ready
+from swell.operator_port import operator_port
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
-from swell.serve import address, run
+from swell.serve import address, run_service
 from swell.store import objects, redis
 from swell.store.backlog import RedisBacklog
 
@@ -32,13 +35,15 @@ STORE_INTERVAL = timedelta(hours=1)
 BACKLOG_INTERVAL = timedelta(seconds=5)
 
 
-async def main(settings: Settings) -> None:
+async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("metrics", settings.operator_listen))
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "metrics"))
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
         archive = S3Archive(await opened.enter_async_context(objects.connect(*s3, BUCKET)))
+        redis_works, nats_works = redis_check(state), nats_check(nats)
+        health = Health({"usage": [redis_works], "counting": [redis_works, nats_works]}, drain=drain)
         counters = RedisCounters(state)
         counting = Counting(counters)
         handler = CountersHandler(counting)
@@ -47,9 +52,11 @@ async def main(settings: Settings) -> None:
                 address(settings.listen),
                 lambda server: add_CountersServicer_to_server(handler, server),
                 token=settings.rpc_token,
+                health=health,
+                drain=drain,
             )
         )
-        operator.ready = ready
+        operator.ready = health.ready
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(nats.stream, "metrics-builds", BuildDone, counting.build_done))
             tasks.create_task(consume(nats.stream, "metrics-scans", ScanDone, counting.scan_done))
@@ -83,4 +90,4 @@ async def roll_up_of(counters: RedisCounters, archive: Archive, stream: JetStrea
 
 
 if __name__ == "__main__":
-    run("metrics", Settings, main)
+    run_service("metrics", Settings, main)

@@ -1,6 +1,10 @@
 """Settings of the metrics service; each field is read from SWELL_<FIELD>."""
 
+from datetime import timedelta
+
 from msgspec import Struct
+
+from swell.concurrency.drain import DRAIN
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -10,6 +14,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     s3_access_key: str
     s3_secret_key: str
     listen: str = "127.0.0.1:9104"
+    drain: timedelta = DRAIN
     rpc_token: str = ""
     operator_listen: str = "127.0.0.1:9194"
     log_level: str = "INFO"

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from msgspec import structs
+from redis.asyncio import Redis
 
 from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.adapters.documents import RedisDocuments
@@ -27,21 +28,25 @@ from registry_proxy.handlers.server import serve_blobs
 from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
+from swell.backend_checks import nats_check, redis_check, s3_check
+from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
+from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
+from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import operator_port, ready
+from swell.operator_port import operator_port
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
-from swell.serve import address, run
+from swell.serve import address, run_service
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET, CACHED, DOCUMENTS, Blobs
 from swell.store.objects import S3Objects
@@ -51,7 +56,7 @@ DOCUMENT_DAYS = 30  # longer than tokens live
 DRAIN = timedelta(seconds=5)  # for running inspections at shutdown; other replicas repeat the rest
 
 
-async def main(settings: Settings) -> None:
+async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
         redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
@@ -91,19 +96,34 @@ async def main(settings: Settings) -> None:
         await opened.enter_async_context(
             serve_blobs(handler, address(settings.data_listen), per_client=settings.connections_per_address)
         )
+        health = health_of(redis_client, nats, stored, drain)
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
                 lambda server: add_ImagesServicer_to_server(images, server),
                 lambda server: add_RegistriesServicer_to_server(registries, server),
                 token=settings.rpc_token,
+                health=health,
+                drain=drain,
             )
         )
-        operator.ready = ready
+        operator.ready = health.ready
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=DRAIN))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).handle, slots=16))
+
+
+def health_of(state: Redis, nats: Nats, stored: S3Objects, drain: Drain) -> Health:
+    """The health of the registry-proxy: blobs from registries and the spool need no backend."""
+    redis_works, nats_works, s3_works = redis_check(state), nats_check(nats), s3_check(stored)
+    abilities: dict[str, list[Check]] = {
+        "blobs": [],
+        "stored blobs": [s3_works],
+        "manifests": [redis_works],
+        "inspections": [nats_works],
+    }
+    return Health(abilities, drain=drain)
 
 
 def without_keys(settings: Settings) -> Settings:
@@ -128,4 +148,4 @@ async def set_expiry(store: S3Objects, days: int) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, Settings, main)
+    run_service(NAME, Settings, main)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from swell.concurrency.drain import DRAIN
 from swell.registry.settings import RegistrySettings
 
 
@@ -42,5 +43,6 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     stale_age: timedelta = timedelta(days=1)
     operator_listen: str = "127.0.0.1:9191"
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
+    drain: timedelta = DRAIN
     rpc_token: str = ""
     log_level: str = "INFO"

@@ -29,8 +29,11 @@ from scanner.tools.common import version_of
 from scanner.tools.protocol import ScanTool
 from scanner.tools.trivy import Trivy, TrivyUnpacker
 from swell import programs as installed
+from swell.backend_checks import nats_check, redis_check, s3_check
+from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import every
 from swell.errors import Unavailable
+from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ScanJob
@@ -38,13 +41,13 @@ from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import OperatorPort, operator_port, ready
+from swell.operator_port import OperatorPort, operator_port
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
-from swell.serve import address, run
+from swell.serve import address, run_service
 from swell.store import objects, redis
 from swell.store.builds import RedisBuilds
 from swell.store.engines import ScannerNames
@@ -59,8 +62,8 @@ SPARE_DAYS = 7  # reports stay longer than the records that name them
 DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if it is missing.")
 
 
-async def main(settings: Settings) -> None:
-    """Serve until cancelled. Without the programs of a scan, only health is served, and the reason is logged."""
+async def main(settings: Settings, drain: Drain) -> None:
+    """Serve until cancelled. Without the programs of a scan, the scanner is not ready, and says why."""
     os.umask(0o022)  # programs of a scan are other users, who read files of their sandboxes
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
@@ -71,14 +74,28 @@ async def main(settings: Settings) -> None:
         problem = is_possible() if paths else missing
         if paths is None or problem:
             log.warning("images are not scanned", reason=problem)
-            await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
-            operator.ready = ready
+            health = Health({"scans": [impossible(problem)]}, drain=drain)
+            await opened.enter_async_context(
+                answering(address(settings.listen), token=settings.rpc_token, health=health, drain=drain)
+            )
+            operator.ready = health.ready
             await asyncio.Event().wait()
         else:
-            await serve(settings, paths, opened, operator)
+            await serve(settings, paths, opened, operator, drain)
 
 
-async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStack, operator: OperatorPort) -> None:
+def impossible(why: str) -> Check:
+    """A check that fails because of *why*."""
+
+    async def fail() -> None:
+        raise Unavailable(why)
+
+    return Check("scans", fail)
+
+
+async def serve(
+    settings: Settings, paths: Sequence[Path], opened: AsyncExitStack, operator: OperatorPort, drain: Drain
+) -> None:
     """Consume jobs with the programs *paths* until cancelled."""
     state = await opened.enter_async_context(redis.connect(settings.redis_url))
     nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
@@ -112,8 +129,11 @@ async def serve(settings: Settings, paths: Sequence[Path], opened: AsyncExitStac
     rematcher = Rematcher(tool, scans, reports, runner, leases, events)
     updates = await open_updates(settings, database, rematcher, opened)
     await updates.check()
-    await opened.enter_async_context(answering(address(settings.listen), token=settings.rpc_token))
-    operator.ready = ready
+    health = Health({"scans": [redis_check(state), nats_check(nats), s3_check(store)]}, drain=drain)
+    await opened.enter_async_context(
+        answering(address(settings.listen), token=settings.rpc_token, health=health, drain=drain)
+    )
+    operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
     await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name)
@@ -208,4 +228,4 @@ async def set_expiry(store: S3Objects, days: int) -> None:
 
 
 if __name__ == "__main__":
-    run(NAME, Settings, main, in_loop=asyncio.run)
+    run_service(NAME, Settings, main, in_loop=asyncio.run)

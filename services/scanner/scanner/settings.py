@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from swell.concurrency.drain import DRAIN
 from swell.registry.settings import RegistrySettings
 
 
@@ -65,5 +66,6 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     """A database that was built longer ago is not used."""
     scan_database_limit: int = 8 << 30
     """The most bytes of a database, packed and unpacked."""
+    drain: timedelta = DRAIN
     rpc_token: str = ""
     log_level: str = "INFO"

@@ -34,7 +34,8 @@ def listen_grpc(listen: str) -> grpc.Server:
     """The caller keeps what this returns: a forgotten server stops after a second."""
     server = grpc.server(ThreadPoolExecutor(2))
     checks = health.HealthServicer()
-    checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    for name in ("", "liveness"):
+        checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_insecure_port(listen)
     server.start()

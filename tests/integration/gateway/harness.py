@@ -45,7 +45,8 @@ from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from gateway.usage import Usage, UsageQuery
-from swell.errors import Unauthorized, Unavailable
+from swell.errors import Unauthorized
+from swell.health import Report
 from swell.jobs.messages import BuildDone
 from swell.oci.document import Document
 from swell.store.attestations import Attestation
@@ -80,16 +81,22 @@ SUBMIT = "/v1alpha2/container"
 
 
 class Backends:
-    """Answer unless they are away."""
+    """Answer unless they are away, or all but the message queue while `partly`."""
 
     away = False
     known_engines: list[str] = []  # noqa: RUF012  (set on an instance)
 
-    async def check(self) -> None:
-        if self.away:
-            raise Unavailable("the message queue does not answer")
+    partly = False
 
-    async def engines(self) -> list[str]:
+    async def report(self) -> Report:
+        works = ("cached pulls", "pulls")
+        fails = {"builds": "the message queue does not answer"}
+        if self.away:
+            return Report(reason="the state store does not answer")
+        return Report(works=works, fails=fails) if self.partly else Report(works=(*works, "builds"))
+
+    @property
+    def engines(self) -> list[str]:
         return self.known_engines
 
 

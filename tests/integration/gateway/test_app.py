@@ -160,15 +160,29 @@ async def test_the_service_says_which_api_it_speaks(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/readiness"])
-async def test_health_is_down_while_a_backend_is_away(client: Client, harness: Harness, path: str) -> None:
+async def test_health_is_down_while_nothing_works(client: Client, harness: Harness, path: str) -> None:
     """A load balancer stops sending requests, and starts again afterwards."""
     harness.backends.away = True
     down = await client.get(path)
     harness.backends.away = False
     up = await client.get(path)
 
-    assert (down.status, down.json) == (503, {"status": "DOWN", "reason": "the message queue does not answer"})
+    assert (down.status, down.json) == (503, {"status": "DOWN", "reason": "the state store does not answer"})
     assert (up.status, up.json) == (200, {"status": "UP"})
+
+
+async def test_health_lists_what_works_while_only_a_part_does(client: Client, harness: Harness) -> None:
+    """Cached pulls go on without a backend, so load balancers must not stop sending them."""
+    harness.backends.partly = True
+    answer = await client.get("/health")
+
+    assert answer.status == 200
+    assert answer.json == {
+        "status": "UP",
+        "degraded": True,
+        "works": ["cached pulls", "pulls"],
+        "fails": {"builds": "the message queue does not answer"},
+    }
 
 
 async def test_health_names_the_engines_of_the_builders(client: Client, harness: Harness) -> None:

@@ -11,16 +11,18 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.adapters.blobs import BlobStore
-from gateway.adapters.health import Backends
 from gateway.adapters.jobs import JobQueue
+from swell.backend_checks import nats_check, redis_check, s3_check
 from swell.errors import DigestInvalid, Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildJob
 from swell.jobs.streams import Nats
 from swell.oci.digest import digest_of
-from swell.store.blobs import Blobs
+from swell.store import objects as s3
+from swell.store.blobs import BUCKET, Blobs
 from swell.store.objects import ANY_TYPE, MemoryObjects
 from swell_embedded.stack import Stack
+from tests.integration.outages import stalled
 
 LAYER = b"a layer"
 JOB = BuildJob(id="bd-1_1", target_image="r/i:t", containerfile="FROM a", platform="linux/amd64")
@@ -56,25 +58,33 @@ def objects() -> Counted:
 
 
 async def test_all_is_well_when_both_answer(redis: Redis, nats: Nats) -> None:
-    """The health check passes with both backends."""
-    await Backends(redis, nats).check()
+    """The checks of both backends pass."""
+    assert [await redis_check(redis).problem(), await nats_check(nats).problem()] == ["", ""]
 
 
-async def test_an_unavailable_state_store_is_reported(nats: Nats) -> None:
+async def test_an_unavailable_state_store_is_reported() -> None:
     """The reason names the backend."""
     nowhere = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
-    with pytest.raises(Unavailable, match="the state store does not answer"):
-        await Backends(nowhere, nats).check()
+    assert await redis_check(nowhere).problem() == "the state store does not answer"
     await nowhere.aclose()
 
 
-async def test_an_unavailable_queue_is_reported(backends: Stack, redis: Redis) -> None:
+async def test_an_unavailable_object_store_is_reported(backends: Stack) -> None:
+    """The reason names the backend; S3 answers for a key that does not exist."""
+    keys = backends.env["SWELL_S3_ACCESS_KEY"], backends.env["SWELL_S3_SECRET_KEY"]
+    async with s3.connect(backends.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as store:
+        check = s3_check(store)
+        assert await check.problem() == ""
+        async with stalled(backends, "s3"):
+            assert await check.problem() == "the object store does not answer within 2 s"
+
+
+async def test_an_unavailable_queue_is_reported(backends: Stack) -> None:
     """The reason names the backend."""
     url = backends.env["SWELL_NATS_URL"]
     async with asyncio.timeout(60), streams.connect(url, "gateway") as nats, away(backends, nats):
-        with pytest.raises(Unavailable, match="the message queue does not answer"):
-            await Backends(redis, nats).check()
+        assert await nats_check(nats).problem() == "the message queue does not answer"
         with pytest.raises(Unavailable, match="the message queue does not answer"):
             await JobQueue(nats).put(JOB)
 

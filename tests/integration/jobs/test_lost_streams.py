@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 from nats.js.errors import NotFoundError
-from redis.asyncio import Redis
 
-from gateway.adapters.health import Backends
 from gateway.adapters.jobs import JobQueue
+from swell.backend_checks import nats_check
 from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import DEAD, JOBS, STREAMS, Nats
-from swell.store import redis as redis_store
 from swell_embedded.stack import Stack, open_backends
 from tests.integration.jobs.test_consume import Worker, job, working
 from tests.integration.outages import lose_data, stalled
@@ -31,20 +29,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def stack(home: Path) -> AsyncIterator[Stack]:
-    """A NATS server and a Redis that only these tests use."""
-    async with open_backends(home, ["nats", "redis"], environment={}) as opened:
+    """A NATS server that only these tests use."""
+    async with open_backends(home, ["nats"], environment={}) as opened:
         yield opened
 
 
 @pytest.fixture
 async def own(stack: Stack) -> AsyncIterator[Nats]:
     async with streams.connect(stack.env["SWELL_NATS_URL"], "test") as connected:
-        yield connected
-
-
-@pytest.fixture
-async def state(stack: Stack) -> AsyncIterator[Redis]:
-    async with redis_store.connect(stack.env["SWELL_REDIS_URL"]) as connected:
         yield connected
 
 
@@ -127,25 +119,15 @@ async def test_the_gateway_detects_once_that_the_queue_lost_its_jobs(own: Nats) 
     assert (await own.stream.stream_info(JOBS)).state.messages == 0
 
 
-async def test_the_gateway_is_ready_when_nats_can_store_messages(
-    stack: Stack, home: Path, own: Nats, state: Redis
-) -> None:
+async def test_the_gateway_is_ready_when_nats_can_store_messages(stack: Stack, home: Path, own: Nats) -> None:
     """An open connection is not enough: the server may be stalled, or without streams."""
-    backends = Backends(state, own)
-    await backends.check()
+    check = nats_check(own)
+    assert await check.problem() == ""
     async with stalled(stack, "nats"):
-        with pytest.raises(Unavailable, match=r"does not answer within 3 s"):
-            await backends.check()
+        assert await check.problem() == "the message queue does not answer within 2 s"
     await lose_data(stack, home, "nats")
 
     async with asyncio.timeout(30):
-        while not await is_ready(backends):  # noqa: ASYNC110 - the client reconnects in the background
+        while await check.problem():  # noqa: ASYNC110 - the client reconnects in the background
             await asyncio.sleep(0.1)
     assert (await own.stream.stream_info(JOBS)).state.messages == 0
-
-
-async def is_ready(backends: Backends) -> bool:
-    with suppress(Unavailable):
-        await backends.check()
-        return True
-    return False

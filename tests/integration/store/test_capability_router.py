@@ -8,10 +8,13 @@ import pytest
 from redis.asyncio import Redis
 
 from builder.adapters.worker_capabilities import CapabilityRouter
+from builder.domain.failure import BuildFailure
+from builder.steps import Steps
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
 from swell.store.engines import EngineNames
+from swell.store.records import Reason
 from swell.store.worker_capabilities import WorkerCapabilities
 from tests.e2e.client import until
 
@@ -101,3 +104,34 @@ async def test_the_engine_of_a_builder_is_published(redis: Redis) -> None:
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
+
+
+class BrokenEngine:
+    async def run_step(self) -> None:
+        raise BuildFailure(Reason.ENGINE, "runc: operation not permitted")
+
+
+async def test_a_builder_without_steps_takes_only_what_needs_none(redis: Redis) -> None:
+    """Builds with steps wait for another builder, or for this machine to be repaired; its engine is not listed."""
+    steps, engines, done = Steps(BrokenEngine()), EngineNames(redis), list[str]()
+    await steps.try_one()
+    router = CapabilityRouter(WorkerCapabilities(redis), dict, engines, "buildkit 0.34.2", steps)
+
+    async def handle(job: BuildJob, _delivery: int) -> None:
+        done.append(job.containerfile)
+
+    with pytest.raises(Unavailable, match="operation not permitted"):
+        await router.take(handle, job(), 1)
+    await router.take(handle, job(containerfile="FROM alpine\nENV A=1\n"), 1)
+    publishing = asyncio.create_task(router.publish_forever())
+
+    async def is_published() -> bool:
+        return bool(await WorkerCapabilities(redis).all())
+
+    await until(is_published)
+    publishing.cancel()
+    (missing,) = await WorkerCapabilities(redis).all()
+
+    assert done == ["FROM alpine\nENV A=1\n"]
+    assert "operation not permitted" in missing["amd64"]
+    assert await engines.names() == []

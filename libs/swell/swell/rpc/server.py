@@ -4,24 +4,29 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from hmac import compare_digest
 from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from swell.concurrency.deadline import SHARE, within
+from swell.concurrency.drain import Drain
+from swell.concurrency.periodic import owned
 from swell.errors import SwellError, Unavailable
+from swell.health import ALWAYS, Health
 from swell.instruments import Durations
 from swell.log import log, new_id, tracing
 from swell.net.addresses import is_loopback
 from swell.rpc.channel import AUTHORIZATION, MAX_MESSAGE
 from swell.rpc.errors import abort
+from swell.rpc.health import HealthServicer
 from swell.serve import Address
 from swell.settings import SettingsInvalid
 
 MIN_TOKEN = 32  # characters
-GRACE = 10.0  # seconds for calls under way when the server stops
+GRACE = timedelta(seconds=10)  # for calls under way, without the drain of a service
 _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -36,9 +41,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @asynccontextmanager
 async def answering(
-    where: Address, *register: Callable[[grpc.aio.Server], None], token: str = ""
+    where: Address,
+    *register: Callable[[grpc.aio.Server], None],
+    token: str = "",
+    health: Health | None = None,
+    drain: Drain | None = None,
 ) -> AsyncIterator[None]:
     """Serve the servicers that *register* adds, and `grpc.health.v1.Health`, while the block runs.
+
+    When *drain* starts, new calls are refused, so that clients connect to another replica; calls under way have its
+    time to finish.
 
     Callers must send *token*, the shared secret of the services, except for health checks. Only on loopback there may
     be none: elsewhere, whoever reaches the port could read private images.
@@ -53,8 +65,8 @@ async def answering(
             f"{where.host} is not a loopback address: create it with 'openssl rand -hex 32'"
         )
     server = grpc.aio.server(options=_OPTIONS, interceptors=[_RequireToken(token)] if token else [])
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    drain = drain or Drain(GRACE)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health or Health(ALWAYS, drain=drain), drain), server)
     for add in register:
         add(server)
     try:
@@ -62,13 +74,23 @@ async def answering(
     except RuntimeError as error:
         raise Unavailable(f"cannot listen on {where.host}:{where.port}: {error}") from error
     await server.start()
-    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     log.info("listening", host=where.host, port=where.port)
     try:
-        yield
+        async with owned(_stop_at(drain, server), event="server not stopped"):
+            yield
     finally:
-        await checks.enter_graceful_shutdown()
-        await server.stop(GRACE)
+        await _stop(drain, server)
+
+
+async def _stop_at(drain: Drain, server: grpc.aio.Server) -> None:
+    await drain.started.wait()
+    await _stop(drain, server)
+
+
+async def _stop(drain: Drain, server: grpc.aio.Server) -> None:
+    stopping = asyncio.create_task(server.stop(drain.seconds))  # no group: the second stop ends it
+    await drain.finish([stopping])
+    await server.stop(None)
 
 
 class _RequireToken(grpc.aio.ServerInterceptor):

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from builder.adapters.emulation import Emulators
-from builder.domain.emulation import exclusions
+from builder.domain.emulation import PLATFORMS, exclusions
 from builder.settings import Settings, Where
+from builder.steps import Steps
 from swell.concurrency.periodic import every
 from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
@@ -26,7 +27,10 @@ def missing_emulators(settings: Settings) -> dict[str, str]:
 
 
 class CapabilityRouter:
-    """*missing* returns what this builder currently lacks, by architecture; *engine* is its name and version."""
+    """*missing* returns what this builder currently lacks, by architecture; *engine* is its name and version.
+
+    While *steps* cannot run here, the builder lacks every architecture.
+    """
 
     def __init__(
         self,
@@ -34,9 +38,11 @@ class CapabilityRouter:
         missing: Callable[[], Mapping[str, str]],
         engines: EngineNames | None = None,
         engine: str = "",
+        steps: Steps | None = None,
     ) -> None:
         self._capabilities = capabilities
-        self._missing = missing
+        self._lacking = missing
+        self._steps = steps
         self._engines = engines
         self._engine = engine
 
@@ -46,15 +52,24 @@ class CapabilityRouter:
 
     async def _publish(self) -> None:
         await self._capabilities.publish(self._missing())
-        if self._engines and self._engine:
+        if self._engines and self._engine and not self._problem:
             await self._engines.publish(self._engine)
+
+    @property
+    def _problem(self) -> str:
+        return self._steps.problem if self._steps else ""
+
+    def _missing(self) -> Mapping[str, str]:
+        return dict.fromkeys(PLATFORMS, self._problem) if self._problem else self._lacking()
 
     async def take(self, handle: Handle, job: BuildJob, delivery: int) -> None:
         """Run *job* with *handle*, unless another builder can run its steps and this one cannot.
 
         Raises:
-            Unavailable: another builder has to take the job.
+            Unavailable: another builder has to take the job, or steps cannot run here.
         """
+        if self._problem and not job.packages and _runs_steps(job.containerfile):
+            raise Unavailable(self._problem)
         if await self._is_for_others(job):
             raise Unavailable(f"the build {job.id} is for a builder that runs steps for {job.platform}")
         await handle(job, delivery)

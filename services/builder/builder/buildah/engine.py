@@ -3,10 +3,12 @@
 Nothing has to be repaired after a crash. Builds share only base images (`base_stores`), which they cannot change.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +16,7 @@ from msgspec import structs
 
 from builder.adapters import proxy_environment
 from builder.adapters.auth_files import AuthFiles
+from builder.adapters.build_context import add
 from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
@@ -23,6 +26,7 @@ from builder.buildah.background_closer import BackgroundCloser
 from builder.buildah.base_stores import BaseImages
 from builder.buildah.image_build import ImageBuild
 from builder.buildah.mounts import UNKNOWN, Version, parse_version
+from builder.domain import trial
 from builder.domain.base_images import base_images, materials_of
 from builder.domain.failure import BuildFailure
 from builder.domain.loopback import Address, allowed_registries, proxies
@@ -31,6 +35,7 @@ from builder.engine import Note, Recipe, WriteLine, WriteStep, ignore, ignore_st
 from builder.settings import EngineSettings, Isolation
 from builder.sif.push import Sifs
 from builder.unpushed import UnpushedImages
+from swell.api.containers import BuildOptions
 from swell.containerfile import parse
 from swell.disk import in_thread
 from swell.errors import Unavailable
@@ -137,6 +142,19 @@ class BuildahEngine:
                 digest = await build.run(self._bases, generation)
         note(Evidence(materials=materials_of(images)))
         return digest
+
+    async def run_step(self) -> None:
+        """Run one build step that does nothing, in a sandbox of its own; see `ContainerEngine.run_step`."""
+        if (program := trial.program(os.uname().machine)) is None:
+            return
+        output, platform = Tail(drop), trial.PLATFORMS[os.uname().machine]
+        async with self._sandbox("trial") as sandbox:
+            with as_build_failure():
+                (sandbox.directory / "Containerfile").write_text(trial.CONTAINERFILE)
+                add(sandbox.work / "context" / trial.PROGRAM, BytesIO(program), owner=sandbox.user_id)
+            command = command_lines.build(platform, self._settings.isolation, BuildOptions())
+            if await execute(sandbox, command, output, credentials=b"{}"):
+                raise BuildFailure(Reason.ENGINE, b" ".join(output.lines).decode(errors="replace")[-300:])
 
     async def find(self, _: Recipe) -> None:
         """Return None: builds end with their builder."""

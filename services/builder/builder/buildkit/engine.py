@@ -17,7 +17,7 @@ from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.pool import DaemonPool, group_of
 from builder.buildkit.daemons.programs import Programs
-from builder.buildkit.daemons.requirements import CannotStart, missing_programs, prove, registrations
+from builder.buildkit.daemons.requirements import TRIAL, CannotStart, missing_programs, prove, registrations
 from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.evidence import evidence_of
 from builder.buildkit.network.egress import EgressProxy
@@ -26,6 +26,7 @@ from builder.buildkit.network.services import services_of
 from builder.buildkit.network.step_proxies import proxies_of_steps
 from builder.buildkit.run import BuildRun
 from builder.buildkit.sif import push_sif
+from builder.buildkit.trial import run_trial, trial_recipe
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import time_limit
@@ -109,6 +110,17 @@ class BuildkitEngine:
                 engine = cls(settings, daemons, credentials, session, sifs, unpushed, limited=limited)
                 await prove(daemons)
                 yield engine
+
+    async def run_step(self) -> None:
+        """Run one build step that does nothing, in a daemon of its own; see `ContainerEngine.run_step`."""
+        async with trial_recipe(self._settings.workspace) as recipe:
+            if recipe is None:
+                return
+            async with AsyncExitStack() as opened:
+                with as_build_failure():
+                    lease = await opened.enter_async_context(self._daemons.take(TRIAL))
+                files = await opened.enter_async_context(BuildFiles.of(lease, recipe, self._settings))
+                await run_trial(files, lease.daemon.client)
 
     async def find(self, _: Recipe) -> None:
         """Builds end with their builder."""

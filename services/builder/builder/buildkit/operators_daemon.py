@@ -25,6 +25,7 @@ from builder.buildkit.evidence import evidence_of
 from builder.buildkit.failure import diagnose
 from builder.buildkit.progress import Progress
 from builder.buildkit.sif import push_sif
+from builder.buildkit.trial import run_trial, trial_recipe
 from builder.domain.base_images import base_images
 from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import time_limit
@@ -93,6 +94,16 @@ class OperatorsDaemon:
                 engine = cls(settings, program, AuthFiles(settings, aws, registry=registry), session, sifs)
                 engine.version = await engine._version()
                 yield engine
+
+    async def run_step(self) -> None:
+        """Run one build step that does nothing; see `ContainerEngine.run_step`."""
+        settings = self._settings
+        async with trial_recipe(settings.workspace) as recipe:
+            if recipe is None:
+                return
+            workspace, owner = settings.workspace, settings.first_user_id
+            async with BuildFiles.below(workspace, str(workspace), recipe, settings, owner) as files:
+                await run_trial(files, lambda command: self._client(command, {"config.json": b"{}"}))
 
     async def find(self, _: Recipe) -> None:
         """Return None: builds end with their builder, because the daemon cancels builds whose client is gone."""

@@ -112,6 +112,9 @@ class KubernetesEngine:
         note(evidence)
         return digest
 
+    async def run_step(self) -> None:
+        """Return: steps run in pods, whose failures are those of their builds."""
+
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         """Return the times of the Job that an earlier builder created; see `Engine.find`."""
         name = job_name(recipe.build_id)

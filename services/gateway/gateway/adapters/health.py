@@ -1,45 +1,72 @@
-"""Whether the services that the gateway depends on work: Redis and NATS."""
-
-import asyncio
+"""What works of the gateway: which of its tasks need which backend or service."""
 
 from redis.asyncio import Redis
 
-from swell.concurrency.single_flight import SingleFlight
+from gateway.adapters.access.grants import CachedGrants
+from gateway.connections import Connections
+from swell.backend_checks import nats_check, redis_check, s3_check, service_check
+from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
-from swell.jobs.streams import EVENTS, JOBS, Nats, created
+from swell.health import Check, Health, Report
 from swell.store.engines import EngineNames
-from swell.store.redis import translated
-
-TIMEOUT = 3.0  # seconds; shorter than the probes of most orchestrators
 
 
-class Backends:
-    def __init__(self, redis: Redis, nats: Nats) -> None:
-        self._redis = redis
-        self._nats = nats
-        self._engines = EngineNames(redis)
-        self._checks: SingleFlight[str, None] = SingleFlight()
+class Builders:
+    """The builders that have reported in the last two minutes; `engines` are their engines when last checked."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._names = EngineNames(redis)
+        self.engines: list[str] = []
 
     async def check(self) -> None:
-        """Check that Redis answers, and that NATS has the streams of jobs and events; missing streams are created.
+        """Read the names of the engines.
 
         Raises:
-            Unavailable: one of them does not work, or does not answer within 3 s.
+            Unavailable: Redis does not answer, or no builder reports.
         """
-        await self._checks.run("", self._check)
+        self.engines = []
+        self.engines = await self._names.names()
+        if not self.engines:
+            raise Unavailable("no builder has reported for two minutes")
 
-    async def _check(self) -> None:
-        if not self._nats.client.is_connected:
-            raise Unavailable("the message queue does not answer")
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                with translated():
-                    await self._redis.ping()
-                for stream in (JOBS, EVENTS):
-                    await created(self._nats.stream, stream)
-        except TimeoutError as error:
-            raise Unavailable(f"a backend does not answer within {TIMEOUT:.0f} s") from error
 
-    async def engines(self) -> list[str]:
+class GatewayHealth:
+    """The health of the gateway, with the engines of the builders."""
+
+    def __init__(self, connections: Connections, grants: CachedGrants, drain: Drain) -> None:
+        state, queue = redis_check(connections.redis), nats_check(connections.nats)
+        logs, layers = s3_check(connections.logs), s3_check(connections.layers)
+        proxy = service_check("registry-proxy", connections.registry_proxy)
+        metrics = service_check("metrics service", connections.metrics)
+        self._builders = Builders(connections.redis)
+
+        async def has_grants() -> None:
+            if not grants.can_serve and (problem := await state.problem()):
+                raise Unavailable(problem)
+
+        self._health = Health(
+            {
+                "cached pulls": [Check("the cache of grants", has_grants)],
+                "pulls": [state, proxy],
+                "requests": [state, proxy],
+                "builds": [state, queue, Check("the state store", self._builders.check)],
+                "logs": [queue, logs],
+                "contexts and layers": [layers],
+                "inspections": [queue, proxy],
+                "usage": [metrics],
+            },
+            drain=drain,
+        )
+
+    async def report(self) -> Report:
+        """Return what works, within 3 s."""
+        return await self._health.report()
+
+    async def ready(self) -> dict[str, object]:
+        """The body of the operator port's `/ready`; raises `Unavailable`."""
+        return await self._health.ready()
+
+    @property
+    def engines(self) -> list[str]:
         """The engines that the running builders use for container files, such as `buildkit 0.34.2`."""
-        return await self._engines.names()
+        return self._builders.engines

@@ -6,24 +6,22 @@ from typing import Protocol, runtime_checkable
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from swell.errors import SwellError
+from swell.api.health import HealthStatus
+from swell.health import Report
 
 WAVE_API = "1.37.0"  # the version of Wave's API that this server implements; clients compare it as semver
 
 
 @runtime_checkable
 class Backends(Protocol):
-    """The backends that the gateway needs: Redis and NATS."""
+    """What works of the gateway."""
 
-    async def check(self) -> None:
-        """Check the backends.
+    async def report(self) -> Report:
+        """Return what works and what does not, within 3 s."""
 
-        Raises:
-            Unavailable: one of them does not respond.
-        """
-
-    async def engines(self) -> list[str]:
-        """The engines of the builders for container files, such as `buildkit 0.34.2`; raises `Unavailable`."""
+    @property
+    def engines(self) -> list[str]:
+        """The engines of the builders for container files, such as `buildkit 0.34.2`, when they last reported."""
 
 
 @get("/service-info")
@@ -38,19 +36,10 @@ async def robots() -> str:
 
 
 @get(["/health", "/health/readiness"])
-async def health(backends: NamedDependency[Backends]) -> Response[dict[str, str]]:
-    """UP when Redis and NATS work, with the engines of the builders; otherwise DOWN with 503 and the reason."""
-    try:
-        return Response(await readiness(backends))
-    except SwellError as error:
-        return Response({"status": "DOWN", "reason": str(error)}, status_code=503)
-
-
-async def readiness(backends: Backends) -> dict[str, str]:
-    """What `/health` answers when *backends* work; raises `Unavailable`."""
-    await backends.check()
-    engines = await backends.engines()
-    return {"status": "UP", **({"engine": ", ".join(engines)} if engines else {})}
+async def health(backends: NamedDependency[Backends]) -> Response[HealthStatus]:
+    """UP while anything useful works, with the engines of the builders; otherwise DOWN with 503 and the reason."""
+    status = (await backends.report()).status(", ".join(backends.engines))
+    return Response(status, status_code=200 if status.status == "UP" else 503)
 
 
 @get("/health/liveness")

@@ -19,6 +19,7 @@ from swell.api.builds import (
     ContainerStatus,
 )
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, TokenDescription
+from swell.api.health import HealthStatus
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
 from swell.api.keys import IssuedKeyAnswer, KeyChange, KeyPage, KeyRecord, KeyRequest
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
@@ -445,11 +446,12 @@ SERVICE = (
         _get(
             path,
             "Check whether the server is ready",
-            "`UP` when the state store and the message queue respond; otherwise `DOWN`, 503 and the reason.",
+            "`UP` while anything useful works: with `degraded`, only what `works` lists. Otherwise `DOWN`, 503 and the "
+            "reason.",
             "service",
-            dict[str, str],
+            HealthStatus,
             errors=(503,),
-            error=dict[str, str],
+            error=HealthStatus,
         )
         for path in ("/health", "/health/readiness")
     ),

@@ -93,6 +93,7 @@ SCHEMAS: Final[Mapping[str, str]] = {
     "BuildStatus": "The status of a build.",
     "BuildStep": "The data of an event `step`: the state of a step of a build.",
     "BuildEnd": "The data of the event `end`: the result of a build.",
+    "HealthStatus": "What works of this server.",
     "CancelRequest": "Which requests give up a build: one, by its id; or all requests of a user, by an access token.",
     "Cancellation": "The result of a cancellation.",
     "KeyRequest": "The user and the limits of a new API key.",
@@ -214,6 +215,14 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "digest": f"{_DIGEST}; missing if the build failed.",
         "reason": _REASON,
         "message": "What failed and what to do about it.",
+    },
+    "HealthStatus": {
+        "status": "`UP` while anything useful works, otherwise `DOWN`.",
+        "degraded": "True if only a part works; missing otherwise.",
+        "works": "What works, if it is not everything.",
+        "fails": "What does not work, with the reasons.",
+        "reason": "Why nothing works.",
+        "engine": "Engines of the builders for container files, such as `buildkit 0.34.2`.",
     },
     "CancelRequest": {
         "requestId": "Id of the container request that gives up the build.",

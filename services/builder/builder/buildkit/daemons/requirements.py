@@ -10,6 +10,9 @@ from builder.settings import EngineSettings
 from swell.errors import Unavailable
 from swell_sandbox import SandboxUnavailable
 
+TRIAL = ""
+"""The group of the daemon that is started to prove that it starts; no build has it."""
+
 
 class CannotStart(Unavailable):
     """BuildKit does not start on this machine."""
@@ -35,10 +38,11 @@ async def prove(daemons: DaemonPool) -> None:
         CannotStart: that failed; the message has the end of the daemon's output.
     """
     try:
-        async with daemons.take("") as lease:
+        async with daemons.take(TRIAL) as lease:
             async with lease.daemon.client(["debug", "workers"]) as client:
                 output, _ = await client.communicate()
             if client.returncode:
                 raise CannotStart(f"builds cannot run here: {output.decode(errors='replace')[-300:]}")
+            lease.keep()
     except (OSError, SandboxUnavailable) as error:
         raise CannotStart(f"builds cannot run here: {error}") from error

@@ -57,6 +57,12 @@ class ConfirmedCache(Generic[V]):
         self._revoked: TTLCache[str, None] = TTLCache(10_000, ttl=60)
         self._changed: TTLCache[str, int] = TTLCache(10_000, ttl=60)
         self._unavailable_until = -math.inf
+        self._last_confirmed = -math.inf
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether a cached value can be used without the store."""
+        return bool(self._cached) and self._now() - self._last_confirmed <= MAX_UNCONFIRMED
 
     def __contains__(self, key: str) -> bool:
         """Whether *key* had a value when it was last used."""
@@ -65,7 +71,8 @@ class ConfirmedCache(Generic[V]):
     def add(self, key: str, value: V) -> None:
         """Cache *value*, which the store has now."""
         if self._weight(value) <= self._cached.maxsize:
-            self._cached[key] = _Cached(value, self._now())
+            self._last_confirmed = self._now()
+            self._cached[key] = _Cached(value, self._last_confirmed)
 
     def evict(self, key: str) -> None:
         """Remove a value that was revoked, and ignore responses of the store that are older."""
