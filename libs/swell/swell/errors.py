@@ -51,6 +51,12 @@ class Unauthorized(SwellError):
     advice = "Send an access token of this server as towerAccessToken. The operator issues access tokens."
 
 
+class TokenInvalid(Unauthorized):
+    """The access token is not valid, or has expired."""
+
+    advice = "Get a new token from its issuer, for this server as its audience."
+
+
 class EndpointUnpaired(SwellError):
     """The access token is unknown, and the Seqera Platform at its endpoint is not paired with this server."""
 

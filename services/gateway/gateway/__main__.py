@@ -24,6 +24,7 @@ from gateway.adapters.inspections import QueuedInspections, RemoteLogins
 from gateway.adapters.jobs import JobQueue
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.mirror_plans import QueuedPlans
+from gateway.adapters.oidc.open import open_providers
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
@@ -108,6 +109,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator_port("gateway", settings.operator_listen) as operator,
         open_connections(settings) as connections,
         open_platforms(settings, connections) as platforms,
+        open_providers(settings) as providers,
     ):
         shared = create_shared(settings, connections, platforms)
         build_ended = asyncio.Event()
@@ -119,7 +121,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
         identity = await open_identity_parts(
-            settings, connections, shared.client_address, shared.guess_limiter, platforms.identities
+            settings, connections, shared.client_address, shared.guess_limiter, platforms.identities, providers
         )
         pairing = pairing_handler(settings, shared, platforms)
         backends = GatewayHealth(connections, shared.grants, drain)

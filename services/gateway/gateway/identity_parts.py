@@ -1,5 +1,6 @@
-"""The parts that identify clients, connected: the keys file, issued keys, and accounts."""
+"""The parts that identify clients, connected: the keys file, issued keys, OpenID issuers, and accounts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.access.accounts import Accounts
@@ -10,6 +11,8 @@ from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
 from gateway.adapters.events import RevocationEvents
+from gateway.adapters.oidc.provider import Provider
+from gateway.adapters.oidc.tokens import OidcTokens
 from gateway.connections import Connections
 from gateway.http.caller import Callers, ClientAddress
 from gateway.settings import Settings
@@ -29,12 +32,15 @@ async def open_identity_parts(
     client_address: ClientAddress,
     guess_limiter: GuessLimiter,
     platform_users: PlatformUsers,
+    providers: Sequence[Provider],
 ) -> IdentityParts:
     """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
     issued_keys = IssuedKeys(stored_keys)
     await subscribe(connections.nats, KeyChanged, issued_keys.on_changed)
-    identities = IdentitySources(issued_keys, ApiKeys(settings.api_keys_file))
+    identities = IdentitySources(
+        issued_keys, ApiKeys(settings.api_keys_file), OidcTokens(providers, settings.server_url.rstrip("/"))
+    )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     return IdentityParts(
         Callers(authenticator, client_address, guess_limiter),

@@ -40,6 +40,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
     - `record_access` is who reads records, logs and scans, besides their requesters and operators.
+    - `oidc_issuers_file` has the issuers of OpenID Connect whose tokens are accepted.
     - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are
       accepted (`limits_fail_open`) or refused. `guess_limit` is for unknown tokens and other secrets, per address.
     - Behind a proxy in one of the networks `trusted_proxies`, a client's address is read from `client_address_header`.
@@ -81,6 +82,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     accounts_file: Path | None = None
     api_keys_file: Path | None = None
     record_access: RecordAccess = RecordAccess.ID
+    oidc_issuers_file: Path | None = None
     anonymous_access: bool = True
     build_limit: Limit = "250/1h"
     pull_limit: Limit = "2000/1m"

@@ -39,6 +39,10 @@ class SingleFlight(Generic[K, V]):
             task.add_done_callback(lambda done: self._remove(key, done))
         return task
 
+    def is_running(self, key: K) -> bool:
+        """Return whether there is an execution under *key*."""
+        return key in self._tasks
+
     async def _cancel(self, key: K, task: "asyncio.Task[V]") -> None:
         """Cancel *task* and wait for its end; calls in the meantime start a new execution."""
         if not task.done():

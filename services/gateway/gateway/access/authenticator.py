@@ -4,7 +4,7 @@ from typing import Protocol
 
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.platform import Login
-from swell.errors import EndpointUnpaired, Unauthorized
+from swell.errors import EndpointUnpaired, TokenInvalid, Unauthorized
 
 
 class Identities(Protocol):
@@ -79,9 +79,11 @@ class Authenticator:
 
         *login* has all that the body says about its sender, if it may say more than *token* and *endpoint*.
 
-        The token in the body takes precedence. An unknown *bearer* is ignored: it may be meant for a reverse proxy.
+        The token in the body takes precedence. An unknown *bearer* is ignored: it may be meant for a reverse proxy. One
+        that is meant for this server, but is not valid, is refused.
 
         Raises:
+            TokenInvalid: it is a token of a known issuer, but it is not valid or has expired.
             Unauthorized: the token is unknown, or the request is anonymous and anonymous requests are not accepted.
             EndpointUnpaired: the token is unknown, and the Platform at the endpoint is not paired with this server.
             PlatformNotFound, SessionExpired, PlatformFailed, Unavailable: the Platform refuses the login, or fails.
@@ -97,6 +99,8 @@ class Authenticator:
         endpoint = login.endpoint
         try:
             return await self._identities.identify(token, endpoint)
+        except TokenInvalid:
+            raise
         except Unauthorized as error:
             if isinstance(error, TokenUnknown) and self._platform_users and self._platform_users.accepts(login):
                 return await self._platform_users.identify(login)
@@ -110,5 +114,7 @@ class Authenticator:
     async def _identify_bearer(self, bearer: str | None) -> Identity:
         try:
             return await self._identities.identify(bearer, None)
+        except TokenInvalid:
+            raise
         except Unauthorized:
             return ANONYMOUS

@@ -1,0 +1,1 @@
+"""OpenID Connect: tokens of issuers, and signing in with a browser."""
