@@ -31,6 +31,8 @@ class StandIn:
         self.endpoint = endpoint
         self._control = endpoint.removesuffix("/api") + "/control"
         self._session = session
+        self.base = 0
+        """The id of the first user that a test has added."""
 
     async def knows(self, **members: Any) -> None:
         """Replace members of what it knows."""

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
+from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
+from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.access.requesters import RedisRequesters
 from gateway.adapters.blobs import BlobStore
@@ -39,6 +41,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.queries import BuildQueries
 from gateway.connections import Connections, open_connections
+from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
@@ -50,6 +53,7 @@ from gateway.http.relay import Relay
 from gateway.identity_parts import open_identity_parts
 from gateway.inspect import Inspector
 from gateway.pages.builds import BuildPages
+from gateway.platform.run_leases import CHECK_DUE, RunLeases
 from gateway.platform_parts import PlatformParts, open_platforms
 from gateway.pull.pulls import Pulls
 from gateway.scans.gate import ScanGate
@@ -65,6 +69,7 @@ from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.concurrency.drain import Drain
 from swell.concurrency.notifier import wait_at_most
+from swell.concurrency.periodic import every
 from swell.errors import Unavailable
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
@@ -130,6 +135,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pull_counter.publish_counts())
             tasks.create_task(dispatch_builds(dispatcher, build_ended))
+            tasks.create_task(renew_runs(shared, connections, platforms))
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
                     registry_handler(settings, shared, pull_counter),
@@ -170,7 +176,7 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
     return Shared(
         config=config,
         builds=builds,
-        grants=CachedGrants(RedisGrants(connections.redis, settings.record_ttl)),
+        grants=CachedGrants(RedisGrants(connections.redis, settings.record_ttl, settings.lease_check)),
         remote_lookup=remote_lookup,
         lookup=lookup,
         images=CachedImages(remote, settings.cache_size),
@@ -199,6 +205,13 @@ def pairing_handler(settings: Settings, shared: Shared, platforms: PlatformParts
         timeout=settings.platform_timeout,
         silence=settings.platform_silence,
     )
+
+
+async def renew_runs(shared: Shared, connections: Connections, platforms: PlatformParts) -> None:
+    """Renew the tokens of live runs until cancelled."""
+    leases, terms = RedisLeases(connections.redis), shared.config.lease_terms
+    runs = RunLeases(leases, platforms.workspaces, platforms.client, terms)
+    await every(min(CHECK_DUE, terms.check), runs.renew_due, event="tokens of runs not renewed")
 
 
 def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCounter) -> RegistryHandler:
@@ -265,6 +278,7 @@ def container_parts(
         mirrors,
         Revocations(shared.grants, RevocationEvents(connections.nats)),
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
+        TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
     )
 
 
@@ -303,6 +317,7 @@ def server_config(settings: Settings) -> ServerConfig:
         token_ttl=settings.token_ttl,
         allows_missing_platforms=settings.allow_missing_platforms,
         conda_default_channels=settings.conda_default_channels,
+        lease_terms=LeaseTerms(settings.lease_step, settings.lease_limit, settings.lease_check),
     )
 
 

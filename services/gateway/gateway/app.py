@@ -8,6 +8,7 @@ from litestar.types import ASGIApp
 
 from gateway.access.accounts import Accounts
 from gateway.access.keys import KeyIssuer
+from gateway.access.leases import TokenLeases
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.builds.cancel import Cancellations
@@ -49,6 +50,7 @@ class ContainerParts(NamedTuple):
     mirrors: MirrorStarter
     revocations: Revocations
     inspector: Inspector
+    token_leases: TokenLeases
 
 
 class BuildParts(NamedTuple):

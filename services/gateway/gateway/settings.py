@@ -53,6 +53,8 @@ class Settings(Reach, frozen=True, kw_only=True):
     - `platforms_file` names the Seqera Platforms that may be paired, with the hashes of their secrets. A Platform
       answers a request within `platform_timeout`. Its socket is closed after `platform_silence` without a message, and
       its key pair is replaced after `platform_lease`.
+    - A lease of a token lasts `lease_step` from its last renewal, at most `lease_limit` from the token's creation. The
+      runs that hold tokens are looked up each `lease_check`.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
@@ -105,6 +107,9 @@ class Settings(Reach, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     client_address_header: str = "X-Forwarded-For"
     encryption_keys: str = ""
+    lease_step: timedelta = timedelta(minutes=20)
+    lease_limit: timedelta = timedelta(days=2)
+    lease_check: timedelta = timedelta(minutes=3)
     platforms_file: Path | None = None
     platform_timeout: timedelta = timedelta(seconds=5)
     platform_silence: timedelta = timedelta(minutes=5)

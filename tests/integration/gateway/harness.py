@@ -16,6 +16,7 @@ from gateway.access.authenticator import Authenticator, Identities
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import ImageAccess
 from gateway.access.keys import KeyIssuer
+from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
@@ -28,6 +29,7 @@ from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.quota import Quotas
 from gateway.domain.record_access import RecordAccess
 from gateway.domain.repositories import Repositories
@@ -69,6 +71,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     MemoryRequesters,
+    MemoryTokenLeases,
     PublicRegistry,
     StubSolver,
     UnlimitedPulls,
@@ -223,6 +226,7 @@ class Harness:
                 mirrors,
                 Revocations(self.grants, self),
                 Inspector(KnownInspections(), self, access),
+                TokenLeases(MemoryTokenLeases(self.grants), LeaseTerms()),
             ),
             BuildParts(
                 queries,

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from gateway.access.image_access import ImageAccess
+from gateway.access.leases import Held, LeasedToken
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
 from gateway.domain.api_key import IssuedKey
@@ -66,6 +67,40 @@ class MemoryGrants:
 
     async def get(self, token: str) -> Grant | None:
         return self.stored.get(token)
+
+
+class MemoryTokenLeases:
+    """Leases of the tokens in *grants*, each until the end that was last held."""
+
+    def __init__(self, grants: MemoryGrants) -> None:
+        self._grants = grants
+        self.held: dict[tuple[str, str], datetime] = {}
+
+    async def leased(self, token: str, limit: timedelta) -> LeasedToken | None:
+        grant = self._grants.stored.get(token)
+        return LeasedToken(token, grant.expires, max(grant.expires, grant.created + limit)) if grant else None
+
+    async def hold(self, token: LeasedToken, name: str, until: datetime, *, is_new: bool) -> Held:
+        if not is_new and (token.token, name) not in self.held:
+            return Held(None)
+        self.held[token.token, name] = until
+        return Held(self._end(token))
+
+    async def release(self, token: LeasedToken, name: str) -> Held:
+        return Held(self._end(token) if self.held.pop((token.token, name), None) else None)
+
+    def _end(self, token: LeasedToken) -> datetime:
+        return max([token.base, *(until for (held, _), until in self.held.items() if held == token.token)])
+
+    async def claim(self, count: int, seconds: float) -> Sequence[str]:
+        return []
+
+    async def due_in(self, token: str, seconds: float) -> None: ...
+
+    async def forget(self, token: str) -> None: ...
+
+    async def run_of(self, token: str) -> str | None:
+        return None
 
 
 class MemoryKeys:

@@ -54,6 +54,9 @@ USAGE = "swell:usage"
 USAGE_RESTORED = "swell:usage-restored"
 """String `1`: the usage counters contain what was counted before Redis lost its data."""
 
+LEASED_RUNS = "swell:leased-runs"
+"""Sorted set: tokens that live while a run of a Seqera Platform does; scores are the times of the next lookups."""
+
 ENCRYPTED = "swell:encrypted:"
 """Prefix of strings: encrypted secrets, by name."""
 
@@ -106,6 +109,11 @@ def latest_build(target_image: str) -> str:
 def build_start(target_image: str) -> str:
     """Lock of the gateway that starts a build of *target_image*."""
     return f"swell:starting:{target_image}"
+
+
+def leases(token: str) -> str:
+    """Hash: `until:<name>`, the ends of the leases of *token*; `base`, its own end; `workspace`, whose run holds it."""
+    return f"swell:leases:{token}"
 
 
 def platform_lock(name: str) -> str:

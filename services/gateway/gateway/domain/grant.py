@@ -18,6 +18,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
       their locations are empty.
     - A durable image is pulled from its own registry, not with the token. A dry grant belongs to a dry run.
     - Pulls count against the limit of `user`, else of the client's address, and as usage of `organisation`.
+    - With `run`, a workspace of a Seqera Platform, the token lives while its run does: at first until `first_end`, at
+      most until `expires`.
     - `scan_id` is the scan of the image. If it is required, `scan_levels` are the severities that the client allows.
     - The image is read with the credentials of `principal`.
     """
@@ -37,6 +39,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     scan_id: str | None = None
     scan_mode: ScanMode = ScanMode.NONE
     scan_levels: tuple[str, ...] = ()
+    run: str = ""
+    first_end: datetime | None = None
 
     @property
     def is_changed(self) -> bool:

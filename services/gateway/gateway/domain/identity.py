@@ -53,6 +53,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`. `secrets` are the names
       of the operator's secrets that its builds may use.
     - With `repositories` (`registry` or `registry/path`), requests may name only images below these.
+    - `run` is the workspace of a Seqera Platform whose run sends the request, if it does.
     - `key_id` is the public id of the key or session, for the audit trail. After `expires` it opens nothing.
     """
 
@@ -66,6 +67,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     scopes: frozenset[Scope] = PUBLIC_SCOPES
     repositories: tuple[str, ...] = ()
     key_id: str = ""
+    run: str = ""
     expires: datetime | None = None
 
     @property

@@ -36,13 +36,15 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A Platform whose API is at `endpoint`, a URL.
 
     `secrets` are the SHA-256 of the tokens in the path of its pairing socket, in lower-case hex: one, or two while the
-    token is changed. With `direct`, this server sends its requests over HTTPS itself, not through the socket. Usage of
-    all users is counted for `organisation`.
+    token is changed. With `direct`, this server sends its requests over HTTPS itself, not through the socket. With
+    `roles`, credentials of workspaces may name AWS roles, which this server assumes with its own keys. Usage of all
+    users is counted for `organisation`.
     """
 
     endpoint: Annotated[str, Meta(max_length=MAX_ENDPOINT)]
     secrets: Annotated[tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...], Meta(max_length=8)] = ()
     direct: bool = False
+    roles: bool = False
     organisation: Annotated[str, Meta(max_length=200)] = ""
 
     @property
@@ -52,7 +54,8 @@ class Platform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def authority(self) -> str:
-        return URL(self.endpoint).authority
+        """`host`, or `host:port` if the port is not the default of the scheme."""
+        return URL(self.endpoint).host_port_subcomponent or ""
 
     def opens(self, secret: str) -> bool:
         """Return whether *secret* is one of this Platform."""

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.repositories import Repositories
 
 
@@ -20,6 +21,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True):
     token_ttl: timedelta
     allows_missing_platforms: bool = False
     conda_default_channels: tuple[str, ...] = ()
+    lease_terms: LeaseTerms = LeaseTerms()
 
     @property
     def authority(self) -> str:

@@ -5,11 +5,12 @@ Source: Wave's public API, https://docs.seqera.io/wave/api
 
 from typing import Any, Protocol
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.types import Scope
 
+from gateway.access.leases import TokenLeases
 from gateway.builds.queries import BuildQueries
 from gateway.domain.platform import Login
 from gateway.domain.record_access import Resource
@@ -19,6 +20,7 @@ from gateway.http.read_guard import reads
 from gateway.submit.submit import ContainerRequests
 from swell.api.builds import ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
+from swell.api.leases import LeaseAnswer, ReturnedLease
 
 
 class LiveTokens(Protocol):
@@ -84,6 +86,24 @@ class ContainersController(Controller):
     @get("/{request_id:str}", opt=reads(Resource.CONTAINER))
     async def record(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerRecord:
         return await queries.container_record(request_id)
+
+    @post("/{request_id:str}/lease", status_code=200)
+    async def hold_lease(
+        self,
+        request_id: FromPath[str],
+        token_leases: NamedDependency[TokenLeases],
+        leaseId: FromQuery[str | None] = None,  # noqa: N803  the name in the API
+    ) -> LeaseAnswer:
+        return await token_leases.hold(request_id, leaseId)
+
+    @delete("/{request_id:str}/lease", status_code=200)
+    async def return_lease(
+        self,
+        request_id: FromPath[str],
+        token_leases: NamedDependency[TokenLeases],
+        leaseId: FromQuery[str],  # noqa: N803
+    ) -> ReturnedLease:
+        return await token_leases.give_back(request_id, leaseId)
 
     @get("/{request_id:str}/status", opt=reads(Resource.CONTAINER_STATUS))
     async def status(self, request_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> ContainerStatus:

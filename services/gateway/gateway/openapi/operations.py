@@ -22,6 +22,7 @@ from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequ
 from swell.api.health import HealthStatus
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
 from swell.api.keys import IssuedKeyAnswer, KeyChange, KeyPage, KeyRecord, KeyRequest
+from swell.api.leases import LeaseAnswer, ReturnedLease
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
 from swell.api.scans import AffectedList, ScanRecord
 from swell.errors import BuildEnded, MediaTypeUnsupported, NotYours, RequestSlow, SwellError
@@ -31,6 +32,7 @@ Examples = Mapping[str, Mapping[str, Any]]
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
 IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
 USER = "user"
+LEASE_ID = "leaseId"
 SCAN_PLATFORM = "platform"
 _REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry
 _SUBMIT_ERRORS = (*_REGISTRY_ERRORS, 401, 429, 501)
@@ -151,6 +153,29 @@ CONTAINERS = (
         "containers",
         ContainerStatus,
         errors=(404, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1alpha2/container/{requestId}/lease",
+        summary="Hold or renew a lease of a token",
+        description="Without `leaseId`, hold a new lease; with it, renew that one. The token does not expire while it "
+        "has a lease. A lease lasts 20 minutes from its last renewal, and no token lives longer than two days with "
+        "leases, by default. A token has at most 100 leases.",
+        tag="containers",
+        answer=LeaseAnswer,
+        query=(LEASE_ID,),
+        errors=(404, 429, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/v1alpha2/container/{requestId}/lease",
+        summary="Return a lease of a token",
+        description="The token lives on until its own end, or that of its last other lease.",
+        tag="containers",
+        answer=ReturnedLease,
+        query=(LEASE_ID,),
+        required=(LEASE_ID,),
+        errors=(400, 404, 503),
     ),
     _post(
         "/container-token",

@@ -108,6 +108,8 @@ SCHEMAS: Final[Mapping[str, str]] = {
     "ContainerStatus": "The status of a container request.",
     "ContainerAnswer": "The response to a container request.",
     "ContainerRecord": "A container request and its result. The data of layers is not included.",
+    "LeaseAnswer": "A lease of a token.",
+    "ReturnedLease": "The response to a returned lease.",
     "UserRef": "A user of the Seqera Platform.",
     "ContainerConfig": "Run-time fields and layers to add to an image; at most 512 Ki characters without layers.",
     "ContainerLayer": "A layer: a gzipped tar archive. Digests and sizes are verified.",
@@ -384,6 +386,13 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "mirror": "Whether the image is a mirror.",
         "scanId": "Id of the scan of the image; missing without one.",
     },
+    "LeaseAnswer": {
+        "leaseId": "Id of the lease, which renews and returns it.",
+        "expiration": f"When the lease ends, {_INSTANT}.",
+        "tokenExpiration": f"When the token expires if no lease of it is renewed, {_INSTANT}.",
+        "latestExpiration": f"When the token expires with any leases, {_INSTANT}.",
+    },
+    "ReturnedLease": {"tokenExpiration": f"When the token expires now, {_INSTANT}."},
     "UserRef": {"id": "Number of the user at the Seqera Platform."},
     "ContainerConfig": {
         "entrypoint": "Entrypoint, one string per argument; replaces the image's.",

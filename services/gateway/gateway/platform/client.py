@@ -163,7 +163,7 @@ class PlatformClient:
             raise PlatformUnreachable("the session is being renewed by another request, which takes too long")
         async with lock:
             stored = await self._sessions.get(name)
-            if stored and stored.token != session.token and stored.refresh_token:
+            if stored and stored.token != session.token and stored.knows(session.refresh_token):
                 return stored
             refreshed = await self._refresh(platform, session)
             await self._sessions.put(name, refreshed)
@@ -183,7 +183,7 @@ class PlatformClient:
         if not (token := cookies.get("JWT")):
             raise SessionExpired("the Seqera Platform renews the session without a new token")
         refresh_token = cookies.get("JWT_REFRESH_TOKEN") or session.refresh_token
-        presented = (*session.presented[:1], hash_of(refresh_token))
+        presented = (*session.presented[:1], *session.presented[1:][-2:], hash_of(refresh_token))
         return replace(session, token=token, refresh_token=refresh_token, presented=presented)
 
 

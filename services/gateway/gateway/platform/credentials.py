@@ -123,7 +123,7 @@ class WorkspaceCredentials:
             secret = msgspec.json.decode(content, type=_Secret)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise PlatformFailed("the Platform sends a credential in an unknown form") from error
-        return _credentials(secret, registry)
+        return _credentials(secret, registry, may_assume_roles=platform.roles)
 
 
 def _is_for(entry: CredentialEntry, registry: str) -> bool:
@@ -145,11 +145,16 @@ def registry_of(named: str | None) -> str | None:
         return None
 
 
-def _credentials(secret: _Secret, registry: str) -> Credentials | None:
-    """The login for *registry*. AWS keys and roles go to AWS only, so they are of no use for another registry."""
+def _credentials(secret: _Secret, registry: str, *, may_assume_roles: bool) -> Credentials | None:
+    """The login for *registry*. AWS keys and roles go to AWS only, so they are of no use for another registry.
+
+    Without *may_assume_roles*, roles are not used: a user could name one that trusts this server for other reasons.
+    """
     if secret.discriminator == CONTAINER_REGISTRY:
         return Credentials(secret.user_name or "", secret.password or "")
     if secret.discriminator == "aws" and place_of(registry):
+        if secret.assume_role_arn and not may_assume_roles:
+            raise Denied("the credential of the workspace is an AWS role, which the operator has not allowed")
         if secret.assume_role_arn:
             return Credentials(secret.assume_role_arn, secret.external_id or "")
         if secret.access_key and secret.secret_key:

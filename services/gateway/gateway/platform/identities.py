@@ -78,7 +78,8 @@ class PlatformIdentities:
         )
         await self._workspaces.put(workspace)
         identity = _identity(platform, user)
-        return replace(identity, pulls_as=workspace.principal, pushes_as=workspace.principal)
+        run = workspace.id if workspace.workflow_id else ""
+        return replace(identity, pulls_as=workspace.principal, pushes_as=workspace.principal, run=run)
 
 
 def _identity(platform: Platform, user: User) -> Identity:

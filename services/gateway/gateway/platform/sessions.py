@@ -27,6 +27,10 @@ class Session(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refresh_token: str = ""
     presented: tuple[str, ...] = ()
 
+    def knows(self, refresh_token: str) -> bool:
+        """Whether *refresh_token* is the first or one of the last of this session."""
+        return bool(self.refresh_token) and hash_of(refresh_token) in self.presented
+
     def __repr__(self) -> str:
         return f"Session({self.endpoint!r}, ...)"
 
@@ -68,7 +72,7 @@ class Sessions:
         """
         first = Session(endpoint=platform.endpoint, token=login.token or "", refresh_token=login.refresh_token or "")
         stored = await self.get(first.name)
-        if stored and login.refresh_token and hash_of(login.refresh_token) in stored.presented:
+        if stored and login.refresh_token and stored.knows(login.refresh_token):
             return first.name, stored
         presented = (hash_of(login.refresh_token),) if login.refresh_token else ()
         if stored and stored.token == first.token and not login.refresh_token:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
+from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.token import new_token
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
@@ -11,16 +12,25 @@ from swell.registry.principal import limited_to
 
 
 def grant_of(
-    request: BuildRequest, result: StartResult, caller: Caller, created: datetime, token_ttl: timedelta
+    request: BuildRequest,
+    result: StartResult,
+    caller: Caller,
+    created: datetime,
+    token_ttl: timedelta,
+    terms: LeaseTerms,
 ) -> Grant:
-    """Return the grant of *request* with a new token, which is valid for *token_ttl* from *created*."""
+    """Return the grant of *request* with a new token.
+
+    It is valid for *token_ttl* from *created*, or while the run of the caller lives, by the *terms* of leases.
+    """
+    run = "" if request.is_durable or request.dry_run else caller.identity.run
     is_own = result.is_build and not request.mirror  # this server has pushed the image
     return Grant(
         token=new_token(),
         image=str(result.image),
         platform=request.platform_names,
         created=created,
-        expires=created + token_ttl,
+        expires=created + (terms.limit if run else token_ttl),
         container_config=None if request.freeze else request.container_config,
         build_id=result.build_id,
         is_durable=request.is_durable,
@@ -28,4 +38,6 @@ def grant_of(
         user=caller.identity.user,
         organisation=caller.identity.organisation,
         principal=limited_to([result.image.name], caller.principal) if is_own else caller.principal,
+        run=run,
+        first_end=created + terms.step if run else None,
     )

@@ -98,7 +98,7 @@ class ContainerRequests:
             result = await existing_image(self._images, prepared.image, prepared, caller.principal)
         else:
             result = await self._starter.start(prepared, parts, caller)
-        grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl)
+        grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl, self._config.lease_terms)
         try:
             await self._add_interest(result, grant)
             scan = await self._scans.find_or_create(plan, prepared, result, caller)

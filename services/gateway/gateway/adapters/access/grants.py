@@ -19,6 +19,11 @@ from swell.store.redis import translated
 _PUT = """
 redis.call('SET', KEYS[1], ARGV[1], 'EXAT', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+if ARGV[5] then
+  redis.call('HSET', KEYS[3], 'base', ARGV[2], 'workspace', ARGV[5])
+  redis.call('EXPIREAT', KEYS[3], ARGV[6])
+  redis.call('ZADD', KEYS[4], ARGV[7], ARGV[8])
+end
 """
 
 _LOOKUPS = CacheCounter("grants")
@@ -27,16 +32,30 @@ _LOOKUPS = CacheCounter("grants")
 class RedisGrants:
     """A grant is one key, which expires with the grant; the record of its request is another, which lives *life*."""
 
-    def __init__(self, redis: Redis, life: timedelta = timedelta(days=90)) -> None:
+    def __init__(
+        self, redis: Redis, life: timedelta = timedelta(days=90), check: timedelta = timedelta(minutes=3)
+    ) -> None:
+        """The run of a grant is looked up *check* after the request."""
         self._redis = redis
+        self._check = check
         self._life = int(life.total_seconds())
         self._put = redis.register_script(_PUT)
 
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
         names = [keys.grant(grant.token), keys.request(grant.token)]
         values = msgspec.json.encode(grant), msgspec.json.encode(record)
+        arguments: list[bytes | str | int | float] = [
+            values[0],
+            int((grant.first_end or grant.expires).timestamp()),
+            values[1],
+            self._life,
+        ]
+        if grant.run:
+            names += [keys.leases(grant.token), keys.LEASED_RUNS]
+            due = (grant.created + self._check).timestamp()
+            arguments += [grant.run, int(grant.expires.timestamp()) + 60, due, grant.token]
         with translated():
-            await self._put(names, [values[0], int(grant.expires.timestamp()), values[1], self._life])
+            await self._put(names, arguments)
 
     async def record(self, token: str) -> ContainerRecord | None:
         with translated():
