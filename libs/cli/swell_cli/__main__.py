@@ -18,7 +18,9 @@ COMMANDS = {
     "lock": Lazy("commands.lock:lock", "Print the lock file of a build of packages."),
     "login": Lazy("commands.login:login", "Store a server and your API key as a profile."),
     "logout": Lazy("commands.login:logout", "Remove a stored API key."),
+    "keys": Lazy("commands.keys:keys", "List, create and revoke API keys."),
     "config": Lazy("commands.config:config", "Show and change profiles."),
+    "doctor": Lazy("commands.doctor:doctor", "Check the server, the engines, and a build with its pull."),
     "wave": Lazy("commands.wave:wave", "Run with the options of Wave's command line."),
     "completion": Lazy("commands.completion:completion", "Print the completion script of a shell."),
 }

@@ -30,11 +30,12 @@ class Session:
             self._server = resolve(self._url, self._profile)
         return self._server
 
-    def client(self) -> "Client":
-        """A client of the server; close it."""
-        from swell_client import Client  # noqa: PLC0415 - takes time to import
+    def client(self, attempts: int | None = None) -> "Client":
+        """A client of the server, which sends a request at most *attempts* times; close it."""
+        from swell_client import Client, RetryPolicy  # noqa: PLC0415 - takes time to import
 
-        return Client(self.server.url.value, token=self.server.token.value, user_agent=agent())
+        retry = RetryPolicy(attempts=attempts) if attempts else None
+        return Client(self.server.url.value, token=self.server.token.value, user_agent=agent(), retry=retry)
 
     def show(self, result: Result, default: Format = Format.TABLE) -> None:
         show(result, self.format or default)

@@ -73,11 +73,12 @@ def failure(answer: Answer) -> RequestFailed:
 
 
 def _details(answer: Answer) -> ErrorBody:
+    if 300 <= answer.status < 400:
+        target = answer.headers.get("location", "")
+        return ErrorBody(message=f"status {answer.status}", next=f"Use the address {target}" if target else "")
     try:
         fields: Any = msgspec.json.decode(answer.body)
         return msgspec.convert(fields, ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         text = answer.body[:500].decode(errors="replace").strip()
-        target = answer.headers.get("location", "")
-        advice = f"use the address {target}" if 300 <= answer.status < 400 and target else ""
-        return ErrorBody(message=f"status {answer.status}: {text}" if text else f"status {answer.status}", next=advice)
+        return ErrorBody(message=f"status {answer.status}: {text}" if text else f"status {answer.status}")
