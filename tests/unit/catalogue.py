@@ -33,7 +33,7 @@ Under `/v2` the code is `UNKNOWN` if the specification has none for the error.
 | `side` | who can fix it: the `client`, the `upstream` registry, or the operator of this `server` |
 | `next` | what to do next; missing if the message says it |
 | `requestId` | the id of the request in the logs; also in the header `X-Request-Id` |
-| `traceId` | the id of the trace in all services; it is that of `traceparent` if the client sent one |
+| `traceId` | the id of the trace in all services; the log has that of the client's `traceparent` as `client_trace_id` |
 
 ## Which errors are there?
 

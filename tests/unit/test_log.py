@@ -89,13 +89,15 @@ def test_events_below_the_level_are_dropped(lines: Lines) -> None:
 
 
 def test_a_request_continues_the_trace_of_its_caller() -> None:
-    """Collectors join the spans of services."""
+    """Collectors join the spans of services; a trace that is not sampled stays so."""
+    unsampled = CALLER.removesuffix("01") + "00"
     with tracing("request-7", CALLER):
         told = trace_headers()
+    with tracing("request-7", unsampled):
+        other = trace_headers()["traceparent"]
 
-    assert told["x-request-id"] == "request-7"
-    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-01", told["traceparent"])
-    assert told["traceparent"] != CALLER
+    assert told == {"x-request-id": "request-7", "traceparent": CALLER}
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", other)
 
 
 @pytest.mark.parametrize(

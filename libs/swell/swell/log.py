@@ -16,16 +16,23 @@ from typing import NamedTuple, TextIO, cast
 import structlog
 
 _RANDOM = random.Random()  # noqa: S311  ids are not secrets; random bytes of the kernel take as long as a pull
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]([0-9a-f])")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Trace(NamedTuple):
-    """The ids of a request, both empty outside of requests; `trace_id` has 32 hexadecimal digits."""
+    """The ids of a request, empty outside of requests; `trace_id` has 32 hexadecimal digits.
+
+    If the trace is `sampled`, its spans are exported. Then `span_id`, of 16 digits, is the current span, perhaps of the
+    calling service, and `link` is the traceparent of another trace that led to this one.
+    """
 
     request_id: str = ""
     trace_id: str = ""
+    sampled: bool = False
+    span_id: str = ""
+    link: str = ""
 
 
 _NO_TRACE = Trace()
@@ -92,13 +99,51 @@ def new_id() -> str:
 
 @contextmanager
 def tracing(request_id: str, traceparent: str | None = None) -> Iterator[None]:
-    """Add *request_id* and the trace of *traceparent*, or a new one, to all logs, calls and messages in the block."""
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    before = _CURRENT.set(Trace(request_id, match[1] if match else new_id()))
+    """Add *request_id* and the trace of *traceparent*, or a new one, to all logs, calls and messages in the block.
+
+    *traceparent* is that of a service of Swell: whether it is sampled is believed.
+    """
+    before = _CURRENT.set(_trace_of(request_id, traceparent))
     try:
         yield
     finally:
         _CURRENT.reset(before)
+
+
+@contextmanager
+def tracing_as(trace: Trace) -> Iterator[None]:
+    """Use *trace* in the block."""
+    before = _CURRENT.set(trace)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(before)
+
+
+def replace_trace(trace: Trace) -> None:
+    """Use *trace* until the end of the block of `tracing` or `tracing_as` that is running."""
+    _CURRENT.set(trace)
+
+
+def _trace_of(request_id: str, traceparent: str | None) -> Trace:
+    match = parse_traceparent(traceparent)
+    if match is None:
+        return Trace(request_id, new_id())
+    return Trace(request_id, match.trace_id, match.sampled, match.span_id)
+
+
+class TraceParent(NamedTuple):
+    """The parts of a `traceparent` header."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def parse_traceparent(text: str | None) -> TraceParent | None:
+    """Parse a `traceparent` header; None if it is missing or malformed."""
+    match = _TRACEPARENT.fullmatch(text) if text else None
+    return TraceParent(match[1], match[2], int(match[3], 16) % 2 == 1) if match else None
 
 
 def current_trace() -> Trace:
@@ -109,9 +154,15 @@ def current_trace() -> Trace:
 def trace_headers() -> dict[str, str]:
     """Return the headers that carry the ids of this block to another service."""
     trace = _CURRENT.get()
+    return {"x-request-id": trace.request_id, "traceparent": traceparent()} if trace.trace_id else {}
+
+
+def traceparent() -> str:
+    """Return the trace of this block as a `traceparent` header; empty outside of requests."""
+    trace = _CURRENT.get()
     if not trace.trace_id:
-        return {}
-    return {"x-request-id": trace.request_id, "traceparent": f"00-{trace.trace_id}-{new_id()[:16]}-01"}
+        return ""
+    return f"00-{trace.trace_id}-{trace.span_id or new_id()[:16]}-{'01' if trace.sampled else '00'}"
 
 
 def _add_trace(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -49,6 +49,7 @@ from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port
+from swell.otlp import exporting
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.rpc.server import answering
@@ -84,6 +85,7 @@ async def main(settings: Settings, drain: Drain) -> None:
     os.umask(0o022)  # steps are other users, who read some files of their sandboxes; the workspace itself is private
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("builder", settings.operator_listen))
+        await opened.enter_async_context(exporting("builder", settings.traces_url))
         state, nats, layers, logs = await open_backends(settings, opened)
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)

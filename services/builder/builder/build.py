@@ -136,8 +136,10 @@ class BuildRunner:
                         work = self._attempt(job, recipe, attempt, build_log, existing, evidence.append)
                     else:
                         work = self._assemble(job, attempt, build_log)
-                    with phase(job, "run"):
+                    with phase(job, "run") as running:
                         digest = await unless_cancelled(self._interest, job.id, work)
+                        if running:
+                            running.attributes["swell.digest"] = digest
                     finished = _finished(existing)
                     if isinstance(job, BuildJob):
                         made = provenance_of(job, digest, evidence[-1], started, finished)

@@ -8,6 +8,7 @@ from prometheus_client import Gauge
 
 from swell.instruments import LONG, Durations, measured
 from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
+from swell.spans import Span, span
 from swell.store.records import BuildResult
 
 WAITS = Durations("swell_build_wait_seconds", "From the request to the first attempt of a build.", ("kind",), LONG)
@@ -21,11 +22,17 @@ Job = BuildJob | IndexJob | MirrorJob
 
 
 @contextmanager
-def phase(job: Job, name: str) -> Iterator[None]:
+def phase(job: Job, name: str) -> Iterator[Span | None]:
     """Measure one phase of *job*: `download` its files, `run` the engine, or `record` the result."""
     kind = _KINDS[type(job)]
-    with RUNNING.labels(kind, name).track_inprogress(), measured(PHASES, kind, name, unless_set="failed") as outcome:
-        yield
+    with (
+        span(f"{name} {kind}") as recorded,
+        RUNNING.labels(kind, name).track_inprogress(),
+        measured(PHASES, kind, name, unless_set="failed") as outcome,
+    ):
+        if recorded:
+            recorded.attributes["swell.build_id"] = job.id
+        yield recorded
         outcome.value = "done"
 
 

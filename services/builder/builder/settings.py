@@ -170,5 +170,6 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     build_where: Where = Where.HERE
     drain: timedelta = DRAIN
     rpc_token: str = ""
+    traces_url: str = ""
     operator_listen: str = "127.0.0.1:9192"
     log_level: str = "INFO"

@@ -76,6 +76,7 @@ from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
 from swell.log import log
 from swell.net.http import ConnectionLimit, listening
 from swell.operator_port import operator_port
+from swell.otlp import exporting
 from swell.serve import address, run_service
 from swell.store.blobs import Blobs
 from swell.store.builds import RedisBuilds
@@ -112,6 +113,7 @@ async def main(settings: Settings, drain: Drain) -> None:
     """Serve until cancelled. The HTTP server stops first, so that the last pulls are still counted."""
     async with (
         operator_port("gateway", settings.operator_listen) as operator,
+        exporting("gateway", settings.traces_url, settings.trace_sampling),
         open_connections(settings) as connections,
         open_platforms(settings, connections) as platforms,
         open_providers(settings) as providers,

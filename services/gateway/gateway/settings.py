@@ -116,5 +116,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     platform_lease: timedelta = timedelta(days=1)
     drain: timedelta = DRAIN
     rpc_token: str = ""
+    traces_url: str = ""
+    trace_sampling: Annotated[float, Meta(ge=0, le=1)] = 0.01  # the part of the requests
     operator_listen: str = "127.0.0.1:9190"
     log_level: str = "INFO"

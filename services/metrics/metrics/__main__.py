@@ -24,6 +24,7 @@ from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 from swell.log import log
 from swell.operator_port import operator_port
+from swell.otlp import exporting
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run_service
@@ -38,6 +39,7 @@ BACKLOG_INTERVAL = timedelta(seconds=5)
 async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("metrics", settings.operator_listen))
+        await opened.enter_async_context(exporting("metrics", settings.traces_url))
         state = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, "metrics"))
         s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key

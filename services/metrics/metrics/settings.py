@@ -16,5 +16,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9104"
     drain: timedelta = DRAIN
     rpc_token: str = ""
+    traces_url: str = ""
     operator_listen: str = "127.0.0.1:9194"
     log_level: str = "INFO"

@@ -40,6 +40,7 @@ from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port
+from swell.otlp import exporting
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.user_credentials import UserCredentials
@@ -59,6 +60,7 @@ DRAIN = timedelta(seconds=5)  # for running inspections at shutdown; other repli
 async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
+        await opened.enter_async_context(exporting(NAME, settings.traces_url))
         redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
         nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
         s3_keys = settings.s3_access_key, settings.s3_secret_key

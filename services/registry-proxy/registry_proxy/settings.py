@@ -41,6 +41,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     allowed_hosts: frozenset[str] = frozenset()
     insecure_registries: frozenset[str] = frozenset()
     stale_age: timedelta = timedelta(days=1)
+    traces_url: str = ""
     operator_listen: str = "127.0.0.1:9191"
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
     drain: timedelta = DRAIN

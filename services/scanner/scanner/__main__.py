@@ -42,6 +42,7 @@ from swell.jobs.user_credentials import user_credentials
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import OperatorPort, operator_port
+from swell.otlp import exporting
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import Keyring, parse_auth_file
@@ -67,6 +68,7 @@ async def main(settings: Settings, drain: Drain) -> None:
     os.umask(0o022)  # programs of a scan are other users, who read files of their sandboxes
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
+        await opened.enter_async_context(exporting(NAME, settings.traces_url))
         paths = find_programs() if settings.scan_tool is ToolChoice.ANCHORE else installed.find("scanners", "trivy")
         missing = "syft and grype are not installed: run `make scanners`"
         if settings.scan_tool is ToolChoice.TRIVY:

@@ -32,6 +32,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     s3_access_key: str
     s3_secret_key: str
     listen: str = "127.0.0.1:9103"
+    traces_url: str = ""
     operator_listen: str = "127.0.0.1:9193"
     registry_auth_file: Path | None = None
     allowed_hosts: frozenset[str] = frozenset()

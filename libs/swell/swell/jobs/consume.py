@@ -29,6 +29,7 @@ from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
 from swell.jobs.streams import Nats, create_missing, translated
 from swell.log import log, new_id, tracing
+from swell.spans import Kind, span
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M, int], Awaitable[None]]
@@ -169,11 +170,14 @@ async def _handle(
     attempt = message.metadata.num_delivered
     with (
         tracing(headers.get("x-request-id") or new_id(), headers.get("traceparent")),
+        span(f"handle {kind.subject}", Kind.CONSUMER) as handling,
         RUNNING.labels(durable).track_inprogress(),
         measured(HANDLED, durable, unless_set="cancelled") as outcome,
     ):
         async with running_every(lease / 3, lambda: _beat(message), event="heartbeat not sent", first=False):
             try:
+                if handling:
+                    handling.attributes |= {"swell.consumer": durable, "swell.attempt": attempt}
                 reason = await _try(message, kind, handle, attempt)
                 if reason is None:
                     await message.ack()

@@ -13,6 +13,7 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from swell.jobs.messages import Job, Message
 from swell.jobs.streams import JOBS, create_missing, translated
 from swell.log import trace_headers
+from swell.spans import Kind, span
 
 TIMEOUT = 5.0  # seconds
 
@@ -23,8 +24,9 @@ async def publish(stream: JetStreamContext, message: Message) -> None:
     Raises:
         Unavailable: it is not stored, or not confirmed within 5 s; it may be published again.
     """
-    headers = {"Nats-Msg-Id": f"{message.subject}:{message.id}", **trace_headers()}
-    await store(stream, message.address, msgspec.json.encode(message), headers)
+    with span(f"publish {message.subject}", Kind.PRODUCER):
+        headers = {"Nats-Msg-Id": f"{message.subject}:{message.id}", **trace_headers()}
+        await store(stream, message.address, msgspec.json.encode(message), headers)
 
 
 async def store(

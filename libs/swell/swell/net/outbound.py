@@ -23,6 +23,7 @@ from swell.net.failures import is_unconnected, translated
 from swell.net.guard import GuardedConnector
 from swell.net.reach import DIRECT, Policy, Reach, check, name_with_port
 from swell.net.upstreams import measuring, name_of, outcome_of
+from swell.spans import Kind, span
 
 __all__ = [
     "DIRECT",
@@ -110,12 +111,20 @@ async def send(
         UpstreamFailed: the server is unreachable, or its response is not valid HTTP.
     """
     reach, upstream = reach_of(session), name_of(url, known_hosts_of(session))
-    with measuring(upstream, method) as outcome, translated(url):
+    with (
+        span(f"{method} {upstream}", Kind.CLIENT) as requesting,
+        measuring(upstream, method) as outcome,
+        translated(url),
+    ):
+        if requesting:
+            requesting.attributes["server.address"] = url.authority
         async with asyncio.timeout(at_most(seconds or reach.answer_timeout.total_seconds())):
             response = await session.request(
                 method, url, headers=headers, data=data, allow_redirects=False, proxy=reach.proxy_for(url)
             )
         outcome.value = outcome_of(upstream, response)
+        if requesting:
+            requesting.attributes["http.response.status_code"] = response.status
         return response
 
 

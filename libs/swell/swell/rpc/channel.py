@@ -10,6 +10,7 @@ from swell.errors import SwellError
 from swell.instruments import Durations, measured
 from swell.log import trace_headers
 from swell.rpc.errors import reraised
+from swell.spans import Kind, span
 
 AUTHORIZATION = "authorization"
 MAX_MESSAGE = 8 << 20  # bytes; a manifest may have 4 MiB
@@ -67,8 +68,8 @@ async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float)
         SwellError: the service raised it.
         Unavailable: there is no response in time.
     """
-    metadata = tuple(trace_headers().items())
-    with measured(SENT, callee, unless_set="CANCELLED") as outcome:
+    with span(f"call {callee}", Kind.CLIENT), measured(SENT, callee, unless_set="CANCELLED") as outcome:
+        metadata = tuple(trace_headers().items())
         try:
             async with reraised(callee):
                 answer = await method(request, timeout=seconds, metadata=metadata, wait_for_ready=True)

@@ -24,6 +24,7 @@ from swell.rpc.errors import abort
 from swell.rpc.health import HealthServicer
 from swell.serve import Address
 from swell.settings import SettingsInvalid
+from swell.spans import Kind, span
 
 MIN_TOKEN = 32  # characters
 GRACE = timedelta(seconds=10)  # for calls under way, without the drain of a service
@@ -120,7 +121,10 @@ async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]
     """
     sent: dict[str, Any] = dict(context.invocation_metadata() or ())
     started = time.perf_counter()
-    with tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))):
+    with (
+        tracing(str(sent.get("x-request-id") or new_id()), str(sent.get("traceparent", ""))),
+        span(method, Kind.SERVER),
+    ):
         code = "CANCELLED"
         try:
             result = await _in_time(context.time_remaining(), work)

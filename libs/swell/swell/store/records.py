@@ -56,6 +56,8 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     mirror: tuple[MirrorImage, ...] = ()
     """With images, nothing is built: they are copied. `container_id` is then the id of the mirror, and `target_image`
     is the first target."""
+    traceparent: str = ""
+    """The trace of the request, which its job continues."""
     reads_public_only: bool = False
     """The build reads only images that are public; False also in records from before there were principals."""
 

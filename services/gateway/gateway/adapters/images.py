@@ -17,6 +17,7 @@ from swell.oci.referrers_tag import parse_referrers_tag
 from swell.rpc.channel import call
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub
+from swell.spans import follow
 
 PROXY = "registry proxy"
 CALL_SECONDS = 60
@@ -74,6 +75,7 @@ class CachedImages:
             _MANIFESTS.hit()
         else:
             _MANIFESTS.miss()
+            follow(grant.traceparent)
             document = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
             if _weight(document) <= self._documents.maxsize:
                 self._documents[key] = document

@@ -22,6 +22,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
       most until `expires`.
     - `scan_id` is the scan of the image. If it is required, `scan_levels` are the severities that the client allows.
     - The image is read with the credentials of `principal`.
+    - `traceparent` is the trace of the request, if it is sampled: the first pull is linked to it.
     """
 
     token: str
@@ -41,6 +42,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     scan_levels: tuple[str, ...] = ()
     run: str = ""
     first_end: datetime | None = None
+    traceparent: str = ""
 
     @property
     def is_changed(self) -> bool:

@@ -13,7 +13,7 @@ from gateway.http.asgi import PIECE, send_in_pieces
 from gateway.http.errors import send_error
 from gateway.http.request_checks import head_error
 from gateway.http.request_log import log_request
-from gateway.http.request_metrics import record
+from gateway.http.request_metrics import record, record_span
 from gateway.http.security_headers import (
     FOR_CRAWLERS,
     MAX_USER_AGENT,
@@ -23,15 +23,17 @@ from gateway.http.security_headers import (
     refuse_crawler,
     security_headers,
 )
-from swell.log import new_id, tracing
+from swell.log import current_trace, new_id, tracing, tracing_as
+from swell.spans import new_trace
 
 
 class Edge:
     """Sends requests under `/v2` to *registry*, and all others to *app*.
 
-    Each request gets an id, which its response has as `X-Request-Id`, a trace, and a line in the log. Crawlers, and
-    requests with a head that is malformed or too large, are refused. *tls* says whether clients use https. WebSockets
-    are for *pairing*; without it they are refused.
+    Each request gets an id, which its response has as `X-Request-Id`, a trace of its own, which is linked to that of
+    the client, and a line in the log. Crawlers, and requests with a head that is malformed or too large, are refused.
+    *tls* says whether clients use https. WebSockets are for *pairing*;
+    without it they are refused.
     """
 
     def __init__(self, registry: ASGIApp, app: ASGIApp, *, pairing: ASGIApp | None = None, tls: bool = False) -> None:
@@ -57,7 +59,7 @@ class Edge:
                 traceparent = value.decode("ascii", "replace")
         request_id = new_id()
         sending = _Sending(send, [*self._headers, (b"x-request-id", request_id.encode())])
-        with tracing(request_id, traceparent):
+        with tracing_as(new_trace(request_id)):
             if is_crawler(user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
                 await refuse_crawler(sending)
             elif (error := head_error(scope)) is not None:
@@ -68,7 +70,9 @@ class Edge:
                 await self._app(scope, receive, sending)
             seconds = time.perf_counter() - started
             record(scope, method, sending.status, seconds)
-            log_request(method, path, sending.status, seconds)
+            log_request(method, path, sending.status, seconds, traceparent)
+            if current_trace().sampled:
+                record_span(scope, method, sending.status, seconds, traceparent)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._pairing and head_error(scope) is None:  # type: ignore[arg-type]

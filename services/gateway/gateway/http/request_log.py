@@ -3,7 +3,7 @@
 import logging
 import re
 
-from swell.log import log
+from swell.log import log, parse_traceparent
 
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
 _PULLS = "/v2/wt/"
@@ -11,11 +11,14 @@ _TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/[^/]{0,4})[^
 _PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform follows, in whatever spelling
 
 
-def log_request(method: str, path: str, status: int, seconds: float) -> None:
-    """Log an answered request; *path* without secrets."""
+def log_request(method: str, path: str, status: int, seconds: float, traceparent: str | None = None) -> None:
+    """Log an answered request; *path* without secrets. The trace of the client, in *traceparent*, is one field."""
     level = logging.DEBUG if status < 400 and path.startswith(_QUIET) else logging.INFO
     if log.is_enabled_for(level):
-        log.log(level, "request answered", method=method, path=shown(path), status=status, seconds=round(seconds, 4))
+        client = parse_traceparent(traceparent)
+        fields = {"client_trace_id": client.trace_id} if client else {}
+        seconds = round(seconds, 4)
+        log.log(level, "request answered", method=method, path=shown(path), status=status, seconds=seconds, **fields)
 
 
 def shown(path: str) -> str:

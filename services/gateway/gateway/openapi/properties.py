@@ -159,7 +159,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "side": "Who can fix the error: `client`, `upstream` (a registry), or `server` (its operator).",
         "next": "How to fix it, if the message does not say it.",
         "requestId": "Id of the HTTP request, 32 hex digits, for the operator's logs.",
-        "traceId": "Id of the trace, 32 hex digits; the client's own if it sent `traceparent`.",
+        "traceId": "Id of the trace in all services, 32 hex digits; a `traceparent` of the client is in the log.",
     },
     "BuildPage": {
         "builds": "The builds, newest first; at most `limit`.",

@@ -13,6 +13,7 @@ from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.referrers_tag import parse_referrers_tag
+from swell.spans import follow
 from swell.store.records import BuildResult
 
 SHORT_OUTAGE = timedelta(seconds=30)  # how long a pull that has waited for its build waits for a backend as well
@@ -153,6 +154,8 @@ class Pulls:
         has_waited = False
         if grant.build_id:
             has_waited = not self._builds.is_known(grant.build_id)
+            if has_waited:
+                follow(grant.traceparent)
             await self._wait_for_build(grant.build_id)
             get = partial(self._grants.get, token)  # again: it may have been revoked while the build ran
             if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:

@@ -8,7 +8,7 @@ from gateway.domain.build_jobs import job_of
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
-from swell.log import log
+from swell.log import current_trace, log, new_id, tracing
 from swell.store.builds import Builds
 from swell.store.records import Build
 
@@ -81,5 +81,8 @@ class Dispatcher:
         return len(missing)
 
     async def _publish(self, build: Build) -> None:
-        await self._jobs.put(job_of(build))
+        with tracing(
+            current_trace().request_id or new_id(), build.submission.traceparent
+        ):  # perhaps of another request
+            await self._jobs.put(job_of(build))
         await self._builds.published(build.id)

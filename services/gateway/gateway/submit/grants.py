@@ -8,6 +8,7 @@ from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.token import new_token
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
+from swell.log import current_trace, traceparent
 from swell.registry.principal import limited_to
 
 
@@ -34,6 +35,7 @@ def grant_of(
         container_config=None if request.freeze else request.container_config,
         build_id=result.build_id,
         is_durable=request.is_durable,
+        traceparent=traceparent() if current_trace().sampled else "",
         is_dry=request.dry_run,
         user=caller.identity.user,
         organisation=caller.identity.organisation,

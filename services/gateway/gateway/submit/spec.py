@@ -10,6 +10,7 @@ from gateway.submit.build_id import BuildInputs
 from gateway.submit.naming import target_name
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
+from swell.log import traceparent
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import PUBLIC
@@ -69,6 +70,7 @@ def submission_of(
         included=tuple(map(str, request.included)),
         is_rebuild=request.rebuild,
         created=created,
+        traceparent=traceparent(),
     )
 
 
