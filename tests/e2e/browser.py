@@ -69,7 +69,8 @@ async def check(page: Page, name: str) -> None:
     assert 0 < size < MOST_BYTES, (name, size)
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme)
-        assert await _violations(page) == [], (name, scheme)
+        violations = await _violations(page)
+        assert not violations, (name, scheme, violations)
         await page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
     await page.emulate_media(color_scheme="light")
     await page.set_viewport_size(NARROW)

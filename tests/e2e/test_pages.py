@@ -1,8 +1,10 @@
 """The pages in Debian's Chromium: each with real data, live, cancelled, hostile, dark, and on a phone."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import bcrypt
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -10,11 +12,37 @@ from swell.testing import rootfs
 from swell.testing.images import Layer
 from tests.e2e.browser import check, new_page, open_browser
 from tests.e2e.busybox import push
-from tests.e2e.client import Swell, until
+from tests.e2e.client import Swell, client_of, until
+from tests.e2e.conftest import OpenStack
+from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams, image_of
+from tests.integration.builder.conda.channel import Channel, every_kind, serving
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 PACKAGES = rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"})
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
+    with serving(tmp_path_factory.mktemp("channel")) as channel:
+        channel.add(*every_kind())
+        yield channel
+
+
+@pytest.fixture(scope="module")
+async def swell(
+    new_stack: OpenStack, upstreams: Upstreams, channel: Channel, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Swell]:
+    """A client of a stack with a catalogue of packages, and an operator."""
+    accounts = tmp_path_factory.mktemp("accounts") / "htpasswd"
+    accounts.write_bytes(b"admin:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)))
+    settings = {
+        "ALLOWED_HOSTS": ",".join((*upstreams.hosts, channel.url.removeprefix("http://"))),
+        "CONDA_CATALOGUE_CHANNELS": channel.url,
+        "ACCOUNTS_FILE": str(accounts),
+    }
+    async with new_stack(tmp_path_factory.mktemp("stack"), **settings) as stack, client_of(stack.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +201,55 @@ async def test_clients_are_led_to_the_pages(page: Page, swell: Swell, upstreams:
     await page.goto(await until(look))
 
     await expect(page.locator("h1 .badge")).to_have_text("failed")
+
+
+async def test_packages_are_picked_and_their_image_is_pulled(
+    page: Page, swell: Swell, upstreams: Upstreams, channel: Channel, tmp_path: Path
+) -> None:
+    """From the search to an image that podman pulls by the line of the page, as a scientist does it."""
+    await page.goto("/")
+    await page.get_by_label("Search packages").press_sequentially("tool")
+    await page.get_by_role("button", name="Add tool").first.click()
+    await expect(page.get_by_label("Packages", exact=True)).to_have_value(re.compile(r"^tool=\d"))
+    await page.get_by_label("Base image").fill(upstreams.image())
+    await check(page, "picker")
+
+    await page.get_by_role("button", name="Dry run").click()
+    await expect(page.locator("#dry-run")).to_contain_text("a build makes it")
+    await check(page, "dry-run")
+    await page.get_by_role("button", name="Build the container").click()
+
+    await expect(page).to_have_url(re.compile("/view/containers/"))
+    await expect(page.locator("h1 .badge")).to_have_text("ready", timeout=90_000)
+    line = await page.locator(".pull pre").nth(1).text_content()
+    assert line and line.startswith("podman pull ")
+    ran = await pull(line.removeprefix("podman pull "), tmp_path)
+    assert ran.status == 0, ran.output
+
+
+async def test_a_build_of_the_form_is_cancelled_with_one_click(page: Page, upstreams: Upstreams) -> None:
+    """The browser that sent the request need not know its id."""
+    await page.goto("/build")
+    await page.get_by_label("Container file", exact=True).fill(f"FROM {upstreams.image()}\nRUN sleep 301\n")
+    await check(page, "recipe")
+    await page.get_by_role("button", name="Build", exact=True).click()
+    await page.get_by_role("link", name="Watch the build").click()
+
+    await page.get_by_role("button", name="Cancel this build").click()
+
+    await expect(page.locator("h1 .badge")).to_have_text("cancelled", timeout=60_000)
+
+
+async def test_an_image_gets_additions(page: Page, swell: Swell, upstreams: Upstreams) -> None:
+    """A wrong form says what is wrong; a right one leads to the lines that pull the image."""
+    await page.goto("/augment")
+    await page.get_by_label("Image", exact=True).fill(upstreams.image())
+    await page.get_by_label("Variables").fill("no variable")
+    await page.get_by_role("button", name="Get the name").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await check(page, "augment")
+    await page.get_by_label("Variables").fill(f"NAME={HOSTILE}")
+    await page.get_by_role("button", name="Get the name").click()
+
+    await expect(page.locator(".pull")).to_contain_text("docker pull")
+    await expect(page.locator("main")).to_contain_text(f"NAME={HOSTILE}")

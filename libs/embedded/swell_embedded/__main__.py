@@ -74,7 +74,8 @@ async def _until_stopped(home: Path, ports: Ports) -> None:
     async with open_stack(home, ports, echo=True) as stack:
         seconds = time.monotonic() - started
         hint = _TRY.format(url=stack.url)
-        sys.stdout.write(f"Swell is ready at {stack.url} after {seconds:.1f} s (Ctrl-C stops it). Try: {hint}\n")
+        ready = f"Swell is ready at {stack.url} after {seconds:.1f} s (Ctrl-C stops it)."
+        sys.stdout.write(f"{ready} Open it in a browser, or try: {hint}\n")
         sys.stdout.flush()
         await stack.supervise()
 

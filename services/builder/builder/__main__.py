@@ -128,7 +128,10 @@ async def main(settings: Settings, drain: Drain) -> None:
         held_by = None if isinstance(containers, NoEngine) else steps  # without an engine, builds fail at once
         router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine, held_by)
         build = partial(router.take, runner.build)
-        solver, health = SolverHandler(packages.solving), health_of(state, nats, steps, containers, drain)
+        solver, health = (
+            SolverHandler(packages.solving, packages.solving),
+            health_of(state, nats, steps, containers, drain),
+        )
         await opened.enter_async_context(
             answering(
                 address(settings.listen),

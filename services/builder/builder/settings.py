@@ -96,6 +96,8 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
 
     conda_channels_url: str = ""
     """The URL of the parent directory of named channels; by default that of rattler."""
+    conda_catalogue_channels: tuple[str, ...] = ("conda-forge", "bioconda")
+    """The channels whose packages the page of the gateway lists, by priority."""
     conda_local_channels: Path | None = None
     """The directory below which `file://` channels may be read; by default none."""
     conda_glibc: str = "2.28"

@@ -27,6 +27,7 @@ from gateway.adapters.jobs import JobQueue
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.mirror_plans import QueuedPlans
 from gateway.adapters.oidc.open import open_providers
+from gateway.adapters.packages import RemotePackages
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
@@ -281,6 +282,7 @@ def container_parts(
         Revocations(shared.grants, RevocationEvents(connections.nats)),
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
         TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
+        RemotePackages(connections.builder),
     )
 
 

@@ -34,6 +34,7 @@ from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.http.read_guard import read_guard
 from gateway.inspect import Inspector
+from gateway.package_search import PackageSearch
 from gateway.pages.builds import BuildPages
 from gateway.pages.errors import on_any_error
 from gateway.pages.router import pages_router
@@ -51,6 +52,7 @@ class ContainerParts(NamedTuple):
     revocations: Revocations
     inspector: Inspector
     token_leases: TokenLeases
+    package_search: PackageSearch
 
 
 class BuildParts(NamedTuple):

@@ -38,6 +38,7 @@ from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.inspect import Inspector
+from gateway.package_search import Found, FoundPackage
 from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
@@ -81,6 +82,7 @@ from tests.unit.gateway.doubles import (
 )
 
 SUBMIT = "/v1alpha2/container"
+HOSTILE = "</li><script>alert(1)</script>"
 
 
 class Backends:
@@ -227,6 +229,7 @@ class Harness:
                 Revocations(self.grants, self),
                 Inspector(KnownInspections(), self, access),
                 TokenLeases(MemoryTokenLeases(self.grants), LeaseTerms()),
+                self,
             ),
             BuildParts(
                 queries,
@@ -241,6 +244,12 @@ class Harness:
             callers,
             read_access=read_access,
         )
+
+    async def search(self, text: str, platform: str) -> Found:
+        """One package, unless *text* is empty."""
+        if not text:
+            return Found(channels=("conda-forge",))
+        return Found((FoundPackage(f"{text}-tools", "conda-forge", ("2.0", "1.0"), HOSTILE),), ("conda-forge",))
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
         return password in self.accepted

@@ -16,6 +16,7 @@ from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import Client, Harness
 from tests.unit.gateway.doubles import ended
 
+FORM = "application/x-www-form-urlencoded"
 HOSTILE = "FROM alpine:3.20\n# </pre><script>alert(1)</script> {{ 7 * 7 }} \x1b[31m \u202e\n"
 
 
@@ -205,3 +206,71 @@ async def test_the_scan_form_needs_an_image(client: Client) -> None:
     """An empty form says what to enter."""
     status, _, page = await sent(client, "/view/scans", "image=")
     assert status == 400 and "Enter the name of an image." in page
+
+
+@pytest.mark.parametrize("path", ["/", "/?q=sam", "/build", "/augment", "/view/scans"])
+async def test_forms_are_pages(client: Client, path: str) -> None:
+    """Each form is a small page; hostile descriptions of packages are only texts in it."""
+    answer = await client.get(path)
+
+    assert answer.status == 200 and len(answer.body) < 100_000
+    assert b"<form" in answer.body and b"<script>alert" not in answer.body
+
+
+async def test_a_search_without_scripts_adds_to_the_list(client: Client) -> None:
+    """The whole form is sent, so nothing that was entered is lost."""
+    page = (await client.get("/?q=sam&packages=bwa&add=sam-tools&version+sam-tools=1.0")).body.decode()
+
+    assert ">bwa\nsam-tools=1.0</textarea>" in page and "conda-forge" in page
+
+
+async def test_a_recipe_becomes_a_container(client: Client) -> None:
+    """A dry run is shown in the form; a request leads to its page, with a cookie that can cancel its build."""
+    form = "recipe=FROM+alpine%3A3.20%0D%0ARUN+true&linux%2Famd64=on&action="
+
+    status, _, dry = await sent(client, "/build", form + "dry")
+    assert status == 200 and "Dry run: this would work" in dry and "RUN true" in dry
+    answer = await client.ask(
+        "POST", "/build", (form + "build").encode(), **{"Content-Type": FORM, "Origin": client.url}
+    )
+
+    assert answer.status == 303 and answer.headers["location"].startswith("/view/containers/")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/view/builds/bd-" in cookie
+    page = (await client.get(answer.headers["location"])).body.decode()
+    assert "Watch the build" in page
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "words"),
+    [
+        ("/", "packages=", "Enter at least one package"),
+        ("/", "packages=a+b+c&channels=-x", "looks like an option"),
+        ("/build", "recipe=", "Enter a container file"),
+        ("/augment", "image=", "Enter the name of an image"),
+        ("/augment", "image=ubuntu%3A22.04&cmd=%22", "a quote is not closed"),
+    ],
+)
+async def test_a_wrong_form_is_shown_again_with_what_is_wrong(
+    client: Client, harness: Harness, path: str, form: str, words: str
+) -> None:
+    """What was entered stays, and no build is started."""
+    status, _, page = await sent(client, path, form)
+
+    assert status == 400 and words in page and "<form" in page and "<script>" not in page
+    assert not harness.grants.stored
+
+
+async def test_forms_of_other_sites_start_nothing(client: Client, harness: Harness) -> None:
+    """Also anonymous users have limits, which another site must not use up."""
+    for path in ("/", "/build", "/augment", "/view/scans"):
+        assert (await sent(client, path, "recipe=FROM+a&packages=a&image=a", Origin="https://evil.example"))[0] == 403
+        assert (await client.ask("POST", path, b"{}", Origin=client.url)).status == 415
+    assert not harness.grants.stored
+
+
+async def test_a_build_is_offered_again(client: Client) -> None:
+    """The form has the recipe of the former build."""
+    build_id = (await building(client))["buildId"]
+    page = (await client.get(f"/view/builds/{build_id}/again")).body.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and 'name="rebuild" checked' in page

@@ -18,7 +18,7 @@ from swell.errors import NotFound
 FOLDER = "/assets"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FILES = files("gateway.pages") / "static"
-_NAMES = ("swell.css", "htmx.js", "log.js", "page.js", "icon.svg")
+_NAMES = ("swell.css", "htmx.js", "log.js", "page.js", "picker.js", "icon.svg")
 _SOURCES = {"htmx.js": "htmx-2.0.11.min.js"}
 
 

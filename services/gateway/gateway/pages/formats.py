@@ -40,4 +40,11 @@ def short(digest: str) -> str:
     return f"{algorithm}:{digits[:12]}…" if len(digits) > 12 else digest
 
 
-FILTERS = {"size": size, "duration": duration, "moment": moment, "exact": exact, "short": short}
+def sentence(message: str) -> str:
+    """*message* with a capital letter and a full stop, unless it begins with a name such as `containerConfig.env`."""
+    first = message.partition(" ")[0]
+    shown = message[:1].upper() + message[1:] if first.isalpha() and first.islower() else message
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+
+
+FILTERS = {"size": size, "duration": duration, "moment": moment, "exact": exact, "short": short, "sentence": sentence}

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HTML = "text/html"
-NAVIGATION = (("Scan", "/view/scans"), ("API", "/openapi/"))
+NAVIGATION = (
+    ("Packages", "/"),
+    ("Container file", "/build"),
+    ("Add to an image", "/augment"),
+    ("Scan", "/view/scans"),
+    ("API", "/openapi/"),
+)
 """Names and paths of the pages in the head of each page."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

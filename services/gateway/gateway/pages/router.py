@@ -8,6 +8,14 @@ from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
 from gateway.pages.handlers.mirrors import cancel_mirror_page, mirror_page
+from gateway.pages.handlers.picker import picker, submit_packages
+from gateway.pages.handlers.recipes import (
+    augment_form,
+    build_again,
+    recipe_form,
+    submit_augment,
+    submit_recipe,
+)
 from gateway.pages.handlers.scans import scan_form, scan_page, start_scan
 from swell.errors import AccountRequired
 
@@ -26,6 +34,13 @@ def pages_router() -> Router:
             scan_form,
             start_scan,
             scan_page,
+            picker,
+            submit_packages,
+            recipe_form,
+            build_again,
+            submit_recipe,
+            augment_form,
+            submit_augment,
         ],
         exception_handlers={Exception: on_page_error, AccountRequired: challenge},
     )

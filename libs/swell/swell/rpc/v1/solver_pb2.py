@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/solver.proto\x12\x0cswell.rpc.v1\"O\n\x0cSolveRequest\x12\x10\n\x08platform\x18\x01 \x01(\t\x12\r\n\x05specs\x18\x02 \x03(\t\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x0c\n\x04lock\x18\x04 \x01(\t\"\x1d\n\rSolveResponse\x12\x0c\n\x04lock\x18\x01 \x01(\t2J\n\x06Solver\x12@\n\x05Solve\x12\x1a.swell.rpc.v1.SolveRequest\x1a\x1b.swell.rpc.v1.SolveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/solver.proto\x12\x0cswell.rpc.v1\"O\n\x0cSolveRequest\x12\x10\n\x08platform\x18\x01 \x01(\t\x12\r\n\x05specs\x18\x02 \x03(\t\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x0c\n\x04lock\x18\x04 \x01(\t\"\x1d\n\rSolveResponse\x12\x0c\n\x04lock\x18\x01 \x01(\t\"/\n\rSearchRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\"P\n\x0eSearchResponse\x12,\n\x08packages\x18\x01 \x03(\x0b\x32\x1a.swell.rpc.v1.FoundPackage\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\"P\n\x0c\x46oundPackage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x10\n\x08versions\x18\x03 \x03(\t\x12\x0f\n\x07summary\x18\x04 \x01(\t2\x8f\x01\n\x06Solver\x12@\n\x05Solve\x12\x1a.swell.rpc.v1.SolveRequest\x1a\x1b.swell.rpc.v1.SolveResponse\x12\x43\n\x06Search\x12\x1b.swell.rpc.v1.SearchRequest\x1a\x1c.swell.rpc.v1.SearchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOLVEREQUEST']._serialized_end=122
   _globals['_SOLVERESPONSE']._serialized_start=124
   _globals['_SOLVERESPONSE']._serialized_end=153
-  _globals['_SOLVER']._serialized_start=155
-  _globals['_SOLVER']._serialized_end=229
+  _globals['_SEARCHREQUEST']._serialized_start=155
+  _globals['_SEARCHREQUEST']._serialized_end=202
+  _globals['_SEARCHRESPONSE']._serialized_start=204
+  _globals['_SEARCHRESPONSE']._serialized_end=284
+  _globals['_FOUNDPACKAGE']._serialized_start=286
+  _globals['_FOUNDPACKAGE']._serialized_end=366
+  _globals['_SOLVER']._serialized_start=369
+  _globals['_SOLVER']._serialized_end=512
 # @@protoc_insertion_point(module_scope)

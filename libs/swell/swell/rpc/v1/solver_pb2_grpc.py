@@ -40,6 +40,11 @@ class SolverStub:
                 request_serializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SolveRequest.SerializeToString,
                 response_deserializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SolveResponse.FromString,
                 _registered_method=True)
+        self.Search = channel.unary_unary(
+                '/swell.rpc.v1.Solver/Search',
+                request_serializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SearchRequest.SerializeToString,
+                response_deserializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SearchResponse.FromString,
+                _registered_method=True)
 
 
 class SolverServicer:
@@ -54,6 +59,13 @@ class SolverServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Search(self, request, context):
+        """Search the packages of the channels that the operator has chosen, within 50 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SolverServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_SolverServicer_to_server(servicer, server):
                     servicer.Solve,
                     request_deserializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SolveRequest.FromString,
                     response_serializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SolveResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_unary_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SearchRequest.FromString,
+                    response_serializer=swell_dot_rpc_dot_v1_dot_solver__pb2.SearchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class Solver:
             '/swell.rpc.v1.Solver/Solve',
             swell_dot_rpc_dot_v1_dot_solver__pb2.SolveRequest.SerializeToString,
             swell_dot_rpc_dot_v1_dot_solver__pb2.SolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swell.rpc.v1.Solver/Search',
+            swell_dot_rpc_dot_v1_dot_solver__pb2.SearchRequest.SerializeToString,
+            swell_dot_rpc_dot_v1_dot_solver__pb2.SearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class SolverStub:
     """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
     explanation if they cannot be fulfilled.
     """
+    Search: _grpc.UnaryUnaryMultiCallable[_solver_pb2.SearchRequest, _solver_pb2.SearchResponse]
+    """Search the packages of the channels that the operator has chosen, within 50 s."""
 
 @_typing.type_check_only
 class SolverAsyncStub(SolverStub):
@@ -47,6 +49,8 @@ class SolverAsyncStub(SolverStub):
     """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
     explanation if they cannot be fulfilled.
     """
+    Search: _aio.UnaryUnaryMultiCallable[_solver_pb2.SearchRequest, _solver_pb2.SearchResponse]  # type: ignore[assignment]
+    """Search the packages of the channels that the operator has chosen, within 50 s."""
 
 class SolverServicer(metaclass=_abc_1.ABCMeta):
     """Solves Conda packages in a builder, before the gateway starts a build."""
@@ -60,5 +64,13 @@ class SolverServicer(metaclass=_abc_1.ABCMeta):
         """Return a lock file that fulfils the specs, within 50 s. INVALID_ARGUMENT with the solver's
         explanation if they cannot be fulfilled.
         """
+
+    @_abc_1.abstractmethod
+    def Search(
+        self,
+        request: _solver_pb2.SearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_solver_pb2.SearchResponse, _abc.Awaitable[_solver_pb2.SearchResponse]]:
+        """Search the packages of the channels that the operator has chosen, within 50 s."""
 
 def add_SolverServicer_to_server(servicer: SolverServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,18 +7,21 @@ function addCopyButtons(root) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "mini quiet";
-    button.textContent = "Copy";
-    button.setAttribute("aria-label", "Copy " + code.textContent.trim().slice(0, 60));
+    const word = document.createTextNode("Copy");
+    const what = document.createElement("span");
+    what.className = "hidden";
+    what.textContent = " " + code.textContent.trim().slice(0, 60);
+    button.append(word, what);
     button.addEventListener("click", async () => {
       const text = code.textContent.trim();
       try {
         await navigator.clipboard.writeText(text);
-        button.textContent = "Copied";
+        word.textContent = "Copied";
       } catch {  // no clipboard on pages without TLS: select the text instead
         getSelection().selectAllChildren(code);
-        button.textContent = "Selected";
+        word.textContent = "Selected";
       }
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      setTimeout(() => { word.textContent = "Copy"; }, 2000);
     });
     if (code.tagName === "PRE") {
       const frame = document.createElement("div");
