@@ -80,7 +80,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     pull_wait: timedelta = timedelta(minutes=14)
     blob_delivery: BlobDelivery = BlobDelivery.REDIRECT
     spool: Path | None = None
-    cache_size: int = 64 << 20  # bytes of manifests in the process's cache
+    cache_size: int = 32 << 20  # bytes of manifests in the process's cache
     accounts_file: Path | None = None
     api_keys_file: Path | None = None
     record_access: RecordAccess = RecordAccess.ID
