@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from swell.api.containers import BuildCompression, BuildOptions
 from swell.api.package_layers import PackageLayers
+from swell.base_rules import BaseRules
 from swell.registry.principal import PUBLIC, Principal
 
 Carrier = TypeVar("Carrier", bound="BuildSpec")
@@ -29,6 +30,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     - `is_repeated` says that `target_image` had a build before, so that its tag does not prove a push of this one.
     - With `ignores_triggers`, the triggers (ONBUILD) of the base image are not run.
     - Only builds of one `tenant` use what a builder has stored of earlier builds; see `gateway.domain.identity`.
+    - All images that the build reads must follow `base_rules`.
     - Base images are pulled with the credentials of `principal`; the image is pushed with those of `push_principal`.
     """
 
@@ -46,6 +48,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
     tenant: str = ""
+    base_rules: BaseRules = BaseRules()
 
 
 def carry(spec: BuildSpec, carrier: type[Carrier], **fields: object) -> Carrier:

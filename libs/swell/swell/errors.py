@@ -221,6 +221,13 @@ class NotYours(SwellError):
     advice = "Send the requestId of your response, or the access token of your request."
 
 
+class PolicyDenied(SwellError):
+    """A rule of this server's policy does not allow the request."""
+
+    code, status, side = "POLICY_DENIED", 403, Side.CLIENT
+    advice = ""  # the message names the rule and who can change it
+
+
 class NotReadable(SwellError):
     """Only some clients may read this record."""
 

@@ -13,6 +13,7 @@ from gateway.access.revoke import Revocations
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.access.limits import RedisBuckets
+from gateway.adapters.access.policies import PolicyFiles
 from gateway.adapters.access.requesters import RedisRequesters
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.build_logs import BuildLogs
@@ -108,6 +109,7 @@ class Shared(NamedTuple):
     scan_gate: ScanGate | None
     client_address: ClientAddress
     read_access: ReadAccess
+    policies: PolicyFiles
 
 
 async def main(settings: Settings, drain: Drain) -> None:
@@ -129,7 +131,13 @@ async def main(settings: Settings, drain: Drain) -> None:
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
         pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
         identity = await open_identity_parts(
-            settings, connections, shared.client_address, shared.guess_limiter, platforms.identities, providers
+            settings,
+            connections,
+            shared.client_address,
+            shared.guess_limiter,
+            platforms.identities,
+            providers,
+            shared.policies,
         )
         pairing = pairing_handler(settings, shared, platforms)
         backends = GatewayHealth(connections, shared.grants, drain)
@@ -176,6 +184,8 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
     remote = RemoteImages(connections.registry_proxy, relayed=settings.blob_delivery is BlobDelivery.RELAY)
     remote_lookup = RemoteLookup(connections.registry_proxy)
     lookup = CachedLookup(remote_lookup)
+    own = (config.repositories.build, config.repositories.cache, config.repositories.public)
+    policies = PolicyFiles(settings.policy_file, own)
     return Shared(
         config=config,
         builds=builds,
@@ -183,7 +193,8 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
         remote_lookup=remote_lookup,
         lookup=lookup,
         images=CachedImages(remote, settings.cache_size),
-        access=ImageAccess(config.repositories, lookup, builds, users=platforms.users),
+        access=ImageAccess(config.repositories, lookup, builds, users=platforms.users, policies=policies),
+        policies=policies,
         limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources, PlatformUsers
 from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.image_access import Policies
 from gateway.access.keys import KeyIssuer
 from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
@@ -33,6 +34,7 @@ async def open_identity_parts(
     guess_limiter: GuessLimiter,
     platform_users: PlatformUsers,
     providers: Sequence[Provider],
+    policies: Policies,
 ) -> IdentityParts:
     """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
@@ -43,7 +45,7 @@ async def open_identity_parts(
     )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     return IdentityParts(
-        Callers(authenticator, client_address, guess_limiter),
+        Callers(authenticator, client_address, guess_limiter, policies),
         read_accounts(settings.accounts_file),
         KeyIssuer(stored_keys, RevocationEvents(connections.nats)),
     )

@@ -39,6 +39,7 @@ class Settings(Reach, frozen=True, kw_only=True):
       registry-proxy's `spool` if its disk is shared.
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
+    - `policy_file` has the rules for images, repositories, channels and credentials.
     - `record_access` is who reads records, logs and scans, besides their requesters and operators.
     - `oidc_issuers_file` has the issuers of OpenID Connect whose tokens are accepted.
     - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are
@@ -85,6 +86,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     api_keys_file: Path | None = None
     record_access: RecordAccess = RecordAccess.ID
     oidc_issuers_file: Path | None = None
+    policy_file: Path | None = None
     anonymous_access: bool = True
     build_limit: Limit = "250/1h"
     pull_limit: Limit = "2000/1m"

@@ -81,7 +81,8 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
 
         A registry may serve another image to the build itself; then only the sandbox protects the machine.
         """
-        if not (has_flaws(self.version) or self.recipe.principal != PUBLIC or self.recipe.cache_repository):
+        is_checked = self.recipe.principal != PUBLIC or not self.recipe.base_rules.is_empty
+        if not (has_flaws(self.version) or is_checked or self.recipe.cache_repository):
             return ""
         lines: list[bytes] = []
 
@@ -99,15 +100,21 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
         return triggers
 
     def _check_triggered_images(self, triggers: str) -> None:
-        """Refuse triggers with an image that only the login for a named image of the same repository may open."""
+        """Refuse triggers with an image that only the login for a named image of the same repository may open, or that
+        the policy does not allow."""
         recipe, text = self.recipe, f"FROM scratch\n{triggers}"
         flags = (flag for each in parse(text, BUILDAH_1_28) for flag in each.flags)
-        if recipe.principal != PUBLIC and any(name in {"from", "mount"} and "$" in value for name, value in flags):
+        is_limited = recipe.principal != PUBLIC or not recipe.base_rules.is_empty
+        if is_limited and any(name in {"from", "mount"} and "$" in value for name, value in flags):
             raise BuildFailure(Reason.RECIPE, "An ONBUILD trigger of a base image has a variable in --from or --mount.")
         named = set(references(base_images(recipe.containerfile, recipe.platform, options=recipe.options)))
         repositories = {image.name for image in named}
         images = base_images(text, recipe.platform, (BUILDAH_1_28,), recipe.options)
         for image in set(references(images)) - named:
+            if not recipe.base_rules.allows(image):
+                raise BuildFailure(
+                    Reason.RECIPE, f"An ONBUILD trigger of a base image names {image}, which the policy does not allow."
+                )
             if image.name in repositories:
                 raise BuildFailure(
                     Reason.RECIPE, f"An ONBUILD trigger of a base image names {image}, and the container file does not."

@@ -10,6 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from builder.domain.failure import BuildFailure
+from swell.base_rules import NO_RULES, BaseRules
 from swell.errors import BadRequest
 from swell.oci.reference import parse_reference
 from swell.store.records import Reason
@@ -65,16 +66,17 @@ def with_push_login(config: bytes, pushes: bytes) -> bytes:
     return msgspec.json.encode({"auths": auths[0] | auths[1]})
 
 
-def source_policy(config: bytes, images: Iterable[str]) -> bytes:
-    """A source policy: of registries with a login in *config*, a build reads only *images*.
+def source_policy(config: bytes, images: Iterable[str], base_rules: BaseRules = NO_RULES) -> bytes:
+    """A source policy: of registries with a login in *config*, a build reads only *images*, which are allowed.
 
-    An ONBUILD trigger of a base image may name any image there, and buildkitd would show its login.
+    An ONBUILD trigger of a base image may name any image there, and buildkitd would show its login. Other images that
+    it names must follow *base_rules*.
     Of the rules that match, the last one counts. Source:
     https://github.com/moby/buildkit/blob/v0.34.2/sourcepolicy/pb/policy.proto
     """
     logins = msgspec.json.decode(config, type=_AuthFile).auths
     hosts = ["docker.io" if host == _HUB else host for host in logins]
-    rules = [_rule("DENY", f"{host}/*") for host in hosts]
+    rules = _base_policy(base_rules) + [_rule("DENY", f"{host}/*") for host in hosts]
     for image in images:
         with suppress(BadRequest):  # BuildKit refuses such a name as well
             reference = parse_reference(image)
@@ -84,6 +86,18 @@ def source_policy(config: bytes, images: Iterable[str]) -> bytes:
                 name = f"{reference.name}:{reference.reference}"
                 rules += [_rule("ALLOW", name), _rule("ALLOW", f"{name}@*")]
     return msgspec.json.encode({"rules": rules})
+
+
+def _base_policy(base_rules: BaseRules) -> list[dict[str, object]]:
+    """Allow what *base_rules* allow, and deny all other images."""
+    if base_rules.is_empty:
+        return []
+    end = "@sha256:*" if base_rules.digest_only else ""
+    allowed = [_rule("ALLOW", f"*{end}")] if not base_rules.allowed else []
+    for place in base_rules.allowed:
+        allowed += [_rule("ALLOW", f"{place}{separator}*{end}") for separator in ("/", ":")]
+        allowed.append(_rule("ALLOW", f"{place}@sha256:*"))
+    return [_rule("DENY", "*"), *allowed]
 
 
 def _rule(action: str, image: str) -> dict[str, object]:

@@ -170,7 +170,7 @@ class BuildkitEngine:
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
             files = await opened.enter_async_context(BuildFiles.of(lease, recipe, settings))
             await opened.enter_async_context(services_of(lease.daemon, proxy, gateway, images, settings))
-            await files.write_policy(source_policy(logins, images))
+            await files.write_policy(source_policy(logins, images, recipe.base_rules))
             command = arguments(
                 recipe,
                 files,

@@ -65,6 +65,9 @@ def diagnose(
         return BuildFailure(Reason.ENGINE, "The engine failed: BuildKit ended in the middle of the build.", status)
     if entitlement := _ENTITLEMENT.search(error):
         return BuildFailure(Reason.RECIPE, _ENTITLEMENTS[entitlement["what"]], status)
+    if "denied by policy" in error:
+        message = f"A base image names an image that this build may not read: {shorten(error)}."
+        return BuildFailure(Reason.RECIPE, message, status)
     if failure := _diagnose_owner(error, lines, status):
         return failure
     if step:

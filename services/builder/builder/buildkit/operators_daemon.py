@@ -137,7 +137,7 @@ class OperatorsDaemon:
         annotations = await base_annotations(recipe, pulls, self._session, settings)
         workspace, progress = settings.workspace, Progress()
         async with BuildFiles.below(workspace, str(workspace), recipe, settings, settings.first_user_id) as files:
-            await files.write_policy(source_policy(logins, images))
+            await files.write_policy(source_policy(logins, images, recipe.base_rules))
             command = arguments(
                 recipe,
                 files,

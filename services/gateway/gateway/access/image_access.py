@@ -14,6 +14,8 @@ from cachetools import TTLCache
 from msgspec import Struct
 
 from gateway.domain.base_images import images_in_recipe
+from gateway.domain.identity import Identity
+from gateway.domain.policy import ClientRules, Policy, PolicyFile
 from gateway.domain.repositories import ORAS, Repositories
 from swell.errors import (
     BadRequest,
@@ -53,6 +55,20 @@ class UsersKeyring(Protocol):
         """Return the credentials of the users and workspaces in *principal* for *reference*."""
 
 
+class Policies(Protocol):
+    def current(self) -> Policy:
+        """The policy that the operator has set now."""
+
+
+class NoPolicies:
+    """A server without a policy."""
+
+    _policy = Policy(PolicyFile())
+
+    def current(self) -> Policy:
+        return self._policy
+
+
 class AccessCheck(Struct, frozen=True):
     """The result of a check: the principal that reads the images of a recipe, or the problem with one of them."""
 
@@ -89,13 +105,19 @@ class ImageAccess:
         builds: Builds,
         now: Callable[[], float] = time.monotonic,
         users: UsersKeyring | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self._users = users
+        self._policies = policies or NoPolicies()
         self._rules = rules_of((repositories.build, repositories.cache, repositories.public), ())
         self._registry = registry
         self._builds = builds
         self._now = now
         self._readable: TTLCache[tuple[Principal, Reference], float] = TTLCache(CACHE_SIZE, STALE_SECONDS, now)
+
+    def rules_for(self, identity: Identity) -> ClientRules:
+        """The rules of the policy for *identity*."""
+        return self._policies.current().rules_for(identity)
 
     def is_own(self, image: Reference) -> bool:
         """Whether *image* is in a repository of this server."""

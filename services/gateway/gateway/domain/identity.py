@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
+from swell.base_rules import BaseRules
 from swell.errors import ScopeRequired
 from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal, is_below
@@ -108,12 +109,16 @@ ANONYMOUS = Identity()
 
 
 class Caller(Struct, frozen=True):
-    """An identity, its client address, and the principals whose credentials read and push images for the request."""
+    """An identity, its client address, and the principals whose credentials read and push images for the request.
+
+    All images that its builds read must follow `base_rules`.
+    """
 
     identity: Identity
     address: str
     principal: Principal = PUBLIC
     push_principal: Principal = PUBLIC
+    base_rules: BaseRules = BaseRules()
 
 
 def caller_of(identity: Identity, address: str) -> Caller:

@@ -8,6 +8,7 @@ from litestar.types import Scope
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
+from gateway.access.image_access import Policies
 from gateway.access.keys import Actor
 from gateway.domain.identity import Caller, caller_of
 from gateway.domain.identity import Scope as Right
@@ -62,8 +63,13 @@ class Callers:
     """Identifies the sender of a request. Unknown keys and accounts count as guesses of the client's address."""
 
     def __init__(
-        self, authenticator: Authenticator, address: ClientAddress, guess_limiter: GuessLimiter | None = None
+        self,
+        authenticator: Authenticator,
+        address: ClientAddress,
+        guess_limiter: GuessLimiter | None = None,
+        policies: Policies | None = None,
     ) -> None:
+        self._policies = policies
         self._authenticator = authenticator
         self.address = address
         self.guess_limiter = guess_limiter or GuessLimiter()
@@ -88,6 +94,8 @@ class Callers:
             identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
         if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
             self.guess_limiter.count_miss(address, secret)
+        elif self._policies:
+            identity = self._policies.current().with_credentials(identity)
         return caller_of(identity, address)
 
     async def require_operator(self, scope: Scope, accounts: Accounts) -> str:

@@ -8,16 +8,17 @@ from gateway.access.image_access import ImageAccess
 from gateway.access.secret_access import check_secrets
 from gateway.domain.identity import Caller, Scope
 from gateway.domain.repositories import Repositories
+from gateway.submit.policy_check import check_request
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ScanMode
 from swell.errors import BadRequest
-from swell.oci.reference import Reference, parse_reference
 
 
 async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) -> Caller:
     """Return *caller* with the principals that may read the images of *request* and push its result.
 
     Raises:
+        PolicyDenied: the policy does not allow it.
         ScopeRequired: *caller* may not do this, use a secret, push to the repository, or read an image of this server.
     """
     caller.identity.require(*_scopes_for(request))
@@ -28,26 +29,14 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
         push_principal = await access.push_principal(push_principal, request.mirror.name)
     if request.needs_build:
         push_principal = await access.push_principal(push_principal, request.repository, request.cache_repository)
-    caller.identity.check_images(_named_images(request, caller, access))
+    rules = access.rules_for(caller.identity)
+    check_request(request, caller.identity, rules, access)
     principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
     if request.containerfile:
         with suppress(BadRequest):  # the build reports a name that cannot be parsed
             principal = await access.pull_principal_for_all(principal, request.base_images())
-    return replace(caller, principal=principal, push_principal=push_principal)
-
-
-def _named_images(request: BuildRequest, caller: Caller, access: ImageAccess) -> list[Reference]:
-    """The images that *request* reads, and the repositories of others that it pushes to.
-
-    Raises:
-        BadRequest: the key of *caller* is limited, and a name in the recipe cannot be parsed.
-    """
-    if not caller.identity.repositories:
-        return []
-    pushes = [str(request.mirror)] if request.mirror else [request.repository, request.cache_repository or ""]
-    targets = [parse_reference(name) for name in pushes if "/" in name] if request.mirror or request.needs_build else []
-    bases = request.base_images() if request.containerfile else []
-    return [*request.images_to_read(), *bases, *(target for target in targets if not access.is_own(target))]
+    base_rules = rules.base_rules.limited_to(caller.identity.repositories)
+    return replace(caller, principal=principal, push_principal=push_principal, base_rules=base_rules)
 
 
 def with_cache(request: BuildRequest, caller: Caller, repositories: Repositories) -> BuildRequest:

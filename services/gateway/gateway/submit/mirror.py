@@ -125,6 +125,9 @@ class MirrorStarter:
             ScopeRequired: *caller* may not push to the repository, or may not read an own image of this server.
         """
         caller.identity.check_images(image for each in targets for image in (each.source, each.target))
+        rules = self._access.rules_for(caller.identity)
+        rules.check_images(each.source for each in targets)
+        rules.check_targets(each.target for each in targets)
         names = (each.target.name for each in targets)
         push_principal = await self._access.push_principal(caller.push_principal, *names)
         principal = await self._access.pull_principal_for_all(caller.principal, (each.source for each in targets))

@@ -64,6 +64,12 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
         return ",".join(map(str, self.platforms))
 
     @property
+    def uses_lock_url(self) -> bool:
+        """Whether the packages are those of a lock file that the build downloads."""
+        is_conda = (self.template or "").startswith("conda/")
+        return is_conda and self.environment is None and self.direct is None
+
+    @property
     def is_durable(self) -> bool:
         """Whether clients pull the image from its own registry, without a token."""
         return self.freeze or self.mirror is not None

@@ -64,6 +64,7 @@ def submission_of(
         template=request.template,
         client=queue_of(caller),
         tenant=tenant_of(caller),
+        base_rules=caller.base_rules,
         principal=caller.principal,
         reads_public_only=caller.principal == PUBLIC,
         push_principal=caller.push_principal,

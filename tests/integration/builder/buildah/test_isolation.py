@@ -14,6 +14,7 @@ from msgspec import structs
 from builder.buildah.engine import BuildahEngine
 from builder.buildah.mounts import Version
 from builder.domain.failure import BuildFailure
+from swell.base_rules import BaseRules
 from swell.store.records import Reason
 from swell_sandbox import cgroups
 from tests.integration.builder.buildah.test_engine import failure_of, recipe
@@ -242,3 +243,19 @@ async def test_folders_without_end_keep_no_builder_from_beginning(open_engine: O
     """Otherwise one build could stop the service for good."""
     async with open_engine(abyss):
         assert not (abyss / "builds/bd-left_1.x").exists()
+
+
+async def test_a_trigger_follows_the_policy(engine: BuildahEngine, base: str, registry: Registry) -> None:
+    """The gateway does not see which images an ONBUILD names."""
+    other, hostile = (f"{registry.address}/policy/{name}:1" for name in ("other", "hostile"))
+    await engine.build(recipe(base, f"FROM {base}\nRUN echo other > /file\n", made="policy/other:1"), Output())
+    trigger = f"FROM {other} AS other\nFROM {base}\nONBUILD COPY --from={other} /file /copied\n"
+    await engine.build(recipe(base, trigger, made="policy/hostile:1"), Output())
+    limited = structs.replace(
+        recipe(base, f"FROM {hostile}\n"), base_rules=BaseRules(allowed=(hostile.removesuffix(":1"),))
+    )
+
+    failure = await failure_of(engine, limited)
+
+    assert failure.reason is Reason.RECIPE
+    assert f"names {other}, which the policy does not allow" in str(failure)

@@ -58,7 +58,7 @@ class ApiKeys:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._version = _version(path)
+        self._version = version_of(path)
         self._identities = _read(path) if path else {}
 
     async def identify(self, token: str, endpoint: str | None) -> Identity | None:  # noqa: ARG002  keys are local
@@ -68,7 +68,7 @@ class ApiKeys:
 
     def _read_changes(self) -> None:
         """Read the file again if it has changed; an invalid file is logged, and the previous keys stay valid."""
-        version = _version(self._path)
+        version = version_of(self._path)
         if self._path is None or version == self._version:
             return
         self._version = version
@@ -113,7 +113,7 @@ def _identity(key: ApiKey) -> Identity:
     )
 
 
-def _version(path: Path | None) -> tuple[int, int, int] | None:
+def version_of(path: Path | None) -> tuple[int, int, int] | None:
     """Inode, modification time and size of the file; None without a file."""
     try:
         status = path.stat() if path else None

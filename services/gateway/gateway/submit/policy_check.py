@@ -1,0 +1,81 @@
+"""Check a container request against the policy: what it reads, where it pushes, and its Conda channels."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gateway.access.image_access import ImageAccess
+from gateway.domain.channels import denied_by
+from gateway.domain.identity import Identity
+from gateway.domain.policy import ClientRules
+from gateway.submit.recipes.conda import Environment
+from gateway.submit.recipes.environment_file import read_yaml
+from gateway.submit.request import BuildRequest
+from swell.conda.match_specs import parse_spec
+from swell.oci.reference import Reference, parse_reference
+
+
+def check_request(request: BuildRequest, identity: Identity, rules: ClientRules, access: ImageAccess) -> None:
+    """Check *request* against the limits of the key of *identity*, and against *rules*.
+
+    Raises:
+        BadRequest: a name in the recipe cannot be parsed, so that it cannot be checked.
+        PolicyDenied, ScopeRequired: the request is not allowed; the message says what to change.
+    """
+    if not identity.repositories and rules.rules.is_empty:
+        return
+    if rules.rules.denied_channels:
+        _check_channels(request, rules, rules.rules.denied_channels)
+    bases = request.base_images() if request.containerfile else []
+    images = [*request.images_to_read(), *bases]
+    targets = [target for target in _targets(request) if not access.is_own(target)]
+    identity.check_images([*images, *targets])
+    rules.check_images(image for image in images if not access.is_own(image))
+    rules.check_targets(targets)
+    if request.cache_repository and not access.is_own(cache := parse_reference(request.cache_repository)):
+        rules.check_place(cache)
+
+
+def _targets(request: BuildRequest) -> list[Reference]:
+    if request.mirror:
+        return [request.mirror]
+    names = (request.repository, request.cache_repository) if request.needs_build else ()
+    return [parse_reference(name) for name in names if name and "/" in name]
+
+
+def _check_channels(request: BuildRequest, rules: ClientRules, denied: Iterable[str]) -> None:
+    if request.uses_lock_url:
+        raise rules.deny_unknown_channels("those of a lock file that is named by its URL are not known; send the file")
+    for channel in _channels(request):
+        if entry := denied_by(channel, denied):
+            raise rules.deny_channel(channel, entry)
+
+
+def _channels(request: BuildRequest) -> Iterator[str]:
+    """The channels that the packages of *request* name, and the URLs of packages."""
+    if request.direct:
+        yield from request.direct.channels
+        yield from _of_specs(request.direct.specs)
+        yield from _urls(request.direct.lock)
+    if request.environment is None:
+        return
+    if Environment(text=request.environment).is_explicit:
+        yield from _urls(request.environment)
+        return
+    fields: Any = read_yaml(request.environment)
+    listed = fields.get("channels") if isinstance(fields, dict) else None
+    yield from (str(channel) for channel in listed or ())
+    dependencies = fields.get("dependencies") if isinstance(fields, dict) else None
+    yield from _of_specs(spec for spec in dependencies or () if isinstance(spec, str))
+
+
+def _of_specs(specs: Iterable[str]) -> Iterator[str]:
+    for text in specs:
+        spec = parse_spec(text)
+        if channel := spec.url or spec.channel:
+            yield channel
+
+
+def _urls(lock: str) -> Iterator[str]:
+    for line in lock.splitlines():
+        if "://" in line:
+            yield line.split()[0]
