@@ -19,6 +19,7 @@ OUR_CODES = {
     *(
         "BAD_REQUEST",
         "NOT_FOUND",
+        "POLICY_DENIED",
         "ADDRESS_FORBIDDEN",
         "ENDPOINT_UNPAIRED",
         "PLATFORM_FAILED",

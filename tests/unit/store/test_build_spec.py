@@ -10,6 +10,7 @@ from builder.domain.remote_build import RemoteBuildSpec
 from builder.engine import Recipe
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.api.package_layers import PackageLayers
+from swell.base_rules import BaseRules
 from swell.build_spec import BuildSpec, carry
 from swell.jobs.messages import BuildJob
 from swell.registry.principal import OPERATOR
@@ -30,6 +31,7 @@ SPEC = BuildSpec(
     is_repeated=True,
     push_principal=OPERATOR,
     tenant="acme",
+    base_rules=BaseRules(allowed=("quay.io/acme",), digest_only=True),
 )
 CARRIERS: list[tuple[type[BuildSpec], dict[str, Any]]] = [
     (Submission, {"container_id": "1c2f7b6a88b36727", "created": datetime(2026, 11, 29, tzinfo=UTC)}),
