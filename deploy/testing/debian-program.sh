@@ -13,4 +13,4 @@ if [ ! -d "$target" ]; then
 	(cd "$new" && apt-get -qq download "$package" >/dev/null 2>&1 && dpkg-deb -x ./*.deb . && rm ./*.deb)
 	mv -T "$new" "$target" 2>/dev/null || [ -d "$target" ] # another run was faster
 fi
-find "$target" -type f -name "$program" -perm -u+x | head -1 | grep .
+ls "$target/usr/bin/$program"

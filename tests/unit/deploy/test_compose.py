@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from tools.dashboards import DATASOURCE
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -64,7 +65,46 @@ def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
 
 def test_only_the_proxy_publishes_ports() -> None:
     """A published port could be had by one replica only."""
-    assert [name for name, each in COMPOSE["services"].items() if "ports" in each] == ["proxy"]
+    published = [name for name, each in COMPOSE["services"].items() if "ports" in each]
+    assert {name for name in published if "profiles" not in service(name)} == {"proxy"}
+    assert published == ["proxy", "tls", "grafana"]
+    assert service("grafana")["ports"] == ["${SWELL_GRAFANA_BIND:-127.0.0.1}:3000:3000"]
+
+
+@pytest.mark.parametrize("name", ["prometheus", "alertmanager", "grafana", "collector", "traces"])
+def test_observers_see_metrics_and_no_backends(name: str) -> None:
+    """They start with the profile only, have no rights, and cannot reach Redis, NATS or the object store."""
+    found = service(name)
+    assert found["profiles"] == ["observe"]
+    assert found["read_only"] and found["cap_drop"] == ["ALL"] and found["mem_limit"]
+    assert not {"backends", "edge", "upstream"} & set(found["networks"])
+    assert ("services" in found["networks"]) == (name in {"prometheus", "collector"})
+
+
+def test_mounted_files_are_in_the_tree() -> None:
+    """Docker creates an empty folder in the place of a missing file, and the program does not start."""
+    for each in COMPOSE["services"].values():
+        for volume in each.get("volumes", ()):
+            if volume.startswith("./") and not volume.startswith("./deploy/compose/config:"):
+                assert (ROOT / volume.partition(":")[0]).exists(), volume
+
+
+def test_the_programs_of_the_profile_observe_know_each_other() -> None:
+    """A data source, a receiver or a store under another name would stay empty without an error."""
+    folder = ROOT / "deploy/observe"
+    collector = yaml.safe_load((folder / "collector.yml").read_text())
+    sources = yaml.safe_load((folder / "grafana/datasources/swell.yml").read_text())["datasources"]
+    tempo = yaml.safe_load((folder / "tempo.yml").read_text())
+    hosts = {re.sub(r"^http://|:\d+$", "", source["url"]) for source in sources}
+    stored = collector["exporters"]["otlp"]["endpoint"]
+    received = tempo["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
+    assert hosts | {stored.partition(":")[0]} <= set(COMPOSE["services"])
+    assert stored.rpartition(":")[2] == received.rpartition(":")[2]
+    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
+    assert str(tempo["server"]["http_listen_port"]) in next(
+        source["url"] for source in sources if source["type"] == "tempo"
+    )
+    assert next(source["uid"] for source in sources if source["type"] == "prometheus") == DATASOURCE["uid"]
 
 
 def test_clients_and_backends_share_no_network() -> None:
