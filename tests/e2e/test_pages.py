@@ -227,6 +227,27 @@ async def test_packages_are_picked_and_their_image_is_pulled(
     assert ran.status == 0, ran.output
 
 
+async def test_an_image_is_inspected(page: Page, upstreams: Upstreams) -> None:
+    """An index leads to the image of a platform, which has its layers with their sizes."""
+    await page.goto("/view/inspect")
+    await page.get_by_label("Image", exact=True).fill(upstreams.image("oci-index"))
+    await page.get_by_role("button", name="Inspect").click()
+    await expect(page.locator("h1")).to_contain_text("busybox")
+    await check(page, "index")
+    await page.get_by_role("link", name="linux/arm64").click()
+
+    await expect(page.locator(".timeline tbody tr").first).to_contain_text("MiB")
+    await check(page, "image")
+
+
+async def test_an_operator_sees_the_usage(browser: Browser, swell: Swell) -> None:
+    """The browser asks for the operator's password; without it there is nothing to see."""
+    async with new_page(browser, swell.url, http_credentials={"username": "admin", "password": "secret"}) as page:
+        await page.goto("/view/usage")
+        await expect(page.locator("figure")).to_have_count(5)
+        await check(page, "usage")
+
+
 async def test_a_build_of_the_form_is_cancelled_with_one_click(page: Page, upstreams: Upstreams) -> None:
     """The browser that sent the request need not know its id."""
     await page.goto("/build")

@@ -13,7 +13,16 @@ from msgspec import Struct, structs
 
 from registry_proxy.domain.index import choose, deeper
 from registry_proxy.image_tree.walk import Walk, Walks
-from swell.api.inspect import ConfigInfo, ContainerInfo, IndexInfo, Inspection, ManifestInfo, RootFsInfo, RunInfo
+from swell.api.inspect import (
+    ConfigInfo,
+    ContainerInfo,
+    HistoryEntry,
+    IndexInfo,
+    Inspection,
+    ManifestInfo,
+    RootFsInfo,
+    RunInfo,
+)
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
@@ -22,6 +31,9 @@ from swell.oci.media_types import CONFIGS, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.principal import PUBLIC, Principal
+
+MOST_HISTORY = 200  # entries
+LONGEST_TEXT = 1000  # characters of an entry
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {
@@ -142,12 +154,19 @@ class _RootFs(Struct):
     diff_ids: tuple[str, ...] | None = None  # Go writes an empty list as null, or omits it
 
 
+class _Entry(Struct):
+    created_by: str | None = None
+    comment: str | None = None
+    empty_layer: bool | None = None
+
+
 class _Config(Struct):
     architecture: str | None = None
     config: dict[str, Any] | None = None
     container: str | None = None
     created: str | None = None
     rootfs: _RootFs | None = None
+    history: tuple[_Entry, ...] | None = None
 
 
 def config_info(config: Document) -> ConfigInfo:
@@ -158,6 +177,13 @@ def config_info(config: Document) -> ConfigInfo:
         container=fields.container or "",
         created=_utc_time(fields.created or ""),
         rootfs=RootFsInfo(fields.rootfs.type or "", fields.rootfs.diff_ids or ()) if fields.rootfs else None,
+        history=tuple(map(_history_entry, (fields.history or ())[:MOST_HISTORY])),
+    )
+
+
+def _history_entry(entry: _Entry) -> HistoryEntry:
+    return HistoryEntry(
+        (entry.created_by or "")[:LONGEST_TEXT], (entry.comment or "")[:LONGEST_TEXT], entry.empty_layer or False
     )
 
 

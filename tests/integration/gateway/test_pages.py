@@ -274,3 +274,22 @@ async def test_a_build_is_offered_again(client: Client) -> None:
     build_id = (await building(client))["buildId"]
     page = (await client.get(f"/view/builds/{build_id}/again")).body.decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and 'name="rebuild" checked' in page
+
+
+async def test_usage_is_for_operators(client: Client, harness: Harness) -> None:
+    """Counts of organisations are not for everyone; a browser asks its user for the password."""
+    harness.accounts._hashes = {b"admin": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}
+    login = {"Authorization": "Basic " + base64.b64encode(b"admin:secret").decode()}
+
+    refused = await client.get("/view/usage")
+    page = await client.ask("GET", "/view/usage", **login)
+
+    assert refused.status == 401 and refused.headers["www-authenticate"].startswith("Basic")
+    assert page.status == 200 and b"Pulls with Fusion" in page.body and b"<svg" in page.body
+
+
+async def test_an_image_that_cannot_be_inspected_is_explained(client: Client) -> None:
+    """The form stays, with what is wrong."""
+    answer = await client.get("/view/inspect?image=%3Cscript%3E")
+    assert answer.status == 400 and b"This does not work yet" in answer.body and b"<script>&" not in answer.body
+    assert (await client.get("/view/inspect")).status == 200

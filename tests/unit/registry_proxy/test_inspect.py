@@ -218,6 +218,7 @@ def test_dockers_names_become_waves() -> None:
             "labels": {"l": "m"},
         },
         "container": "c",
+        "history": [{"created_by": "x"}],
     }
 
 

@@ -102,14 +102,26 @@ class RootFsInfo(Struct, frozen=True, omit_defaults=True):
     diff_ids: tuple[str, ...] = ()
 
 
+class HistoryEntry(Struct, frozen=True, omit_defaults=True):
+    """An entry of the image's history; one that is not an `empty_layer` made the next layer of the manifest."""
+
+    created_by: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
 class ConfigInfo(Struct, frozen=True, omit_defaults=True):
-    """The image's config; `created` is an instant in UTC, with as many digits as the image gives."""
+    """The image's config; `created` is an instant in UTC, with as many digits as the image gives.
+
+    `history` is Swell's own: at most 200 entries, each text cut at 1,000 characters.
+    """
 
     architecture: str = ""
     config: RunInfo | None = None
     container: str = ""
     created: str = ""
     rootfs: RootFsInfo | None = None
+    history: tuple[HistoryEntry, ...] = ()
 
 
 class ContainerInfo(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

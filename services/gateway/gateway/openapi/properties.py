@@ -137,6 +137,7 @@ SCHEMAS: Final[Mapping[str, str]] = {
     "Inspection": "The description of an image: either `container` or `index`.",
     "ContainerInfo": "The image of one platform.",
     "ConfigInfo": "The image's config.",
+    "HistoryEntry": "An entry of the image's history.",
     "RunInfo": "The run-time fields of the image's config.",
     "RootFsInfo": "The layers of the image, uncompressed.",
     "ManifestInfo": "The image's manifest.",
@@ -499,6 +500,12 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "container": "Id of the container that the image was created from.",
         "created": "When the image was created, in UTC, with the digits that the image has.",
         "rootfs": "The layers of the image, uncompressed.",
+        "history": "How the layers were made, at most 200 entries.",
+    },
+    "HistoryEntry": {
+        "created_by": "The instruction.",
+        "comment": "Comment of the tool.",
+        "empty_layer": "Whether the instruction made no layer; otherwise it made the next layer of the manifest.",
     },
     "RunInfo": {
         "hostName": "Host name of the container.",

@@ -18,7 +18,9 @@ NAVIGATION = (
     ("Packages", "/"),
     ("Container file", "/build"),
     ("Add to an image", "/augment"),
+    ("Inspect", "/view/inspect"),
     ("Scan", "/view/scans"),
+    ("Usage", "/view/usage"),
     ("API", "/openapi/"),
 )
 """Names and paths of the pages in the head of each page."""

@@ -16,7 +16,7 @@ Fields = Mapping[str, str]
 DIRECT = "conda/direct:v1"
 PLATFORMS = ("linux/amd64", "linux/arm64")
 TEMPLATES = {
-    DIRECT: "Packages as layers: fast, no step is run",
+    DIRECT: "Packages as layers (fast)",
     "conda/micromamba:v2": "Micromamba, small images",
     "conda/pixi:v1": "Pixi",
 }

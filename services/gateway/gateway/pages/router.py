@@ -7,6 +7,7 @@ from gateway.pages.assets import asset
 from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
+from gateway.pages.handlers.images import inspect_page
 from gateway.pages.handlers.mirrors import cancel_mirror_page, mirror_page
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
@@ -17,6 +18,7 @@ from gateway.pages.handlers.recipes import (
     submit_recipe,
 )
 from gateway.pages.handlers.scans import scan_form, scan_page, start_scan
+from gateway.pages.handlers.usage import usage_page
 from swell.errors import AccountRequired
 
 
@@ -34,6 +36,8 @@ def pages_router() -> Router:
             scan_form,
             start_scan,
             scan_page,
+            inspect_page,
+            usage_page,
             picker,
             submit_packages,
             recipe_form,
