@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
+import msgspec
 from msgspec import Struct
 
 from swell.rpc.health import LIVENESS
@@ -13,7 +16,7 @@ from swell_embedded.program import Probe, Program
 from swell_embedded.site import BACKEND_VARIABLES, Site, variables
 
 _S3 = ("SWELL_S3_ENDPOINT", "SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")
-_STORES = ("SWELL_LOG_LEVEL", "SWELL_REDIS_URL", "SWELL_NATS_URL", *_S3)
+_STORES = ("SWELL_DRAIN", "SWELL_LOG_LEVEL", "SWELL_REDIS_URL", "SWELL_NATS_URL", *_S3)
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -136,8 +139,16 @@ def program(service: Service, site: Site) -> Program:
         ports=(*(getattr(site.ports, name) for name in service.listens), site.ports.operator_of(service.name)),
         tools=service.tools,
         as_root=service.as_root,
+        grace=_grace(values["SWELL_DRAIN"]),
         needs=tuple(backend for name, backend in BACKEND_VARIABLES.items() if name in chosen and backend in site.runs),
     )
+
+
+def _grace(drain: str) -> float:
+    """The seconds until a service is killed: longer than its *drain*; a service refuses one that cannot be read."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(drain, timedelta, strict=False).total_seconds() + 5
+    return 5.0
 
 
 def _listen(service: Service, site: Site) -> str:

@@ -69,7 +69,6 @@ from swell.store.worker_capabilities import WorkerCapabilities
 INDEXES = 200  # at a time; they only wait for other builds
 ATTESTED_AT_ONCE = 4  # builds
 PLANS = 4  # of mirrors, at a time
-DRAIN = timedelta(seconds=5)  # for running builds when the service stops; unfinished ones restart on another builder
 
 
 class Backends(NamedTuple):
@@ -154,10 +153,10 @@ async def main(settings: Settings, drain: Drain) -> None:
             tasks.create_task(build_logs.uploads.run())
             tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
             tasks.create_task(
-                take("builder-mirror", MirrorJob, mirrors.build, slots=settings.mirror_concurrency, drain=DRAIN)
+                take("builder-mirror", MirrorJob, mirrors.build, slots=settings.mirror_concurrency, drain=drain)
             )
             tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
-            tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=DRAIN))
+            tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=drain))
 
 
 def health_of(state: Redis, nats: Nats, steps: Steps, engine: ContainerEngine, drain: Drain) -> Health:

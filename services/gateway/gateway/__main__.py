@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 from gateway.access.guess_limiter import GuessLimiter
@@ -166,11 +167,16 @@ async def main(settings: Settings, drain: Drain) -> None:
                     pairing=pairing,
                     tls=settings.server_url.startswith("https://"),
                 )
-                async with listening(app, address(settings.listen), limit=limit, websockets=pairing is not None):
+                async with listening(
+                    app, address(settings.listen), limit=limit, websockets=pairing is not None, drain=drain
+                ):
                     operator.ready = backends.ready
                     try:
                         await asyncio.Event().wait()
                     finally:
+                        if drain.is_started:
+                            app.start_drain()
+                            await drain.until(partial(app.running.is_quiet, drain.quiet))
                         if pairing:
                             pairing.close()
                         log_streams.close()  # otherwise their clients would stay connected until the server's timeout

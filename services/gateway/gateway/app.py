@@ -87,7 +87,7 @@ def create_app(
     read_access: ReadAccess,
     pairing: ASGIApp | None = None,
     tls: bool = False,
-) -> ASGIApp:
+) -> Edge:
     """The application; *tls* says whether clients connect by https, *pairing* serves the sockets of Platforms."""
     parts = {
         **containers._asdict(),

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
 
 from msgspec import structs
 from redis.asyncio import Redis
@@ -54,7 +53,6 @@ from swell.store.objects import S3Objects
 
 NAME = "registry-proxy"
 DOCUMENT_DAYS = 30  # longer than tokens live
-DRAIN = timedelta(seconds=5)  # for running inspections at shutdown; other replicas repeat the rest
 
 
 async def main(settings: Settings, drain: Drain) -> None:
@@ -96,7 +94,12 @@ async def main(settings: Settings, drain: Drain) -> None:
         await subscribe(nats, TokenRevoked, revoked.add)
         handler = BlobsHandler(deliveries, key, revoked)
         await opened.enter_async_context(
-            serve_blobs(handler, address(settings.data_listen), per_client=settings.connections_per_address)
+            serve_blobs(
+                handler,
+                address(settings.data_listen),
+                per_client=settings.connections_per_address,
+                drain=drain,
+            )
         )
         health = health_of(redis_client, nats, stored, drain)
         await opened.enter_async_context(
@@ -112,7 +115,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator.ready = health.ready
         source, slots = nats.stream, settings.inspect_slots
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=DRAIN))
+            tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=drain))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).handle, slots=16))
 
 

@@ -58,7 +58,6 @@ from swell.store.scans import RedisScans
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
-DRAIN = timedelta(seconds=5)  # for running scans when the service stops; another scanner repeats the rest
 SPARE_DAYS = 7  # reports stay longer than the records that name them
 DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if it is missing.")
 
@@ -138,7 +137,7 @@ async def serve(
     operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
-    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name)
+    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name, drain)
 
 
 async def consume_jobs(
@@ -150,6 +149,7 @@ async def consume_jobs(
     updates: DatabaseUpdates,
     names: ScannerNames,
     name: str,
+    drain: Drain,
 ) -> None:
     """Run the loops of the scanner until cancelled."""
 
@@ -166,7 +166,7 @@ async def consume_jobs(
         tasks.create_task(rematcher.run())
         tasks.create_task(take("scanner-builds", BuildDone, dispatcher.build_done, slots=4))
         slots = settings.scan_concurrency
-        tasks.create_task(take(NAME, ScanJob, runner.scan, slots=slots, drain=DRAIN, give_up=runner.give_up))
+        tasks.create_task(take(NAME, ScanJob, runner.scan, slots=slots, drain=drain, give_up=runner.give_up))
 
 
 async def open_tool(

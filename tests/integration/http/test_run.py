@@ -13,16 +13,18 @@ import pytest
 
 SERVICE = """
 import asyncio
+from datetime import timedelta
 from msgspec import Struct
 from swell.errors import Unavailable
-from swell.serve import run
+from swell.serve import run_service
 
 class Settings(Struct, frozen=True):
     name: str
     does: str = "wait"
     log_level: str = "INFO"
+    drain: timedelta = timedelta(0)
 
-async def main(settings):
+async def main(settings, drain):
     if settings.does == "give up":
         raise Unavailable("NATS does not answer")
     if settings.does == "fail twice":
@@ -35,12 +37,18 @@ async def main(settings):
         print("ready", flush=True)
         await asyncio.Event().wait()
     finally:
+        if settings.does == "drain":
+            print("draining", flush=True)
+            await drain.until(lambda: False)
+        if settings.does == "block":
+            print("draining", flush=True)
+            await asyncio.Event().wait()
         print("closed " + settings.name, flush=True)
 
 async def away(part):
     raise Unavailable(part + " does not answer")
 
-run("tester", Settings, main)
+run_service("tester", Settings, main)
 """
 
 
@@ -78,6 +86,33 @@ async def test_a_service_that_is_told_to_stop_closes_and_ends_well(number: signa
 
     assert (status, out) == (0, "closed one\n")
     assert [json.loads(line)["event"] for line in err.splitlines()] == ["service stopped"]
+
+
+async def test_a_second_signal_ends_the_drain() -> None:
+    """An operator who does not want to wait presses Ctrl-C again; what runs is handed over, and all is closed."""
+    async with service(name="one", does="drain", drain="PT1H") as process:
+        assert process.stdout
+        assert await process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert await process.stdout.readline() == b"draining\n"
+        process.send_signal(signal.SIGTERM)
+        status, out, err = await ended(process)
+
+    assert (status, out) == (0, "closed one\n")
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["service stops", "service stopped"]
+
+
+async def test_a_second_signal_ends_a_service_that_cannot_stop() -> None:
+    """It is killed by the signal, some seconds later; a third signal kills it at once."""
+    async with service(name="one", does="block", drain="PT1H") as process:
+        assert process.stdout
+        assert await process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert await process.stdout.readline() == b"draining\n"
+        process.send_signal(signal.SIGTERM)
+        status, _, _ = await ended(process)
+
+    assert status == -signal.SIGTERM
 
 
 async def test_wrong_settings_stop_a_service_with_one_sentence() -> None:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
+from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
 from swell.jobs.consume import Handler, consume, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
@@ -38,13 +40,16 @@ class Worker:
 
 
 @asynccontextmanager
-async def working(nats: Nats, worker: Handler[BuildJob], **options: object) -> AsyncIterator[None]:
-    task = asyncio.create_task(
-        consume(nats.stream, "builder", BuildJob, worker, lease=LEASE, **options)  # type: ignore[arg-type]
-    )
+async def working(
+    nats: Nats, worker: Handler[BuildJob], *, limit: timedelta = timedelta(0), **options: Any
+) -> AsyncIterator[None]:
+    """A worker that is asked to stop at the end of the block, with a drain of at most *limit*."""
+    drain = Drain(limit)
+    task = asyncio.create_task(consume(nats.stream, "builder", BuildJob, worker, lease=LEASE, drain=drain, **options))
     try:
         yield
     finally:
+        drain.start()
         task.cancel()
         await asyncio.wait([task])
 
@@ -80,7 +85,7 @@ async def test_a_job_longer_than_its_lease_stays_with_its_worker(nats: Nats) -> 
 
     worker = Slow()
     await publish(nats.stream, job("bd-1_1"))
-    async with working(nats, worker, slots=2, drain=timedelta(seconds=60)):
+    async with working(nats, worker, slots=2, limit=timedelta(seconds=60)):
         assert await worker.next() == ("bd-1_1", 1)
 
     assert worker.taken.empty()
@@ -100,6 +105,33 @@ async def test_a_worker_that_is_stopped_gives_its_job_back(nats: Nats) -> None:
         assert await stuck.next() == ("bd-1_1", 1)
     async with working(nats, next_one):
         assert await next_one.next() == ("bd-1_1", 2)
+
+
+async def test_a_worker_that_is_asked_to_stop_takes_no_further_job(nats: Nats) -> None:
+    """It finishes the one that it has; the next one is for another worker, at once and as its first attempt."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            begun.set()
+            await go.wait()
+
+    slow, next_one, drain = Slow(), Worker(), Drain(timedelta(minutes=5))
+    await publish(nats.stream, job("bd-1_1"))
+    consuming = consume(nats.stream, "builder", BuildJob, slow, lease=LEASE, slots=2, drain=drain)
+    task = asyncio.create_task(consuming)
+    await begun.wait()
+    drain.start()
+    task.cancel()
+    await asyncio.wait([task], timeout=0.2)  # it unsubscribes before it waits
+    await publish(nats.stream, job("bd-2_1"))
+    async with working(nats, next_one):
+        assert await next_one.next() == ("bd-2_1", 1)
+    go.set()
+    await asyncio.wait([task])
+
+    assert [await slow.next(), slow.taken.empty()] == [("bd-1_1", 1), True]
+    assert await jobs_left(nats) == 0
 
 
 async def test_a_job_is_delivered_again_after_unavailable(nats: Nats) -> None:
@@ -142,7 +174,7 @@ async def test_slots_limit_concurrent_handlers(nats: Nats) -> None:
     worker = Counting()
     for number in range(6):
         await publish(nats.stream, job(f"bd-{number}_1"))
-    async with working(nats, worker, slots=2, drain=timedelta(seconds=60)):
+    async with working(nats, worker, slots=2, limit=timedelta(seconds=60)):
         for _ in range(6):
             await worker.next()
 
@@ -160,7 +192,7 @@ async def test_the_trace_travels_with_the_job(nats: Nats) -> None:
     worker = Looking()
     with tracing("request-7", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
         await publish(nats.stream, job("bd-1_1"))
-    async with working(nats, worker, drain=timedelta(seconds=60)):
+    async with working(nats, worker, limit=timedelta(seconds=60)):
         await worker.next()
 
     assert (seen["request_id"], seen["trace_id"]) == ("request-7", "0af7651916cd43dd8448eb211c80319c")

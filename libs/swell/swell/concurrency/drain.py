@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ DRAIN = timedelta(seconds=25)
 """The default limit of a service: Kubernetes kills it 30 s after SIGTERM, unless it is configured."""
 AFTER_ERROR = 5.0  # seconds
 POLL_SECONDS = 0.05
+QUIET = 2.5  # seconds
 
 
 class Drain:
@@ -45,6 +47,11 @@ class Drain:
             return min(self.limit, AFTER_ERROR)
         return 0.0 if self._ended.is_set() else max(0.0, self._until - time.monotonic())
 
+    @property
+    def quiet(self) -> float:
+        """For how many seconds no request must have come before a server stops; a pull is several requests."""
+        return min(QUIET, self.limit / 10)
+
     async def finish(self, tasks: Collection["asyncio.Task[Any]"]) -> None:
         """Wait until all of *tasks* have ended, or the drain has."""
         await self._before_end(asyncio.wait, tasks)
@@ -69,3 +76,25 @@ class Drain:
             waiting.cancel()
             ended.cancel()
             await asyncio.gather(waiting, ended, return_exceptions=True)
+
+
+class Running:
+    """The requests that a server is answering: their number, and when the last one ended (`time.perf_counter`)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = float("-inf")
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count a request while the block runs."""
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self.last = time.perf_counter()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether no request is running, and none has ended in the last *seconds*."""
+        return not self.count and time.perf_counter() - self.last >= seconds

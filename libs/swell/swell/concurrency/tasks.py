@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Self
 
+from swell.concurrency.drain import Drain
+
 
 class TaskOwner:
     """Starts background tasks, and cancels those that remain when its block ends.
@@ -34,6 +36,10 @@ class TaskOwner:
         """Wait until every task has ended, at most *seconds*."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def finish(self, drain: Drain) -> None:
+        """Wait until every task has ended, or *drain* has."""
+        await drain.finish(tuple(self._tasks))
 
     async def wait_for_one(self) -> None:
         """Wait until a task has ended; return at once if there is none."""

@@ -21,6 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 from prometheus_client import Gauge
 
+from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import running_every
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import SwellError, Unavailable
@@ -56,7 +57,7 @@ async def consume(
     *,
     slots: int = 1,
     lease: timedelta = LEASE,
-    drain: timedelta = timedelta(0),
+    drain: Drain | None = None,
     give_up: GiveUp | None = None,
 ) -> None:
     """Call *handle* with every message of *kind* and the number of the attempt (from 1), *slots* at once, until
@@ -64,8 +65,9 @@ async def consume(
 
     Workers with the same *durable* name share the messages. When a handler raises `Unavailable` or an unexpected error,
     the message is delivered again later. A message that cannot be decoded, or whose handler fails repeatedly, is
-    dead-lettered after a call of `give_up(id, reason)`. On cancellation, running handlers have *drain* to finish; then
-    they are cancelled, and their messages are delivered to other workers at once.
+    dead-lettered after a call of `give_up(id, reason)`. On cancellation, no further message is taken, and running
+    handlers have the time of *drain* to finish; then they are cancelled, and when they have ended, their messages are
+    delivered to other workers at once.
     """
     source = _Source(stream, durable, kind, lease)
     await source.open()
@@ -82,10 +84,10 @@ async def consume(
             task = handlers.start(_handle(stream, durable, message, kind, handle, lease, give_up))
             task.add_done_callback(lambda _: free.release())
     finally:
-        if drain:
-            await handlers.wait(drain.total_seconds())
-        await handlers.cancel()
         await source.close()
+        if drain:
+            await handlers.finish(drain)
+        await handlers.cancel()
 
 
 async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:

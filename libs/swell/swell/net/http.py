@@ -22,6 +22,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import running_every
 from swell.errors import Unavailable
 from swell.log import log
@@ -32,6 +33,7 @@ HEAD_SECONDS = 30.0
 STALLED_SECONDS = 60.0  # how long the kernel buffers bytes for a client that reads none
 CONNECTIONS = 16_384  # at once, including those that wait for a build or follow a log
 OTHER_FILES = 1024  # open files besides connections
+LAST_SECONDS = 1.0  # for the end of streams that were closed at the end of a drain
 CHECK_EVERY = timedelta(seconds=1)
 
 
@@ -47,9 +49,17 @@ class ConnectionLimit(NamedTuple):
 
 @asynccontextmanager
 async def listening(
-    app: Any, where: Address, grace: float = 10.0, *, limit: ConnectionLimit | None = None, websockets: bool = False
+    app: Any,
+    where: Address,
+    grace: float = 10.0,
+    *,
+    limit: ConnectionLimit | None = None,
+    websockets: bool = False,
+    drain: Drain | None = None,
 ) -> AsyncIterator[None]:
     """Serve *app* at *where* while the block runs; at the end, running requests have *grace* seconds to finish.
+
+    With *drain*, which the caller has waited for, they have what is left of it, and one second at least.
 
     With *websockets*, the app gets WebSockets too; a message of one has at most 64 MiB.
 
@@ -85,6 +95,7 @@ async def listening(
     finally:
         if not serving.done():
             server.stop()  # type: ignore[no-untyped-call]
+        grace = max(drain.seconds, LAST_SECONDS) if drain and drain.is_started else grace
         ended, _ = await asyncio.wait([serving], timeout=grace)
         if not ended:
             log.warning("requests were not finished", seconds=grace)

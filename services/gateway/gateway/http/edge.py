@@ -23,8 +23,13 @@ from gateway.http.security_headers import (
     refuse_crawler,
     security_headers,
 )
+from swell.concurrency.drain import Running
+from swell.errors import Unavailable
 from swell.log import current_trace, new_id, tracing, tracing_as
 from swell.spans import new_trace
+
+NEW_WORK = frozenset({"POST", "PUT"})
+STOPPING = "this server is stopping: send the request again, to another one"
 
 
 class Edge:
@@ -41,6 +46,14 @@ class Edge:
         self._registry = registry
         self._app = app
         self._headers = security_headers(tls=tls)
+        self._is_draining = False
+        self.running = Running()
+        """The requests that are being answered; health checks do not count as recent ones."""
+
+    def start_drain(self) -> None:
+        """Refuse new work, and ask clients to connect to another gateway for their next request."""
+        self._is_draining = True
+        self._headers = [*self._headers, (b"connection", b"close")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
@@ -59,20 +72,28 @@ class Edge:
                 traceparent = value.decode("ascii", "replace")
         request_id = new_id()
         sending = _Sending(send, [*self._headers, (b"x-request-id", request_id.encode())])
-        with tracing_as(new_trace(request_id)):
-            if is_crawler(user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
-                await refuse_crawler(sending)
-            elif (error := head_error(scope)) is not None:
-                await send_error(scope, sending, error)
-            elif path.startswith("/v2/") or path == "/v2":
-                await self._registry(scope, receive, sending)
-            else:
-                await self._app(scope, receive, sending)
-            seconds = time.perf_counter() - started
-            record(scope, method, sending.status, seconds)
-            log_request(method, path, sending.status, seconds, traceparent)
-            if current_trace().sampled:
-                record_span(scope, method, sending.status, seconds, traceparent)
+        running = self.running
+        running.count += 1
+        try:
+            with tracing_as(new_trace(request_id)):
+                if is_crawler(user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
+                    await refuse_crawler(sending)
+                elif (error := head_error(scope)) is not None:
+                    await send_error(scope, sending, error)
+                elif path.startswith("/v2/") or path == "/v2":
+                    await self._registry(scope, receive, sending)
+                elif self._is_draining and method in NEW_WORK:
+                    await send_error(scope, sending, Unavailable(STOPPING, retry_after=1))
+                else:
+                    await self._app(scope, receive, sending)
+                seconds = time.perf_counter() - started
+                running.last = running.last if path.startswith("/health") else started + seconds
+                record(scope, method, sending.status, seconds)
+                log_request(method, path, sending.status, seconds, traceparent)
+                if current_trace().sampled:
+                    record_span(scope, method, sending.status, seconds, traceparent)
+        finally:
+            running.count -= 1
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._pairing and head_error(scope) is None:  # type: ignore[arg-type]

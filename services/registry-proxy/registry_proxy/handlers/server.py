@@ -12,11 +12,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 
 from registry_proxy.deliver.transfer import Extent
+from swell.concurrency.drain import Drain, Running
 from swell.disk import cached
 from swell.errors import Unavailable
 from swell.log import log
@@ -31,6 +33,7 @@ HEAD_SECONDS = 30  # until the end of a connection's first request headers
 IDLE_SECONDS = 75  # between two requests
 MAX_PATH = 64 << 10  # bytes
 PER_CLIENT = 4096  # connections
+LAST_SECONDS = 1.0  # for requests that the drain has not waited for
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -172,6 +175,7 @@ class _Server(web.Server):
         self._clients: dict[asyncio.Protocol, str] = {}
         self._counts: Counter[str] = Counter()
         self._timers: dict[asyncio.Protocol, asyncio.TimerHandle] = {}
+        self.running = Running()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
@@ -200,7 +204,8 @@ class _Server(web.Server):
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 and not (not hosts and request.version < HttpVersion11):
             return _refusal(400, "UNSUPPORTED", "the request must have exactly one Host header")
-        return await self._handler(request)
+        with self.running.one():
+            return await self._handler(request)
 
     def _cancel_timer(self, handler: asyncio.Protocol) -> None:
         if timer := self._timers.pop(handler, None):
@@ -209,17 +214,24 @@ class _Server(web.Server):
 
 @asynccontextmanager
 async def serve_blobs(
-    handler: Handler, where: Address, grace: float = 10.0, *, per_client: int = PER_CLIENT
+    handler: Handler,
+    where: Address,
+    grace: float = 10.0,
+    *,
+    per_client: int = PER_CLIENT,
+    drain: Drain | None = None,
 ) -> AsyncIterator[None]:
     """Serve HTTP at *where* while the block runs; then wait at most *grace* seconds for running requests.
 
+    With *drain*, requests are served until it ends, or until none has come for a moment: a pull is several requests.
     When a client disconnects, its *handler* is cancelled. *per_client* limits the connections of one address; 0 is no
     limit.
 
     Raises:
         Unavailable: the port is in use or not permitted.
     """
-    runner = web.ServerRunner(_Server(handler, per_client), shutdown_timeout=grace)
+    server = _Server(handler, per_client)
+    runner = web.ServerRunner(server, shutdown_timeout=LAST_SECONDS if drain else grace)
     await runner.setup()
     try:
         try:
@@ -230,4 +242,6 @@ async def serve_blobs(
         log.info("listening", host=where.host, port=where.port)
         yield
     finally:
+        if drain and drain.is_started:
+            await drain.until(partial(server.running.is_quiet, drain.quiet))
         await runner.cleanup()
