@@ -58,6 +58,13 @@ class Sockets:
         sockets = self._by_platform.get(platform.id)
         return sockets[-1] if sockets else None
 
+    def demote(self, socket: PairingSocket) -> None:
+        """Prefer the other sockets of the same Platform: this one may be dead."""
+        sockets = self._by_platform.get(socket.platform.id, [])
+        if socket in sockets:
+            sockets.remove(socket)
+            sockets.insert(0, socket)
+
 
 class RoutedTransport:
     """See `gateway.platform.wire.Transport`. Each request is sent once."""
@@ -75,7 +82,11 @@ class RoutedTransport:
         if platform.direct:
             return await self._direct.send(platform, request)
         if socket := self._sockets.of(platform):
-            return await socket.request(request)
+            try:
+                return await socket.request(request)
+            except PlatformSlow:
+                self._sockets.demote(socket)
+                raise
         try:
             return await call(self._nats, subject_of(platform), request, PlatformAnswer, self._seconds)
         except NoReceiver as error:
