@@ -20,6 +20,7 @@ COMMANDS = {
     "logout": Lazy("commands.login:logout", "Remove a stored API key."),
     "keys": Lazy("commands.keys:keys", "List, create and revoke API keys."),
     "config": Lazy("commands.config:config", "Show and change profiles."),
+    "name": Lazy("commands.name:name", "Compute the name of an image without a server."),
     "doctor": Lazy("commands.doctor:doctor", "Check the server, the engines, and a build with its pull."),
     "wave": Lazy("commands.wave:wave", "Run with the options of Wave's command line."),
     "completion": Lazy("commands.completion:completion", "Print the completion script of a shell."),

@@ -12,13 +12,13 @@ from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories
-from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests
 from swell.oci.platform import Platform
+from swell.recipes.direct import DirectPackages
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
 from swell.store.worker_capabilities import WorkerCapabilities

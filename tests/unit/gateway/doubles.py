@@ -19,7 +19,6 @@ from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
-from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.start import BuildStarter
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
@@ -31,6 +30,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.recipes.direct import DirectPackages
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, MirrorImage

@@ -16,7 +16,7 @@ from msgspec import Struct
 from gateway.domain.base_images import images_in_recipe
 from gateway.domain.identity import Identity
 from gateway.domain.policy import ClientRules, Policy, PolicyFile
-from gateway.domain.repositories import ORAS, Repositories
+from gateway.domain.repositories import Repositories
 from swell.errors import (
     BadRequest,
     Denied,
@@ -27,6 +27,7 @@ from swell.errors import (
     Unavailable,
     UpstreamFailed,
 )
+from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference

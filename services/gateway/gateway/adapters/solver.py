@@ -2,8 +2,8 @@
 
 from grpc.aio import Channel
 
-from gateway.submit.recipes.direct import DirectPackages
 from swell.oci.platform import Platform
+from swell.recipes.direct import DirectPackages
 from swell.rpc.channel import call
 from swell.rpc.v1 import solver_pb2 as pb
 from swell.rpc.v1.solver_pb2_grpc import SolverStub

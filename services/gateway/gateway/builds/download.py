@@ -8,8 +8,8 @@ from typing import Protocol
 from gateway.access.image_access import ImageAccess, images_of_record
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
-from gateway.domain.repositories import ORAS
 from swell.errors import BuildFailed, NotFound, Unavailable
+from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from gateway.builds.first_status import FirstStatus
 from gateway.domain.grant import Grant
-from gateway.domain.repositories import ORAS
 from swell.api.builds import (
     BuildPage,
     BuildRecord,
@@ -21,6 +20,7 @@ from swell.api.builds import (
 )
 from swell.api.containers import ContainerRecord
 from swell.errors import BadRequest, NotFound, Unavailable
+from swell.naming.image_name import ORAS
 from swell.oci.reference import parse_reference
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds

@@ -13,8 +13,7 @@ from msgspec import Struct
 from swell.errors import BadRequest
 from swell.jobs.messages import POST_FILE, Definition
 from swell.oci.reference import parse_reference
-
-CONTEXT = "{{wave_context_dir}}"  # the path of the build context, which the builder fills in
+from swell.recipes.lines import CONTEXT, join_lines
 
 _BOOTSTRAP_LINE = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
 _SECTION = re.compile(r"^[ \t]*%([A-Za-z]\S*)[ \t]*(.*?)[ \t]*$")
@@ -31,11 +30,6 @@ class Translation(Struct, frozen=True):
 
     containerfile: str
     definition: Definition
-
-
-def join_lines(*parts: str | None) -> str:
-    """Return a text with *parts* in lines of their own, without those that are None."""
-    return "".join(f"{part}\n" for part in parts if part is not None)
 
 
 def is_definition(text: str) -> bool:

@@ -4,8 +4,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-ORAS = "oras://"
-"""Prefix of the name of a SIF file, which container runtimes cannot run."""
+from swell.naming.image_name import is_within
 
 
 class Repositories(Struct, frozen=True, kw_only=True):
@@ -32,8 +31,3 @@ class Repositories(Struct, frozen=True, kw_only=True):
         """Whether *repository* is set and belongs to none of these."""
         own = (self.public, self.build, self.cache)
         return bool(repository) and not any(is_within(repository or "", parent) for parent in own)
-
-
-def is_within(repository: str, parent: str | None) -> bool:
-    """Whether *repository* is *parent*, or a path below it."""
-    return bool(parent) and f"{repository}/".startswith(f"{parent}/")

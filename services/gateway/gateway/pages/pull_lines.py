@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from gateway.domain.repositories import ORAS
+from swell.naming.image_name import ORAS
 
 
 class Line(Struct, frozen=True):

@@ -7,13 +7,13 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.domain.identity import Caller, queue_of
-from gateway.submit.build_id import hash_of
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
 from swell.api.containers import ScanMode
 from swell.errors import BadRequest, NotSupported, SwellError, TooManyRequests
 from swell.jobs.messages import ScanJob
 from swell.log import log
+from swell.naming.build_id import hash_of
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
 from swell.registry.principal import Principal, limited_to

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.domain.grant import Grant, pull_name
-from gateway.domain.repositories import ORAS
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.layers import DATA_SCHEME
 from swell.api.containers import (
@@ -22,6 +21,7 @@ from swell.api.containers import (
     RequestPart,
     TokenDescription,
 )
+from swell.naming.image_name import ORAS
 from swell.oci.reference import Reference
 
 OMITTED = f"{DATA_SCHEME}DATA+OMITTED"

@@ -13,13 +13,13 @@ from gateway.access.image_access import AccessCheck
 from gateway.domain.identity import Caller
 from gateway.submit.images import RequestImages
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.recipes.direct import DirectPackages
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import target_reference
 from gateway.submit.start_result import StartResult
 from swell.errors import TooManyRequests, Unavailable, UpstreamFailed
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.recipes.direct import DirectPackages
 from swell.registry.principal import Principal
 from swell.store.records import Submission
 

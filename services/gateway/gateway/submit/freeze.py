@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from gateway.domain.definition import CONTEXT, definition_base, is_definition, join_lines
-from gateway.submit.recipes.shell import quote, quote_words
+from gateway.domain.definition import definition_base, is_definition
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.containerfile import parse, readings
 from swell.containerfile.quoting import one_line, quote_value
 from swell.errors import BadRequest
 from swell.oci.digest import Digest, hex_of
 from swell.oci.run_fields import ChainStyle, entry_chain
+from swell.recipes.lines import CONTEXT, join_lines
+from swell.recipes.shell import quote, quote_words
 
 _MARK = "# the lines below were added by freeze"
 _SIF_MARK = "# a SIF file is made of this"

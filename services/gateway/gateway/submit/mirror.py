@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess, image_refused
 from gateway.domain.identity import Caller, queue_of
-from gateway.domain.repositories import ORAS, Repositories
+from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
 from gateway.submit.rules.mirror import MirrorTarget, mirror_targets
 from gateway.submit.start import BuildStarter
@@ -21,6 +21,7 @@ from gateway.submit.start_result import StartResult
 from swell.api.mirrors import MirrorAnswer, MirroredImage, MirrorPlan, MirrorRequest, PlannedImage
 from swell.concurrency.at_once import at_once
 from swell.errors import BadRequest, Denied, ManifestUnknown, Unavailable, UpstreamFailed
+from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import PUBLIC, Principal

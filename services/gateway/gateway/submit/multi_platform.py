@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from gateway.domain.identity import Caller
 from gateway.domain.token import new_token
-from gateway.submit.build_id import check_same_inputs
 from gateway.submit.existing import ExistingImages
 from gateway.submit.request import BuildRequest
+from gateway.submit.same_inputs import check_same_inputs
 from gateway.submit.spec import submission_of, target_reference
 from gateway.submit.start_result import StartedBuild
 from swell.errors import SwellError

@@ -7,11 +7,11 @@ from gateway.access.image_access import ImageAccess
 from gateway.domain.channels import denied_by
 from gateway.domain.identity import Identity
 from gateway.domain.policy import ClientRules
-from gateway.submit.recipes.conda import Environment
-from gateway.submit.recipes.environment_file import read_yaml
 from gateway.submit.request import BuildRequest
 from swell.conda.match_specs import parse_spec
 from swell.oci.reference import Reference, parse_reference
+from swell.recipes.conda import Environment
+from swell.recipes.environment_file import read_yaml
 
 
 def check_request(request: BuildRequest, identity: Identity, rules: ClientRules, access: ImageAccess) -> None:

@@ -7,12 +7,12 @@ from msgspec.structs import replace
 
 from gateway.domain.base_images import images_in_recipe
 from gateway.domain.definition import is_definition, translate
-from gateway.submit.naming import Tool
-from gateway.submit.recipes.direct import DirectPackages
 from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy, ScanMode
 from swell.containerfile import parse
+from swell.naming.image_name import Tool
 from swell.oci.platform import Platform, canonical_architecture
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
+from swell.recipes.direct import DirectPackages
 
 _FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 

@@ -5,12 +5,11 @@ from datetime import datetime
 
 from gateway.domain.definition import translate
 from gateway.domain.identity import Caller, queue_of, tenant_of
-from gateway.domain.repositories import ORAS
-from gateway.submit.build_id import BuildInputs
-from gateway.submit.naming import target_name
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.log import traceparent
+from swell.naming.build_id import BuildInputs
+from swell.naming.image_name import ORAS, target_name
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import PUBLIC

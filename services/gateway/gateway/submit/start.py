@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from gateway.access.image_access import ImageAccess
 from gateway.domain.identity import Caller
 from gateway.domain.repositories import Repositories
-from gateway.submit.build_id import check_same_inputs
 from gateway.submit.dry_run import DryRuns, Limits, Solver
 from gateway.submit.existing import ExistingImages, Registry
 from gateway.submit.multi_platform import MultiPlatformBuilds
 from gateway.submit.request import BuildRequest
+from gateway.submit.same_inputs import check_same_inputs
 from gateway.submit.spec import submission_of, target_reference
 from gateway.submit.start_result import StartedBuild, StartResult, start_result
 from swell.api.package_layers import PackageLayers

@@ -4,14 +4,10 @@ Source: Wave's public API, "Submit a container request", https://docs.seqera.io/
 """
 
 from gateway.domain.repositories import Repositories
-from gateway.submit.naming import effective_strategy, tools_of
-from gateway.submit.recipes.direct import TEMPLATE
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.layers import InlineLayers, validate_config, validate_layer
-from gateway.submit.rules.members import member_errors
 from gateway.submit.rules.mirror import check_mirror, mirror_target
 from gateway.submit.rules.options import build_options, check_compression
-from gateway.submit.rules.platforms import parse_platforms
 from gateway.submit.rules.repositories import (
     cache_repository_of,
     check_freeze,
@@ -25,7 +21,11 @@ from swell.api.containers import (
     ContainerRequest,
 )
 from swell.errors import BadRequest
+from swell.naming.image_name import effective_strategy, tools_of
+from swell.naming.platforms import parse_platforms
 from swell.oci.reference import Reference, parse_reference
+from swell.recipes.direct import TEMPLATE
+from swell.recipes.members import member_errors
 
 MAX_INCLUDES = 10
 

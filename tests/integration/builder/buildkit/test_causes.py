@@ -11,7 +11,7 @@ from builder.buildah.engine import BuildahEngine
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
 from builder.engine import Engine
-from gateway.submit.recipes.packages import make_recipe
+from swell.recipes.packages import make_recipe
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.conda.test_packages import TOOLS, conda

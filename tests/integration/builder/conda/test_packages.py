@@ -21,12 +21,12 @@ from builder.build import BuildRunner
 from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe, WriteLine
 from gateway.submit.freeze import freeze_image
-from gateway.submit.recipes.packages import make_recipe
 from swell.api.builds import BuildStep
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
+from swell.recipes.packages import make_recipe
 from swell.registry.principal import OPERATOR, Principal
 from swell.store.blobs import Blobs
 from swell.store.builds.memory import MemoryBuilds

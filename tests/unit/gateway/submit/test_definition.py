@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from gateway.domain.definition import is_definition, translate
 from gateway.submit.freeze import freeze_image, freeze_recipe
-from gateway.submit.recipes.packages import make_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest
+from swell.recipes.packages import make_recipe
 
 HEX = "ab" * 32
 HEADER = "Bootstrap: docker\nFrom: debian:12\n"

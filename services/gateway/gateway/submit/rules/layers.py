@@ -7,13 +7,13 @@ import zlib
 
 import msgspec
 
-from gateway.submit.rules.members import decode_base64, member_errors
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 from swell.layers import measure
 from swell.net.addresses import parse_url
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
+from swell.recipes.members import decode_base64, member_errors
 
 MAX_LAYERS = 100
 MAX_CONFIG = 512 << 10  # characters of a container config without its layers: larger ones exceed the kernel's limits

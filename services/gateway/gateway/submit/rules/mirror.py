@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from gateway.domain.repositories import Repositories
-from gateway.submit.rules.members import member_errors
 from swell.api.containers import ContainerRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import Reference, parse_reference, parse_registry
+from swell.recipes.members import member_errors
 from swell.registry.principal import rules_of
 
 MAX_IMAGES = 50  # of one mirror

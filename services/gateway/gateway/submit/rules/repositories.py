@@ -1,11 +1,11 @@
 """Which repositories a request may name, and which ones its build uses."""
 
 from gateway.domain.repositories import Repositories
-from gateway.submit.naming import build_repository
-from gateway.submit.rules.members import member_errors
 from swell.api.containers import BuildOptions, ContainerRequest
 from swell.errors import BadRequest
+from swell.naming.image_name import build_repository
 from swell.oci.reference import parse_reference
+from swell.recipes.members import member_errors
 
 
 def check_repositories(request: ContainerRequest) -> None:

@@ -2,12 +2,12 @@
 
 from msgspec import Struct
 
-from gateway.submit.recipes.conda import check_file
-from gateway.submit.recipes.direct import DirectPackages
-from gateway.submit.recipes.packages import make_recipe
-from gateway.submit.rules.members import decode_text
 from swell.api.containers import ContainerRequest
 from swell.errors import TooLarge
+from swell.recipes.conda import check_file
+from swell.recipes.direct import DirectPackages
+from swell.recipes.members import decode_text
+from swell.recipes.packages import make_recipe
 
 MAX_FILE = 128 << 10  # bytes of a container file
 MAX_CONDA_FILE = 50_000  # characters of base64

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submit.naming import Tool, tools_of
-from gateway.submit.recipes.conda import Environment, from_entries, from_file
 from swell.errors import BadRequest
+from swell.naming.image_name import Tool, tools_of
+from swell.recipes.conda import Environment, from_entries, from_file
 
 LOCK_URL = "https://locks.example.org/samtools.lock"
 EXPLICIT = "# platform: linux-64\n@EXPLICIT\nhttps://conda.example.org/linux-64/zlib-1.tar.bz2\n"

@@ -4,14 +4,14 @@ import base64
 
 import pytest
 
-from gateway.submit.recipes.direct import DirectPackages
-from gateway.submit.recipes.packages import make_recipe
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerRequest
 from swell.api.package_layers import PackageLayers
 from swell.api.packages import CondaOpts, Packages, PackageType
 from swell.errors import BadRequest, TooManyRequests, Unavailable
 from swell.oci.platform import parse_platform
+from swell.recipes.direct import DirectPackages
+from swell.recipes.packages import make_recipe
 from tests.unit.gateway.doubles import CALLER, CountedBuilds, MemoryQueue, StubSolver
 
 TEMPLATE = "conda/direct:v1"

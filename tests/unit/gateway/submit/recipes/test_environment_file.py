@@ -2,12 +2,12 @@
 
 import pytest
 
-from gateway.submit.naming import tools_of
-from gateway.submit.recipes.conda import from_file
-from gateway.submit.recipes.environment_file import read_environment
-from gateway.submit.recipes.packages import Template, make_recipe
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest
+from swell.naming.image_name import tools_of
+from swell.recipes.conda import from_file
+from swell.recipes.environment_file import read_environment
+from swell.recipes.packages import Template, make_recipe
 from tests.unit.gateway.submit.recipes.test_packages import encoded
 
 CONDA_LOCK = "version: 1\nmetadata:\n  channels: []\npackage:\n- name: zlib\n  version: '1'\n"

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from gateway.submit.recipes.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, make_recipe
 from swell.api.packages import MAMBA_IMAGE, CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest, TooLarge
+from swell.recipes.packages import MAX_ENTRIES, MAX_TEXT, Template, choose_template, make_recipe
 
 CONDA, CRAN = PackageType.CONDA, PackageType.CRAN
 V1, V2, PIXI, INSTALLR = Template.MICROMAMBA_V1, Template.MICROMAMBA_V2, Template.PIXI_V1, Template.INSTALLR_V1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.submit.recipes.packages import make_recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
+from swell.recipes.packages import make_recipe
 
 COMMANDS = ("touch /one", "touch /two")
 CONDA = CondaOpts(mamba_image="mamba:2", base_image="debian:12", base_packages="procps-ng", commands=COMMANDS)

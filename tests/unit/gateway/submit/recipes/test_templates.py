@@ -13,9 +13,9 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.submit.recipes.packages import Template, make_recipe
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell.errors import BadRequest
+from swell.recipes.packages import Template, make_recipe
 
 NASTY = "ab-=:/.,@~*?!%^# '\"`$\\&|;<>(){}[]\nRUN\t\0é\u2028"
 hostile = st.one_of(

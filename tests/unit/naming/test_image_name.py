@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.repositories import is_within
-from gateway.submit.naming import Tool, build_repository, effective_strategy, target_name, tools_of
 from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
+from swell.naming.image_name import Tool, build_repository, effective_strategy, is_within, target_name, tools_of
 from swell.oci.reference import parse_reference
 
 R = "quay.io/org/img"

@@ -1,7 +1,7 @@
 """Container ids: the same inputs give the same id, so the same request twice is one build.
 
 The ids equal Wave's. SipHash with a public key does not protect against deliberate collisions, so records have a
-fingerprint of the inputs too, see `check_same_inputs`.
+fingerprint of the inputs too, which the gateway compares.
 Source: Wave's documentation, "Container ID", https://docs.seqera.io/wave/api;
 Aumasson and Bernstein, "SipHash: a fast short-input PRF", https://www.aumasson.jp/siphash/siphash.pdf
 """
@@ -16,7 +16,6 @@ from siphash24 import siphash24  # type: ignore[import-not-found]  # compiled, w
 
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 from swell.errors import BadRequest
-from swell.store.records import Build, Submission
 
 _KEY = bytes(range(16))
 _DEFAULT_MODES = {None, CompressionMode.GZIP}
@@ -78,23 +77,6 @@ class BuildInputs(Struct, frozen=True, kw_only=True):
         ):
             attributes["buildCompression"] = msgspec.json.encode(chosen, order="deterministic").decode()
         return attributes
-
-
-def check_same_inputs(latest: Build | None, submission: Submission) -> None:
-    """Check that the record *latest* of the image of *submission*, if there is one, has the same inputs.
-
-    Otherwise a client could publish a harmless container file with the id of another one, which it has built before:
-    everyone who builds it would get that image.
-
-    Raises:
-        BadRequest: the inputs are other ones.
-    """
-    known, wanted = latest.submission.fingerprint if latest else "", submission.fingerprint
-    if known and wanted and known != wanted:
-        raise BadRequest(
-            f"another request has the container id {submission.container_id}, so {submission.target_image} is another "
-            "image; change the container file, for example a comment in it"
-        )
 
 
 def hash_of(attributes: Mapping[str, str | None]) -> str:

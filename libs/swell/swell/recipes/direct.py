@@ -5,11 +5,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.domain.definition import join_lines
-from gateway.submit.recipes.conda import Environment
-from gateway.submit.recipes.environment_file import read_yaml
 from swell.conda.match_specs import parse_spec
 from swell.errors import BadRequest
+from swell.recipes.conda import Environment
+from swell.recipes.environment_file import read_yaml
+from swell.recipes.lines import join_lines
 
 TEMPLATE, ALTERNATIVE = "conda/direct:v1", "conda/micromamba:v2"
 

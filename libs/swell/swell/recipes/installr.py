@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from gateway.domain.definition import join_lines
-from gateway.submit.recipes.shell import chain, definition, quote, quote_words
 from swell.errors import BadRequest
+from swell.recipes.lines import join_lines
+from swell.recipes.shell import chain, definition, quote, quote_words
 
 CRAN = "https://cloud.r-project.org/"
 BIOCONDUCTOR = "https://bioconductor.org"

@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.submit.recipes.environment_file import read_environment, read_yaml
-from gateway.submit.recipes.pip_requirements import check_requirement
-from gateway.submit.rules.members import member_errors
 from swell.conda.match_specs import is_package_url, parse_spec
 from swell.errors import BadRequest
+from swell.recipes.environment_file import read_environment, read_yaml
+from swell.recipes.members import member_errors
+from swell.recipes.pip_requirements import check_requirement
 
 _EXPLICIT = re.compile(r"^@EXPLICIT\s*$", re.MULTILINE)
 _AROUND_OPERATORS = re.compile(r" ?([<>=!~,@|]+) ?")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submit.build_id import BuildInputs, config_hash, hash_of
 from swell.api.containers import BuildCompression, BuildOptions, CompressionMode, ContainerConfig, ContainerLayer
 from swell.errors import BadRequest
+from swell.naming.build_id import BuildInputs, config_hash, hash_of
 
 JQ = {
     "containerfile": "FROM alpine:3.20\nRUN apk add jq\n",

@@ -11,10 +11,12 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from gateway.domain.repositories import ORAS, is_within
 from swell.api.containers import NameStrategy
 from swell.errors import BadRequest
 from swell.oci.reference import is_repository
+
+ORAS = "oras://"
+"""Prefix of the name of a SIF file, which container runtimes cannot run."""
 
 _SHOWN_TOOLS = 5
 _NO_NAMES = {"", "~", "null", "Null", "NULL"}  # the empty values of YAML
@@ -36,6 +38,11 @@ class _Pip(Struct, forbid_unknown_fields=True):
     """The only dependency that is not a string."""
 
     pip: list[str]
+
+
+def is_within(repository: str, parent: str | None) -> bool:
+    """Whether *repository* is *parent*, or a path below it."""
+    return bool(parent) and f"{repository}/".startswith(f"{parent}/")
 
 
 def effective_strategy(strategy: NameStrategy | None, repository: str, public: str | None) -> NameStrategy:

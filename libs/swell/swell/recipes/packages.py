@@ -9,11 +9,6 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gateway.submit.recipes import installr, micromamba, pixi
-from gateway.submit.recipes.conda import CondaImage, Environment, from_entries, from_file
-from gateway.submit.recipes.direct import DirectPackages, direct_packages, recipe_text
-from gateway.submit.recipes.installr import RImage
-from gateway.submit.rules.members import decode_text, member_errors
 from swell.api.packages import (
     BASE_IMAGE,
     MAMBA_IMAGE,
@@ -28,6 +23,11 @@ from swell.api.packages import (
 from swell.conda.match_specs import parse_spec
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import parse_reference
+from swell.recipes import installr, micromamba, pixi
+from swell.recipes.conda import CondaImage, Environment, from_entries, from_file
+from swell.recipes.direct import DirectPackages, direct_packages, recipe_text
+from swell.recipes.installr import RImage
+from swell.recipes.members import decode_text, member_errors
 
 MAX_TEXT = 50_000  # characters of an environment in base64, and of all strings of one list
 MAX_ENTRIES = 1000

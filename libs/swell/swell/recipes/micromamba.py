@@ -4,9 +4,9 @@ The image of version 1 is based on micromamba's image; version 2 copies the envi
 Source: mamba's documentation, "Micromamba User Guide", https://mamba.readthedocs.io/en/latest/user_guide/micromamba.html
 """
 
-from gateway.domain.definition import CONTEXT, join_lines
-from gateway.submit.recipes.conda import CondaImage, Environment
-from gateway.submit.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
+from swell.recipes.conda import CondaImage, Environment
+from swell.recipes.lines import CONTEXT, join_lines
+from swell.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
 
 _INSTALL = "micromamba install -y -n base"
 _EXPORT = "micromamba env export --name base --explicit > environment.lock"

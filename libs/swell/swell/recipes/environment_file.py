@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from gateway.submit.recipes.pip_requirements import check_requirement
 from swell.conda.match_specs import parse_spec
 from swell.errors import BadRequest
+from swell.recipes.pip_requirements import check_requirement
 
 FORMS = "send an environment file with a list of dependencies, or an explicit list (@EXPLICIT)"
 

@@ -5,9 +5,9 @@ The image activates the environment when a container starts. Its PATH has the pr
 Source: pixi's documentation, "pixi shell-hook", https://pixi.sh/latest/reference/cli/pixi/shell-hook/
 """
 
-from gateway.domain.definition import CONTEXT, join_lines
-from gateway.submit.recipes.conda import CondaImage
-from gateway.submit.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
+from swell.recipes.conda import CondaImage
+from swell.recipes.lines import CONTEXT, join_lines
+from swell.recipes.shell import MERGE_STREAMS, chain, definition, print_lock, quote_words
 
 _HOME = "/opt/wave"
 _ENVIRONMENT = f"{_HOME}/.pixi/envs/default"

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from gateway.domain.definition import join_lines
+from swell.recipes.lines import join_lines
 
 LOCK_START, LOCK_END = ">> CONDA_LOCK_START", "<< CONDA_LOCK_END"
 
