@@ -15,6 +15,8 @@ MOST_BYTES = 100_000
 WIDE, NARROW = ViewportSize(width=1100, height=900), ViewportSize(width=360, height=780)
 
 _AXE = (Path(__file__).parents[1] / "fixtures" / "axe-core" / "axe.min.js").read_text()
+_EXPECTED = ("Failed to load resource", "htmx:sendError", "htmx:sendAbort")
+"""Messages about a request that fails, or that the test ends by leaving the page."""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -48,7 +50,8 @@ def _no_trouble(page: Page, url: str) -> Iterator[None]:
     troubles = list[str]()
 
     def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        is_expected = any(text in message.text for text in _EXPECTED)
+        if message.type == "error" and not is_expected:
             troubles.append(message.text)
 
     page.on("console", on_console)
@@ -56,7 +59,7 @@ def _no_trouble(page: Page, url: str) -> Iterator[None]:
     page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
     page.on("request", lambda request: troubles.append(request.url) if not request.url.startswith(url) else None)
     yield
-    assert not troubles
+    assert not troubles, troubles
 
 
 async def check(page: Page, name: str) -> None:

@@ -77,6 +77,7 @@ async def test_a_live_build_is_watched_to_its_end(page: Page, swell: Swell, upst
     await check(page, "build")
 
 
+@pytest.mark.full
 async def test_lines_are_searched_and_linked_among_100_000(page: Page, swell: Swell, upstreams: Upstreams) -> None:
     """A long log stays smooth: the page has few elements for it, and finds any line."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN seq 1 100000 | sed s/^/line-/\n"))["buildId"]
@@ -148,6 +149,7 @@ async def test_a_build_is_cancelled_in_the_page(page: Page, swell: Swell, upstre
     assert (await swell.build_status(answer["buildId"]))["status"] == "COMPLETED"
 
 
+@pytest.mark.full
 async def test_a_container_is_shown_with_the_lines_that_pull_it(page: Page, swell: Swell, upstreams: Upstreams) -> None:
     """A request has its images, what was added, and a line for each program."""
     answer = await swell.submit(
@@ -161,6 +163,7 @@ async def test_a_container_is_shown_with_the_lines_that_pull_it(page: Page, swel
     await check(page, "container")
 
 
+@pytest.mark.full
 async def test_a_scan_of_any_image_ends_with_a_verdict(page: Page, swell: Swell, upstreams: Upstreams) -> None:
     """The form starts a scan; its page waits for the end, says what it means, and sorts the findings."""
     image = await push(f"{upstreams.open}/acme/pages:1", Layer(*rootfs.layer_of(PACKAGES)))
@@ -179,6 +182,7 @@ async def test_a_scan_of_any_image_ends_with_a_verdict(page: Page, swell: Swell,
     await check(page, "scan")
 
 
+@pytest.mark.full
 async def test_a_mirror_is_watched(page: Page, swell: Swell, upstreams: Upstreams, images: str) -> None:
     """A copy has the same live log as a build, and its result."""
     answer = await swell.submit(containerImage=image_of(upstreams.open), mirror=True, buildRepository=images)
@@ -227,6 +231,7 @@ async def test_packages_are_picked_and_their_image_is_pulled(
     assert ran.status == 0, ran.output
 
 
+@pytest.mark.full
 async def test_an_image_is_inspected(page: Page, upstreams: Upstreams) -> None:
     """An index leads to the image of a platform, which has its layers with their sizes."""
     await page.goto("/view/inspect")
@@ -248,6 +253,7 @@ async def test_an_operator_sees_the_usage(browser: Browser, swell: Swell) -> Non
         await check(page, "usage")
 
 
+@pytest.mark.full
 async def test_a_build_of_the_form_is_cancelled_with_one_click(page: Page, upstreams: Upstreams) -> None:
     """The browser that sent the request need not know its id."""
     await page.goto("/build")
