@@ -11,6 +11,7 @@ from builder.buildkit.daemons import programs
 from builder.buildkit.daemons.requirements import CannotStart
 from builder.buildkit.engine import BuildkitEngine
 from builder.buildkit.operators_daemon import OperatorsDaemon, find_buildctl
+from builder.buildkit.start import open_buildkit
 from builder.domain.failure import BuildFailure
 from builder.engine import ContainerEngine, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.settings import EngineChoice, EngineSettings
@@ -80,7 +81,7 @@ async def open_engine(
         raise Unavailable("BuildKit is missing: run `make engine`, or put buildkitd and buildctl on the PATH")
     async with AsyncExitStack() as opened:
         if settings.engine is not EngineChoice.BUILDAH and found is not None:
-            opening = BuildkitEngine.open(settings, found, sifs, aws, registry, unpushed)
+            opening = open_buildkit(settings, found, sifs, aws, registry, unpushed)
             if buildkit := await _opened(opened, opening, must=settings.engine is EngineChoice.BUILDKIT):
                 name = await _named(str(found.buildkitd), "--version")
                 log.info("engine chosen", engine=name)

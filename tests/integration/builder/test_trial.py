@@ -6,7 +6,7 @@ import pytest
 
 from builder.buildah.engine import BuildahEngine
 from builder.buildkit.daemons.programs import Programs
-from builder.buildkit.engine import BuildkitEngine
+from builder.buildkit.start import open_buildkit
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from tests.integration.builder.buildkit.test_buildkit import programs
@@ -18,7 +18,7 @@ BROKEN = "#!/bin/sh\necho 'runc: operation not permitted' >&2\nexit 1\n"
 
 async def test_buildkit_runs_a_step(programs: Programs, tmp_path: Path) -> None:
     """In a daemon that serves no build; nothing of it stays."""
-    async with BuildkitEngine.open(EngineSettings(workspace=tmp_path), programs) as engine:
+    async with open_buildkit(EngineSettings(workspace=tmp_path), programs) as engine:
         await engine.run_step()
 
     assert not list(tmp_path.glob("trial*"))
@@ -29,7 +29,7 @@ async def test_buildkit_says_why_steps_cannot_run(
 ) -> None:
     """The daemon starts and the runtime fails, as with a seccomp profile that forbids it."""
     monkeypatch.setattr("builder.buildkit.daemons.daemon.RUNTIME_SCRIPT", BROKEN)
-    async with BuildkitEngine.open(EngineSettings(workspace=tmp_path), programs) as engine:
+    async with open_buildkit(EngineSettings(workspace=tmp_path), programs) as engine:
         with pytest.raises(BuildFailure, match="operation not permitted|did not complete successfully"):
             await engine.run_step()
 

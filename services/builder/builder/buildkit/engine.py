@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import Self
 
 import aiohttp
 
@@ -14,10 +12,8 @@ from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
 from builder.buildkit.build import arguments, cache_name, given_names, pushed_name
 from builder.buildkit.build_files import BuildFiles
-from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.pool import DaemonPool, group_of
-from builder.buildkit.daemons.programs import Programs
-from builder.buildkit.daemons.requirements import TRIAL, CannotStart, missing_programs, prove, registrations
+from builder.buildkit.daemons.requirements import TRIAL
 from builder.buildkit.docker_config import docker_config, source_policy
 from builder.buildkit.evidence import evidence_of
 from builder.buildkit.network.egress import EgressProxy
@@ -36,17 +32,11 @@ from builder.sif.push import SCHEME, Sifs
 from builder.unpushed import UnpushedImages
 from swell.concurrency.tasks import TaskOwner
 from swell.containerfile import BUILDKIT, parse
-from swell.disk import in_thread
-from swell.net.outbound import Policy, open_session
+from swell.net.outbound import Policy
 from swell.oci.digest import Digest
 from swell.oci.reference import parse_reference
-from swell.registry.aws import AwsLogins
-from swell.registry.client import RegistryClient
 from swell.store.records import Reason
 from swell_sandbox.process import Tail
-from swell_sandbox.workspace import can_limit, clean, lock
-
-_FOLDERS = ("builds", FOLDER_NAME, "networks")
 
 
 class BuildkitEngine:
@@ -72,44 +62,6 @@ class BuildkitEngine:
         self._unpushed = unpushed
         self._emulators = Emulators(only=settings.build_platforms)
         self._policy = Policy(settings.allowed_hosts)
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls,
-        settings: EngineSettings,
-        programs: Programs,
-        sifs: Sifs | None = None,
-        aws: AwsLogins | None = None,
-        registry: RegistryClient | None = None,
-        unpushed: UnpushedImages | None = None,
-    ) -> AsyncIterator[Self]:
-        """Take the workspace, remove what an earlier process left there, and prove that a daemon starts.
-
-        *sifs* makes SIF files of what was built. Without *aws*, AWS keys open no registry. *registry* is
-        asked which base images are public. *unpushed* stores images while their registry fails.
-
-        Raises:
-            CannotStart: the machine lacks something.
-            Unavailable: another builder has the workspace.
-        """
-        workspace = settings.workspace
-        for name in _FOLDERS:
-            (workspace / name).mkdir(parents=True, exist_ok=True)
-        with lock(workspace):
-            await in_thread(clean, workspace, _FOLDERS)
-            if missing := missing_programs():
-                raise CannotStart(f"builds cannot run here: {', '.join(missing)} is missing")
-            limited = can_limit(workspace)
-            opening = partial(open_daemon, settings, programs, registrations(settings), limited=limited)
-            async with (
-                open_session(Policy(settings.allowed_hosts), settings) as session,
-                DaemonPool.open(settings, opening) as daemons,
-            ):
-                credentials = AuthFiles(settings, aws, registry=registry)
-                engine = cls(settings, daemons, credentials, session, sifs, unpushed, limited=limited)
-                await prove(daemons)
-                yield engine
 
     async def run_step(self) -> None:
         """Run one build step that does nothing, in a daemon of its own; see `ContainerEngine.run_step`."""

@@ -80,7 +80,7 @@ class OperatorsDaemon:
         aws: AwsLogins | None = None,
         registry: RegistryClient | None = None,
     ) -> AsyncIterator[Self]:
-        """Take the workspace, and connect to the daemon with the buildctl at *program*; see `BuildkitEngine.open`.
+        """Take the workspace, and connect to the daemon with the buildctl at *program*; see `open_buildkit`.
 
         Raises:
             Unavailable: the address is not allowed, the daemon does not respond, or another builder has the workspace.

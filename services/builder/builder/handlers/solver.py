@@ -33,14 +33,14 @@ class SolverHandler(SolverServicer):
         self._solving = solving
         self._catalogue = catalogue
 
-    async def Solve(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:  # noqa: N802
+    async def Solve(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:
         return await answer(context, "Solve", partial(self._solve, request))
 
     async def _solve(self, request: pb.SolveRequest) -> pb.SolveResponse:
         platform = parse_platform(request.platform)
         return pb.SolveResponse(lock=await self._solving.solve(request.specs, request.channels, request.lock, platform))
 
-    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:  # noqa: N802
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         return await answer(context, "Search", partial(self._search, request))
 
     async def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:

@@ -16,9 +16,7 @@ class CountersHandler(CountersServicer):
     def __init__(self, counting: Counting) -> None:
         self._counting = counting
 
-    async def GetCount(  # noqa: N802
-        self, request: pb.GetCountRequest, context: Context
-    ) -> pb.GetCountResponse:
+    async def GetCount(self, request: pb.GetCountRequest, context: Context) -> pb.GetCountResponse:
         return await answer(context, "GetCount", partial(self._count, request))
 
     async def _count(self, request: pb.GetCountRequest) -> pb.GetCountResponse:

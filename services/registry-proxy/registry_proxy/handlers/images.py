@@ -25,34 +25,22 @@ class ImagesHandler(ImagesServicer):
         self._pulls = pulls
         self._links = links
 
-    async def ResolveImage(  # noqa: N802
-        self, request: pb.ResolveImageRequest, context: Context
-    ) -> pb.ResolveImageResponse:
+    async def ResolveImage(self, request: pb.ResolveImageRequest, context: Context) -> pb.ResolveImageResponse:
         return await answer(context, "ResolveImage", partial(self._resolve, request))
 
-    async def GetManifest(  # noqa: N802
-        self, request: pb.GetManifestRequest, context: Context
-    ) -> pb.GetManifestResponse:
+    async def GetManifest(self, request: pb.GetManifestRequest, context: Context) -> pb.GetManifestResponse:
         return await answer(context, "GetManifest", partial(self._manifest, request))
 
-    async def GetDigests(  # noqa: N802
-        self, request: pb.GetDigestsRequest, context: Context
-    ) -> pb.GetDigestsResponse:
+    async def GetDigests(self, request: pb.GetDigestsRequest, context: Context) -> pb.GetDigestsResponse:
         return await answer(context, "GetDigests", partial(self._digests, request))
 
-    async def LocateBlob(  # noqa: N802
-        self, request: pb.LocateBlobRequest, context: Context
-    ) -> pb.LocateBlobResponse:
+    async def LocateBlob(self, request: pb.LocateBlobRequest, context: Context) -> pb.LocateBlobResponse:
         return await answer(context, "LocateBlob", partial(self._locate, request))
 
-    async def GetReferrers(  # noqa: N802
-        self, request: pb.GetReferrersRequest, context: Context
-    ) -> pb.GetReferrersResponse:
+    async def GetReferrers(self, request: pb.GetReferrersRequest, context: Context) -> pb.GetReferrersResponse:
         return await answer(context, "GetReferrers", partial(self._referrers, request))
 
-    async def KeepLayer(  # noqa: N802
-        self, request: pb.KeepLayerRequest, context: Context
-    ) -> pb.KeepLayerResponse:
+    async def KeepLayer(self, request: pb.KeepLayerRequest, context: Context) -> pb.KeepLayerResponse:
         return await answer(context, "KeepLayer", partial(self._store_layer, request))
 
     async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:

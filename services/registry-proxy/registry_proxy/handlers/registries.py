@@ -18,7 +18,7 @@ class RegistriesHandler(RegistriesServicer):
     def __init__(self, logins: Logins) -> None:
         self._logins = logins
 
-    async def CheckCredentials(  # noqa: N802
+    async def CheckCredentials(
         self, request: pb.CheckCredentialsRequest, context: Context
     ) -> pb.CheckCredentialsResponse:
         return await answer(context, "CheckCredentials", partial(self._check, request))

@@ -13,6 +13,7 @@ import pytest
 
 from builder.buildkit.daemons.programs import Programs, find
 from builder.buildkit.engine import BuildkitEngine
+from builder.buildkit.start import open_buildkit
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
@@ -28,6 +29,7 @@ from pathlib import Path
 from msgspec import json
 from builder.engine import Recipe
 from builder.buildkit.engine import BuildkitEngine
+from builder.buildkit.start import open_buildkit
 from builder.buildkit.daemons.programs import find
 from builder.settings import EngineSettings
 
@@ -37,7 +39,7 @@ async def main(workspace, auth, registry, recipe):
     settings = EngineSettings(
         workspace=Path(workspace), pull_auth_file=Path(auth), allowed_hosts=frozenset({registry})
     )
-    async with BuildkitEngine.open(settings, find()) as engine:
+    async with open_buildkit(settings, find()) as engine:
         await engine.build(json.decode(recipe, type=Recipe), on_line)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -72,7 +74,7 @@ class Buildkit:
         known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
         known |= {"allowed_hosts": frozenset({self.registry.address}), "build_timeout": timedelta(seconds=120)}
         engine_settings = EngineSettings(workspace=workspace, **(known | settings))
-        async with BuildkitEngine.open(engine_settings, self._programs, sifs) as engine:
+        async with open_buildkit(engine_settings, self._programs, sifs) as engine:
             yield engine
 
     def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:
