@@ -21,6 +21,7 @@ from gateway.submit.start_result import StartResult
 from swell.api.mirrors import MirrorAnswer, MirroredImage, MirrorPlan, MirrorRequest, PlannedImage
 from swell.concurrency.at_once import at_once
 from swell.errors import BadRequest, Denied, ManifestUnknown, Unavailable, UpstreamFailed
+from swell.log import traceparent
 from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
@@ -182,6 +183,7 @@ class MirrorStarter:
             reads_public_only=caller.principal == PUBLIC,
             mirror=tuple(images),
             created=self._now(),
+            traceparent=traceparent(),
         )
         await self._check_targets(images)
         latest = await self._builds.latest(submission.target_image)
