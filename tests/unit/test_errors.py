@@ -24,6 +24,7 @@ OUR_CODES = {
         "ENDPOINT_UNPAIRED",
         "PLATFORM_FAILED",
         "SESSION_EXPIRED",
+        "SIGN_IN_FAILED",
         "UPSTREAM_FAILED",
         "TIMEOUT",
         "UNAVAILABLE",

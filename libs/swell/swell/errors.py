@@ -57,6 +57,13 @@ class TokenInvalid(Unauthorized):
     advice = "Get a new token from its issuer, for this server as its audience."
 
 
+class SignInFailed(SwellError):
+    """The sign-in was not completed."""
+
+    code, status, side = "SIGN_IN_FAILED", 403, Side.CLIENT
+    advice = "Sign in again. If it fails again, ask the operator whether you may use this server."
+
+
 class EndpointUnpaired(SwellError):
     """The access token is unknown, and the Seqera Platform at its endpoint is not paired with this server."""
 

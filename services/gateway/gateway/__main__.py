@@ -158,6 +158,8 @@ async def main(settings: Settings, drain: Drain) -> None:
                     ServiceParts(
                         identity.accounts,
                         identity.key_issuer,
+                        identity.sessions,
+                        identity.sign_in,
                         RemoteCounters(connections.metrics),
                         backends,
                         settings.commit,

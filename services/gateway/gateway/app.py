@@ -11,6 +11,7 @@ from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
@@ -28,11 +29,13 @@ from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
+from gateway.handlers.sessions import end_sessions, session
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
 from gateway.http.read_guard import read_guard
+from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
 from gateway.package_search import PackageSearch
 from gateway.pages.builds import BuildPages
@@ -72,6 +75,8 @@ class ServiceParts(NamedTuple):
 
     accounts: Accounts
     key_issuer: KeyIssuer
+    sessions: Sessions
+    sign_in: SignIn
     counters: Counters
     backends: Backends
     commit: str = ""
@@ -108,6 +113,8 @@ def create_app(
             InspectController,
             CredentialsController,
             KeysController,
+            session,
+            end_sessions,
             metric,
             metric_of_any_arch,
             service_info,
@@ -123,7 +130,8 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    return Edge(registry, GuessLimits(HeadAsGet(app), callers), pairing=pairing, tls=tls)
+    limited = GuessLimits(HeadAsGet(app), callers)
+    return Edge(registry, SessionTokens(limited, service.sessions), pairing=pairing, tls=tls)
 
 
 def _provider(part: object):  # type: ignore[no-untyped-def]

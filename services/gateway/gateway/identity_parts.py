@@ -11,11 +11,14 @@ from gateway.access.keys import KeyIssuer
 from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
+from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.events import RevocationEvents
 from gateway.adapters.oidc.provider import Provider
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.adapters.oidc.tokens import OidcTokens
 from gateway.connections import Connections
 from gateway.http.caller import Callers, ClientAddress
+from gateway.http.sessions import Sessions
 from gateway.settings import Settings
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import KeyChanged
@@ -25,6 +28,8 @@ class IdentityParts(NamedTuple):
     callers: Callers
     accounts: Accounts
     key_issuer: KeyIssuer
+    sessions: Sessions
+    sign_in: SignIn
 
 
 async def open_identity_parts(
@@ -44,8 +49,13 @@ async def open_identity_parts(
         issued_keys, ApiKeys(settings.api_keys_file), OidcTokens(providers, settings.server_url.rstrip("/"))
     )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
+    stored_sessions, server_url = RedisSessions(connections.redis), settings.server_url.rstrip("/")
+    sessions = Sessions(stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"))
+    client = next((provider for provider in providers if provider.issuer.client_id), None)
     return IdentityParts(
-        Callers(authenticator, client_address, guess_limiter, policies),
+        Callers(authenticator, client_address, guess_limiter, policies, sessions),
         read_accounts(settings.accounts_file),
         KeyIssuer(stored_keys, RevocationEvents(connections.nats)),
+        sessions,
+        SignIn(client, stored_sessions, server_url),
     )

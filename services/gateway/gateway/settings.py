@@ -41,7 +41,8 @@ class Settings(Reach, frozen=True, kw_only=True):
     - `api_keys_file` has the hashes of API keys and their identities.
     - `policy_file` has the rules for images, repositories, channels and credentials.
     - `record_access` is who reads records, logs and scans, besides their requesters and operators.
-    - `oidc_issuers_file` has the issuers of OpenID Connect whose tokens are accepted.
+    - `oidc_issuers_file` has the issuers of OpenID Connect whose tokens are accepted. `session_ttl` is how long a
+      browser stays signed in.
     - A limit is `permits/period`, such as `250/1h`, or `off`. While permits cannot be counted, all requests are
       accepted (`limits_fail_open`) or refused. `guess_limit` is for unknown tokens and other secrets, per address.
     - Behind a proxy in one of the networks `trusted_proxies`, a client's address is read from `client_address_header`.
@@ -87,6 +88,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     record_access: RecordAccess = RecordAccess.ID
     oidc_issuers_file: Path | None = None
     policy_file: Path | None = None
+    session_ttl: timedelta = timedelta(hours=12)
     anonymous_access: bool = True
     build_limit: Limit = "250/1h"
     pull_limit: Limit = "2000/1m"

@@ -20,6 +20,7 @@ from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
@@ -37,6 +38,7 @@ from gateway.domain.server_config import ServerConfig
 from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
+from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector
 from gateway.package_search import Found, FoundPackage
 from gateway.pages.builds import BuildPages
@@ -72,6 +74,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     MemoryRequesters,
+    MemorySessions,
     MemoryTokenLeases,
     PublicRegistry,
     StubSolver,
@@ -240,7 +243,14 @@ class Harness:
                 ScanQueries(self.scans, self),
                 BuildPages(queries, self.builds, self.logs),
             ),
-            ServiceParts(self.accounts, KeyIssuer(self.keys, self), self, self.backends),
+            ServiceParts(
+                self.accounts,
+                KeyIssuer(self.keys, self),
+                Sessions(MemorySessions(), timedelta(hours=1), tls=False),
+                SignIn(None, MemorySessions(), server_url),
+                self,
+                self.backends,
+            ),
             callers,
             read_access=read_access,
         )

@@ -15,6 +15,7 @@ from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.location import Location
 from gateway.domain.server_config import ServerConfig
+from gateway.domain.session import Session
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
 from gateway.submit.dispatch import Dispatcher
@@ -101,6 +102,32 @@ class MemoryTokenLeases:
 
     async def run_of(self, token: str) -> str | None:
         return None
+
+
+class MemorySessions:
+    """Sessions of browsers, by their secrets."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Session] = {}
+        self.used: set[str] = set()
+
+    async def add(self, secret: str, session: Session) -> None:
+        self.stored[secret] = session
+
+    async def get(self, secret: str) -> Session | None:
+        return self.stored.get(secret)
+
+    async def end(self, secret: str, user: str) -> None:
+        self.stored.pop(secret, None)
+
+    async def end_all(self, user: str) -> int:
+        ended = [secret for secret, session in self.stored.items() if session.identity.user == user]
+        return len([self.stored.pop(secret) for secret in ended])
+
+    async def take(self, state: str, seconds: int) -> bool:
+        is_new = state not in self.used
+        self.used.add(state)
+        return is_new
 
 
 class MemoryKeys:

@@ -27,7 +27,7 @@ def shape(path: str) -> str:
     return re.sub(r"(/metrics)/.*", r"\1/{}", path)
 
 
-NO_API = ("/v2", "/openapi", "/view", "/assets")  # the registry, this document, and the pages
+NO_API = ("/auth/", "/v2", "/openapi", "/view", "/assets")  # the registry, this document, and the pages
 
 FORMS = ("/", "/build", "/augment")
 

@@ -181,6 +181,21 @@ def readers(record_id: str) -> str:
     return f"swell:readers:{record_id}"
 
 
+def session(session_id: str) -> str:
+    """String: the JSON of a browser's session."""
+    return f"swell:session:{session_id}"
+
+
+def sessions_of(user: str) -> str:
+    """Sorted set: ids of the sessions of *user*; scores are the times when they started."""
+    return f"swell:sessions-of:{user}"
+
+
+def sign_in(state_id: str) -> str:
+    """String `1`: this sign-in was completed."""
+    return f"swell:sign-in:{state_id}"
+
+
 def encrypted(name: str) -> str:
     """String: an encrypted secret."""
     return f"{ENCRYPTED}{name}"

@@ -45,6 +45,8 @@ class Issuer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     - `email` is used if the claim `email_verified` is true, or with `emails_are_verified`.
     - `scopes` are what users may do; `rule` gives more to some of them.
     - `leeway` is how many seconds the clock of the issuer may differ.
+    - With `client_id`, users sign in with a browser at this issuer. `client_secret_file` has the secret of the client,
+      if it has one.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")]
@@ -61,6 +63,9 @@ class Issuer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scopes: tuple[Scope, ...] = tuple(sorted(USER_SCOPES))
     rule: Annotated[tuple[Rule, ...], Meta(max_length=100)] = ()
     leeway: Annotated[int, Meta(ge=0, le=300)] = 60
+    client_id: str = ""
+    client_secret_file: str = ""
+    client_scopes: str = "openid email profile"
 
     @property
     def user_prefix(self) -> str:
@@ -157,6 +162,8 @@ def parse_issuers(content: bytes) -> tuple[Issuer, ...]:
     for kind, values in (("name", [each.name for each in issuers]), ("url", [each.url for each in issuers])):
         if len(set(values)) != len(values):
             raise ValueError(f"two issuers have the same {kind}")
+    if sum(bool(each.client_id) for each in issuers) > 1:
+        raise ValueError("only one issuer may have a client_id: users sign in there")
     for each in issuers:
         check_issuer(each)
     return issuers

@@ -10,10 +10,12 @@ from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import Policies
 from gateway.access.keys import Actor
-from gateway.domain.identity import Caller, caller_of
+from gateway.domain.identity import Caller, Identity, caller_of
 from gateway.domain.identity import Scope as Right
 from gateway.domain.platform import Login
+from gateway.domain.session import Session
 from gateway.http.origin import CrossSite, is_own_page
+from gateway.http.sessions import Sessions, check_csrf
 from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
@@ -68,9 +70,12 @@ class Callers:
         address: ClientAddress,
         guess_limiter: GuessLimiter | None = None,
         policies: Policies | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
+        """Without *sessions*, cookies are ignored."""
         self._policies = policies
         self._authenticator = authenticator
+        self._sessions = sessions
         self.address = address
         self.guess_limiter = guess_limiter or GuessLimiter()
 
@@ -79,7 +84,10 @@ class Callers:
     ) -> Caller:
         """The sender of the request *scope*, whose body has *token* and *endpoint*, or more of a *login*.
 
+        A token takes precedence over the cookie of a browser that has signed in.
+
         Raises:
+            CrossSite: the sender is known by the cookie only, and the request changes something without a CSRF token.
             Unauthorized, EndpointUnpaired: the token is unknown, or one is required.
             PlatformNotFound, SessionExpired, PlatformFailed, Unavailable: see `Authenticator.authenticate`.
             TooManyRequests: too many unknown tokens were tried from the client's address.
@@ -89,14 +97,32 @@ class Callers:
             token, endpoint = login.token, login.endpoint
         secret = token or header_token
         if secret is None:
+            if session := await self._signed_in(scope, address):
+                return self._caller(session.identity, address)
             return caller_of(await self._authenticator.authenticate(token, endpoint), address)
         with self.guess_limiter.attempt(address, secret):
             identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
         if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
             self.guess_limiter.count_miss(address, secret)
-        elif self._policies:
+        return self._caller(identity, address)
+
+    def _caller(self, identity: Identity, address: str) -> Caller:
+        if self._policies and not identity.is_anonymous:
             identity = self._policies.current().with_credentials(identity)
         return caller_of(identity, address)
+
+    async def _signed_in(self, scope: Scope, address: str) -> Session | None:
+        """The session of the browser that sends the request *scope*; an unknown one counts as a guess."""
+        if self._sessions is None or (secret := self._sessions.secret_of(scope)) is None:
+            return None
+        if not self.guess_limiter.is_known(secret):
+            self.guess_limiter.check(address)
+        if (session := await self._sessions.get(secret)) is None:
+            self.guess_limiter.count_miss(address, secret)
+            return None
+        self.guess_limiter.remember(secret)
+        check_csrf(scope, secret)
+        return session
 
     async def require_operator(self, scope: Scope, accounts: Accounts) -> str:
         """The name of the operator who sends the request *scope*: with an account, or a token that may administer.
@@ -108,9 +134,9 @@ class Callers:
             TooManyRequests: too many wrong ones were tried from the client's address.
         """
         authorization = authorization_of(scope["headers"])
-        if authorization is None:
+        if authorization is None and not (self._sessions and self._sessions.secret_of(scope)):
             return await accounts.require(None)
-        if bearer(scope["headers"]):
+        if authorization is None or bearer(scope["headers"]):
             identity = (await self.identify(scope)).identity
             if identity.is_anonymous:
                 raise AccountRequired

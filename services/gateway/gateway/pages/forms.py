@@ -7,6 +7,7 @@ from litestar import Request
 
 from gateway.http.bodies import read_body
 from gateway.http.origin import CrossSite, is_own_page
+from gateway.http.sessions import CSRF_FIELD, remember_form_token
 from swell.errors import BadRequest
 
 FORM = "application/x-www-form-urlencoded"
@@ -28,4 +29,5 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError as error:
         raise BadRequest("the form cannot be read: send at most 100 fields, in UTF-8") from error
+    remember_form_token(request.scope, dict(fields).get(CSRF_FIELD))
     return {name: value.replace("\r\n", "\n").strip() for name, value in fields}

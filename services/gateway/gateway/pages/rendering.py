@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Response
 
+from gateway.http.sessions import current_csrf_token
 from gateway.pages import formats
 from gateway.pages.assets import address_of
 from swell.store.scans import SeverityLevel
@@ -64,6 +65,7 @@ def _environment() -> "Environment":
     environment.tests["link"] = lambda text: str(text).startswith(("https://", "http://"))
     environment.globals |= {
         "asset": address_of,
+        "csrf_token": current_csrf_token,
         "version": version("gateway"),
         "navigation": NAVIGATION,
         "ranks": RANKS,

@@ -18,6 +18,7 @@ from gateway.pages.handlers.recipes import (
     submit_recipe,
 )
 from gateway.pages.handlers.scans import scan_form, scan_page, start_scan
+from gateway.pages.handlers.sign_in import callback, login, logout
 from gateway.pages.handlers.usage import usage_page
 from swell.errors import AccountRequired
 
@@ -27,6 +28,9 @@ def pages_router() -> Router:
         "/",
         route_handlers=[
             asset,
+            login,
+            callback,
+            logout,
             build_page,
             cancel_page,
             container_page,

@@ -13,6 +13,11 @@ PAGE = Path("docs/identity.md").read_text()
 EXAMPLES = re.findall(r"```toml\n(\[\[issuer.*?)```", PAGE, re.DOTALL)
 MINIMAL = '[[issuer]]\nname = "a"\nurl = "https://a.example.org"\nrequired = {}\n'
 
+TWO_CLIENTS = "".join(
+    f'[[issuer]]\nname = "{name}"\nurl = "https://{name}.example.org"\nrequired = {{}}\nclient_id = "swell"\n'
+    for name in ("a", "b")
+)
+
 
 def test_the_examples_of_the_page_are_valid() -> None:
     """Operators copy them."""
@@ -55,6 +60,7 @@ def test_every_field_is_documented() -> None:
         (MINIMAL + "leeway = 3600", "leeway"),
         (MINIMAL + '[[issuer.rule]]\nwhen = {}\nrepositories = ["a b/c"]', "repositories"),
         ("issuer = 1", "issuer"),
+        (TWO_CLIENTS, "only one issuer"),
         ("[[", "TOML|table|parse|Invalid|Expected"),
     ],
 )

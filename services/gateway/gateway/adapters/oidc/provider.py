@@ -62,7 +62,7 @@ class Provider:
         if url.scheme != "https" and not is_loopback(url.host or ""):
             raise SettingsInvalid(f"the issuer {issuer.name} must have a URL with https")
         self.issuer = issuer
-        self._session = session
+        self.session = session
         self._now = now
         self._endpoints: Endpoints | None = None
         self._keys: dict[str, Key] = {}
@@ -146,7 +146,7 @@ class Provider:
     async def _fetch(self, url: URL) -> bytes:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                async with await follow(self._session, "GET", url, {"Accept": "application/json"}) as response:
+                async with await follow(self.session, "GET", url, {"Accept": "application/json"}) as response:
                     if response.status != 200:
                         raise UpstreamFailed(f"{url.authority} answers {response.status}")
                     return await read(response, DOCUMENT_BYTES)

@@ -1,0 +1,23 @@
+"""A browser's session: the identity of a user who has signed in."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from gateway.domain.identity import Identity
+
+MOST_SESSIONS = 20
+"""Of one user; a further one ends the oldest."""
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The identity as it was at sign-in; it ends at `expires`, or when it is revoked."""
+
+    identity: Identity
+    started: datetime
+    expires: datetime
+
+
+def new_session(identity: Identity, now: datetime, lifetime: timedelta) -> Session:
+    """Return a session of *identity*, which lasts for *lifetime*, whatever the lifetime of the issuer's token."""
+    return Session(identity=identity, started=now, expires=now + lifetime)
