@@ -11,6 +11,7 @@ from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
+from gateway.access.vault import VaultUse
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.access.limits import RedisBuckets
@@ -70,6 +71,7 @@ from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
+from gateway.vault_parts import open_vault
 from swell.concurrency.drain import Drain
 from swell.concurrency.notifier import wait_at_most
 from swell.concurrency.periodic import every
@@ -119,7 +121,8 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator_port("gateway", settings.operator_listen) as operator,
         exporting("gateway", settings.traces_url, settings.trace_sampling),
         open_connections(settings) as connections,
-        open_platforms(settings, connections) as platforms,
+        open_vault(settings, connections) as vault,
+        open_platforms(settings, connections, vault.use) as platforms,
         open_providers(settings) as providers,
     ):
         shared = create_shared(settings, connections, platforms)
@@ -139,6 +142,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             platforms.identities,
             providers,
             shared.policies,
+            vault.use,
         )
         pairing = pairing_handler(settings, shared, platforms)
         backends = GatewayHealth(connections, shared.grants, drain)
@@ -150,7 +154,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             tasks.create_task(renew_runs(shared, connections, platforms))
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
-                    registry_handler(settings, shared, pull_counter),
+                    registry_handler(settings, shared, pull_counter, vault.use),
                     container_parts(
                         shared, connections, dispatcher, identity.callers, scans_builds=settings.scan_builds
                     ),
@@ -160,6 +164,7 @@ async def main(settings: Settings, drain: Drain) -> None:
                         identity.key_issuer,
                         identity.sessions,
                         identity.sign_in,
+                        vault.vault,
                         RemoteCounters(connections.metrics),
                         backends,
                         settings.commit,
@@ -236,7 +241,9 @@ async def renew_runs(shared: Shared, connections: Connections, platforms: Platfo
     await every(min(CHECK_DUE, terms.check), runs.renew_due, event="tokens of runs not renewed")
 
 
-def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCounter) -> RegistryHandler:
+def registry_handler(
+    settings: Settings, shared: Shared, pull_counter: PullCounter, vault: VaultUse | None
+) -> RegistryHandler:
     pulls = Pulls(
         shared.grants,
         shared.build_waiter,
@@ -246,6 +253,7 @@ def registry_handler(settings: Settings, shared: Shared, pull_counter: PullCount
         shared.guess_limiter,
         anonymous_access=settings.anonymous_access,
         scan_gate=shared.scan_gate,
+        vault=vault,
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None

@@ -11,6 +11,7 @@ from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
+from gateway.access.vault import Vault
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
@@ -30,6 +31,7 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.handlers.sessions import end_sessions, session
+from gateway.handlers.vault import VaultController
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
@@ -77,6 +79,7 @@ class ServiceParts(NamedTuple):
     key_issuer: KeyIssuer
     sessions: Sessions
     sign_in: SignIn
+    vault: Vault
     counters: Counters
     backends: Backends
     commit: str = ""
@@ -112,6 +115,7 @@ def create_app(
             ScansController,
             InspectController,
             CredentialsController,
+            VaultController,
             KeysController,
             session,
             end_sessions,

@@ -8,6 +8,7 @@ from gateway.access.authenticator import Authenticator, IdentitySources, Platfor
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import Policies
 from gateway.access.keys import KeyIssuer
+from gateway.access.vault import VaultUse
 from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
@@ -40,6 +41,7 @@ async def open_identity_parts(
     platform_users: PlatformUsers,
     providers: Sequence[Provider],
     policies: Policies,
+    vault: VaultUse | None,
 ) -> IdentityParts:
     """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
@@ -53,7 +55,7 @@ async def open_identity_parts(
     sessions = Sessions(stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"))
     client = next((provider for provider in providers if provider.issuer.client_id), None)
     return IdentityParts(
-        Callers(authenticator, client_address, guess_limiter, policies, sessions),
+        Callers(authenticator, client_address, guess_limiter, policies, sessions, vault.equip if vault else None),
         read_accounts(settings.accounts_file),
         KeyIssuer(stored_keys, RevocationEvents(connections.nats)),
         sessions,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from yarl import URL
 
+from gateway.access.vault import VaultUse
 from gateway.adapters.platform.direct import DirectTransport
 from gateway.adapters.platform.routing import RetryingTransport, RoutedTransport, Sockets
 from gateway.connections import Connections
@@ -24,7 +25,8 @@ from swell.jobs.calls import receiving
 from swell.jobs.user_credentials import SUBJECT, FindCredentials, FoundCredentials
 from swell.net.outbound import Policy, name_with_port, open_session
 from swell.oci.reference import Reference
-from swell.registry.principal import rules_of
+from swell.registry.credentials import Credentials
+from swell.registry.principal import Principal, rules_of
 from swell.registry.user_credentials import UserCredentials
 from swell.settings import SettingsInvalid
 from swell.store import keys
@@ -47,10 +49,12 @@ class PlatformParts(NamedTuple):
 
 
 @asynccontextmanager
-async def open_platforms(settings: Settings, connections: Connections) -> AsyncIterator[PlatformParts]:
+async def open_platforms(
+    settings: Settings, connections: Connections, vault: VaultUse | None = None
+) -> AsyncIterator[PlatformParts]:
     """Yield the parts for the Platforms that the operator has named.
 
-    While the block runs, this gateway finds the credentials of workspaces for all services.
+    While the block runs, this gateway finds the credentials of workspaces, and of *vault*, for all services.
 
     Raises:
         SettingsInvalid: the file of Platforms is invalid, or there are no encryption keys.
@@ -73,13 +77,16 @@ async def open_platforms(settings: Settings, connections: Connections) -> AsyncI
         own = settings.build_repository, settings.cache_repository, settings.public_repository
         credentials = WorkspaceCredentials(workspaces, client, pairings, rules_of(own, ()))
 
+        async def find_for(principal: Principal, image: Reference) -> Credentials | None:
+            stored = await vault.find(principal, image) if vault else None
+            return stored or await credentials.find(principal, image)
+
         async def find(wanted: FindCredentials) -> FoundCredentials:
-            reference = Reference(wanted.registry, wanted.repository)
-            return FoundCredentials(await credentials.find(wanted.principal, reference))
+            return FoundCredentials(await find_for(wanted.principal, Reference(wanted.registry, wanted.repository)))
 
         async with receiving(connections.nats, SUBJECT, FindCredentials, find):
             identities = PlatformIdentities(platforms, client, sessions, workspaces)
-            users = UserCredentials(credentials.find)
+            users = UserCredentials(find_for)
             yield PlatformParts(platforms, pairings, sockets, identities, client, workspaces, users)
 
 

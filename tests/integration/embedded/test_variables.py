@@ -34,7 +34,7 @@ def test_every_service_gets_its_ports_and_stores(site: Site) -> None:
 
 
 def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
-    """Only the signing service has the link key, only the builder pushes, and metrics reads no stored secret.
+    """Only the signing service has the link key, only the builder pushes, and only the gateway reads stored secrets.
 
     Only readers of images have the logins."""
     having = {
@@ -43,7 +43,7 @@ def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
     }
 
     assert having == {
-        "SWELL_ENCRYPTION_KEYS": {"gateway", "registry-proxy", "builder", "scanner"},
+        "SWELL_ENCRYPTION_KEYS": {"gateway"},
         "SWELL_LINK_KEY": {"registry-proxy"},
         "SWELL_PUSH_AUTH_FILE": {"builder"},
         "SWELL_REGISTRY_AUTH_FILE": {"registry-proxy", "scanner"},

@@ -20,6 +20,7 @@ from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
+from gateway.access.vault import Vault
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
@@ -248,6 +249,7 @@ class Harness:
                 KeyIssuer(self.keys, self),
                 Sessions(MemorySessions(), timedelta(hours=1), tls=False),
                 SignIn(None, MemorySessions(), server_url),
+                Vault(None, self),
                 self,
                 self.backends,
             ),
@@ -279,6 +281,9 @@ class Harness:
 
     async def revoked(self, token: str) -> None:
         """The grants are in one store here, so no event is needed."""
+
+    async def vault_changed(self, owner: str) -> None:
+        """One gateway, without a cache."""
 
     async def key_changed(self, key_id: str, *, revoked: bool) -> None:
         """One gateway, without a cache."""

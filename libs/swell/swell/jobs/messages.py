@@ -241,6 +241,15 @@ class KeyChanged(Struct, Message, frozen=True, kw_only=True):
     revoked: bool = True
 
 
+class VaultChanged(Struct, Message, frozen=True, kw_only=True):
+    """The stored credentials of `owner` have changed: every gateway removes what it has cached; `id` is unique."""
+
+    subject: ClassVar[str] = "events.vault.changed"
+
+    id: str
+    owner: str
+
+
 class ImagesPulled(Struct, Message, frozen=True, kw_only=True):
     """One gateway has served `count` image manifests since its last event.
 

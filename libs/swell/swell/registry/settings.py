@@ -14,7 +14,6 @@ class RegistrySettings(Reach, frozen=True, kw_only=True):
       to them.
     - Images of `shared_registries` (`registry` or `registry/path`) are read with the operator's credentials for every
       client.
-    - `encryption_keys` has the value of the gateway, which stores credentials of users.
     """
 
     aws_access_key_id: str = ""
@@ -27,7 +26,6 @@ class RegistrySettings(Reach, frozen=True, kw_only=True):
     cache_repository: str | None = None
     public_repository: str | None = None
     shared_registries: frozenset[str] = frozenset()
-    encryption_keys: str = ""
 
     @property
     def credential_rules(self) -> CredentialRules:

@@ -1,7 +1,8 @@
 """Credentials that belong to users and their workspaces, which the gateway looks up for a principal.
 
 A principal names their owners (`swell.registry.principal.with_owners`), never the credentials. So a credential that is
-withdrawn stops working within 30 s, also for tokens and jobs that exist already.
+withdrawn stops working within 30 s, also for tokens and jobs that exist already; one of a vault of this server within a
+second.
 """
 
 import time
@@ -17,6 +18,8 @@ from swell.registry.principal import Principal, has_owners
 
 FRESH_SECONDS = 20.0
 """After that, the next request looks the credentials up again."""
+VAULT_FRESH_SECONDS = 0.5
+"""The same, for principals with owners of vaults: their credentials are near, and are deleted at once."""
 USABLE_SECONDS = 30.0
 """A request that has begun may use them for so long."""
 MOST = 10_000
@@ -54,7 +57,8 @@ class UserCredentials:
             return None
         key = principal, reference.name
         known = self._cached.get(key)
-        if known is None or self._now() - known.since > FRESH_SECONDS:
+        fresh = VAULT_FRESH_SECONDS if "vault:" in principal else FRESH_SECONDS
+        if known is None or self._now() - known.since > fresh:
             await self._finding.run(key, lambda: self._load(reference, principal))
         return self.known(reference, principal)
 

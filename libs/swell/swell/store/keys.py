@@ -196,6 +196,11 @@ def sign_in(state_id: str) -> str:
     return f"swell:sign-in:{state_id}"
 
 
+def vault(owner: str) -> str:
+    """String: the JSON of what is known of the credentials of *owner*; their secrets are encrypted records."""
+    return f"swell:vault:{owner}"
+
+
 def encrypted(name: str) -> str:
     """String: an encrypted secret."""
     return f"{ENCRYPTED}{name}"

@@ -1,7 +1,7 @@
 """Publish events about builds and tokens to the other services, over NATS JetStream."""
 
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildCancelled, BuildDone, KeyChanged, Message, TokenRevoked
+from swell.jobs.messages import BuildCancelled, BuildDone, KeyChanged, Message, TokenRevoked, VaultChanged
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.log import log, new_id
@@ -28,6 +28,14 @@ class RevocationEvents:
             Unavailable: JetStream does not store the event.
         """
         await publish(self._nats.stream, KeyChanged(id=new_id(), key_id=key_id, revoked=revoked))
+
+    async def vault_changed(self, owner: str) -> None:
+        """Publish that the stored credentials of *owner* have changed.
+
+        Raises:
+            Unavailable: JetStream does not store the event.
+        """
+        await publish(self._nats.stream, VaultChanged(id=new_id(), owner=owner))
 
 
 class BuildEvents:

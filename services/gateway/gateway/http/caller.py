@@ -1,6 +1,6 @@
 """The sender of a request: its client address and its identity."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from litestar.types import Scope
@@ -71,9 +71,11 @@ class Callers:
         guess_limiter: GuessLimiter | None = None,
         policies: Policies | None = None,
         sessions: Sessions | None = None,
+        equip: Callable[[Identity], Awaitable[Identity]] | None = None,
     ) -> None:
-        """Without *sessions*, cookies are ignored."""
+        """Without *sessions*, cookies are ignored. *equip* adds the stored credentials of an identity."""
         self._policies = policies
+        self._equip = equip
         self._authenticator = authenticator
         self._sessions = sessions
         self.address = address
@@ -98,18 +100,19 @@ class Callers:
         secret = token or header_token
         if secret is None:
             if session := await self._signed_in(scope, address):
-                return self._caller(session.identity, address)
+                return await self._caller(session.identity, address)
             return caller_of(await self._authenticator.authenticate(token, endpoint), address)
         with self.guess_limiter.attempt(address, secret):
             identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
         if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
             self.guess_limiter.count_miss(address, secret)
-        return self._caller(identity, address)
+        return await self._caller(identity, address)
 
-    def _caller(self, identity: Identity, address: str) -> Caller:
+    async def _caller(self, identity: Identity, address: str) -> Caller:
+        """*identity* with the credentials that policies give it, and those that are stored for it."""
         if self._policies and not identity.is_anonymous:
             identity = self._policies.current().with_credentials(identity)
-        return caller_of(identity, address)
+        return caller_of(await self._equip(identity) if self._equip else identity, address)
 
     async def _signed_in(self, scope: Scope, address: str) -> Session | None:
         """The session of the browser that sends the request *scope*; an unknown one counts as a guess."""

@@ -56,6 +56,7 @@ _PARAMETERS = {
     "buildId": "`buildId` of the response to the container request.",
     "mirrorId": "`buildId` of the response to a container request with `mirror`, or `mirrorId` of a list.",
     "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
+    "registry": "A registry, such as `quay.io`, or a path below one, such as `quay.io/acme`.",
     "keyId": "`id` of the key.",
     USER: "Name of a user; only operators may name another user than themselves.",
     DATE: "A day in UTC, `yyyy-MM-dd`.",
@@ -70,6 +71,7 @@ _PARAMETERS = {
 _TYPES = {LIMIT: "integer"}
 _EXAMPLES = {
     "platform": "linux/amd64",
+    "registry": "quay.io/acme",
     IMAGE: "c44968632f89dd6c",
     DATE: "2026-11-23",
     ORGANISATION: "example.org",

@@ -79,6 +79,10 @@ CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
     "A user name and a password": {"userName": USER_NAME, "password": PASSWORD, "registry": REGISTRY}
 }
 
+STORED_CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
+    "A robot account of a registry": {"userName": "acme+pipelines", "password": "the-token-of-the-robot"},
+}
+
 KEYS: Mapping[str, Mapping[str, Any]] = {
     "A key for pulls and inspections, until a day": {
         "name": "laptop",

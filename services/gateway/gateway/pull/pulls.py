@@ -12,7 +12,9 @@ from swell.concurrency.retry import retry_until_available
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
+from swell.oci.reference import Reference
 from swell.oci.referrers_tag import parse_referrers_tag
+from swell.registry.principal import Principal
 from swell.spans import follow
 from swell.store.records import BuildResult
 
@@ -62,12 +64,17 @@ class ScanGate(Protocol):
         """Raise `ScanDenied` if the required scan of *grant* does not allow the image; wait for the end of the scan."""
 
 
+class Vault(Protocol):
+    async def check(self, principal: Principal, image: Reference) -> None:
+        """Raise `Denied` if a stored credential for *image* was deleted since *principal* got its rights."""
+
+
 class Pulls:
     """Serves the image of a token. A token gives access to one image, under one name.
 
     Unknown tokens count as guesses of the client's address, which gets `TooManyRequests` after too many. Without
     *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before. With a *scan_gate*,
-    required scans are enforced.
+    required scans are enforced. With a *vault*, images are not served that were requested with a deleted credential.
     """
 
     def __init__(
@@ -81,7 +88,9 @@ class Pulls:
         *,
         anonymous_access: bool = True,
         scan_gate: ScanGate | None = None,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault
         self._scan_gate = scan_gate
         self._guess_limiter = guess_limiter or GuessLimiter()
         self._anonymous_access = anonymous_access
@@ -138,6 +147,7 @@ class Pulls:
         Raises:
             NameUnknown: the token is unknown, or gives no access to an image of this name here.
             BuildFailed: the build failed.
+            Denied: the stored credential with which the image was requested is deleted.
             ScanDenied: a required scan does not allow the image, and scans are enforced at the pull.
             Unavailable: the build or the scan takes longer than a pull may wait.
             TooManyRequests: too many unknown tokens were tried from *address*.
@@ -160,6 +170,8 @@ class Pulls:
             get = partial(self._grants.get, token)  # again: it may have been revoked while the build ran
             if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:
                 raise NameUnknown
+        if self._vault:
+            await self._vault.check(grant.principal, parse_image(grant.image))
         if self._scan_gate:
             await self._scan_gate.check(grant)
         return grant, has_waited

@@ -1,0 +1,134 @@
+"""`/v1alpha2/credentials`: credentials for registries that users and organisations store."""
+
+from typing import Any
+
+from litestar import Controller, Request, delete, get, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from gateway.access.accounts import Accounts
+from gateway.access.vault import MAX_PATH, Vault, owner_for
+from gateway.domain.vault import Entry, organisation_owner
+from gateway.handlers.credentials import validated
+from gateway.http.bodies import read
+from gateway.http.caller import Callers
+from gateway.inspect import Inspector
+from swell.api.credentials import StoredCredential, StoredCredentials, StoreRequest
+from swell.api.inspect import CredentialsRequest
+from swell.errors import BadRequest, NotFound
+from swell.registry.credentials import Credentials
+from swell.registry.principal import parse_scope
+
+HttpRequest = Request[Any, Any, Any]
+MAX_USER_NAME, MAX_PASSWORD = 500, 16 << 10  # characters
+
+
+class VaultController(Controller):
+    path = "/v1alpha2/credentials"
+
+    @get()
+    async def list(
+        self,
+        request: HttpRequest,
+        vault: NamedDependency[Vault],
+        callers: NamedDependency[Callers],
+        accounts: NamedDependency[Accounts],
+        user: FromQuery[str | None] = None,
+        org: FromQuery[str | None] = None,
+    ) -> StoredCredentials:
+        """The credentials of an owner; by default those of the user and of the user's organisation."""
+        actor = await callers.actor(request.scope, accounts)
+        owners = [owner_for(actor, user, org)]
+        if actor.identity and actor.identity.organisation and not user and not org:
+            owners.append(organisation_owner(actor.identity.organisation))
+        answers = [
+            answer_of(owner, path, entry)
+            for owner in owners
+            for path, entry in sorted((await vault.list(owner)).items())
+        ]
+        return StoredCredentials(credentials=tuple(answers))
+
+    @put("/{registry:path}", status_code=200, request_max_body_size=None)  # `read` limits the size
+    async def store(
+        self,
+        request: HttpRequest,
+        registry: FromPath[str],
+        vault: NamedDependency[Vault],
+        inspector: NamedDependency[Inspector],
+        callers: NamedDependency[Callers],
+        accounts: NamedDependency[Accounts],
+        user: FromQuery[str | None] = None,
+        org: FromQuery[str | None] = None,
+    ) -> StoredCredential:
+        """Store a credential after its registry has accepted it."""
+        actor = await callers.actor(request.scope, accounts)
+        owner, path = owner_for(actor, user, org), path_of(registry)
+        vault.check_possible()
+        body = await read(request, StoreRequest)
+        if not (0 < len(body.user_name) <= MAX_USER_NAME and 0 < len(body.password) <= MAX_PASSWORD):
+            raise BadRequest("userName needs 1 to 500 characters, and password 1 to 16384")
+        if ":" in body.user_name:  # also not the name of a role of AWS, which the operator's keys would assume
+            raise BadRequest("a userName with a colon cannot be used")
+        shown = CredentialsRequest(registry=path, user_name=body.user_name, password=body.password)
+        if not await validated(request, shown, inspector, callers):
+            raise BadRequest(
+                f"the registry of {path} does not accept the user name and the password, or is unavailable"
+            )
+        entry = await vault.put(actor, owner, path, Credentials(body.user_name, body.password))
+        return answer_of(owner, path, entry)
+
+    @get("/{registry:path}")
+    async def record(
+        self,
+        request: HttpRequest,
+        registry: FromPath[str],
+        vault: NamedDependency[Vault],
+        callers: NamedDependency[Callers],
+        accounts: NamedDependency[Accounts],
+        user: FromQuery[str | None] = None,
+        org: FromQuery[str | None] = None,
+    ) -> StoredCredential:
+        """A credential, without its password."""
+        actor = await callers.actor(request.scope, accounts)
+        owner, path = owner_for(actor, user, org), path_of(registry)
+        if (entry := (await vault.list(owner)).get(path)) is None:
+            raise NotFound(f"no credential is stored for {path}")
+        return answer_of(owner, path, entry)
+
+    @delete("/{registry:path}", status_code=204)
+    async def remove(
+        self,
+        request: HttpRequest,
+        registry: FromPath[str],
+        vault: NamedDependency[Vault],
+        callers: NamedDependency[Callers],
+        accounts: NamedDependency[Accounts],
+        user: FromQuery[str | None] = None,
+        org: FromQuery[str | None] = None,
+    ) -> None:
+        actor = await callers.actor(request.scope, accounts)
+        await vault.delete(actor, owner_for(actor, user, org), path_of(registry))
+
+
+def path_of(registry: str) -> str:
+    """The `registry` or `registry/path` in a path of this API.
+
+    Raises:
+        BadRequest: it is malformed.
+    """
+    text = registry.strip("/")
+    if not 0 < len(text) <= MAX_PATH or "@" in text or "//" in text:
+        raise BadRequest("the path names no registry, or a path below one")
+    return parse_scope(text.lower())
+
+
+def answer_of(owner: str, path: str, entry: Entry) -> StoredCredential:
+    kind, _, name = owner.partition(":")
+    return StoredCredential(
+        registry=path,
+        user_name=entry.user_name,
+        stored=entry.stored,
+        stored_by=entry.stored_by,
+        user=name if kind == "user" else "",
+        organisation=name if kind == "organisation" else "",
+    )

@@ -1,0 +1,41 @@
+"""The parts of the gateway for stored credentials, wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from gateway.access.vault import Vault, VaultUse
+from gateway.adapters.access.vaults import CachedStates, RedisVaults
+from gateway.adapters.events import RevocationEvents
+from gateway.connections import Connections
+from gateway.settings import Settings
+from swell.encryption import parse_keys
+from swell.jobs.consume import subscribe
+from swell.jobs.messages import VaultChanged
+from swell.registry.principal import rules_of
+from swell.store.encrypted import EncryptedRecords
+
+
+class VaultParts(NamedTuple):
+    """`use` is None without encryption keys: then nothing is stored."""
+
+    vault: Vault
+    use: VaultUse | None
+
+
+@asynccontextmanager
+async def open_vault(settings: Settings, connections: Connections) -> AsyncIterator[VaultParts]:
+    """Yield the parts, which follow changes of vaults at other gateways.
+
+    Raises:
+        SettingsInvalid: the encryption keys are not valid.
+    """
+    changes = RevocationEvents(connections.nats)
+    if (keys := parse_keys(settings.encryption_keys)) is None:
+        yield VaultParts(Vault(None, changes), None)
+        return
+    vaults = RedisVaults(connections.redis, EncryptedRecords(connections.redis, keys))
+    states = CachedStates(vaults)
+    await subscribe(connections.nats, VaultChanged, states.on_changed)
+    own = settings.build_repository, settings.cache_repository, settings.public_repository
+    yield VaultParts(Vault(vaults, changes), VaultUse(vaults, states, rules_of(own, ())))
