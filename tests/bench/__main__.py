@@ -28,6 +28,7 @@ from tests.bench.process import CannotMeasure
 from tests.bench.scans import scans
 from tests.bench.signing import signatures
 from tests.bench.sizes import memory, second_start
+from tests.bench.starts import starts
 from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
 from tests.bench.watching import watched_build
@@ -57,6 +58,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "watch": watched_build,
     "mirror": mirrors,
     "start": second_start,
+    "command": starts,
     "growth": growth,  # last, because it leaves a long append-only file
 }
 _TROUBLE = (CannotMeasure, SwellError, aiohttp.ClientError, OSError, TimeoutError)
