@@ -262,10 +262,14 @@ async def refused(swell: Swell, containerfile: str) -> bool:
 
 async def manifest(stack: Stack, image: str) -> int:
     """Return the status of a manifest request for *image*."""
-    authority, _, path = image.partition("/")
+    return await manifest_at(stack.url, image)
+
+
+async def manifest_at(url: str, image: str) -> int:
+    """Return the status of a manifest request for *image* to the gateway at *url*."""
+    _, _, path = image.partition("/")
     name, _, tag = path.rpartition(":")
-    url = f"http://{authority}/v2/{name}/manifests/{tag}"
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/v2/{name}/manifests/{tag}") as response:
         return response.status
 
 

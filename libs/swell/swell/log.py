@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from enum import StrEnum
 from typing import NamedTuple, TextIO, cast
 
 import structlog
@@ -39,8 +40,20 @@ _NO_TRACE = Trace()
 _CURRENT: ContextVar[Trace] = ContextVar("trace", default=_NO_TRACE)  # structlog's variables take five times as long
 
 
-def configure(service: str, level: str = "INFO") -> None:
-    """Write the logs of this process and of its libraries to stderr as JSON lines with the field *service*."""
+class Format(StrEnum):
+    """JSON lines, for machines, or lines that people read."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+_NOISY = ("asyncio", "hpack", "httpcore", "httpx", "urllib3")
+"""Libraries that log each request, the Kubernetes client among them; only their warnings are logged."""
+_configured: list[str] = ["INFO"]  # the level of the settings
+
+
+def configure(service: str, level: str = "INFO", form: Format = Format.JSON) -> None:
+    """Write the logs of this process and of its libraries to stderr, each line with the field *service*."""
 
     def mark(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         return {"service": service, **event}
@@ -52,7 +65,9 @@ def configure(service: str, level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    json = structlog.processors.JSONRenderer()
+    json: structlog.types.Processor = structlog.processors.JSONRenderer()
+    if form is Format.TEXT:
+        json = structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(  # bypass the standard library's logging, which doubles the time for a line
         processors=[*shared, json],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
@@ -63,6 +78,23 @@ def configure(service: str, level: str = "INFO") -> None:
     render: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, json]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _configured[:] = [level]
+
+
+def toggle_debug() -> None:
+    """Change the level of this process to DEBUG, or back to that of its settings."""
+    level = _configured[0] if log.is_enabled_for(logging.DEBUG) else "DEBUG"
+    logging.getLogger().setLevel(level)
+    structlog.configure(
+        **{
+            **structlog.get_config(),
+            "wrapper_class": structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        }
+    )
+    vars(log).pop("bind", None)  # the logger that was cached on its first use
+    log.warning("log level changed", to=level)
 
 
 class _IgnoringErrors:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import uvloop
 
-from swell import codecs, log, settings
+from swell import codecs, log, settings, settings_report
 from swell.concurrency.drain import Drain
 from swell.errors import SwellError
 
+CHECK = "--check-settings"
 LAST_SECONDS = 3.0
 """How long a service may interrupt its work after a second signal."""
 
@@ -54,6 +55,8 @@ def run_service(
 ) -> None:
     """Run *main* with settings from the environment; exit with 2 when they are invalid, with 1 after a `SwellError`.
 
+    With `--check-settings`, the settings are only read and printed.
+
     The second argument of *main* is the drain of the process, at most `settings.drain` long.
 
     uvloop is faster for connections; the loop of asyncio is faster for starting processes, which it does without
@@ -64,7 +67,10 @@ def run_service(
     except settings.SettingsInvalid as error:
         print(f"{service}: {error}", file=sys.stderr)  # noqa: T201  before there is a log
         sys.exit(2)
-    log.configure(service, getattr(configured, "log_level", "INFO"))
+    if CHECK in sys.argv[1:]:
+        print("\n".join(settings_report.lines(configured)))  # noqa: T201  what the operator asks for
+        return
+    log.configure(service, getattr(configured, "log_level", "INFO"), getattr(configured, "log_format", log.Format.JSON))
     codecs.prepare()
     drain = Drain(getattr(configured, "drain", timedelta(0)))
     try:
@@ -96,6 +102,7 @@ async def _until_stopped(work: Coroutine[Any, Any, None], drain: Drain) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGUSR1, log.toggle_debug)
     try:
         await work
     except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.log import Format
 from swell.registry.settings import RegistrySettings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
@@ -175,3 +176,4 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9192"
     log_level: str = "INFO"
+    log_format: Format = Format.JSON

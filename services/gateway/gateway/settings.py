@@ -10,6 +10,7 @@ from msgspec import Meta
 from gateway.domain.quota import PATTERN
 from gateway.domain.record_access import RecordAccess
 from swell.concurrency.drain import DRAIN
+from swell.log import Format
 from swell.net.reach import Reach
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
@@ -124,3 +125,4 @@ class Settings(Reach, frozen=True, kw_only=True):
     trace_sampling: Annotated[float, Meta(ge=0, le=1)] = 0.01  # the part of the requests
     operator_listen: str = "127.0.0.1:9190"
     log_level: str = "INFO"
+    log_format: Format = Format.JSON

@@ -5,6 +5,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from swell.concurrency.drain import DRAIN
+from swell.log import Format
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -19,3 +20,4 @@ class Settings(Struct, frozen=True, kw_only=True):
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9194"
     log_level: str = "INFO"
+    log_format: Format = Format.JSON

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.log import Format
 from swell.registry.settings import RegistrySettings
 
 
@@ -47,3 +48,4 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     drain: timedelta = DRAIN
     rpc_token: str = ""
     log_level: str = "INFO"
+    log_format: Format = Format.JSON

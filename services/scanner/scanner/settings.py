@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.log import Format
 from swell.registry.settings import RegistrySettings
 
 
@@ -70,3 +71,4 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     drain: timedelta = DRAIN
     rpc_token: str = ""
     log_level: str = "INFO"
+    log_format: Format = Format.JSON

@@ -115,6 +115,39 @@ async def test_a_second_signal_ends_a_service_that_cannot_stop() -> None:
     assert status == -signal.SIGTERM
 
 
+async def test_the_log_level_changes_at_run_time() -> None:
+    """SIGUSR1 switches DEBUG on and off; the service goes on."""
+    async with service(name="one", does="wait") as process:
+        assert process.stdout
+        assert process.stderr
+        assert await process.stdout.readline() == b"ready\n"
+        levels = []
+        for _ in range(2):
+            process.send_signal(signal.SIGUSR1)
+            levels.append(json.loads(await process.stderr.readline())["to"])
+        process.send_signal(signal.SIGTERM)
+        status, _, _ = await ended(process)
+
+    assert (status, levels) == (0, ["DEBUG", "INFO"])
+
+
+async def test_settings_can_be_checked_without_a_start() -> None:
+    """An operator sees what a service understands, and from where."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SWELL_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVICE, "--check-settings"),
+        env=inherited | {"SWELL_NAME": "one", "SWELL_DRAIN": "PT7S"},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    status, out, err = await ended(process)
+
+    assert (status, err) == (0, "")
+    assert 'SWELL_NAME="one" (environment)' in out
+    assert 'SWELL_DRAIN="PT7S" (environment)' in out
+    assert 'SWELL_LOG_LEVEL="INFO" (default)' in out
+
+
 async def test_wrong_settings_stop_a_service_with_one_sentence() -> None:
     """Exit 2, before it has opened anything; no stack trace for an operator who mistyped."""
     async with service() as process:

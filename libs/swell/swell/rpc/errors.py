@@ -9,6 +9,8 @@ import grpc
 from swell.errors import Unavailable
 from swell.failures import Failure
 
+CODE = "swell-code"
+"""The trailer with the class of an error of a service."""
 _LONGEST = 2000  # bytes of a message; each may become three, and gRPC drops a call with more than 8 KiB of trailers
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -26,7 +28,7 @@ _STATUS = {
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
     """End the call with *error*; an unexpected exception is logged, and sent as UNKNOWN."""
     failure = Failure.of(error)
-    trailer = [("swell-code", failure.kind)]
+    trailer = [(CODE, failure.kind)]
     if failure.retry_after is not None:
         trailer.append(("retry-after", str(failure.retry_after)))
     status = _STATUS.get(failure.error.status, grpc.StatusCode.UNKNOWN)
@@ -48,7 +50,7 @@ async def reraised(callee: str) -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         trailer = dict(error.trailing_metadata() or ())
-        if kind := trailer.get("swell-code"):
+        if kind := trailer.get(CODE):
             retry_after = trailer.get("retry-after")
             failure = Failure(str(kind), error.details() or "", int(retry_after) if retry_after else None)
             raise failure.error from error

@@ -32,6 +32,10 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 2000),  # clients check their connections each 5 s
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_connection_age_ms", 300_000),  # then clients resolve the name again, and find new replicas
+    ("grpc.max_connection_age_grace_ms", 120_000),
 ]
 
 CALLS = Durations("swell_rpc_seconds", "Calls that this service has answered.", ("method", "code"))
