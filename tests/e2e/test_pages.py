@@ -245,12 +245,21 @@ async def test_an_image_is_inspected(page: Page, upstreams: Upstreams) -> None:
     await check(page, "image")
 
 
-async def test_an_operator_sees_the_usage(browser: Browser, swell: Swell) -> None:
+async def test_an_operator_sees_the_usage_and_makes_keys(browser: Browser, swell: Swell) -> None:
     """The browser asks for the operator's password; without it there is nothing to see."""
     async with new_page(browser, swell.url, http_credentials={"username": "admin", "password": "secret"}) as page:
         await page.goto("/view/usage")
         await expect(page.locator("figure")).to_have_count(5)
         await check(page, "usage")
+
+        await page.goto("/view/keys")
+        await page.get_by_label("Name").fill(HOSTILE)
+        await page.get_by_label("User", exact=True).fill("ada")
+        await page.get_by_role("button", name="Make the key").click()
+        await expect(page.locator("#new-key")).to_contain_text("swl_")
+        await check(page, "keys")
+        await page.get_by_role("button", name="Revoke").click()
+        await expect(page.locator("main")).to_contain_text("There are no keys yet.")
 
 
 @pytest.mark.full

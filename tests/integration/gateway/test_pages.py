@@ -293,3 +293,32 @@ async def test_an_image_that_cannot_be_inspected_is_explained(client: Client) ->
     answer = await client.get("/view/inspect?image=%3Cscript%3E")
     assert answer.status == 400 and b"This does not work yet" in answer.body and b"<script>&" not in answer.body
     assert (await client.get("/view/inspect")).status == 200
+
+
+async def test_keys_are_made_shown_once_and_revoked(client: Client, harness: Harness) -> None:
+    """An operator makes keys for users; without an account the page says how to sign in."""
+    harness.accounts._hashes = {b"admin": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}
+    login = {"Authorization": "Basic " + base64.b64encode(b"admin:secret").decode()}
+    form = "name=%3Cb%3Emine&user=ada&days=30&build=on&repositories="
+
+    assert (await client.get("/view/keys")).status == 401
+    assert (await client.get("/view/keys?operator=true")).headers["www-authenticate"].startswith("Basic")
+    assert (await sent(client, "/view/keys", form))[0] == 401
+    assert (await sent(client, "/view/keys", form, Origin="https://evil.example", **login))[0] == 403
+    status, _, made = await sent(client, "/view/keys", form, **login)
+    key = made.partition('id="new-key">')[2].partition("<")[0]
+    listed = (await client.ask("GET", "/view/keys", **login)).body.decode()
+
+    assert status == 200 and key.startswith("swl_") and "&lt;b&gt;mine" in listed and key not in listed
+    key_id = listed.partition('action="/view/keys/')[2].partition("/")[0]
+    assert (await sent(client, f"/view/keys/{key_id}/revoke", "", **login))[:2] == (303, "/view/keys")
+    assert "no keys yet" in (await client.ask("GET", "/view/keys", **login)).body.decode()
+
+
+@pytest.mark.parametrize("form", ["days=0&user=a", "days=x&user=a", "user=a&build=on&repositories=%00", "days=99999"])
+async def test_a_wrong_key_form_is_explained(client: Client, harness: Harness, form: str) -> None:
+    """No key is made, and what was entered stays."""
+    harness.accounts._hashes = {b"admin": bcrypt.hashpw(b"secret", bcrypt.gensalt(4))}
+    login = {"Authorization": "Basic " + base64.b64encode(b"admin:secret").decode()}
+    status, _, page = await sent(client, "/view/keys", form, **login)
+    assert status == 400 and "This does not work yet" in page and "no keys yet" in page

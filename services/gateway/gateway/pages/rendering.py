@@ -22,6 +22,7 @@ NAVIGATION = (
     ("Inspect", "/view/inspect"),
     ("Scan", "/view/scans"),
     ("Usage", "/view/usage"),
+    ("Keys", "/view/keys"),
     ("API", "/openapi/"),
 )
 """Names and paths of the pages in the head of each page."""

@@ -8,6 +8,7 @@ from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
 from gateway.pages.handlers.images import inspect_page
+from gateway.pages.handlers.keys import issue_key, keys_page, revoke_key
 from gateway.pages.handlers.mirrors import cancel_mirror_page, mirror_page
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
@@ -42,6 +43,9 @@ def pages_router() -> Router:
             scan_page,
             inspect_page,
             usage_page,
+            keys_page,
+            issue_key,
+            revoke_key,
             picker,
             submit_packages,
             recipe_form,
