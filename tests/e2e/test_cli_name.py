@@ -24,6 +24,7 @@ CASES = {
     "a file": ("-f", "CONTEXT/Dockerfile", "--target", "one"),
     "Conda": ("-p", "samtools=1.17", "-p", "pip:numpy", "-c", "bioconda"),
     "pixi": ("-p", "bwa", "--template", "conda/pixi:v1", "--name-strategy", "imageSuffix"),
+    "other images": ("-p", "bwa", "--base-image", "debian:13", "--base-packages", ""),
     "R": ("--cran", "dplyr", "--name-strategy", "none"),
     "an environment": ("-e", "CONTEXT/conda.yml", "--platform", "linux/arm64,linux/amd64"),
 }

@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.client import Swell, client_of, encoded
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import Containers
+from tests.e2e.test_cli_doctor import swell_of
 from tests.e2e.upstreams import Upstreams
 from tests.integration.builder.conda.channel import Channel, every_kind, serving
 
@@ -101,3 +102,23 @@ async def test_a_request_that_cannot_be_solved_is_refused_at_once(
     assert status == 400
     assert "No candidates were found for nothing-of-that-name" in json.dumps(answer)
     assert (await swell.post(**request_for(channel, upstreams, "nothing-of-that-name"), dryRun=True))[0] == 400
+
+
+async def test_the_command_line_prints_a_lock_that_gives_the_same_image(
+    swell: Swell, channel: Channel, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    """`swell lock` of a build is the environment of the next one."""
+    options = ("--template", "conda/direct:v1", "--base-image", upstreams.image(), "--base-packages", "", "-o", "json")
+    code, out, err = await swell_of(swell.url, tmp_path, "build", "-p", "greeter", "-c", channel.url, *options)
+    assert code == 0, err
+    first = json.loads(out)
+
+    _, lock, _ = await swell_of(swell.url, tmp_path, "lock", first["buildId"])
+    (tmp_path / "lock.txt").write_text(lock)
+    code, out, err = await swell_of(swell.url, tmp_path, "build", "-e", str(tmp_path / "lock.txt"), *options)
+
+    assert code == 0, err
+    again = json.loads(out)
+    assert "greeter" in lock
+    records = [(await swell.get(f"/v1alpha1/builds/{each['buildId']}"))[1] for each in (first, again)]
+    assert records[0]["digest"] == records[1]["digest"]

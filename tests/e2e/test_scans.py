@@ -15,6 +15,7 @@ from tests.e2e.client import Fields, Swell, client_of, until
 from tests.e2e.conftest import VULNERABILITIES, OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.environment import gateway_beside
+from tests.e2e.test_cli_doctor import swell_of
 from tests.e2e.upstreams import Upstreams, image_of, running
 
 PACKAGES = {
@@ -185,3 +186,19 @@ async def test_nothing_is_allowed_until_there_is_a_database(new_stack: OpenStack
         assert again["scanId"] == answer["scanId"].removesuffix("1") + "2"
         assert (await done(swell, again["requestId"]))["succeeded"] is True
         assert "stored SBOM" in (await swell.bytes(f"/v1alpha1/scans/{again['scanId']}/logs")).decode()
+
+
+async def test_the_command_line_shows_findings_and_files(swell: Swell, image: str, tmp_path: Path) -> None:
+    """Findings alone are no error; a severity that is not allowed is."""
+    code, table, err = await swell_of(swell.url, tmp_path, "scan", image)
+    assert code == 0, err
+    assert [line.split()[:3] for line in table.splitlines()[:2]] == [
+        ["SEVERITY", "ID", "PACKAGE"],
+        ["HIGH", "CVE-2026-0001", "libdemo"],
+    ]
+    strict, shown, _ = await swell_of(swell.url, tmp_path, "scan", image, "--allow", "LOW", "-o", "json", "-q")
+    record = json.loads(shown)
+    _, sbom, _ = await swell_of(swell.url, tmp_path, "scan", record["id"], "--file", "spdx")
+
+    assert (strict, record["counts"]) == (1, {"HIGH": 1, "LOW": 1})
+    assert "samtools" in {package["name"] for package in json.loads(sbom)["packages"]}

@@ -64,6 +64,10 @@ additions = combined(
     click.option("--layer", "layers", type=FOLDER, multiple=True, help="Add the content of a folder at the root."),
     click.option("--include", "includes", metavar="IMAGE", multiple=True, help="Add the layers of another image."),
 )
+packages_below = combined(
+    click.option("--base-image", metavar="IMAGE", help="Image below the packages."),
+    click.option("--base-packages", metavar="NAMES", help="Packages that are added to them; '' for none."),
+)
 publishing = combined(
     click.option("--freeze", is_flag=True, help="Build all of it into an image of your registry, without a token."),
     click.option("--repository", "build_repository", metavar="NAME", help="Repository to push to; needs an API key."),

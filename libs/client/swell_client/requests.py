@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from swell.api.containers import (
     BuildCompression,
@@ -15,7 +15,7 @@ from swell.api.containers import (
     ScanMode,
     Severity,
 )
-from swell.api.packages import Packages, PackageType
+from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
 from swell_client.packing import PackedLayer, pack_layer
 
 CHANNELS = ("conda-forge", "bioconda")
@@ -69,23 +69,43 @@ def file_source(containerfile: str | Path, context: PackedLayer | None) -> Sourc
     return source | {"build_context": context.layer} if context else source
 
 
-def conda_source(packages: Sequence[str], environment: str | Path | None, channels: Sequence[str] | None) -> Source:
-    """Conda packages by name, or all of an environment file (its text or its path)."""
+def conda_source(
+    packages: Sequence[str],
+    environment: str | Path | None,
+    channels: Sequence[str] | None,
+    *,
+    base_image: str | None = None,
+    base_packages: str | None = None,
+) -> Source:
+    """Conda packages by name, or all of an environment file (its text or its path).
+
+    *base_image* is the image below them; *base_packages* are added to them, none if it is empty.
+    """
     encoded = None
     if environment is not None:
         content = environment.read_bytes() if isinstance(environment, Path) else environment.encode()
         encoded = base64.b64encode(content).decode()
     chosen = (None if environment is not None else CHANNELS) if channels is None else tuple(channels)
+    below = {"base_image": base_image, "base_packages": base_packages}
+    given: dict[str, Any] = {name: value for name, value in below.items() if value is not None}
     return {
         "packages": Packages(
-            type=PackageType.CONDA, entries=tuple(packages) or None, environment=encoded, channels=chosen
+            type=PackageType.CONDA,
+            entries=tuple(packages) or None,
+            environment=encoded,
+            channels=chosen,
+            conda_opts=CondaOpts(**given) if given else None,
+            pixi_opts=PixiOpts(**given) if given else None,
         )
     }
 
 
-def cran_source(packages: Sequence[str]) -> Source:
-    """R packages by name."""
-    return {"packages": Packages(type=PackageType.CRAN, entries=tuple(packages))}
+def cran_source(packages: Sequence[str], *, base_image: str | None = None, base_packages: str | None = None) -> Source:
+    """R packages by name; *base_image* has R, *base_packages* are Debian's."""
+    below = {"r_image": base_image, "base_packages": base_packages}
+    given: dict[str, Any] = {name: value for name, value in below.items() if value is not None}
+    options = CranOpts(**given) if given else None
+    return {"packages": Packages(type=PackageType.CRAN, entries=tuple(packages), cran_opts=options)}
 
 
 def container_request(source: Source, options: Options) -> ContainerRequest:

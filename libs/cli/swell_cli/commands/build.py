@@ -12,6 +12,7 @@ from swell_cli.requesting import (
     PAIR,
     PLATFORM,
     additions,
+    packages_below,
     packed_layers,
     publishing,
     run_request,
@@ -50,6 +51,7 @@ Examples:
 @click.option("-e", "--environment", metavar="FILE", help="Conda environment file; '-' reads it from stdin.")
 @click.option("-c", "--channel", "channels", metavar="NAME", multiple=True, help="Conda channel, in their order.")
 @click.option("--cran", metavar="NAME", multiple=True, help="R package.")
+@packages_below
 @click.option("--template", metavar="NAME", help="How packages are installed, such as conda/direct:v1.")
 @click.option("--build-arg", "build_args", type=PAIR, multiple=True, help="Value of an ARG instruction.")
 @click.option("--target", metavar="STAGE", help="Stage to build.")
@@ -73,6 +75,7 @@ def build(session: Session, context: str | None, file: str | None, **options: An
     """
     names = ("packages", "environment", "channels", "cran")
     packages, environment, channels, cran = (options.pop(name) for name in names)
+    below = {name: options.pop(name) for name in ("base_image", "base_packages")}
     wait, request = taken(options)
     given = [bool(context or file), bool(packages), bool(environment), bool(cran)]
     if sum(given) != 1:
@@ -81,9 +84,9 @@ def build(session: Session, context: str | None, file: str | None, **options: An
     def make(reporter: Reporter) -> "ContainerRequest":
         packed_layers(request, reporter)
         if packages or environment:
-            source = conda_source(packages, read(environment) if environment else None, channels or None)
+            source = conda_source(packages, read(environment) if environment else None, channels or None, **below)
         elif cran:
-            source = cran_source(cran)
+            source = cran_source(cran, **below)
         else:
             source = _file(context, file, reporter)
         return container_request(source, request)

@@ -14,7 +14,7 @@ from swell.recipes.packages import make_recipe
 from swell_cli.commands.build import read
 from swell_cli.exits import Exit
 from swell_cli.output import Format, Result
-from swell_cli.requesting import PAIR, PLATFORM
+from swell_cli.requesting import PAIR, PLATFORM, packages_below
 from swell_cli.session import Session, common, fail
 from swell_client.packing import PackedLayer, pack_context
 from swell_client.requests import Options, conda_source, container_request, cran_source, file_source
@@ -36,6 +36,7 @@ Examples:
 @click.option("-e", "--environment", metavar="FILE", help="Conda environment file; '-' reads it from stdin.")
 @click.option("-c", "--channel", "channels", metavar="NAME", multiple=True, help="Conda channel, in their order.")
 @click.option("--cran", metavar="NAME", multiple=True, help="R package.")
+@packages_below
 @click.option("--template", metavar="NAME", help="How packages are installed.")
 @click.option("--build-arg", "build_args", type=PAIR, multiple=True, help="Value of an ARG instruction.")
 @click.option("--target", metavar="STAGE", help="Stage to build.")
@@ -55,13 +56,14 @@ def name(session: Session, context: str | None, file: str | None, sif: bool, rep
     """
     names = ("packages", "environment", "channels", "cran")
     packages, environment, channels, cran = (options.pop(each) for each in names)
+    below = {each: options.pop(each) for each in ("base_image", "base_packages")}
     if sum(map(bool, (context or file, packages, environment, cran))) != 1:
         raise click.UsageError("Give exactly one of: a context or container file, --package, --environment, --cran.")
     packed: PackedLayer | None = None
     if cran:
-        source = cran_source(cran)
+        source = cran_source(cran, **below)
     elif packages or environment:
-        source = conda_source(packages, read(environment) if environment else None, channels or None)
+        source = conda_source(packages, read(environment) if environment else None, channels or None, **below)
     else:
         path = Path(file) if file and file != "-" else Path(context or ".") / "Dockerfile"
         packed = pack_context(Path(context), path) if context else None

@@ -83,11 +83,14 @@ class AsyncClient:
         environment: str | Path | None = None,
         channels: Sequence[str] | None = None,
         cran: Sequence[str] = (),
+        base_image: str | None = None,
+        base_packages: str | None = None,
         **options: Unpack[Options],
     ) -> AsyncContainer:
         """Build an image of a container file, of Conda packages, or of R packages.
 
         *containerfile* and *environment* are texts, or paths of files. A folder as *context* is packed as Docker does.
+        *base_image* and *base_packages* are for packages: the image below them, and what is added to them.
 
         Raises:
             RequestFailed: the server refused the request.
@@ -103,8 +106,10 @@ class AsyncClient:
                 context = await in_thread_async(lambda: pack_context(folder, file))
             return await self._request(file_source(containerfile, context), options)
         if cran:
-            return await self._request(cran_source(cran), options)
-        return await self._request(conda_source(packages, environment, channels), options)
+            source = cran_source(cran, base_image=base_image, base_packages=base_packages)
+        else:
+            source = conda_source(packages, environment, channels, base_image=base_image, base_packages=base_packages)
+        return await self._request(source, options)
 
     async def augment(self, image: str, **options: Unpack[Options]) -> AsyncContainer:
         """Add layers, variables, an entrypoint or other images to *image*, while it is pulled.
