@@ -24,7 +24,10 @@ def is_sandbox(workload: Manifest) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pods_of_the_release_have_the_level_restricted(name: str) -> None:
-    """The namespace enforces it. Source: Kubernetes, "Pod Security Standards"."""
+    """The namespace enforces it.
+
+    Source: Kubernetes, "Pod Security Standards", https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
     namespace = manifests.get(name, "Namespace", "swell")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for workload in workloads(name):
