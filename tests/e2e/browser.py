@@ -32,21 +32,21 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def new_page(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
-    """A page in a fresh profile whose relative addresses are below *url*.
+async def new_page(browser: Browser, url: str, *others: str, **options: Any) -> AsyncIterator[Page]:
+    """A page in a fresh profile whose relative addresses are below *url*; it may also ask the servers *others*.
 
     Any script error, message of the content policy, dialog, and request to another server fails the test.
     """
     context = await browser.new_context(base_url=url, viewport=options.pop("viewport", WIDE), **options)
     page = await context.new_page()
     page.set_default_timeout(30_000)
-    with _no_trouble(page, url):
+    with _no_trouble(page, (url, *others)):
         yield page
     await context.close()
 
 
 @contextmanager
-def _no_trouble(page: Page, url: str) -> Iterator[None]:
+def _no_trouble(page: Page, urls: tuple[str, ...]) -> Iterator[None]:
     troubles = list[str]()
 
     def on_console(message: ConsoleMessage) -> None:
@@ -57,7 +57,7 @@ def _no_trouble(page: Page, url: str) -> Iterator[None]:
     page.on("console", on_console)
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: troubles.append(request.url) if not request.url.startswith(url) else None)
+    page.on("request", lambda request: troubles.append(request.url) if not request.url.startswith(urls) else None)
     yield
     assert not troubles, troubles
 

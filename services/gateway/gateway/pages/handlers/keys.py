@@ -75,15 +75,15 @@ async def revoke_key(
 
 
 def key_request(fields: dict[str, str], now: datetime) -> KeyRequest:
-    """The request for the key in *fields*; an operator may name its user."""
-    days = fields.get("days") or "365"
-    if not (days.isascii() and days.isdigit() and 1 <= int(days[:6]) <= LONGEST_LIFE):
+    """The request for the key in *fields*; an operator may name its user. No `days`: as long as possible."""
+    days = fields.get("days", "")
+    if days and not (days.isascii() and days.isdigit() and 1 <= int(days[:6]) <= LONGEST_LIFE):
         raise BadRequest(f"a key can be valid for 1 to {LONGEST_LIFE} days")
     members = {
         "name": fields.get("name", ""),
         "scopes": [scope for scope in SCOPES if scope in fields],
         "repositories": fields.get("repositories", "").split(),
-        "expires": now + timedelta(days=int(days)),
+        "expires": now + timedelta(days=int(days)) if days else None,
     } | ({"user": fields["user"]} if fields.get("user") else {})
     try:
         return convert(members, KeyRequest)
