@@ -43,9 +43,9 @@ def _file_at_home(name: str, member: Any, upstreams: Upstreams) -> Any:
     return at_home(member, upstreams)
 
 
-# These need a scanner with a database, a second registry or a signing key: see test_scans.py, test_mirrors.py and
-# tests/integration/signing.
-ELSEWHERE = re.compile(r"/scans/|/mirrors\b|/(signature|sbom)$")
+# These need a scanner with a database, a second registry, a signing key or a login: see test_scans.py, test_mirrors.py,
+# tests/integration/signing and test_vault.py.
+ELSEWHERE = re.compile(r"/scans/|/mirrors\b|/credentials\b|/(signature|sbom)$")
 HERE = [each for each in OPERATIONS if not ELSEWHERE.search(each.path)]
 BODIES = [pytest.param(each, name, id=f"{each.path} {name}") for each in HERE for name in each.examples]
 

@@ -88,7 +88,9 @@ async def test_a_stored_credential_serves_its_owner_only(
     answer = await ask(swell, "POST", path, with_token(body, owner), **owner)
 
     assert answer.status == 200, answer.body
-    if (build_id := answer.json.get("buildId")) and kind != "dry run":
+    if kind == "mirror":
+        await mirrored(swell, answer.json["buildId"])
+    elif (build_id := answer.json.get("buildId")) and kind != "dry run":
         assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
     elif kind in {"pull", "include"}:
         await pulled(swell, answer)
@@ -102,6 +104,17 @@ def with_token(body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     """*body* with the token of *headers*, which mirrors need there."""
     token = headers.get("Authorization", "").removeprefix("Bearer ")
     return body | ({"towerAccessToken": token} if token and body.get("mirror") else {})
+
+
+async def mirrored(swell: Swell, mirror_id: str) -> None:
+    """Wait until the mirror has ended, and check that it succeeded."""
+
+    async def ended() -> dict[str, Any] | None:
+        _, record = await swell.get(f"/v1alpha1/mirrors/{mirror_id}")
+        return record if record["status"] == "COMPLETED" else None
+
+    record = await until(ended, seconds=120)
+    assert record["exitCode"] == 0, record
 
 
 async def pulled(swell: Swell, answer: Answer) -> None:
