@@ -140,6 +140,7 @@ async def test_a_failed_build_exits_with_1(run: Run, environment: dict[str, str]
     assert "said 42" in terminal.text
 
 
+@pytest.mark.full
 async def test_ctrl_c_asks_whether_to_cancel(
     environment: dict[str, str], swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:

@@ -273,7 +273,7 @@ async def test_an_image_that_does_not_exist_is_the_clients_mistake(client: Clien
     assert UBUNTU in refused(await client.submit({"containerImage": "ubuntu:22.04"}), 400)
 
 
-@pytest.mark.parametrize("path", ["/", "/v1alpha3/container", "/v1alpha2/containers", "/v3/", "/%ff"])
+@pytest.mark.parametrize("path", ["/v1alpha3/container", "/v1alpha2/containers", "/v3/", "/%ff"])
 async def test_a_path_that_there_is_not_is_json_too(client: Client, path: str) -> None:
     """Clients decode each error as JSON."""
     refused(await client.get(path), 404, "NOT_FOUND")

@@ -29,6 +29,8 @@ PROGRAMS = (
     "swell_embedded.__main__",
 )
 
+_OF_OTHER_PROGRAMS = ("builder.run_build", "gateway.commands.encryption", "gateway.encryption")
+
 
 def main(program: str, *, is_prepared: bool) -> None:
     """Race all types of *program*."""
@@ -38,7 +40,7 @@ def main(program: str, *, is_prepared: bool) -> None:
     package, _, name = program.partition(".")
     if name == "__main__":
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if module.name not in (*PROGRAMS, "builder.run_build"):  # what other programs import
+            if module.name not in (*PROGRAMS, *_OF_OTHER_PROGRAMS):
                 importlib.import_module(module.name)
     if is_prepared and (missing := codecs.unprepared()):
         sys.exit(f"imported after the start without a call of codecs.prepare: {missing}")

@@ -31,7 +31,7 @@ threads = [threading.Thread(target=read) for _ in range(8)]
 SERVICE = """
 import asyncio, msgspec
 from swell import codecs
-from swell.serve import run
+from swell.serve import run_service
 
 class Settings(msgspec.Struct):
     log_level: str = "WARNING"
@@ -39,11 +39,11 @@ class Settings(msgspec.Struct):
 class Message(msgspec.Struct):
     text: str
 
-async def main(settings):
+async def main(settings, drain):
     assert codecs.unprepared() == [], codecs.unprepared()
 
 assert Message in codecs.unprepared()
-run("test", Settings, main, in_loop=asyncio.run)
+run_service("test", Settings, main, in_loop=asyncio.run)
 """
 
 
