@@ -13,7 +13,7 @@ from gateway.adapters.jobs import JobQueue
 from swell.backend_checks import nats_check
 from swell.errors import Unavailable
 from swell.jobs import streams
-from swell.jobs.consume import subscribe
+from swell.jobs.consume import _Source, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import DEAD, JOBS, STREAMS, Nats
@@ -60,6 +60,29 @@ async def test_a_worker_continues_after_the_server_lost_everything(stack: Stack,
         assert await worker.next() == ("bd-2_1", 1)
 
     assert {info.config.name for info in await own.stream.streams_info()} == {config.name for config in STREAMS}
+
+
+async def test_a_worker_starts_while_the_server_does_not_answer(
+    stack: Stack, own: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that starts during an outage of seconds tries again, and does not end."""
+    attempts, opening = asyncio.Queue[None](), _Source.open
+
+    async def counted(source: _Source) -> None:
+        attempts.put_nowait(None)
+        await opening(source)
+
+    monkeypatch.setattr(_Source, "open", counted)
+    monkeypatch.setattr(own.stream, "_timeout", 0.2)
+    worker = Worker()
+    async with asyncio.timeout(60), stalled(stack, "nats"):
+        working_again = working(own, worker)
+        await working_again.__aenter__()
+        for _ in range(2):
+            await attempts.get()
+    await published(own, "bd-8_1")
+    assert await worker.next() == ("bd-8_1", 1)
+    await working_again.__aexit__(None, None, None)
 
 
 async def test_a_worker_continues_after_its_stream_was_deleted(own: Nats) -> None:

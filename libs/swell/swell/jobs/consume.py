@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 from prometheus_client import Gauge
 
 from swell.concurrency.drain import Drain
@@ -70,7 +70,7 @@ async def consume(
     delivered to other workers at once.
     """
     source = _Source(stream, durable, kind, lease)
-    await source.open()
+    await source.open_when_available()
     SLOTS.labels(durable).set(slots)
     free = asyncio.Semaphore(slots)
     handlers = TaskOwner()
@@ -128,6 +128,21 @@ class _Source:
         )
         await self._stream.add_consumer(name, config)
         self._subscription = await self._stream.pull_subscribe_bind(self._durable, name)
+
+    async def open_when_available(self) -> None:
+        """As `open`, again while the server does not answer, so that an outage at the start ends no service.
+
+        Raises:
+            BadRequestError: the consumer exists with another configuration.
+        """
+        while True:
+            try:
+                return await self.open()
+            except BadRequestError:
+                raise
+            except (NatsError, TimeoutError, Unavailable) as error:
+                log.warning("consumer unavailable", durable=self._durable, error=str(error) or "timeout")
+            await asyncio.sleep(0.5)
 
     async def next(self) -> Msg | None:
         """Return the next message; None if there is none within 5 s, or if the server does not answer."""
