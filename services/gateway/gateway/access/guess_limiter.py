@@ -19,11 +19,12 @@ from swell.errors import (
     NameUnknown,
     NotFound,
     NotYours,
+    SessionExpired,
     TooManyRequests,
     Unauthorized,
 )
 
-MISSES = (AccountRequired, EndpointUnpaired, NameUnknown, NotFound, NotYours, Unauthorized)
+MISSES = (AccountRequired, EndpointUnpaired, NameUnknown, NotFound, NotYours, SessionExpired, Unauthorized)
 """The errors that mean: the secret is unknown."""
 
 

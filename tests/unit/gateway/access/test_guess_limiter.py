@@ -11,7 +11,7 @@ from gateway.domain.quota import Quota
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Pulls
-from swell.errors import TooManyRequests
+from swell.errors import SessionExpired, TooManyRequests
 from tests.unit.gateway.access.buckets import Clock
 from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, UnlimitedPulls
 
@@ -130,3 +130,14 @@ def test_only_the_last_addresses_are_counted(clock: Clock) -> None:
     guess_limiter.check("a")
     with pytest.raises(TooManyRequests):
         guess_limiter.check("c")
+
+
+def test_tokens_that_a_platform_does_not_renew_are_guesses(clock: Clock) -> None:
+    """With any refresh token beside it, an unknown token of a Platform ends as a session that cannot be renewed."""
+    guess_limiter = GuessLimiter(QUOTA, clock)
+    for number in range(3):
+        with pytest.raises(SessionExpired), guess_limiter.attempt(HERE, f"token-{number}"):
+            raise SessionExpired
+
+    with pytest.raises(TooManyRequests), guess_limiter.attempt(HERE, "token-4"):
+        pytest.fail("the Platform is asked")
