@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.domain.identity import Identity
 
@@ -19,5 +20,9 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 def new_session(identity: Identity, now: datetime, lifetime: timedelta) -> Session:
-    """Return a session of *identity*, which lasts for *lifetime*, whatever the lifetime of the issuer's token."""
-    return Session(identity=identity, started=now, expires=now + lifetime)
+    """Return a session of *identity*, which lasts for *lifetime*, whatever the lifetime of the issuer's token.
+
+    What the user makes with it, such as API keys, ends with the session at the latest.
+    """
+    expires = now + lifetime
+    return Session(identity=replace(identity, expires=expires), started=now, expires=expires)
