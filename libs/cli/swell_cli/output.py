@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import msgspec
 
@@ -25,8 +25,7 @@ class Result(NamedTuple):
 
 def show(result: Result, format: Format) -> None:  # noqa: A002 - as the option is named
     """Print *result*."""
-    sys.stdout.write(text_of(result, format))
-    sys.stdout.flush()
+    write(text_of(result, format), sys.stdout)
 
 
 def text_of(result: Result, format: Format) -> str:  # noqa: A002
@@ -61,6 +60,14 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def printable(text: str) -> str:
     """*text* without control characters: names, titles and log lines are written by strangers."""
     return "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in text)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write *text*, which strangers may have written: on a terminal without control characters, elsewhere as it is."""
+    if stream.isatty():
+        text = "\n".join(map(printable, text.split("\n")))
+    stream.write(text)
+    stream.flush()
 
 
 def size(count: float) -> str:

@@ -1,5 +1,7 @@
 """Output: formats, control characters, help, exit codes, and progress without a terminal."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,9 +11,10 @@ import pytest
 from swell.api.builds import BuildEnd, BuildStep
 from swell_cli.__main__ import COMMANDS, swell
 from swell_cli.exits import Exit, describe, exit_code
-from swell_cli.output import Format, Result, size, text_of
+from swell_cli.output import Format, Result, size, text_of, write
 from swell_cli.progress import Plain, ended_step
-from swell_client import BuildFailed, NotDone, RequestFailed, Unreachable
+from swell_cli.wave import main as wave
+from swell_client import BuildFailed, Client, NotDone, RequestFailed, SwellClientError, Unreachable
 from swell_client.errors import ErrorBody
 from swell_client.events import Ended, LogLine, StepChanged, Waiting
 from tests.unit.cli.conftest import Run
@@ -154,3 +157,51 @@ def test_completion_lists_commands_and_options() -> None:
 
     assert [item.value for item in complete.get_completions([], "in")] == ["inspect"]
     assert "--dry-run" in [item.value for item in complete.get_completions(["build"], "--dr")]
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+HOSTILE = "a\x1b]52;c;ZXZpbA==\x07\x9b31m\nb"
+
+
+def test_a_terminal_gets_no_control_characters() -> None:
+    """A log, lock file or name of a stranger must not change the terminal; a file gets every byte."""
+    screen, file = Screen(), io.StringIO()
+    write(HOSTILE, screen)
+    write(HOSTILE, file)
+
+    assert screen.getvalue() == "a\ufffd]52;c;ZXZpbA==\ufffd\ufffd31m\nb"
+    assert file.getvalue() == HOSTILE
+
+
+@pytest.mark.parametrize("words", [("lock", "bd-1_1"), ("logs", "bd-1_1"), ("logs", "-f", "bd-1_1")])
+def test_commands_show_a_hostile_log_harmlessly(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """The lock file, the log, and the message with which a build has ended."""
+    end = BuildEnd(id="bd-1_1", succeeded=False, exit_status=1, duration=1, message=HOSTILE)
+    monkeypatch.setattr(Client, "log", lambda *_: HOSTILE)
+    monkeypatch.setattr(Client, "lock", lambda *_: HOSTILE)
+    monkeypatch.setattr(Client, "log_events", lambda *_: iter([LogLine(text=HOSTILE), Ended(end=end)]))
+    out, err = Screen(), Screen()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with contextlib.suppress(SystemExit):
+        swell.main(list(words), standalone_mode=False)
+
+    assert "ZXZpbA==" in out.getvalue() + err.getvalue()
+    assert not {"\x1b", "\x07", "\x9b"} & set(out.getvalue() + err.getvalue())
+
+
+def test_waves_command_shows_a_hostile_refusal_harmlessly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of an error is the server's."""
+    monkeypatch.setattr(wave.Wave, "run", lambda _: (_ for _ in ()).throw(SwellClientError(HOSTILE)))
+    err = Screen()
+    monkeypatch.setattr(sys, "stderr", err)
+
+    assert wave.main(["-i", "alpine"]) == 1
+    assert "ZXZpbA==" in err.getvalue()
+    assert "\x1b" not in err.getvalue()

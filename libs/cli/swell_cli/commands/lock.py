@@ -5,6 +5,7 @@ import sys
 import click
 
 from swell_cli.identify import build_of
+from swell_cli.output import write
 from swell_cli.session import Session, common
 
 EPILOG = """\b
@@ -19,4 +20,4 @@ Example:
 def lock(session: Session, id: str) -> None:  # noqa: A002 - as it is called in the help
     """Print the lock file of the build or request ID: every package with its address and digest."""
     with session.client() as client:
-        sys.stdout.write(client.lock(build_of(client, id)))
+        write(client.lock(build_of(client, id)), sys.stdout)

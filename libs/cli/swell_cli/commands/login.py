@@ -6,6 +6,7 @@ import click
 
 from swell_cli.config import DEFAULT_PROFILE, Profile, config_path, load, save, with_profile
 from swell_cli.exits import Exit
+from swell_cli.output import printable
 from swell_cli.session import agent, fail, guarded
 from swell_client.settings import DEFAULT_URL
 
@@ -42,7 +43,8 @@ def _login(url: str, profile: str, token: str) -> None:
         if token:
             client.build("FROM scratch\n", dry_run=True)  # refused with 401 for an unknown key
     path = save(with_profile(load(), profile, Profile(client.url, token)))
-    click.echo(f"stored {client.url} (Swell {info.get('swellVersion', 'unknown')}) as {profile} in {path}", err=True)
+    version = printable(info.get("swellVersion", "unknown"))
+    click.echo(f"stored {client.url} (Swell {version}) as {profile} in {path}", err=True)
 
 
 @click.command()

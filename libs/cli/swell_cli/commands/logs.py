@@ -6,7 +6,7 @@ import click
 
 from swell_cli.exits import Exit
 from swell_cli.identify import build_of
-from swell_cli.output import printable
+from swell_cli.output import printable, write
 from swell_cli.progress import describe
 from swell_cli.session import Session, common
 from swell_client.events import Ended, LogLine, StepChanged
@@ -29,28 +29,20 @@ def logs(session: Session, id: str, follow: bool) -> None:  # noqa: A002 - as it
     """
     with session.client() as client:
         if id.startswith("sc-"):
-            _write(client.scan_file(id, "logs").decode(errors="replace"))
+            write(client.scan_file(id, "logs").decode(errors="replace"), sys.stdout)
             return
         build_id = build_of(client, id)
         if not follow:
-            _write(client.log(build_id))
+            write(client.log(build_id), sys.stdout)
             return
         for event in client.log_events(build_id):
             match event:
                 case LogLine(text=text):
-                    _write(text + "\n")
+                    write(text + "\n", sys.stdout)
                 case Ended(end=end):
-                    click.echo(describe(event), err=True)
+                    click.echo(printable(describe(event)), err=True)
                     sys.exit(Exit.OK if end.succeeded else Exit.FAILED)
                 case StepChanged():
                     continue
                 case _:
-                    click.echo(describe(event), err=True)
-
-
-def _write(text: str) -> None:
-    """On a terminal, without control characters, which could change it; elsewhere as it is."""
-    if sys.stdout.isatty():
-        text = "\n".join(map(printable, text.split("\n")))
-    sys.stdout.write(text)
-    sys.stdout.flush()
+                    click.echo(printable(describe(event)), err=True)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from swell_cli.config import resolve
+from swell_cli.output import write
 from swell_cli.wave.answers import Fields, awaited_yaml, read_answer, read_json, read_status, to_json, to_yaml
 from swell_cli.wave.checks import check
 from swell_cli.wave.duration import format_duration
@@ -53,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
             print_out(usage())
         return Wave(fields).run()
     except (WaveError, SwellClientError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        write(f"{error}\n", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -65,8 +66,7 @@ def script() -> None:
 
 
 def print_out(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    write(text, sys.stdout)
 
 
 class Wave:
