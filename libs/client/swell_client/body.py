@@ -62,7 +62,7 @@ def decode(answer: Answer, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnexpectedAnswer(f"the answer of the server cannot be read: {error}") from error
 
 
@@ -79,6 +79,6 @@ def _details(answer: Answer) -> ErrorBody:
     try:
         fields: Any = msgspec.json.decode(answer.body)
         return msgspec.convert(fields, ErrorBody)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         text = answer.body[:500].decode(errors="replace").strip()
         return ErrorBody(message=f"status {answer.status}: {text}" if text else f"status {answer.status}")

@@ -13,8 +13,8 @@ from tools.sync_client import SOURCE, TARGET, formatted, sync_text
 
 from swell.api.containers import ContainerRequest
 from swell_client import RequestFailed, RetryPolicy, Unreachable
-from swell_client.body import Answer, encode, failure
-from swell_client.errors import ErrorBody
+from swell_client.body import Answer, decode, encode, failure
+from swell_client.errors import ErrorBody, UnexpectedAnswer
 from swell_client.requests import conda_source, container_request, file_source, image_source
 from swell_client.retry import retry_after
 
@@ -162,3 +162,12 @@ def test_only_errors_that_can_pass_are_repeated(error: Exception, repeats: bool)
 def test_an_error_says_what_the_server_said(body: bytes, message: str) -> None:
     """Proxies answer with pages; their text is better than nothing."""
     assert message in str(failure(Answer(502, {}, body)))
+
+
+def test_a_deeply_nested_answer_is_an_error_of_the_client() -> None:
+    """Of a hostile server, or a broken proxy: programs catch `SwellClientError`."""
+    nested = b'{"later":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    assert failure(Answer(502, {}, nested)).status == 502
+    with pytest.raises(UnexpectedAnswer):
+        decode(Answer(200, {}, nested), ErrorBody)

@@ -64,7 +64,7 @@ async def _once(http: AsyncHttp, path: str, after: str) -> AsyncGenerator[Event]
                 continue
             try:
                 event = read_event(sent.event, sent.data, sent.id)
-            except (msgspec.MsgspecError, KeyError) as error:
+            except (msgspec.MsgspecError, KeyError, RecursionError) as error:
                 raise UnexpectedAnswer(f"an event of the log cannot be read: {error}") from error
             if event:
                 yield event

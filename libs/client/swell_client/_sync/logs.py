@@ -65,7 +65,7 @@ def _once(http: Http, path: str, after: str) -> Generator[Event]:
                 continue
             try:
                 event = read_event(sent.event, sent.data, sent.id)
-            except (msgspec.MsgspecError, KeyError) as error:
+            except (msgspec.MsgspecError, KeyError, RecursionError) as error:
                 raise UnexpectedAnswer(f"an event of the log cannot be read: {error}") from error
             if event:
                 yield event

@@ -241,7 +241,7 @@ def check_realm(challenge: Challenge, endpoint: URL) -> None:
 def _token(content: bytes, reference: Reference) -> _Token:
     try:
         answer = msgspec.json.decode(content, type=_TokenAnswer)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UpstreamFailed(f"the token service of {reference.registry} sends an invalid answer") from error
     token = answer.token or answer.access_token or ""
     if not _TOKEN.fullmatch(token):

@@ -6,11 +6,11 @@ Source: Seqera Platform's public API, https://docs.seqera.io/platform-api
 import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.domain.platform import Platform
@@ -32,8 +32,11 @@ _TOKEN = re.compile(r"[!-~]+")
 A = TypeVar("A")
 
 
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+
+
 class User(Struct, frozen=True, rename="camel"):
-    id: int | str
+    id: int | Id
     user_name: str = ""
     email: str | None = None
 
@@ -146,7 +149,7 @@ class PlatformClient:
         _raise_for(answer, platform)
         try:
             return msgspec.json.decode(answer.body, type=kind), session
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise PlatformFailed(f"the Platform at {platform.endpoint} sends an answer that cannot be read") from error
 
     async def _send(self, platform: Platform, session: Session, url: str) -> PlatformAnswer:

@@ -121,7 +121,7 @@ class WorkspaceCredentials:
         content = await asyncio.to_thread(decrypt, packet, pairing.private_key, pairing.packets, context)
         try:
             secret = msgspec.json.decode(content, type=_Secret)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise PlatformFailed("the Platform sends a credential in an unknown form") from error
         return _credentials(secret, registry, may_assume_roles=platform.roles)
 

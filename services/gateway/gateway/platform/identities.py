@@ -21,7 +21,7 @@ MOST = 10_000
 OWN_KEY = "swell_"
 """API keys of this server begin with it; they are never sent to a Platform."""
 
-_USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_USER_NAME = re.compile(r"(?!id-)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # `id-…` is for users with other names
 
 
 class PlatformIdentities:

@@ -248,6 +248,7 @@ async def test_a_realm_that_makes_no_sense_gets_no_credentials(
         (said(404), UpstreamFailed),
         (said(body=b"nonsense"), UpstreamFailed),
         (said(body=b"{}"), UpstreamFailed),
+        (said(body=b'{"later":' + b"[" * 50_000 + b"]" * 50_000 + b"}"), UpstreamFailed),
         (said(body=b'{"token": "a\\r\\nX-Evil: 1"}'), UpstreamFailed),
         (said(body=bytes(2 << 20)), UpstreamFailed),
     ],

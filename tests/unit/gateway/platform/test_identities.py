@@ -2,10 +2,11 @@
 
 import pytest
 
-from gateway.domain.platform import Login, Platforms
+from gateway.domain.platform import Login, Platform, Platforms
 from gateway.platform.client import PlatformClient
 from gateway.platform.identities import KNOWN_SECONDS, PlatformIdentities
-from gateway.platform.sessions import Sessions
+from gateway.platform.sessions import Session, Sessions
+from gateway.platform.wire import PlatformAnswer, PlatformRequest
 from gateway.platform.workspaces import Workspaces, workspaces_of
 from swell.errors import PlatformDenied, PlatformFailed, PlatformUnreachable, SessionExpired
 from tests.platform.state import PlatformState
@@ -156,3 +157,42 @@ async def test_the_store_has_no_name_that_reveals_a_token(site: Site) -> None:
     await site.identities.identify(LOGIN)
 
     assert not any(secret in name for name in site.records.stored for secret in ("old", "refresh-1"))
+
+
+async def test_no_name_is_that_of_another_user(site: Site) -> None:
+    """A user whose name cannot be shown is named after the id; another one may have chosen that text as name."""
+    site.state.knowledge.users = {
+        "odd": {"id": 7, "userName": "odd name"},
+        "thief": {"id": 8, "userName": "id-7"},
+    }
+    site.state.knowledge.tokens = {"old": "odd", "second": "thief"}
+
+    odd, thief = [
+        (await site.identities.identify(Login(token=token, endpoint=ENDPOINT))).user for token in ("old", "second")
+    ]
+    assert odd == "platform:id-7@platform.example.org"
+    assert thief == "platform:id-8@platform.example.org"
+
+
+@pytest.mark.parametrize("user_id", ["", "1\n", "a@b", "x" * 65])
+async def test_an_id_has_the_form_of_one(site: Site, user_id: str) -> None:
+    """It becomes part of the name of the user, of keys in the store, and of the log."""
+    site.state.knowledge.users = {"alice": {"id": user_id, "userName": "not a name"}}
+
+    with pytest.raises(PlatformFailed):
+        await site.identities.identify(LOGIN)
+
+
+async def test_a_deeply_nested_answer_is_a_failure_of_the_platform(site: Site) -> None:
+    """Not one of this server."""
+    client = PlatformClient(Nested(), Sessions(site.records, no_lock))
+
+    with pytest.raises(PlatformFailed):
+        await client.user(PLATFORM, "name", Session(endpoint=ENDPOINT, token="t"))
+
+
+class Nested:
+    """A Platform whose answer has 100,000 levels."""
+
+    async def send(self, platform: Platform, request: PlatformRequest) -> PlatformAnswer:
+        return PlatformAnswer(status=200, body='{"later":' + "[" * 100_000 + "]" * 100_000 + "}")

@@ -14,6 +14,8 @@ from gateway.platform.wire import MAX_BODY, PlatformAnswer, PlatformRequest
 from swell.errors import PlatformFailed, PlatformSlow, PlatformUnreachable
 from tests.unit.gateway.platform.doubles import PLATFORM
 
+NESTED = '{"@type":"pairing-heartbeat","later":' + "[" * 100_000 + "]" * 100_000 + "}"
+
 
 def request(number: int = 0, method: str = "GET") -> PlatformRequest:
     return PlatformRequest(method=method, url=f"https://platform.example.org/api/{number}", auth="Bearer t")
@@ -107,7 +109,17 @@ async def test_what_waits_and_what_is_answered_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", "null", '{"@type": "pairing-response"}', '{"@type": "proxy-http-response"}', "[" * 10_000, "\x00"],
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        '{"@type": "pairing-response"}',
+        '{"@type": "proxy-http-response"}',
+        "[" * 10_000,
+        "\x00",
+        NESTED,
+    ],
 )
 def test_other_messages_are_nothing(text: str) -> None:
     """They count as unrequested."""

@@ -76,6 +76,6 @@ class _Blobs(Struct):
 def _blobs_of(manifest: bytes) -> list[str]:
     try:
         blobs = msgspec.json.decode(manifest, type=_Blobs)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return []
     return [each.digest for each in (*blobs.layers, *blobs.manifests, *filter(None, (blobs.config,)))]

@@ -71,7 +71,7 @@ def received(text: str) -> Received | None:
     """Return the message in *text*; None if it is of another type, or malformed."""
     try:
         return _RECEIVED.decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):  # RecursionError: it is nested too deeply
         return None
 
 

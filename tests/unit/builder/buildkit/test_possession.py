@@ -1,0 +1,21 @@
+"""Which blobs a build has: those of its layer cache."""
+
+from unittest.mock import Mock
+
+from builder.buildkit.network.possession import Possession
+from swell.oci.reference import parse_reference
+
+TARGET = parse_reference("registry.example.org/team/tool:1")
+
+
+def test_a_deeply_nested_manifest_gives_no_blobs() -> None:
+    """A layer cache may be in a registry of a stranger; its manifest must not end the build with an error of ours."""
+    possession = Possession(Mock(), ())
+
+    possession.add_cached(
+        TARGET, b'{"layers":[{"digest":"sha256:a"}],"later":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    )
+    assert not possession.may_reuse(TARGET, "sha256:a")
+
+    possession.add_cached(TARGET, b'{"layers":[{"digest":"sha256:a"}]}')
+    assert possession.may_reuse(TARGET, "sha256:a")
