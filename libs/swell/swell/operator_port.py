@@ -9,10 +9,10 @@ Source: Kubernetes, "Liveness, Readiness and Startup Probes", https://kubernetes
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Thread, Timer
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +28,7 @@ from swell.serve import Address, address
 OFF = "off"
 CONNECTIONS = 16  # at once; further ones are closed
 CLIENT_SECONDS = 5.0  # that a client may take between two parts of its request
+CONNECTION_SECONDS = 30.0  # for the whole of a request and its answer
 ANSWER_SECONDS = 5.0  # for an answer of the event loop
 LAG_INTERVAL = 1.0  # seconds
 
@@ -150,9 +151,13 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = Timer(CONNECTION_SECONDS, _end, (request,))
+        deadline.daemon = True
+        deadline.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            deadline.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -163,6 +168,11 @@ class _Server(ThreadingHTTPServer):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has ended
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -94,6 +94,29 @@ async def test_silent_clients_do_not_block_it(listen: str, monkeypatch: pytest.M
                 each.close()
 
 
+async def test_a_client_that_sends_slowly_is_disconnected(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, so only the limit for the whole request ends it."""
+    monkeypatch.setattr("swell.operator_port.CONNECTION_SECONDS", 0.5)
+    host, _, port = listen.partition(":")
+
+    def until_disconnected() -> bool:
+        with socket.create_connection((host, int(port))) as client:
+            client.settimeout(0.05)
+            for _ in range(600):
+                try:
+                    client.sendall(b"x")
+                    if not client.recv(1):
+                        return True
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    return True
+        return False
+
+    async with operator_port("test", listen):
+        assert await asyncio.to_thread(until_disconnected)
+
+
 async def test_a_blocked_event_loop_is_not_alive(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart helps such a process, so the probe of an orchestrator has to notice it."""
     monkeypatch.setattr("swell.operator_port.ANSWER_SECONDS", -0.9)

@@ -10,6 +10,7 @@ from swell_cli.session import Session, common
 from swell_client.body import decode, encode
 
 PATH = "/v1alpha2/keys"
+MOST_PAGES = 1000  # of a list of keys
 
 EPILOG = """\b
 Examples:
@@ -62,7 +63,7 @@ def list_keys(session: Session, user: str | None) -> None:
     """List your keys, newest first."""
     found, cursor = list[KeyRecord](), ""
     with session.client() as client:
-        while True:
+        for _ in range(MOST_PAGES):
             params = {name: value for name, value in (("user", user), ("cursor", cursor)) if value}
             page = decode(client.http.send("GET", PATH, params=params), KeyPage)
             found += page.keys

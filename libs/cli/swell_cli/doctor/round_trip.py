@@ -2,15 +2,19 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from swell_cli.doctor.finding import Finding, failed, ok, warning
 from swell_client import BuildFailed, Client, NotDone, RequestFailed, SwellClientError
 from swell_client.packing import PackedLayer, pack
 
+if TYPE_CHECKING:
+    import httpx2
+
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 _TIMEOUT = 20.0
-_LARGEST = 4 << 20
+_LARGEST = 4 << 20  # bytes of a layer
 
 
 def check_round_trip(client: Client, timeout: float) -> Iterator[Finding]:
@@ -47,6 +51,18 @@ def _context() -> PackedLayer:
         return pack(tree(Path(folder)))
 
 
+def _read(http: "httpx2.Client", url: str) -> bytes:
+    """The content at *url*; of a longer one than 4 MiB, the beginning."""
+    with http.stream("GET", url) as response:
+        response.raise_for_status()
+        content = b""
+        for piece in response.iter_bytes(64 << 10):
+            content += piece
+            if len(content) > _LARGEST:
+                break
+        return content
+
+
 def _pull(url: str, image: str) -> Iterator[Finding]:
     import httpx2  # noqa: PLC0415 - takes time to import
 
@@ -67,8 +83,7 @@ def _pull(url: str, image: str) -> Iterator[Finding]:
             location = answer.headers.get("location", "")
             place = urlsplit(location).netloc or authority
             try:
-                blob = http.get(location) if answer.is_redirect else answer
-                blob.raise_for_status()
+                blob = _read(http, location) if answer.is_redirect else answer.raise_for_status().content
             except httpx2.HTTPError as error:
                 advice = (
                     f"Open {place} for the machines that pull; the operator can relay blobs through the server instead."
@@ -78,7 +93,7 @@ def _pull(url: str, image: str) -> Iterator[Finding]:
     except (httpx2.HTTPError, ValueError, KeyError, IndexError) as error:
         yield failed("pull", f"{base} does not work from here: {error}", "Open the address for the machines that pull.")
         return
-    if len(blob.content) > _LARGEST or f"sha256:{hashlib.sha256(blob.content).hexdigest()}" != layer["digest"]:
+    if f"sha256:{hashlib.sha256(blob).hexdigest()}" != layer["digest"]:
         yield failed(
             "data", f"{place} sends other bytes than those of the digest", "A proxy on the way changes responses."
         )

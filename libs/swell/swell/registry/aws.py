@@ -130,7 +130,7 @@ class AwsLogins:
             data_or_list = msgspec.json.decode(content, type=_EcrAnswer).authorization_data
             data = data_or_list[0] if isinstance(data_or_list, list) else data_or_list
             return _Login(parse_basic(data.authorization_token), min(data.expires_at, keys.until) - SKEW_SECONDS)
-        except (msgspec.MsgspecError, ValueError, IndexError) as error:
+        except (msgspec.MsgspecError, ValueError, IndexError, RecursionError) as error:
             raise UpstreamFailed(f"{place.service} sends an invalid login") from error
 
     async def _assume(self, place: Place, role: Credentials) -> _Keys:

@@ -112,7 +112,7 @@ class Catalogue:
                 summaries = await asyncio.to_thread(_parse, file.read())
         except NotFound:
             summaries = {}
-        except (SwellError, OSError, msgspec.MsgspecError) as error:
+        except (SwellError, OSError, msgspec.MsgspecError, RecursionError) as error:
             log.info("descriptions of packages not read", channel=url, error=str(error))
         self._summaries[url] = (time.monotonic(), summaries)
         return summaries

@@ -83,6 +83,6 @@ def parse_result(text: str) -> RemoteBuildResult | None:
     """Read a result from JSON; None if *text* is not a result."""
     try:
         result = msgspec.json.decode(text, type=RemoteBuildResult)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return result if result.digest or result.reason else None

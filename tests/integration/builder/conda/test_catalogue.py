@@ -68,7 +68,9 @@ async def test_descriptions_are_those_of_the_channel(catalogue: Catalogue, chann
     assert samtools.summary == "x" * 160 and other.summary == ""
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{", b'{"packages": 5}'])
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{", b'{"packages": 5}', b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+)
 async def test_broken_descriptions_are_left_out(catalogue: Catalogue, channel: Channel, content: bytes) -> None:
     """The names and versions are what a user needs."""
     (channel.folder / "channeldata.json").write_bytes(content)
