@@ -73,10 +73,13 @@ def run_service(
     log.configure(service, getattr(configured, "log_level", "INFO"), getattr(configured, "log_format", log.Format.JSON))
     codecs.prepare()
     drain = Drain(getattr(configured, "drain", timedelta(0)))
+    has_failed = False
     try:
         in_loop(_until_stopped(main(configured, drain), drain))
     except* SwellError as group:
         log.log.error("service failed", error="; ".join(map(str, group.exceptions)))
+        has_failed = True
+    if has_failed:  # inside of `except*`, Python 3.11.2 prints a stack trace of the group with SystemExit
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
 from builder.attest import Attester
-from builder.build import BuildRunner
+from builder.build import Assembly, BuildRunner
 from builder.choose_engine import NoEngine, open_engine
 from builder.conda.engine import CondaEngine
 from builder.engine import ContainerEngine, Engines
@@ -52,6 +52,7 @@ from swell.operator_port import operator_port
 from swell.otlp import exporting
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.push import RegistryPush
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run_service
@@ -85,7 +86,7 @@ async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("builder", settings.operator_listen))
         await opened.enter_async_context(exporting("builder", settings.traces_url))
-        state, nats, layers, logs = await open_backends(settings, opened)
+        state, nats, layers, logs = backends = await open_backends(settings, opened)
         session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
         aws = AwsLogins(session, settings)
         users = user_credentials(nats)
@@ -107,30 +108,18 @@ async def main(settings: Settings, drain: Drain) -> None:
         await subscribe(nats, BuildCancelled, interest.on_cancelled)
         secrets = partial(read_secrets, settings)
         build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
-        running = partial(
-            BuildRunner,
-            Engines(building, packages, engine),
-            builds,
-            RedisLeases(state, settings.job_lease),
-            build_logs,
-            StoredContexts(Blobs(layers), settings.workspace / "contexts"),
-            BuildSecrets(settings.build_secrets),
-            registry,
-            StreamEvents(nats.stream),
-        )
-        assembler = IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout)
-        runner = running(assembler, interest, unpushed)
+        engines = Engines(building, packages, engine)
+        running = runner_of(settings, backends, engines, builds, build_logs, registry, interest, unpushed)
+        runner = running(IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout))
         mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client, users), settings.mirror_timeout)
-        mirrors = running(mirroring, interest, unpushed)
+        mirrors = running(mirroring)
         plans = MirrorPlans(mirroring, nats)
         missing = partial(missing_emulators, settings)
         held_by = None if isinstance(containers, NoEngine) else steps  # without an engine, builds fail at once
         router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine, held_by)
         build = partial(router.take, runner.build)
-        solver, health = (
-            SolverHandler(packages.solving, packages.solving),
-            health_of(state, nats, steps, containers, drain),
-        )
+        solver = SolverHandler(packages.solving, packages.solving)
+        health = health_of(state, nats, steps, containers, drain)
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
@@ -157,6 +146,32 @@ async def main(settings: Settings, drain: Drain) -> None:
             )
             tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
             tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=drain))
+
+
+def runner_of(
+    settings: Settings,
+    backends: Backends,
+    engines: Engines,
+    builds: RedisBuilds,
+    build_logs: BuildLogs,
+    registry: RegistryPush,
+    interest: BuildInterest,
+    unpushed: UnpushedImages,
+) -> Callable[[Assembly], BuildRunner]:
+    """Return a function that makes a runner for builds, indexes or mirrors, which share everything else."""
+    return partial(
+        BuildRunner,
+        engines,
+        builds,
+        RedisLeases(backends.state, settings.job_lease),
+        build_logs,
+        StoredContexts(Blobs(backends.layers), settings.workspace / "contexts"),
+        BuildSecrets(settings.build_secrets),
+        registry,
+        StreamEvents(backends.nats.stream),
+        interest=interest,
+        unpushed=unpushed,
+    )
 
 
 def health_of(state: Redis, nats: Nats, steps: Steps, engine: ContainerEngine, drain: Drain) -> Health:

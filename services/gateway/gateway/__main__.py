@@ -1,6 +1,8 @@
 """Opens the connections of the gateway, wires its parts, and serves."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
@@ -53,6 +55,7 @@ from gateway.handlers.containers import Submissions
 from gateway.handlers.pairing import PairingHandler
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress, networks
+from gateway.http.edge import Edge
 from gateway.http.relay import Relay
 from gateway.identity_parts import open_identity_parts
 from gateway.inspect import Inspector
@@ -145,8 +148,17 @@ async def main(settings: Settings, drain: Drain) -> None:
             vault.use,
         )
         pairing = pairing_handler(settings, shared, platforms)
-        backends = GatewayHealth(connections, shared.grants, drain)
-        limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
+        health = GatewayHealth(connections, shared.grants, drain)
+        service = ServiceParts(
+            identity.accounts,
+            identity.key_issuer,
+            identity.sessions,
+            identity.sign_in,
+            vault.vault,
+            RemoteCounters(connections.metrics),
+            health,
+            settings.commit,
+        )
         watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pull_counter.publish_counts())
@@ -155,38 +167,36 @@ async def main(settings: Settings, drain: Drain) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
-                    container_parts(
-                        shared, connections, dispatcher, identity.callers, scans_builds=settings.scan_builds
-                    ),
+                    container_parts(settings, shared, connections, dispatcher, identity.callers),
                     build_parts(shared, connections, log_streams),
-                    ServiceParts(
-                        identity.accounts,
-                        identity.key_issuer,
-                        identity.sessions,
-                        identity.sign_in,
-                        vault.vault,
-                        RemoteCounters(connections.metrics),
-                        backends,
-                        settings.commit,
-                    ),
+                    service,
                     identity.callers,
                     read_access=shared.read_access,
                     pairing=pairing,
                     tls=settings.server_url.startswith("https://"),
                 )
-                async with listening(
-                    app, address(settings.listen), limit=limit, websockets=pairing is not None, drain=drain
-                ):
-                    operator.ready = backends.ready
-                    try:
-                        await asyncio.Event().wait()
-                    finally:
-                        if drain.is_started:
-                            app.start_drain()
-                            await drain.until(partial(app.running.is_quiet, drain.quiet))
-                        if pairing:
-                            pairing.close()
-                        log_streams.close()  # otherwise their clients would stay connected until the server's timeout
+                async with serving(app, settings, shared, drain, pairing, log_streams):
+                    operator.ready = health.ready
+                    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def serving(
+    app: Edge, settings: Settings, shared: Shared, drain: Drain, pairing: PairingHandler | None, log_streams: LogStreams
+) -> AsyncIterator[None]:
+    """Serve while the block runs; then let requests end within the drain, and close what would stay open."""
+    limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
+    websockets = pairing is not None
+    async with listening(app, address(settings.listen), limit=limit, websockets=websockets, drain=drain):
+        try:
+            yield
+        finally:
+            if drain.is_started:
+                app.start_drain()
+                await drain.until(partial(app.running.is_quiet, drain.quiet))
+            if pairing:
+                pairing.close()
+            log_streams.close()  # otherwise their clients would stay connected until the server's timeout
 
 
 def create_shared(settings: Settings, connections: Connections, platforms: PlatformParts) -> Shared:
@@ -261,7 +271,7 @@ def registry_handler(
 
 
 def container_parts(
-    shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers, *, scans_builds: bool
+    settings: Settings, shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
@@ -300,7 +310,7 @@ def container_parts(
             RunningScanners(ScannerNames(connections.redis)),
             ScanJobs(connections.nats),
             shared.limits,
-            scans_builds=scans_builds,
+            scans_builds=settings.scan_builds,
         ),
     )
     return ContainerParts(
