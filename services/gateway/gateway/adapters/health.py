@@ -27,7 +27,7 @@ class Builders:
         self.engines = []
         self.engines = await self._names.names()
         if not self.engines:
-            raise Unavailable("no builder has reported for two minutes")
+            raise Unavailable("no builder has reported within the last two minutes")
 
 
 class GatewayHealth:
