@@ -9,7 +9,7 @@ from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
 from gateway.pages.handlers.images import inspect_page
 from gateway.pages.handlers.keys import issue_key, keys_page, revoke_key
-from gateway.pages.handlers.mirrors import cancel_mirror_page, mirror_page
+from gateway.pages.handlers.mirrors import mirror_page
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
     augment_form,
@@ -37,7 +37,6 @@ def pages_router() -> Router:
             container_page,
             revoke_page,
             mirror_page,
-            cancel_mirror_page,
             scan_form,
             start_scan,
             scan_page,

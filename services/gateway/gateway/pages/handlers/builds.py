@@ -61,7 +61,10 @@ async def _history(container_id: str, queries: BuildQueries, cursor: str | None)
     return page("build_list.html", container_id=container_id, builds=listed.builds, next=listed.next)
 
 
-@post("/view/builds/{build_id:str}/cancel", request_max_body_size=None)  # `read_form` limits the size
+_CANCEL = ["/view/builds/{build_id:str}/cancel", "/view/mirrors/{build_id:str}/cancel"]
+
+
+@post(_CANCEL, request_max_body_size=None)  # `read_form` limits the size
 async def cancel_page(
     request: HttpRequest,
     build_id: FromPath[str],
@@ -69,8 +72,8 @@ async def cancel_page(
     callers: NamedDependency[Callers],
     accounts: NamedDependency[Accounts],
 ) -> Redirect:
-    """Cancel a build for the request that this browser has sent, or for the id in the form."""
+    """Cancel a build or mirror for the request that this browser has sent, or for the id in the form."""
     fields = await read_form(request)
     body = CancelRequest(request_id=fields.get("requestId") or request_of(request))
     await cancel_as(request, build_id, body, cancellations, callers, accounts)
-    return Redirect(f"/view/builds/{build_id}", status_code=303)
+    return Redirect(request.url.path.removesuffix("/cancel"), status_code=303)

@@ -2,24 +2,17 @@
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from litestar.response import Redirect
 
-from gateway.access.accounts import Accounts
-from gateway.builds.cancel import Cancellations
 from gateway.builds.mirrors import MirrorQueries
 from gateway.domain.record_access import Resource
-from gateway.handlers.builds import cancel_as
-from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.pages.builds import log_start
 from gateway.pages.explain import explain
-from gateway.pages.forms import read_form
 from gateway.pages.handlers.cookies import request_of
 from gateway.pages.rendering import page
-from swell.api.builds import CancelRequest
 from swell.store.records import Reason
 
 HttpRequest = Request[Any, Any, Any]
@@ -45,18 +38,3 @@ async def mirror_page(
         log=log,
         may_cancel=request_of(request) is not None,
     )
-
-
-@post("/view/mirrors/{mirror_id:str}/cancel", request_max_body_size=None)  # `read_form` limits the size
-async def cancel_mirror_page(
-    request: HttpRequest,
-    mirror_id: FromPath[str],
-    cancellations: NamedDependency[Cancellations],
-    callers: NamedDependency[Callers],
-    accounts: NamedDependency[Accounts],
-) -> Redirect:
-    """Cancel a mirror for the request that this browser has sent, or for the id in the form."""
-    fields = await read_form(request)
-    body = CancelRequest(request_id=fields.get("requestId") or request_of(request))
-    await cancel_as(request, mirror_id, body, cancellations, callers, accounts)
-    return Redirect(f"/view/mirrors/{mirror_id}", status_code=303)
