@@ -19,6 +19,7 @@ from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.access.policies import PolicyFiles
 from gateway.adapters.access.requesters import RedisRequesters
+from gateway.adapters.audit import AuditLog, AuditWriter, open_streams
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.build_waiter import BuildWaiter
@@ -33,6 +34,7 @@ from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.mirror_plans import QueuedPlans
 from gateway.adapters.oidc.open import open_providers
 from gateway.adapters.packages import RemotePackages
+from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
@@ -40,6 +42,7 @@ from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
+from gateway.audit.events import NO_AUDIT, NoAudit
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
@@ -68,6 +71,7 @@ from gateway.scans.queries import ScanQueries
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
 from gateway.settings import BlobDelivery, ScanGateChoice, Settings
+from gateway.submit.audited import AuditedGrants
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
@@ -116,6 +120,7 @@ class Shared(NamedTuple):
     client_address: ClientAddress
     read_access: ReadAccess
     policies: PolicyFiles
+    audit: AuditLog | NoAudit
 
 
 async def main(settings: Settings, drain: Drain) -> None:
@@ -129,6 +134,8 @@ async def main(settings: Settings, drain: Drain) -> None:
         open_providers(settings) as providers,
     ):
         shared = create_shared(settings, connections, platforms)
+        if settings.audit_age:
+            await open_streams(connections.nats, settings.audit_age)
         build_ended = asyncio.Event()
         await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
         await subscribe(connections.nats, BuildDone, lambda _: build_ended.set())
@@ -146,6 +153,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             providers,
             shared.policies,
             vault.use,
+            shared.audit,
         )
         pairing = pairing_handler(settings, shared, platforms)
         health = GatewayHealth(connections, shared.grants, drain)
@@ -163,6 +171,11 @@ async def main(settings: Settings, drain: Drain) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pull_counter.publish_counts())
             tasks.create_task(dispatch_builds(dispatcher, build_ended))
+            if isinstance(shared.audit, AuditLog):
+                tasks.create_task(shared.audit.run())
+                tasks.create_task(
+                    AuditWriter(connections.nats, Pseudonyms(connections.redis), settings.audit_age).run()
+                )
             tasks.create_task(renew_runs(shared, connections, platforms))
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
@@ -172,6 +185,7 @@ async def main(settings: Settings, drain: Drain) -> None:
                     service,
                     identity.callers,
                     read_access=shared.read_access,
+                    audit=shared.audit,
                     pairing=pairing,
                     tls=settings.server_url.startswith("https://"),
                 )
@@ -218,6 +232,7 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
         images=CachedImages(remote, settings.cache_size),
         access=ImageAccess(config.repositories, lookup, builds, users=platforms.users, policies=policies),
         policies=policies,
+        audit=AuditLog(connections.nats) if settings.audit_age else NO_AUDIT,
         limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),
@@ -294,7 +309,10 @@ def container_parts(
     )
     requests = ContainerRequests(
         shared.config,
-        shared.grants if shared.read_access.is_open else GrantsWithRequesters(shared.grants, shared.read_access),
+        AuditedGrants(
+            shared.grants if shared.read_access.is_open else GrantsWithRequesters(shared.grants, shared.read_access),
+            shared.audit,
+        ),
         shared.lookup,
         shared.builds,
         BlobStore(Blobs(connections.layers)),
@@ -316,7 +334,7 @@ def container_parts(
     return ContainerParts(
         Submissions(requests, callers, shared.limits),
         mirrors,
-        Revocations(shared.grants, RevocationEvents(connections.nats)),
+        Revocations(shared.grants, RevocationEvents(connections.nats), shared.audit),
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
         TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
         RemotePackages(connections.builder),
@@ -338,7 +356,7 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
         queries,
         MirrorQueries(shared.builds, queries),
         LogEvents(shared.builds, log_streams, logs),
-        Cancellations(shared.builds, BuildEvents(connections.nats)),
+        Cancellations(shared.builds, BuildEvents(connections.nats), audit=shared.audit),
         Downloads(shared.builds, shared.images, shared.access),
         ScanQueries(shared.scans, StoredReports(connections.reports)),
         BuildPages(queries, shared.builds, logs),

@@ -13,6 +13,7 @@ from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
 from gateway.adapters.oidc.sign_in import SignIn
+from gateway.audit.events import NO_AUDIT, Audit
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
@@ -93,6 +94,7 @@ def create_app(
     callers: Callers,
     *,
     read_access: ReadAccess,
+    audit: Audit = NO_AUDIT,
     pairing: ASGIApp | None = None,
     tls: bool = False,
 ) -> Edge:
@@ -103,6 +105,7 @@ def create_app(
         **service._asdict(),
         "callers": callers,
         "read_access": read_access,
+        "audit": audit,
     }
     app = Litestar(
         route_handlers=[

@@ -17,6 +17,7 @@ from gateway.adapters.events import RevocationEvents
 from gateway.adapters.oidc.provider import Provider
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.adapters.oidc.tokens import OidcTokens
+from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.http.caller import Callers, ClientAddress
 from gateway.http.sessions import Sessions
@@ -42,6 +43,7 @@ async def open_identity_parts(
     providers: Sequence[Provider],
     policies: Policies,
     vault: VaultUse | None,
+    audit: Audit,
 ) -> IdentityParts:
     """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
@@ -57,7 +59,7 @@ async def open_identity_parts(
     return IdentityParts(
         Callers(authenticator, client_address, guess_limiter, policies, sessions, vault.equip if vault else None),
         read_accounts(settings.accounts_file),
-        KeyIssuer(stored_keys, RevocationEvents(connections.nats)),
+        KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=audit),
         sessions,
         SignIn(client, stored_sessions, server_url),
     )

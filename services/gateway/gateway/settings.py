@@ -40,6 +40,7 @@ class Settings(Reach, frozen=True, kw_only=True):
       registry-proxy's `spool` if its disk is shared.
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
+    - `audit_age` is how long the audit trail is kept.
     - `policy_file` has the rules for images, repositories, channels and credentials.
     - `record_access` is who reads records, logs and scans, besides their requesters and operators.
     - `oidc_issuers_file` has the issuers of OpenID Connect whose tokens are accepted. `session_ttl` is how long a
@@ -90,6 +91,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     oidc_issuers_file: Path | None = None
     policy_file: Path | None = None
     session_ttl: timedelta = timedelta(hours=12)
+    audit_age: timedelta = timedelta(days=365)  # 0 is no audit trail
     anonymous_access: bool = True
     build_limit: Limit = "250/1h"
     pull_limit: Limit = "2000/1m"

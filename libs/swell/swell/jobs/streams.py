@@ -69,7 +69,7 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
                 reconnected_cb=partial(_restore, stream),
             )
             for config in STREAMS:
-                await _ensure(stream, config)
+                await ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
         await client.close()
         raise Unavailable(f"NATS does not answer: {str(error) or 'no server'}") from error
@@ -125,7 +125,8 @@ async def created(stream: JetStreamContext, name: str) -> datetime | None:
             return (await stream.stream_info(name)).created
 
 
-async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
+async def ensure(stream: JetStreamContext, config: StreamConfig) -> None:
+    """Create a stream, or change its configuration to *config*; raises an error of NATS."""
     try:
         await stream.add_stream(config)
     except BadRequestError:  # it exists with another configuration

@@ -63,6 +63,11 @@ ENCRYPTED = "swell:encrypted:"
 API_KEYS = "swell:api-keys"
 """Sorted set: all issued API keys as `<time of creation>:<key id>`, in the order of their text."""
 
+AUDIT_PSEUDONYMS = "swell:audit-pseudonyms"
+"""Hash: the pseudonym in the audit trail by name of a user."""
+AUDIT_NAMES = "swell:audit-names"
+"""Hash: the name by pseudonym."""
+
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
 local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'

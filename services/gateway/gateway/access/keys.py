@@ -11,6 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.audit.events import NO_AUDIT, Action, Audit
 from gateway.domain.api_key import IssuedKey, id_of, new_key
 from gateway.domain.identity import OPERATORS_SCOPES, PUBLIC_SCOPES, SECRET_NAME, Identity, Scope
 from swell.api.keys import KeyChange, KeyRequest
@@ -58,7 +59,14 @@ class Events(Protocol):
 
 
 class KeyIssuer:
-    def __init__(self, stored: Stored, events: Events, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        stored: Stored,
+        events: Events,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit: Audit = NO_AUDIT,
+    ) -> None:
+        self._audit = audit
         self._stored = stored
         self._events = events
         self._now = now
@@ -88,6 +96,7 @@ class KeyIssuer:
         check_limits(actor, key)
         if not await self._stored.add(key, MAX_KEYS):
             raise BadRequest(f"{key.user} has {MAX_KEYS} keys, which is the limit: revoke one that is not used")
+        self._audit.record(Action.KEY_ISSUED, user=key.user, actor=actor.name, subject=key.id)
         log.info("API key issued", key_id=key.id, user=key.user, by=actor.name)
         return key, text
 
@@ -140,6 +149,7 @@ class KeyIssuer:
         if not await self._stored.replace(changed):
             raise NotFound(f"no key {key_id[:40]}")
         await self._publish(key_id, revoked=False)
+        self._audit.record(Action.KEY_CHANGED, user=key.user, actor=actor.name, subject=key_id)
         log.info("API key changed", key_id=key_id, user=key.user, by=actor.name)
         return changed
 
@@ -153,6 +163,7 @@ class KeyIssuer:
         if not await self._stored.remove(key):
             raise NotFound(f"no key {key_id[:40]}")
         await self._publish(key_id, revoked=True)
+        self._audit.record(Action.KEY_REVOKED, user=key.user, actor=actor.name, subject=key_id)
         log.info("API key revoked", key_id=key_id, user=key.user, by=actor.name)
         return key
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.audit.events import NO_AUDIT, Action, Audit, fingerprint
 from swell.errors import NotFound, Unavailable
 from swell.log import log
 
@@ -17,12 +18,13 @@ class Events(Protocol):
 
 
 class Revocations:
-    def __init__(self, grants: Grants, events: Events) -> None:
+    def __init__(self, grants: Grants, events: Events, audit: Audit = NO_AUDIT) -> None:
+        self._audit = audit
         self._grants = grants
         self._events = events
 
-    async def revoke(self, token: str) -> None:
-        """Revoke *token*; every gateway refuses it within a second.
+    async def revoke(self, token: str, actor: str = "") -> None:
+        """Revoke *token* for *actor*; every gateway refuses it within a second.
 
         If the event cannot be published, the gateways notice within some seconds: they check cached grants again.
 
@@ -36,3 +38,4 @@ class Revocations:
             log.warning("revocation not published", error=str(error))
         if not existed:
             raise NotFound(f"no record for token {token}")
+        self._audit.record(Action.TOKEN_REVOKED, actor=actor, subject=fingerprint(token))

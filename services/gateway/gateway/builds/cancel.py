@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.audit.events import NO_AUDIT, Action, Audit
 from swell.api.builds import Cancellation
 from swell.errors import BuildEnded, NotFound, NotYours
 from swell.jobs.messages import BuildDone
@@ -34,7 +35,14 @@ class Events(Protocol):
 
 
 class Cancellations:
-    def __init__(self, builds: Builds, events: Events, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        builds: Builds,
+        events: Events,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit: Audit = NO_AUDIT,
+    ) -> None:
+        self._audit = audit
         self._builds = builds
         self._events = events
         self._now = now
@@ -63,6 +71,8 @@ class Cancellations:
         for cancelled_id, its_state in ((build_id, state), *children):
             log.info("build interest removed", build_id=cancelled_id, state=its_state, others=others)
             await self._publish(cancelled_id, its_state, result)
+        actor = "operator" if scope.everybody else ""
+        self._audit.record(Action.CANCELLED, user=scope.user, actor=actor, subject=build_id)
         return Cancellation(id=build_id, cancelled=state is not CancelState.STILL_NEEDED, others=others)
 
     async def _publish(self, build_id: str, state: CancelState, result: BuildResult) -> None:

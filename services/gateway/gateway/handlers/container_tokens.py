@@ -43,6 +43,6 @@ class TokensController(Controller):
         callers: NamedDependency[Callers],
     ) -> Response[str]:
         """Revoke a token; the response has no body, as in Wave."""
-        await callers.require_operator(request.scope, accounts)
-        await revocations.revoke(token)
+        operator = await callers.require_operator(request.scope, accounts)
+        await revocations.revoke(token, operator)
         return Response("", media_type="text/plain")

@@ -9,6 +9,7 @@ from litestar.response import Stream
 
 from gateway.access.accounts import Accounts
 from gateway.access.read_access import ReadAccess
+from gateway.audit.events import Action, Audit
 from gateway.builds.cancel import Cancellations
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
@@ -38,6 +39,7 @@ class MirrorsController(Controller):
         mirrors: NamedDependency[MirrorStarter],
         callers: NamedDependency[Callers],
         read_access: NamedDependency[ReadAccess],
+        audit: NamedDependency[Audit],
     ) -> MirrorAnswer:
         """Copy a list of images in one job."""
         mirror_request = await read(request, MirrorRequest)
@@ -54,6 +56,9 @@ class MirrorsController(Controller):
         )
         caller.identity.require(Scope.MIRROR)
         answer = await mirrors.submit(mirror_request, caller)
+        if answer.mirror_id:
+            whose = {"user": caller.identity.user, "organisation": caller.identity.organisation}
+            audit.record(Action.MIRROR_REQUESTED, subject=answer.mirror_id, image=mirror_request.images[0], **whose)
         await read_access.record(caller.identity.user, caller.identity.organisation, answer.mirror_id)
         for secret in filter(None, (answer.mirror_id, answer.request_id)):
             callers.guess_limiter.remember(secret)

@@ -49,6 +49,6 @@ async def revoke_page(
 ) -> Redirect:
     """Revoke a token, for operators."""
     await read_form(request)
-    await callers.require_operator(request.scope, accounts)
-    await revocations.revoke(token)
+    operator = await callers.require_operator(request.scope, accounts)
+    await revocations.revoke(token, operator)
     return Redirect(f"/view/containers/{token}", status_code=303)

@@ -1,0 +1,143 @@
+"""`python -m gateway.audit`: verify and export the audit trail, and remove a user from it.
+
+`verify` checks the chain and prints its last hash: store it elsewhere, and pass it as `--head` the next time. `export`
+prints events as JSON lines. `remove-user` revokes the keys of a user, and forgets whose the user's pseudonym is.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapters.access.issued_keys import RedisKeys
+from gateway.adapters.audit import AuditLog, batches
+from gateway.adapters.events import RevocationEvents
+from gateway.adapters.pseudonyms import Pseudonyms
+from gateway.audit.chain import ChainBroken, Checked, follow
+from gateway.audit.events import Action, AuditEvent, renamed
+from swell.errors import NotFound
+from swell.jobs import streams
+from swell.serve import run
+from swell.store import redis
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Settings of the command; each field is read from SWELL_<FIELD>."""
+
+    redis_url: str
+    nats_url: str
+    log_level: str = "WARNING"
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which events are exported: all, or those between two times, of one user, of images whose names contain a text."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    user: str | None = None
+    image: str | None = None
+
+    def has(self, event: AuditEvent) -> bool:
+        return (
+            (self.since is None or event.time >= self.since)
+            and (self.until is None or event.time < self.until)
+            and (self.user is None or self.user in {event.user, event.actor})
+            and (self.image is None or self.image in event.image)
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; the exit code is 0, 1 when it fails, and 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.audit", description="The audit trail.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    verifying = actions.add_parser("verify", help="check the chain of batches, and print its last hash")
+    verifying.add_argument("--head", help="a hash that an earlier check has printed: it must be in the chain")
+    exporting = actions.add_parser("export", help="print events as JSON lines")
+    for name in ("since", "until"):
+        exporting.add_argument(f"--{name}", type=_time, help="a time such as 2026-12-01T00:00:00Z")
+    exporting.add_argument("--user")
+    exporting.add_argument("--image", help="a part of the name of an image")
+    removing = actions.add_parser("remove-user", help="revoke the keys of a user, and forget the user's name")
+    removing.add_argument("name")
+    parsed = parser.parse_args(arguments)
+    match parsed.action:
+        case "verify":
+            run("audit", Settings, partial(verify, head=parsed.head))
+        case "export":
+            selection = Selection(since=parsed.since, until=parsed.until, user=parsed.user, image=parsed.image)
+            run("audit", Settings, partial(export, selection=selection))
+        case _:
+            run("audit", Settings, partial(remove_user, name=parsed.name))
+
+
+async def verify(settings: Settings, head: str | None = None) -> None:
+    """Check the whole chain.
+
+    Raises:
+        ChainBroken: a batch was changed or removed, or the batch with the hash *head* is missing.
+        Unavailable: a backend does not answer.
+    """
+    last, events, has_head = None, 0, head is None
+    async with streams.connect(settings.nats_url, "audit") as nats:
+        async for content in batches(nats):
+            last = follow(last, content)
+            events += len(last.batch.events)
+            has_head |= last.hash == head
+    if not has_head:
+        raise ChainBroken(f"no batch of the audit trail has the hash {head}")
+    sys.stdout.write(f"{events} events, {_described(last)}\n")
+
+
+def _described(last: Checked | None) -> str:
+    return f"up to batch {last.batch.number} with the hash {last.hash}" if last else "no batch"
+
+
+async def export(settings: Settings, selection: Selection) -> None:
+    """Print the events of *selection*, each once, in the order in which they were sealed; the chain is checked, too.
+
+    Raises:
+        ChainBroken: a batch was changed or removed.
+        Unavailable: a backend does not answer.
+    """
+    last, seen = None, set[str]()
+    async with streams.connect(settings.nats_url, "audit") as nats, redis.connect(settings.redis_url) as state:
+        names = await Pseudonyms(state).names()
+        async for content in batches(nats):
+            last = follow(last, content)
+            for sealed in last.batch.events:
+                event = renamed(sealed, names)
+                if event.id not in seen and selection.has(event):
+                    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+            seen = (seen if len(seen) < 100_000 else set()) | {event.id for event in last.batch.events}
+
+
+async def remove_user(settings: Settings, name: str) -> None:
+    """Revoke all keys of *name*, and remove the name from the audit trail: its events stay, under a pseudonym.
+
+    Raises:
+        NotFound: *name* has neither keys nor events.
+        Unavailable: a backend does not answer.
+    """
+    async with streams.connect(settings.nats_url, "audit") as nats, redis.connect(settings.redis_url) as state:
+        stored, revoked = RedisKeys(state), 0
+        while keys := (await stored.page(name, None, 100))[0]:
+            for key in keys:
+                await stored.remove(key)
+                await RevocationEvents(nats).key_changed(key.id, revoked=True)
+                revoked += 1
+        pseudonym = await Pseudonyms(state).remove(name)
+        if pseudonym is None and not revoked:
+            raise NotFound(f"{name} has neither keys nor events in the audit trail")
+        audit = AuditLog(nats)
+        audit.record(Action.USER_REMOVED, subject=pseudonym or "")
+        await audit.store_waiting()
+    sys.stdout.write(f"{revoked} keys revoked; events are those of {pseudonym or 'no one'}\n")
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

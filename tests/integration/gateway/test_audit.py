@@ -1,0 +1,162 @@
+"""The audit trail in JetStream: one chain of batches, whatever writes it, and what the command shows of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+from gateway.adapters.audit import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
+from gateway.adapters.pseudonyms import Pseudonyms
+from gateway.audit.chain import ChainBroken, hash_of, verify
+from gateway.audit.events import Action, AuditEvent
+from gateway.commands.audit import Selection, Settings, export, remove_user
+from gateway.commands.audit import verify as verify_all
+from swell.jobs.streams import Nats
+from swell_embedded.stack import Stack
+
+AGE = timedelta(days=365)
+
+
+@pytest.fixture
+async def trail(nats: Nats) -> Nats:
+    """NATS with empty streams of the audit trail."""
+    for name in (QUEUE, SEALED):
+        with suppress(NotFoundError):
+            await nats.stream.delete_stream(name)
+    await open_streams(nats, AGE)
+    return nats
+
+
+@pytest.fixture
+def settings(backends: Stack) -> Settings:
+    return Settings(redis_url=backends.env["SWELL_REDIS_URL"], nats_url=backends.env["SWELL_NATS_URL"])
+
+
+@asynccontextmanager
+async def writing(nats: Nats, redis: Redis, writers: int = 1) -> AsyncIterator[AuditLog]:
+    """A log, and *writers* that seal its events."""
+    log = AuditLog(nats)
+    tasks = [asyncio.create_task(log.run())]
+    tasks += [asyncio.create_task(AuditWriter(nats, Pseudonyms(redis), AGE).run()) for _ in range(writers)]
+    try:
+        yield log
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def sealed(nats: Nats, count: int) -> list[AuditEvent]:
+    """Wait until *count* events are sealed, and return them; the chain is intact."""
+    async with asyncio.timeout(60):
+        while True:
+            contents = [content async for content in batches(nats)]
+            events = [event for checked in verify(contents) for event in checked.batch.events]
+            if len({event.id for event in events}) >= count:
+                return events
+            await asyncio.sleep(0.05)
+
+
+async def test_several_writers_make_one_chain(trail: Nats, redis: Redis) -> None:
+    """Each gateway has a writer; no event is lost or sealed twice, and each batch follows the one before it."""
+    async with writing(trail, redis, writers=3) as log:
+        for number in range(300):
+            log.record(Action.GRANTED, user=f"user-{number % 3}", subject=str(number), image="docker.io/library/ubuntu")
+            if number % 50 == 0:
+                await asyncio.sleep(0.05)  # several batches
+        events = await sealed(trail, 300)
+        async with asyncio.timeout(30):
+            while (await trail.stream.stream_info(QUEUE)).state.messages:  # noqa: ASYNC110  another process changes it
+                await asyncio.sleep(0.05)
+
+    assert sorted(int(event.subject) for event in events) == list(range(300))
+    assert len({event.user for event in events}) == 3
+
+
+async def test_no_name_is_in_the_chain(trail: Nats, redis: Redis) -> None:
+    """Names are in Redis alone, where they can be removed."""
+    async with writing(trail, redis) as log:
+        log.record(Action.KEY_ISSUED, user="grace hopper", actor="ops", subject="k1")
+        await sealed(trail, 1)
+
+    content = b"".join([content async for content in batches(trail)])
+    assert b"grace" not in content
+    assert b"ops" not in content
+    assert sorted((await Pseudonyms(redis).names()).values()) == ["grace hopper", "ops"]
+
+
+async def test_the_command_exports_by_time_user_and_image(
+    trail: Nats, redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON lines, with the names of users; a removed user has a pseudonym, and the chain stays intact."""
+    async with writing(trail, redis) as log:
+        log.record(Action.GRANTED, user="ada", image="docker.io/library/ubuntu:24.04")
+        log.record(Action.KEY_REVOKED, user="bob", actor="ada")
+        log.record(Action.GRANTED, user="bob", image="quay.io/acme/tool:1")
+        events = await sealed(trail, 3)
+
+    async def exported(**selection: Any) -> list[dict[str, Any]]:
+        await export(settings, Selection(**selection))
+        return [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+
+    assert [event.get("user") for event in await exported()] == ["ada", "bob", "bob"]
+    assert [event["action"] for event in await exported(user="ada")] == ["container.granted", "key.revoked"]
+    assert [event["user"] for event in await exported(image="acme/tool")] == ["bob"]
+    assert await exported(until=events[0].time) == []
+    assert len(await exported(since=events[1].time)) == 2
+
+    await remove_user(settings, "ada")
+    assert "ada" not in capsys.readouterr().out
+    async with writing(trail, redis):
+        await sealed(trail, 4)
+    everything = await exported()
+    assert everything[0]["user"].startswith("person-")
+    assert everything[1]["actor"] == everything[0]["user"]
+    assert everything[-1] | {"id": "", "time": ""} == {
+        "id": "",
+        "time": "",
+        "action": "user.removed",
+        "subject": everything[0]["user"],
+    }
+    assert "ada" not in str(everything)
+
+
+async def test_the_command_detects_a_changed_trail(
+    trail: Nats, redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Someone with access to NATS has written the batches again: each follows the other, but the old head is gone."""
+    async with writing(trail, redis) as log:
+        for number in range(3):
+            log.record(Action.GRANTED, user="ada", subject=str(number))
+            await sealed(trail, number + 1)
+    contents = [content async for content in batches(trail)]
+    head = hash_of(contents[1])
+    await verify_all(settings, head)
+    assert f"with the hash {hash_of(contents[-1])}" in capsys.readouterr().out
+
+    await trail.stream.delete_stream(SEALED)
+    await open_streams(trail, AGE)
+    await trail.stream.publish("audit.sealed", contents[0])
+    await trail.stream.publish("audit.sealed", contents[1].replace(b'"subject":"1"', b'"subject":"9"'))
+    with pytest.raises(ChainBroken, match="no batch"):
+        await verify_all(settings, head)
+    await trail.stream.publish("audit.sealed", contents[2])
+    with pytest.raises(ChainBroken, match="after batch 2"):
+        await verify_all(settings)
+
+
+async def test_events_wait_while_the_queue_is_missing(trail: Nats, redis: Redis) -> None:
+    """The server has lost its disk: the streams are created again, and the events of this process are stored."""
+    async with writing(trail, redis) as log:
+        log.record(Action.GRANTED, subject="1")
+        await sealed(trail, 1)
+        await trail.stream.delete_stream(QUEUE)
+        log.record(Action.GRANTED, subject="2")
+
+        assert [event.subject for event in await sealed(trail, 2)] == ["1", "2"]
