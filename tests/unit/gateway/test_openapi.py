@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from gateway.handlers.openapi import PAGE, document_as_json, document_as_yaml
 from gateway.openapi.document import make_document
 from gateway.openapi.operations import OPERATIONS, Operation
-from gateway.openapi.properties import PROPERTIES, SCHEMAS
+from gateway.openapi.schemas import PROPERTIES, SCHEMAS
 from swell.api.lenient import decode
 from tests.integration.gateway.harness import Harness
 

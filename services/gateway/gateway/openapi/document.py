@@ -10,19 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.openapi.operations import (
-    ARCHITECTURE,
-    CURSOR,
-    DATE,
-    IMAGE,
-    LEASE_ID,
-    LIMIT,
-    OPERATIONS,
-    ORGANISATION,
-    USER,
-    Operation,
-)
-from gateway.openapi.properties import PROPERTIES, SCHEMAS
+from gateway.openapi.operations import OPERATIONS, Operation
+from gateway.openapi.operations.operation import ARCHITECTURE, CURSOR, DATE, IMAGE, LEASE_ID, LIMIT, ORGANISATION, USER
+from gateway.openapi.schemas import PROPERTIES, SCHEMAS
 from swell.errors import (
     BadRequest,
     Denied,

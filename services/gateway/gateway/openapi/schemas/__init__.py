@@ -1,0 +1,13 @@
+"""Descriptions of the schemas and of their properties, with units and limits; by the names in JSON."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.openapi.schemas import builds, containers, credentials, images, keys, mirrors, packages, scans, service
+
+_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, service)
+
+SCHEMAS: Final[Mapping[str, str]] = {name: text for topic in _TOPICS for name, text in topic.SCHEMAS.items()}
+PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
+    name: texts for topic in _TOPICS for name, texts in topic.PROPERTIES.items()
+}

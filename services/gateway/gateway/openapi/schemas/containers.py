@@ -1,0 +1,161 @@
+"""Container requests, tokens and their leases."""
+
+from gateway.openapi.schemas.common import ACCOUNT, DIGEST, ENDPOINT, INSTANT, PLATFORM, QUEUE, WORKSPACE
+
+_REPOSITORY = "Repository that the image is pushed to, such as `registry.example.org/team/images`."
+
+_REQUEST = {
+    "user": "The user that sent the request; missing for anonymous requests.",
+    "workspaceId": WORKSPACE,
+    "containerImage": "The requested image.",
+    "containerConfig": "The requested config, without the data of layers.",
+    "platform": "The requested platform, or several platforms separated by commas.",
+    "towerEndpoint": ENDPOINT,
+    "fingerprint": "The fingerprint that the client sent.",
+    "timestamp": f"When the request was received, {INSTANT}.",
+    "zoneId": "Time zone that the client sent.",
+}
+
+_BUILD = {
+    "condaFile": "The conda environment of a request for packages.",
+    "buildRepository": _REPOSITORY,
+    "cacheRepository": "Repository that stores build steps.",
+    "buildNew": "Whether this request started the build.",
+    "freeze": "Whether the image is frozen.",
+}
+
+SCHEMAS = {
+    "ContainerStatus": "The status of a container request.",
+    "ContainerAnswer": "The response to a container request.",
+    "ContainerRecord": "A container request and its result. The data of layers is not included.",
+    "ContainerRequest": "A container request: one of `containerImage`, `containerFile` and `packages`, and options.",
+    "LeaseAnswer": "A lease of a token.",
+    "ReturnedLease": "The response to a returned lease.",
+    "UserRef": "A user of the Seqera Platform.",
+    "ContainerConfig": "Run-time fields and layers to add to an image; at most 512 Ki characters without layers.",
+    "ContainerLayer": "A layer: a gzipped tar archive. Digests and sizes are verified.",
+    "ScanMode": "Whether an image is scanned for vulnerabilities.",
+    "TokenDescription": "A container request and its result, in the form of the first version of the API.",
+    "RequestPart": "The request.",
+    "BuildPart": "The build of the request.",
+    "ImagePart": "An image.",
+}
+
+PROPERTIES = {
+    "ContainerStatus": {
+        "id": "Id of the container request.",
+        "status": "`BUILDING`, `SCANNING` (while a required scan runs) or `DONE`.",
+        "creationTime": f"When the build was requested, or the container if there is no build, {INSTANT}.",
+        "buildId": "Id of the build; missing without one.",
+        "mirrorId": "Id of the mirror, which has no `buildId`.",
+        "scanId": "Id of the scan; missing without one.",
+        "vulnerabilities": "Number of vulnerabilities by severity; only after a required scan that found some.",
+        "succeeded": "Whether the image can be pulled and a required scan allows it; missing until then.",
+        "reason": "Why the build failed, or what a required scan found; missing otherwise.",
+        "detailsUri": "URL of the log of a failed build, or of the record of the scan.",
+        "duration": "Duration of the build and of a required scan in seconds, 0.0 without both; missing until they "
+        "have ended.",
+        "queuePosition": QUEUE,
+    },
+    "ContainerAnswer": {
+        "requestId": "Id of the container request; the same as the token.",
+        "containerToken": "The token, which is the permission to pull; missing for a frozen image.",
+        "targetImage": "Name of the image to pull. It contains the token, unless the image is frozen or mirrored. "
+        "Its tag is made from the digest if something is added to an image that its digest names.",
+        "expiration": f"When the token expires, {INSTANT}; 36 hours after the request by default.",
+        "containerImage": "Name of the image that the token gives access to.",
+        "buildId": "Id of the build or mirror that creates the image; missing without one.",
+        "cached": "Whether the image exists already; only with a `buildId`. Missing if a dry run cannot determine it.",
+        "freeze": "Whether the image is frozen.",
+        "mirror": "Whether the image is a mirror.",
+        "succeeded": "`true` if there is nothing to wait for, `false` if the build has failed; otherwise missing.",
+        "containerFile": "The container file that would be built; for dry runs only.",
+        "scanId": "Id of the scan of the image; missing without one. Then `succeeded` is missing, too.",
+        "warnings": "What was not done, such as a scan, and what a dry run could not determine; otherwise missing.",
+    },
+    "ContainerRecord": {
+        **_REQUEST,
+        **_BUILD,
+        "id": "Id of the container request.",
+        "containerFile": "The requested container file, base64.",
+        "sourceImage": "Name of the image before it was augmented.",
+        "sourceDigest": "Digest of the image before it was augmented; missing until the first pull.",
+        "waveImage": "Name of the image to pull.",
+        "waveDigest": "Digest of the image that is pulled; missing until the first pull.",
+        "expiration": f"When the token expires, {INSTANT}.",
+        "buildId": "Id of the build; missing without one.",
+        "fusionVersion": "Version of Fusion in the image, if a layer adds it.",
+        "mirror": "Whether the image is a mirror.",
+        "scanId": "Id of the scan of the image; missing without one.",
+    },
+    "ContainerRequest": {
+        **ACCOUNT,
+        **PLATFORM,
+        "containerImage": "Name of an image, at most 2,048 characters; `debian` is `docker.io/library/debian:latest`.",
+        "containerFile": "A container file, or a definition file for `format` `sif`, base64; at most 128 KiB decoded.",
+        "condaFile": "A conda environment, base64; at most 50,000 characters. Use `packages` instead.",
+        "packages": "Packages to install; the server writes the container file.",
+        "containerConfig": "Run-time fields and layers that are added to the image.",
+        "containerPlatform": "Platform, by default `linux/amd64`; several are separated by commas.",
+        "containerIncludes": "At most 10 images, whose layers are added on top, in order.",
+        "buildRepository": _REPOSITORY,
+        "cacheRepository": "Repository that stores build steps; needs a `buildRepository`.",
+        "buildContext": "The build context of the container file, as a layer.",
+        "buildCompression": "The compression of the image's layers.",
+        "buildArgs": "Values of `ARG` instructions of the container file, by name; at most 100 and 32 Ki characters.",
+        "target": "The stage of the container file to build: its name, or its number if it has a name or is the last.",
+        "labels": "Labels to add to those of the container file, by name; at most 100 and 32 Ki characters.",
+        "buildSecrets": "Names of the operator's secrets, by their ids in `RUN --mount=type=secret,id=…`; at most 10. "
+        "Needs an API key that may use them.",
+        "buildTemplate": "Template that installs the packages, such as `conda/micromamba:v2`.",
+        "format": "`sif` for a SIF file; needs `freeze`.",
+        "freeze": "Whether the image is built into `buildRepository`, to be pulled from there without a token.",
+        "mirror": "Whether the image is copied to `buildRepository` unchanged.",
+        "rebuild": "Whether the image is built even if it exists, without results of earlier builds.",
+        "dryRun": "Whether only the name, the container file and the existence of the image are returned.",
+        "nameStrategy": "Where the names of packages appear in the name of the image; by default before the tag.",
+        "scanMode": "`none`: no scan. `async`: the image is scanned, and can be used at once. `required`: the result "
+        "of the scan decides whether the request succeeds.",
+        "scanLevels": "The severities that a required scan allows; none by default.",
+        "timestamp": "Time of the client. Accepted, without effect.",
+        "fingerprint": "Fingerprint of the request. Stored, without effect.",
+    },
+    "LeaseAnswer": {
+        "leaseId": "Id of the lease, which renews and returns it.",
+        "expiration": f"When the lease ends, {INSTANT}.",
+        "tokenExpiration": f"When the token expires if no lease of it is renewed, {INSTANT}.",
+        "latestExpiration": f"When the token expires with any leases, {INSTANT}.",
+    },
+    "ReturnedLease": {"tokenExpiration": f"When the token expires now, {INSTANT}."},
+    "UserRef": {"id": "Number of the user at the Seqera Platform."},
+    "ContainerConfig": {
+        "entrypoint": "Entrypoint, one string per argument; replaces the image's.",
+        "cmd": "Command, one string per argument; replaces the image's.",
+        "env": "Environment variables, each `NAME=value`; added to the image's.",
+        "workingDir": "Working directory; replaces the image's.",
+        "layers": "Layers that are added on top of the image, in order.",
+    },
+    "ContainerLayer": {
+        "location": "`data:<base64>`, `gzip:<base64>`, an http(s) URL, or `docker://<registry>/v2/<repository>/blobs/"
+        "<digest>`. At most 2,048 characters without data; all data of a request at most 1 GiB, unpacked.",
+        "gzipDigest": "Digest of the compressed archive, `sha256:<64 hex digits>`; optional for data.",
+        "gzipSize": "Size of the compressed archive in bytes; optional for data.",
+        "tarDigest": "Digest of the uncompressed archive, `sha256:<64 hex digits>`; optional for data.",
+        "mediaType": "Media type of a `docker://` layer that is not compressed with gzip.",
+    },
+    "TokenDescription": {
+        "token": "The token.",
+        "expiration": f"When the token expires, {INSTANT}.",
+        "request": "The request.",
+        "build": "The build; its members are missing without one.",
+        "source": "The image before it was augmented.",
+        "wave": "The image that is pulled.",
+    },
+    "RequestPart": _REQUEST,
+    "BuildPart": {
+        **_BUILD,
+        "containerFile": "The requested container file.",
+        "buildId": "Id of the build.",
+    },
+    "ImagePart": {"image": "Name of the image.", "digest": f"{DIGEST}; missing until the first pull."},
+}

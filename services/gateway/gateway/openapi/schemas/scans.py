@@ -1,0 +1,70 @@
+"""Scans and vulnerabilities."""
+
+from gateway.openapi.schemas.common import DIGEST, INSTANT
+
+SCHEMAS = {
+    "Severity": "The severity of a vulnerability.",
+    "ScanRecord": "The record of a scan. The request that started it is not named, because its id is a token.",
+    "VulnerabilityRecord": "A vulnerability of a package.",
+    "PlatformRecord": "The scan of one platform's image.",
+    "AffectedList": "Images that a newer vulnerability database affects.",
+    "AffectedRecord": "An image that a newer vulnerability database affects.",
+}
+
+PROPERTIES = {
+    "ScanRecord": {
+        "id": "Id of the scan.",
+        "buildId": "Id of the build that created the image; missing without one.",
+        "mirrorId": "Id of the mirror that copied the image; missing without one.",
+        "containerImage": "Name of the image.",
+        "platform": "The scanned platforms, separated by commas.",
+        "startTime": f"When the scan was requested, {INSTANT}.",
+        "duration": "Duration of the scan in seconds; missing until it has ended.",
+        "status": "`PENDING`, `SUCCEEDED` or `FAILED`.",
+        "vulnerabilities": "The most severe vulnerabilities, at most 100 by default; missing if there are none.",
+        "exitCode": "Exit status of the scanner's programs; missing if they did not run.",
+        "logs": "Why the scan failed; missing otherwise.",
+        "digest": f"{DIGEST}; missing until a build has ended.",
+        "counts": "Number of all vulnerabilities by severity; missing unless the scan has succeeded.",
+        "packages": "Number of packages in the image; without any, nothing is known about vulnerabilities.",
+        "platforms": "The platforms with their SBOMs.",
+        "tool": "Programs of the scanner, with their versions.",
+        "databaseTime": f"When the vulnerability database was built, {INSTANT}.",
+        "matchedTime": f"When the SBOM was last matched with a database, {INSTANT}.",
+        "problem": "Kind of the failure, such as `database-old`; missing if the scan did not fail.",
+        "message": "Description of the failure, or of what is not known; missing otherwise.",
+    },
+    "VulnerabilityRecord": {
+        "id": "Name of the vulnerability: the CVE if there is one.",
+        "severity": "`LOW`, `MEDIUM`, `HIGH`, `CRITICAL`, or `UNKNOWN`.",
+        "title": "What the database says about it; at most 500 characters.",
+        "pkgName": "Name of the package.",
+        "installedVersion": "Version of the package.",
+        "fixedVersion": "Versions without the vulnerability; empty if there are none.",
+        "primaryUrl": "URL of a description; empty if there is none.",
+        "rating": "The database's word for the severity, such as `Negligible`; missing if it is the severity.",
+        "aliases": "Other names of the vulnerability; missing if there are none.",
+        "packageType": "Type of the package, such as `deb` or `conda`.",
+        "packageUrl": "Package URL of the package; missing if it has none.",
+        "platform": "Platform of the image; only if several were scanned.",
+        "epss": "Probability that it is exploited, 0 to 1; missing if the database does not have it.",
+        "exploited": "Whether CISA lists it as exploited; missing if not.",
+        "waiver": "Why it does not count; missing if it counts.",
+    },
+    "PlatformRecord": {
+        "platform": "The platform, such as `linux/amd64`.",
+        "digest": "Digest of the manifest of this platform's image.",
+        "packages": "Number of packages in this image.",
+        "counts": "Number of vulnerabilities by severity; missing if there are none.",
+    },
+    "AffectedList": {"images": "At most 1,000 entries, newest first."},
+    "AffectedRecord": {
+        "scanId": "Id of the scan.",
+        "containerImage": "Name of the image.",
+        "digest": f"{DIGEST}.",
+        "time": f"When the image was matched with the newer database, {INSTANT}.",
+        "databaseTime": f"When that database was built, {INSTANT}.",
+        "added": "Number of new vulnerabilities by severity.",
+        "vulnerabilities": "Their names, at most 100.",
+    },
+}
