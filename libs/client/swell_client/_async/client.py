@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from swell import codecs
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest, ContainerStatus
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
+from swell.api.credentials import StoredCredential, StoredCredentials, StoreRequest
 from swell.api.inspect import InspectRequest
 from swell.api.mirrors import MirrorRecord
 from swell.api.scans import ScanRecord
@@ -34,6 +35,7 @@ from swell_client.retry import RetryPolicy
 from swell_client.settings import DEFAULT_URL, TOKEN_VARIABLES, URL_VARIABLES, first_of
 
 T = TypeVar("T")
+_VAULT = "/v1alpha2/credentials"
 
 
 class AsyncClient:
@@ -212,6 +214,36 @@ class AsyncClient:
         body = encode(CancelRequest(request_id=request_id or None, tower_access_token=self._token))
         return decode(await self.http.send("POST", f"{_log_owner(build_id)}/cancel", body=body), Cancellation)
 
+    # --- stored credentials
+
+    async def credentials(self, *, user: str = "", org: str = "") -> tuple[StoredCredential, ...]:
+        """The stored credentials of the user of the API key and of the user's organisation, without passwords.
+
+        *user* or *org* names another owner, for operators.
+        """
+        answer = await self.http.send("GET", _VAULT, params=_owner(user, org))
+        return decode(answer, StoredCredentials).credentials
+
+    async def store_credential(
+        self, registry: str, user_name: str, password: str, *, user: str = "", org: str = ""
+    ) -> StoredCredential:
+        """Store a credential for *registry* (`registry` or `registry/path`), once its registry has accepted it.
+
+        Raises:
+            RequestFailed: 400 if the registry refuses it, 403 if the key may not, 501 if the server stores none.
+        """
+        body = encode(StoreRequest(user_name=user_name, password=password))
+        answer = await self.http.send("PUT", f"{_VAULT}/{_part(registry, '/:')}", body=body, params=_owner(user, org))
+        return decode(answer, StoredCredential)
+
+    async def delete_credential(self, registry: str, *, user: str = "", org: str = "") -> None:
+        """Delete the credential for *registry*. What was requested with it can no longer be pulled.
+
+        Raises:
+            RequestFailed: 404 if there is none.
+        """
+        await self.http.send("DELETE", f"{_VAULT}/{_part(registry, '/:')}", params=_owner(user, org))
+
     async def _request(self, source: Source, options: Options) -> AsyncContainer:
         return await self.submit(await in_thread_async(lambda: container_request(source, options)))
 
@@ -219,11 +251,15 @@ class AsyncClient:
         return decode(await self.http.send("GET", path), kind)
 
 
-def _part(text: str) -> str:
-    """*text* as one part of a path."""
+def _owner(user: str, org: str) -> dict[str, str]:
+    return {name: value for name, value in (("user", user), ("org", org)) if value}
+
+
+def _part(text: str, safe: str = "") -> str:
+    """*text* as one part of a path; the characters in *safe* stay as they are."""
     from urllib.parse import quote
 
-    return quote(text, safe="")
+    return quote(text, safe=safe)
 
 
 def _log_owner(build_id: str) -> str:
