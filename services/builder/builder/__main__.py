@@ -135,7 +135,14 @@ async def main(settings: Settings, drain: Drain) -> None:
         async with asyncio.TaskGroup() as tasks:
             if attester := open_attester(settings, builds, push_client, logs):
                 tasks.create_task(
-                    consume(nats.stream, "builder-attest", BuildDone, attester.on_build_done, slots=ATTESTED_AT_ONCE)
+                    consume(
+                        nats.stream,
+                        "builder-attest",
+                        BuildDone,
+                        attester.on_build_done,
+                        slots=ATTESTED_AT_ONCE,
+                        give_up=attester.give_up,
+                    )
                 )
             tasks.create_task(steps.try_until_one_runs())
             tasks.create_task(router.publish_forever())

@@ -1,13 +1,15 @@
 """Sign the images of builds: attach a signature, the provenance and the SBOM to what was pushed.
 
-It happens after a build has its result, so a failure loses no build. It is repeated until it succeeds.
+It happens after a build has its result, so a failure loses no build. It is repeated until it succeeds, and the record
+of the build has the state of the last attempt.
 """
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from builder.measures import SIGNINGS
 from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.log import log
@@ -20,9 +22,10 @@ from swell.signing.keys import Signer, TrustedKeys
 from swell.signing.predicates import slsa, spdx
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
-from swell.store.records import Build, BuildResult
+from swell.store.records import Build, BuildResult, Signing, SigningState
 
 ORAS = "oras://"
+MOST_REASON = 500  # characters
 ATTEMPT = timedelta(minutes=2)
 """The longest attempt: a registry that sends one byte now and then must not stop the signatures of other images."""
 
@@ -86,18 +89,32 @@ class Attester:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._attest(build, build.result)
-        except TimeoutError as error:
-            log.warning("image not signed in time, trying again", build_id=build.id, attempt=delivery)
-            raise Unavailable(f"the registry of {build.id} is too slow for a signature") from error
         except ManifestUnknown as error:
             log.error("image not signed: it is gone", build_id=build.id, error=str(error))
-        except Unavailable:
-            raise
-        except SwellError as error:
-            log.warning("image not signed, trying again", build_id=build.id, attempt=delivery, error=str(error))
-            raise Unavailable(f"the image of {build.id} is not signed: {error}") from error
+            await self._record(build.id, SigningState.GIVEN_UP, delivery, f"the image is gone: {error}")
+        except (SwellError, TimeoutError) as error:
+            reason = str(error) or "the registry is too slow for a signature"
+            log.warning("image not signed, trying again", build_id=build.id, attempt=delivery, error=reason)
+            await self._record(build.id, SigningState.RETRYING, delivery, reason)
+            raise Unavailable(f"the image of {build.id} is not signed: {reason}") from error
         else:
             log.info("image signed", build_id=build.id, digest=build.result.digest, key=self._signer.key_id)
+            await self._record(build.id, SigningState.SIGNED, delivery)
+
+    async def give_up(self, build_id: str, why: str) -> None:
+        """Record that no further attempt follows; the dead letter can be replayed.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        known = await self._builds.signing(build_id)
+        last = f"; at last: {known.reason}" if known and known.reason else ""
+        await self._record(build_id, SigningState.GIVEN_UP, known.attempts if known else 0, f"its job {why}{last}")
+
+    async def _record(self, build_id: str, state: SigningState, attempt: int, reason: str = "") -> None:
+        signing = Signing(state=state, attempts=attempt, time=datetime.now(UTC), reason=reason[:MOST_REASON])
+        await self._builds.put_signing(build_id, signing)
+        SIGNINGS.labels(state.name.lower().replace("_", "-")).inc()
 
     async def _attest(self, build: Build, result: BuildResult) -> None:
         submission = build.submission

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from swell.instruments import LONG, Durations, measured
 from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
@@ -15,6 +15,7 @@ WAITS = Durations("swell_build_wait_seconds", "From the request to the first att
 BUILDS = Durations("swell_build_seconds", "Attempts of builds that ended.", ("kind", "outcome"), LONG)
 PHASES = Durations("swell_build_phase_seconds", "Phases of builds.", ("kind", "phase", "outcome"), LONG)
 RUNNING = Gauge("swell_builds_running", "Builds that this builder runs, by phase.", ["kind", "phase"])
+SIGNINGS = Counter("swell_signings", "Attempts to sign an image: `signed`, `retrying` or `given-up`.", ["outcome"])
 
 _KINDS = {BuildJob: "build", IndexJob: "index", MirrorJob: "mirror"}
 

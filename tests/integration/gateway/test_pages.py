@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.quota import Quota
 from swell.net.http import listening
 from swell.serve import Address
+from swell.store.records import Signing, SigningState
 from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import Client, Harness
 from tests.unit.gateway.doubles import ended
@@ -82,6 +84,18 @@ async def test_the_page_of_an_ended_build_says_how(client: Client, harness: Harn
     assert "http-equiv" in running and 'hx-trigger="every 5s' in running
     assert "http-equiv" not in failed and "hx-trigger" not in failed
     assert "What to do:" in failed and "Build again" in failed
+
+
+async def test_the_page_of_a_build_says_why_it_is_not_signed(client: Client, harness: Harness) -> None:
+    """Text of a registry is escaped."""
+    build_id = (await building(client))["buildId"]
+    await harness.builds.finish(build_id, ended(succeeded=True))
+    failed = Signing(state=SigningState.RETRYING, attempts=7, time=datetime.now(UTC), reason="<b>full</b>")
+    await harness.builds.put_signing(build_id, failed)
+
+    page = (await client.get(f"/view/builds/{build_id}")).body.decode()
+
+    assert "attempt 7 failed" in page and "&lt;b&gt;full" in page and "<b>full" not in page
 
 
 async def test_old_and_short_ids_lead_to_the_page(client: Client, harness: Harness) -> None:

@@ -30,7 +30,7 @@ from swell.store.attestations import Attestation, attestation_key
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key, provenance_key
 from swell.store.objects import MemoryObjects
-from swell.store.records import BuildResult, Submission
+from swell.store.records import BuildResult, SigningState, Submission
 from swell.testing.images import make_image
 from tests.bench.process import CannotMeasure, run
 from tests.integration.registry_proxy.support import Registry, docker_registry
@@ -154,7 +154,12 @@ async def test_a_failure_is_repeated_and_loses_no_build(site: Site) -> None:
 
     build = await site.builds.get(event.id)
     assert build is not None and build.result is not None and build.result.succeeded
+    failed = await site.builds.signing(event.id)
+    assert failed is not None and (failed.state, failed.attempts) == (SigningState.RETRYING, 1)
+    assert site.registry.authority in failed.reason
     await site.attester().on_build_done(event, 2)
+    signed = await site.builds.signing(event.id)
+    assert signed is not None and (signed.state, signed.attempts, signed.reason) == (SigningState.SIGNED, 2, "")
     assert (await site.attached(image)).keys() == {SIGNATURE, PROVENANCE, SPDX}
 
 
@@ -172,6 +177,8 @@ async def test_failed_builds_and_deleted_images_are_not_signed(site: Site) -> No
     )
     await site.attester().on_build_done(gone, 1)
     assert await site.attached(image) == {}
+    signing = await site.builds.signing(gone.id)
+    assert signing is not None and signing.state is SigningState.GIVEN_UP and "gone" in signing.reason
 
 
 @pytest.mark.full

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from swell.oci.digest import Digest
 from swell.store.builds import Builds, RedisBuilds
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import BuildResult, MirrorImage, Submission
+from swell.store.records import BuildResult, MirrorImage, Signing, SigningState, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RECIPE = Submission(
@@ -144,3 +144,15 @@ async def test_attempts_are_counted_until_the_build_is_reopened(builds: Builds) 
     assert await builds.begin(build_id) == 1
     assert await builds.unfinished(timedelta(0)) == [build_id]
     assert await builds.finish(build_id, OK) == OK
+
+
+async def test_the_last_attempt_to_sign_is_stored(builds: Builds) -> None:
+    """It replaces the one before; without a signing key there is no attempt."""
+    build_id, _ = await builds.submit(RECIPE)
+    assert await builds.signing(build_id) is None
+
+    await builds.put_signing(build_id, Signing(state=SigningState.RETRYING, attempts=1, time=NOON, reason="no"))
+    signed = Signing(state=SigningState.SIGNED, attempts=2, time=NOON)
+    await builds.put_signing(build_id, signed)
+
+    assert await builds.signing(build_id) == signed

@@ -27,11 +27,24 @@ class ChildBuilds(Struct, frozen=True):
     refs: tuple[ChildBuild, ...]
 
 
+class SignatureStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The signature of a built image: `status` is SIGNED, RETRYING after a failed attempt, or GIVEN_UP.
+
+    `attempts` is the number of the last attempt, and `time` its end. `reason` says why it failed.
+    """
+
+    status: str
+    attempts: int
+    time: datetime
+    reason: str | None = None
+
+
 class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`GET /v1alpha1/builds/{buildId}`; `duration`, `exit_status`, `digest` and `reason` are there once it has ended.
 
     `queue_position` is there while it waits: 1 for the build that begins next. `reason` is the kind of failure.
     `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
+    `signature` is missing without a signing key, and before the first attempt to sign the image.
     """
 
     build_id: str
@@ -51,6 +64,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     build_child_ids: ChildBuilds | None = None
     reason: str | None = None
     scan_id: str | None = None
+    signature: SignatureStatus | None = None
 
 
 class BuildPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

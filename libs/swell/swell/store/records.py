@@ -133,6 +133,25 @@ class BuildResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
+class SigningState(StrEnum):
+    """Where the signature of an image is."""
+
+    SIGNED = "SIGNED"
+    RETRYING = "RETRYING"
+    """The last attempt failed; another one follows."""
+    GIVEN_UP = "GIVEN_UP"
+    """No further attempt follows, unless the operator replays the dead letter."""
+
+
+class Signing(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The last attempt to sign the image of a build; the builder writes it. `reason` is that of a failure."""
+
+    state: SigningState
+    attempts: int
+    time: datetime
+    reason: str = ""
+
+
 class Build(Struct, frozen=True, kw_only=True):
     """A build and, once it has ended, its result. A cancelled build ends soon, or has ended."""
 

@@ -16,6 +16,7 @@ from swell.api.builds import (
     ChildBuild,
     ChildBuilds,
     ContainerStatus,
+    SignatureStatus,
     seconds,
 )
 from swell.api.containers import ContainerRecord
@@ -24,7 +25,7 @@ from swell.naming.image_name import ORAS
 from swell.oci.reference import parse_reference
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
-from swell.store.records import Build, Submission
+from swell.store.records import Build, Signing, SigningState, Submission
 
 DEFAULT_PAGE, MAX_PAGE = 20, 100  # builds
 _CONTAINER_ID = re.compile("[0-9a-f]{16}")
@@ -125,7 +126,11 @@ class BuildQueries:
         """The record of a build; raises `NotFound`."""
         build = await self._build(build_id)
         record = record_of(build, None if build.result else await self._builds.position(build_id))
-        return msgspec.structs.replace(record, scan_id=await self._scan_status.of_build(build_id))
+        return msgspec.structs.replace(
+            record,
+            scan_id=await self._scan_status.of_build(build_id),
+            signature=_signature(await self._builds.signing(build_id) if build.result else None),
+        )
 
     async def list_builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
         """The builds of *image*, newest first: at most *limit* (1 to 100, default 20), after *cursor*.
@@ -199,10 +204,7 @@ class BuildQueries:
         """A statement about the image of a build: a sigstore bundle, or the unsigned provenance; raises `NotFound`."""
         await self._build(build_id)
         if (content := await self._logs.attestation(build_id, kind)) is None:
-            raise NotFound(
-                f"the build {build_id} has no {kind}: a successful build gets it shortly after its end, if the "
-                "operator has set a signing key, and an SBOM if its packages are in a lock file"
-            )
+            raise NotFound(f"the build {build_id} has no {kind}: {_missing(await self._builds.signing(build_id))}")
         return msgspec.json.decode(content, type=dict[str, Any])
 
     async def _build(self, build_id: str) -> Build:
@@ -269,6 +271,26 @@ def record_of(build: Build, position: int | None = None) -> BuildRecord:
         digest=result.digest if result else None,
         build_child_ids=_children(submission),
         reason=result.reason if result else None,
+    )
+
+
+def _signature(signing: Signing | None) -> SignatureStatus | None:
+    if signing is None:
+        return None
+    return SignatureStatus(
+        status=signing.state, attempts=signing.attempts, time=signing.time, reason=signing.reason or None
+    )
+
+
+def _missing(signing: Signing | None) -> str:
+    """Why a statement about an image is missing."""
+    if signing and signing.state is SigningState.RETRYING:
+        return f"attempt {signing.attempts} to sign its image failed, and another one follows: {signing.reason}"
+    if signing and signing.state is SigningState.GIVEN_UP:
+        return f"its image was not signed: {signing.reason}"
+    return (
+        "a successful build gets it shortly after its end, if the operator has set a signing key, and an SBOM if its "
+        "packages are in a lock file"
     )
 
 

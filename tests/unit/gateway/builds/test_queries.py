@@ -12,7 +12,7 @@ from gateway.domain.grant import Grant
 from swell.errors import NotFound
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import Submission
+from swell.store.records import Signing, SigningState, Submission
 from tests.unit.gateway.doubles import NOON, KnownEnds, MemoryGrants, MemoryImages, ended, scan_status
 
 BUILD = "bd-c44968632f89dd6c_1"
@@ -116,6 +116,27 @@ async def test_a_record_grows_when_its_build_ends(queries: BuildQueries, builds:
     assert before["dockerFile"] == "FROM alpine:3.20\nRUN apk add jq\n"
     assert after == before | {"duration": 41.25, "exitStatus": 0}
     assert not {"userName", "userEmail", "requestIp"} & after.keys()
+
+
+async def test_a_signature_that_fails_is_in_the_record(queries: BuildQueries, builds: MemoryBuilds) -> None:
+    """And the route of a missing statement says whether another attempt follows."""
+    await builds.finish(BUILD, ended(succeeded=True))
+    failed = Signing(state=SigningState.RETRYING, attempts=3, time=NOON, reason="the registry is full")
+    await builds.put_signing(BUILD, failed)
+
+    record = msgspec.to_builtins(await queries.build_record(BUILD))
+    assert record["signature"] | {"time": ""} == {
+        "status": "RETRYING",
+        "attempts": 3,
+        "time": "",
+        "reason": "the registry is full",
+    }
+    with pytest.raises(NotFound, match="attempt 3 .* another one follows: the registry is full"):
+        await queries.attestation(BUILD, Attestation.SBOM)
+
+    await builds.put_signing(BUILD, Signing(state=SigningState.GIVEN_UP, attempts=9, time=NOON, reason="it is gone"))
+    with pytest.raises(NotFound, match="was not signed: it is gone"):
+        await queries.attestation(BUILD, Attestation.SBOM)
 
 
 @pytest.mark.parametrize("scheme", ["oras://", ""])

@@ -9,7 +9,7 @@ from msgspec import structs
 from swell.store.builds.interest import CancelOutcome, CancelState
 from swell.store.builds.queue import child_ids, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
-from swell.store.records import Build, BuildResult, Submission
+from swell.store.records import Build, BuildResult, Signing, Submission
 
 
 class MemoryBuilds:
@@ -19,6 +19,7 @@ class MemoryBuilds:
         self._queue_limit = queue_limit
         self._builds: dict[str, Build] = {}
         self._latest: dict[str, str] = {}
+        self._signings: dict[str, Signing] = {}
         self._counters: Counter[str] = Counter()
         self._queued: defaultdict[str, list[str]] = defaultdict(list)
         self._running: defaultdict[str, list[str]] = defaultdict(list)
@@ -119,6 +120,12 @@ class MemoryBuilds:
         if build.result is None:
             self._builds[build_id] = structs.replace(build, result=result)
         return self._builds[build_id].result or result
+
+    async def put_signing(self, build_id: str, signing: Signing) -> None:
+        self._signings[build_id] = signing
+
+    async def signing(self, build_id: str) -> Signing | None:
+        return self._signings.get(build_id)
 
     async def reopen(self, build_id: str) -> None:
         self._builds[build_id] = structs.replace(self._builds[build_id], result=None)

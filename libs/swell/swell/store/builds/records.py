@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from swell.store.records import Build, BuildResult
+from swell.store.records import Build, BuildResult, Signing
 
 
 class BuildRecords(Protocol):
@@ -29,6 +29,12 @@ class BuildRecords(Protocol):
 
     async def finish(self, build_id: str, result: BuildResult) -> BuildResult:
         """Store *result* unless the build has one; return the stored result."""
+
+    async def put_signing(self, build_id: str, signing: Signing) -> None:
+        """Replace what is known about the signature of the image of *build_id*."""
+
+    async def signing(self, build_id: str) -> Signing | None:
+        """Return what is known about the signature; None before the first attempt, and without a signing key."""
 
     async def reopen(self, build_id: str) -> None:
         """Remove the result and the attempts of *build_id*, because it is built again."""

@@ -11,7 +11,7 @@ from swell.store.builds import scripts
 from swell.store.builds.interest import CancelOutcome, CancelState
 from swell.store.builds.queue import child_ids, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
-from swell.store.records import Build, BuildResult, Submission
+from swell.store.records import Build, BuildResult, Signing, Submission
 from swell.store.redis import text, translated
 
 Arguments = list[str | bytes | int | float]
@@ -139,6 +139,15 @@ class _RedisRecords:
         with translated():
             stored = await self._finish([], [build_id, msgspec.json.encode(result), self._life])
         return msgspec.json.decode(stored, type=BuildResult) if stored else result
+
+    async def put_signing(self, build_id: str, signing: Signing) -> None:
+        with translated():
+            await self._redis.set(keys.build(build_id, keys.SIGNING), msgspec.json.encode(signing), ex=self._life)
+
+    async def signing(self, build_id: str) -> Signing | None:
+        with translated():
+            stored = await self._redis.get(keys.build(build_id, keys.SIGNING))
+        return msgspec.json.decode(stored, type=Signing) if stored else None
 
     async def reopen(self, build_id: str) -> None:
         with translated():

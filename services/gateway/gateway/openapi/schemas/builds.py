@@ -9,6 +9,7 @@ _REASON = "Kind of the failure, such as `memory` or `timed-out`; missing if the 
 SCHEMAS = {
     "BuildPage": "A page of builds, newest first.",
     "BuildRecord": "The record of a build.",
+    "SignatureStatus": "The signature of a built image.",
     "BuildCompression": "The compression of an image's layers.",
     "CompressionMode": "A compression of layers.",
     "ChildBuilds": "The builds of single platforms.",
@@ -43,6 +44,13 @@ PROPERTIES = {
         "buildChildIds": "The builds of single platforms, if there are several platforms.",
         "reason": _REASON,
         "scanId": "Id of the scan of the image; missing without one.",
+        "signature": "The signature of the image; missing without a signing key, and before the first attempt.",
+    },
+    "SignatureStatus": {
+        "status": "`SIGNED`; `RETRYING` after a failed attempt; or `GIVEN_UP`.",
+        "attempts": "Number of the last attempt.",
+        "time": f"When it ended, {INSTANT}.",
+        "reason": "Why the last attempt failed; missing otherwise.",
     },
     "BuildCompression": {
         "mode": "`gzip` (default), `zstd` or `estargz`.",
