@@ -19,7 +19,6 @@ from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.access.policies import PolicyFiles
 from gateway.adapters.access.requesters import RedisRequesters
-from gateway.adapters.audit import AuditLog, AuditWriter, open_streams
 from gateway.adapters.blobs import BlobStore
 from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.build_waiter import BuildWaiter
@@ -34,7 +33,6 @@ from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.mirror_plans import QueuedPlans
 from gateway.adapters.oidc.open import open_providers
 from gateway.adapters.packages import RemotePackages
-from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.adapters.scans import RunningScanners, ScanJobs, StoredReports
@@ -42,7 +40,8 @@ from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.usage import RemoteCounters
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
-from gateway.audit.events import NO_AUDIT, NoAudit
+from gateway.audit.events import Audit
+from gateway.audit_parts import open_audit
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
@@ -120,7 +119,7 @@ class Shared(NamedTuple):
     client_address: ClientAddress
     read_access: ReadAccess
     policies: PolicyFiles
-    audit: AuditLog | NoAudit
+    audit: Audit
 
 
 async def main(settings: Settings, drain: Drain) -> None:
@@ -129,13 +128,12 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator_port("gateway", settings.operator_listen) as operator,
         exporting("gateway", settings.traces_url, settings.trace_sampling),
         open_connections(settings) as connections,
-        open_vault(settings, connections) as vault,
+        open_audit(settings, connections) as audit,
+        open_vault(settings, connections, audit) as vault,
         open_platforms(settings, connections, vault.use) as platforms,
         open_providers(settings) as providers,
     ):
-        shared = create_shared(settings, connections, platforms)
-        if settings.audit_age:
-            await open_streams(connections.nats, settings.audit_age)
+        shared = create_shared(settings, connections, platforms, audit)
         build_ended = asyncio.Event()
         await subscribe(connections.nats, BuildDone, shared.build_waiter.on_build_done)
         await subscribe(connections.nats, BuildDone, lambda _: build_ended.set())
@@ -171,11 +169,6 @@ async def main(settings: Settings, drain: Drain) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pull_counter.publish_counts())
             tasks.create_task(dispatch_builds(dispatcher, build_ended))
-            if isinstance(shared.audit, AuditLog):
-                tasks.create_task(shared.audit.run())
-                tasks.create_task(
-                    AuditWriter(connections.nats, Pseudonyms(connections.redis), settings.audit_age).run()
-                )
             tasks.create_task(renew_runs(shared, connections, platforms))
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 app = create_app(
@@ -213,7 +206,7 @@ async def serving(
             log_streams.close()  # otherwise their clients would stay connected until the server's timeout
 
 
-def create_shared(settings: Settings, connections: Connections, platforms: PlatformParts) -> Shared:
+def create_shared(settings: Settings, connections: Connections, platforms: PlatformParts, audit: Audit) -> Shared:
     config = server_config(settings)
     scans = RedisScans(connections.redis, settings.record_ttl, settings.scans_waiting)
     is_gated = settings.scan_gate is ScanGateChoice.PULL
@@ -222,7 +215,7 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
     remote_lookup = RemoteLookup(connections.registry_proxy)
     lookup = CachedLookup(remote_lookup)
     own = (config.repositories.build, config.repositories.cache, config.repositories.public)
-    policies = PolicyFiles(settings.policy_file, own)
+    policies = PolicyFiles(settings.policy_file, own, audit)
     return Shared(
         config=config,
         builds=builds,
@@ -232,7 +225,7 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
         images=CachedImages(remote, settings.cache_size),
         access=ImageAccess(config.repositories, lookup, builds, users=platforms.users, policies=policies),
         policies=policies,
-        audit=AuditLog(connections.nats) if settings.audit_age else NO_AUDIT,
+        audit=audit,
         limits=Limits(RedisBuckets(connections.redis), quotas(settings), fail_open=settings.limits_fail_open),
         inspections=QueuedInspections(connections.nats),
         build_waiter=BuildWaiter(builds, settings.pull_wait),

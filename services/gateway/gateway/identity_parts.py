@@ -54,10 +54,18 @@ async def open_identity_parts(
     )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     stored_sessions, server_url = RedisSessions(connections.redis), settings.server_url.rstrip("/")
-    sessions = Sessions(stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"))
+    sessions = Sessions(stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"), audit=audit)
     client = next((provider for provider in providers if provider.issuer.client_id), None)
     return IdentityParts(
-        Callers(authenticator, client_address, guess_limiter, policies, sessions, vault.equip if vault else None),
+        Callers(
+            authenticator,
+            client_address,
+            guess_limiter,
+            policies,
+            sessions,
+            sessions.refusals,
+            vault.equip if vault else None,
+        ),
         read_accounts(settings.accounts_file),
         KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=audit),
         sessions,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gateway.access.vault import Vault, VaultUse
 from gateway.adapters.access.vaults import CachedStates, RedisVaults
 from gateway.adapters.events import RevocationEvents
+from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.settings import Settings
 from swell.encryption import parse_keys
@@ -24,7 +25,7 @@ class VaultParts(NamedTuple):
 
 
 @asynccontextmanager
-async def open_vault(settings: Settings, connections: Connections) -> AsyncIterator[VaultParts]:
+async def open_vault(settings: Settings, connections: Connections, audit: Audit) -> AsyncIterator[VaultParts]:
     """Yield the parts, which follow changes of vaults at other gateways.
 
     Raises:
@@ -32,10 +33,10 @@ async def open_vault(settings: Settings, connections: Connections) -> AsyncItera
     """
     changes = RevocationEvents(connections.nats)
     if (keys := parse_keys(settings.encryption_keys)) is None:
-        yield VaultParts(Vault(None, changes), None)
+        yield VaultParts(Vault(None, changes, audit), None)
         return
     vaults = RedisVaults(connections.redis, EncryptedRecords(connections.redis, keys))
     states = CachedStates(vaults)
     await subscribe(connections.nats, VaultChanged, states.on_changed)
     own = settings.build_repository, settings.cache_repository, settings.public_repository
-    yield VaultParts(Vault(vaults, changes), VaultUse(vaults, states, rules_of(own, ())))
+    yield VaultParts(Vault(vaults, changes, audit), VaultUse(vaults, states, rules_of(own, ())))

@@ -1,9 +1,10 @@
 """The audit trail in JetStream: one chain of batches, whatever writes it, and what the command shows of it."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,13 +12,22 @@ import pytest
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
+from gateway.adapters.access.sessions import RedisSessions
+from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, hash_of, verify
 from gateway.audit.events import Action, AuditEvent
 from gateway.commands.audit import Selection, Settings, export, remove_user
 from gateway.commands.audit import verify as verify_all
-from swell.jobs.streams import Nats
+from gateway.domain.identity import Identity
+from gateway.domain.session import new_session
+from gateway.domain.vault import Entry, user_owner
+from swell.encryption import KEY_BYTES, EncryptionKeys
+from swell.errors import NotFound
+from swell.jobs.streams import Nats, create_missing
+from swell.registry.credentials import Credentials
+from swell.store.encrypted import EncryptedRecords
 from swell_embedded.stack import Stack
 
 AGE = timedelta(days=365)
@@ -149,6 +159,37 @@ async def test_the_command_detects_a_changed_trail(
     await trail.stream.publish("audit.sealed", contents[2])
     with pytest.raises(ChainBroken, match="after batch 2"):
         await verify_all(settings)
+
+
+async def test_a_removed_user_leaves_nothing_behind(
+    trail: Nats, redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sessions end and credentials are deleted, also if the command has no encryption keys."""
+    sessions, owner = RedisSessions(redis), user_owner("ada")
+    await sessions.add("s" * 43, new_session(Identity(user="ada"), datetime.now(UTC), timedelta(hours=1)))
+    records = EncryptedRecords(redis, EncryptionKeys({"k": secrets.token_bytes(KEY_BYTES)}))
+    vaults = RedisVaults(redis, records)
+    entry = Entry(user_name="robot", stored=datetime.now(UTC), stored_by="ada")
+    await vaults.put(owner, "quay.io", entry, Credentials("robot", "secret"), 5)
+
+    await remove_user(settings, "ada")
+
+    assert "0 keys revoked, 1 sessions ended, 1 credentials deleted" in capsys.readouterr().out
+    assert await sessions.get("s" * 43) is None
+    assert await vaults.credentials(owner, "quay.io") is None
+    with pytest.raises(NotFound):
+        await remove_user(settings, "ada")
+
+
+async def test_both_streams_are_created_again(trail: Nats) -> None:
+    """As all other streams: when the server has lost its disk, with the settings of the gateway."""
+    for name in (QUEUE, SEALED):
+        await trail.stream.delete_stream(name)
+
+    await create_missing(trail.stream)
+
+    assert (await trail.stream.stream_info(QUEUE)).config.retention == "workqueue"
+    assert (await trail.stream.stream_info(SEALED)).config.max_age == AGE.total_seconds()
 
 
 async def test_events_wait_while_the_queue_is_missing(trail: Nats, redis: Redis) -> None:

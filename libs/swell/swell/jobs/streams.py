@@ -39,6 +39,10 @@ STREAMS = (
 )
 
 
+_added: dict[str, StreamConfig] = {}
+"""Further streams of this process, by name."""
+
+
 class Nats(NamedTuple):
     """A connection: `client` for plain messages, `stream` for messages that JetStream stores."""
 
@@ -69,7 +73,7 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
                 reconnected_cb=partial(_restore, stream),
             )
             for config in STREAMS:
-                await ensure(stream, config)
+                await _ensure(stream, config)
     except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
         await client.close()
         raise Unavailable(f"NATS does not answer: {str(error) or 'no server'}") from error
@@ -105,7 +109,7 @@ async def create_missing(stream: JetStreamContext) -> None:
         Unavailable: they cannot be created.
     """
     with translated():
-        for config in STREAMS:
+        for config in (*STREAMS, *_added.values()):
             with suppress(BadRequestError):  # it exists with another configuration, of another version of Swell
                 await stream.add_stream(config)
 
@@ -125,7 +129,19 @@ async def created(stream: JetStreamContext, name: str) -> datetime | None:
             return (await stream.stream_info(name)).created
 
 
-async def ensure(stream: JetStreamContext, config: StreamConfig) -> None:
+async def add_streams(stream: JetStreamContext, *configs: StreamConfig) -> None:
+    """Create further streams, or change their configurations; `create_missing` creates them, too, from now on.
+
+    Raises:
+        Unavailable: the server does not answer, or refuses them.
+    """
+    _added.update({str(config.name): config for config in configs})
+    with translated():
+        for config in configs:
+            await _ensure(stream, config)
+
+
+async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
     """Create a stream, or change its configuration to *config*; raises an error of NATS."""
     try:
         await stream.add_stream(config)

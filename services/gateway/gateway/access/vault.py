@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.access.keys import Actor
+from gateway.audit.events import NO_AUDIT, Action, Audit
 from gateway.domain.identity import Identity, Scope
 from gateway.domain.vault import (
     KIND,
@@ -15,6 +16,7 @@ from gateway.domain.vault import (
     named,
     organisation_owner,
     owners_of_identity,
+    parts_of,
     user_owner,
     vaults_of,
 )
@@ -52,7 +54,8 @@ class Changes(Protocol):
 class Vault:
     """Stores, lists and deletes credentials. Without *stored*, because there are no encryption keys, there is none."""
 
-    def __init__(self, stored: StoredVaults | None, changes: Changes) -> None:
+    def __init__(self, stored: StoredVaults | None, changes: Changes, audit: Audit = NO_AUDIT) -> None:
+        self._audit = audit
         self._stored = stored
         self._changes = changes
 
@@ -64,9 +67,11 @@ class Vault:
             NotSupported: this server has no encryption keys.
         """
         entry = Entry(user_name=credentials.user, stored=datetime.now(UTC), stored_by=actor.name)
+        is_new = path not in await self.list(owner)
         if await self._open().put(owner, path, entry, credentials, MOST_ENTRIES) is None:
             raise BadRequest(f"at most {MOST_ENTRIES} credentials can be stored: delete others first")
         log.info("credential stored", owner=owner, registry=path, by=actor.name)
+        self._record(Action.CREDENTIAL_STORED if is_new else Action.CREDENTIAL_CHANGED, actor, owner, path)
         await self._publish(owner)
         return entry
 
@@ -79,6 +84,7 @@ class Vault:
         if await self._open().delete(owner, path) is None:
             raise NotFound(f"no credential is stored for {path}")
         log.info("credential deleted", owner=owner, registry=path, by=actor.name)
+        self._record(Action.CREDENTIAL_REMOVED, actor, owner, path)
         await self._publish(owner)
 
     async def list(self, owner: str) -> dict[str, Entry]:
@@ -93,6 +99,10 @@ class Vault:
         if self._stored is None:
             raise NotSupported("this server stores no credentials: its operator has to set SWELL_ENCRYPTION_KEYS")
         return self._stored
+
+    def _record(self, action: Action, actor: Actor, owner: str, path: str) -> None:
+        user, organisation = parts_of(owner)
+        self._audit.record(action, user=user, organisation=organisation, actor=actor.name, subject=path)
 
     async def _publish(self, owner: str) -> None:
         try:

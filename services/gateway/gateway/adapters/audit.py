@@ -23,7 +23,7 @@ from gateway.audit.chain import MOST_EVENTS, hash_of, seal
 from gateway.audit.events import Action, AuditEvent, people_of, renamed
 from swell.errors import Unavailable
 from swell.jobs.publish import store
-from swell.jobs.streams import Nats, ensure, translated
+from swell.jobs.streams import Nats, add_streams, translated
 from swell.log import log, new_id
 
 QUEUE, SEALED = "AUDIT_QUEUE", "AUDIT"
@@ -41,29 +41,25 @@ async def open_streams(nats: Nats, age: timedelta) -> None:
     Raises:
         Unavailable: the server does not answer, or refuses them.
     """
-    with translated():
-        await ensure(
-            nats.stream,
-            StreamConfig(
-                name=QUEUE,
-                subjects=[_QUEUED],
-                retention=RetentionPolicy.WORK_QUEUE,
-                discard=DiscardPolicy.NEW,
-                max_bytes=1 << 30,
-                duplicate_window=600.0,
-            ),
-        )
-        await ensure(
-            nats.stream,
-            StreamConfig(
-                name=SEALED,
-                subjects=[_CHAIN],
-                max_age=age.total_seconds(),
-                allow_direct=True,
-                deny_delete=True,
-                deny_purge=True,
-            ),
-        )
+    await add_streams(
+        nats.stream,
+        StreamConfig(
+            name=QUEUE,
+            subjects=[_QUEUED],
+            retention=RetentionPolicy.WORK_QUEUE,
+            discard=DiscardPolicy.NEW,
+            max_bytes=1 << 30,
+            duplicate_window=600.0,
+        ),
+        StreamConfig(
+            name=SEALED,
+            subjects=[_CHAIN],
+            max_age=age.total_seconds(),
+            allow_direct=True,
+            deny_delete=True,
+            deny_purge=True,
+        ),
+    )
 
 
 class AuditLog:

@@ -20,9 +20,12 @@ class Action(StrEnum):
     KEY_CHANGED = "key.changed"
     KEY_REVOKED = "key.revoked"
     CREDENTIAL_STORED = "credential.stored"
+    CREDENTIAL_CHANGED = "credential.changed"
     CREDENTIAL_REMOVED = "credential.removed"
     SIGNED_IN = "session.started"
+    SIGN_IN_REFUSED = "session.refused"
     SIGNED_OUT = "session.ended"
+    POLICY_READ = "policy.read"
     USER_REMOVED = "user.removed"
 
 
@@ -31,8 +34,8 @@ class AuditEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `user` is whose request, key or credential it is; empty for anonymous clients. `actor` is who has acted for that
       user: a user or an operator's account.
-    - `subject` is the id of the build, mirror, key or credential, or the fingerprint of a token. A token is never part
-      of an event, nor an e-mail address or a network address.
+    - `subject` is the id of the build, mirror or key, the registry of a credential, or the fingerprint of a token, a
+      session or a policy file. A token is never part of an event, nor an e-mail address or a network address.
     """
 
     id: str
@@ -70,9 +73,9 @@ class NoAudit:
 NO_AUDIT = NoAudit()
 
 
-def fingerprint(token: str) -> str:
-    """What names a token in the trail: 16 hexadecimal digits of its SHA-256, which open nothing."""
-    return sha256(token.encode()).hexdigest()[:16]
+def fingerprint(content: str | bytes) -> str:
+    """What names a token, or a file, in the trail: 16 hexadecimal digits of its SHA-256, which open nothing."""
+    return sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
 def people_of(events: Iterable[AuditEvent]) -> set[str]:

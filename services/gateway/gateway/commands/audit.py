@@ -1,7 +1,8 @@
 """`python -m gateway.audit`: verify and export the audit trail, and remove a user from it.
 
 `verify` checks the chain and prints its last hash: store it elsewhere, and pass it as `--head` the next time. `export`
-prints events as JSON lines. `remove-user` revokes the keys of a user, and forgets whose the user's pseudonym is.
+prints events as JSON lines. `remove-user` revokes the keys of a user, ends the user's sessions, deletes the stored
+credentials, and forgets whose the user's pseudonym is.
 """
 
 import argparse
@@ -12,17 +13,23 @@ from functools import partial
 
 import msgspec
 from msgspec import Struct
+from redis.asyncio import Redis
 
 from gateway.adapters.access.issued_keys import RedisKeys
+from gateway.adapters.access.sessions import RedisSessions
+from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import AuditLog, batches
 from gateway.adapters.events import RevocationEvents
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, Checked, follow
 from gateway.audit.events import Action, AuditEvent, renamed
+from gateway.domain.vault import user_owner
+from swell.encryption import KEY_BYTES, EncryptionKeys
 from swell.errors import NotFound
 from swell.jobs import streams
 from swell.serve import run
 from swell.store import redis
+from swell.store.encrypted import EncryptedRecords
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -61,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         exporting.add_argument(f"--{name}", type=_time, help="a time such as 2026-12-01T00:00:00Z")
     exporting.add_argument("--user")
     exporting.add_argument("--image", help="a part of the name of an image")
-    removing = actions.add_parser("remove-user", help="revoke the keys of a user, and forget the user's name")
+    removing = actions.add_parser("remove-user", help="delete what a user has stored, and forget the user's name")
     removing.add_argument("name")
     parsed = parser.parse_args(arguments)
     match parsed.action:
@@ -116,26 +123,50 @@ async def export(settings: Settings, selection: Selection) -> None:
 
 
 async def remove_user(settings: Settings, name: str) -> None:
-    """Revoke all keys of *name*, and remove the name from the audit trail: its events stay, under a pseudonym.
+    """Delete the keys, sessions and credentials of *name*, and the name from the audit trail.
+
+    The user's events stay, under a pseudonym.
 
     Raises:
-        NotFound: *name* has neither keys nor events.
+        NotFound: *name* has none of these.
         Unavailable: a backend does not answer.
     """
     async with streams.connect(settings.nats_url, "audit") as nats, redis.connect(settings.redis_url) as state:
-        stored, revoked = RedisKeys(state), 0
-        while keys := (await stored.page(name, None, 100))[0]:
-            for key in keys:
-                await stored.remove(key)
-                await RevocationEvents(nats).key_changed(key.id, revoked=True)
-                revoked += 1
+        events = RevocationEvents(nats)
+        revoked = await _revoke_keys(RedisKeys(state), events, name)
+        ended = await RedisSessions(state).end_all(name)
+        deleted = await _delete_credentials(state, events, user_owner(name))
         pseudonym = await Pseudonyms(state).remove(name)
-        if pseudonym is None and not revoked:
-            raise NotFound(f"{name} has neither keys nor events in the audit trail")
+        if pseudonym is None and not (revoked or ended or deleted):
+            raise NotFound(f"{name} has no keys, sessions, credentials or events in the audit trail")
         audit = AuditLog(nats)
         audit.record(Action.USER_REMOVED, subject=pseudonym or "")
         await audit.store_waiting()
-    sys.stdout.write(f"{revoked} keys revoked; events are those of {pseudonym or 'no one'}\n")
+    sys.stdout.write(
+        f"{revoked} keys revoked, {ended} sessions ended, {deleted} credentials deleted; "
+        f"events are those of {pseudonym or 'no one'}\n"
+    )
+
+
+async def _revoke_keys(stored: RedisKeys, events: RevocationEvents, user: str) -> int:
+    revoked = 0
+    while keys := (await stored.page(user, None, 100))[0]:
+        for key in keys:
+            await stored.remove(key)
+            await events.key_changed(key.id, revoked=True)
+            revoked += 1
+    return revoked
+
+
+async def _delete_credentials(state: Redis, events: RevocationEvents, owner: str) -> int:
+    """Delete the vault of *owner*; its encryption keys are not needed."""
+    vaults = RedisVaults(state, EncryptedRecords(state, EncryptionKeys({"none": bytes(KEY_BYTES)})))
+    paths = list((await vaults.state(owner)).entries)
+    for path in paths:
+        await vaults.delete(owner, path)
+    if paths:
+        await events.vault_changed(owner)
+    return len(paths)
 
 
 def _time(text: str) -> datetime:

@@ -77,6 +77,12 @@ def organisation_owner(organisation: str) -> str:
     return f"organisation:{organisation}"
 
 
+def parts_of(owner: str) -> tuple[str, str]:
+    """The user and the organisation of a vault; one of them is empty."""
+    kind, _, name = owner.partition(":")
+    return (name, "") if kind == "user" else ("", name)
+
+
 def owners_of_identity(identity: Identity) -> list[str]:
     """The owners whose vaults *identity* may use; its own one first."""
     if identity.is_anonymous:

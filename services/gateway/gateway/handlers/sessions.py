@@ -67,4 +67,4 @@ async def end_sessions(
     actor = await callers.actor(request.scope, accounts)
     if user is not None and user != actor.name and actor.identity is not None:
         actor.identity.require(Scope.ADMINISTER)
-    return EndedSessions(await sessions.end_all(user or actor.name))
+    return EndedSessions(await sessions.end_all(user or actor.name, actor.name))

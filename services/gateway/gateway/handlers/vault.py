@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery
 
 from gateway.access.accounts import Accounts
 from gateway.access.vault import MAX_PATH, Vault, owner_for
-from gateway.domain.vault import Entry, organisation_owner
+from gateway.domain.vault import Entry, organisation_owner, parts_of
 from gateway.handlers.credentials import validated
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
@@ -123,12 +123,12 @@ def path_of(registry: str) -> str:
 
 
 def answer_of(owner: str, path: str, entry: Entry) -> StoredCredential:
-    kind, _, name = owner.partition(":")
+    user, organisation = parts_of(owner)
     return StoredCredential(
         registry=path,
         user_name=entry.user_name,
         stored=entry.stored,
         stored_by=entry.stored_by,
-        user=name if kind == "user" else "",
-        organisation=name if kind == "organisation" else "",
+        user=user,
+        organisation=organisation,
     )

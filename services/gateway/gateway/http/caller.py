@@ -10,6 +10,7 @@ from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.image_access import Policies
 from gateway.access.keys import Actor
+from gateway.audit.refusals import Refusals
 from gateway.domain.identity import Caller, Identity, caller_of
 from gateway.domain.identity import Scope as Right
 from gateway.domain.platform import Login
@@ -71,11 +72,13 @@ class Callers:
         guess_limiter: GuessLimiter | None = None,
         policies: Policies | None = None,
         sessions: Sessions | None = None,
+        refusals: Refusals | None = None,
         equip: Callable[[Identity], Awaitable[Identity]] | None = None,
     ) -> None:
         """Without *sessions*, cookies are ignored. *equip* adds the stored credentials of an identity."""
         self._policies = policies
         self._equip = equip
+        self._refusals = refusals or Refusals()
         self._authenticator = authenticator
         self._sessions = sessions
         self.address = address
@@ -103,7 +106,11 @@ class Callers:
                 return await self._caller(session.identity, address)
             return caller_of(await self._authenticator.authenticate(token, endpoint), address)
         with self.guess_limiter.attempt(address, secret):
-            identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
+            try:
+                identity = await self._authenticator.authenticate(token, endpoint, bearer=header_token, login=login)
+            except Unauthorized:
+                self._refusals.record("token")
+                raise
         if identity.is_anonymous:  # an unknown bearer token is ignored, but counts as a guess
             self.guess_limiter.count_miss(address, secret)
         return await self._caller(identity, address)
@@ -148,7 +155,11 @@ class Callers:
         if scope.get("method") not in {"GET", "HEAD"} and is_own_page(scope["headers"]) is False:
             raise CrossSite
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
-            return await accounts.require(authorization)
+            try:
+                return await accounts.require(authorization)
+            except AccountRequired:
+                self._refusals.record("account")
+                raise
 
     async def actor(self, scope: Scope, accounts: Accounts) -> Actor:
         """The operator or the user who sends the request *scope*, to manage keys and the like.

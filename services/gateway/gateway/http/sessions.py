@@ -17,6 +17,8 @@ from litestar.datastructures import Cookie
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from gateway.audit.events import NO_AUDIT, Action, Audit, fingerprint
+from gateway.audit.refusals import Refusals
 from gateway.domain.identity import Identity
 from gateway.domain.session import Session, new_session
 from gateway.http.origin import CrossSite, is_own_page
@@ -41,7 +43,9 @@ class StoredSessions(Protocol):
 class Sessions:
     """The sessions of browsers. *tls* says whether they use https; then cookies are sent over https only."""
 
-    def __init__(self, stored: StoredSessions, lifetime: timedelta, *, tls: bool) -> None:
+    def __init__(self, stored: StoredSessions, lifetime: timedelta, *, tls: bool, audit: Audit = NO_AUDIT) -> None:
+        self._audit = audit
+        self.refusals = Refusals(audit)
         self._stored = stored
         self._lifetime = lifetime
         self._tls = tls
@@ -65,17 +69,26 @@ class Sessions:
         """Start a session of *identity*; return its cookie, which scripts of pages cannot read."""
         secret = secrets.token_urlsafe(32)
         await self._stored.add(secret, new_session(identity, datetime.now(UTC), self._lifetime))
+        self._record(Action.SIGNED_IN, identity, secret)
         return self.cookie(self._name, secret, int(self._lifetime.total_seconds()))
 
     async def end(self, secret: str) -> Cookie:
         """End the session of *secret*; return a cookie that replaces its cookie."""
         if session := await self._stored.get(secret):
             await self._stored.end(secret, session.identity.user)
+            self._record(Action.SIGNED_OUT, session.identity, secret)
         return self.cookie(self._name, "", 0)
 
-    async def end_all(self, user: str) -> int:
-        """End all sessions of *user*; returns their number."""
-        return await self._stored.end_all(user)
+    async def end_all(self, user: str, actor: str) -> int:
+        """End all sessions of *user* for *actor*; returns their number."""
+        ended = await self._stored.end_all(user)
+        if ended:
+            self._audit.record(Action.SIGNED_OUT, user=user, actor=actor)
+        return ended
+
+    def _record(self, action: Action, identity: Identity, secret: str) -> None:
+        whose = {"user": identity.user, "organisation": identity.organisation}
+        self._audit.record(action, subject=fingerprint(secret), **whose)
 
     def cookie(self, name: str, value: str, seconds: int) -> Cookie:
         """A cookie for this server only, which other sites cannot make a browser send with a POST request."""

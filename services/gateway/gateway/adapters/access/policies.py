@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.adapters.access.api_keys import version_of
+from gateway.audit.events import NO_AUDIT, Action, Audit, fingerprint
 from gateway.domain.policy import MAX_ENTRIES, Policy, PolicyFile, Rules
 from swell.errors import BadRequest
 from swell.log import log
@@ -21,11 +22,12 @@ class PolicyFiles:
         SettingsInvalid: the file cannot be read.
     """
 
-    def __init__(self, path: Path | None, own: Iterable[str | None]) -> None:
+    def __init__(self, path: Path | None, own: Iterable[str | None], audit: Audit = NO_AUDIT) -> None:
         self._path = path
+        self._audit = audit
         self._own = tuple(parse_scope(name) for name in own if name)
         self._version = version_of(path)
-        self._policy = Policy(_read(path) if path else PolicyFile(), self._own)
+        self._policy = self._read(path) if path else Policy(PolicyFile(), self._own)
 
     def current(self) -> Policy:
         """The policy; an invalid file is logged, and the previous policy stays."""
@@ -33,16 +35,25 @@ class PolicyFiles:
         if self._path and version != self._version:
             self._version = version
             try:
-                self._policy = Policy(_read(self._path), self._own)
+                self._policy = self._read(self._path)
                 log.info("policy read again")
             except SettingsInvalid as error:
                 log.error("policy not read again", error=str(error))
         return self._policy
 
+    def _read(self, path: Path) -> Policy:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise SettingsInvalid(f"the policy in {path} cannot be read: {error}") from error
+        policy = Policy(_parse(path, content), self._own)
+        self._audit.record(Action.POLICY_READ, subject=fingerprint(content))
+        return policy
 
-def _read(path: Path) -> PolicyFile:
+
+def _parse(path: Path, content: bytes) -> PolicyFile:
     try:
-        file = msgspec.toml.decode(path.read_bytes(), type=PolicyFile)
+        file = msgspec.toml.decode(content, type=PolicyFile)
         if max(map(_size, (file.everyone, *file.organisation.values()))) > MAX_ENTRIES:
             raise BadRequest(f"a rule has more than {MAX_ENTRIES} entries")
         return replace(
@@ -53,7 +64,7 @@ def _read(path: Path) -> PolicyFile:
                 replace(rule, repositories=tuple(map(parse_scope, rule.repositories))) for rule in file.credentials
             ),
         )
-    except (OSError, ValueError, BadRequest) as error:
+    except (ValueError, BadRequest) as error:
         raise SettingsInvalid(f"the policy in {path} cannot be read: {error}") from error
 
 

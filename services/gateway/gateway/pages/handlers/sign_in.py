@@ -10,6 +10,7 @@ from litestar.response import Redirect
 from gateway.adapters.oidc.sign_in import SIGN_IN_SECONDS, SignIn
 from gateway.http.sessions import Sessions, check_csrf, cookies_of
 from gateway.pages.forms import read_form
+from swell.errors import SignInFailed
 from swell.log import log
 
 HttpRequest = Request[Any, Any, Any]
@@ -36,7 +37,11 @@ async def callback(
     """Complete the sign-in: start a session, and go to the path that `/auth/login` got."""
     name = sessions.own_name(SIGN_IN_COOKIE)
     begun = cookies_of(request.scope["headers"]).get(name, "")
-    identity, following = await sign_in.finish(begun, dict(request.query_params.items()))
+    try:
+        identity, following = await sign_in.finish(begun, dict(request.query_params.items()))
+    except SignInFailed:
+        sessions.refusals.record("browser")
+        raise
     if former := sessions.secret_of(request.scope):
         await sessions.end(former)
     cookie = await sessions.start(identity)
