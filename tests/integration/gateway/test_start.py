@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from gateway.__main__ import START_LEASE
 from gateway.access.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories
+from gateway.parts.requests import START_LEASE
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources, PlatformUsers
-from gateway.access.guess_limiter import GuessLimiter
-from gateway.access.image_access import Policies
 from gateway.access.keys import KeyIssuer
 from gateway.access.vault import VaultUse
 from gateway.adapters.access.accounts import read_accounts
@@ -17,10 +15,10 @@ from gateway.adapters.events import RevocationEvents
 from gateway.adapters.oidc.provider import Provider
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.adapters.oidc.tokens import OidcTokens
-from gateway.audit.events import Audit
 from gateway.connections import Connections
-from gateway.http.caller import Callers, ClientAddress
+from gateway.http.caller import Callers
 from gateway.http.sessions import Sessions
+from gateway.parts.shared import Shared
 from gateway.settings import Settings
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import KeyChanged
@@ -37,13 +35,10 @@ class IdentityParts(NamedTuple):
 async def open_identity_parts(
     settings: Settings,
     connections: Connections,
-    client_address: ClientAddress,
-    guess_limiter: GuessLimiter,
+    shared: Shared,
     platform_users: PlatformUsers,
     providers: Sequence[Provider],
-    policies: Policies,
     vault: VaultUse | None,
-    audit: Audit,
 ) -> IdentityParts:
     """Connect the parts, and subscribe to changes of keys. *platform_users* are the users of Seqera Platforms."""
     stored_keys = RedisKeys(connections.redis)
@@ -54,20 +49,22 @@ async def open_identity_parts(
     )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     stored_sessions, server_url = RedisSessions(connections.redis), settings.server_url.rstrip("/")
-    sessions = Sessions(stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"), audit=audit)
+    sessions = Sessions(
+        stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"), audit=shared.audit
+    )
     client = next((provider for provider in providers if provider.issuer.client_id), None)
     return IdentityParts(
         Callers(
             authenticator,
-            client_address,
-            guess_limiter,
-            policies,
+            shared.client_address,
+            shared.guess_limiter,
+            shared.policies,
             sessions,
             sessions.refusals,
             vault.equip if vault else None,
         ),
         read_accounts(settings.accounts_file),
-        KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=audit),
+        KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=shared.audit),
         sessions,
         SignIn(client, stored_sessions, server_url),
     )

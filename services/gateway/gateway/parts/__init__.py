@@ -1,0 +1,1 @@
+"""Wires the use cases of the gateway with their adapters; `__main__` serves them."""

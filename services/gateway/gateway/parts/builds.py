@@ -1,0 +1,40 @@
+"""The parts for builds, their logs and their pages, and scans."""
+
+from gateway.adapters.build_logs import BuildLogs
+from gateway.adapters.events import BuildEvents
+from gateway.adapters.log_streams import LogStreams
+from gateway.adapters.scans import StoredReports
+from gateway.app import BuildParts
+from gateway.builds.cancel import Cancellations
+from gateway.builds.download import Downloads
+from gateway.builds.first_status import FirstStatus
+from gateway.builds.log_events import LogEvents
+from gateway.builds.mirrors import MirrorQueries
+from gateway.builds.queries import BuildQueries
+from gateway.connections import Connections
+from gateway.pages.builds import BuildPages
+from gateway.parts.shared import Shared
+from gateway.scans.queries import ScanQueries
+from gateway.scans.status import ScanStatus
+
+
+def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:
+    logs = BuildLogs(connections.logs, connections.nats.stream)
+    queries = BuildQueries(
+        shared.grants,
+        shared.remote_lookup,
+        shared.builds,
+        logs,
+        shared.config.server_url,
+        FirstStatus(shared.grants, shared.build_waiter),
+        ScanStatus(shared.scans, shared.config.server_url),
+    )
+    return BuildParts(
+        queries,
+        MirrorQueries(shared.builds, queries),
+        LogEvents(shared.builds, log_streams, logs),
+        Cancellations(shared.builds, BuildEvents(connections.nats), audit=shared.audit),
+        Downloads(shared.builds, shared.images, shared.access),
+        ScanQueries(shared.scans, StoredReports(connections.reports)),
+        BuildPages(queries, shared.builds, logs),
+    )

@@ -1,0 +1,29 @@
+"""The parts that serve `/v2`."""
+
+from gateway.access.vault import VaultUse
+from gateway.adapters.data_port import RemoteDataPort
+from gateway.adapters.pull_counter import PullCounter
+from gateway.handlers.registry import RegistryHandler
+from gateway.http.relay import Relay
+from gateway.parts.shared import Shared
+from gateway.pull.pulls import Pulls
+from gateway.settings import BlobDelivery, Settings
+
+
+def registry_handler(
+    settings: Settings, shared: Shared, pull_counter: PullCounter, vault: VaultUse | None
+) -> RegistryHandler:
+    pulls = Pulls(
+        shared.grants,
+        shared.build_waiter,
+        shared.images,
+        shared.limits,
+        shared.config.server_url,
+        shared.guess_limiter,
+        anonymous_access=settings.anonymous_access,
+        scan_gate=shared.scan_gate,
+        vault=vault,
+    )
+    is_relayed = settings.blob_delivery is BlobDelivery.RELAY
+    relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
+    return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay)

@@ -1,0 +1,92 @@
+"""The parts for container requests, and what clients may ask about images."""
+
+from datetime import timedelta
+
+from gateway.access.leases import TokenLeases
+from gateway.access.revoke import Revocations
+from gateway.adapters.access.leases import RedisLeases
+from gateway.adapters.blobs import BlobStore
+from gateway.adapters.events import RevocationEvents
+from gateway.adapters.inspections import RemoteLogins
+from gateway.adapters.mirror_plans import QueuedPlans
+from gateway.adapters.packages import RemotePackages
+from gateway.adapters.scans import RunningScanners, ScanJobs
+from gateway.adapters.solver import RemoteSolver
+from gateway.adapters.worker_capabilities import CachedCapabilities
+from gateway.app import ContainerParts
+from gateway.connections import Connections
+from gateway.handlers.containers import Submissions
+from gateway.http.caller import Callers
+from gateway.inspect import Inspector
+from gateway.parts.shared import Shared
+from gateway.scans.request import ScanRequests
+from gateway.settings import Settings
+from gateway.submit.audited import AuditedGrants
+from gateway.submit.dispatch import Dispatcher
+from gateway.submit.mirror import MirrorStarter
+from gateway.submit.prepare import RequestPreparer
+from gateway.submit.requesters import GrantsWithRequesters
+from gateway.submit.start import BuildStarter
+from gateway.submit.submit import ContainerRequests
+from swell.store.blobs import Blobs
+from swell.store.engines import ScannerNames
+from swell.store.leases import Leases
+from swell.store.worker_capabilities import WorkerCapabilities
+
+START_LEASE = timedelta(seconds=10)  # after that, other gateways may start a build that a stopped gateway was starting
+
+
+def container_parts(
+    settings: Settings, shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers
+) -> ContainerParts:
+    starter = BuildStarter(
+        shared.config.repositories,
+        shared.lookup,
+        shared.builds,
+        shared.limits,
+        RemoteSolver(connections.builder),
+        Leases(connections.redis, START_LEASE),
+        CachedCapabilities(WorkerCapabilities(connections.redis)),
+        shared.access,
+    )
+    mirrors = MirrorStarter(
+        shared.config.repositories,
+        shared.remote_lookup,
+        shared.builds,
+        starter,
+        shared.access,
+        QueuedPlans(connections.nats),
+        dispatcher,
+    )
+    requests = ContainerRequests(
+        shared.config,
+        AuditedGrants(
+            shared.grants if shared.read_access.is_open else GrantsWithRequesters(shared.grants, shared.read_access),
+            shared.audit,
+        ),
+        shared.lookup,
+        shared.builds,
+        BlobStore(Blobs(connections.layers)),
+        shared.access,
+        mirrors,
+        RequestPreparer(shared.inspections),
+        starter,
+        dispatcher,
+        ScanRequests(
+            shared.scans,
+            shared.builds,
+            shared.lookup,
+            RunningScanners(ScannerNames(connections.redis)),
+            ScanJobs(connections.nats),
+            shared.limits,
+            scans_builds=settings.scan_builds,
+        ),
+    )
+    return ContainerParts(
+        Submissions(requests, callers, shared.limits),
+        mirrors,
+        Revocations(shared.grants, RevocationEvents(connections.nats), shared.audit),
+        Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
+        TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
+        RemotePackages(connections.builder),
+    )

@@ -1,0 +1,24 @@
+"""The parts that operators use."""
+
+from gateway.adapters.health import GatewayHealth
+from gateway.adapters.usage import RemoteCounters
+from gateway.app import ServiceParts
+from gateway.connections import Connections
+from gateway.parts.identity import IdentityParts
+from gateway.parts.vault import VaultParts
+from gateway.settings import Settings
+
+
+def service_parts(
+    settings: Settings, connections: Connections, identity: IdentityParts, vault: VaultParts, health: GatewayHealth
+) -> ServiceParts:
+    return ServiceParts(
+        identity.accounts,
+        identity.key_issuer,
+        identity.sessions,
+        identity.sign_in,
+        vault.vault,
+        RemoteCounters(connections.metrics),
+        health,
+        settings.commit,
+    )
