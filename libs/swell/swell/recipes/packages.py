@@ -61,12 +61,14 @@ _DEFAULTS = {PackageType.CONDA: Template.MICROMAMBA_V2, PackageType.CRAN: Templa
 class Recipe(Struct, frozen=True, kw_only=True):
     """A Dockerfile or definition file, the `conda.yml` in its build context, and the name of its template.
 
-    With `direct`, no container is built: `containerfile` only documents the packages.
+    With `direct`, no container is built: `containerfile` only documents the packages. `base_packages` are those of Conda
+    that are added to the environment.
     """
 
     containerfile: str
     environment: str | None = None
     direct: DirectPackages | None = None
+    base_packages: tuple[str, ...] = ()
     template: str
 
 
@@ -89,8 +91,11 @@ def make_recipe(packages: Packages, template: str | None, sif: bool, default_cha
     if chosen is Template.DIRECT_V1:
         return _direct_recipe(packages, environment, sif=sif)
     dockerfile, definition_file = _CONDA_TEMPLATES[chosen]
-    text = (definition_file if sif else dockerfile)(_conda_image(packages, environment, chosen))
-    return Recipe(containerfile=text, environment=environment.text, template=chosen)
+    image = _conda_image(packages, environment, chosen)
+    text = (definition_file if sif else dockerfile)(image)
+    return Recipe(
+        containerfile=text, environment=environment.text, base_packages=image.base_packages, template=chosen
+    )
 
 
 def choose_template(kind: PackageType | None, template: str | None) -> Template:
@@ -136,7 +141,13 @@ def _direct_recipe(packages: Packages, environment: Environment, *, sif: bool) -
     base_image = _image("baseImage", opts.base_image or BASE_IMAGE)
     direct = direct_packages(environment, base_image, _base_packages(opts.base_packages))
     text = recipe_text(direct)
-    return Recipe(containerfile=text, environment=environment.text, direct=direct, template=Template.DIRECT_V1)
+    return Recipe(
+        containerfile=text,
+        environment=environment.text,
+        direct=direct,
+        base_packages=direct.base_packages,
+        template=Template.DIRECT_V1,
+    )
 
 
 def _conda_image(packages: Packages, environment: Environment, template: Template) -> CondaImage:

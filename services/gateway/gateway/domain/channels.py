@@ -10,7 +10,8 @@ from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
 _ANACONDA = ("anaconda", "main", "r", "msys2", "pkgs", "repo.anaconda.com/pkgs")
-_HOSTS = frozenset({"conda.anaconda.org", "anaconda.org"})
+_HOSTS = frozenset({"conda.anaconda.org", "conda-static.anaconda.org", "anaconda.org"})
+_FORMER_HOSTS = {"repo.continuum.io": "repo.anaconda.com"}
 _TOKEN = re.compile(r"t/[^/]+/")
 
 
@@ -23,7 +24,8 @@ def canonical(channel: str) -> str:
     if scheme.lower() not in {"http", "https"}:
         return f"{scheme.lower()}://{_path(rest)}"
     parts = urlsplit(f"//{rest}")
-    host, path = (parts.hostname or "").rstrip("."), _TOKEN.sub("", _path(parts.path), count=1)
+    host = (parts.hostname or "").rstrip(".")
+    host, path = _FORMER_HOSTS.get(host, host), _TOKEN.sub("", _path(parts.path), count=1)
     return path if host in _HOSTS else f"{host}/{path}".rstrip("/")
 
 

@@ -52,6 +52,7 @@ def _check_channels(request: BuildRequest, rules: ClientRules, denied: Iterable[
 
 def _channels(request: BuildRequest) -> Iterator[str]:
     """The channels that the packages of *request* name, and the URLs of packages."""
+    yield from _of_specs(request.base_packages)
     if request.direct:
         yield from request.direct.channels
         yield from _of_specs(request.direct.specs)
@@ -61,11 +62,23 @@ def _channels(request: BuildRequest) -> Iterator[str]:
     if Environment(text=request.environment).is_explicit:
         yield from _urls(request.environment)
         return
-    fields: Any = read_yaml(request.environment)
-    listed = fields.get("channels") if isinstance(fields, dict) else None
-    yield from (str(channel) for channel in listed or ())
-    dependencies = fields.get("dependencies") if isinstance(fields, dict) else None
-    yield from _of_specs(spec for spec in dependencies or () if isinstance(spec, str))
+    fields = read_yaml(request.environment)
+    yield from _texts(fields.get("channels"))
+    yield from _of_specs(_texts(fields.get("dependencies")))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in *value*, a part of an environment file, without those for pip.
+
+    micromamba also reads packages below a selector, as in `- sel(linux): NAME`.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts([each for name, each in value.items() if name != "pip"])
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
 
 
 def _of_specs(specs: Iterable[str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     """The inputs of an image: either `image` or `containerfile` is set.
 
     - `environment` is the text of `conda.yml`, `tools` are its packages; `direct` are packages installed as layers.
+      `base_packages` are added to either.
     - `includes` are images whose layers are to be added, `included` are those whose layers `container_config` has.
     - `mirror` is the name of the copy, if `image` is to be copied.
     - `freezes_image` means that `containerfile` is written by freeze, for an image.
@@ -34,6 +35,7 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     template: str | None = None
     direct: DirectPackages | None = None
+    base_packages: tuple[str, ...] = ()
     container_config: ContainerConfig | None = None
     context: ContainerLayer | None = None
     includes: tuple[Reference, ...] = ()

@@ -65,6 +65,7 @@ def validate(
         tools=tools_of(texts.environment) if texts.environment else (),
         template=texts.template,
         direct=texts.direct,
+        base_packages=texts.base_packages,
         container_config=validate_config(request.container_config, inline),
         context=validate_layer("buildContext", request.build_context, inline) if request.build_context else None,
         includes=tuple(map(_parse_include, request.container_includes or ())),

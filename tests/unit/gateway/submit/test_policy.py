@@ -76,6 +76,13 @@ def conda(**members: Any) -> dict[str, Any]:
     return {"packages": {"type": "CONDA"} | members}
 
 
+def with_base_packages(member: str, packages: str, template: str) -> dict[str, Any]:
+    options = {member: {"baseImage": "ubuntu", "basePackages": packages}}
+    images = {"condaOpts": "mambaImage", "pixiOpts": "pixiImage"}
+    options[member][images[member]] = "ubuntu"
+    return conda(entries=["samtools"], channels=["conda-forge"], **options) | {"buildTemplate": template}
+
+
 def environment(text: str) -> dict[str, Any]:
     return conda(environment=encoded(text), entries=[])
 
@@ -123,6 +130,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (conda(entries=["https://lock.example/lock.txt"]), "denied_channels"),
     (environment("channels: [conda-forge, anaconda]\ndependencies: [samtools]\n"), "denied_channels"),
     (environment("dependencies: [anaconda::samtools]\n"), "denied_channels"),
+    (with_base_packages("condaOpts", "main::procps-ng", "conda/micromamba:v1"), "denied_channels"),
+    (with_base_packages("condaOpts", "which main::procps-ng", "conda/micromamba:v2"), "denied_channels"),
+    (with_base_packages("condaOpts", "main::procps-ng", "conda/direct:v1"), "denied_channels"),
+    (with_base_packages("pixiOpts", "main::procps-ng", "conda/pixi:v1"), "denied_channels"),
+    (
+        with_base_packages("condaOpts", "https://channels.example/private/linux-64/a-1-0.conda", "conda/micromamba:v2"),
+        "denied_channels",
+    ),
     (environment("@EXPLICIT\nhttps://repo.anaconda.com/pkgs/r/linux-64/a-1-0.conda\n"), "denied_channels"),
 ]
 ALLOWED: list[dict[str, Any]] = [
@@ -272,6 +287,8 @@ def test_an_invalid_policy_stops_the_server(tmp_path: Path, text: str) -> None:
         ("https://conda.anaconda.org/t/tk-123/main", True),
         ("https://conda.anaconda.org/%6Dain", True),
         ("pkgs/main", True),
+        ("https://repo.continuum.io/pkgs/free/", True),
+        ("https://conda-static.anaconda.org/acme/linux-64", True),
         ("anaconda/label/dev", True),
         ("acme", True),
         ("https://conda.anaconda.org/acme/noarch", True),
