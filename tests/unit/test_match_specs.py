@@ -45,6 +45,22 @@ def test_a_text_that_names_no_package_is_refused(text: str) -> None:
         parse_spec(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a[channel=one, channel=two]",
+        "one::a[channel=two]",
+        "one::a[ channel = two]",
+        f"one::a[url={PACKAGE_URL}]",
+        f"a[url={PACKAGE_URL},channel=one]",
+    ],
+)
+def test_a_channel_is_named_once(text: str) -> None:
+    """Of two, rattler takes the first and micromamba the last: a policy would check another one than is used."""
+    with pytest.raises(BadRequest, match="names its channel twice"):
+        parse_spec(text)
+
+
 @pytest.mark.parametrize("text", ["a[version='" + "(" * 40_000 + "1" + ")" * 40_000 + "']", "a" * (MAX_SPEC + 1)])
 def test_a_long_or_deep_text_is_not_parsed(text: str) -> None:
     """Rattler overflows its stack on the first one, which would end the process."""

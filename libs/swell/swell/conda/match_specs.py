@@ -21,6 +21,7 @@ _VERSION = re.compile(r"[0-9]+(?:\.[0-9*]+)*")
 _URL = re.compile(r"https?://")
 _PACKAGE_FILE = re.compile(r"\.(?:conda|tar\.bz2)(?:#[0-9A-Za-z:]*)?\Z")
 _FORM = "write the name and the version as NAME=VERSION"
+_CHANNEL_IN_BRACKETS = re.compile(r"[\[,]\s*(?:channel|url)\s*=")
 _CHANNEL_PREFIX = re.compile(r"^[^\[\s]*::")
 _CHANNEL_MEMBERS = re.compile(r'(?:channel|subdir)="[^"]*"(?:, )?')
 
@@ -89,6 +90,8 @@ def _check(text: str) -> None:
         raise BadRequest(f"{text!r} is an option; options are not supported: {_instead(text)}")
     if _URL.match(text) and "::" not in text and not _PACKAGE_FILE.search(text):
         raise BadRequest(f"{text!r} is the URL of neither a package (.conda, .tar.bz2) nor a channel (URL::NAME)")
+    if len(_CHANNEL_IN_BRACKETS.findall(text)) + text.count("::") > 1:
+        raise BadRequest(f"{text!r} names its channel twice, and tools differ in which one they use; name it once")
     if _is_file(text):
         raise BadRequest(f"{text!r} is a file, and a build cannot read the files of your machine")
 

@@ -84,8 +84,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _of_specs(specs: Iterable[str]) -> Iterator[str]:
     for text in specs:
         spec = parse_spec(text)
-        if channel := spec.url or spec.channel:
-            yield channel
+        yield from filter(None, (spec.url, spec.channel))
 
 
 def _urls(lock: str) -> Iterator[str]:
