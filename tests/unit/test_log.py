@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from swell.log import configure, current_trace, trace_headers, tracing
+from swell.log import Format, configure, current_trace, trace_headers, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -64,6 +64,32 @@ def test_an_exception_stays_in_its_line(lines: Lines) -> None:
 
     (line,) = lines.read_all()
     assert "KeyError: 'lost'" in line["exception"]
+
+
+def test_text_of_a_stranger_cannot_control_the_terminal() -> None:
+    """In lines for people: not by a field, an event of a library or the text of an exception, in any spelling."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    hostile = "/a\x1b[2J\x9b31m\u202e\r\n2026-11-30T00:00:00Z [error    ] forged"
+    try:
+        with redirect_stderr(io.StringIO()) as written:
+            configure("tester", "INFO", Format.TEXT)
+            structlog.get_logger().info("request answered", path=hostile, other="/b\x1b[2J")
+            logging.getLogger("some.library").warning("failed: %s", hostile)
+            for logger in (structlog.get_logger(), logging.getLogger("some.library")):
+                try:
+                    raise ValueError(hostile)
+                except ValueError:
+                    logger.exception("call failed")
+    finally:
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    lines = written.getvalue().split("\n")
+    assert all(line.isprintable() for line in lines), lines
+    assert not [line for line in lines if line.startswith("2026-11-30T00:00:00Z")]
+    assert sum("forged" in line for line in lines) == 4
 
 
 def test_a_full_disk_behind_the_log_stops_nobody(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,7 @@ def configure(service: str, level: str = "INFO", form: Format = Format.JSON) -> 
     ]
     json: structlog.types.Processor = structlog.processors.JSONRenderer()
     if form is Format.TEXT:
+        shared.append(_without_controls)
         json = structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(  # bypass the standard library's logging, which doubles the time for a line
         processors=[*shared, json],
@@ -195,6 +196,22 @@ def traceparent() -> str:
     if not trace.trace_id:
         return ""
     return f"00-{trace.trace_id}-{trace.span_id or new_id()[:16]}-{'01' if trace.sampled else '00'}"
+
+
+def _without_controls(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """*event* without characters that control a terminal or begin a line: its texts can be those of strangers."""
+    exception = event.get("exception")
+    shown = {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+    if isinstance(exception, str):  # its lines are indented, so that none looks like an event
+        shown["exception"] = "\n".join(f"    {printable(line)}" for line in exception.split("\n"))
+    return shown
+
+
+def printable(text: str) -> str:
+    """Return *text* with escapes in place of characters that control a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _add_trace(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -18,6 +18,7 @@ from nats.js.errors import NotFoundError
 from swell.errors import NotFound
 from swell.jobs.publish import store
 from swell.jobs.streams import DEAD, connect
+from swell.log import printable
 from swell.serve import run
 
 REASON, SUBJECT = "Swell-Reason", "Swell-Subject"
@@ -122,7 +123,7 @@ async def execute(stream: JetStreamContext, command: Command) -> list[str]:
     for letter in letters:
         if command.action != "list":
             await {"replay": replay, "forget": forget}[command.action](stream, letter)
-    return [f"{letter.number}\t{letter.stored}\t{letter.subject}\t{letter.reason}" for letter in letters]
+    return [f"{letter.number}\t{letter.stored}\t{letter.subject}\t{printable(letter.reason)}" for letter in letters]
 
 
 async def main(settings: Settings) -> None:

@@ -220,6 +220,10 @@ def check_limits(actor: Actor, key: IssuedKey) -> None:
         return
     if refused := sorted(key.scopes & OPERATORS_SCOPES):
         raise ScopeRequired(f"only an operator may issue a key with the scope {refused[0]}")
+    if key.secrets:
+        raise ScopeRequired("only an operator may change a key that may use secrets")
+    if (key.organisation, key.email) not in {(identity.organisation, identity.email), ("", "")}:
+        raise ScopeRequired("only an operator may change a key with another organisation or e-mail address")
     if refused := sorted(key.scopes - identity.scopes):
         raise ScopeRequired(f"a key cannot have the scope {refused[0]}, which this request does not have")
     if identity.repositories:

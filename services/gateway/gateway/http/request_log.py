@@ -5,9 +5,10 @@ import re
 
 from swell.log import log, parse_traceparent
 
+_MAX_PATH, _MAX_METHOD = 1000, 20  # characters
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
 _PULLS = "/v2/wt/"
-_TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/[^/]{0,4})[^/]*")
+_TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/+[^/]{0,4})[^/]*")
 _PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform follows, in whatever spelling
 
 
@@ -18,7 +19,9 @@ def log_request(method: str, path: str, status: int, seconds: float, traceparent
         client = parse_traceparent(traceparent)
         fields = {"client_trace_id": client.trace_id} if client else {}
         seconds = round(seconds, 4)
-        log.log(level, "request answered", method=method, path=shown(path), status=status, seconds=seconds, **fields)
+        path = shown(path[:_MAX_PATH])
+        method = method[:_MAX_METHOD]
+        log.log(level, "request answered", method=method, path=path, status=status, seconds=seconds, **fields)
 
 
 def shown(path: str) -> str:

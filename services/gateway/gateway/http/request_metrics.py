@@ -6,25 +6,29 @@ from gateway.http.endpoints import KINDS
 from swell.instruments import HTTP
 from swell.spans import Value, record_request
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _ROUTES = {kind: f"/v2/{kind}" for kind in KINDS}
 _OTHER = "other"
 
 
 def record(scope: Scope, method: str, status: int, seconds: float) -> None:
     """Record an answered request; *status* is 0 if the client has closed the connection before the response."""
-    HTTP.observe(seconds, route_of(scope), method if method in _METHODS else _OTHER, str(status))
+    HTTP.observe(seconds, route_of(scope), _known(method), str(status))
 
 
 def record_span(scope: Scope, method: str, status: int, seconds: float, client_traceparent: str | None) -> None:
     """Record the span of an answered request that is sampled."""
-    route = route_of(scope)
+    route, method = route_of(scope), _known(method)
     attributes: dict[str, Value] = {
         "http.request.method": method,
         "http.route": route,
         "http.response.status_code": status,
     }
     record_request(f"{method} {route}", seconds, attributes, client_traceparent, failed=status == 0 or status >= 500)
+
+
+def _known(method: str) -> str:
+    return method if method in _METHODS else _OTHER
 
 
 def route_of(scope: Scope) -> str:

@@ -230,6 +230,17 @@ async def test_a_user_cannot_change_the_key_that_an_operator_has_given_more(issu
     assert (await issuer.revoke(ADA, key.id)).id == key.id
 
 
+@pytest.mark.parametrize("more", [{"secrets": ("npm",)}, {"organisation": "acme"}, {"email": "ada@acme.example"}])
+async def test_a_user_does_not_extend_what_only_an_operator_gives(issuer: KeyIssuer, more: dict[str, Any]) -> None:
+    """Secrets, and membership of an organisation, end with the key that the operator has limited."""
+    key, _ = await issuer.issue(OPERATORS_ACCOUNT, KeyRequest(user="ada", scopes=("build",), expires=LATER, **more))
+
+    with pytest.raises(ScopeRequired, match="only an operator"):
+        await issuer.change(limited(), key.id, KeyChange(expires=LATER + timedelta(days=900)))
+
+    assert (await issuer.get(OPERATORS_ACCOUNT, key.id)).expires == LATER
+
+
 async def test_a_revoked_key_is_deleted_and_published(issuer: KeyIssuer, stored: MemoryKeys, events: Events) -> None:
     """The second time it is not found."""
     key, _ = await issuer.issue(ADA, KeyRequest())

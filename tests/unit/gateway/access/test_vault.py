@@ -3,15 +3,18 @@
 from datetime import UTC, datetime
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.access.keys import Actor
 from gateway.access.vault import VaultUse, owner_for
+from gateway.adapters.access.vaults import RedisVaults
 from gateway.domain.identity import ANONYMOUS, Identity, Scope
 from gateway.domain.vault import MOST_WITHDRAWN, Entry, VaultState, vaults_of
 from swell.errors import BadRequest, Denied, ScopeRequired, Unavailable
 from swell.oci.reference import parse_reference
 from swell.registry.credentials import Credentials
 from swell.registry.principal import PUBLIC, Principal, limited_to, rules_of
+from swell.store.encrypted import EncryptedRecords
 
 ENTRY = Entry(user_name="robot", stored=datetime(2026, 12, 1, tzinfo=UTC), stored_by="ada")
 ADA = Identity(user="ada", organisation="lab")
@@ -174,3 +177,22 @@ def test_a_user_manages_the_own_vault() -> None:
         owner_for(operator, None, None)
     with pytest.raises(BadRequest):
         owner_for(operator, "ada", "lab")
+
+
+async def test_no_two_owners_share_a_stored_secret() -> None:
+    """A name may contain colons, as those of OpenID Connect do, and so may the host of a registry."""
+    names = list[str]()
+
+    class Records(EncryptedRecords):
+        def __init__(self) -> None:
+            pass
+
+        async def get(self, name: str) -> None:
+            names.append(name)
+
+    vaults = RedisVaults(Redis(), Records())
+    owners = (("user:a", "h:5000"), ("user:a:h", "5000"), ("user:a%3Ah", "5000"), ("user:user:a", "h:5000"))
+    for owner, path in owners:
+        await vaults.credentials(owner, path)
+
+    assert len(set(names)) == len(owners), names

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.http.asgi import PIECE
 from gateway.http.edge import Edge
+from gateway.http.request_log import shown
 from gateway.http.security_headers import is_crawler
+from swell.spans import Span, recording
 
 Message = dict[str, Any]
 
@@ -162,3 +165,24 @@ async def test_crawlers_may_read_what_they_are_refused() -> None:
     edge = Edge(application(), application({"body": b"robots"}))
 
     assert (await sent_by(edge, scope_of("/robots.txt", b"Googlebot")))[1]["body"] == b"robots"
+
+
+@pytest.mark.parametrize(("method", "known"), [("PATCH", "PATCH"), ("A" * 60_000, "other")])
+async def test_logs_and_spans_have_no_long_text_of_a_stranger(method: str, known: str) -> None:
+    """Methods and paths are the client's words: a line of the log is short, and the names of spans are few."""
+    scope = scope_of("/" + "p" * 16_000) | {"method": method}
+    spans: list[Span] = []
+    with capture_logs() as lines, recording(spans.append, 1.0):
+        await sent_by(Edge(application(), application()), scope)
+
+    (line,) = [line for line in lines if line["event"] == "request answered"]
+    assert len(str(line)) < 2_000
+    assert [(span.name, span.attributes["http.request.method"]) for span in spans] == [(f"{known} other", known)]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1alpha2/container/%s", "/v1alpha2/container//%s/status", "/view/containers//%s", "/v2/wt/%s/a", "//wt//%s"]
+)
+def test_no_spelling_of_a_path_shows_a_token(path: str) -> None:
+    """Repeated slashes lead to the same handlers."""
+    assert "secret" not in shown(path % "abcdsecret")

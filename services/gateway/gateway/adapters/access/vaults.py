@@ -1,6 +1,7 @@
 """Vaults in Redis: what is known of the credentials of an owner in one record, each secret in an encrypted one."""
 
 from math import inf
+from urllib.parse import quote
 
 import msgspec
 from redis.asyncio import Redis
@@ -99,7 +100,9 @@ class CachedStates:
 
 
 def _secret(owner: str, path: str) -> str:
-    return f"vault:{owner}:{path}"
+    """The name of an encrypted record. A colon in the name of an owner is quoted, so that it does not end there."""
+    kind, _, name = owner.partition(":")
+    return f"vault:{kind}:{quote(name, safe='@+/')}:{path}"
 
 
 def _weight(state: VaultState) -> int:
