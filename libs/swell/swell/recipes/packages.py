@@ -61,8 +61,8 @@ _DEFAULTS = {PackageType.CONDA: Template.MICROMAMBA_V2, PackageType.CRAN: Templa
 class Recipe(Struct, frozen=True, kw_only=True):
     """A Dockerfile or definition file, the `conda.yml` in its build context, and the name of its template.
 
-    With `direct`, no container is built: `containerfile` only documents the packages. `base_packages` are those of Conda
-    that are added to the environment.
+    With `direct`, no container is built: `containerfile` only documents the packages. `base_packages` are packages of
+    Conda that are added to the environment.
     """
 
     containerfile: str
@@ -93,9 +93,7 @@ def make_recipe(packages: Packages, template: str | None, sif: bool, default_cha
     dockerfile, definition_file = _CONDA_TEMPLATES[chosen]
     image = _conda_image(packages, environment, chosen)
     text = (definition_file if sif else dockerfile)(image)
-    return Recipe(
-        containerfile=text, environment=environment.text, base_packages=image.base_packages, template=chosen
-    )
+    return Recipe(containerfile=text, environment=environment.text, base_packages=image.base_packages, template=chosen)
 
 
 def choose_template(kind: PackageType | None, template: str | None) -> Template:

@@ -181,7 +181,8 @@ async def test_logs_and_spans_have_no_long_text_of_a_stranger(method: str, known
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1alpha2/container/%s", "/v1alpha2/container//%s/status", "/view/containers//%s", "/v2/wt/%s/a", "//wt//%s"]
+    "path",
+    ["/v1alpha2/container/%s", "/v1alpha2/container//%s/status", "/view/containers//%s", "/v2/wt/%s/a", "//wt//%s"],
 )
 def test_no_spelling_of_a_path_shows_a_token(path: str) -> None:
     """Repeated slashes lead to the same handlers."""

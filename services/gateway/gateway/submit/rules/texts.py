@@ -33,9 +33,7 @@ def decode_texts(request: ContainerRequest, default_channels: tuple[str, ...]) -
     """
     if request.packages:
         recipe = make_recipe(request.packages, request.build_template, request.format == "sif", default_channels)
-        return Texts(
-            recipe.containerfile, recipe.environment, recipe.template, recipe.direct, recipe.base_packages
-        )
+        return Texts(recipe.containerfile, recipe.environment, recipe.template, recipe.direct, recipe.base_packages)
     if not request.container_file:
         return Texts()
     containerfile = _decode("containerFile", request.container_file, MAX_FILE)
