@@ -84,7 +84,7 @@ class Rematcher:
             skip += len(ids)
             for scan_id in ids:
                 scan = await self._scans.get(scan_id)
-                if scan and scan.result and scan.result.policy != revision:
+                if scan and scan.result and scan.result.policy != self._runner.revision_for(scan):
                     count += await self._try(scan_id)
         self._policy = revision
         return count
@@ -119,7 +119,7 @@ class Rematcher:
     async def _record(self, scan: Scan, before: Sequence[Sequence[Finding]], matches: Sequence[Match]) -> None:
         assert scan.result is not None  # noqa: S101  (checked by the caller)
         platforms = scan.result.platforms
-        result = self._runner.result(scan.result.started, platforms, matches)
+        result = self._runner.result(scan, scan.result.started, platforms, matches)
         result = replace(result, finished=scan.result.finished)
         new = [
             finding

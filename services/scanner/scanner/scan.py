@@ -183,9 +183,11 @@ class ScanRunner:
                 raise Unavailable("a backend does not answer") from error
             message = f"The scan took longer than the {self._time_limit} h that this server allows."
             return self._failed(started, ScanFailure(ScanProblem.TIMED_OUT, message), platforms)
-        return self.result(started, platforms, matches)
+        return self.result(scan, started, platforms, matches)
 
-    def result(self, started: datetime, platforms: Sequence[PlatformScan], matches: Sequence[Match]) -> ScanResult:
+    def result(
+        self, scan: Scan, started: datetime, platforms: Sequence[PlatformScan], matches: Sequence[Match]
+    ) -> ScanResult:
         """Return the result of *matches*, one for each of *platforms*; it counts all findings before it cuts them."""
         several = len(platforms) > 1
         found = [
@@ -211,7 +213,7 @@ class ScanRunner:
             tool=self._tool.name,
             database=min((match.database for match in matches), key=lambda each: each.built),
             matched=now,
-            policy=self.policy_revision(),
+            policy=self.revision_for(scan),
         )
 
     async def _reference(self, scan: Scan) -> Reference:
@@ -227,7 +229,9 @@ class ScanRunner:
             raise Unavailable(f"the build {submission.build_id} has not ended")
         if not build.result.succeeded or build.result.digest is None:
             raise ScanFailure(ScanProblem.BUILD, f"The build {submission.build_id} of the image did not succeed.")
-        await self._scans.name(scan.id, image_key(image.name, build.result.digest, submission.platforms))
+        await self._scans.name(
+            scan.id, image_key(image.name, build.result.digest, submission.platforms, submission.organisation)
+        )
         return image.at(build.result.digest)
 
     async def _sbom(
@@ -259,12 +263,17 @@ class ScanRunner:
         match = await self._tool.match(sbom)
         digests = {manifest, scan.submission.digest or manifest}
         today = datetime.now(UTC).date()
-        findings = self._policy().apply(match.findings, scan.submission.image, digests, today)
+        policy = self._policy().of(scan.submission.organisation)
+        findings = policy.apply(match.findings, scan.submission.image, digests, today)
         return replace(match, findings=findings)
 
     def policy_revision(self) -> str:
-        """The revision of the policy of now."""
+        """The revision of the whole policy of now."""
         return self._policy().revision(datetime.now(UTC).date())
+
+    def revision_for(self, scan: Scan) -> str:
+        """The revision of the policy of now for the organisation of *scan*."""
+        return self._policy().of(scan.submission.organisation).revision(datetime.now(UTC).date())
 
     async def _match(self, scan: Scan, image: PlatformImage, sbom: bytes) -> Match:
         match = await self.match(scan, image.manifest.digest, sbom)

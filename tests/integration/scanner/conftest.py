@@ -23,6 +23,7 @@ VULNERABILITIES = (
         description="A demo\nin two lines.",
         epss=0.3,
         exploited=True,
+        fixed_on="2026-11-01",
     ),
     Vulnerability(id="CVE-2026-0002", package="tiny", severity="negligible", distribution="debian 12"),
     Vulnerability(

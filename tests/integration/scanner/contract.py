@@ -1,5 +1,6 @@
 """What every scan tool must do: one suite for all of them."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class ScanToolContract:
         assert (demo.severity, demo.package, demo.version) == (SeverityLevel.HIGH, "libdemo", "1.0-1")
         assert (demo.fixed_version, demo.title) == ("1.1", "A demo in two lines.")
         assert demo.url == "https://vulnerabilities.example/CVE-2026-0001"
+        assert (demo.epss, demo.is_exploited, demo.known_since) == (0.3, True, date(2026, 11, 1))
         assert (advisory.severity, advisory.aliases) == (SeverityLevel.CRITICAL, ("GHSA-aaaa-bbbb-cccc",))
         assert "GHSA-aaaa-bbbb-cccc" not in findings and len(findings) == len(match.findings)
         assert match.database.built == YESTERDAY

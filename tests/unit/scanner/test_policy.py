@@ -81,6 +81,37 @@ def test_rules_about_fixes_and_probabilities_spare_what_is_exploited() -> None:
     assert waiver_of(Policy(ignored_packages=frozenset({"libdemo"})), is_exploited=True)
 
 
+def test_new_findings_do_not_count_until_they_have_the_minimum_age() -> None:
+    """Stored results are judged again each day; what is exploited, or has no date, counts at once."""
+    policy, fixed = Policy(minimum_age=14), TODAY - timedelta(days=13)
+
+    assert waiver_of(policy, known_since=fixed) == f"known since {fixed}, less than 14 days ago"
+    assert waiver_of(policy, TODAY + timedelta(days=1), known_since=fixed) == ""
+    assert waiver_of(policy) == waiver_of(policy, known_since=fixed, is_exploited=True) == ""
+    assert policy.revision(TODAY) != policy.revision(TODAY + timedelta(days=1))
+
+
+def test_an_organisation_has_other_rules_and_more_waivers() -> None:
+    """Rules that it does not set are the operator's; its waivers are for it alone."""
+    own = Policy(fixable_only=False, waivers=waiver(package="libdemo").waivers)
+    policy = Policy(fixable_only=True, minimum_epss=0.01, organisation={"lab.example": own})
+
+    assert waiver_of(policy.of("")) == waiver_of(policy.of("other.example")) == "no version has a fix"
+    assert waiver_of(policy.of("lab.example")).startswith("not reachable")
+    assert waiver_of(policy.of("lab.example"), id="CVE-2026-0009", aliases=()).endswith("is below 0.01")
+    assert waiver_of(policy.of("lab.example"), id="CVE-2026-0009", aliases=(), epss=0.5) == ""
+
+
+def test_each_organisation_has_its_revision() -> None:
+    """A change for one judges only its own scans again."""
+    lab = Policy(fixable_only=True, organisation={"lab.example": waiver()})
+    plain = Policy(fixable_only=True)
+
+    assert lab.of("").revision(TODAY) == lab.of("other.example").revision(TODAY) == plain.revision(TODAY)
+    assert lab.of("lab.example").revision(TODAY) != plain.revision(TODAY)
+    assert lab.revision(TODAY) not in {plain.revision(TODAY), lab.revision(TODAY + timedelta(days=1))}
+
+
 def vex(*products: dict[str, Any], status: str = "not_affected", vulnerability: Any = None) -> bytes:
     statement = {
         "vulnerability": vulnerability or {"name": "CVE-2026-0001"},
@@ -133,6 +164,12 @@ def test_the_policy_file_is_read_again(tmp_path: Path) -> None:
     assert len(policies.current().waivers) == 1
     file.write_text("fixable_only = true\n")
     assert policies.current() == Policy(fixable_only=True)
+    file.write_text('[organisation."lab.example"]\nminimum_age = 7\nvex = ["a.json"]\n')
+    assert policies.current().of("lab.example").minimum_age == 7
+    assert len(policies.current().of("lab.example").statements) == 1
+    assert policies.current().of("") == Policy()
+    (tmp_path / "a.json").write_bytes(vex(PACKAGE, PACKAGE))
+    assert len(policies.current().of("lab.example").statements) == 2
 
 
 @pytest.mark.parametrize(
@@ -145,6 +182,8 @@ def test_the_policy_file_is_read_again(tmp_path: Path) -> None:
         'vex = ["missing.json"]\n',
         "[[statements]]\nvulnerabilities = []\nreason = 'x'\n",
         "not toml",
+        "minimum_age = -1\n",
+        "[organisation.a.organisation.b]\nminimum_age = 1\n",
     ],
 )
 def test_a_policy_without_reason_or_expiry_is_refused(tmp_path: Path, text: str) -> None:

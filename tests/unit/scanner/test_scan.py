@@ -40,7 +40,9 @@ def submission(**fields: Any) -> ScanSubmission:
         "principal": TEAM,
         **fields,
     }
-    key = build_key(values["build_id"]) if values.get("build_id") else image_key("quay.io/acme/tool", DIGEST, ())
+    own = values.get("organisation", "")
+    build_id = values.get("build_id")
+    key = build_key(build_id, own) if build_id else image_key("quay.io/acme/tool", DIGEST, (), own)
     return ScanSubmission(key=key, **values)
 
 
@@ -324,6 +326,22 @@ async def test_a_new_policy_judges_stored_results_again() -> None:
     assert result.findings[-1].waiver.startswith("not used")
     assert await scanner.rematcher.rematch() == 0
     assert scanner.published.changed == []
+
+
+async def test_a_scan_is_judged_by_the_policy_of_its_organisation() -> None:
+    """A change of that policy judges its scans again, and no others."""
+    scanner = Scanner(FakeTool(finding(1)))
+    waived = Policy(waivers=(Waiver(vulnerability="CVE-001", reason="not used", expires=date.max),))
+    scanner.policy = Policy(organisation={"lab.example": waived})
+    own, other = [await scanner.request(organisation=name) for name in ("lab.example", "other.example")]
+    for scan_id in (own, other):
+        await scanner.run(scan_id)
+
+    assert [(await scanner.result(each)).counts for each in (own, other)] == [{}, {"HIGH": 1}]
+    await scanner.rematcher.rematch()
+    scanner.policy = Policy()
+    assert await scanner.rematcher.rematch() == 1
+    assert (await scanner.result(own)).counts == {"HIGH": 1}
 
 
 async def test_one_scan_that_another_scanner_holds_does_not_stop_the_others() -> None:

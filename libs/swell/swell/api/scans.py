@@ -4,7 +4,7 @@ Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ class VulnerabilityRecord(Struct, frozen=True, kw_only=True, rename="camel", omi
     platform: str = ""
     epss: float | None = None
     exploited: bool = False
+    known_since: date | None = None
     waiver: str = ""
 
 

@@ -59,6 +59,7 @@ class Vulnerability(Struct, frozen=True, kw_only=True):
       `debian 12`.
     - `severity` is a word of the source; `cves` are the aliases of an advisory with another name.
     - `epss` is a probability; `exploited` says whether CISA lists it.
+    - `fixed_on` is the day (`YYYY-MM-DD`) since which the fix is known.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Vulnerability(Struct, frozen=True, kw_only=True):
     description: str = ""
     epss: float | None = None
     exploited: bool = False
+    fixed_on: str = ""
 
 
 def write_database(path: Path, vulnerabilities: Iterable[Vulnerability], built: datetime) -> None:
@@ -113,7 +115,9 @@ def _insert(connection: sqlite3.Connection, number: int, each: Vulnerability) ->
         "severities": [{"scheme": "CHMLN", "value": each.severity, "rank": 1}],
     }
     constraint = f"< {each.fixed}" if each.fixed else ""
-    fix = {"version": each.fixed, "state": "fixed"} if each.fixed else {"state": "not-fixed"}
+    fix: dict[str, object] = {"version": each.fixed, "state": "fixed"} if each.fixed else {"state": "not-fixed"}
+    if each.fixed_on:
+        fix["detail"] = {"available": {"date": each.fixed_on, "kind": "first-observed"}}
     version_type = {"deb": "dpkg", "python": "python"}.get(each.ecosystem, "fuzzy")
     ranges = [{"version": {"type": version_type, "constraint": constraint}, "fix": fix}]
     affected = {"cves": list(each.cves), "ranges": ranges}

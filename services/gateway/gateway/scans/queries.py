@@ -183,6 +183,7 @@ def _vulnerability(finding: Finding) -> VulnerabilityRecord:
         platform=finding.platform,
         epss=finding.epss,
         exploited=finding.is_exploited,
+        known_since=finding.known_since,
         waiver=finding.waiver,
     )
 

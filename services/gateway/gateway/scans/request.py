@@ -177,12 +177,12 @@ class ScanRequests:
         image = result.image
         platforms = () if request.mirror else tuple(map(str, request.platforms))  # a mirror has all
         principal = limited_to([image.name], caller.principal) if result.is_build else caller.principal
-        digest = None
+        digest, organisation = None, caller.identity.organisation
         if result.build_id and result.cached is False:
-            key = build_key(result.build_id)
+            key = build_key(result.build_id, organisation)
         else:
             digest = await self._registry.resolve(image, principal)
-            key = image_key(image.name, digest, platforms)
+            key = image_key(image.name, digest, platforms, organisation)
         submission = ScanSubmission(
             key=key,
             image=str(image),
@@ -191,23 +191,32 @@ class ScanRequests:
             digest=digest,
             build_id=result.build_id,
             mirror_id=result.build_id if request.mirror else None,
-            organisation=caller.identity.organisation,
+            organisation=organisation,
             principal=principal,
         )
         is_built = result.is_build and not request.mirror
         mirror_id = submission.mirror_id if digest is None else None
-        return submission, fingerprint(image, None if is_built else digest, platforms, mirror_id)
+        return submission, fingerprint(image, None if is_built else digest, platforms, mirror_id, organisation)
 
 
-def fingerprint(image: Reference, digest: Digest | None, platforms: Sequence[str], mirror_id: str | None = None) -> str:
+def fingerprint(
+    image: Reference,
+    digest: Digest | None,
+    platforms: Sequence[str],
+    mirror_id: str | None = None,
+    organisation: str = "",
+) -> str:
     """The 16 digits of a scan id: equal to Wave's for builds, and for images by their complete name and digest.
 
     Another platform than linux/amd64 is part of the id, unless a build makes the image: its name depends on it. A
-    mirror that has not ended adds its random id: the name of a copy is easy to guess, and the id opens its SBOM.
+    mirror that has not ended adds its random id: the name of a copy is easy to guess, and the id opens its SBOM. So is
+    the organisation, whose policy judges the findings.
     """
     attributes: dict[str, str | None] = {"image": str(image)}
     if mirror_id:
         attributes["mirror"] = mirror_id
+    if organisation:
+        attributes["organisation"] = organisation
     if digest:
         attributes["digest"] = digest
         if tuple(platforms) != _DEFAULT_PLATFORMS:

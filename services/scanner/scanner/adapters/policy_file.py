@@ -40,21 +40,37 @@ class PolicyFile:
 
     def _read(self, path: Path) -> None:
         try:
-            policy = msgspec.toml.decode(_content(path), type=Policy)
-            if policy.statements:
-                raise SettingsInvalid(f"the policy {path} cannot have statements: name OpenVEX documents in vex")
-            if len(policy.vex) > _MOST_VEX:
-                raise SettingsInvalid(f"the policy {path} names more than {_MOST_VEX} documents")
-            documents = [path.parent / name for name in policy.vex]
-            statements = tuple(each for document in documents for each in parse_vex(_content(document)))
+            read = msgspec.toml.decode(_content(path), type=Policy)
+            own = {name: _with_documents(path, policy) for name, policy in read.organisation.items()}
+            policy = replace(_with_documents(path, read), organisation=own)
         except (OSError, msgspec.MsgspecError) as error:
             raise SettingsInvalid(f"the policy {path} cannot be used: {error}") from error
-        self._policy = replace(policy, statements=statements)
+        if any(each.organisation for each in own.values()):
+            raise SettingsInvalid(f"the policy {path} has an organisation inside of an organisation")
+        self._policy = policy
         self._seen = self._stamps(path)
-        log.info("policy read", path=str(path), waivers=len(policy.waivers), statements=len(statements))
+        policies = policy, *own.values()
+        log.info(
+            "policy read",
+            path=str(path),
+            waivers=sum(len(each.waivers) for each in policies),
+            statements=sum(len(each.statements) for each in policies),
+            organisations=len(own),
+        )
 
     def _stamps(self, path: Path) -> list[tuple[int, int] | None]:
-        return [_stamp(each) for each in (path, *(path.parent / name for name in self._policy.vex))]
+        policies = self._policy, *self._policy.organisation.values()
+        return [_stamp(each) for each in (path, *(path.parent / name for policy in policies for name in policy.vex))]
+
+
+def _with_documents(path: Path, policy: Policy) -> Policy:
+    """Return *policy* with the statements of its OpenVEX documents."""
+    if policy.statements:
+        raise SettingsInvalid(f"the policy {path} cannot have statements: name OpenVEX documents in vex")
+    if len(policy.vex) > _MOST_VEX:
+        raise SettingsInvalid(f"the policy {path} names more than {_MOST_VEX} documents")
+    documents = [path.parent / name for name in policy.vex]
+    return replace(policy, statements=tuple(each for document in documents for each in parse_vex(_content(document))))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

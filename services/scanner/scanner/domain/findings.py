@@ -108,6 +108,7 @@ def _merged(findings: Sequence[Finding]) -> Finding:
         fix_state=_first(each.fix_state for each in ordered if each.fixed_version) or ordered[0].fix_state,
         epss=max(probabilities, default=None),
         is_exploited=any(each.is_exploited for each in findings),
+        known_since=min((each.known_since for each in findings if each.known_since), default=None),
     )
 
 

@@ -1,12 +1,12 @@
-"""The operator's policy: findings that do not count, each with the reason.
+"""The policy: findings that do not count, each with the reason. Organisations may have other rules.
 
 Source: OpenVEX specification, https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from swell.oci.digest import Digest
 from swell.store.scans import Finding
 
+Rule = TypeVar("Rule")
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
@@ -45,27 +46,51 @@ class Statement(Struct, frozen=True, kw_only=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which findings count.
+    """Which findings count; a rule that is None is not set.
 
     - With `fixable_only`, findings without a fixed version do not count; with `minimum_epss`, those whose probability
-      of exploitation is known and lower. Both rules never apply to a vulnerability that CISA lists as exploited.
+      of exploitation is known and lower; with `minimum_age`, those that are known for fewer days. These rules never
+      apply to a vulnerability that CISA lists as exploited.
     - Findings in `ignored_packages` do not count.
     - `vex` are paths of OpenVEX documents; `statements` is their content.
+    - `organisation` has the policies of organisations by name.
     """
 
-    fixable_only: bool = False
-    minimum_epss: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    ignored_packages: frozenset[str] = frozenset()
+    fixable_only: bool | None = None
+    minimum_epss: Annotated[float, Meta(ge=0, le=1)] | None = None
+    minimum_age: Annotated[int, Meta(ge=0, le=3650)] | None = None
+    ignored_packages: frozenset[str] | None = None
     waivers: tuple[Waiver, ...] = ()
     vex: tuple[str, ...] = ()
     statements: tuple[Statement, ...] = ()
+    organisation: Mapping[str, "Policy"] = {}
+
+    def of(self, organisation: str) -> "Policy":
+        """Return the policy for scans of *organisation*: its rules replace equal ones, its waivers are added."""
+        own = self.organisation.get(organisation, Policy())
+        return Policy(
+            fixable_only=_first_set(own.fixable_only, self.fixable_only),
+            minimum_epss=_first_set(own.minimum_epss, self.minimum_epss),
+            minimum_age=_first_set(own.minimum_age, self.minimum_age),
+            ignored_packages=_first_set(own.ignored_packages, self.ignored_packages),
+            waivers=own.waivers + self.waivers,
+            vex=own.vex + self.vex,
+            statements=own.statements + self.statements,
+        )
 
     def revision(self, today: date) -> str:
-        """A text that changes when other findings count: with the policy, and on the day after a waiver expires."""
-        current = replace(self, waivers=tuple(each for each in self.waivers if each.expires >= today))
-        if current == Policy():
+        """A text that changes when other findings count.
+
+        It changes with the policy, on the day after a waiver expires, and each day if the age of findings counts.
+        """
+        policies = {name: policy.revision(today) for name, policy in self.organisation.items()}
+        waivers = tuple(each for each in self.waivers if each.expires >= today)
+        current = replace(self, waivers=waivers, organisation={})
+        if current == Policy() and not any(policies.values()):
             return ""
-        return hashlib.sha256(msgspec.json.encode(current, order="deterministic")).hexdigest()[:16]
+        day = today if self.minimum_age else None
+        content = msgspec.json.encode((current, day, policies), order="deterministic")
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def apply(
         self, findings: Iterable[Finding], image: str, digests: Collection[Digest], today: date
@@ -84,15 +109,22 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             is_image = not statement.images or not statement.images.isdisjoint(digests)
             if is_package and is_image and not statement.vulnerabilities.isdisjoint(names):
                 return statement.reason
-        if finding.package in self.ignored_packages:
+        if finding.package in (self.ignored_packages or ()):
             return "the policy ignores the package"
         if finding.is_exploited:
             return ""
         if self.fixable_only and not finding.fixed_version:
             return "no version has a fix"
-        if finding.epss is not None and finding.epss < self.minimum_epss:
+        if self.minimum_epss and finding.epss is not None and finding.epss < self.minimum_epss:
             return f"the probability of exploitation, {finding.epss:.4f}, is below {self.minimum_epss}"
+        if self.minimum_age and finding.known_since and (today - finding.known_since).days < self.minimum_age:
+            return f"known since {finding.known_since}, less than {self.minimum_age} days ago"
         return ""
+
+
+def _first_set(*values: Rule | None) -> Rule | None:
+    """Return the first value that is not None."""
+    return next((value for value in values if value is not None), None)
 
 
 class _Name(Struct):

@@ -4,7 +4,7 @@ Sources: syft, https://github.com/anchore/syft; grype, https://github.com/anchor
 """
 
 from collections import deque
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,14 @@ class _DatabaseStatus(Struct, rename="camel"):
     schema_version: str = ""
 
 
+class _Available(Struct):
+    day: date | None = field(default=None, name="date")
+
+
 class _Fix(Struct):
     versions: tuple[str, ...] | None = None
     state: str = ""
+    available: tuple[_Available, ...] = ()
 
 
 class _Epss(Struct):
@@ -199,4 +204,5 @@ def _finding(match: _Match) -> Finding:
         aliases=tuple(dict.fromkeys(text_of(each.id) for each in related if each.id != vulnerability.id)),
         epss=max((each.epss for each in vulnerability.epss), default=None),
         is_exploited=bool(vulnerability.known_exploited),
+        known_since=min((each.day for each in vulnerability.fix.available if each.day), default=None),
     )

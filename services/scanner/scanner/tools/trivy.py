@@ -125,6 +125,7 @@ class _Vulnerability(Struct, rename="pascal"):
     status: str = ""
     title: str = ""
     description: str = ""
+    published_date: datetime | None = None
     url: str = field(default="", name="PrimaryURL")
     vendor_ids: tuple[str, ...] = field(default=(), name="VendorIDs")
     pkg_identifier: _Identifier = field(default_factory=_Identifier)
@@ -165,6 +166,7 @@ def _finding(found: _Vulnerability, package_type: str) -> Finding:
         fix_state=text_of(found.status),
         title=text_of(found.title or found.description),
         url=url_of(found.url),
+        known_since=found.published_date.date() if found.published_date else None,
         aliases=tuple(dict.fromkeys(text_of(each) for each in found.vendor_ids if each != found.id)),
     )
 

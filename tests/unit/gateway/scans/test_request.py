@@ -1,6 +1,7 @@
 """Scans are requested with an image, and shared by digest."""
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.scans.queries import record_of
 from gateway.scans.request import ScanRequest, ScanRequests, fingerprint
@@ -65,6 +66,18 @@ async def test_another_platform_is_another_scan(container_requests: ContainerReq
     ]
 
     assert answers[0].scan_id != answers[1].scan_id
+
+
+@pytest.mark.usefixtures("image")
+async def test_organisations_have_scans_of_their_own(container_requests: ContainerRequests, scans: MemoryScans) -> None:
+    """Each may have another policy: a waiver of one must not let an image pass for another one."""
+    identity = replace(CALLER.identity, organisation="lab.example")
+    callers = CALLER, replace(CALLER, identity=identity)
+    answers = [await container_requests.submit(asking("async"), caller) for caller in callers]
+
+    stored = [await scans.get(str(answer.scan_id)) for answer in answers]
+    assert answers[0].scan_id != answers[1].scan_id
+    assert [scan.submission.organisation for scan in stored if scan] == [CALLER.identity.organisation, "lab.example"]
 
 
 def test_scan_ids_are_waves() -> None:

@@ -1,7 +1,7 @@
 """The records of scans."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
@@ -50,6 +50,7 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `platform` is that of the image, if several were scanned.
     - `epss` is the probability of exploitation (0 to 1) and `is_exploited` says whether it is in CISA's catalogue of
       exploited vulnerabilities, if the database has these.
+    - `known_since` is the day on which a fix, or with trivy the vulnerability, was published, if the database has it.
     - `waiver` is the reason for which the policy ignores it.
     """
 
@@ -68,6 +69,7 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     platform: str = ""
     epss: float | None = None
     is_exploited: bool = False
+    known_since: date | None = None
     waiver: str = ""
 
 
@@ -164,11 +166,18 @@ class AffectedScan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     vulnerabilities: tuple[str, ...] = ()
 
 
-def image_key(name: str, digest: Digest, platforms: tuple[str, ...]) -> str:
-    """The key of the image *digest* in the repository *name*, for *platforms*; its tags do not count."""
-    return f"{name}@{digest}#{','.join(platforms)}"
+def image_key(name: str, digest: Digest, platforms: tuple[str, ...], organisation: str = "") -> str:
+    """The key of the image *digest* in the repository *name*, for *platforms*; its tags do not count.
+
+    An organisation may have another policy than others, so it has its own scans; they share the SBOM.
+    """
+    return f"{name}@{digest}#{','.join(platforms)}{_of(organisation)}"
 
 
-def build_key(build_id: str) -> str:
-    """The key of the image that the build *build_id* makes."""
-    return f"build:{build_id}"
+def build_key(build_id: str, organisation: str = "") -> str:
+    """The key of the image that the build *build_id* makes, for *organisation*."""
+    return f"build:{build_id}{_of(organisation)}"
+
+
+def _of(organisation: str) -> str:
+    return f"#of:{organisation}" if organisation else ""

@@ -49,6 +49,7 @@ PROPERTIES = {
         "platform": "Platform of the image; only if several were scanned.",
         "epss": "Probability that it is exploited, 0 to 1; missing if the database does not have it.",
         "exploited": "Whether CISA lists it as exploited; missing if not.",
+        "knownSince": "Day since which a fix is known, `YYYY-MM-DD`; missing if the database does not have it.",
         "waiver": "Why it does not count; missing if it counts.",
     },
     "PlatformRecord": {
