@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
+from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations
@@ -25,7 +26,7 @@ from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
 from builder.attest import Attester
-from builder.build import Assembly, BuildRunner
+from builder.build import BuildRunner
 from builder.choose_engine import NoEngine, open_engine
 from builder.conda.engine import CondaEngine
 from builder.engine import ContainerEngine, Engines
@@ -53,6 +54,7 @@ from swell.otlp import exporting
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.push import RegistryPush
+from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run_service
@@ -81,45 +83,48 @@ class Backends(NamedTuple):
     logs: S3Objects
 
 
+class Registries(NamedTuple):
+    """How this builder reaches registries: `pushes` with the operator's credentials, `public` without."""
+
+    session: ClientSession
+    aws: AwsLogins
+    users: UserCredentials
+    pushes: RegistryClient
+    push: RegistryPush
+    public: RegistryClient
+
+
+class Installed(NamedTuple):
+    """The engines of this builder; `name` is that of the one for container files, with its version."""
+
+    name: str
+    containers: ContainerEngine
+    packages: CondaEngine
+    steps: Steps
+    unpushed: UnpushedImages
+
+
+class Runners(NamedTuple):
+    """What runs the jobs, and the logs that it writes."""
+
+    builds: BuildRunner
+    mirrors: BuildRunner
+    plans: MirrorPlans
+    logs: BuildLogs
+
+
 async def main(settings: Settings, drain: Drain) -> None:
     os.umask(0o022)  # steps are other users, who read some files of their sandboxes; the workspace itself is private
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("builder", settings.operator_listen))
         await opened.enter_async_context(exporting("builder", settings.traces_url))
-        state, nats, layers, logs = backends = await open_backends(settings, opened)
-        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        aws = AwsLogins(session, settings)
-        users = user_credentials(nats)
-        push_client = pusher(session, settings, aws, users)
-        registry = registry_push(push_client)
-        sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
-        unpushed = UnpushedImages(layers, registry, settings.workspace / "unpushed", settings.build_timeout)
-        engine, containers = await opened.enter_async_context(
-            open_containers(settings, sifs, aws, prober(session, settings, users), unpushed)
-        )
-        steps = Steps(containers)
-        credentials = AuthFiles(settings, aws, registry=prober(session, settings, users))
-        building = IgnoresTriggers(containers, RegistryConfigs(session, settings, credentials))
-        packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws, users))
-        builds = RedisBuilds(state, settings.record_ttl)
-        waiter = BuildWaiter(builds)
-        await subscribe(nats, BuildDone, waiter.heard)
-        interest = BuildInterest(builds)
-        await subscribe(nats, BuildCancelled, interest.on_cancelled)
-        secrets = partial(read_secrets, settings)
-        build_logs = BuildLogs(nats.stream, logs, settings.workspace / "logs", secrets, settings.log_limit)
-        engines = Engines(building, packages, engine)
-        running = runner_of(settings, backends, engines, builds, build_logs, registry, interest, unpushed)
-        runner = running(IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout))
-        mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, push_client, users), settings.mirror_timeout)
-        mirrors = running(mirroring)
-        plans = MirrorPlans(mirroring, nats)
-        missing = partial(missing_emulators, settings)
-        held_by = None if isinstance(containers, NoEngine) else steps  # without an engine, builds fail at once
-        router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), engine, held_by)
-        build = partial(router.take, runner.build)
-        solver = SolverHandler(packages.solving, packages.solving)
-        health = health_of(state, nats, steps, containers, drain)
+        backends = await open_backends(settings, opened)
+        registries = await open_registries(settings, backends.nats, opened)
+        installed = await open_engines(settings, backends, registries, opened)
+        builds = RedisBuilds(backends.state, settings.record_ttl)
+        runners = await open_runners(settings, backends, registries, installed, builds)
+        solver = SolverHandler(installed.packages.solving, installed.packages.solving)
+        health = health_of(backends.state, backends.nats, installed.steps, installed.containers, drain)
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
@@ -130,54 +135,102 @@ async def main(settings: Settings, drain: Drain) -> None:
             )
         )
         operator.ready = health.ready
-        await steps.try_one()
-        take = partial(consume, nats.stream, lease=settings.job_lease, give_up=runner.give_up)
+        await installed.steps.try_one()
         async with asyncio.TaskGroup() as tasks:
-            if attester := open_attester(settings, builds, push_client, logs):
-                tasks.create_task(
-                    consume(
-                        nats.stream,
-                        "builder-attest",
-                        BuildDone,
-                        attester.on_build_done,
-                        slots=ATTESTED_AT_ONCE,
-                        give_up=attester.give_up,
-                    )
-                )
-            tasks.create_task(steps.try_until_one_runs())
-            tasks.create_task(router.publish_forever())
-            tasks.create_task(build_logs.uploads.run())
-            tasks.create_task(take("builder-index", IndexJob, runner.build, slots=INDEXES))
-            tasks.create_task(
-                take("builder-mirror", MirrorJob, mirrors.build, slots=settings.mirror_concurrency, drain=drain)
-            )
-            tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, plans.handle, slots=PLANS))
-            tasks.create_task(take("builder", BuildJob, build, slots=settings.build_concurrency, drain=drain))
+            if attester := open_attester(settings, builds, registries.pushes, backends.logs):
+                tasks.create_task(attest_builds(backends.nats, attester))
+            tasks.create_task(installed.steps.try_until_one_runs())
+            tasks.create_task(runners.logs.uploads.run())
+            tasks.create_task(run_jobs(settings, backends, installed, runners, drain))
 
 
-def runner_of(
-    settings: Settings,
-    backends: Backends,
-    engines: Engines,
-    builds: RedisBuilds,
-    build_logs: BuildLogs,
-    registry: RegistryPush,
-    interest: BuildInterest,
-    unpushed: UnpushedImages,
-) -> Callable[[Assembly], BuildRunner]:
-    """Return a function that makes a runner for builds, indexes or mirrors, which share everything else."""
-    return partial(
+async def run_jobs(
+    settings: Settings, backends: Backends, installed: Installed, runners: Runners, drain: Drain
+) -> None:
+    """Run jobs, and publish what this builder can run, until cancelled."""
+    nats, state, builds = backends.nats, backends.state, runners.builds
+    missing = partial(missing_emulators, settings)
+    # Without an engine, builds fail at once.
+    held_by = None if isinstance(installed.containers, NoEngine) else installed.steps
+    router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), installed.name, held_by)
+    build, slots = partial(router.take, builds.build), settings.build_concurrency
+    take = partial(consume, nats.stream, lease=settings.job_lease, give_up=builds.give_up)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(router.publish_forever())
+        tasks.create_task(take("builder-index", IndexJob, builds.build, slots=INDEXES))
+        tasks.create_task(
+            take("builder-mirror", MirrorJob, runners.mirrors.build, slots=settings.mirror_concurrency, drain=drain)
+        )
+        tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, runners.plans.handle, slots=PLANS))
+        tasks.create_task(take("builder", BuildJob, build, slots=slots, drain=drain))
+
+
+async def attest_builds(nats: Nats, attester: Attester) -> None:
+    """Sign the images of builds until cancelled."""
+    await consume(
+        nats.stream,
+        "builder-attest",
+        BuildDone,
+        attester.on_build_done,
+        slots=ATTESTED_AT_ONCE,
+        give_up=attester.give_up,
+    )
+
+
+async def open_registries(settings: Settings, nats: Nats, opened: AsyncExitStack) -> Registries:
+    """Open a session for registries, for as long as *opened*."""
+    session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+    aws, users = AwsLogins(session, settings), user_credentials(nats)
+    pushes = pusher(session, settings, aws, users)
+    return Registries(session, aws, users, pushes, registry_push(pushes), prober(session, settings, users))
+
+
+async def open_engines(
+    settings: Settings, backends: Backends, registries: Registries, opened: AsyncExitStack
+) -> Installed:
+    """Start the engines, for as long as *opened*."""
+    registry = registries.push
+    sifs = Sifs(registry, limit=settings.sif_limit, memory=settings.build_memory)
+    unpushed = UnpushedImages(backends.layers, registry, settings.workspace / "unpushed", settings.build_timeout)
+    name, containers = await opened.enter_async_context(
+        open_containers(settings, sifs, registries.aws, registries.public, unpushed)
+    )
+    session, aws, users = registries.session, registries.aws, registries.users
+    packages = await opened.enter_async_context(CondaEngine.open(settings, session, aws, users))
+    return Installed(name, containers, packages, Steps(containers), unpushed)
+
+
+async def open_runners(
+    settings: Settings, backends: Backends, registries: Registries, installed: Installed, builds: RedisBuilds
+) -> Runners:
+    """Connect what runs jobs, and subscribe to ends and cancellations of builds."""
+    session, aws, users, pushes, registry, public = registries
+    waiter, interest = BuildWaiter(builds), BuildInterest(builds)
+    await subscribe(backends.nats, BuildDone, waiter.heard)
+    await subscribe(backends.nats, BuildCancelled, interest.on_cancelled)
+    secrets = partial(read_secrets, settings)
+    logs = BuildLogs(backends.nats.stream, backends.logs, settings.workspace / "logs", secrets, settings.log_limit)
+    credentials = AuthFiles(settings, aws, registry=public)
+    building = IgnoresTriggers(installed.containers, RegistryConfigs(session, settings, credentials))
+    running = partial(
         BuildRunner,
-        engines,
+        Engines(building, installed.packages, installed.name),
         builds,
         RedisLeases(backends.state, settings.job_lease),
-        build_logs,
+        logs,
         StoredContexts(Blobs(backends.layers), settings.workspace / "contexts"),
         BuildSecrets(settings.build_secrets),
         registry,
         StreamEvents(backends.nats.stream),
         interest=interest,
-        unpushed=unpushed,
+        unpushed=installed.unpushed,
+    )
+    mirroring = Mirroring(OpenRegistryCopies(session, settings, aws, pushes, users), settings.mirror_timeout)
+    return Runners(
+        running(IndexAssembler(waiter, registry, settings.index_patience, settings.build_timeout)),
+        running(mirroring),
+        MirrorPlans(mirroring, backends.nats),
+        logs,
     )
 
 

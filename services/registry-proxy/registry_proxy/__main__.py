@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import NamedTuple
 
+from aiohttp import ClientSession
 from msgspec import structs
 from redis.asyncio import Redis
 
@@ -55,53 +57,41 @@ NAME = "registry-proxy"
 DOCUMENT_DAYS = 30  # longer than tokens live
 
 
+class Backends(NamedTuple):
+    """The connections to the backends."""
+
+    state: Redis
+    nats: Nats
+    stored: S3Objects
+
+
+class Upstreams(NamedTuple):
+    """How this service reads registries, and its cache of what it has read."""
+
+    session: ClientSession
+    users: UserCredentials
+    registries: RegistryUpstream
+    images: ImageCache
+
+
 async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
         await opened.enter_async_context(exporting(NAME, settings.traces_url))
-        redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
-        s3_keys = settings.s3_access_key, settings.s3_secret_key
-        stored = await opened.enter_async_context(
-            objects.connect(settings.s3_endpoint, *s3_keys, BUCKET, settings.s3_public_endpoint)
-        )
-        await set_expiry(stored, settings.blob_cache_days)
-        spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
-        session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-        users = user_credentials(nats)
-        keys = keyring(settings, users)
-        upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
-        image_cache = ImageCache(upstream, keys, settings.stale_age)
-        documents = RedisDocuments(redis_client, Blobs(stored, DOCUMENTS))
-        blobs, key = Blobs(stored), settings.link_key.encode()
-        pulls = Pulls(
-            image_cache,
-            documents,
-            Layers(session, upstream, blobs, RedisProofs(redis_client)),
-            RedisLeases(redis_client),
-        )
-        registries = RegistriesHandler(
-            Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
-        )
-        inspections = InspectJobs(Inspector(image_cache), nats)
-        cache = await opened.enter_async_context(
-            BlobCache(Blobs(stored, CACHED), redis_client, settings.blob_cache_days)
-        )
-        access = Access(upstream, RedisProofs(redis_client, settings.stale_age), settings.stale_age, users=users)
-        deliveries = await opened.enter_async_context(Deliveries(documents, blobs, cache, upstream, spool, access))
-        images = ImagesHandler(pulls, Links(deliveries, settings.data_url.rstrip("/"), key))
+        backends = await open_backends(settings, opened)
+        upstreams = await open_upstreams(settings, backends.nats, opened)
+        key = settings.link_key.encode()
         revoked = RevokedLinks(key)
-        await subscribe(nats, TokenRevoked, revoked.add)
-        handler = BlobsHandler(deliveries, key, revoked)
-        await opened.enter_async_context(
-            serve_blobs(
-                handler,
-                address(settings.data_listen),
-                per_client=settings.connections_per_address,
-                drain=drain,
-            )
-        )
-        health = health_of(redis_client, nats, stored, drain)
+        await subscribe(backends.nats, TokenRevoked, revoked.add)
+        documents = RedisDocuments(backends.state, Blobs(backends.stored, DOCUMENTS))
+        pulls = pulls_of(backends, upstreams, documents)
+        deliveries = await open_deliveries(settings, backends, upstreams, documents, opened)
+        blobs, listen = BlobsHandler(deliveries, key, revoked), address(settings.data_listen)
+        per_client = settings.connections_per_address
+        await opened.enter_async_context(serve_blobs(blobs, listen, per_client=per_client, drain=drain))
+        images = ImagesHandler(pulls, Links(deliveries, settings.data_url.rstrip("/"), key))
+        registries = RegistriesHandler(logins_of(settings, upstreams.session))
+        health = health_of(backends.state, backends.nats, backends.stored, drain)
         await opened.enter_async_context(
             answering(
                 address(settings.listen),
@@ -113,10 +103,54 @@ async def main(settings: Settings, drain: Drain) -> None:
             )
         )
         operator.ready = health.ready
-        source, slots = nats.stream, settings.inspect_slots
+        source, slots = backends.nats.stream, settings.inspect_slots
+        inspections = InspectJobs(Inspector(upstreams.images), backends.nats)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=drain))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).handle, slots=16))
+
+
+async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
+    """Connect to Redis, NATS and S3, for as long as *opened*."""
+    redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
+    nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
+    s3_keys = settings.s3_access_key, settings.s3_secret_key
+    stored = await opened.enter_async_context(
+        objects.connect(settings.s3_endpoint, *s3_keys, BUCKET, settings.s3_public_endpoint)
+    )
+    await set_expiry(stored, settings.blob_cache_days)
+    return Backends(redis_client, nats, stored)
+
+
+async def open_upstreams(settings: Settings, nats: Nats, opened: AsyncExitStack) -> Upstreams:
+    """Open a session for registries, for as long as *opened*."""
+    session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+    users = user_credentials(nats)
+    keys = keyring(settings, users)
+    upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
+    return Upstreams(session, users, upstream, ImageCache(upstream, keys, settings.stale_age))
+
+
+def pulls_of(backends: Backends, upstreams: Upstreams, documents: RedisDocuments) -> Pulls:
+    proofs, blobs = RedisProofs(backends.state), Blobs(backends.stored)
+    layers = Layers(upstreams.session, upstreams.registries, blobs, proofs)
+    return Pulls(upstreams.images, documents, layers, RedisLeases(backends.state))
+
+
+async def open_deliveries(
+    settings: Settings, backends: Backends, upstreams: Upstreams, documents: RedisDocuments, opened: AsyncExitStack
+) -> Deliveries:
+    """Open the spool and what sends blobs, for as long as *opened*."""
+    state, stored, stale_age = backends.state, backends.stored, settings.stale_age
+    spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
+    cache = await opened.enter_async_context(BlobCache(Blobs(stored, CACHED), state, settings.blob_cache_days))
+    access = Access(upstreams.registries, RedisProofs(state, stale_age), stale_age, users=upstreams.users)
+    deliveries = Deliveries(documents, Blobs(stored), cache, upstreams.registries, spool, access)
+    return await opened.enter_async_context(deliveries)
+
+
+def logins_of(settings: Settings, session: ClientSession) -> Logins:
+    return Logins(session, settings.insecure_registries, AwsLogins(session, without_keys(settings)))
 
 
 def health_of(state: Redis, nats: Nats, stored: S3Objects, drain: Drain) -> Health:
