@@ -18,8 +18,9 @@ from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
+from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
-from gateway.handlers.builds import BuildsController, builds
+from gateway.handlers.builds import BuildsController, builds, own_builds
 from gateway.handlers.container_tokens import TokensController
 from gateway.handlers.containers import ContainersController, Submissions
 from gateway.handlers.credentials import CredentialsController
@@ -71,6 +72,7 @@ class BuildParts(NamedTuple):
     downloads: Downloads
     scan_queries: ScanQueries
     build_pages: BuildPages
+    builds_of_user: BuildsOfUser
 
 
 class ServiceParts(NamedTuple):
@@ -112,6 +114,7 @@ def create_app(
             ContainersController,
             TokensController,
             builds,
+            own_builds,
             BuildsController,
             MirrorsController,
             affected,

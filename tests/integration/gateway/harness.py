@@ -28,6 +28,7 @@ from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
+from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
@@ -50,6 +51,7 @@ from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
+from gateway.submit.users_builds import GrantsWithUsersBuilds
 from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized
 from swell.health import Report
@@ -77,6 +79,7 @@ from tests.unit.gateway.doubles import (
     MemoryRequesters,
     MemorySessions,
     MemoryTokenLeases,
+    MemoryUsersBuilds,
     PublicRegistry,
     StubSolver,
     UnlimitedPulls,
@@ -167,6 +170,7 @@ class Harness:
         self.keys = MemoryKeys()
         self.record_access = RecordAccess.ID
         self.requesters = MemoryRequesters()
+        self.users_builds = MemoryUsersBuilds()
         self.accepted: set[str] = set()
         self.live: LiveTokens = Limits(MemoryBuckets(time.monotonic), Quotas(), fail_open=False)
         self.grants = MemoryGrants()
@@ -201,9 +205,10 @@ class Harness:
         dispatcher = Dispatcher(self.builds, MemoryQueue(), share=8)
         mirrors = mirror_starter(server_config, self.registry, self.builds, starter, access, dispatcher)
         read_access = ReadAccess(self.record_access, self.requesters, self.builds)
+        grants = GrantsWithUsersBuilds(self.grants, self.users_builds)
         container_requests = ContainerRequests(
             server_config,
-            self.grants if read_access.is_open else GrantsWithRequesters(self.grants, read_access),
+            grants if read_access.is_open else GrantsWithRequesters(grants, read_access),
             self.registry,
             self.builds,
             MemoryBlobs(),
@@ -243,6 +248,7 @@ class Harness:
                 Downloads(self.builds, self.images, access),
                 ScanQueries(self.scans, self),
                 BuildPages(queries, self.builds, self.logs),
+                BuildsOfUser(self.users_builds, self.builds),
             ),
             ServiceParts(
                 self.accounts,

@@ -173,6 +173,20 @@ class MemoryRequesters:
         return self.stored.get(record_id, frozenset())
 
 
+class MemoryUsersBuilds:
+    """The builds of users; the cursor is the number of builds before it."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, list[str]] = {}
+
+    async def add(self, user: str, build_id: str) -> None:
+        self.stored.setdefault(user, []).append(build_id)
+
+    async def page(self, user: str, before: int | None, limit: int) -> tuple[Sequence[str], int | None]:
+        found = list(enumerate(self.stored.get(user, ())))[:before][::-1][:limit]
+        return [build_id for _, build_id in found], found[-1][0] if len(found) == limit else None
+
+
 class MemoryRegistry:
     """A registry of *images* by name, all for *platforms*; it raises *trouble* if that is set."""
 

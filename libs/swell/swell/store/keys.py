@@ -1,5 +1,7 @@
 """Every key in Redis. Keys are part of the storage format: services of two versions share them during an upgrade."""
 
+from hashlib import blake2b
+
 BUILD = "swell:build"
 """Prefix of the parts of a build: `swell:build:<build id>:<part>`."""
 
@@ -111,6 +113,11 @@ def build(build_id: str, part: str) -> str:
 def latest_build(target_image: str) -> str:
     """String: the id of the newest build of *target_image*."""
     return f"swell:build-of:{target_image}"
+
+
+def builds_of(user: str) -> str:
+    """Sorted set: ids of the builds that *user*, whose name is hashed, has requested; scores are times in us."""
+    return f"swell:builds-of:{blake2b(user.encode(), digest_size=16, person=b'swell builds').hexdigest()}"
 
 
 def build_start(target_image: str) -> str:

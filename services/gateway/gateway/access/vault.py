@@ -184,7 +184,7 @@ def owner_for(actor: Actor, user: str | None, organisation: str | None) -> str:
             raise ScopeRequired("the credentials of an organisation, and of other users, are managed by operators")
         return organisation_owner(organisation) if organisation else user_owner(user or "")
     if own is None:
-        raise BadRequest("name the user or the organisation: ?user= or ?organisation=")
+        raise BadRequest("name the user or the organisation: ?user= or ?org=")
     if actor.identity and not actor.is_operator:
         actor.identity.require(Scope.KEYS)
     return user_owner(own)

@@ -150,7 +150,7 @@ class BuildQueries:
             if latest is None or latest.submission.mirror:
                 return BuildPage(builds=())
             container_id, target = latest.submission.container_id, latest.submission.target_image
-        builds = await self._builds.page(container_id, before=_parse_cursor(cursor), limit=size)
+        builds = await self._builds.page(container_id, before=parse_cursor(cursor), limit=size)
         next_cursor = _number_of(builds[-1].id) if len(builds) == size else 1
         return BuildPage(
             builds=tuple(record_of(build) for build in builds if target in {None, build.submission.target_image}),
@@ -294,10 +294,11 @@ def _missing(signing: Signing | None) -> str:
     )
 
 
-def _parse_cursor(cursor: str | None) -> int | None:
+def parse_cursor(cursor: str | None) -> int | None:
+    """The number in the *cursor* of a list of builds; raises `BadRequest`."""
     if cursor is None:
         return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 18):
         raise BadRequest("cursor is not one that a page had as its next")
     return int(cursor)
 

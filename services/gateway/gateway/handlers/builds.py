@@ -14,6 +14,7 @@ from gateway.builds.cancel import Cancellations, CancelScope
 from gateway.builds.download import Downloads
 from gateway.builds.event_encoding import parse_position
 from gateway.builds.log_events import LogEvents
+from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.domain.identity import Scope
 from gateway.domain.record_access import Resource
@@ -48,6 +49,20 @@ async def builds(
     elif cursor is None:
         guess_limiter.count_miss(address, image)
     return page
+
+
+@get("/v1alpha2/builds")
+async def own_builds(
+    request: HttpRequest,
+    builds_of_user: NamedDependency[BuildsOfUser],
+    callers: NamedDependency[Callers],
+    accounts: NamedDependency[Accounts],
+    user: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[int | None] = None,
+) -> BuildPage:
+    """List the builds that the user who sends the request has requested; for operators, those of any user."""
+    return await builds_of_user.list(await callers.actor(request.scope, accounts), user, cursor, limit)
 
 
 class BuildsController(Controller):

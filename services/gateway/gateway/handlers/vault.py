@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from gateway.access.accounts import Accounts
+from gateway.access.keys import Actor
 from gateway.access.vault import MAX_PATH, Vault, owner_for
 from gateway.domain.vault import Entry, organisation_owner, parts_of
 from gateway.handlers.credentials import validated
@@ -38,15 +39,7 @@ class VaultController(Controller):
     ) -> StoredCredentials:
         """The credentials of an owner; by default those of the user and of the user's organisation."""
         actor = await callers.actor(request.scope, accounts)
-        owners = [owner_for(actor, user, org)]
-        if actor.identity and actor.identity.organisation and not user and not org:
-            owners.append(organisation_owner(actor.identity.organisation))
-        answers = [
-            answer_of(owner, path, entry)
-            for owner in owners
-            for path, entry in sorted((await vault.list(owner)).items())
-        ]
-        return StoredCredentials(credentials=tuple(answers))
+        return StoredCredentials(credentials=await credentials_of(vault, actor, user, org))
 
     @put("/{registry:path}", status_code=200, request_max_body_size=None)  # `read` limits the size
     async def store(
@@ -65,15 +58,7 @@ class VaultController(Controller):
         owner, path = owner_for(actor, user, org), path_of(registry)
         vault.check_possible()
         body = await read(request, StoreRequest)
-        if not (0 < len(body.user_name) <= MAX_USER_NAME and 0 < len(body.password) <= MAX_PASSWORD):
-            raise BadRequest("userName needs 1 to 500 characters, and password 1 to 16384")
-        if ":" in body.user_name:  # also not the name of a role of AWS, which the operator's keys would assume
-            raise BadRequest("a userName with a colon cannot be used")
-        shown = CredentialsRequest(registry=path, user_name=body.user_name, password=body.password)
-        if not await validated(request, shown, inspector, callers):
-            raise BadRequest(
-                f"the registry of {path} does not accept the user name and the password, or is unavailable"
-            )
+        await check_accepted(request, path, body, inspector, callers)
         entry = await vault.put(actor, owner, path, Credentials(body.user_name, body.password))
         return answer_of(owner, path, entry)
 
@@ -108,6 +93,34 @@ class VaultController(Controller):
     ) -> None:
         actor = await callers.actor(request.scope, accounts)
         await vault.delete(actor, owner_for(actor, user, org), path_of(registry))
+
+
+async def credentials_of(vault: Vault, actor: Actor, user: str | None, org: str | None) -> tuple[StoredCredential, ...]:
+    """The credentials of an owner; by default those of the user *actor* and of the user's organisation."""
+    owners = [owner_for(actor, user, org)]
+    if actor.identity and actor.identity.organisation and not user and not org:
+        owners.append(organisation_owner(actor.identity.organisation))
+    return tuple(
+        [answer_of(owner, path, entry) for owner in owners for path, entry in sorted((await vault.list(owner)).items())]
+    )
+
+
+async def check_accepted(
+    request: HttpRequest, path: str, body: StoreRequest, inspector: Inspector, callers: Callers
+) -> None:
+    """Check that the registry of *path* accepts the credential in *body*.
+
+    Raises:
+        BadRequest: it does not, or *body* is not valid.
+        TooManyRequests: too many were refused.
+    """
+    if not (0 < len(body.user_name) <= MAX_USER_NAME and 0 < len(body.password) <= MAX_PASSWORD):
+        raise BadRequest("userName needs 1 to 500 characters, and password 1 to 16384")
+    if ":" in body.user_name:  # also not the name of a role of AWS, which the operator's keys would assume
+        raise BadRequest("a userName with a colon cannot be used")
+    shown = CredentialsRequest(registry=path, user_name=body.user_name, password=body.password)
+    if not await validated(request, shown, inspector, callers):
+        raise BadRequest(f"the registry of {path} does not accept the user name and the password, or is unavailable")
 
 
 def path_of(registry: str) -> str:

@@ -21,11 +21,15 @@ NAVIGATION = (
     ("Add to an image", "/augment"),
     ("Inspect", "/view/inspect"),
     ("Scan", "/view/scans"),
-    ("Usage", "/view/usage"),
-    ("Keys", "/view/keys"),
     ("API", "/openapi/"),
 )
-"""Names and paths of the pages in the head of each page."""
+ACCOUNT = (
+    ("My builds", "/view/builds"),
+    ("Keys", "/view/keys"),
+    ("Credentials", "/view/credentials"),
+    ("Usage", "/view/usage"),
+)
+"""Names and paths of the pages in the head of each page; those of `ACCOUNT` are for users and operators."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -69,6 +73,7 @@ def _environment() -> "Environment":
         "csrf_token": current_csrf_token,
         "version": version("gateway"),
         "navigation": NAVIGATION,
+        "account": ACCOUNT,
         "ranks": RANKS,
     }
     environment.globals["parts"] = environment.get_template("parts.html").module

@@ -7,9 +7,11 @@ from gateway.pages.assets import asset
 from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
+from gateway.pages.handlers.credentials import credentials_page, delete_credential, store_credential
 from gateway.pages.handlers.images import inspect_page
 from gateway.pages.handlers.keys import issue_key, keys_page, revoke_key
 from gateway.pages.handlers.mirrors import mirror_page
+from gateway.pages.handlers.own_builds import own_builds_page
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
     augment_form,
@@ -42,6 +44,10 @@ def pages_router() -> Router:
             scan_page,
             inspect_page,
             usage_page,
+            own_builds_page,
+            credentials_page,
+            store_credential,
+            delete_credential,
             keys_page,
             issue_key,
             revoke_key,

@@ -10,6 +10,7 @@ from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
+from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.connections import Connections
 from gateway.pages.builds import BuildPages
@@ -37,4 +38,5 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
         Downloads(shared.builds, shared.images, shared.access),
         ScanQueries(shared.scans, StoredReports(connections.reports)),
         BuildPages(queries, shared.builds, logs),
+        BuildsOfUser(shared.users_builds, shared.builds),
     )

@@ -28,6 +28,7 @@ from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
+from gateway.submit.users_builds import GrantsWithUsersBuilds
 from swell.store.blobs import Blobs
 from swell.store.engines import ScannerNames
 from swell.store.leases import Leases
@@ -58,11 +59,11 @@ def container_parts(
         QueuedPlans(connections.nats),
         dispatcher,
     )
+    grants = GrantsWithUsersBuilds(shared.grants, shared.users_builds)
     requests = ContainerRequests(
         shared.config,
         AuditedGrants(
-            shared.grants if shared.read_access.is_open else GrantsWithRequesters(shared.grants, shared.read_access),
-            shared.audit,
+            grants if shared.read_access.is_open else GrantsWithRequesters(grants, shared.read_access), shared.audit
         ),
         shared.lookup,
         shared.builds,

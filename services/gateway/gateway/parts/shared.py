@@ -14,6 +14,7 @@ from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.inspections import QueuedInspections
+from gateway.adapters.users_builds import RedisUsersBuilds
 from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.domain.quota import parse_quota
@@ -32,6 +33,7 @@ class Shared(NamedTuple):
 
     config: ServerConfig
     builds: RedisBuilds
+    users_builds: RedisUsersBuilds
     grants: CachedGrants
     remote_lookup: RemoteLookup
     lookup: CachedLookup
@@ -62,6 +64,7 @@ def create_shared(settings: Settings, connections: Connections, platforms: Platf
     return Shared(
         config=config,
         builds=builds,
+        users_builds=RedisUsersBuilds(connections.redis, settings.record_ttl),
         grants=CachedGrants(RedisGrants(connections.redis, settings.record_ttl, settings.lease_check)),
         remote_lookup=remote_lookup,
         lookup=lookup,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.openapi.operations.operation import CURSOR, IMAGE, LIMIT, cancel, get, text
+from gateway.openapi.operations.operation import CURSOR, IMAGE, LIMIT, USER, cancel, get, text
 from swell.api.builds import BuildEnd, BuildPage, BuildRecord, BuildStatus, BuildStep
 
 BUILDS = (
@@ -15,6 +15,17 @@ BUILDS = (
         query=(IMAGE, CURSOR, LIMIT),
         required=(IMAGE,),
         errors=(400, 503),
+    ),
+    get(
+        "/v1alpha2/builds",
+        "List your builds",
+        "The builds that requests of the user have started or waited for, newest first, in pages of at most 100. The "
+        "last 500 builds of a user are listed. An operator names the user.",
+        "builds",
+        BuildPage,
+        query=(USER, CURSOR, LIMIT),
+        errors=(400, 403, 429, 503),
+        personal=True,
     ),
     get(
         "/v1alpha1/builds/{buildId}",

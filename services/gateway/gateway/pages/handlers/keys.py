@@ -15,9 +15,10 @@ from gateway.access.keys import Actor, KeyIssuer
 from gateway.domain.api_key import IssuedKey
 from gateway.http.caller import Callers
 from gateway.pages.forms import read_form
+from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
 from swell.api.keys import KeyRequest
-from swell.errors import AccountRequired, BadRequest, SwellError, Unauthorized
+from swell.errors import BadRequest, SwellError
 
 HttpRequest = Request[Any, Any, Any]
 PATH = "/view/keys"
@@ -35,11 +36,8 @@ async def keys_page(
     operator: FromQuery[bool] = False,
 ) -> Response[str]:
     """The keys. Without a session, how to sign in; *operator* asks for the password of an operator."""
-    try:
-        actor = await callers.actor(request.scope, accounts)
-    except Unauthorized as error:
-        if operator:
-            raise AccountRequired from error
+    actor = await signed_in(request, callers, accounts, operator=operator)
+    if actor is None:
         return page("sign_in.html", status=401, here=PATH)
     return await _show(actor, key_issuer, cursor)
 
