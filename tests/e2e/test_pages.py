@@ -125,7 +125,6 @@ async def test_hostile_texts_are_only_texts(page: Page, swell: Swell, upstreams:
     await check(page, "not-found")
 
 
-@pytest.mark.full
 async def test_pages_work_without_scripts(browser: Browser, swell: Swell, upstreams: Upstreams) -> None:
     """The log, the steps and the result are in the page itself."""
     build_id = (await swell.build(f"FROM {upstreams.image()}\nRUN echo plain $((20 + 3))\n"))["buildId"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 import click
 import msgspec
 
-from swell.api.builds import ContainerStatus
+from swell.api.builds import Cancellation, ContainerStatus
 from swell_cli.exits import Exit
 from swell_cli.output import Format, Result
 from swell_cli.progress import Mode, Reporter, reporting
@@ -173,8 +173,12 @@ def interrupted(session: Session, build_id: str, request_id: str) -> NoReturn:
             cancelled = client.cancel(build_id, request_id=request_id)
     except SwellClientError as error:
         fail(f"not cancelled: {error}", Exit.INTERRUPTED)
-    others = f"it goes on for {cancelled.others} other requests"
-    fail("cancelled" if cancelled.cancelled else f"left the build; {others}", Exit.INTERRUPTED)
+    fail("cancelled" if cancelled.cancelled else f"left the build; it {goes_on(cancelled)}", Exit.INTERRUPTED)
+
+
+def goes_on(left: Cancellation) -> str:
+    """For whom a build continues that was not cancelled."""
+    return f"goes on for {left.others} other request{'s' * (left.others != 1)}"
 
 
 def _default_format(wait: Waiting) -> Format:

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
 from gateway.adapters.build_logs import BuildLogs
+from swell.api.builds import BuildStep
+from swell.errors import Unavailable
 from swell.jobs.streams import Nats
-from swell.store.logs import BUCKET, log_key, log_subject
+from swell.store.logs import ATTEMPT, BUCKET, STEPS, LoggedStep, encode_header, log_key, log_subject
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack
 
 BUILD = "bd-c44968632f89dd6c_1"
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -76,6 +80,29 @@ async def test_a_reader_that_leaves_early_leaves_nothing_behind(nats: Nats, line
 async def test_a_build_that_has_said_nothing_has_an_empty_log(lines: BuildLogs) -> None:
     """It waits in the queue: that is no error."""
     assert await read(lines.so_far(BUILD)) == b""
+
+
+async def test_steps_are_read_from_the_stream_until_the_log_is_stored(nats: Nats) -> None:
+    """The page of a build shows its steps at once, also while the object store is unavailable; never those of another
+    attempt. When the log is stored without steps, the engine had none.
+    """
+    objects = MemoryObjects()
+    logs = BuildLogs(objects, nats.stream)
+    for attempt, name in ((1, "lost"), (2, "FROM base"), (2, "RUN true")):
+        header = encode_header([LoggedStep(0, 1, BuildStep(number=1, name=name, started=NOW))])
+        await nats.stream.publish(log_subject(BUILD), b"", headers={ATTEMPT: str(attempt), STEPS: header})
+
+    assert [each.step.name for each in await logs.steps(BUILD, 2)] == ["FROM base", "RUN true"]
+    assert [each.step.name for each in await BuildLogs(Unreachable(), nats.stream).steps(BUILD, 1)] == ["lost"]
+    await objects.put(log_key(BUILD), b"a log")
+    assert await logs.steps(BUILD, 2) == ()
+
+
+class Unreachable(MemoryObjects):
+    """An object store that does not answer."""
+
+    async def get(self, key: str) -> bytes | None:
+        raise Unavailable("the object store does not answer")
 
 
 async def test_an_ended_build_is_read_whole(nats: Nats, objects: Objects) -> None:

@@ -4,6 +4,7 @@ import click
 
 from swell_cli.identify import build_of, is_build, request_of
 from swell_cli.output import Result
+from swell_cli.requesting import goes_on
 from swell_cli.session import Session, common
 
 EPILOG = """\b
@@ -22,5 +23,5 @@ def cancel(session: Session, id: str, request: str | None) -> None:  # noqa: A00
     with session.client() as client:
         build_id = build_of(client, id)
         left = client.cancel(build_id, request_id=request or ("" if is_build(id) else request_of(id)))
-    text = "cancelled" if left.cancelled else f"the build goes on for {left.others} other requests"
+    text = "cancelled" if left.cancelled else f"the build {goes_on(left)}"
     session.show(Result(left, [(f"{build_id}: {text}",)], build_id))

@@ -1,8 +1,10 @@
 """Build logs: the object that the builder stores at the end, or until then the lines in JetStream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
@@ -10,9 +12,21 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from swell.errors import Unavailable
-from swell.log import warn_once_a_second
+from swell.log import log, warn_once_a_second
 from swell.store.attestations import Attestation, attestation_key
-from swell.store.logs import STREAM, LoggedStep, decode_steps, lock_key, log_key, log_subject, provenance_key, steps_key
+from swell.store.logs import (
+    ATTEMPT,
+    STEPS,
+    STREAM,
+    LoggedStep,
+    decode_header,
+    decode_steps,
+    lock_key,
+    log_key,
+    log_subject,
+    provenance_key,
+    steps_key,
+)
 from swell.store.objects import Objects
 
 
@@ -27,8 +41,20 @@ class BuildLogs:
         return self._stored(log_key(build_id))
 
     async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
-        content = await self._objects.get(steps_key(build_id))
-        return decode_steps(content, attempt) if content else ()
+        """The steps of *attempt*; those in the stream while the log is not stored."""
+        try:
+            content = await self._objects.get(steps_key(build_id))
+            if content or await self._objects.size(log_key(build_id)) is not None:
+                return decode_steps(content, attempt) if content else ()
+        except Unavailable as error:
+            log.warning("steps are read from the stream", build_id=build_id, error=str(error))
+        steps = list[LoggedStep]()
+        async with aclosing(self._messages(build_id)) as messages:
+            async for message in messages:
+                headers = message.headers or {}
+                if headers.get(ATTEMPT) == str(attempt):
+                    steps += decode_header(headers.get(STEPS, ""))
+        return tuple(steps)
 
     async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
         if await self._objects.size(lock_key(build_id)) is None:
@@ -57,6 +83,12 @@ class BuildLogs:
 
     async def so_far(self, build_id: str) -> AsyncIterator[bytes]:
         """The lines in the stream, up to the last line at the time of the call: the log may grow indefinitely."""
+        async with aclosing(self._messages(build_id)) as messages:
+            async for message in messages:
+                yield message.data
+
+    async def _messages(self, build_id: str) -> AsyncGenerator[Msg]:
+        """The messages in the stream at the time of the call; raises `Unavailable`."""
         subject = log_subject(build_id)
         try:
             last = (await self._stream.get_last_msg(STREAM, subject)).seq or 0
@@ -66,7 +98,7 @@ class BuildLogs:
                 while sequence < last:
                     message = await lines.next_msg(timeout=5)
                     sequence = message.metadata.sequence.stream
-                    yield message.data
+                    yield message
             finally:
                 await lines.unsubscribe()
         except NotFoundError:

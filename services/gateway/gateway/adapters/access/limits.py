@@ -31,19 +31,20 @@ return {granted, math.max(full - (permits - 1) * step - now, 0), full - now}
 
 
 class RedisBuckets:
-    """One key per client and kind; it expires when the bucket is full."""
+    """One key per client and kind; it expires when the bucket is full. A call takes at most *deadline* seconds."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, deadline: float = DEADLINE) -> None:
         self._script = redis.register_script(_TAKE)
+        self._deadline = deadline
 
     async def take(self, kind: Kind, client: Client, quota: Quota, wanted: int) -> Taken:
-        """Take at most *wanted* permits within half a second.
+        """Take at most *wanted* permits.
 
         Raises:
             Unavailable: Redis does not respond.
         """
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(self._deadline):
                 with translated():
                     granted, wait, reset = await self._script(
                         [_key(kind, client, quota)], [quota.permits, quota.step, wanted]
