@@ -130,7 +130,8 @@ async def test_a_revocation_takes_effect_without_the_message_queue(
             await fragile.restart("nats")
 
         async def all_hear() -> bool:
-            return not any((await ask(each, "GET", "/health")).json.get("degraded") for each in (one, two))
+            answers = [(await ask(each, "GET", "/health")).json for each in (one, two)]
+            return not any(each.get("degraded") for each in answers)
 
         await until(all_hear)
         again = await one.submit(containerImage=upstreams.image())
