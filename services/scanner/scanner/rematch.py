@@ -16,7 +16,6 @@ from swell.errors import Unavailable
 from swell.jobs.messages import ScanAffected
 from swell.log import log
 from swell.oci.digest import Digest
-from swell.oci.reference import parse_reference
 from swell.store.scans import AffectedScan, Finding, Scan, Scans
 
 _INTERVAL = timedelta(minutes=10)
@@ -105,7 +104,7 @@ class Rematcher:
             await self._scans.forget(scan_id)
             return
         matches, before = list[Match](), list[tuple[Finding, ...]]()
-        repository = parse_reference(scan.submission.image).name
+        repository = scan.submission.read_image.name
         for platform in scan.result.platforms:
             sbom = await self._reports.scanned_sbom(repository, platform.digest)
             if sbom is None:

@@ -20,7 +20,7 @@ from swell.jobs.messages import ScanDone, ScanJob
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
-from swell.oci.reference import Reference, parse_reference
+from swell.oci.reference import Reference
 from swell.registry.principal import Principal
 from swell.store.builds import BuildRecords
 from swell.store.scans import Finding, PlatformScan, Scan, ScanProblem, ScanResult, Scans, ScanSubmission
@@ -219,7 +219,7 @@ class ScanRunner:
     async def _reference(self, scan: Scan) -> Reference:
         """The image by its digest, which is that of the build if the scan waits for one."""
         submission = scan.submission
-        image = parse_reference(submission.image)
+        image = submission.read_image
         if submission.digest:
             return image.at(submission.digest)
         if submission.build_id is None:

@@ -141,6 +141,18 @@ async def test_an_image_is_read_with_the_callers_credentials_by_its_digest() -> 
     assert scanner.images.read == [f"quay.io/acme/tool@{DIGEST}"]
 
 
+async def test_of_a_mirror_the_source_is_read() -> None:
+    """Also its stored SBOM: that of the copy's repository may be of an image that the client may not read."""
+    scanner = Scanner(FakeTool())
+    await scanner.run(await scanner.request())
+    mirror = replace(submission(), source="evil.example/tool:1", key="mirror", mirror_id="mr-1")
+    scan_id, _ = await scanner.scans.request("2" * 16, mirror, "client")
+
+    assert (await scanner.run(scan_id)).succeeded
+    assert scanner.images.read[-1] == f"evil.example/tool@{DIGEST}"
+    assert len(scanner.tool.catalogued) == 2
+
+
 async def test_a_stored_sbom_is_used_again() -> None:
     """The same image in another scan is not downloaded."""
     scanner = Scanner(FakeTool(finding(1)))

@@ -51,7 +51,7 @@ class ScanQueries:
     async def sbom(self, scan_id: str, form: SbomFormat, platform: str | None) -> AsyncIterator[bytes]:
         """The SBOM of one platform's image; raises `NotFound`."""
         scan = await self._scan(scan_id)
-        digest, repository = self._digest(scan, platform), parse_reference(scan.submission.image).name
+        digest, repository = self._digest(scan, platform), scan.submission.read_image.name
         if (pieces := await self._reports.open(sbom_key(repository, digest, form))) is not None:
             return pieces
         return await self._open(earlier_sbom_key(digest, form), f"no SBOM of the scan {scan_id}")

@@ -175,14 +175,16 @@ class ScanRequests:
         self, request: BuildRequest, result: StartResult, caller: Caller
     ) -> tuple[ScanSubmission, str]:
         image = result.image
+        is_built = result.is_build and not request.mirror
+        source = request.image if request.mirror else None
         platforms = () if request.mirror else tuple(map(str, request.platforms))  # a mirror has all
-        principal = limited_to([image.name], caller.principal) if result.is_build else caller.principal
+        principal = limited_to([image.name], caller.principal) if is_built else caller.principal
         digest, organisation = None, caller.identity.organisation
         if result.build_id and result.cached is False:
             key = build_key(result.build_id, organisation)
         else:
-            digest = await self._registry.resolve(image, principal)
-            key = image_key(image.name, digest, platforms, organisation)
+            digest = await self._registry.resolve(source or image, principal)
+            key = image_key((source or image).name, digest, platforms, organisation)
         submission = ScanSubmission(
             key=key,
             image=str(image),
@@ -193,8 +195,8 @@ class ScanRequests:
             mirror_id=result.build_id if request.mirror else None,
             organisation=organisation,
             principal=principal,
+            source=str(source) if source else None,
         )
-        is_built = result.is_build and not request.mirror
         mirror_id = submission.mirror_id if digest is None else None
         return submission, fingerprint(image, None if is_built else digest, platforms, mirror_id, organisation)
 

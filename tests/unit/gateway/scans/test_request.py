@@ -9,6 +9,7 @@ from gateway.submit.submit import ContainerRequests
 from swell.errors import BadRequest, NotSupported, TooManyRequests
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import parse_reference
+from swell.registry.principal import PUBLIC, limited_to
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult
 from swell.store.scans.memory import MemoryScans
@@ -214,6 +215,21 @@ async def test_a_mirror_is_scanned_with_all_platforms(
     assert await scans.of_build(str(answer.build_id)) == [answer.scan_id]
     record = record_of(scan)
     assert (record.mirror_id, record.build_id) == (answer.build_id, None)
+
+
+@pytest.mark.usefixtures("image")
+async def test_the_scan_of_a_mirror_reads_its_source(
+    container_requests: ContainerRequests, scans: MemoryScans
+) -> None:
+    """With the credentials of the client: one that may only push gets no packages of layers that the target has."""
+    pusher = replace(CALLER, principal=PUBLIC, push_principal=limited_to(["quay.io/acme"]))
+    target = {"build_repository": "quay.io/acme", "tower_access_token": "key"}
+    request = asking("async", container_image="ubuntu", mirror=True, **target)
+    answer = await container_requests.submit(request, pusher)
+
+    scan = await scans.get(str(answer.scan_id))
+    assert scan and (scan.submission.source, scan.submission.principal) == (IMAGE, PUBLIC)
+    assert scan.submission.read_image == parse_reference(IMAGE)
 
 
 @pytest.mark.usefixtures("image")

@@ -7,6 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from swell.oci.digest import Digest
+from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import PUBLIC, Principal
 
 
@@ -27,7 +28,8 @@ class ScanSubmission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `image` is a complete reference; `digest` is that of its manifest or index, None until its build has ended.
     - `platforms` are those whose images are scanned; if empty, all of an index.
     - `build_id` is the build, or the mirror, that makes the image; of a mirror, `mirror_id` is the same.
-    - The image is read with the credentials of `principal`.
+    - The image is read with the credentials of `principal`; instead of the copy that a mirror makes, its `source`: who
+      pushes the copy may not always read the layers of its repository.
     """
 
     key: str
@@ -39,6 +41,12 @@ class ScanSubmission(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mirror_id: str | None = None
     organisation: str = ""
     principal: Principal = PUBLIC
+    source: str | None = None
+
+    @property
+    def read_image(self) -> Reference:
+        """The image whose layers and stored SBOMs are read."""
+        return parse_reference(self.source or self.image)
 
 
 class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
