@@ -218,9 +218,7 @@ async def test_a_mirror_is_scanned_with_all_platforms(
 
 
 @pytest.mark.usefixtures("image")
-async def test_the_scan_of_a_mirror_reads_its_source(
-    container_requests: ContainerRequests, scans: MemoryScans
-) -> None:
+async def test_the_scan_of_a_mirror_reads_its_source(container_requests: ContainerRequests, scans: MemoryScans) -> None:
     """With the credentials of the client: one that may only push gets no packages of layers that the target has."""
     pusher = replace(CALLER, principal=PUBLIC, push_principal=limited_to(["quay.io/acme"]))
     target = {"build_repository": "quay.io/acme", "tower_access_token": "key"}
