@@ -59,6 +59,14 @@ def test_values_of_other_json_types_are_accepted(fields: dict[str, object], memb
     assert getattr(read(**fields), member) == expected
 
 
+def test_null_among_the_items_of_a_list_is_absent() -> None:
+    """Programs that make JSON of optional values send it."""
+    request = read(packages={"type": "CONDA", "entries": [None, "a", None], "channels": [None]})
+
+    assert request.packages is not None
+    assert (request.packages.entries, request.packages.channels) == (("a",), ())
+
+
 def test_a_null_switches_off_what_is_on_by_default() -> None:
     """`basePackages: null` means none, while leaving it out means the usual ones."""
     off = read(packages={"type": "CONDA", "condaOpts": {"basePackages": None}}).packages

@@ -107,9 +107,11 @@ def _or_null(field: inspect.Field, coerce: Coerce) -> Coerce:
 
 
 def _items(coerce: Coerce) -> Coerce:
+    """A list, or one item of it; null among the items counts as absent."""
+
     def items(value: Any) -> Any:
         listed = value if isinstance(value, list) else [value]
-        return [coerce(item) for item in listed]
+        return [coerce(item) for item in listed if item is not None]
 
     return items
 

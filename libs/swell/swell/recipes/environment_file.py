@@ -187,4 +187,6 @@ def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present(values: list[Any]) -> list[Any]:
-    return [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
+    """Return the *values* that `_is_empty` is false for."""
+    stripped = [(value, value.strip() if isinstance(value, str) else value) for value in values]
+    return [value for value, text in stripped if text is not None and text not in ("", [], {})]

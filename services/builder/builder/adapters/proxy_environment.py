@@ -8,6 +8,7 @@ Source: curl(1), Environment, https://curl.se/docs/manpage.html
 
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
+from swell.log import log
 from swell.store.records import Reason
 from swell_sandbox import SCRATCH
 
@@ -37,4 +38,10 @@ def files(settings: EngineSettings) -> dict[str, str]:
     try:
         return {_CA_FILE: settings.ca_file.read_text()} if settings.ca_file else {}
     except (OSError, UnicodeDecodeError) as error:
-        raise BuildFailure(Reason.ENGINE, f"The certificates of SWELL_CA_FILE cannot be read: {error}.") from error
+        raise unreadable_certificates(error) from error
+
+
+def unreadable_certificates(error: Exception) -> BuildFailure:
+    """Log *error*, which names a file of this machine, and return the failure without it."""
+    log.error("certificates cannot be read", error=str(error))
+    return BuildFailure(Reason.ENGINE, "The certificates of SWELL_CA_FILE cannot be read.")

@@ -21,6 +21,7 @@ from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
 from builder.adapters.auth_files import AuthFiles
+from builder.adapters.proxy_environment import unreadable_certificates
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
 from builder.engine import ExistingBuild, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
@@ -342,7 +343,7 @@ def _proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
     try:
         return proxy_files(settings)
     except OSError as error:
-        raise BuildFailure(Reason.ENGINE, f"The certificates of SWELL_CA_FILE cannot be read: {error}.") from error
+        raise unreadable_certificates(error) from error
 
 
 @contextmanager
@@ -353,8 +354,12 @@ def _as_failure() -> Iterator[None]:
     except ApiError as error:
         code = error.status.code or 500
         if code >= 500 or code in {409, 429} or (code == 403 and _QUOTA in (error.status.message or "")):
-            raise Unavailable(f"the cluster is unavailable: {error.status.message}") from error
-        raise BuildFailure(Reason.ENGINE, f"The cluster refuses: {error.status.message}.") from error
+            warn_once_a_second("cluster failed", error=error.status.message)
+            raise Unavailable("the cluster is unavailable") from error
+        log.error("request refused by the cluster", error=error.status.message, code=code)
+        raise BuildFailure(
+            Reason.ENGINE, f"The cluster refuses a request of the builder, with status {code}."
+        ) from error
     except (httpx2.HTTPError, TimeoutError) as error:
         warn_once_a_second("cluster failed", error=repr(error))
         raise Unavailable("the cluster does not respond") from error

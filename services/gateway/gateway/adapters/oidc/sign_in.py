@@ -166,7 +166,7 @@ class SignIn:
                 async with await send(provider.session, "POST", url, headers, form.encode()) as response:
                     content = await read(response, ANSWER_BYTES)
         except (SwellError, TimeoutError) as error:
-            raise Unavailable(f"{issuer.url} does not answer: {error}") from error
+            raise Unavailable(f"{issuer.url} does not answer: {str(error) or 'it takes too long'}") from error
         if response.status != 200:
             log.info("sign-in refused by the issuer", issuer=issuer.url, status=response.status)
             raise SignInFailed("the issuer does not accept the code: it was used already, or is too old")

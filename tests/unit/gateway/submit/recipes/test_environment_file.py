@@ -1,6 +1,9 @@
 """Environment files: what a package list may be, and what empty values mean."""
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest
@@ -63,12 +66,13 @@ def test_every_template_refuses_such_a_file(template: Template, text: str) -> No
 @pytest.mark.parametrize(
     ("text", "fields"),
     [
-        ("dependencies: [a, ~, null, '', ' ']\n", {"dependencies": ["a"]}),
+        ("dependencies: [a, ~, null, '', ' ', [], {}]\n", {"dependencies": ["a"]}),
         ("dependencies:\n- a\n-\n", {"dependencies": ["a"]}),
         ("name: ~\nchannels:\ndependencies: [a]\n", {"dependencies": ["a"]}),
         ("channels: [~, b, '']\ndependencies: [a]\n", {"channels": ["b"], "dependencies": ["a"]}),
         ("dependencies: [a, pip: ~]\n", {"dependencies": ["a"]}),
-        ("dependencies: [a, pip: [~, '']]\n", {"dependencies": ["a"]}),
+        ("dependencies: [a, pip: [~, '', [], {}]]\n", {"dependencies": ["a"]}),
+        ("dependencies: [a, pip: {}]\n", {"dependencies": ["a"]}),
         ("dependencies: [a, pip: [b, ~]]\n", {"dependencies": ["a", {"pip": ["b"]}]}),
         ("dependencies: [a]\nvariables: {A: ~, B: 1}\n", {"dependencies": ["a"], "variables": {"B": 1}}),
         ("dependencies: [a]\nprefix: ~\n", {"dependencies": ["a"], "prefix": None}),
@@ -77,6 +81,29 @@ def test_every_template_refuses_such_a_file(template: Template, text: str) -> No
 def test_empty_values_are_like_absent_ones(text: str, fields: dict[str, object]) -> None:
     """Tools read them as the text `null`, or fail. A member that all tools leave out stays: the id depends on it."""
     assert read_environment(text) == fields
+
+
+EMPTY: st.SearchStrategy[object] = st.sampled_from([None, "", " ", [], {}])
+ITEMS = EMPTY | st.sampled_from(["a", "a=1", 3.11, True, "-e ."])
+PIPS = st.fixed_dictionaries({"pip": EMPTY | st.lists(ITEMS, max_size=3)})
+NESTED = st.recursive(
+    ITEMS, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each), max_leaves=4
+)
+
+
+@given(st.lists(ITEMS | PIPS | NESTED, max_size=4), EMPTY | st.lists(ITEMS, max_size=3))
+def test_any_list_is_refused_or_has_packages_only(dependencies: list[object], channels: object) -> None:
+    """An empty mapping among the packages once was an internal error, and an empty list reached the tools."""
+    text = yaml.safe_dump({"channels": channels, "dependencies": dependencies})
+    try:
+        fields = read_environment(text)
+    except BadRequest as refused:
+        assert str(refused).startswith("line ")
+        return
+    names = [item for item in fields["dependencies"] if not isinstance(item, dict)]
+    names += [each for item in fields["dependencies"] if isinstance(item, dict) for each in item["pip"]]
+    assert names
+    assert all(isinstance(name, str) and name.strip() for name in (*names, *(fields.get("channels") or ())))
 
 
 @pytest.mark.parametrize("name", ["null", "~", "Null", "''"])
