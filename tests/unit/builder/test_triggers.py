@@ -136,7 +136,11 @@ async def test_a_config_that_cannot_be_written_fails_the_build(config: Mapping[s
     assert failure.value.reason is Reason.BASE_IMAGE
 
 
-def test_a_malformed_config_is_an_error() -> None:
-    """It comes from a foreign registry."""
+@pytest.mark.parametrize(
+    "config",
+    ['{"config": [1]}', '{"config": {"Onbuild": ["RUN x"]}}', '{"config": {}, "Config": {"OnBuild": ["RUN x"]}}'],
+)
+def test_a_malformed_config_is_an_error(config: str) -> None:
+    """It comes from a foreign registry. Engines read a trigger in any case."""
     with pytest.raises(ManifestInvalid):
-        run_fields_of(json.loads('{"config": [1]}'))
+        run_fields_of(json.loads(config))

@@ -88,6 +88,34 @@ def test_a_document_of_two_types_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b'{"config":{"digest":"D","size":1},"layers":[],"layers":[{"digest":"D","size":1}]}',
+        b'{"config":{"digest":"D","size":1},"layers":[],"Layers":[{"digest":"D","size":1}]}',
+        b'{"config":{"digest":"D","size":1},"layers":[],"layer\xc5\xbf":[{"digest":"D","size":1}]}',
+        b'{"config":{"digest":"D","size":1},"layers":[{"digest":"D","Digest":"E","size":1}]}',
+        b'{"config":{"digest":"D","size":1,"digest":"E"},"layers":[]}',
+        b'{"manifests":[{"digest":"D","size":1,"DIGEST":"E"}]}',
+        b'{"manifests":[],"LAYERS":[]}',
+        b'{"manifests":[' + b"{}," * 100_000 + b"{}]}",
+    ],
+)
+def test_a_document_that_go_reads_otherwise_is_refused(content: bytes) -> None:
+    """Engines, registries and scanners are written in Go: they ignore case, and merge members that occur twice."""
+    with pytest.raises(ManifestInvalid):
+        detect(
+            None, content.replace(b'"D"', b'"sha256:%s"' % (b"d" * 64)).replace(b'"E"', b'"sha256:%s"' % (b"e" * 64))
+        )
+
+
+def test_names_that_differ_in_case_may_stand_in_maps() -> None:
+    """Annotations and labels are maps, whose names Go compares exactly; unknown members may have any name."""
+    assert detect(
+        None, msgspec.json.encode(MANIFEST | {"annotations": {"a": "1", "A": "2"}, "Comment": "x"})
+    ).is_manifest
+
+
+@pytest.mark.parametrize(
     ("told", "fields"),
     [
         (DOCKER_MANIFEST, MANIFEST | {"mediaType": OCI_MANIFEST}),

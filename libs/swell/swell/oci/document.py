@@ -15,6 +15,7 @@ from swell.errors import ManifestInvalid
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
+from swell.oci.unambiguous import check_unambiguous
 
 View = TypeVar("View", bound=Struct)
 
@@ -123,8 +124,8 @@ def detect(media_type: str | None, content: bytes) -> Document:
     """Return the document in an HTTP response; *media_type* is its `Content-Type`, which may be missing or too general.
 
     Raises:
-        ManifestInvalid: it is not a JSON object, or an error body; or it is both an index and a manifest, so that
-            clients could see different images (CVE-2021-41190).
+        ManifestInvalid: it is not a JSON object, or an error body; or clients could see different images: it is both
+            an index and a manifest (CVE-2021-41190), or has a member twice or in another case.
     """
     document = Document(media_type or "", content)
     fields, written = document.fields, document.fields.get("mediaType")
@@ -133,6 +134,7 @@ def detect(media_type: str | None, content: bytes) -> Document:
         raise ManifestInvalid(f"The document says that it is not of the type {document.kind}, as the registry tells")
     if fields.get("manifests") is not None and (fields.get("layers") is not None or fields.get("config") is not None):
         raise ManifestInvalid("The document has the members of an index and those of a manifest")
+    check_unambiguous(content, fields)
     if "errors" in fields and not (_is_known(document.kind) or "schemaVersion" in fields):
         raise ManifestInvalid("The registry sends an error where a manifest should be")
     return Document(document.kind, content)

@@ -6,6 +6,7 @@ from swell.oci.image import Image
 from swell.oci.mutate import check_layers
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
+from swell.oci.unambiguous import check_members_once
 from swell.registry.client import RegistryClient
 from swell.registry.pull import fetch_blob
 from swell.registry.push import fetch_document
@@ -31,6 +32,7 @@ async def fetch_image(client: RegistryClient, reference: Reference, platform: Pl
     if not document.is_manifest:
         raise ManifestInvalid(f"'{reference}' is not an image")
     config = Document(document.config.media_type, await fetch_blob(client, reference, document.config, MAX_CONFIG))
+    check_members_once(config.content)
     if not platform.matches(config.fields):
         raise ManifestUnknown(f"'{reference}' is not an image for {platform}")
     image = Image(document, config)

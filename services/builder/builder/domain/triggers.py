@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from swell.containerfile import parse
 from swell.containerfile.quoting import quote_value
 from swell.errors import BadRequest, ManifestInvalid
+from swell.oci.unambiguous import check_case
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PORT = re.compile(r"[0-9]+(?:-[0-9]+)?(?:/[a-z]+)?")
@@ -53,10 +54,13 @@ def run_fields_of(config: Mapping[str, object]) -> RunFields:
     """Return the run-time fields of *config*, the document of an image's config.
 
     Raises:
-        ManifestInvalid: a field has another type.
+        ManifestInvalid: a field has another type, or may be read as another one.
     """
     try:
-        return msgspec.convert(config.get("config") or {}, RunFields)
+        fields = config.get("config") or {}
+        check_case(config, ("config",))
+        check_case(fields if isinstance(fields, dict) else {}, ("OnBuild",))
+        return msgspec.convert(fields, RunFields)
     except msgspec.ValidationError as error:
         raise ManifestInvalid(f"the config of the base image is malformed: {error}") from error
 

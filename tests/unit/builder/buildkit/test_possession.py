@@ -2,10 +2,22 @@
 
 from unittest.mock import Mock
 
+import pytest
+
 from builder.buildkit.network.possession import Possession
 from swell.oci.reference import parse_reference
 
 TARGET = parse_reference("registry.example.org/team/tool:1")
+
+
+@pytest.mark.parametrize("second", [b"layers", b"Layers", b"LAYERS", b"layer\xc5\xbf"])
+def test_a_manifest_with_two_lists_of_layers_gives_no_blobs(second: bytes) -> None:
+    """The registry has checked that its repository has the layers of one of them only."""
+    possession = Possession(Mock(), ())
+
+    possession.add_cached(TARGET, b'{"layers":[{"digest":"sha256:a"}],"' + second + b'":[{"digest":"sha256:b"}]}')
+    assert not possession.may_reuse(TARGET, "sha256:a")
+    assert not possession.may_reuse(TARGET, "sha256:b")
 
 
 def test_a_deeply_nested_manifest_gives_no_blobs() -> None:
