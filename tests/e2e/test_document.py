@@ -43,16 +43,16 @@ def _file_at_home(name: str, member: Any, upstreams: Upstreams) -> Any:
     return at_home(member, upstreams)
 
 
-# These need a scanner with a database, a second registry, a signing key or a login: see test_scans.py, test_mirrors.py,
-# tests/integration/signing and test_vault.py.
-ELSEWHERE = re.compile(r"/scans/|/mirrors\b|/credentials\b|/(signature|sbom)$")
+# These need a scanner with a database, a second registry, a signing key, a login or the id of a worker: see
+# test_scans.py, test_mirrors.py, tests/integration/signing, test_vault.py and test_operator.py.
+ELSEWHERE = re.compile(r"/operator/workers/|/scans/|/mirrors\b|/credentials\b|/(signature|sbom)$")
 HERE = [each for each in OPERATIONS if not ELSEWHERE.search(each.path)]
 BODIES = [pytest.param(each, name, id=f"{each.path} {name}") for each in HERE for name in each.examples]
 
 
 @pytest.mark.parametrize(("operation", "name"), BODIES)
 async def test_every_example_body_gets_the_documented_response(
-    swell: Swell, upstreams: Upstreams, operation: Operation, name: str
+    swell: Swell, operated: Swell, upstreams: Upstreams, operation: Operation, name: str
 ) -> None:
     """Users copy these examples, so each must work on a running server."""
     body, path = at_home(operation.examples[name], upstreams), operation.path
@@ -65,7 +65,9 @@ async def test_every_example_body_gets_the_documented_response(
 
     if "{keyId}" in path:
         path = path.format(keyId=(await ask(swell, "POST", "/v1alpha2/keys", {}, **USER_TOKEN)).json["id"])
-    answer = await ask(swell, operation.method.upper(), path, body, **USER_TOKEN if operation.personal else {})
+    headers = LOGIN if operation.account else USER_TOKEN if operation.personal else {}
+    server = operated if operation.account else swell
+    answer = await ask(server, operation.method.upper(), path, body, **headers)
 
     assert answer.status == operation.status, answer.body
     assert msgspec.json.decode(answer.body, type=operation.answer) is not False

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import ClientSession
 from redis.asyncio import Redis
@@ -45,8 +45,10 @@ from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
+from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
+from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port
@@ -68,6 +70,7 @@ from swell.store.engines import EngineNames
 from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
 from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers import Workers
 
 INDEXES = 200  # at a time; they only wait for other builds
 ATTESTED_AT_ONCE = 4  # builds
@@ -154,15 +157,28 @@ async def run_jobs(
     held_by = None if isinstance(installed.containers, NoEngine) else installed.steps
     router = CapabilityRouter(WorkerCapabilities(state), missing, EngineNames(state), installed.name, held_by)
     build, slots = partial(router.take, builds.build), settings.build_concurrency
-    take = partial(consume, nats.stream, lease=settings.job_lease, give_up=builds.give_up)
+    pause = Pause()
+    take = partial(consume, nats.stream, lease=settings.job_lease, give_up=builds.give_up, pause=pause)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(router.publish_forever())
+        tasks.create_task(worker_report(settings, Workers(state), router, pause).run())
         tasks.create_task(take("builder-index", IndexJob, builds.build, slots=INDEXES))
         tasks.create_task(
             take("builder-mirror", MirrorJob, runners.mirrors.build, slots=settings.mirror_concurrency, drain=drain)
         )
         tasks.create_task(consume(nats.stream, "builder-mirror-plan", MirrorPlanJob, runners.plans.handle, slots=PLANS))
         tasks.create_task(take("builder", BuildJob, build, slots=slots, drain=drain))
+
+
+def worker_report(settings: Settings, workers: Workers, router: CapabilityRouter, pause: Pause) -> WorkerReport:
+    """The report of this builder to the operator."""
+    slots = settings.build_concurrency + settings.mirror_concurrency
+
+    def describe() -> dict[str, Any]:
+        return {"slots": slots, **router.describe()}
+
+    folders = {"workspace": settings.workspace}
+    return WorkerReport(workers, "builder", settings.listen, describe=describe, folders=folders, pause=pause)
 
 
 async def attest_builds(nats: Nats, attester: Attester) -> None:

@@ -19,6 +19,7 @@ from gateway.parts.audit import open_audit
 from gateway.parts.background import dispatch_builds, follow_events, renew_runs
 from gateway.parts.builds import build_parts
 from gateway.parts.identity import open_identity_parts
+from gateway.parts.operator import operator_parts
 from gateway.parts.pairing import pairing_handler
 from gateway.parts.platforms import open_platforms
 from gateway.parts.pulls import registry_handler
@@ -60,12 +61,14 @@ async def main(settings: Settings, drain: Drain) -> None:
             watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 pairing = pairing_handler(settings, shared, platforms)
+                containers = container_parts(settings, shared, connections, dispatcher, identity.callers)
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
-                    container_parts(settings, shared, connections, dispatcher, identity.callers),
+                    containers,
                     build_parts(shared, connections, log_streams),
                     service_parts(settings, connections, identity, vault, health),
                     identity.callers,
+                    operator_parts(connections, containers.revocations, shared.audit),
                     read_access=shared.read_access,
                     audit=shared.audit,
                     pairing=pairing,

@@ -29,6 +29,7 @@ from gateway.handlers.keys import KeysController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.mirrors import MirrorsController
 from gateway.handlers.openapi import OpenApiController
+from gateway.handlers.operator import operator_router
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
@@ -41,6 +42,11 @@ from gateway.http.head import HeadAsGet
 from gateway.http.read_guard import read_guard
 from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
+from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.queues import QueueQueries
+from gateway.operate.storage import StorageQueries
+from gateway.operate.tokens import TokenRevocations
+from gateway.operate.workers import WorkerOperations
 from gateway.package_search import PackageSearch
 from gateway.pages.builds import BuildPages
 from gateway.pages.errors import on_any_error
@@ -88,12 +94,23 @@ class ServiceParts(NamedTuple):
     commit: str = ""
 
 
+class OperatorParts(NamedTuple):
+    """Workers, queues, dead letters, tokens, registries and storage."""
+
+    workers: WorkerOperations
+    queues: QueueQueries
+    dead_letters: DeadLetters
+    token_revocations: TokenRevocations
+    storage_queries: StorageQueries
+
+
 def create_app(
     registry: RegistryHandler,
     containers: ContainerParts,
     build_parts: BuildParts,
     service: ServiceParts,
     callers: Callers,
+    operator: OperatorParts,
     *,
     read_access: ReadAccess,
     audit: Audit = NO_AUDIT,
@@ -105,6 +122,7 @@ def create_app(
         **containers._asdict(),
         **build_parts._asdict(),
         **service._asdict(),
+        **operator._asdict(),
         "callers": callers,
         "read_access": read_access,
         "audit": audit,
@@ -132,6 +150,7 @@ def create_app(
             health,
             liveness,
             OpenApiController,
+            operator_router(callers, service.accounts),
             pages_router(),
         ],
         dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},

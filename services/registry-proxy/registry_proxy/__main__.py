@@ -2,7 +2,8 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from aiohttp import ClientSession
 from msgspec import structs
@@ -15,7 +16,7 @@ from registry_proxy.adapters.layers import Layers
 from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.logins import Logins
 from registry_proxy.adapters.proofs import RedisProofs
-from registry_proxy.adapters.spool import open_spool
+from registry_proxy.adapters.spool import Spool, open_spool
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.access import Access
 from registry_proxy.deliver.deliveries import Deliveries
@@ -31,6 +32,7 @@ from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
 from swell.backend_checks import nats_check, redis_check, s3_check
 from swell.concurrency.drain import Drain
+from swell.concurrency.periodic import every
 from swell.errors import Unavailable
 from swell.health import Check, Health
 from swell.jobs import streams
@@ -38,6 +40,7 @@ from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
+from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import operator_port
@@ -52,8 +55,11 @@ from swell.serve import address, run_service
 from swell.store import objects, redis
 from swell.store.blobs import BUCKET, CACHED, DOCUMENTS, Blobs
 from swell.store.objects import S3Objects
+from swell.store.registries import SeenRegistries
+from swell.store.workers import Workers
 
 NAME = "registry-proxy"
+FLUSH_INTERVAL = timedelta(seconds=5)
 DOCUMENT_DAYS = 30  # longer than tokens live
 
 
@@ -79,13 +85,15 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator = await opened.enter_async_context(operator_port(NAME, settings.operator_listen))
         await opened.enter_async_context(exporting(NAME, settings.traces_url))
         backends = await open_backends(settings, opened)
-        upstreams = await open_upstreams(settings, backends.nats, opened)
+        seen = SeenRegistries(backends.state)
+        upstreams = await open_upstreams(settings, backends.nats, seen, opened)
+        spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
         key = settings.link_key.encode()
         revoked = RevokedLinks(key)
         await subscribe(backends.nats, TokenRevoked, revoked.add)
         documents = RedisDocuments(backends.state, Blobs(backends.stored, DOCUMENTS))
         pulls = pulls_of(backends, upstreams, documents)
-        deliveries = await open_deliveries(settings, backends, upstreams, documents, opened)
+        deliveries = await open_deliveries(settings, backends, upstreams, documents, spool, opened)
         blobs, listen = BlobsHandler(deliveries, key, revoked), address(settings.data_listen)
         per_client = settings.connections_per_address
         await opened.enter_async_context(serve_blobs(blobs, listen, per_client=per_client, drain=drain))
@@ -106,6 +114,8 @@ async def main(settings: Settings, drain: Drain) -> None:
         source, slots = backends.nats.stream, settings.inspect_slots
         inspections = InspectJobs(Inspector(upstreams.images), backends.nats)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(worker_report(settings, backends.state, spool).run())
+            tasks.create_task(every(FLUSH_INTERVAL, seen.flush, event="registries not recorded"))
             tasks.create_task(consume(source, NAME, InspectJob, inspections.handle, slots=slots, drain=drain))
             tasks.create_task(consume(source, NAME, TokenRevoked, RevokedTokens(pulls, revoked).handle, slots=16))
 
@@ -122,13 +132,13 @@ async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
     return Backends(redis_client, nats, stored)
 
 
-async def open_upstreams(settings: Settings, nats: Nats, opened: AsyncExitStack) -> Upstreams:
-    """Open a session for registries, for as long as *opened*."""
+async def open_upstreams(settings: Settings, nats: Nats, seen: SeenRegistries, opened: AsyncExitStack) -> Upstreams:
+    """Open a session for registries, for as long as *opened*; *seen* records those that answer."""
     session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
     users = user_credentials(nats)
     keys = keyring(settings, users)
     upstream = RegistryUpstream(session, keys, settings.insecure_registries, AwsLogins(session, settings))
-    return Upstreams(session, users, upstream, ImageCache(upstream, keys, settings.stale_age))
+    return Upstreams(session, users, upstream, ImageCache(upstream, keys, settings.stale_age, on_response=seen.add))
 
 
 def pulls_of(backends: Backends, upstreams: Upstreams, documents: RedisDocuments) -> Pulls:
@@ -138,15 +148,28 @@ def pulls_of(backends: Backends, upstreams: Upstreams, documents: RedisDocuments
 
 
 async def open_deliveries(
-    settings: Settings, backends: Backends, upstreams: Upstreams, documents: RedisDocuments, opened: AsyncExitStack
+    settings: Settings,
+    backends: Backends,
+    upstreams: Upstreams,
+    documents: RedisDocuments,
+    spool: Spool,
+    opened: AsyncExitStack,
 ) -> Deliveries:
-    """Open the spool and what sends blobs, for as long as *opened*."""
+    """Open what sends blobs, for as long as *opened*."""
     state, stored, stale_age = backends.state, backends.stored, settings.stale_age
-    spool = opened.enter_context(open_spool(settings.spool, settings.spool_size))
     cache = await opened.enter_async_context(BlobCache(Blobs(stored, CACHED), state, settings.blob_cache_days))
     access = Access(upstreams.registries, RedisProofs(state, stale_age), stale_age, users=upstreams.users)
     deliveries = Deliveries(documents, Blobs(stored), cache, upstreams.registries, spool, access)
     return await opened.enter_async_context(deliveries)
+
+
+def worker_report(settings: Settings, state: Redis, spool: Spool) -> WorkerReport:
+    """The report of this registry-proxy to the operator."""
+
+    def describe() -> dict[str, Any]:
+        return {"slots": settings.inspect_slots, "caches": (spool.use,)}
+
+    return WorkerReport(Workers(state), NAME, settings.listen, describe=describe, folders={"spool": spool.folder})
 
 
 def logins_of(settings: Settings, session: ClientSession) -> Logins:

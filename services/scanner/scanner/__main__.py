@@ -37,8 +37,10 @@ from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ScanJob
+from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
+from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
 from swell.operator_port import OperatorPort, operator_port
@@ -55,6 +57,7 @@ from swell.store.engines import ScannerNames
 from swell.store.objects import S3Objects
 from swell.store.reports import BUCKET, SBOMS, SCANS
 from swell.store.scans import RedisScans
+from swell.store.workers import Workers
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
@@ -137,7 +140,7 @@ async def serve(
     operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
-    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, tool.name, drain)
+    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, Workers(state), tool.name, drain)
 
 
 async def consume_jobs(
@@ -148,6 +151,7 @@ async def consume_jobs(
     rematcher: Rematcher,
     updates: DatabaseUpdates,
     names: ScannerNames,
+    workers: Workers,
     name: str,
     drain: Drain,
 ) -> None:
@@ -157,16 +161,26 @@ async def consume_jobs(
         if count := await dispatcher.republish_lost():
             log.warning("lost scan jobs published again", count=count)
 
+    pause = Pause()
+    report = WorkerReport(
+        workers,
+        NAME,
+        settings.listen,
+        describe=lambda: {"engine": name, "slots": settings.scan_concurrency},
+        folders={"workspace": settings.scan_workspace},
+        pause=pause,
+    )
     interval = settings.scan_database_interval
     take = partial(consume, nats.stream, lease=settings.job_lease)
+    scans = partial(take, slots=settings.scan_concurrency, drain=drain, give_up=runner.give_up, pause=pause)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(every(PUBLISH_INTERVAL, lambda: names.publish(name), event="scanner not published"))
         tasks.create_task(every(REPUBLISH_INTERVAL, republish, event="lost scans not published"))
         tasks.create_task(every(interval, updates.check, event="database not updated", first=False))
         tasks.create_task(rematcher.run())
         tasks.create_task(take("scanner-builds", BuildDone, dispatcher.build_done, slots=4))
-        slots = settings.scan_concurrency
-        tasks.create_task(take(NAME, ScanJob, runner.scan, slots=slots, drain=drain, give_up=runner.give_up))
+        tasks.create_task(report.run())
+        tasks.create_task(scans(NAME, ScanJob, runner.scan))
 
 
 async def open_tool(

@@ -22,7 +22,7 @@ from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
 from gateway.adapters.oidc.sign_in import SignIn
-from gateway.app import BuildParts, ContainerParts, ServiceParts, create_app
+from gateway.app import BuildParts, ContainerParts, OperatorParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
@@ -42,6 +42,11 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector
+from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.queues import QueueQueries
+from gateway.operate.storage import StorageQueries
+from gateway.operate.tokens import TokenRevocations
+from gateway.operate.workers import WorkerOperations
 from gateway.package_search import Found, FoundPackage
 from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
@@ -260,7 +265,20 @@ class Harness:
                 self.backends,
             ),
             callers,
+            self.operator_parts(),
             read_access=read_access,
+        )
+
+    def operator_parts(self) -> OperatorParts:
+        """The operator's API without backends: only its routes are tested with this harness."""
+        revocations = Revocations(self.grants, self)
+        none: Any = None
+        return OperatorParts(
+            WorkerOperations(none),
+            QueueQueries(none, none),
+            DeadLetters(none),
+            TokenRevocations(none, revocations),
+            StorageQueries(none, none, none),
         )
 
     async def search(self, text: str, platform: str) -> Found:

@@ -10,6 +10,7 @@ from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
 from swell.jobs.consume import Handler, consume, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
+from swell.jobs.pause import Pause
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.log import current_trace, tracing
@@ -209,3 +210,29 @@ async def test_events_reach_every_subscriber(nats: Nats) -> None:
 
     async with asyncio.timeout(30):
         assert await heard.get() == done
+
+
+async def test_during_a_pause_jobs_are_for_other_workers(nats: Nats) -> None:
+    """A drained builder finishes what it runs, and takes nothing; afterwards it takes jobs again."""
+    pause, release = Pause(), asyncio.Event()
+
+    class Slow(Worker):
+        async def does(self, build_id: str, attempt: int) -> None:
+            await release.wait()
+
+    worker, other = Slow(), Worker()
+    async with working(nats, worker, pause=pause, slots=2):
+        await publish(nats.stream, job("bd-1_1"))
+        assert (await worker.next())[0] == "bd-1_1"
+        pause.set(active=True)
+        async with working(nats, other):
+            for number in range(2, 6):
+                await publish(nats.stream, job(f"bd-{number}_1"))
+            taken = {(await other.next())[0] for _ in range(4)}
+        assert (taken, pause.running) == ({f"bd-{number}_1" for number in range(2, 6)}, 1)
+        assert worker.taken.empty()
+        pause.set(active=False)
+        await publish(nats.stream, job("bd-6_1"))
+        assert (await worker.next())[0] == "bd-6_1"
+        release.set()
+        assert await jobs_left(nats) == 0

@@ -28,6 +28,7 @@ from swell.errors import SwellError, Unavailable
 from swell.instruments import LONG, Durations, measured
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
+from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats, create_missing, translated
 from swell.log import log, new_id, tracing
 from swell.spans import Kind, span
@@ -59,6 +60,7 @@ async def consume(
     lease: timedelta = LEASE,
     drain: Drain | None = None,
     give_up: GiveUp | None = None,
+    pause: Pause | None = None,
 ) -> None:
     """Call *handle* with every message of *kind* and the number of the attempt (from 1), *slots* at once, until
     cancelled.
@@ -67,8 +69,9 @@ async def consume(
     the message is delivered again later. A message that cannot be decoded, or whose handler fails repeatedly, is
     dead-lettered after a call of `give_up(id, reason)`. On cancellation, no further message is taken, and running
     handlers have the time of *drain* to finish; then they are cancelled, and when they have ended, their messages are
-    delivered to other workers at once.
+    delivered to other workers at once. During *pause*, other workers get the messages.
     """
+    pause = pause or Pause()
     source = _Source(stream, durable, kind, lease)
     await source.open_when_available()
     SLOTS.labels(durable).set(slots)
@@ -76,18 +79,32 @@ async def consume(
     handlers = TaskOwner()
     try:
         while True:
+            await pause.wait()
             await free.acquire()
             message = await source.next()
-            if message is None:
+            if message is None or pause.is_active:
                 free.release()
+                if message:
+                    await _return(message)
                 continue
-            task = handlers.start(_handle(stream, durable, message, kind, handle, lease, give_up))
+            task = handlers.start(_counted(pause, _handle(stream, durable, message, kind, handle, lease, give_up)))
             task.add_done_callback(lambda _: free.release())
     finally:
         await source.close()
         if drain:
             await handlers.finish(drain)
         await handlers.cancel()
+
+
+async def _counted(pause: Pause, handling: Awaitable[None]) -> None:
+    with pause.handling():
+        await handling
+
+
+async def _return(message: Msg) -> None:
+    """Return *message*, for another worker; if the server does not answer, it is delivered after the lease."""
+    with suppress(NatsError):
+        await message.nak()
 
 
 async def subscribe(nats: Nats, kind: type[M], handle: Callable[[M], None]) -> None:

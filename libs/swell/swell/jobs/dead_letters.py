@@ -13,6 +13,7 @@ from datetime import datetime
 from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from swell.errors import NotFound
@@ -48,21 +49,33 @@ async def dead_letter(stream: JetStreamContext, message: Msg, reason: str) -> No
     await store(stream, f"dead.{message.subject}", message.data, headers)
 
 
-async def dead_letters(stream: JetStreamContext) -> AsyncIterator[DeadLetter]:
-    """Yield all dead letters, oldest first."""
-    number = 0
+async def dead_letters(stream: JetStreamContext, after: int = 0) -> AsyncIterator[DeadLetter]:
+    """Yield the dead letters with numbers above *after*, oldest first."""
+    number = after
     with suppress(NotFoundError):
         while True:
-            message = await stream.get_msg(DEAD, seq=number + 1, subject="dead.>", next=True)
-            headers, number = message.headers or {}, message.seq or 0
-            yield DeadLetter(
-                number=number,
-                subject=headers.get(SUBJECT, ""),
-                reason=headers.get(REASON, ""),
-                stored=message.time,
-                content=message.data or b"",
-                headers={name: value for name, value in headers.items() if name not in _ADDED_HEADERS},
-            )
+            letter = _letter(await stream.get_msg(DEAD, seq=number + 1, subject="dead.>", next=True))
+            number = letter.number
+            yield letter
+
+
+async def get(stream: JetStreamContext, number: int) -> DeadLetter | None:
+    """Return the dead letter *number*; None if it does not exist."""
+    with suppress(NotFoundError):
+        return _letter(await stream.get_msg(DEAD, seq=number))
+    return None
+
+
+def _letter(message: RawStreamMsg) -> DeadLetter:
+    headers = message.headers or {}
+    return DeadLetter(
+        number=message.seq or 0,
+        subject=headers.get(SUBJECT, ""),
+        reason=headers.get(REASON, ""),
+        stored=message.time,
+        content=message.data or b"",
+        headers={name: value for name, value in headers.items() if name not in _ADDED_HEADERS},
+    )
 
 
 async def replay(stream: JetStreamContext, letter: DeadLetter) -> None:

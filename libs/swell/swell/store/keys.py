@@ -49,6 +49,12 @@ WORKER_CAPABILITIES = "swell:machines"
 ENGINE_NAMES = "swell:engines"
 """Sorted set: names of the builders' engines; scores are expiry times."""
 
+WORKERS = "swell:workers"
+"""Sorted set: ids of running workers; scores are expiry times."""
+
+REGISTRIES = "swell:registries"
+"""Sorted set: registries that have answered; scores are the times of the last answers."""
+
 UNPUBLISHED_PULLS = "swell:unpublished-pulls"
 """Sorted set: events of pulls, as JSON, that are not confirmed by the message queue; scores are times."""
 
@@ -148,6 +154,16 @@ def request(token: str) -> str:
 def limit(kind: str, client: str) -> str:
     """String: the time at which the bucket of *client* is full again, in microseconds since 1970."""
     return f"swell:limit:{kind}:{client}"
+
+
+def worker(worker_id: str) -> str:
+    """String: the JSON of a running worker."""
+    return f"swell:worker:{worker_id}"
+
+
+def drained_worker(worker_id: str) -> str:
+    """String `1`: the operator has drained the worker."""
+    return f"swell:drained-worker:{worker_id}"
 
 
 def image(token: str) -> str:

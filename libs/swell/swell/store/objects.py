@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import aiohttp
 import urllib3
@@ -72,6 +73,14 @@ class Objects(Protocol):
 
     async def renew(self, key: str, age: timedelta) -> None:
         """Reset the age of an object that is older than *age*; do nothing when it is missing."""
+
+
+class StoredObject(NamedTuple):
+    """An object: its key, its size in bytes, and when it was stored (UTC)."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class S3Objects:
@@ -155,6 +164,14 @@ class S3Objects:
 
     async def renew(self, key: str, age: timedelta) -> None:
         await self._run(partial(_renew, self._client, self._bucket, key, age), FILE_DEADLINE)
+
+    async def page(self, prefix: str, after: str = "", limit: int = 1000) -> list[StoredObject]:
+        """Return at most *limit* objects below *prefix* with keys above *after*, in the order of their keys."""
+        return await self._run(partial(_page, self._client, self._bucket, prefix, after, limit))
+
+    async def delete(self, key: str) -> None:
+        """Delete the object; do nothing when it is missing."""
+        await self._run(partial(self._client.remove_object, self._bucket, key))
 
     async def expire(self, prefix: str, days: int) -> None:
         """Have the server remove what is below *prefix* and older than *days*; other rules of the bucket stay."""
@@ -271,6 +288,15 @@ def _read(client: Minio, bucket: str, key: str) -> bytes | None:
     finally:
         response.close()
         response.release_conn()
+
+
+def _page(client: Minio, bucket: str, prefix: str, after: str, limit: int) -> list[StoredObject]:
+    listed = client.list_objects(bucket, prefix=prefix, recursive=True, start_after=after or None)
+    return [
+        StoredObject(each.object_name or "", each.size or 0, each.last_modified or datetime.now(UTC))
+        for each in islice(listed, limit)
+        if not each.is_dir
+    ]
 
 
 def _renew(client: Minio, bucket: str, key: str, age: timedelta) -> None:

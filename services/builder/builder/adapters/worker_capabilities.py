@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from builder.adapters.emulation import Emulators
 from builder.domain.emulation import PLATFORMS, exclusions
@@ -54,6 +55,16 @@ class CapabilityRouter:
         await self._capabilities.publish(self._missing())
         if self._engines and self._engine and not self._problem:
             await self._engines.publish(self._engine)
+
+    def describe(self) -> dict[str, Any]:
+        """What the operator sees: the engine, the platforms whose steps this builder runs, and what is missing."""
+        missing = self._missing()
+        return {
+            "engine": self._engine,
+            "platforms": tuple(name for architecture, name in PLATFORMS.items() if architecture not in missing),
+            "missing": {} if self._problem else dict(missing),
+            "problem": self._problem,
+        }
 
     @property
     def _problem(self) -> str:

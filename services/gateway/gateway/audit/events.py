@@ -27,6 +27,10 @@ class Action(StrEnum):
     SIGNED_OUT = "session.ended"
     POLICY_READ = "policy.read"
     USER_REMOVED = "user.removed"
+    WORKER_DRAINED = "worker.drained"
+    WORKER_RESUMED = "worker.resumed"
+    DEAD_LETTER_REPLAYED = "dead-letter.replayed"
+    DEAD_LETTER_DISCARDED = "dead-letter.discarded"
 
 
 class AuditEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,8 +38,9 @@ class AuditEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `user` is whose request, key or credential it is; empty for anonymous clients. `actor` is who has acted for that
       user: a user or an operator's account.
-    - `subject` is the id of the build, mirror or key, the registry of a credential, or the fingerprint of a token, a
-      session or a policy file. A token is never part of an event, nor an e-mail address or a network address.
+    - `subject` is the id of the build, mirror, key, worker or dead letter, the registry of a credential, or the
+      fingerprint of a token, a session or a policy file. A token is never part of an event, nor an e-mail address or a
+      network address.
     """
 
     id: str

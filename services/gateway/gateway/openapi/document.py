@@ -11,7 +11,18 @@ from typing import Any
 import msgspec
 
 from gateway.openapi.operations import OPERATIONS, Operation
-from gateway.openapi.operations.operation import ARCHITECTURE, CURSOR, DATE, IMAGE, LEASE_ID, LIMIT, ORGANISATION, USER
+from gateway.openapi.operations.operation import (
+    ARCHITECTURE,
+    CLIENT,
+    CURSOR,
+    DATE,
+    IMAGE,
+    LEASE_ID,
+    LIMIT,
+    ORGANISATION,
+    SERVICE,
+    USER,
+)
 from gateway.openapi.schemas import PROPERTIES, SCHEMAS
 from swell.errors import (
     BadRequest,
@@ -48,6 +59,10 @@ _PARAMETERS = {
     "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
     "registry": "A registry, such as `quay.io`, or a path below one, such as `quay.io/acme`.",
     "keyId": "`id` of the key.",
+    "workerId": "`id` of the worker.",
+    "number": "`number` of the dead letter.",
+    CLIENT: "`client` of a queue; without it, all builds that were released from their queues.",
+    SERVICE: "Only workers of this service: `builder`, `registry-proxy` or `scanner`.",
     USER: "Name of a user; only operators may name another user than themselves.",
     DATE: "A day in UTC, `yyyy-MM-dd`.",
     ORGANISATION: "Name of an organisation, such as `lab.example`.",
@@ -58,7 +73,7 @@ _PARAMETERS = {
     LIMIT: "Maximum number of entries, 1 to 100; 20 by default.",
     LAST_EVENT: "Id of the last event that the client has; the stream continues after it.",
 }
-_TYPES = {LIMIT: "integer"}
+_TYPES = {LIMIT: "integer", "number": "integer"}
 _EXAMPLES = {
     "platform": "linux/amd64",
     "registry": "quay.io/acme",

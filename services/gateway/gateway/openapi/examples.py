@@ -92,4 +92,9 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "A key for images of one repository": {"name": "ci", "repositories": ["quay.io/acme"]},
 }
 
+REVOCATIONS: Mapping[str, Mapping[str, Any]] = {
+    "All tokens of a user": {"user": "grace"},
+    "How many tokens open images of a repository": {"image": "quay.io/acme", "dryRun": True},
+}
+
 KEY_CHANGES: Mapping[str, Mapping[str, Any]] = {"Only pulls": {"scopes": ["pull"]}}

@@ -82,8 +82,13 @@ class ImageCache:
         keyring: Keyring,
         stale_age: timedelta = timedelta(days=1),
         now: Callable[[], float] = time.monotonic,
+        on_response: Callable[[str], None] | None = None,
     ) -> None:
-        """*keyring* has the credentials that *upstream* sends; stale documents are at most *stale_age* old."""
+        """*keyring* has the credentials that *upstream* sends; stale documents are at most *stale_age* old.
+
+        *on_response* is called with each registry that has answered with a document or a digest.
+        """
+        self._on_response = on_response
         self._upstream = upstream
         self._keyring = keyring
         self._stale_seconds = stale_age.total_seconds()
@@ -243,6 +248,8 @@ class ImageCache:
             self._repository(reference).tags.pop(reference.reference, None)
             raise
         self._repository(reference).last_success = self._now()
+        if self._on_response:
+            self._on_response(reference.registry)
         return response
 
     def _document(self, reference: Reference, digest: Digest) -> Document | None:

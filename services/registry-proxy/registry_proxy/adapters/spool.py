@@ -14,6 +14,7 @@ from prometheus_client import Gauge
 
 from registry_proxy.deliver.transfer import Extent
 from registry_proxy.domain.ranges import Span
+from swell.api.operator import CacheUse
 from swell.errors import SpoolFull, Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
@@ -104,6 +105,15 @@ class Spool:
         self._count = 0
         self._complete: OrderedDict[Key, SpoolFile] = OrderedDict()
         self._incomplete: OrderedDict[SpoolFile, None] = OrderedDict()
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def use(self) -> CacheUse:
+        """What the operator sees of the spool."""
+        return CacheUse(name="spool", used=self._used, limit=self._limit)
 
     def find(self, registry: str, digest: Digest) -> SpoolFile | None:
         if file := self._complete.get((registry, digest)):

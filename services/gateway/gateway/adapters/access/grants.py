@@ -26,6 +26,8 @@ if ARGV[5] then
 end
 """
 
+SCANNED = 1000  # keys at a time
+
 _LOOKUPS = CacheCounter("grants")
 
 
@@ -71,6 +73,17 @@ class RedisGrants:
         with translated():
             value = await self._redis.get(keys.grant(token))
         return msgspec.json.decode(value, type=Grant) if value else None
+
+    async def scan(self, cursor: str) -> tuple[list[Grant], str | None]:
+        """Return some grants and the cursor of the next ones; the first cursor is `0`.
+
+        A grant that exists during the whole iteration is returned at least once.
+        """
+        with translated():
+            position, names = await self._redis.scan(int(cursor), match=keys.grant("*"), count=SCANNED)
+            values = await self._redis.mget(names) if names else []
+        grants = [msgspec.json.decode(value, type=Grant) for value in values if value]
+        return grants, str(position) if position else None
 
 
 class CachedGrants(ConfirmedCache[Grant]):

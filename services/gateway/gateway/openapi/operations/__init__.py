@@ -9,10 +9,11 @@ from gateway.openapi.operations.credentials import VAULT
 from gateway.openapi.operations.keys import KEYS
 from gateway.openapi.operations.mirrors import MIRRORS
 from gateway.openapi.operations.operation import Operation
+from gateway.openapi.operations.operator import OPERATOR
 from gateway.openapi.operations.registries import REGISTRIES
 from gateway.openapi.operations.scans import SCANS
 from gateway.openapi.operations.service import METRICS, SERVICE
 
-OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *VAULT, *KEYS, *METRICS, *SERVICE)
+OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *VAULT, *KEYS, *OPERATOR, *METRICS, *SERVICE)
 
 __all__ = ["OPERATIONS", "Operation"]

@@ -15,6 +15,7 @@ Examples = Mapping[str, Mapping[str, Any]]
 DATE, ORGANISATION, ARCHITECTURE = "date", "org", "arch"
 IMAGE, CURSOR, LIMIT = "image", "cursor", "limit"
 USER = "user"
+CLIENT, SERVICE = "client", "service"
 LEASE_ID = "leaseId"
 SCAN_PLATFORM = "platform"
 REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry

@@ -3,9 +3,20 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.openapi.schemas import builds, containers, credentials, images, keys, mirrors, packages, scans, service
+from gateway.openapi.schemas import (
+    builds,
+    containers,
+    credentials,
+    images,
+    keys,
+    mirrors,
+    operator,
+    packages,
+    scans,
+    service,
+)
 
-_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, service)
+_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, operator, service)
 
 SCHEMAS: Final[Mapping[str, str]] = {name: text for topic in _TOPICS for name, text in topic.SCHEMAS.items()}
 PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {

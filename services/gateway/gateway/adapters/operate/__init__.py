@@ -1,0 +1,1 @@
+"""The backends behind `gateway.operate`."""

@@ -1,0 +1,1 @@
+"""What operators see and change: workers, queues, dead letters, tokens, registries, storage."""

@@ -1,0 +1,34 @@
+"""The parts of the operator's API, connected."""
+
+from gateway.access.revoke import Revocations
+from gateway.adapters.access.grants import RedisGrants
+from gateway.adapters.operate.backends import BackendUse
+from gateway.adapters.operate.dead_letters import StreamDeadLetters
+from gateway.app import OperatorParts
+from gateway.audit.events import Audit
+from gateway.connections import Connections
+from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.queues import QueueQueries
+from gateway.operate.storage import StorageQueries
+from gateway.operate.tokens import TokenRevocations
+from gateway.operate.workers import WorkerOperations
+from swell.store.backlog import RedisBacklog
+from swell.store.blobs import BUCKET as LAYERS
+from swell.store.logs import BUCKET as LOGS
+from swell.store.queue_view import QueueView
+from swell.store.registries import SeenRegistries
+from swell.store.reports import BUCKET as REPORTS
+from swell.store.workers import Workers
+
+
+def operator_parts(connections: Connections, revocations: Revocations, audit: Audit) -> OperatorParts:
+    redis, stream = connections.redis, connections.nats.stream
+    workers = Workers(redis)
+    buckets = {LAYERS: connections.layers, LOGS: connections.logs, REPORTS: connections.reports}
+    return OperatorParts(
+        WorkerOperations(workers, audit),
+        QueueQueries(QueueView(redis), RedisBacklog(redis)),
+        DeadLetters(StreamDeadLetters(stream), audit),
+        TokenRevocations(RedisGrants(redis), revocations),
+        StorageQueries(BackendUse(redis, stream, buckets), workers, SeenRegistries(redis)),
+    )
