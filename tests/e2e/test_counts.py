@@ -67,7 +67,7 @@ async def operator(stack: Stack) -> AsyncIterator[Operator]:
 async def test_every_build_and_every_pull_is_counted(
     swell: Swell, operator: Operator, upstreams: Upstreams, web: Web, tmp_path: Path
 ) -> None:
-    """Failed builds count, cached builds do not. A pull is one image, even if it takes several requests.
+    """Failed builds count, cached builds are cache hits. A pull is one image, even if it takes several requests.
 
     An image with Fusion is counted as a Fusion pull as well.
     """
@@ -86,6 +86,8 @@ async def test_every_build_and_every_pull_is_counted(
     assert await operator.counts("pulls", 3) == {"metric": "pulls", "count": 3}
     assert await operator.counts("builds", 2) == {"metric": "builds", "count": 2}
     assert await operator.counts("fusion/pulls", 1) == {"metric": "fusion", "count": 1}
+    assert await operator.counts("hits", 1) == {"metric": "hits", "count": 1}
+    assert (await operator.counts("bytes", 1))["count"] > 3 * 500_000  # of busybox
     assert await operator.counts("mirrors", 0) == {"metric": "mirrors", "count": 0}
     assert await operator.counts("builds?arch=x86_64", 2) == {"metric": "builds", "arch": "amd64", "count": 2}
     assert await operator.read("builds?date=2024-02-29") == (200, {"metric": "builds", "count": 0})

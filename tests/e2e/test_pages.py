@@ -249,7 +249,7 @@ async def test_an_operator_sees_the_usage_and_makes_keys(browser: Browser, swell
     """The browser asks for the operator's password; without it there is nothing to see."""
     async with new_page(browser, swell.url, http_credentials={"username": "admin", "password": "secret"}) as page:
         await page.goto("/view/usage")
-        await expect(page.locator("figure")).to_have_count(5)
+        await expect(page.locator("figure")).to_have_count(7)
         await check(page, "usage")
 
         await page.goto("/view/keys")

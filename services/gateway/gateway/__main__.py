@@ -61,7 +61,8 @@ async def main(settings: Settings, drain: Drain) -> None:
             watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 pairing = pairing_handler(settings, shared, platforms)
-                containers = container_parts(settings, shared, connections, dispatcher, identity.callers)
+                parts = settings, shared, connections, dispatcher, identity.callers
+                containers = container_parts(*parts, pull_counter.count_hit)
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
                     containers,

@@ -84,14 +84,22 @@ def of_scan(event: ScanDone) -> Use:
 
 
 def of_pulls(event: ImagesPulled) -> Use:
-    """Return the use of an event of pulls."""
+    """Return the use of an event of pulls and cache hits."""
+    counted = {
+        Metric.PULLS: event.count,
+        Metric.FUSION: event.count if event.fusion else 0,
+        Metric.BYTES: event.bytes,
+        Metric.HITS: event.hits,
+    }
     return Use(
         event_id=_id(event),
-        metrics=(Metric.PULLS, Metric.FUSION) if event.fusion else (Metric.PULLS,),
+        metrics=tuple(metric for metric, count in counted.items() if count),
         day=event.day,
         architecture=event.architecture,
         organisation=event.organisation,
         count=event.count,
+        bytes=event.bytes,
+        hits=event.hits,
     )
 
 

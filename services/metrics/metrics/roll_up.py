@@ -80,7 +80,7 @@ class RollUp:
             if use.event_id not in seen:
                 seen.add(use.event_id)
                 for table in tables(use):
-                    counted.setdefault(table, Counter()).update(dict.fromkeys(use.fields, use.count))
+                    counted.setdefault(table, Counter()).update(dict.fromkeys(use.fields, use.amount(table.metric)))
         after = await self._read()
         archived: dict[Table, Counts] = {}
         for day in await self._archive.days():

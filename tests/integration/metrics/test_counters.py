@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -66,7 +67,16 @@ async def test_an_event_counts_in_all_of_its_metrics(counters: Counters) -> None
     """And in no other."""
     await counters.add(use("a", 3, metrics=(Metric.PULLS, Metric.FUSION)))
 
-    assert [(await counters.of_all(Table(metric)))[0] for metric in Metric] == [0, 3, 3, 0, 0]
+    assert [(await counters.of_all(Table(metric)))[0] for metric in Metric] == [0, 3, 3, 0, 0, 0, 0]
+
+
+async def test_each_metric_of_an_event_has_its_own_count(counters: Counters) -> None:
+    """Bytes and cache hits are not the number of pulls."""
+    event = use("a", 2, organisation="acme.org", metrics=(Metric.PULLS, Metric.BYTES, Metric.HITS))
+    await counters.add(msgspec.structs.replace(event, bytes=5 << 30, hits=7))
+
+    for metric, count in ((Metric.PULLS, 2), (Metric.BYTES, 5 << 30), (Metric.HITS, 7)):
+        assert await counters.of_all(Table(metric, MONDAY, "amd64")) == (count, {"acme.org": count})
 
 
 async def test_what_redis_remembers_of_an_event_goes_but_the_count_stays(redis: Redis) -> None:

@@ -69,7 +69,15 @@ def ask(client: TestClient[Litestar], path: str) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["v1alpha2", "v1alpha3"])
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("builds", "builds"), ("pulls", "pulls"), ("fusion/pulls", "fusion"), ("mirrors", "mirrors"), ("scans", "scans")],
+    [
+        ("builds", "builds"),
+        ("pulls", "pulls"),
+        ("fusion/pulls", "fusion"),
+        ("mirrors", "mirrors"),
+        ("scans", "scans"),
+        ("hits", "hits"),
+        ("bytes", "bytes"),
+    ],
 )
 def test_each_metric_has_its_path_in_both_versions(
     client: TestClient[Litestar], counters: KnownCounters, version: str, path: str, name: str

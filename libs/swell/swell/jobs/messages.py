@@ -254,7 +254,8 @@ class ImagesPulled(Struct, Message, frozen=True, kw_only=True):
     """One gateway has served `count` image manifests since its last event.
 
     All were pulled on `day` (UTC, such as 2026-11-23) for `architecture` (such as amd64) by users of `organisation`,
-    or by anonymous users when that is empty. `fusion`: the images contain Fusion.
+    or by anonymous users when that is empty. `fusion`: the images contain Fusion. `bytes` is the size of the images:
+    of their configs and layers, as their manifests say. `hits` counts container requests whose image existed already.
     """
 
     subject: ClassVar[str] = "events.image.pulled"
@@ -265,3 +266,5 @@ class ImagesPulled(Struct, Message, frozen=True, kw_only=True):
     architecture: str = ""
     organisation: str = ""
     fusion: bool = False
+    bytes: int = 0
+    hits: int = 0

@@ -1,4 +1,4 @@
-"""Counts pulls in the process, and publishes the counts to the metrics service.
+"""Counts pulls and cache hits in the process, and publishes the counts to the metrics service.
 
 Counts are in memory for at most a second. Then they are events, in a journal until the message queue has confirmed
 them: a gateway that is killed loses at most the counts of the last second, also while the message queue is unavailable.
@@ -14,7 +14,7 @@ from typing import Protocol
 from nats.js import JetStreamContext
 
 from gateway.domain.grant import Grant
-from gateway.pull.counting import Architectures, CountedPull, has_fusion
+from gateway.pull.counting import Architectures, CountedPull, Sizes, has_fusion
 from swell.errors import Unavailable
 from swell.jobs.messages import ImagesPulled
 from swell.jobs.publish import publish
@@ -44,7 +44,10 @@ class PullCounter:
         self._stream = stream
         self._journal = journal
         self._counts: Counter[CountedPull] = Counter()
+        self._bytes: Counter[CountedPull] = Counter()
+        self._hits: Counter[CountedPull] = Counter()
         self._architectures = Architectures()
+        self._sizes = Sizes()
         self._events: deque[ImagesPulled] = deque()
         self._changed = asyncio.Event()
         self._ready = asyncio.Event()
@@ -56,7 +59,15 @@ class PullCounter:
             return
         day = datetime.now(UTC).date().isoformat()
         architecture = self._architectures.of(document, grant)
-        self._counts[CountedPull(day, architecture, grant.organisation, has_fusion(grant.container_config))] += 1
+        pull = CountedPull(day, architecture, grant.organisation, has_fusion(grant.container_config))
+        self._counts[pull] += 1
+        self._bytes[pull] += self._sizes.of(document)
+        self._changed.set()
+
+    def count_hit(self, grant: Grant) -> None:
+        """Count a container request whose image existed, so that nothing was built or copied for *grant*."""
+        day, architecture = datetime.now(UTC).date().isoformat(), grant.platforms[0].split("/")[1]
+        self._hits[CountedPull(day, architecture, grant.organisation, fusion=False)] += 1
         self._changed.set()
 
     async def publish_counts(self) -> None:
@@ -81,7 +92,12 @@ class PullCounter:
     async def _store_batch(self) -> None:
         """Make events of all counts, and store them in the journal."""
         counts, self._counts = self._counts, Counter()
-        events = [ImagesPulled(id=uuid.uuid4().hex, count=count, **pull._asdict()) for pull, count in counts.items()]
+        sizes, self._bytes = self._bytes, Counter()
+        hits, self._hits = self._hits, Counter()
+        events = [
+            ImagesPulled(id=uuid.uuid4().hex, count=counts[pull], bytes=sizes[pull], hits=hits[pull], **pull._asdict())
+            for pull in counts | hits
+        ]
         if events:
             self._events.extend(events)
             self._ready.set()

@@ -1,6 +1,7 @@
 """`/v1alpha2/metrics` and `/v1alpha3/metrics`: usage counts, for operators.
 
-The path ends in `builds`, `pulls`, `fusion/pulls`, `mirrors` or `scans`; the query may have `date`, `org` and `arch`.
+The path ends in `builds`, `pulls`, `fusion/pulls`, `mirrors`, `scans`, `bytes` or `hits`; the query may have
+`date`, `org` and `arch`.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ _METRICS = {
     "/fusion/pulls": "fusion",
     "/mirrors": "mirrors",
     "/scans": "scans",
+    "/bytes": "bytes",
+    "/hits": "hits",
 }
 _CHALLENGE = {"WWW-Authenticate": "Basic realm=Wave Authentication"}
 

@@ -7,10 +7,19 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.pages.formats import size
 from gateway.usage import Usage, UsageQuery
 
 DAYS = 14
-METRICS = {"builds": "Builds", "pulls": "Pulls", "fusion": "Pulls with Fusion", "mirrors": "Mirrors", "scans": "Scans"}
+METRICS = {
+    "builds": "Builds",
+    "hits": "Cache hits",
+    "pulls": "Pulls",
+    "fusion": "Pulls with Fusion",
+    "bytes": "Size of pulled images",
+    "mirrors": "Mirrors",
+    "scans": "Scans",
+}
 MOST_ORGANISATIONS = 50
 _AT_ONCE = 8  # calls to the metrics service
 
@@ -37,6 +46,14 @@ class Chart(Struct, frozen=True):
     bars: tuple[Bar, ...]
     total: int
     largest: int
+
+    def show(self, count: int) -> str:
+        """*count* with its unit, for people."""
+        return shown(self.metric, count)
+
+
+def shown(metric: str, count: int) -> str:
+    return size(count) if metric == "bytes" else f"{count:,}"
 
 
 class UsageView(Struct, frozen=True):

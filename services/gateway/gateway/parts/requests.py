@@ -1,5 +1,6 @@
 """The parts for container requests, and what clients may ask about images."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from gateway.access.leases import TokenLeases
@@ -15,6 +16,7 @@ from gateway.adapters.solver import RemoteSolver
 from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import ContainerParts
 from gateway.connections import Connections
+from gateway.domain.grant import Grant
 from gateway.handlers.containers import Submissions
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
@@ -38,7 +40,12 @@ START_LEASE = timedelta(seconds=10)  # after that, other gateways may start a bu
 
 
 def container_parts(
-    settings: Settings, shared: Shared, connections: Connections, dispatcher: Dispatcher, callers: Callers
+    settings: Settings,
+    shared: Shared,
+    connections: Connections,
+    dispatcher: Dispatcher,
+    callers: Callers,
+    count_hit: Callable[[Grant], None],
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
@@ -82,6 +89,7 @@ def container_parts(
             shared.limits,
             scans_builds=settings.scan_builds,
         ),
+        count_hit=count_hit,
     )
     return ContainerParts(
         Submissions(requests, callers, shared.limits),

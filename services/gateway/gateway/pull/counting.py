@@ -1,7 +1,10 @@
-"""What is counted of a pull: the day, the architecture, the organisation, and whether Fusion was added."""
+"""What is counted of a pull: the day, the architecture, the organisation, the size, and whether Fusion was added."""
 
 import re
 from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
 
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig
@@ -15,6 +18,8 @@ _FUSION = re.compile(r"/fusion-\w+\.tar\.gz\Z")
 _COUNTED = ("amd64", "arm64", "arm")
 _OTHER = "other"  # an index may contain any name; the names that are counted are a fixed set
 _MAX_CACHED = 50_000
+MOST_BYTES = 64 << 30
+"""Of one image: a manifest may name any sizes, and the sum of all pulls must stay a number of 64 bits."""
 
 
 class CountedPull(NamedTuple):
@@ -24,6 +29,39 @@ class CountedPull(NamedTuple):
     architecture: str
     organisation: str
     fusion: bool
+
+
+class _Part(Struct):
+    size: int
+
+
+class _Sizes(Struct):
+    config: _Part
+    layers: tuple[_Part, ...] | None = None
+
+
+class Sizes:
+    """The bytes of the config and the layers of each image manifest, as the manifest says; 0 for a malformed one."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[Digest, int] = {}
+
+    def of(self, manifest: Document) -> int:
+        if (size := self._by_digest.get(manifest.digest)) is None:
+            if len(self._by_digest) > _MAX_CACHED:
+                self._by_digest.clear()
+            size = self._by_digest[manifest.digest] = content_size(manifest.content)
+        return size
+
+
+def content_size(manifest: bytes) -> int:
+    """The bytes of the config and the layers of *manifest*, at most `MOST_BYTES`; 0 if it cannot be read."""
+    try:
+        sizes = msgspec.json.decode(manifest, type=_Sizes)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0
+    total = sum(max(part.size, 0) for part in (sizes.config, *(sizes.layers or ())))
+    return min(total, MOST_BYTES)
 
 
 class Architectures:

@@ -56,7 +56,9 @@ class ContainerRequests:
         dispatcher: Dispatcher,
         scans: ScanRequests,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        count_hit: Callable[[Grant], None] = lambda _: None,
     ) -> None:
+        """*count_hit* is called for each request that gets an image which a build or a mirror has made before."""
         self._config = config
         self._grants = grants
         self._builds = builds
@@ -68,6 +70,7 @@ class ContainerRequests:
         self._dispatcher = dispatcher
         self._scans = scans
         self._now = now
+        self._count_hit = count_hit
         self._tasks = TaskOwner()
 
     async def submit(
@@ -114,6 +117,8 @@ class ContainerRequests:
         except SwellError:
             await self._withdraw(result, grant.token, caller)
             raise
+        if result.cached and not grant.is_dry:
+            self._count_hit(grant)
         for client in result.clients:
             await self._dispatcher.begin_for(client)
         await self._scans.publish(scan)

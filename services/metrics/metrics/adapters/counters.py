@@ -13,11 +13,11 @@ from swell.store.redis import text, translated
 _TOTAL = ""  # the field of the total; no organisation has an empty name
 _MARK_LIFE = timedelta(days=8)  # longer than the event stream can deliver an event again (7 days)
 
-# Atomic: the mark of the event (KEYS[1]) and every table. ARGV: life of the mark (s), count, fields.
+# Atomic: the mark of the event (KEYS[1]) and every table. ARGV: life of the mark (s), the count of each table, fields.
 _ADD = """
 if not redis.call('SET', KEYS[1], '', 'NX', 'EX', ARGV[1]) then return 0 end
 for table = 2, #KEYS do
-  for field = 3, #ARGV do redis.call('HINCRBY', KEYS[table], ARGV[field], ARGV[2]) end
+  for field = #KEYS + 1, #ARGV do redis.call('HINCRBY', KEYS[table], ARGV[field], ARGV[table]) end
 end
 return 1
 """
@@ -39,10 +39,11 @@ class RedisCounters:
         self._adjust = redis.register_script(_ADJUST)
 
     async def add(self, use: Use) -> bool:
-        names = [keys.counted(use.event_id), *map(_key, tables(use))]
+        added = tables(use)
+        names, counts = [keys.counted(use.event_id), *map(_key, added)], [use.amount(each.metric) for each in added]
         life = int(_MARK_LIFE.total_seconds())
         with translated():
-            return bool(await self._add(keys=names, args=[life, use.count, *use.fields]))
+            return bool(await self._add(keys=names, args=[life, *counts, *use.fields]))
 
     async def of_one(self, table: Table, organisation: str) -> int:
         with translated():
@@ -93,7 +94,7 @@ class MemoryCounters:
             return False
         self._seen.add(use.event_id)
         for table in tables(use):
-            self._tables.setdefault(table, Counter()).update(dict.fromkeys(use.fields, use.count))
+            self._tables.setdefault(table, Counter()).update(dict.fromkeys(use.fields, use.amount(table.metric)))
         return True
 
     async def of_one(self, table: Table, organisation: str) -> int:

@@ -13,17 +13,25 @@ ARCHITECTURES = ("amd64", "arm64")
 
 
 class Metric(StrEnum):
-    """The metrics; a pull of an image with Fusion counts in `pulls` and in `fusion`."""
+    """The metrics; a pull of an image with Fusion counts in `pulls` and in `fusion`.
+
+    `bytes` is the size of the pulled images, and `hits` counts container requests whose image existed already.
+    """
 
     BUILDS = "builds"
     PULLS = "pulls"
     FUSION = "fusion"
     MIRRORS = "mirrors"
     SCANS = "scans"
+    BYTES = "bytes"
+    HITS = "hits"
 
 
 class Use(Struct, frozen=True, kw_only=True):
-    """The use in one event: *count* times on *day* (UTC, 2026-11-23), by *organisation* or by anonymous users."""
+    """The use in one event: *count* times on *day* (UTC, 2026-11-23), by *organisation* or by anonymous users.
+
+    *bytes* and *hits* are the counts of the metrics of these names.
+    """
 
     event_id: str
     metrics: tuple[Metric, ...]
@@ -31,6 +39,17 @@ class Use(Struct, frozen=True, kw_only=True):
     architecture: str
     organisation: str
     count: int = 1
+    bytes: int = 0
+    hits: int = 0
+
+    def amount(self, metric: Metric) -> int:
+        """What is added to the counts of *metric*."""
+        match metric:
+            case Metric.BYTES:
+                return self.bytes
+            case Metric.HITS:
+                return self.hits
+        return self.count
 
     @property
     def fields(self) -> list[str]:

@@ -118,7 +118,8 @@ async def test_usage_is_counted_per_day_and_organisation() -> None:
 
     assert [drawn.total for drawn in view.charts] == [DAYS] * len(METRICS)
     assert (view.days[0], view.days[-1]) == (date(2026, 2, 16), date(2026, 3, 1))
-    assert view.organisations == (("a.example", (10,) * 5), ("b.example", (10,) * 5))
+    assert view.organisations == (("a.example", (10,) * len(METRICS)), ("b.example", (10,) * len(METRICS)))
+    assert [chart.show(2048) for chart in view.charts if chart.metric in {"pulls", "bytes"}] == ["2,048", "2.0 KiB"]
     assert {query.organisation for query in counters.asked if query.day} == {"a.example"}
 
 

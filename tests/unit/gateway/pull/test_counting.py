@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.domain.grant import Grant
-from gateway.pull.counting import Architectures, has_fusion
+from gateway.pull.counting import MOST_BYTES, Architectures, content_size, has_fusion
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
@@ -95,3 +95,21 @@ def test_fusion_is_known_by_its_name(location: str, is_fusion: bool) -> None:
 def test_without_layers_there_is_no_fusion(config: ContainerConfig | None) -> None:
     """A config without layers, or no config, is counted without Fusion."""
     assert not has_fusion(config)
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (b'{"config": {"size": 5}, "layers": [{"size": 7}, {"size": 8}]}', 20),
+        (b'{"config": {"size": 5}, "layers": null}', 5),
+        (b'{"config": {"size": 5}, "layers": [{"size": -7}]}', 5),
+        (b'{"config": {"size": 5}, "layers": [{"size": 9223372036854775807}]}', MOST_BYTES),
+        (b'{"config": {"size": "5"}}', 0),
+        (b'{"layers": []}', 0),
+        (b"[" * 100_000, 0),
+        (b"\xff", 0),
+    ],
+)
+def test_the_size_of_an_image_is_bounded(content: bytes, size: int) -> None:
+    """A stranger's manifest can name any sizes; their sum over all pulls has to stay a number of 64 bits."""
+    assert content_size(content) == size

@@ -27,7 +27,7 @@ class GetCountRequest(_message.Message):
     ORGANISATION_FIELD_NUMBER: _builtins.int
     ARCHITECTURE_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """"builds", "pulls", "fusion", "mirrors" or "scans"."""
+    """"builds", "pulls", "fusion", "mirrors", "scans", "bytes" or "hits"."""
     day: _builtins.str
     """A UTC day, "2026-11-23"; all days if empty."""
     organisation: _builtins.str

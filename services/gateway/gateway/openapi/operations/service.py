@@ -23,7 +23,7 @@ def _metric(version: str, name: str) -> Operation:
 METRICS = tuple(
     _metric(version, name)
     for version in ("v1alpha3", "v1alpha2")
-    for name in ("builds", "pulls", "fusion/pulls", "mirrors", "scans")
+    for name in ("builds", "pulls", "fusion/pulls", "mirrors", "scans", "bytes", "hits")
 )
 
 SERVICE = (
