@@ -19,6 +19,7 @@ from gateway.parts.audit import open_audit
 from gateway.parts.background import dispatch_builds, follow_events, renew_runs
 from gateway.parts.builds import build_parts
 from gateway.parts.identity import open_identity_parts
+from gateway.parts.notices import open_notices
 from gateway.parts.operator import operator_parts
 from gateway.parts.pairing import pairing_handler
 from gateway.parts.platforms import open_platforms
@@ -46,6 +47,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         open_vault(settings, connections, audit) as vault,
         open_platforms(settings, connections, vault.use) as platforms,
         open_providers(settings) as providers,
+        open_notices(settings, connections, drain) as notices,
     ):
         shared = create_shared(settings, connections, platforms, audit)
         build_ended = asyncio.Event()
@@ -62,7 +64,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 pairing = pairing_handler(settings, shared, platforms)
                 parts = settings, shared, connections, dispatcher, identity.callers
-                containers = container_parts(*parts, pull_counter.count_hit)
+                containers = container_parts(*parts, pull_counter.count_hit, notices)
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
                     containers,

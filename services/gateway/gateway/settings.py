@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from gateway.domain.notices import Preference
 from gateway.domain.quota import PATTERN
 from gateway.domain.record_access import RecordAccess
 from swell.concurrency.drain import DRAIN
@@ -26,6 +27,14 @@ class ScanGateChoice(StrEnum):
 
     STATUS = "status"
     PULL = "pull"
+
+
+class SmtpTls(StrEnum):
+    """How connections to the mail server are encrypted: after STARTTLS, from their first byte, or not at all."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
 
 
 class Settings(Reach, frozen=True, kw_only=True):
@@ -59,6 +68,9 @@ class Settings(Reach, frozen=True, kw_only=True):
       its key pair is replaced after `platform_lease`.
     - A lease of a token lasts `lease_step` from its last renewal, at most `lease_limit` from the token's creation. The
       runs that hold tokens are looked up each `lease_check`.
+    - `webhooks_file` has the addresses that get notices when builds, mirrors and scans end. E-mail is sent by
+      `smtp_host`, to all users who do not refuse it; `smtp_preference` is for those whose preference is unknown. With
+      `smtp_to`, all e-mail goes there.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
     """
 
@@ -108,6 +120,15 @@ class Settings(Reach, frozen=True, kw_only=True):
     builds_at_once: Annotated[int, Meta(ge=1)] = 8
     builds_waiting: Annotated[int, Meta(ge=1)] = 100
     scans_waiting: Annotated[int, Meta(ge=1)] = 100
+    webhooks_file: Path | None = None
+    smtp_host: str = ""
+    smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587
+    smtp_tls: SmtpTls = SmtpTls.STARTTLS
+    smtp_user: str = ""
+    smtp_password: str = ""
+    smtp_from: str = ""
+    smtp_to: str = ""
+    smtp_preference: Preference = Preference.ALWAYS_ON
     watchers: Annotated[int, Meta(ge=1)] = 10_000
     watchers_of_build: Annotated[int, Meta(ge=1)] = 5_000
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # 0 is no limit

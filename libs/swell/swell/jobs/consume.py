@@ -42,8 +42,23 @@ MAX_FAILURES = 5
 """Deliveries after which a message is dead-lettered when its handler raises an unexpected error."""
 MAX_DELIVERIES = 200
 """Deliveries after which a message is dead-lettered in any case: it may crash its workers."""
-LONGEST_PAUSE = 15
-"""Seconds between two deliveries of a message whose handler raises `Unavailable`."""
+
+
+class Redelivery(NamedTuple):
+    """How often a message is delivered whose handler raises `Unavailable`: at most *most* times.
+
+    The pauses are 2 s, 4 s, and so on, up to *longest_pause*.
+    """
+
+    most: int = MAX_DELIVERIES
+    longest_pause: timedelta = timedelta(seconds=15)
+
+    def pause(self, attempt: int) -> float:
+        """The seconds after *attempt*, which is from 1."""
+        return min(2.0 ** min(attempt, 30), self.longest_pause.total_seconds())
+
+
+DEFAULT = Redelivery()
 
 HANDLED = Durations("swell_job_seconds", "Messages that were handled, by their end.", ("consumer", "outcome"), LONG)
 RUNNING = Gauge("swell_jobs_running", "Messages that are being handled.", ["consumer"])
@@ -61,6 +76,7 @@ async def consume(
     drain: Drain | None = None,
     give_up: GiveUp | None = None,
     pause: Pause | None = None,
+    redelivery: Redelivery = DEFAULT,
 ) -> None:
     """Call *handle* with every message of *kind* and the number of the attempt (from 1), *slots* at once, until
     cancelled.
@@ -87,7 +103,8 @@ async def consume(
                 if message:
                     await _return(message)
                 continue
-            task = handlers.start(_counted(pause, _handle(stream, durable, message, kind, handle, lease, give_up)))
+            handling = _handle(stream, durable, message, kind, handle, lease, give_up, redelivery)
+            task = handlers.start(_counted(pause, handling))
             task.add_done_callback(lambda _: free.release())
     finally:
         await source.close()
@@ -199,6 +216,7 @@ async def _handle(
     handle: Handler[M],
     lease: timedelta,
     give_up: GiveUp | None,
+    redelivery: Redelivery,
 ) -> None:
     headers = message.headers or {}
     attempt = message.metadata.num_delivered
@@ -212,7 +230,7 @@ async def _handle(
             try:
                 if handling:
                     handling.attributes |= {"swell.consumer": durable, "swell.attempt": attempt}
-                reason = await _try(message, kind, handle, attempt)
+                reason = await _try(message, kind, handle, attempt, redelivery.most)
                 if reason is None:
                     await message.ack()
                     outcome.value = "done"
@@ -222,7 +240,7 @@ async def _handle(
             except Unavailable as error:
                 outcome.value = "put-back"
                 log.warning("message put back", subject=message.subject, error=str(error))
-                await message.nak(delay=min(2 ** min(attempt, 4), LONGEST_PAUSE))
+                await message.nak(delay=redelivery.pause(attempt))
             except asyncio.CancelledError:
                 await message.nak()
                 raise
@@ -239,7 +257,7 @@ class _GivenUp(NamedTuple):
     details: str
 
 
-async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) -> _GivenUp | None:
+async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int, most: int) -> _GivenUp | None:
     """Handle *message*; return the reason for a dead letter, if there is one."""
     if attempt > MAX_DELIVERIES:
         reason = f"taken {MAX_DELIVERIES} times, and never finished"
@@ -250,8 +268,11 @@ async def _try(message: Msg, kind: type[M], handle: Handler[M], attempt: int) ->
         return _GivenUp("cannot be read", f"cannot be read: {error}")
     try:
         await handle(content, attempt)
-    except Unavailable:
-        raise
+    except Unavailable as error:
+        if attempt < most:
+            raise
+        reason = f"put back {attempt} times"
+        return _GivenUp(f"{reason}: {error}", f"{reason}, at last because of: {error}")
     except Exception as error:
         if attempt < MAX_FAILURES:
             raise

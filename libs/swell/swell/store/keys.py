@@ -211,6 +211,11 @@ def readers(record_id: str) -> str:
     return f"swell:readers:{record_id}"
 
 
+def followers(record_id: str) -> str:
+    """Hash: by user, who gets a notice when a build, mirror or scan ends, and how."""
+    return f"swell:followers:{record_id}"
+
+
 def session(session_id: str) -> str:
     """String: the JSON of a browser's session."""
     return f"swell:session:{session_id}"

@@ -55,6 +55,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
       of the operator's secrets that its builds may use.
     - With `repositories` (`registry` or `registry/path`), requests may name only images below these.
     - `run` is the workspace of a Seqera Platform whose run sends the request, if it does.
+    - `notification` is when the user wants e-mail, in the words of Seqera Platform, if the source says it.
     - `key_id` is the public id of the key or session, for the audit trail. After `expires` it opens nothing.
     """
 
@@ -69,6 +70,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     repositories: tuple[str, ...] = ()
     key_id: str = ""
     run: str = ""
+    notification: str = ""
     expires: datetime | None = None
 
     @property

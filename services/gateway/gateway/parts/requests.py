@@ -20,6 +20,7 @@ from gateway.domain.grant import Grant
 from gateway.handlers.containers import Submissions
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
+from gateway.notices.queue import Follow
 from gateway.parts.shared import Shared
 from gateway.scans.request import ScanRequests
 from gateway.settings import Settings
@@ -46,6 +47,7 @@ def container_parts(
     dispatcher: Dispatcher,
     callers: Callers,
     count_hit: Callable[[Grant], None],
+    notices: Follow,
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
@@ -65,6 +67,7 @@ def container_parts(
         shared.access,
         QueuedPlans(connections.nats),
         dispatcher,
+        notices,
     )
     grants = GrantsWithUsersBuilds(shared.grants, shared.users_builds)
     requests = ContainerRequests(
@@ -90,6 +93,7 @@ def container_parts(
             scans_builds=settings.scan_builds,
         ),
         count_hit=count_hit,
+        notices=notices,
     )
     return ContainerParts(
         Submissions(requests, callers, shared.limits),

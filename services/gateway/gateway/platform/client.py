@@ -39,6 +39,7 @@ class User(Struct, frozen=True, rename="camel"):
     id: int | Id
     user_name: str = ""
     email: str | None = None
+    wave_build_notification: str | None = None
 
 
 class _UserInfo(Struct, frozen=True):

@@ -89,4 +89,5 @@ def _identity(platform: Platform, user: User) -> Identity:
         user=f"platform:{name}@{platform.authority}",
         email=(user.email or "")[:254],
         organisation=platform.organisation,
+        notification=(user.wave_build_notification or "")[:20],
     )

@@ -15,6 +15,7 @@ from gateway.access.image_access import ImageAccess, image_refused
 from gateway.domain.identity import Caller, queue_of
 from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
+from gateway.notices.queue import NO_NOTICES, Follow
 from gateway.submit.rules.mirror import MirrorTarget, mirror_targets
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
@@ -63,6 +64,7 @@ class MirrorStarter:
         access: ImageAccess,
         plans: Plans,
         dispatcher: Dispatcher,
+        notices: Follow = NO_NOTICES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._repositories = repositories
@@ -72,6 +74,7 @@ class MirrorStarter:
         self._access = access
         self._plans = plans
         self._dispatcher = dispatcher
+        self._notices = notices
         self._now = now
 
     async def submit(self, request: MirrorRequest, caller: Caller) -> MirrorAnswer:
@@ -97,6 +100,7 @@ class MirrorStarter:
         request_id = new_token()
         if not await self._builds.add_interest(mirror_id, request_id, caller.identity.user):
             raise Unavailable(f"the mirror {mirror_id} is being cancelled at this moment; try again")
+        await self._notices.follow(caller.identity, mirror_id)
         await self._dispatcher.begin_for(queue_of(caller))
         return MirrorAnswer(mirror_id=mirror_id, request_id=request_id, images=tuple(described), cached=False)
 

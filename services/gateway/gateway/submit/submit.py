@@ -12,6 +12,7 @@ from gateway.access.image_access import ImageAccess
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.server_config import ServerConfig
+from gateway.notices.queue import NO_NOTICES, Follow
 from gateway.scans.request import ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.authorize import authorize, with_cache
@@ -55,6 +56,7 @@ class ContainerRequests:
         starter: BuildStarter,
         dispatcher: Dispatcher,
         scans: ScanRequests,
+        notices: Follow = NO_NOTICES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         count_hit: Callable[[Grant], None] = lambda _: None,
     ) -> None:
@@ -69,6 +71,7 @@ class ContainerRequests:
         self._starter = starter
         self._dispatcher = dispatcher
         self._scans = scans
+        self._notices = notices
         self._now = now
         self._count_hit = count_hit
         self._tasks = TaskOwner()
@@ -103,10 +106,12 @@ class ContainerRequests:
             result = await self._starter.start(prepared, parts, caller)
         grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl, self._config.lease_terms)
         try:
-            await self._add_interest(result, grant)
+            await self._add_interest(result, grant, caller)
             scan = await self._scans.find_or_create(plan, prepared, result, caller)
             if scan.scan_id:
                 grant = replace(grant, scan_id=scan.scan_id, scan_mode=plan.mode, scan_levels=prepared.scan_levels)
+                if scan.is_new:
+                    await self._notices.follow(caller.identity, scan.scan_id)
             if plan.mode is ScanMode.REQUIRED and scan.digest and not result.is_build:  # the tag may move after it
                 result = replace(result, image=result.image.at(scan.digest))
                 grant = replace(grant, image=str(result.image))
@@ -144,12 +149,13 @@ class ContainerRequests:
         )
         return await asyncio.to_thread(check) if is_slow_to_validate(container_request) else check()
 
-    async def _add_interest(self, result: StartResult, grant: Grant) -> None:
+    async def _add_interest(self, result: StartResult, grant: Grant, caller: Caller) -> None:
         """Register the request's interest in its build: the build is not cancelled while a request needs it."""
         if result.build_id is None or result.cached is not False:
             return
         if not await self._builds.add_interest(result.build_id, grant.token, grant.user):
             raise Unavailable(f"the build {result.build_id} is being cancelled at this moment; try again")
+        await self._notices.follow(caller.identity, result.build_id)
 
     async def _withdraw(self, result: StartResult, request_id: str, caller: Caller) -> None:
         """Cancel the new build of a request that fails; in the background if the store does not answer."""
