@@ -125,9 +125,12 @@ AS_OWNER := $(if $(SUDO_USER),$(if $(filter 0,$(shell id -u)),$(if $(filter $(SU
 	@umask 022; $(AS_OWNER) $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@$(AS_OWNER) touch $@
 
-lock: .venv/ready # writes requirements.txt from the pyproject files; uv.lock is not committed, it names registries
-	$(BIN)/uv lock -q --upgrade
-	$(BIN)/uv export -q --all-packages --no-emit-workspace --no-annotate --no-header -o requirements.txt
+# Pinned versions stay as they are. UPGRADE names packages to upgrade, or is `all`.
+OWN = $(shell sed -n 's/^name = "\(.*\)"/\1/p' $(PACKAGES:%=%/pyproject.toml))
+lock: .venv/ready # [UPGRADE=msgspec] writes requirements.txt from the pyproject files; uv.lock is not committed, it names registries
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group dev \
+		$(OWN:%=--no-emit-package %) $(if $(filter all,$(UPGRADE)),--upgrade,$(UPGRADE:%=--upgrade-package %)) \
+		pyproject.toml $(PACKAGES:%=%/pyproject.toml) -o requirements.txt > /dev/null
 
 # Debian's docker-registry package starts a service without authentication. Only the program is needed: disable it.
 define apt
