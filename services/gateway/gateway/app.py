@@ -20,6 +20,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.handlers.actor import actor_of
 from gateway.handlers.builds import BuildsController, builds, own_builds
 from gateway.handlers.container_tokens import TokensController
 from gateway.handlers.containers import ContainersController, Submissions
@@ -153,7 +154,8 @@ def create_app(
             operator_router(callers, service.accounts),
             pages_router(),
         ],
-        dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()},
+        dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()}
+        | {"actor": Provide(actor_of)},
         guards=[] if read_access.is_open else [read_guard(read_access, callers, service.accounts)],
         exception_handlers={Exception: on_any_error, AccountRequired: challenge},
         openapi_config=None,

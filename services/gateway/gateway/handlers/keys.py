@@ -7,11 +7,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec.structs import asdict
 
-from gateway.access.accounts import Accounts
-from gateway.access.keys import KeyIssuer
+from gateway.access.keys import Actor, KeyIssuer
 from gateway.domain.api_key import IssuedKey
 from gateway.http.bodies import read
-from gateway.http.caller import Callers
 from swell.api.keys import IssuedKeyAnswer, KeyChange, KeyPage, KeyRecord, KeyRequest
 
 HttpRequest = Request[Any, Any, Any]
@@ -25,37 +23,31 @@ class KeysController(Controller):
         self,
         request: HttpRequest,
         key_issuer: NamedDependency[KeyIssuer],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
     ) -> IssuedKeyAnswer:
-        actor = await callers.actor(request.scope, accounts)
         key, text = await key_issuer.issue(actor, await read(request, KeyRequest))
         return IssuedKeyAnswer(**asdict(record_of(key)), key=text)
 
     @get()
     async def list(
         self,
-        request: HttpRequest,
         key_issuer: NamedDependency[KeyIssuer],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
         user: FromQuery[str | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: FromQuery[int | None] = None,
     ) -> KeyPage:
-        keys, following = await key_issuer.list(await callers.actor(request.scope, accounts), user, cursor, limit)
+        keys, following = await key_issuer.list(actor, user, cursor, limit)
         return KeyPage(keys=tuple(map(record_of, keys)), next=following)
 
     @get("/{key_id:str}")
     async def record(
         self,
-        request: HttpRequest,
         key_id: FromPath[str],
         key_issuer: NamedDependency[KeyIssuer],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
     ) -> KeyRecord:
-        return record_of(await key_issuer.get(await callers.actor(request.scope, accounts), key_id))
+        return record_of(await key_issuer.get(actor, key_id))
 
     @patch("/{key_id:str}", request_max_body_size=None)
     async def change(
@@ -63,22 +55,18 @@ class KeysController(Controller):
         request: HttpRequest,
         key_id: FromPath[str],
         key_issuer: NamedDependency[KeyIssuer],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
     ) -> KeyRecord:
-        actor = await callers.actor(request.scope, accounts)
         return record_of(await key_issuer.change(actor, key_id, await read(request, KeyChange)))
 
     @delete("/{key_id:str}", status_code=200)
     async def revoke(
         self,
-        request: HttpRequest,
         key_id: FromPath[str],
         key_issuer: NamedDependency[KeyIssuer],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
     ) -> KeyRecord:
-        return record_of(await key_issuer.revoke(await callers.actor(request.scope, accounts), key_id))
+        return record_of(await key_issuer.revoke(actor, key_id))
 
 
 def record_of(key: IssuedKey) -> KeyRecord:

@@ -7,9 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from gateway.access.accounts import Accounts
+from gateway.access.keys import Actor
 from gateway.domain.identity import Scope
-from gateway.http.caller import Callers
 from gateway.http.sessions import Sessions, csrf_token
 from swell.errors import Unauthorized
 
@@ -57,14 +56,11 @@ async def session(request: HttpRequest, sessions: NamedDependency[Sessions]) -> 
 
 @delete("/auth/sessions", status_code=200)
 async def end_sessions(
-    request: HttpRequest,
     sessions: NamedDependency[Sessions],
-    callers: NamedDependency[Callers],
-    accounts: NamedDependency[Accounts],
+    actor: NamedDependency[Actor],
     user: FromQuery[str | None] = None,
 ) -> EndedSessions:
     """End all sessions of the sender; an operator may name another *user*."""
-    actor = await callers.actor(request.scope, accounts)
     if user is not None and user != actor.name and actor.identity is not None:
         actor.identity.require(Scope.ADMINISTER)
     return EndedSessions(await sessions.end_all(user or actor.name, actor.name))

@@ -6,7 +6,6 @@ from litestar import Controller, Request, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from gateway.access.accounts import Accounts
 from gateway.access.keys import Actor
 from gateway.access.vault import MAX_PATH, Vault, owner_for
 from gateway.domain.vault import Entry, organisation_owner, parts_of
@@ -30,15 +29,12 @@ class VaultController(Controller):
     @get()
     async def list(
         self,
-        request: HttpRequest,
         vault: NamedDependency[Vault],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
         user: FromQuery[str | None] = None,
         org: FromQuery[str | None] = None,
     ) -> StoredCredentials:
         """The credentials of an owner; by default those of the user and of the user's organisation."""
-        actor = await callers.actor(request.scope, accounts)
         return StoredCredentials(credentials=await credentials_of(vault, actor, user, org))
 
     @put("/{registry:path}", status_code=200, request_max_body_size=None)  # `read` limits the size
@@ -49,12 +45,11 @@ class VaultController(Controller):
         vault: NamedDependency[Vault],
         inspector: NamedDependency[Inspector],
         callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
         user: FromQuery[str | None] = None,
         org: FromQuery[str | None] = None,
     ) -> StoredCredential:
         """Store a credential after its registry has accepted it."""
-        actor = await callers.actor(request.scope, accounts)
         owner, path = owner_for(actor, user, org), path_of(registry)
         vault.check_possible()
         body = await read(request, StoreRequest)
@@ -65,16 +60,13 @@ class VaultController(Controller):
     @get("/{registry:path}")
     async def record(
         self,
-        request: HttpRequest,
         registry: FromPath[str],
         vault: NamedDependency[Vault],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
         user: FromQuery[str | None] = None,
         org: FromQuery[str | None] = None,
     ) -> StoredCredential:
         """A credential, without its password."""
-        actor = await callers.actor(request.scope, accounts)
         owner, path = owner_for(actor, user, org), path_of(registry)
         if (entry := (await vault.list(owner)).get(path)) is None:
             raise NotFound(f"no credential is stored for {path}")
@@ -83,15 +75,12 @@ class VaultController(Controller):
     @delete("/{registry:path}", status_code=204)
     async def remove(
         self,
-        request: HttpRequest,
         registry: FromPath[str],
         vault: NamedDependency[Vault],
-        callers: NamedDependency[Callers],
-        accounts: NamedDependency[Accounts],
+        actor: NamedDependency[Actor],
         user: FromQuery[str | None] = None,
         org: FromQuery[str | None] = None,
     ) -> None:
-        actor = await callers.actor(request.scope, accounts)
         await vault.delete(actor, owner_for(actor, user, org), path_of(registry))
 
 
