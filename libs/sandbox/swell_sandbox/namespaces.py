@@ -19,6 +19,11 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # linux/sockios.h, li
 _T = TypeVar("_T")
 
 
+def network_of(pid: int) -> Path:
+    """Return the network namespace of the process *pid*."""
+    return Path(f"/proc/{pid}/ns/net")
+
+
 async def in_network(namespace: Path, work: Callable[[], _T]) -> _T:
     """Run *work* in a new thread, which enters *namespace*; return its result.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial, wraps
 from hmac import compare_digest
 from typing import Any, TypeVar
 
@@ -41,6 +42,8 @@ _OPTIONS = [
 CALLS = Durations("swell_rpc_seconds", "Calls that this service has answered.", ("method", "code"))
 
 A = TypeVar("A")
+Q = TypeVar("Q")
+S = TypeVar("S")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -115,6 +118,16 @@ class _RequireToken(grpc.aio.ServerInterceptor):
 
 async def _refuse(_request: object, context: Context) -> None:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "SWELL_RPC_TOKEN of the caller is missing or another one")
+
+
+def answers(work: Callable[[S, Q], Awaitable[A]]) -> Callable[[S, Q, Context], Awaitable[A]]:
+    """Make the method *work* of a servicer answer the calls of its name; it needs no context. See `answer`."""
+
+    @wraps(work)
+    async def answered(servicer: S, request: Q, context: Context) -> A:
+        return await answer(context, work.__name__, partial(work, servicer, request))
+
+    return answered
 
 
 async def answer(context: Context, method: str, work: Callable[[], Awaitable[A]]) -> A:

@@ -1,13 +1,12 @@
 """`swell.rpc.v1.Solver`: solves environments for the gateway, before it answers a request for packages."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 from builder.domain.search import FoundPackage
 from swell.errors import BadRequest
 from swell.oci.platform import Platform, parse_platform
-from swell.rpc.server import Context, answer
+from swell.rpc.server import answers
 from swell.rpc.v1 import solver_pb2 as pb
 from swell.rpc.v1.solver_pb2_grpc import SolverServicer
 
@@ -33,17 +32,13 @@ class SolverHandler(SolverServicer):
         self._solving = solving
         self._catalogue = catalogue
 
-    async def Solve(self, request: pb.SolveRequest, context: Context) -> pb.SolveResponse:
-        return await answer(context, "Solve", partial(self._solve, request))
-
-    async def _solve(self, request: pb.SolveRequest) -> pb.SolveResponse:
+    @answers
+    async def Solve(self, request: pb.SolveRequest) -> pb.SolveResponse:
         platform = parse_platform(request.platform)
         return pb.SolveResponse(lock=await self._solving.solve(request.specs, request.channels, request.lock, platform))
 
-    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
-        return await answer(context, "Search", partial(self._search, request))
-
-    async def _search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+    @answers
+    async def Search(self, request: pb.SearchRequest) -> pb.SearchResponse:
         if len(request.text) > LONGEST_TEXT:
             raise BadRequest(f"a search has at most {LONGEST_TEXT} characters")
         found = await self._catalogue.search(request.text, parse_platform(request.platform))

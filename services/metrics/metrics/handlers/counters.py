@@ -1,11 +1,9 @@
 """The gRPC service `swell.rpc.v1.Counters`."""
 
-from functools import partial
-
 from metrics.count import Counting
 from metrics.domain.usage import Metric, Table
 from swell.errors import BadRequest
-from swell.rpc.server import Context, answer
+from swell.rpc.server import answers
 from swell.rpc.v1 import counters_pb2 as pb
 from swell.rpc.v1.counters_pb2_grpc import CountersServicer
 
@@ -16,10 +14,8 @@ class CountersHandler(CountersServicer):
     def __init__(self, counting: Counting) -> None:
         self._counting = counting
 
-    async def GetCount(self, request: pb.GetCountRequest, context: Context) -> pb.GetCountResponse:
-        return await answer(context, "GetCount", partial(self._count, request))
-
-    async def _count(self, request: pb.GetCountRequest) -> pb.GetCountResponse:
+    @answers
+    async def GetCount(self, request: pb.GetCountRequest) -> pb.GetCountResponse:
         if request.metric not in set(Metric):
             raise BadRequest(f"unknown metric {request.metric!r}; the metrics are {', '.join(Metric)}")
         table = Table(Metric(request.metric), request.day or None, request.architecture or None)

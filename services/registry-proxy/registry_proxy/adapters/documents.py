@@ -43,16 +43,16 @@ class RedisDocuments:
 
     async def root(self, token: str) -> Document | None:
         with translated():
-            entry = await self._read_root(keys=[_image(token)], args=[_ROOT])
+            entry = await self._read_root(keys=[keys.image(token)], args=[_ROOT])
         return await self._read(*entry) if entry else None
 
     async def get(self, token: str, digest: Digest) -> Document | None:
         with translated():
-            fields = await self._redis.hmget(_image(token), digest, _large(digest), _child(digest))
+            fields = await self._redis.hmget(keys.image(token), digest, _large(digest), _child(digest))
         inline, pointer, is_child = fields
         if is_child is None:
             return await self._read(inline, pointer)
-        return await self._read_refetchable(f"{_image(token)}:{digest}")
+        return await self._read_refetchable(f"{keys.image(token)}:{digest}")
 
     async def find_stored(self, token: str, digests: Sequence[Digest]) -> set[Digest]:
         """Return those of *digests* that `get` is likely to find, with one request."""
@@ -62,30 +62,30 @@ class RedisDocuments:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hexists(_image(token), name)
+                    pipe.hexists(keys.image(token), name)
                 exists = await pipe.execute()
         return {digest for at, digest in enumerate(digests) if any(exists[3 * at : 3 * at + 3])}
 
     async def config(self, digest: Digest) -> Document | None:
         with translated():
-            inline, pointer = await self._redis.mget(_config(digest), _large_config(digest))
+            inline, pointer = await self._redis.mget(keys.config(digest), keys.large_config(digest))
         return await self._read(inline, pointer)
 
     async def has_created_config(self, token: str, digest: Digest) -> bool:
         with translated():
-            return bool(await self._redis.hexists(_image(token), _made(digest)))
+            return bool(await self._redis.hexists(keys.image(token), _made(digest)))
 
     async def put_config(self, token: str, config: Document, expires: datetime) -> None:
         """Store *config* until the last token that leads to it expires."""
         until = int(expires.timestamp())
         pointer = await self._store_large(config)
-        key = _large_config(config.digest) if pointer else _config(config.digest)
+        key = keys.large_config(config.digest) if pointer else keys.config(config.digest)
         with translated():
             async with self._redis.pipeline() as pipe:
                 pipe.set(key, pointer or _encoded(config), nx=True, exat=until)
                 pipe.expireat(key, until, gt=True)
-                pipe.hset(_image(token), _made(config.digest), "")
-                pipe.expireat(_image(token), until)
+                pipe.hset(keys.image(token), _made(config.digest), "")
+                pipe.expireat(keys.image(token), until)
                 await pipe.execute()
 
     async def put(self, token: str, manifest: Document, expires: datetime) -> None:
@@ -94,17 +94,17 @@ class RedisDocuments:
         field = _large(manifest.digest) if pointer else manifest.digest
         with translated():
             async with self._redis.pipeline() as pipe:
-                pipe.hset(_image(token), field, pointer or _encoded(manifest))
-                pipe.expireat(_image(token), int(expires.timestamp()))
+                pipe.hset(keys.image(token), field, pointer or _encoded(manifest))
+                pipe.expireat(keys.image(token), int(expires.timestamp()))
                 await pipe.execute()
 
     async def put_child(self, token: str, digest: Digest, manifest: Document, expires: datetime) -> None:
         """Store *manifest* under *digest*, which may use another algorithm; the registry can serve it again."""
-        await self._put_refetchable(token, f"{_image(token)}:{digest}", _child(digest), manifest, expires)
+        await self._put_refetchable(token, f"{keys.image(token)}:{digest}", _child(digest), manifest, expires)
 
     async def put_referrers(self, token: str, digest: Digest, index: Document, expires: datetime) -> None:
         field = _refer(digest)
-        await self._put_refetchable(token, f"{_image(token)}:{field}", _child(field), index, expires)
+        await self._put_refetchable(token, f"{keys.image(token)}:{field}", _child(field), index, expires)
 
     async def referrers(self, token: str, digests: Sequence[Digest]) -> list[Document]:
         """Return the stored referrers of *digests*, including those that earlier versions stored."""
@@ -112,11 +112,11 @@ class RedisDocuments:
             return []
         names = [name for digest in digests for name in (_refer(digest), _child(_refer(digest)))]
         with translated():
-            fields = await self._redis.hmget(_image(token), names)
+            fields = await self._redis.hmget(keys.image(token), names)
         documents = []
         for digest, inline, is_child in zip(digests, fields[::2], fields[1::2], strict=True):
             if is_child is not None:
-                documents.append(await self._read_refetchable(f"{_image(token)}:{_refer(digest)}"))
+                documents.append(await self._read_refetchable(f"{keys.image(token)}:{_refer(digest)}"))
             else:
                 documents.append(_decoded(inline))
         return [document for document in documents if document]
@@ -124,11 +124,11 @@ class RedisDocuments:
     async def remove(self, token: str) -> None:
         """Remove the documents of *token*; the entries of its children expire on their own."""
         with translated():
-            await self._redis.unlink(_image(token))
+            await self._redis.unlink(keys.image(token))
 
     async def digests(self, token: str) -> Digests | None:
         with translated():
-            source, wave = await self._redis.hmget(_image(token), _SOURCE, _ROOT)
+            source, wave = await self._redis.hmget(keys.image(token), _SOURCE, _ROOT)
         return Digests(Digest(text(source)), Digest(text(wave))) if source and wave else None
 
     async def put_root(self, token: str, manifest: Document, source: Digest, expires: datetime) -> Document:
@@ -136,10 +136,10 @@ class RedisDocuments:
         field = _large(manifest.digest) if pointer else manifest.digest
         with translated():
             async with self._redis.pipeline() as pipe:
-                pipe.hset(_image(token), field, pointer or _encoded(manifest))
-                pipe.hsetnx(_image(token), _ROOT, manifest.digest)
-                pipe.hsetnx(_image(token), _SOURCE, source)
-                pipe.expireat(_image(token), int(expires.timestamp()))
+                pipe.hset(keys.image(token), field, pointer or _encoded(manifest))
+                pipe.hsetnx(keys.image(token), _ROOT, manifest.digest)
+                pipe.hsetnx(keys.image(token), _SOURCE, source)
+                pipe.expireat(keys.image(token), int(expires.timestamp()))
                 _, first, _, _ = await pipe.execute()
         return manifest if first else await self.root(token) or manifest
 
@@ -154,8 +154,8 @@ class RedisDocuments:
             async with self._redis.pipeline() as pipe:
                 pipe.set(key, content, ex=CHILD_SECONDS)
                 pipe.expireat(key, int(expires.timestamp()), lt=True)
-                pipe.hset(_image(token), field, "")
-                pipe.expireat(_image(token), int(expires.timestamp()))
+                pipe.hset(keys.image(token), field, "")
+                pipe.expireat(keys.image(token), int(expires.timestamp()))
                 await pipe.execute()
 
     async def _read_refetchable(self, key: str) -> Document | None:
@@ -201,18 +201,6 @@ def _decoded(stored: bytes | str | None) -> Document | None:
         return None
     media_type, _, content = stored.partition(b"\n")
     return Document(media_type.decode(), content)
-
-
-def _image(token: str) -> str:
-    return keys.image(token)
-
-
-def _config(digest: Digest) -> str:
-    return keys.config(digest)
-
-
-def _large_config(digest: Digest) -> str:
-    return keys.large_config(digest)
 
 
 def _large(digest: Digest) -> str:

@@ -1,7 +1,6 @@
 """The gRPC service `swell.rpc.v1.Images`: the gateway's requests for images."""
 
 from datetime import UTC, datetime
-from functools import partial
 
 import msgspec
 
@@ -13,7 +12,7 @@ from swell.oci.digest import parse_digest
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
 from swell.registry.principal import PUBLIC, Principal
-from swell.rpc.server import Context, answer
+from swell.rpc.server import answers
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
@@ -25,25 +24,8 @@ class ImagesHandler(ImagesServicer):
         self._pulls = pulls
         self._links = links
 
-    async def ResolveImage(self, request: pb.ResolveImageRequest, context: Context) -> pb.ResolveImageResponse:
-        return await answer(context, "ResolveImage", partial(self._resolve, request))
-
-    async def GetManifest(self, request: pb.GetManifestRequest, context: Context) -> pb.GetManifestResponse:
-        return await answer(context, "GetManifest", partial(self._manifest, request))
-
-    async def GetDigests(self, request: pb.GetDigestsRequest, context: Context) -> pb.GetDigestsResponse:
-        return await answer(context, "GetDigests", partial(self._digests, request))
-
-    async def LocateBlob(self, request: pb.LocateBlobRequest, context: Context) -> pb.LocateBlobResponse:
-        return await answer(context, "LocateBlob", partial(self._locate, request))
-
-    async def GetReferrers(self, request: pb.GetReferrersRequest, context: Context) -> pb.GetReferrersResponse:
-        return await answer(context, "GetReferrers", partial(self._referrers, request))
-
-    async def KeepLayer(self, request: pb.KeepLayerRequest, context: Context) -> pb.KeepLayerResponse:
-        return await answer(context, "KeepLayer", partial(self._store_layer, request))
-
-    async def _resolve(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
+    @answers
+    async def ResolveImage(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
         platforms = tuple(map(parse_platform, request.platforms))
         image, principal = parse_reference(request.image), _principal(request)
         if request.fresh:
@@ -51,25 +33,30 @@ class ImagesHandler(ImagesServicer):
         digest = await self._pulls.resolve(image, principal, platforms, complete=request.complete)
         return pb.ResolveImageResponse(digest=digest)
 
-    async def _manifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
+    @answers
+    async def GetManifest(self, request: pb.GetManifestRequest) -> pb.GetManifestResponse:
         document = await self._pulls.manifest(from_proto(request.pull), request.reference)
         return pb.GetManifestResponse(media_type=document.media_type, content=document.content, stale=document.stale)
 
-    async def _digests(self, request: pb.GetDigestsRequest) -> pb.GetDigestsResponse:
+    @answers
+    async def GetDigests(self, request: pb.GetDigestsRequest) -> pb.GetDigestsResponse:
         digests = await self._pulls.digests(request.token)
         return pb.GetDigestsResponse(source=digests.source, wave=digests.wave) if digests else pb.GetDigestsResponse()
 
-    async def _locate(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
+    @answers
+    async def LocateBlob(self, request: pb.LocateBlobRequest) -> pb.LocateBlobResponse:
         pull = from_proto(request.pull)
         located = await self._pulls.locate(pull, parse_digest(request.digest))
         blob = await self._links.create(pull, located, relayed=request.relayed)
         return pb.LocateBlobResponse(url=blob.url, size=blob.size, media_type=blob.media_type, expires=blob.expires)
 
-    async def _referrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
+    @answers
+    async def GetReferrers(self, request: pb.GetReferrersRequest) -> pb.GetReferrersResponse:
         index = await self._pulls.referrers(from_proto(request.pull), parse_digest(request.digest))
         return pb.GetReferrersResponse(content=index.content)
 
-    async def _store_layer(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
+    @answers
+    async def KeepLayer(self, request: pb.KeepLayerRequest) -> pb.KeepLayerResponse:
         await self._pulls.store_layer(msgspec.json.decode(request.layer, type=ContainerLayer), _principal(request))
         return pb.KeepLayerResponse()
 

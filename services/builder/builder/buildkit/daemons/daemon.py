@@ -32,7 +32,7 @@ from builder.settings import EngineSettings
 from swell.concurrency.background import background
 from swell.disk import in_thread
 from swell_sandbox import SCRATCH, Mount, Sandbox, SandboxUnavailable, cgroups
-from swell_sandbox.namespaces import in_network, listen, reject_networks, set_loopback_up
+from swell_sandbox.namespaces import in_network, listen, network_of, reject_networks, set_loopback_up
 from swell_sandbox.process import children
 from swell_sandbox.sandbox import USER_IDS, new_directory
 from swell_sandbox.workspace import dispose, group_prefix
@@ -69,7 +69,7 @@ class Daemon(Struct, kw_only=True, eq=False):
 
     @property
     def is_running(self) -> bool:
-        return self.process.returncode is None and Path(f"/proc/{self.pid}/ns/net").exists()
+        return self.process.returncode is None and network_of(self.pid).exists()
 
     @property
     def has_crashed(self) -> bool:
@@ -87,7 +87,7 @@ class Daemon(Struct, kw_only=True, eq=False):
             OSError: one is in use, or the daemon has ended.
         """
 
-        return await in_network(Path(f"/proc/{self.pid}/ns/net"), lambda: listen(addresses))
+        return await in_network(network_of(self.pid), lambda: listen(addresses))
 
     @asynccontextmanager
     async def client(
@@ -160,7 +160,7 @@ async def open_daemon(
             output = _Output()
             await opened.enter_async_context(background(output.read(process)))
             pid = await _ready(process, output)
-            await in_network(Path(f"/proc/{pid}/ns/net"), set_loopback_up)
+            await in_network(network_of(pid), set_loopback_up)
             limits = cgroups.make(f"{group}.slirp", memory=MEMORY, pids=PROCESSES) if limited else ()
             await opened.enter_async_context(step_network(directory, pid, limits))
             await in_network(namespace_of_steps(pid), lambda: reject_networks(settings.denied_networks))
