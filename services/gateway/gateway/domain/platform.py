@@ -3,12 +3,15 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from msgspec import Meta, Struct
 from yarl import URL
 
+from swell.api.containers import ContainerRequest
+from swell.api.inspect import InspectRequest
+from swell.api.mirrors import MirrorRequest
 from swell.net.addresses import is_loopback
 from swell.settings import SettingsInvalid
 
@@ -27,6 +30,17 @@ class Login(Struct, frozen=True, kw_only=True):
     refresh_token: str | None = None
     workspace_id: int | None = None
     workflow_id: str | None = None
+
+    @classmethod
+    def of(cls, request: ContainerRequest | InspectRequest | MirrorRequest) -> Self:
+        """Return what *request* says about its sender. A list of mirrors belongs to no run of a workflow."""
+        return cls(
+            token=request.tower_access_token,
+            endpoint=request.tower_endpoint,
+            refresh_token=request.tower_refresh_token or None,
+            workspace_id=request.tower_workspace_id,
+            workflow_id=(not isinstance(request, MirrorRequest) and request.workflow_id) or None,
+        )
 
     def __repr__(self) -> str:
         return f"Login({self.endpoint!r}, ...)"

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Stream
@@ -18,7 +18,7 @@ from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.domain.identity import Scope
 from gateway.domain.record_access import Resource
-from gateway.http.bodies import read_body
+from gateway.http.bodies import HttpRequest, read_body
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
 from gateway.http.read_guard import reads
@@ -26,8 +26,6 @@ from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, 
 from swell.api.lenient import decode
 from swell.store.attestations import Attestation
 from swell.store.records import MIRROR_PREFIX
-
-HttpRequest = Request[Any, Any, Any]
 
 
 @get("/v1alpha1/builds", opt=reads(Resource.BUILD_LIST))

@@ -3,9 +3,7 @@
 Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
-from typing import Any
-
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -14,6 +12,7 @@ from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
 from gateway.handlers.containers import Submissions
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.submit.answer import token_description
@@ -24,9 +23,7 @@ class TokensController(Controller):
     path = "/container-token"
 
     @post(status_code=200, request_max_body_size=None)
-    async def submit(
-        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
-    ) -> ContainerAnswer:
+    async def submit(self, request: HttpRequest, submissions: NamedDependency[Submissions]) -> ContainerAnswer:
         return await submissions.submit(request, legacy=True)
 
     @get("/{token:str}", opt=reads(Resource.CONTAINER))
@@ -36,7 +33,7 @@ class TokensController(Controller):
     @delete("/{token:str}", status_code=200)
     async def revoke(
         self,
-        request: Request[Any, Any, Any],
+        request: HttpRequest,
         token: FromPath[str],
         revocations: NamedDependency[Revocations],
         accounts: NamedDependency[Accounts],

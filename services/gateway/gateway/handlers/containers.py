@@ -3,9 +3,9 @@
 Source: Wave's public API, https://docs.seqera.io/wave/api
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.types import Scope
@@ -14,7 +14,7 @@ from gateway.access.leases import TokenLeases
 from gateway.builds.queries import BuildQueries
 from gateway.domain.platform import Login
 from gateway.domain.record_access import Resource
-from gateway.http.bodies import read
+from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.submit.submit import ContainerRequests
@@ -44,12 +44,12 @@ class Submissions:
         self._callers = callers
         self._live = live
 
-    async def submit(self, request: Request[Any, Any, Any], *, legacy: bool = False) -> ContainerAnswer:
+    async def submit(self, request: HttpRequest, *, legacy: bool = False) -> ContainerAnswer:
         return await self.send(request.scope, await read(request, ContainerRequest), legacy=legacy)
 
     async def send(self, scope: Scope, container_request: ContainerRequest, *, legacy: bool = False) -> ContainerAnswer:
         """Submit *container_request* for the sender of the request *scope*."""
-        caller = await self._callers.identify(scope, login=login_of(container_request))
+        caller = await self._callers.identify(scope, login=Login.of(container_request))
         user, address = caller.identity.user, caller.address
         await self._live.take_token(user, address)
         try:
@@ -63,24 +63,11 @@ class Submissions:
         return answer
 
 
-def login_of(request: ContainerRequest) -> Login:
-    """Return what *request* says about its sender."""
-    return Login(
-        token=request.tower_access_token,
-        endpoint=request.tower_endpoint,
-        refresh_token=request.tower_refresh_token or None,
-        workspace_id=request.tower_workspace_id,
-        workflow_id=request.workflow_id or None,
-    )
-
-
 class ContainersController(Controller):
     path = "/v1alpha2/container"
 
     @post(status_code=200, request_max_body_size=None)  # `read` enforces the limit
-    async def submit(
-        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
-    ) -> ContainerAnswer:
+    async def submit(self, request: HttpRequest, submissions: NamedDependency[Submissions]) -> ContainerAnswer:
         return await submissions.submit(request)
 
     @get("/{request_id:str}", opt=reads(Resource.CONTAINER))

@@ -1,16 +1,12 @@
 """`/validate-creds`: whether a registry accepts a user name and a password. The response is a bare JSON boolean."""
 
-from typing import Any
-
-from litestar import Controller, Request, post
+from litestar import Controller, post
 from litestar.di import NamedDependency
 
-from gateway.http.bodies import read
+from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from swell.api.inspect import CredentialsRequest, LegacyCredentialsRequest
-
-HttpRequest = Request[Any, Any, Any]
 
 
 class CredentialsController(Controller):

@@ -1,18 +1,14 @@
 """`/v1alpha2/keys`: API keys, for operators and for users who have signed in."""
 
-from typing import Any
-
-from litestar import Controller, Request, delete, get, patch, post
+from litestar import Controller, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec.structs import asdict
 
 from gateway.access.keys import Actor, KeyIssuer
 from gateway.domain.api_key import IssuedKey
-from gateway.http.bodies import read
+from gateway.http.bodies import HttpRequest, read
 from swell.api.keys import IssuedKeyAnswer, KeyChange, KeyPage, KeyRecord, KeyRequest
-
-HttpRequest = Request[Any, Any, Any]
 
 
 class KeysController(Controller):

@@ -5,14 +5,14 @@ The path ends in `builds`, `pulls`, `fusion/pulls`, `mirrors`, `scans`, `bytes` 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
 from gateway.access.accounts import Accounts
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.usage import Counters, UsageQuery, parse_usage_query
 from swell.errors import AccountRequired, NotFound
@@ -29,7 +29,6 @@ _METRICS = {
 _CHALLENGE = {"WWW-Authenticate": "Basic realm=Wave Authentication"}
 
 Text = FromQuery[str | None]
-HttpRequest = Request[Any, Any, Any]
 
 
 class MetricAnswer(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
@@ -17,7 +17,7 @@ from gateway.domain.identity import Scope
 from gateway.domain.platform import Login
 from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_build, event_response, started
-from gateway.http.bodies import read
+from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.http.event_stream import accepts_events
 from gateway.http.read_guard import reads
@@ -25,8 +25,6 @@ from gateway.submit.mirror import MirrorStarter
 from swell.api.builds import Cancellation
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
 from swell.errors import BadRequest
-
-HttpRequest = Request[Any, Any, Any]
 
 
 class MirrorsController(Controller):
@@ -45,15 +43,7 @@ class MirrorsController(Controller):
         mirror_request = await read(request, MirrorRequest)
         if not mirror_request.tower_access_token and not request.headers.get("authorization"):
             raise BadRequest("mirror needs a towerAccessToken: an access token whose owner may push to the repository")
-        caller = await callers.identify(
-            request.scope,
-            login=Login(
-                token=mirror_request.tower_access_token,
-                endpoint=mirror_request.tower_endpoint,
-                refresh_token=mirror_request.tower_refresh_token or None,
-                workspace_id=mirror_request.tower_workspace_id,
-            ),
-        )
+        caller = await callers.identify(request.scope, login=Login.of(mirror_request))
         caller.identity.require(Scope.MIRROR)
         answer = await mirrors.submit(mirror_request, caller)
         if answer.mirror_id:

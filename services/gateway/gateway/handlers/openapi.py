@@ -3,14 +3,14 @@
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.params import FromPath
 from litestar.response import File, Redirect
 
+from gateway.http.bodies import HttpRequest
 from gateway.openapi.document import make_document
 from swell.errors import NotFound
 
@@ -46,7 +46,7 @@ class OpenApiController(Controller):
     path = "/openapi"
 
     @get(media_type="text/html")
-    async def page(self, request: Request[Any, Any, Any]) -> Response[str] | Redirect:
+    async def page(self, request: HttpRequest) -> Response[str] | Redirect:
         """The page. Its links are relative, so it works behind any prefix; they need the slash at the end."""
         if not request.scope["raw_path"].endswith(b"/"):
             return Redirect("openapi/", status_code=307)

@@ -1,9 +1,8 @@
 """`/v1alpha1/scans`: records, logs, SBOMs and reports of scans."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-from litestar import Controller, Request, get
+from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
@@ -11,13 +10,12 @@ from litestar.response import Stream
 from gateway.access.accounts import Accounts
 from gateway.domain.record_access import Resource
 from gateway.handlers.builds import started
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.scans.queries import ScanQueries
 from swell.api.scans import AffectedList, ScanRecord
 from swell.store.reports import SbomFormat
-
-HttpRequest = Request[Any, Any, Any]
 
 
 @get("/v1alpha1/scans/affected")

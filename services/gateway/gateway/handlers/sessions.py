@@ -1,18 +1,16 @@
 """`/auth/session`: the user who has signed in with a browser, and the end of all sessions of a user."""
 
-from typing import Any
-
-from litestar import Request, Response, delete, get
+from litestar import Response, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import Struct
 
 from gateway.access.keys import Actor
 from gateway.domain.identity import Scope
+from gateway.http.bodies import HttpRequest
 from gateway.http.sessions import Sessions, csrf_token
 from swell.errors import Unauthorized
 
-HttpRequest = Request[Any, Any, Any]
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 

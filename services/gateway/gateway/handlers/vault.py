@@ -1,8 +1,6 @@
 """`/v1alpha2/credentials`: credentials for registries that users and organisations store."""
 
-from typing import Any
-
-from litestar import Controller, Request, delete, get, put
+from litestar import Controller, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -10,7 +8,7 @@ from gateway.access.keys import Actor
 from gateway.access.vault import MAX_PATH, Vault, owner_for
 from gateway.domain.vault import Entry, organisation_owner, parts_of
 from gateway.handlers.credentials import validated
-from gateway.http.bodies import read
+from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from swell.api.credentials import StoredCredential, StoredCredentials, StoreRequest
@@ -19,7 +17,6 @@ from swell.errors import BadRequest, NotFound
 from swell.registry.credentials import Credentials
 from swell.registry.principal import parse_scope
 
-HttpRequest = Request[Any, Any, Any]
 MAX_USER_NAME, MAX_PASSWORD = 500, 16 << 10  # characters
 
 

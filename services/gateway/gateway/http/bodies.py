@@ -13,6 +13,7 @@ from swell.api.lenient import decode
 from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
 
 T = TypeVar("T")
+HttpRequest = Request[Any, Any, Any]
 
 JSON = "application/json"
 MAX_BODY = 10 << 20  # bytes
@@ -25,7 +26,7 @@ _MAX_DIGITS = 20
 _DRAIN_SECONDS = 30
 
 
-async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
+async def read(request: HttpRequest, kind: type[T]) -> T:
     """Decode the JSON body of *request* as *kind*.
 
     Raises:
@@ -38,7 +39,7 @@ async def read(request: Request[Any, Any, Any], kind: type[T]) -> T:
     return decode(body, kind)
 
 
-async def read_body(request: Request[Any, Any, Any], media_type: str = JSON) -> bytes:
+async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
     """The body of *request*, at most `MAX_BODY` bytes of *media_type*.
 
     Up to 50 MiB of a larger body are read and dropped: many clients send the whole body before they read a response,

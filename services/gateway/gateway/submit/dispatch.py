@@ -81,8 +81,7 @@ class Dispatcher:
         return len(missing)
 
     async def _publish(self, build: Build) -> None:
-        with tracing(
-            current_trace().request_id or new_id(), build.submission.traceparent
-        ):  # perhaps of another request
+        # The build may be of another request than this one.
+        with tracing(current_trace().request_id or new_id(), build.submission.traceparent):
             await self._jobs.put(job_of(build))
         await self._builds.published(build.id)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
@@ -96,8 +97,7 @@ class BuildStarter:
         if request.dry_run:
             is_running = latest is not None and latest.is_active
             return await self._dry_runs.run(request, parts, submission, access, caller, is_running=is_running)
-        existing = await self._existing.find(request, submission, latest, access)
-        if existing:
+        if existing := await self._existing.find(request, submission, latest, access):
             return existing
         await self._check_platforms(request)
         image = target_reference(submission)
@@ -187,8 +187,7 @@ class BuildStarter:
                 )
 
 
-class _Reservation:
+class _Reservation(Struct):
     """The right to start one build; `started` is set if there is one."""
 
-    def __init__(self, started: StartedBuild | None = None) -> None:
-        self.started = started
+    started: StartedBuild | None = None

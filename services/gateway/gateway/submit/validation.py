@@ -17,9 +17,7 @@ from gateway.submit.rules.repositories import (
 )
 from gateway.submit.rules.sizes import check_sizes
 from gateway.submit.rules.texts import Texts, decode_texts
-from swell.api.containers import (
-    ContainerRequest,
-)
+from swell.api.containers import ContainerRequest
 from swell.errors import BadRequest
 from swell.naming.image_name import effective_strategy, tools_of
 from swell.naming.platforms import parse_platforms

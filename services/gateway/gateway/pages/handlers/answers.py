@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.response import Redirect
 
+from gateway.http.bodies import HttpRequest
 from gateway.pages.handlers.cookies import request_cookie
 from gateway.pages.rendering import page
 from gateway.pages.requests import PLATFORMS
@@ -13,7 +14,7 @@ from swell.api.containers import ContainerAnswer
 from swell.errors import SwellError
 
 
-def leading(request: Request[Any, Any, Any], answer: ContainerAnswer) -> Redirect:
+def leading(request: HttpRequest, answer: ContainerAnswer) -> Redirect:
     """Lead to the page of the container. The browser can cancel its new build."""
     cookies = []
     if answer.build_id and answer.cached is False:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
@@ -14,6 +14,7 @@ from gateway.builds.cancel import Cancellations
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_as
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.pages.builds import BuildPages
@@ -23,7 +24,6 @@ from gateway.pages.rendering import MOST_TEXT, page
 from swell.api.builds import CancelRequest
 from swell.errors import NotFound
 
-HttpRequest = Request[Any, Any, Any]
 HISTORY = 20  # builds in a list
 
 _CONTAINER_ID = re.compile(r"(?:bd-)?([0-9a-f]{16})")

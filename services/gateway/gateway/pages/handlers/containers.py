@@ -1,8 +1,6 @@
 """`/view/containers/{token}`: a container request, what it gave, and how to pull it."""
 
-from typing import Any
-
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -11,14 +9,13 @@ from gateway.access.accounts import Accounts
 from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.pages.forms import read_form
 from gateway.pages.pull_lines import pull_lines
 from gateway.pages.rendering import MOST_TEXT, page
 from swell.errors import SwellError
-
-HttpRequest = Request[Any, Any, Any]
 
 
 @get("/view/containers/{token:str}", opt=reads(Resource.PAGE))

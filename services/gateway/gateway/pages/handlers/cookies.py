@@ -1,9 +1,8 @@
 """The cookie with which the page of a build can cancel it: the id of the request that this browser sent."""
 
-from typing import Any
-
-from litestar import Request
 from litestar.datastructures import Cookie
+
+from gateway.http.bodies import HttpRequest
 
 _NAME = "request"
 _SECONDS = 24 * 3600
@@ -16,6 +15,6 @@ def request_cookie(path: str, request_id: str, *, is_secure: bool) -> Cookie:
     )
 
 
-def request_of(request: Request[Any, Any, Any]) -> str | None:
+def request_of(request: HttpRequest) -> str | None:
     """The id of the request in the cookie of *request*."""
     return request.cookies.get(_NAME)

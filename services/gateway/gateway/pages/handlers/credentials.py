@@ -1,8 +1,6 @@
 """`/view/credentials`: the stored credentials of a user who has signed in, or of any owner for operators."""
 
-from typing import Any
-
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Redirect
@@ -11,6 +9,7 @@ from gateway.access.accounts import Accounts
 from gateway.access.keys import Actor
 from gateway.access.vault import Vault, owner_for
 from gateway.handlers.vault import check_accepted, credentials_of, path_of
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from gateway.pages.forms import read_form
@@ -20,7 +19,6 @@ from swell.api.credentials import StoreRequest
 from swell.errors import SwellError
 from swell.registry.credentials import Credentials
 
-HttpRequest = Request[Any, Any, Any]
 PATH = "/view/credentials"
 
 

@@ -1,12 +1,11 @@
 """`/view/inspect`: the page of an image."""
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.domain.identity import Scope
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from gateway.pages.images import MOST_ROWS, base_of, layer_rows, platform_rows, pretty
@@ -18,7 +17,7 @@ from swell.oci.reference import parse_reference
 
 @get("/view/inspect")
 async def inspect_page(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     inspector: NamedDependency[Inspector],
     callers: NamedDependency[Callers],
     image: FromQuery[str] = "",

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
@@ -13,6 +12,7 @@ from msgspec import convert
 from gateway.access.accounts import Accounts
 from gateway.access.keys import Actor, KeyIssuer
 from gateway.domain.api_key import IssuedKey
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.signed_in import signed_in
@@ -20,7 +20,6 @@ from gateway.pages.rendering import page
 from swell.api.keys import KeyRequest
 from swell.errors import BadRequest, SwellError
 
-HttpRequest = Request[Any, Any, Any]
 PATH = "/view/keys"
 SCOPES = ("build", "pull", "inspect", "mirror", "scan")
 LONGEST_LIFE = 3650  # days

@@ -1,21 +1,18 @@
 """`/view/mirrors/{id}`: the page of a mirror."""
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.mirrors import MirrorQueries
 from gateway.domain.record_access import Resource
+from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.builds import log_start
 from gateway.pages.explain import explain
 from gateway.pages.handlers.cookies import request_of
 from gateway.pages.rendering import page
 from swell.store.records import Reason
-
-HttpRequest = Request[Any, Any, Any]
 
 
 @get("/view/mirrors/{mirror_id:str}", opt=reads(Resource.PAGE))

@@ -1,13 +1,12 @@
 """`/view/builds`: the builds of a user who has signed in, or of any user for operators."""
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.access.accounts import Accounts
 from gateway.builds.of_user import BuildsOfUser
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
@@ -19,7 +18,7 @@ LISTED = 25  # builds in a page
 
 @get(PATH)
 async def own_builds_page(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     builds_of_user: NamedDependency[BuildsOfUser],
     callers: NamedDependency[Callers],
     accounts: NamedDependency[Accounts],

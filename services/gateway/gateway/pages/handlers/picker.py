@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 
 from gateway.handlers.containers import Submissions
+from gateway.http.bodies import HttpRequest
 from gateway.package_search import Found, PackageSearch
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.answers import leading, show_form
@@ -13,7 +14,6 @@ from gateway.pages.requests import PLATFORMS, TEMPLATES, packages_request
 from swell.api.containers import ContainerAnswer
 from swell.errors import SwellError
 
-HttpRequest = Request[Any, Any, Any]
 LONGEST_QUERY = 60  # characters
 
 

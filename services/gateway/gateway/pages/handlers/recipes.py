@@ -2,20 +2,19 @@
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
 from gateway.handlers.containers import Submissions
+from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.answers import leading, show_form
 from gateway.pages.requests import augment_request, fields_of_build, recipe_request
 from swell.errors import SwellError
-
-HttpRequest = Request[Any, Any, Any]
 
 
 @get("/build")

@@ -3,13 +3,14 @@
 import re
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from gateway.domain.record_access import Resource
 from gateway.handlers.containers import Submissions
+from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.forms import read_form
 from gateway.pages.rendering import page
@@ -17,8 +18,6 @@ from gateway.pages.verdict import MOST_ROWS, judgement, ordered, parts
 from gateway.scans.queries import ScanQueries
 from swell.api.containers import ContainerRequest, ScanMode
 from swell.errors import BadRequest, NotFound
-
-HttpRequest = Request[Any, Any, Any]
 
 _WITHOUT_NUMBER = re.compile(r"(?:sc-)?([0-9a-z-]{14,20})")
 _OLD_ID = re.compile(r"([0-9a-zA-Z-]+)-(\d{1,9})", re.ASCII)

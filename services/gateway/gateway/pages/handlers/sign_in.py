@@ -1,19 +1,17 @@
 """`/auth`: sign in with a browser at an OpenID Connect issuer, and sign out."""
 
-from typing import Any
-
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from gateway.adapters.oidc.sign_in import SIGN_IN_SECONDS, SignIn
+from gateway.http.bodies import HttpRequest
 from gateway.http.sessions import Sessions, check_csrf, cookies_of
 from gateway.pages.forms import read_form
 from swell.errors import SignInFailed
 from swell.log import log
 
-HttpRequest = Request[Any, Any, Any]
 SIGN_IN_COOKIE = "swell_sign_in"
 _NOT_STORED = {"Cache-Control": "no-store"}
 

@@ -1,18 +1,13 @@
 """Who looks at a page that belongs to a user or an operator."""
 
-from typing import Any
-
-from litestar import Request
-
 from gateway.access.accounts import Accounts
 from gateway.access.keys import Actor
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from swell.errors import AccountRequired, Unauthorized
 
 
-async def signed_in(
-    request: Request[Any, Any, Any], callers: Callers, accounts: Accounts, *, operator: bool
-) -> Actor | None:
+async def signed_in(request: HttpRequest, callers: Callers, accounts: Accounts, *, operator: bool) -> Actor | None:
     """The user or operator who sends *request*; None for others. *operator* asks for the password of an operator.
 
     Raises:

@@ -1,13 +1,13 @@
 """`/view/usage`: usage per day and organisation, for operators."""
 
 from datetime import UTC, datetime
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.access.accounts import Accounts
+from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.pages.rendering import page
 from gateway.pages.usage import METRICS, usage_view
@@ -16,7 +16,7 @@ from gateway.usage import Counters
 
 @get("/view/usage")
 async def usage_page(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     accounts: NamedDependency[Accounts],
     callers: NamedDependency[Callers],
     counters: NamedDependency[Counters],
