@@ -7,7 +7,9 @@ import pytest
 from msgspec import structs
 from redis.asyncio import Redis
 
+from swell.errors import BadRequest
 from swell.oci.digest import Digest
+from swell.store import keys
 from swell.store.builds import Builds, RedisBuilds
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, MirrorImage, Signing, SigningState, Submission
@@ -107,6 +109,41 @@ async def test_after_a_loss_of_the_message_queue_every_open_build_is_unpublished
     await builds.unpublish_all()
 
     assert await builds.unpublished(timedelta(0)) == [released]
+
+
+async def test_a_container_id_belongs_to_the_inputs_of_its_first_build(builds: Builds) -> None:
+    """Also for a client that replaces the build, or sends its request at the same time."""
+    first, other = (structs.replace(RECIPE, fingerprint=digit * 64) for digit in "ab")
+    assert await builds.inputs(RECIPE.container_id) == ""
+    build_id, _ = await builds.submit(first)
+
+    assert await builds.inputs(RECIPE.container_id) == "a" * 32
+    with pytest.raises(BadRequest, match="another request has the container id"):
+        await builds.submit(other, instead_of=build_id)
+    assert (await builds.submit(first, instead_of=build_id))[1]
+    assert (await builds.submit(structs.replace(RECIPE, container_id="d" * 16, target_image="x"), instead_of=None))[1]
+
+
+async def test_numbers_are_removed_after_their_records(redis: Redis) -> None:
+    """But the inputs of an image that may exist stay, and the number of a build that has not ended."""
+    builds = RedisBuilds(redis)
+    recipes = [
+        structs.replace(
+            RECIPE, container_id=f"{number:016x}", target_image=f"r.example/x:{number}", fingerprint="f" * 64
+        )
+        for number in range(60)
+    ]
+    for recipe in recipes[:30]:
+        build_id, _ = await builds.submit(recipe)
+        if recipe is not recipes[0]:
+            await redis.delete(keys.build(build_id, keys.SUBMISSION), keys.latest_build(recipe.target_image))
+    for recipe in recipes[30:]:
+        await builds.submit(structs.replace(recipe, client="another"))
+
+    assert await redis.hlen(keys.COUNTERS) <= 45  # four of up to sixty are looked at for each new build
+    assert await redis.hget(keys.COUNTERS, recipes[0].container_id) == b"1"
+    assert await builds.inputs(recipes[1].container_id) == "f" * 32
+    assert await builds.submit(recipes[1]) == (f"bd-{recipes[1].container_id}_1", True)
 
 
 async def test_an_unknown_build_is_none(builds: Builds) -> None:

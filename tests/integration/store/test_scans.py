@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from swell.errors import TooManyRequests
 from swell.oci.digest import digest_of
+from swell.store import keys
 from swell.store.scans import (
     AffectedScan,
     DatabaseInfo,
@@ -177,3 +178,15 @@ async def test_affected_images_are_listed_newest_first(scans: Scans) -> None:
 
     affected = await scans.affected()
     assert (len(affected), affected[0].scan_id) == (AFFECTED_LIMIT, f"sc-{AFFECTED_LIMIT}")
+
+
+async def test_numbers_are_removed_after_their_records(redis: Redis) -> None:
+    """Otherwise the hash would grow with every image that was ever scanned."""
+    scans = RedisScans(redis)
+    for number in range(40):
+        scan_id, _ = await scans.request(f"{number:016x}", replace(IMAGE, key=f"image {number}"), f"client {number}")
+        if number:
+            await redis.delete(keys.scan(scan_id, keys.SUBMISSION))
+
+    assert await redis.hlen(keys.SCAN_COUNTERS) <= 25
+    assert await scans.newest(f"{0:016x}") == 1

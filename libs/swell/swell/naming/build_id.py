@@ -48,7 +48,7 @@ class BuildInputs(Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the inputs, in hexadecimal digits.
+        """The SHA-256 of the inputs, in hexadecimal digits. It is stored without an end, so its form does not change.
 
         Raises:
             BadRequest: a text contains a separator of the inputs of container ids, so that its end is unknown there.

@@ -23,7 +23,9 @@ LEASE = "claim"
 """Lock of the builder that works on the build."""
 
 COUNTERS = "swell:build-counters"
-"""Hash: the highest build number by container id."""
+"""Hash: the highest build number by container id. New builds remove entries whose records have expired."""
+INPUTS = "swell:build-inputs"
+"""Prefix of hashes: the first 128 bits of the SHA-256 of the inputs by container id, as long as the image may exist."""
 UNPUBLISHED = "swell:builds:unpublished"
 """Sorted set: released builds whose job is not in the queue yet; scores are times of release."""
 UNFINISHED = "swell:builds:open"
@@ -80,6 +82,7 @@ AUDIT_NAMES = "swell:audit-names"
 
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'
+local INPUTS = '{INPUTS}'
 local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}'
 local FREED, CLIENT_OF = '{QUEUE_FREED}', '{QUEUE_CLIENT_OF}'
 local SUBMISSION, RESULT, CANCELLED = '{SUBMISSION}', '{RESULT}', '{CANCELLED}'
@@ -93,7 +96,7 @@ local function running_key(client) return '{QUEUE_RUNNING}:' .. client end
 SCAN = "swell:scan"
 """Prefix of the parts of a scan: `swell:scan:<scan id>:submission` and `:result`, JSON."""
 SCAN_COUNTERS = "swell:scan-counters"
-"""Hash: the highest scan number by fingerprint."""
+"""Hash: the highest scan number by fingerprint. New scans remove entries whose records have expired."""
 SCANS_UNFINISHED = "swell:scans:open"
 """Sorted set: scans without a result; scores are times of submission."""
 SCANS_MATCHED = "swell:scans:matched"
@@ -114,6 +117,11 @@ local function scan_key(id, part) return '{SCAN}:' .. id .. ':' .. part end
 def build(build_id: str, part: str) -> str:
     """Return the key of one part of a build."""
     return f"{BUILD}:{build_id}:{part}"
+
+
+def build_inputs(container_id: str) -> tuple[str, str]:
+    """Return the key of the hash, one of 65,536 small ones, and the field."""
+    return f"{INPUTS}:{container_id[:4]}", container_id[4:]
 
 
 def latest_build(target_image: str) -> str:

@@ -64,7 +64,7 @@ class MultiPlatformBuilds:
         """Find or start the build of one platform; its tag is in the repository of *parent*."""
         submission = submission_of(part, caller, self._now(), parent=parent)
         latest = await self._builds.latest(submission.target_image)
-        check_same_inputs(latest, submission)
+        await check_same_inputs(self._builds, latest, submission)
         if latest and latest.is_active and not latest.submission.mirror:
             return StartedBuild(submission=submission, build_id=latest.id)
         reference = target_reference(submission)

@@ -93,7 +93,7 @@ class BuildStarter:
         caller = replace(caller, principal=access.principal)
         submission = submission_of(request, caller, self._now())
         latest = await self._builds.latest(submission.target_image)
-        check_same_inputs(latest, submission)
+        await check_same_inputs(self._builds, latest, submission)
         if request.dry_run:
             is_running = latest is not None and latest.is_active
             return await self._dry_runs.run(request, parts, submission, access, caller, is_running=is_running)
@@ -126,7 +126,7 @@ class BuildStarter:
         async with lease:
             latest = await self._builds.latest(submission.target_image)
             if latest and latest.id != replaced:
-                check_same_inputs(latest, submission)
+                await check_same_inputs(self._builds, latest, submission)
                 yield _Reservation(StartedBuild(submission=submission, build_id=latest.id))
                 return
             user, address = caller.identity.user, caller.address

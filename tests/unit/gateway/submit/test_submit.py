@@ -170,6 +170,26 @@ async def test_an_id_of_two_recipes_does_not_deliver_the_wrong_image(
     assert (await container_requests.submit(first, CALLER)).container_image == answer.container_image
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+async def test_a_harmless_recipe_does_not_get_the_image_of_another_one_after_its_record_has_expired(
+    container_requests: ContainerRequests, registry: MemoryRegistry, builds: MemoryBuilds, rebuild: bool
+) -> None:
+    """The image stays in the registry for ever: the attacker would only have to wait."""
+    first, second = (
+        ContainerRequest(container_file=base64.b64encode(f"FROM alpine:3.20\nRUN echo {text}\n".encode()).decode())
+        for text in ("aac8de63e9a33ca9", "fd90db9ec870ac10")
+    )
+    answer = await container_requests.submit(first, CALLER)
+    assert answer.build_id is not None
+    await builds.finish(answer.build_id, ended(succeeded=True))
+    registry.push(answer.container_image)
+    builds.expire(answer.build_id)
+
+    with pytest.raises(BadRequest, match="another request has the container id fec877de271e09af"):
+        await container_requests.submit(structs.replace(second, rebuild=rebuild), CALLER)
+    assert (await container_requests.submit(first, CALLER)).succeeded
+
+
 def test_a_tenant_is_an_organisation_or_else_a_client() -> None:
     """Builders give builds of one tenant what earlier builds of it have stored."""
     callers = [

@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec import structs
 
 from swell.store.builds.interest import CancelOutcome, CancelState
-from swell.store.builds.queue import child_ids, is_being_cancelled, queue_is_full
+from swell.store.builds.queue import child_ids, has_other_inputs, inputs_of, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
 from swell.store.records import Build, BuildResult, Signing, Submission
 
@@ -21,6 +21,7 @@ class MemoryBuilds:
         self._latest: dict[str, str] = {}
         self._signings: dict[str, Signing] = {}
         self._counters: Counter[str] = Counter()
+        self._inputs: dict[str, str] = {}
         self._queued: defaultdict[str, list[str]] = defaultdict(list)
         self._running: defaultdict[str, list[str]] = defaultdict(list)
         self._ready: list[str] = []
@@ -36,6 +37,9 @@ class MemoryBuilds:
             return current, False
         if len(self._queued[submission.client]) >= self._queue_limit:
             raise queue_is_full(self._queue_limit)
+        known = inputs_of(submission)
+        if known and self._inputs.get(submission.container_id, known) != known:
+            raise has_other_inputs(submission)
         for child in child_ids(submission):
             if child in self._builds and self._builds[child].is_cancelled:
                 raise is_being_cancelled(child)
@@ -43,6 +47,8 @@ class MemoryBuilds:
         if not submission.mirror:
             self._counters[submission.container_id] += 1
             build_id = f"bd-{submission.container_id}_{self._counters[submission.container_id]}"
+        if known and not submission.mirror:
+            self._inputs.setdefault(submission.container_id, known)
         self._builds[build_id] = Build(id=build_id, submission=submission)
         self._latest[submission.target_image] = build_id
         self._queued[submission.client].append(build_id)
@@ -97,6 +103,14 @@ class MemoryBuilds:
 
     async def get(self, build_id: str) -> Build | None:
         return self._builds.get(build_id)
+
+    async def inputs(self, container_id: str) -> str:
+        return self._inputs.get(container_id, "")
+
+    def expire(self, build_id: str) -> None:
+        """Remove the record of a build, for tests."""
+        build = self._builds.pop(build_id)
+        self._latest = {image: latest for image, latest in self._latest.items() if latest != build.id}
 
     async def page(self, container_id: str, *, before: int | None, limit: int) -> list[Build]:
         ids = build_ids(container_id, self._counters[container_id], before, limit)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Protocol
 
-from swell.errors import TooManyRequests, Unavailable
+from swell.errors import BadRequest, TooManyRequests, Unavailable
 from swell.store.records import Submission
 
 
@@ -22,6 +22,7 @@ class BuildQueue(Protocol):
         of its client. It counts as interest in the builds of its children while it is active.
 
         Raises:
+            BadRequest: another build has its container id, and was made from other inputs.
             TooManyRequests: the client's queue is full.
             Unavailable: a child is being cancelled.
         """
@@ -61,6 +62,18 @@ def queue_is_full(queue_limit: int) -> TooManyRequests:
     return TooManyRequests(
         f"{queue_limit} builds of yours are queued already; wait until some start, or cancel some", retry_after=30
     )
+
+
+def has_other_inputs(submission: Submission) -> BadRequest:
+    return BadRequest(
+        f"another request has the container id {submission.container_id}, so {submission.target_image} is another "
+        "image; change the container file, for example a comment in it"
+    )
+
+
+def inputs_of(submission: Submission) -> str:
+    """Return what is stored of the inputs of *submission*: 128 bits of their SHA-256; empty if it has none."""
+    return submission.fingerprint[:32]
 
 
 def is_being_cancelled(build_id: str) -> Unavailable:

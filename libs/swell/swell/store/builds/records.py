@@ -18,6 +18,12 @@ class BuildRecords(Protocol):
     async def get(self, build_id: str) -> Build | None:
         """Return the build; None when it is missing."""
 
+    async def inputs(self, container_id: str) -> str:
+        """Return the first half of the fingerprint of the builds of *container_id*; it outlives their records.
+
+        Empty if it is unknown.
+        """
+
     async def page(self, container_id: str, *, before: int | None, limit: int) -> list[Build]:
         """Return builds of *container_id*, newest first: the *limit* highest numbers below *before*.
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from swell.store import keys
 from swell.store.builds import scripts
 from swell.store.builds.interest import CancelOutcome, CancelState
-from swell.store.builds.queue import child_ids, is_being_cancelled, queue_is_full
+from swell.store.builds.queue import child_ids, has_other_inputs, inputs_of, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
 from swell.store.records import Build, BuildResult, Signing, Submission
 from swell.store.redis import text, translated
@@ -39,12 +39,15 @@ class _RedisQueue:
             instead_of or "",
             submission.client,
             self._queue_limit,
+            inputs_of(submission),
             *child_ids(submission),
         ]
         with translated():
             build_id, status = await self._submit([keys.latest_build(submission.target_image)], arguments)
         if status == scripts.QUEUE_FULL:
             raise queue_is_full(self._queue_limit)
+        if status == scripts.OTHER_INPUTS:
+            raise has_other_inputs(submission)
         if status == scripts.CHILD_CANCELLED:
             raise is_being_cancelled(text(build_id))
         return text(build_id), bool(status)
@@ -106,6 +109,10 @@ class _RedisRecords:
     async def get(self, build_id: str) -> Build | None:
         builds = await self._read([build_id])
         return builds[0] if builds else None
+
+    async def inputs(self, container_id: str) -> str:
+        with translated():
+            return text(await self._redis.hget(*keys.build_inputs(container_id)) or "")
 
     async def page(self, container_id: str, *, before: int | None, limit: int) -> list[Build]:
         with translated():

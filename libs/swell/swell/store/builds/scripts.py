@@ -7,30 +7,40 @@ job is in the message queue, or is about to be, until a builder starts it. See `
 from swell.store.keys import LUA
 from swell.store.records import MIRROR_PREFIX
 
-QUEUE_FULL, CHILD_CANCELLED = -1, -2
+QUEUE_FULL, CHILD_CANCELLED, OTHER_INPUTS = -1, -2, -3
 """Why `SUBMIT` has not registered a build."""
 
 # KEYS: index of the target image. ARGV: container id, or the id of a mirror; record; life (s); replaced build; client;
-# queue limit; children.
+# queue limit; first half of the fingerprint, or ''; children.
 # Returns the build id and 1 (new), 0 (existing) or one of the errors above.
 SUBMIT = f"""{LUA}
 local current = redis.call('GET', KEYS[1])
 if current and current ~= ARGV[4] then return {{current, 0}} end
 local waiting = waiting_key(ARGV[5])
 if redis.call('ZCARD', waiting) >= tonumber(ARGV[6]) then return {{'', {QUEUE_FULL}}} end
-for at = 7, #ARGV do
+local inputs, name = INPUTS .. ':' .. string.sub(ARGV[1], 1, 4), string.sub(ARGV[1], 5)
+local known = redis.call('HGET', inputs, name)
+if known and ARGV[7] ~= '' and known ~= ARGV[7] then return {{'', {OTHER_INPUTS}}} end
+for at = 8, #ARGV do
     if redis.call('EXISTS', build_key(ARGV[at], CANCELLED)) == 1 then return {{ARGV[at], {CHILD_CANCELLED}}} end
 end
 local id = ARGV[1]
 if string.sub(id, 1, {len(MIRROR_PREFIX)}) ~= '{MIRROR_PREFIX}' then
+    local some = redis.call('HRANDFIELD', COUNTERS, 4, 'WITHVALUES')
+    for at = 1, #some, 2 do
+        local newest = 'bd-' .. some[at] .. '_' .. some[at + 1]
+        local parts = {{build_key(newest, SUBMISSION), build_key(newest, RESULT), build_key(newest, ATTEMPTS)}}
+        if redis.call('EXISTS', unpack(parts)) == 0 then redis.call('HDEL', COUNTERS, some[at]) end
+    end
     id = 'bd-' .. id .. '_' .. redis.call('HINCRBY', COUNTERS, id, 1)
+    if ARGV[7] ~= '' then redis.call('HSETNX', inputs, name, ARGV[7]) end
 end
 redis.call('SET', build_key(id, SUBMISSION), ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', waiting, redis.call('INCR', ORDER), id)
 redis.call('SADD', CLIENTS, ARGV[5])
 redis.call('HSET', CLIENT_OF, id, ARGV[5])
-for at = 7, #ARGV do
+for at = 8, #ARGV do
     local parents = build_key(ARGV[at], PARENTS)
     redis.call('SADD', parents, id)
     redis.call('EXPIRE', parents, ARGV[3])

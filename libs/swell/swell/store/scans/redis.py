@@ -29,6 +29,13 @@ if redis.call('SCARD', KEYS[2]) >= most then
     end
     if redis.call('SCARD', KEYS[2]) >= most then return {{'', 0}} end
 end
+local some = redis.call('HRANDFIELD', COUNTERS, 4, 'WITHVALUES')
+for at = 1, #some, 2 do
+    local newest = 'sc-' .. some[at] .. '_' .. some[at + 1]
+    if redis.call('EXISTS', scan_key(newest, SUBMISSION), scan_key(newest, RESULT)) == 0 then
+        redis.call('HDEL', COUNTERS, some[at])
+    end
+end
 local id = 'sc-' .. ARGV[1] .. '_' .. redis.call('HINCRBY', COUNTERS, ARGV[1], 1)
 redis.call('SET', scan_key(id, SUBMISSION), ARGV[2], 'EX', ARGV[3])
 redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
