@@ -19,6 +19,8 @@ from scanner.settings import Settings
 from scanner.tools.anchore import Anchore, GrypeUnpacker, find_programs
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import ScanDone
+from swell.jobs.settings import NatsSettings
+from swell.store.settings import RedisSettings, S3Settings
 from swell.testing.vulnerabilities import Vulnerability, write_database
 from tests.bench.bar import Bar, Compared, Result, Round, judge
 from tests.bench.place import Place
@@ -74,7 +76,7 @@ async def _prepare(place: Place, database: Path, grype: Path) -> None:
 async def _matches(place: Place, paths: tuple[Path, Path]) -> list[float]:
     """The milliseconds of matches of a stored SBOM, each in a sandbox of its own, as the scanner does it."""
     sbom = (place.home / "bare.json").read_bytes()
-    unused = dict.fromkeys(("redis_url", "nats_url", "s3_endpoint", "s3_access_key", "s3_secret_key"), "")
+    unused = {"redis": RedisSettings(url=""), "nats": NatsSettings(url=""), "s3": S3Settings(endpoint="")}
     settings = Settings(scan_workspace=place.home / "again", **unused)  # type: ignore[arg-type]
     with Programs.open(settings) as programs:
         folder, unpacker = place.home / "again/database", GrypeUnpacker(paths[1])

@@ -14,14 +14,14 @@ from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell.store import objects
-from swell.store.blobs import BUCKET as LAYERS
-from swell.store.logs import BUCKET, log_key
+from swell.store.logs import log_key
 from swell_embedded.stack import Stack
 from tests.e2e.client import Fields, Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams
 from tests.integration.outages import lose_data, stalled
+from tests.stores import LAYERS, LOGS, s3_of
 
 GONE = 30.0  # seconds; the longest outage that Swell must survive
 DEATHS = 20
@@ -111,8 +111,7 @@ async def test_a_finished_image_is_pushed_by_another_builder_when_the_registry_i
     async with without(fragile, "registry"):  # before the build can push: it begins with the step
         await until(partial(says, "kept 21"), seconds=120)
         await until(partial(says, "The push is repeated"), seconds=120)
-        keys = fragile.env["SWELL_S3_ACCESS_KEY"], fragile.env["SWELL_S3_SECRET_KEY"]
-        async with objects.connect(fragile.env["SWELL_S3_ENDPOINT"], *keys, LAYERS) as stored:
+        async with objects.connect(s3_of(fragile.env), LAYERS) as stored:
 
             async def is_stored() -> bool:
                 return any([name.endswith("/manifest") async for name in names(stored, "unpushed/")])
@@ -188,8 +187,7 @@ async def test_a_build_ends_while_its_log_cannot_be_stored(fragile: Stack, swell
     assert "no log 21" in await swell.log(answer["buildId"])
     await fragile.restart("s3")
 
-    keys = fragile.env["SWELL_S3_ACCESS_KEY"], fragile.env["SWELL_S3_SECRET_KEY"]
-    async with objects.connect(fragile.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as stored:
+    async with objects.connect(s3_of(fragile.env), LOGS) as stored:
 
         async def content() -> bytes | None:
             with suppress(Unavailable):

@@ -1,12 +1,15 @@
 """Settings: read once, and wrong values told by name."""
 
+import importlib
+import re
 from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
-from swell.settings import SettingsInvalid, read
+from swell.settings import SettingsInvalid, read, settings_of
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -84,3 +87,46 @@ def test_a_value_and_its_file_together_are_refused(tmp_path: Path) -> None:
 def test_a_field_that_is_a_path_stays_a_path() -> None:
     """`SWELL_FILE` is a setting of its own here, and no file is read for it."""
     assert read(Settings, {"SWELL_URL": "http://a", "SWELL_FILE": "/missing"}).file == Path("/missing")
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    url: str
+    replicas: int = 1
+
+
+class Grouped(Struct, frozen=True, kw_only=True):
+    queue: Group
+    name: str = ""
+
+
+def test_a_group_of_settings_has_their_common_prefix() -> None:
+    """The settings of a backend are in one value, which its connection takes."""
+    environment = {"SWELL_QUEUE_URL": "nats://a", "SWELL_QUEUE_REPLICAS": "3"}
+
+    assert read(Grouped, environment) == Grouped(queue=Group(url="nats://a", replicas=3))
+
+
+def test_a_missing_setting_of_a_group_is_named() -> None:
+    """By its whole variable."""
+    with pytest.raises(SettingsInvalid, match="SWELL_QUEUE_URL must be set; SWELL_QUEUE_REPLICAS cannot be 'x'"):
+        read(Grouped, {"SWELL_QUEUE_REPLICAS": "x"})
+
+
+@pytest.mark.parametrize("service", ["gateway", "registry_proxy", "builder", "scanner", "metrics"])
+def test_each_secret_of_a_service_may_be_in_a_file(service: str, tmp_path: Path) -> None:
+    """And each other text: the rule has no exception."""
+    kind = importlib.import_module(f"{service}.settings").Settings
+    texts = [each for each in settings_of(kind) if each.type in {str, str | None}]
+    environment = {each.variable: "/x" for each in settings_of(kind) if each.is_required}
+    for number, each in enumerate(texts):
+        environment.pop(each.variable, None)
+        path = tmp_path / each.variable
+        path.write_text(f"secret-{number}\n")
+        environment[f"{each.variable}_FILE"] = str(path)
+
+    configured = read(kind, environment)
+
+    for number, each in enumerate(texts):
+        assert reduce(getattr, each.path, configured) == f"secret-{number}", each.variable
+    secrets = {each.variable for each in texts if re.search(r"_(KEYS?|TOKEN|PASSWORD)\Z", each.variable)}
+    assert secrets >= {"SWELL_RPC_TOKEN", "SWELL_S3_SECRET_KEY", "SWELL_REDIS_SENTINEL_PASSWORD"}

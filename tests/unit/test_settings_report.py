@@ -12,7 +12,7 @@ import metrics.settings
 import registry_proxy.settings
 import scanner.settings
 from swell import settings_report
-from swell.settings import read
+from swell.settings import read, settings_of
 
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 SERVICES = [module.Settings for module in (gateway.settings, registry_proxy.settings, builder.settings,
@@ -23,12 +23,11 @@ SERVICES = [module.Settings for module in (gateway.settings, registry_proxy.sett
 def test_no_secret_of_a_service_is_shown(kind: type[msgspec.Struct]) -> None:
     """Every text whose name says that it is secret, and the logins of URLs."""
     environment: dict[str, Any] = {}
-    for field in msgspec.structs.fields(kind):
-        variable = f"SWELL_{field.name.upper()}"
-        if field.required:
-            environment[variable] = f"redis://user:{SECRET}@host:1/0" if field.name.endswith("_url") else "/x"
-        is_text = field.type in {str, str | None}
-        if is_text and re.search(r"key|token|password|secret", field.name) and "_id" not in field.name:
+    for variable, path, hint, is_required in settings_of(kind):
+        if is_required:
+            environment[variable] = f"redis://user:{SECRET}@host:1/0" if path[-1] == "url" else "/x"
+        is_text = hint in {str, str | None}
+        if is_text and re.search(r"KEY|TOKEN|PASSWORD|SECRET", variable) and "_ID" not in variable:
             environment[variable] = SECRET
     output = "\n".join(settings_report.lines(read(kind, environment), environment))
 

@@ -63,11 +63,9 @@ def prepare(home: Path, ports: Ports, environment: Mapping[str, str]) -> Site:
     """Create *home*, a private folder, with the secrets and auth files that the programs need.
 
     Raises:
-        CannotStart: a file in *home* is damaged, or the operator's S3 server has no keys.
+        CannotStart: a file in *home* is damaged.
     """
     given = {name: value for name, value in environment.items() if value or not name.startswith("SWELL_")}
-    if "SWELL_S3_ENDPOINT" in given and not all(key in given for key in S3_KEYS):
-        raise CannotStart(f"SWELL_S3_ENDPOINT is set; set {' and '.join(S3_KEYS)} as well")
     home = home.resolve()
     owner = owner_of(home, environment)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,6 +120,8 @@ def variables(site: Site) -> dict[str, str]:
     if not _EXPOSES & site.environment.keys():  # only users of this machine can connect
         defaults |= {f"SWELL_ANONYMOUS_{kind}_LIMIT": "off" for kind in ("BUILD", "PULL", "SCAN")}
         defaults |= {"SWELL_ANONYMOUS_LIVE_TOKENS": str(_LOCAL_LIVE_TOKENS)}
+    if "s3" not in site.runs:  # without keys, the operator's server accepts those of a role of AWS
+        defaults = {name: value for name, value in defaults.items() if name not in S3_KEYS}
     overrides = {name: value for name, value in site.environment.items() if name.startswith("SWELL_")}
     hosts = ",".join(filter(None, (site.registry, overrides.get("SWELL_ALLOWED_HOSTS"))))
     shared = ",".join(filter(None, (site.registry, overrides.get("SWELL_SHARED_REGISTRIES"))))

@@ -1,9 +1,9 @@
 """Settings: the environment is read once into a frozen Struct; an invalid value stops the service with a message."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
@@ -18,8 +18,28 @@ class SettingsInvalid(SwellError):
     """A setting is missing or invalid."""
 
 
+class Setting(NamedTuple):
+    """A variable and the field that it sets; *path* has the names of its group, if it has one, and of the field."""
+
+    variable: str
+    path: tuple[str, ...]
+    type: Any
+    is_required: bool
+
+
+def settings_of(kind: type[msgspec.Struct], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Yield the settings of *kind*. A field that is a Struct is a group: `redis: RedisSettings` has SWELL_REDIS_URL."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in msgspec.structs.fields(kind):
+        names, hint = (*path, field.name), hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            yield from settings_of(hint, names)
+        else:
+            yield Setting(f"SWELL_{'_'.join(names).upper()}", names, hint, field.required)
+
+
 def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
-    """Read the fields of *kind* from *environment*, each from SWELL_<FIELD>; an empty value counts as missing.
+    """Read the settings of *kind* from *environment*; an empty value counts as missing. See `settings_of`.
 
     SWELL_<FIELD>_FILE names a file that contains the value, of at most 64 KiB; blanks around the value are ignored.
     Secrets then stay out of the environment. Lists are separated by commas, durations are ISO 8601 (PT36H), booleans
@@ -28,15 +48,14 @@ def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
     Raises:
         SettingsInvalid: the message names every missing or invalid variable.
     """
-    hints = get_type_hints(kind, include_extras=True)
-    values: dict[str, Any] = {}
+    values: dict[tuple[str, ...], Any] = {}
     problems: list[str] = []
-    for field in msgspec.structs.fields(kind):
-        variable, text = f"SWELL_{field.name.upper()}", ""
+    for variable, path, hint, is_required in settings_of(kind):
+        text = ""
         try:
             if text := _text(environment, variable):
-                values[field.name] = _convert(text, hints[field.name])
-            elif field.required:
+                values[path] = _convert(text, hint)
+            elif is_required:
                 problems.append(f"{variable} must be set")
         except SettingsInvalid as error:
             problems.append(str(error))
@@ -46,7 +65,19 @@ def read(kind: type[T], environment: Mapping[str, str] = os.environ) -> T:
             problems.append(f"{variable} cannot be {value}: {error}")
     if problems:
         raise SettingsInvalid("; ".join(problems))
-    return kind(**values)
+    return _made(kind, values)
+
+
+def _made(kind: type[T], values: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> T:
+    """Return a *kind* with the *values* of the fields below *path*."""
+    chosen: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        names = (*path, name)
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            chosen[name] = _made(hint, values, names)
+        elif names in values:
+            chosen[name] = values[names]
+    return kind(**chosen)
 
 
 def _text(environment: Mapping[str, str], variable: str) -> str:

@@ -3,8 +3,11 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import reduce
 
 import msgspec
+
+from swell.settings import settings_of
 
 MASK = "***"
 _SECRET = re.compile(r"(?:_keys?|_token|_password|_secret|_secrets)\Z")
@@ -16,13 +19,13 @@ def lines(settings: msgspec.Struct, environment: Mapping[str, str] = os.environ)
 
     Secrets, and logins in URLs, are masked; an empty secret is shown as empty.
     """
-    for field in msgspec.structs.fields(settings):
-        variable, value = f"SWELL_{field.name.upper()}", getattr(settings, field.name)
+    for variable, names, _, _ in settings_of(type(settings)):
+        value: object = reduce(getattr, names, settings)
         source = "default"
         if environment.get(variable):
             source = "environment"
         elif path := environment.get(f"{variable}_FILE"):
             source = f"file {path}"
-        is_masked = _SECRET.search(field.name) and value
+        is_masked = _SECRET.search("_".join(names)) and value
         text = f'"{MASK}"' if is_masked else msgspec.json.encode(value, enc_hook=str, order="sorted").decode()
         yield f"{variable}={_LOGIN.sub(f'{MASK}@', text)} ({source})"

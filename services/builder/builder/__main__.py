@@ -62,12 +62,10 @@ from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run_service
 from swell.signing.keys import load_signer, load_trusted_keys
 from swell.store import objects, redis
-from swell.store.blobs import BUCKET as LAYERS
 from swell.store.blobs import Blobs
 from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
 from swell.store.engines import EngineNames
-from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
 from swell.store.worker_capabilities import WorkerCapabilities
 from swell.store.workers import Workers
@@ -266,12 +264,12 @@ def health_of(state: Redis, nats: Nats, steps: Steps, engine: ContainerEngine, d
 
 async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
     """Connect to Redis, NATS and two buckets of S3, for as long as *opened*."""
-    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    s3, ca_file = settings.s3, settings.ca_file
     backends = Backends(
-        await opened.enter_async_context(redis.connect(settings.redis_url)),
-        await opened.enter_async_context(streams.connect(settings.nats_url, "builder")),
-        await opened.enter_async_context(objects.connect(*s3, LAYERS)),
-        await opened.enter_async_context(objects.connect(*s3, LOGS)),
+        await opened.enter_async_context(redis.connect(settings.redis, ca_file)),
+        await opened.enter_async_context(streams.connect(settings.nats, "builder", ca_file)),
+        await opened.enter_async_context(objects.connect(s3, s3.layers_bucket, ca_file)),
+        await opened.enter_async_context(objects.connect(s3, s3.logs_bucket, ca_file)),
     )
     await set_expiry(backends.layers, backends.logs, settings.record_ttl)
     return backends
@@ -312,9 +310,9 @@ async def open_containers(
         return
     from builder.kubernetes.engine import KubernetesEngine  # noqa: PLC0415 (20 MB of memory that few need)
 
-    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    s3 = settings.s3
     async with (
-        objects.connect(*s3, LAYERS, public_endpoint=settings.s3_endpoint) as layers,
+        objects.connect(s3, s3.layers_bucket, settings.ca_file, public_endpoint=s3.endpoint) as layers,
         KubernetesEngine.open(settings, Blobs(layers).link, aws, public) as engine,
     ):
         chosen = "" if settings.engine is EngineChoice.AUTO else f"{settings.engine} in "

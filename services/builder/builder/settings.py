@@ -9,8 +9,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.store.settings import RedisSettings, S3Settings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
 BuildSecret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}=/.+")]
@@ -148,11 +150,9 @@ class Where(StrEnum):
 class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """`job_lease` is how long a builder keeps a job without a heartbeat; `log_limit` is in bytes."""
 
-    redis_url: str
-    nats_url: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
+    redis: RedisSettings
+    nats: NatsSettings
+    s3: S3Settings
     listen: str = "127.0.0.1:9102"
     build_concurrency: int = os.cpu_count() or 1
     job_lease: timedelta = timedelta(seconds=30)

@@ -12,10 +12,7 @@ from swell.jobs import streams
 from swell.jobs.streams import Nats
 from swell.rpc.channel import connect
 from swell.store import objects, redis
-from swell.store.blobs import BUCKET as LAYERS
-from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
-from swell.store.reports import BUCKET as REPORTS
 
 
 class Connections(NamedTuple):
@@ -32,13 +29,13 @@ class Connections(NamedTuple):
 @asynccontextmanager
 async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
     """Connect to all of them. Redis, NATS and S3 must respond; the other services may start later."""
-    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
+    s3, ca_file = settings.s3, settings.ca_file
     async with (
-        redis.connect(settings.redis_url) as state,
-        streams.connect(settings.nats_url, "gateway") as nats,
-        objects.connect(*s3, LAYERS) as layers,
-        objects.connect(*s3, LOGS) as logs,
-        objects.connect(*s3, REPORTS) as reports,
+        redis.connect(settings.redis, ca_file) as state,
+        streams.connect(settings.nats, "gateway", ca_file) as nats,
+        objects.connect(s3, s3.layers_bucket, ca_file) as layers,
+        objects.connect(s3, s3.logs_bucket, ca_file) as logs,
+        objects.connect(s3, s3.reports_bucket, ca_file) as reports,
         connect(settings.registry_proxy, settings.rpc_token) as registry_proxy,
         connect(settings.metrics, settings.rpc_token) as metrics,
         connect(settings.builder, settings.rpc_token) as builder,

@@ -11,8 +11,10 @@ from gateway.domain.notices import Preference
 from gateway.domain.quota import PATTERN
 from gateway.domain.record_access import RecordAccess
 from swell.concurrency.drain import DRAIN
+from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.net.reach import Reach
+from swell.store.settings import RedisSettings, S3Settings
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
 
@@ -75,11 +77,9 @@ class Settings(Reach, frozen=True, kw_only=True):
     """
 
     server_url: str
-    redis_url: str
-    nats_url: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
+    redis: RedisSettings
+    nats: NatsSettings
+    s3: S3Settings
     build_repository: str
     cache_repository: str | None = None
     public_repository: str | None = None

@@ -8,7 +8,7 @@ from functools import partial
 from nats.js import JetStreamContext
 
 from metrics import backlog
-from metrics.adapters.archive import BUCKET, S3Archive
+from metrics.adapters.archive import S3Archive
 from metrics.adapters.counters import RedisCounters
 from metrics.adapters.events import last_uncertain_day, uses
 from metrics.count import Counting
@@ -40,10 +40,10 @@ async def main(settings: Settings, drain: Drain) -> None:
     async with AsyncExitStack() as opened:
         operator = await opened.enter_async_context(operator_port("metrics", settings.operator_listen))
         await opened.enter_async_context(exporting("metrics", settings.traces_url))
-        state = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, "metrics"))
-        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-        archive = S3Archive(await opened.enter_async_context(objects.connect(*s3, BUCKET)))
+        state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
+        nats = await opened.enter_async_context(streams.connect(settings.nats, "metrics", settings.ca_file))
+        reports = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+        archive = S3Archive(await opened.enter_async_context(reports))
         redis_works, nats_works = redis_check(state), nats_check(nats)
         health = Health({"usage": [redis_works], "counting": [redis_works, nats_works]}, drain=drain)
         counters = RedisCounters(state)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from metrics.adapters.archive import BUCKET, S3Archive
+from metrics.adapters.archive import S3Archive
 from metrics.adapters.counters import RedisCounters
 from metrics.adapters.events import last_uncertain_day, uses
 from metrics.roll_up import Difference, RollUp
@@ -34,10 +34,10 @@ def parse_arguments(arguments: Sequence[str]) -> bool:
 async def main(settings: Settings) -> None:
     repairs = parse_arguments(sys.argv[1:])
     async with AsyncExitStack() as opened:
-        state = await opened.enter_async_context(redis.connect(settings.redis_url))
-        nats = await opened.enter_async_context(streams.connect(settings.nats_url, "recount"))
-        s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-        archive = S3Archive(await opened.enter_async_context(objects.connect(*s3, BUCKET)))
+        state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
+        nats = await opened.enter_async_context(streams.connect(settings.nats, "recount", settings.ca_file))
+        reports = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+        archive = S3Archive(await opened.enter_async_context(reports))
         uncertain = await last_uncertain_day(nats.stream)
         roll_up = RollUp(RedisCounters(state), archive, lambda: uses(nats.stream), uncertain)
         if repairs:

@@ -1,19 +1,21 @@
 """Settings of the metrics service; each field is read from SWELL_<FIELD>."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from msgspec import Struct
 
 from swell.concurrency.drain import DRAIN
+from swell.jobs.settings import NatsSettings
 from swell.log import Format
+from swell.store.settings import RedisSettings, S3Settings
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    redis_url: str
-    nats_url: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
+    redis: RedisSettings
+    nats: NatsSettings
+    s3: S3Settings
+    ca_file: Path | None = None
     listen: str = "127.0.0.1:9104"
     drain: timedelta = DRAIN
     rpc_token: str = ""

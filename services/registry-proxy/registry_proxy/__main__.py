@@ -53,7 +53,7 @@ from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
 from swell.serve import address, run_service
 from swell.store import objects, redis
-from swell.store.blobs import BUCKET, CACHED, DOCUMENTS, Blobs
+from swell.store.blobs import CACHED, DOCUMENTS, Blobs
 from swell.store.objects import S3Objects
 from swell.store.registries import SeenRegistries
 from swell.store.workers import Workers
@@ -122,11 +122,11 @@ async def main(settings: Settings, drain: Drain) -> None:
 
 async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
     """Connect to Redis, NATS and S3, for as long as *opened*."""
-    redis_client = await opened.enter_async_context(redis.connect(settings.redis_url))
-    nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
-    s3_keys = settings.s3_access_key, settings.s3_secret_key
+    redis_client = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
+    nats = await opened.enter_async_context(streams.connect(settings.nats, NAME, settings.ca_file))
+    s3 = settings.s3
     stored = await opened.enter_async_context(
-        objects.connect(settings.s3_endpoint, *s3_keys, BUCKET, settings.s3_public_endpoint)
+        objects.connect(s3, s3.layers_bucket, settings.ca_file, public_endpoint=s3.public_endpoint)
     )
     await set_expiry(stored, settings.blob_cache_days)
     return Backends(redis_client, nats, stored)

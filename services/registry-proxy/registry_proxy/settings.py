@@ -7,15 +7,17 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.store.settings import RedisSettings, S3Settings
 
 
 class Settings(RegistrySettings, frozen=True, kw_only=True):
     """Addresses are `host:port`.
 
     `data_url` is the URL of `data_listen` for clients. Its links are signed with `link_key`, the same in all replicas.
-    With `s3_public_endpoint`, clients are redirected to the object store for blobs that it has; without it, the data
+    With `s3.public_endpoint`, clients are redirected to the object store for blobs that it has; without it, the data
     port sends all bytes. Blobs of registries are cached in the object store until `blob_cache_days` days after their
     last use, and in `spool`, a folder on the local disk of at most `spool_size` bytes; larger blobs are not cached.
     `registry_auth_file` has the operator's credentials for registries, in the format of containers-auth.json(5).
@@ -24,12 +26,9 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     this. `operator_listen` serves metrics and health for the operator's network.
     """
 
-    redis_url: str
-    nats_url: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
-    s3_public_endpoint: str | None = None
+    redis: RedisSettings
+    nats: NatsSettings
+    s3: S3Settings
     blob_cache_days: Annotated[int, Meta(ge=1)] = 30
     spool: Path | None = None  # default: below the folder for temporary files
     spool_size: Annotated[int, Meta(ge=0)] = 10 << 30

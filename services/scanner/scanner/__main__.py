@@ -55,7 +55,7 @@ from swell.store import objects, redis
 from swell.store.builds import RedisBuilds
 from swell.store.engines import ScannerNames
 from swell.store.objects import S3Objects
-from swell.store.reports import BUCKET, SBOMS, SCANS
+from swell.store.reports import SBOMS, SCANS
 from swell.store.scans import RedisScans
 from swell.store.workers import Workers
 
@@ -101,10 +101,10 @@ async def serve(
     settings: Settings, paths: Sequence[Path], opened: AsyncExitStack, operator: OperatorPort, drain: Drain
 ) -> None:
     """Consume jobs with the programs *paths* until cancelled."""
-    state = await opened.enter_async_context(redis.connect(settings.redis_url))
-    nats = await opened.enter_async_context(streams.connect(settings.nats_url, NAME))
-    s3 = settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key
-    store = await opened.enter_async_context(objects.connect(*s3, BUCKET))
+    state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
+    nats = await opened.enter_async_context(streams.connect(settings.nats, NAME, settings.ca_file))
+    reports_bucket = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+    store = await opened.enter_async_context(reports_bucket)
     await set_expiry(store, settings.record_ttl.days + SPARE_DAYS)
     programs = opened.enter_context(Programs.open(settings))
     tool, database = await open_tool(settings, programs, paths)

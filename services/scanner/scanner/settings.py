@@ -8,8 +8,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from swell.concurrency.drain import DRAIN
+from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.store.settings import RedisSettings, S3Settings
 
 
 class ToolChoice(StrEnum):
@@ -27,11 +29,9 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     read by the same rules. `scan_workspace` has running scans and the vulnerability database.
     """
 
-    redis_url: str
-    nats_url: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
+    redis: RedisSettings
+    nats: NatsSettings
+    s3: S3Settings
     listen: str = "127.0.0.1:9103"
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9193"

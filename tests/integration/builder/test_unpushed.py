@@ -19,10 +19,10 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.registry.aws import AwsLogins
 from swell.registry.principal import OPERATOR
 from swell.registry.push import RegistryPush
-from swell.store.blobs import BUCKET
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack
 from tests.integration.builder.conftest import Output, Registry
+from tests.stores import LAYERS, s3_of
 
 CONFIG, LAYER = b'{"os": "linux", "architecture": "amd64"}', gzip.compress(b"layer" * 1000)
 
@@ -32,8 +32,7 @@ async def objects(request: pytest.FixtureRequest, backends: Stack) -> AsyncItera
     if request.param == "memory":
         yield MemoryObjects()
         return
-    keys = backends.env["SWELL_S3_ACCESS_KEY"], backends.env["SWELL_S3_SECRET_KEY"]
-    async with connect(backends.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as opened:
+    async with connect(s3_of(backends.env), LAYERS) as opened:
         yield opened
 
 

@@ -8,19 +8,21 @@ from pathlib import Path
 from swell.store import objects
 from swell_embedded.ports import Ports
 from swell_embedded.stack import open_stack
+from tests.stores import s3_of
 
 ELSEWHERE = {"SWELL_NATS_URL": "none", "SWELL_REDIS_URL": "none", "SWELL_BUILD_REPOSITORY": "none.io/none"}
 
 
 async def main(home: Path) -> None:
-    async with open_stack(home, Ports(), (), environment=ELSEWHERE) as stack:
-        keys = stack.env["SWELL_S3_ACCESS_KEY"], stack.env["SWELL_S3_SECRET_KEY"]
-        async with objects.connect(stack.env["SWELL_S3_ENDPOINT"], *keys, "swell-logs") as store:
-            while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-                if content := line.strip():
-                    await store.put("object", content)
-                sys.stdout.write(f"{(await store.get('object') or b'').decode()}\n")
-                sys.stdout.flush()
+    async with (
+        open_stack(home, Ports(), (), environment=ELSEWHERE) as stack,
+        objects.connect(s3_of(stack.env), "swell-logs") as store,
+    ):
+        while line := await asyncio.to_thread(sys.stdin.buffer.readline):
+            if content := line.strip():
+                await store.put("object", content)
+            sys.stdout.write(f"{(await store.get('object') or b'').decode()}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ from gateway.domain.session import new_session
 from gateway.domain.vault import Entry, user_owner
 from swell.encryption import KEY_BYTES, EncryptionKeys
 from swell.errors import NotFound
+from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats, create_missing
 from swell.registry.credentials import Credentials
 from swell.store.encrypted import EncryptedRecords
+from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 
 AGE = timedelta(days=365)
@@ -45,7 +47,9 @@ async def trail(nats: Nats) -> Nats:
 
 @pytest.fixture
 def settings(backends: Stack) -> Settings:
-    return Settings(redis_url=backends.env["SWELL_REDIS_URL"], nats_url=backends.env["SWELL_NATS_URL"])
+    return Settings(
+        redis=RedisSettings(url=backends.env["SWELL_REDIS_URL"]), nats=NatsSettings(url=backends.env["SWELL_NATS_URL"])
+    )
 
 
 @asynccontextmanager

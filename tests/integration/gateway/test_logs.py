@@ -10,9 +10,10 @@ from gateway.adapters.build_logs import BuildLogs
 from swell.api.builds import BuildStep
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats
-from swell.store.logs import ATTEMPT, BUCKET, STEPS, LoggedStep, encode_header, log_key, log_subject
+from swell.store.logs import ATTEMPT, STEPS, LoggedStep, encode_header, log_key, log_subject
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack
+from tests.stores import LOGS, s3_of
 
 BUILD = "bd-c44968632f89dd6c_1"
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -23,8 +24,7 @@ async def objects(request: pytest.FixtureRequest, backends: Stack) -> AsyncItera
     if request.param == "memory":
         yield MemoryObjects()
         return
-    endpoint, user, secret = (backends.env[f"SWELL_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"))
-    async with connect(endpoint, user, secret, BUCKET) as objects:
+    async with connect(s3_of(backends.env), LOGS) as objects:
         yield objects
 
 

@@ -24,7 +24,9 @@ from swell.jobs.consume import Redelivery
 from swell.jobs.dead_letters import DeadLetter, dead_letters, replay
 from swell.jobs.messages import BuildDone
 from swell.jobs.publish import publish
+from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
+from swell.store.settings import RedisSettings, S3Settings
 from tests.integration.gateway.receivers import (
     SMTP_PASSWORD,
     SMTP_USER,
@@ -64,8 +66,8 @@ async def sending(nats: Nats, redis: Redis, **settings: Any) -> AsyncIterator[Fo
 @asynccontextmanager
 async def gateway(nats: Nats, redis: Redis, **settings: Any) -> AsyncIterator[Follow]:
     """What one gateway does for notices."""
-    names = ("redis_url", "nats_url", "s3_endpoint", "s3_access_key", "s3_secret_key", "registry_proxy", "metrics")
-    unused: dict[str, Any] = dict.fromkeys(names, "unused")
+    unused: dict[str, Any] = dict.fromkeys(("registry_proxy", "metrics"), "unused")
+    unused |= {"redis": RedisSettings(url=""), "nats": NatsSettings(url=""), "s3": S3Settings(endpoint="")}
     urls: dict[str, Any] = {"server_url": "https://swell.example.org", "build_repository": "registry.example.org/b"}
     made = Settings(**urls, **unused, **settings)
     async with open_notices(made, Connections(redis, nats, *[cast(Any, None)] * 6), Drain(), PACE) as notices:

@@ -19,10 +19,11 @@ from swell.jobs.messages import BuildJob
 from swell.jobs.streams import Nats
 from swell.oci.digest import digest_of
 from swell.store import objects as s3
-from swell.store.blobs import BUCKET, Blobs
+from swell.store.blobs import Blobs
 from swell.store.objects import ANY_TYPE, MemoryObjects
 from swell_embedded.stack import Stack
 from tests.integration.outages import stalled
+from tests.stores import LAYERS, s3_of
 
 LAYER = b"a layer"
 JOB = BuildJob(id="bd-1_1", target_image="r/i:t", containerfile="FROM a", platform="linux/amd64")
@@ -72,8 +73,7 @@ async def test_an_unavailable_state_store_is_reported() -> None:
 
 async def test_an_unavailable_object_store_is_reported(backends: Stack) -> None:
     """The reason names the backend; S3 answers for a key that does not exist."""
-    keys = backends.env["SWELL_S3_ACCESS_KEY"], backends.env["SWELL_S3_SECRET_KEY"]
-    async with s3.connect(backends.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as store:
+    async with s3.connect(s3_of(backends.env), LAYERS) as store:
         check = s3_check(store)
         assert await check.problem() == ""
         async with stalled(backends, "s3"):

@@ -162,12 +162,10 @@ def test_the_word_all_selects_every_dead_letter() -> None:
     assert parse_command(["forget", "3", "4"]) == Command("forget", frozenset({3, 4}))
 
 
-async def test_a_server_that_is_not_there_is_told_and_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_server_that_is_not_there_is_told_and_not_waited_for() -> None:
     """An operator who has the address wrong is to learn of it."""
-    monkeypatch.setattr(streams, "WITHIN", timedelta(seconds=1))
+    url = f"nats://127.0.0.1:{Ports.free().nats}"
     async with asyncio.timeout(15):
         with pytest.raises(Unavailable, match="NATS does not answer"):
-            async with streams.connect(f"nats://127.0.0.1:{Ports.free().nats}", "lost"):
+            async with streams.connect(url, "lost", within=timedelta(seconds=1)):
                 pytest.fail("connected")

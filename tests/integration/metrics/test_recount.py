@@ -22,6 +22,7 @@ from swell.jobs.streams import Nats
 from swell.store import objects
 from swell_embedded import probes
 from swell_embedded.stack import Stack
+from tests.stores import s3_of
 
 MONDAY = datetime(2998, 11, 23, 12, tzinfo=UTC)  # after the creation of the stream
 BUILDS = [
@@ -68,10 +69,9 @@ async def counters(nats: Nats, redis: Redis) -> RedisCounters:
 @pytest.fixture
 async def archive(backends: Stack) -> AsyncIterator[S3Archive]:
     """The roll-ups of this test: a bucket of its own."""
-    endpoint, key, secret = (backends.env[f"SWELL_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"))
-    bucket = f"b{uuid.uuid4().hex}"
-    await probes.buckets(endpoint.removeprefix("http://"), key, secret, (bucket,))()
-    async with objects.connect(endpoint, key, secret, bucket) as opened:
+    s3, bucket = s3_of(backends.env), f"b{uuid.uuid4().hex}"
+    await probes.buckets(s3.endpoint.removeprefix("http://"), s3.access_key, s3.secret_key, (bucket,))()
+    async with objects.connect(s3, bucket) as opened:
         yield S3Archive(opened)
 
 

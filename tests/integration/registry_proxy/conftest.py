@@ -69,7 +69,7 @@ async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S3]:
 
 @pytest.fixture(scope="session")
 async def s3_objects(s3: S3) -> AsyncIterator[S3Objects]:
-    async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers") as objects:
+    async with connect(s3.settings, "swell-layers") as objects:
         yield objects
 
 
@@ -88,7 +88,7 @@ def new_port(script: Script, upstream: RegistryUpstream, s3: S3, redis: Redis, t
         access = Access(upstream, RedisProofs(redis))
         where = Address("127.0.0.1", Ports.free().data)
         home = tmp_path / uuid.uuid4().hex
-        async with connect(s3.endpoint, s3.access_key, s3.secret_key, "swell-layers", public) as objects:
+        async with connect(s3.settings, "swell-layers", public_endpoint=public) as objects:
             layers, cache = Blobs(objects), BlobCache(Blobs(objects, prefix), redis, days=30)
             with open_spool(home, room) as spool:
                 deliveries = Deliveries(Configs(), layers, cache, upstream, spool, access, idle_lifetime=idle_lifetime)

@@ -23,6 +23,7 @@ from yarl import URL
 
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from swell.store.settings import S3Settings
 from swell_embedded.ports import Ports
 
 Answer = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]]
@@ -252,6 +253,10 @@ class S3(Struct, frozen=True):
     endpoint: str
     access_key: str = "swell"
     secret_key: str = "swell-secret-key"
+
+    @property
+    def settings(self) -> S3Settings:
+        return S3Settings(endpoint=self.endpoint, access_key=self.access_key, secret_key=self.secret_key)
 
     def make_bucket(self, name: str) -> None:
         """Make a bucket, and see that it takes an object: the servers behind S3 are there a moment later."""

@@ -10,6 +10,7 @@ import pytest
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from msgspec import structs
 from yarl import URL
 
 from swell.errors import BlobUnknown, DigestInvalid, NotFound, Unavailable
@@ -17,6 +18,7 @@ from swell.net.outbound import PIECE
 from swell.oci.digest import digest_of
 from swell.store.blobs import Blobs, key_of
 from swell.store.objects import MemoryObjects, Objects, S3Objects, connect
+from swell.store.settings import S3Settings
 from tests.integration.registry_proxy.support import S3
 
 
@@ -104,7 +106,7 @@ async def test_a_blob_is_not_kept_under_a_wrong_digest(objects: Objects) -> None
 async def test_a_store_that_does_not_take_us_stops_the_service_at_its_start(s3: S3) -> None:
     """Rather than the first pull that needs it."""
     with pytest.raises(Unavailable):
-        async with connect(s3.endpoint, s3.access_key, "wrong-secret", "swell-layers"):
+        async with connect(structs.replace(s3.settings, secret_key="wrong-secret"), "swell-layers"):
             pass
 
 
@@ -113,19 +115,19 @@ async def test_a_missing_bucket_is_created_once(s3: S3) -> None:
     bucket = f"new-{uuid.uuid4().hex}"
 
     async def use(key: str) -> None:
-        async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+        async with connect(s3.settings, bucket) as objects:
             await objects.put(key, b"content")
 
     await asyncio.gather(*map(use, "abcd"))
 
-    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+    async with connect(s3.settings, bucket) as objects:
         assert [await objects.get(key) for key in "abcd"] == [b"content"] * 4
 
 
 async def test_a_store_that_is_away_is_unavailable() -> None:
     """Whoever asked may come again."""
     with pytest.raises(Unavailable):
-        async with connect("http://127.0.0.1:9", "a", "b", "swell-layers"):
+        async with connect(S3Settings(endpoint="http://127.0.0.1:9", access_key="a", secret_key="b"), "swell-layers"):
             pass
 
 
@@ -153,9 +155,9 @@ async def test_an_empty_object_can_be_opened(objects: Objects, key: str) -> None
 
 async def test_only_a_store_that_clients_reach_gives_links(s3: S3, key: str) -> None:
     """The link is made for the name that clients know the store by, and opens one object without a key."""
-    keys = s3.access_key, s3.secret_key, "swell-layers"
+    where = s3.settings, "swell-layers"
     public = s3.endpoint.replace("127.0.0.1", "localhost")
-    async with connect(s3.endpoint, *keys) as hidden, connect(s3.endpoint, *keys, public) as reachable:
+    async with connect(*where) as hidden, connect(*where, public_endpoint=public) as reachable:
         await hidden.put(key, b"content")
         link = reachable.link(key)
         assert hidden.link(key) is None
@@ -173,7 +175,7 @@ async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
     await asyncio.to_thread(s3.make_bucket, bucket)
     theirs = Rule(ENABLED, rule_filter=Filter(prefix="theirs/"), rule_id="theirs", expiration=Expiration(days=1))
     await asyncio.to_thread(client.set_bucket_lifecycle, bucket, LifecycleConfig([theirs]))
-    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+    async with connect(s3.settings, bucket) as objects:
         await objects.expire("cache/", 30)
         await objects.expire("cache/", 7)
         await objects.put("cache/x", b"content")
@@ -193,7 +195,7 @@ async def test_services_that_set_rules_at_the_same_time_lose_none(s3: S3) -> Non
     bucket = f"b{uuid.uuid4().hex}"
     await asyncio.to_thread(s3.make_bucket, bucket)
     rules = {"": 91, "unpushed/": 1, "cache/": 30}
-    async with connect(s3.endpoint, s3.access_key, s3.secret_key, bucket) as objects:
+    async with connect(s3.settings, bucket) as objects:
         await asyncio.gather(*(objects.expire(prefix, days) for prefix, days in rules.items()))
 
     found = await asyncio.to_thread(client.get_bucket_lifecycle, bucket)

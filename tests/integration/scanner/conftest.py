@@ -11,6 +11,8 @@ import pytest
 from scanner.adapters.programs import Programs
 from scanner.settings import Settings
 from scanner.tools.anchore import find_programs
+from swell.jobs.settings import NatsSettings
+from swell.store.settings import RedisSettings, S3Settings
 from swell.testing import rootfs
 from swell.testing.vulnerabilities import Vulnerability, write_database
 
@@ -49,8 +51,8 @@ YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 def make_settings(workspace: Path, **changes: object) -> Settings:
     """Settings of a scanner that connects to nothing."""
-    required = dict.fromkeys(("redis_url", "nats_url", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
-    return Settings(scan_workspace=workspace, **required, **changes)  # type: ignore[arg-type]
+    unused = {"redis": RedisSettings(url=""), "nats": NatsSettings(url=""), "s3": S3Settings(endpoint="")}
+    return Settings(scan_workspace=workspace, **unused, **changes)  # type: ignore[arg-type]
 
 
 def write_layout(folder: Path, files: rootfs.Files) -> Path:

@@ -10,6 +10,7 @@ from swell.encryption import EncryptionKeys, new_key, parse_keys
 from swell.errors import DecryptionFailed
 from swell.store.encrypted import EncryptedRecords, Reencrypted
 from swell.store.redis import raw
+from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 
 OLD, NEW = new_key("old"), new_key("new")
@@ -49,7 +50,7 @@ async def test_after_the_rotation_the_former_key_is_not_needed(redis: Redis, bac
     for number in range(250):
         await before.put(f"many:{number}", b"secret %d" % number)
     await before.put("short", b"expires", timedelta(hours=1))
-    settings = Settings(redis_url=backends.env["SWELL_REDIS_URL"], encryption_keys=f"{NEW},{OLD}")
+    settings = Settings(redis=RedisSettings(url=backends.env["SWELL_REDIS_URL"]), encryption_keys=f"{NEW},{OLD}")
 
     await reencrypt(settings)
     again = await EncryptedRecords(redis, keys(f"{NEW},{OLD}")).reencrypt()
@@ -66,5 +67,5 @@ async def test_a_secret_without_its_key_fails_the_rotation(redis: Redis, backend
     await EncryptedRecords(redis, keys(OLD)).put("lost", b"secret")
 
     with pytest.raises(SecretsLeft, match="1 stored secrets"):
-        await reencrypt(Settings(redis_url=backends.env["SWELL_REDIS_URL"], encryption_keys=NEW))
+        await reencrypt(Settings(redis=RedisSettings(url=backends.env["SWELL_REDIS_URL"]), encryption_keys=NEW))
     assert await EncryptedRecords(redis, keys(OLD)).get("lost") == b"secret"

@@ -19,10 +19,11 @@ from swell.concurrency.background import background
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.logs import BUCKET, STREAM, lock_key, log_key
+from swell.store.logs import STREAM, lock_key, log_key
 from swell.store.objects import MemoryObjects, S3Objects, connect
 from swell_embedded.stack import open_backends
 from tests.integration.store.test_builds import OK, RECIPE
+from tests.stores import LOGS, s3_of
 from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, MemoryImages, scan_status
 
 T = TypeVar("T")
@@ -43,10 +44,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def small_store(disk: Path) -> AsyncIterator[S3Objects]:
-    async with open_backends(disk.parents[1], ["s3"], environment={}) as stack:
-        keys = stack.env["SWELL_S3_ACCESS_KEY"], stack.env["SWELL_S3_SECRET_KEY"]
-        async with connect(stack.env["SWELL_S3_ENDPOINT"], *keys, BUCKET) as objects:
-            yield objects
+    async with (
+        open_backends(disk.parents[1], ["s3"], environment={}) as stack,
+        connect(s3_of(stack.env), LOGS) as objects,
+    ):
+        yield objects
 
 
 def fill(disk: Path) -> Path:

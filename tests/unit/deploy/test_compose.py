@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 from tools.dashboards import DATASOURCE
+
+from swell.settings import settings_of
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -31,11 +32,11 @@ def service(name: str) -> dict[str, Any]:
 def test_every_variable_is_a_setting_of_its_service(name: str, module: str) -> None:
     """A variable that nobody reads is a setting that the operator believes in."""
     settings = importlib.import_module(f"{module}.settings").Settings
-    fields = {field.name for field in msgspec.structs.fields(settings)}
+    known = {each.variable for each in settings_of(settings)}
 
-    names = {variable.removeprefix("SWELL_").lower() for variable in service(name)["environment"]}
+    names = set(service(name)["environment"])
 
-    assert {each for each in names if each not in fields and each.removesuffix("_file") not in fields} == set()
+    assert {each for each in names if each not in known and each.removesuffix("_FILE") not in known} == set()
 
 
 @pytest.mark.parametrize(("name", "module"), SERVICES.items())
@@ -44,9 +45,8 @@ def test_every_required_setting_is_set(name: str, module: str) -> None:
     settings = importlib.import_module(f"{module}.settings").Settings
     variables = set(service(name)["environment"])
 
-    for field in msgspec.structs.fields(settings):
-        if field.required:
-            variable = f"SWELL_{field.name.upper()}"
+    for variable, _, _, is_required in settings_of(settings):
+        if is_required:
             assert {variable, f"{variable}_FILE"} & variables, variable
 
 

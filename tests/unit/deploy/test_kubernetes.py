@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 from tools.kustomize import FOLDER, VARIANTS, Manifest
 
+from swell import settings
+from swell.settings import Setting
 from tests.unit.deploy import manifests
 from tests.unit.deploy.manifests import NAMES, container_of, environment_of, of_kind, pod_of, workloads
 
@@ -30,9 +31,9 @@ def services(name: str) -> list[Manifest]:
     return [each for each in workloads(name) if component(each) in SERVICES]
 
 
-def settings_of(workload: Manifest) -> tuple[msgspec.structs.FieldInfo, ...]:
+def settings_of(workload: Manifest) -> list[Setting]:
     module = importlib.import_module(f"{component(workload).replace('-', '_')}.settings")
-    return msgspec.structs.fields(module.Settings)
+    return list(settings.settings_of(module.Settings))
 
 
 def seconds(duration: str) -> int:
@@ -67,10 +68,9 @@ def test_kustomizations_name_files_that_exist(path: Path) -> None:
 def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
     """A misspelt setting would have no effect."""
     for workload in services(name):
-        fields = {field.name for field in settings_of(workload)}
+        known = {each.variable for each in settings_of(workload)}
         for variable in environment_of(workload):
-            setting = variable.removeprefix("SWELL_").lower()
-            assert {setting, setting.removesuffix("_file")} & fields, (component(workload), variable)
+            assert {variable, variable.removesuffix("_FILE")} & known, (component(workload), variable)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,9 +78,8 @@ def test_every_required_setting_is_set(name: str) -> None:
     """Otherwise the service stops at its start."""
     for workload in services(name):
         environment = environment_of(workload)
-        for field in settings_of(workload):
-            variable = f"SWELL_{field.name.upper()}"
-            assert not field.required or environment.get(variable) or environment.get(f"{variable}_FILE"), variable
+        for variable, _, _, is_required in settings_of(workload):
+            assert not is_required or environment.get(variable) or environment.get(f"{variable}_FILE"), variable
 
 
 @pytest.mark.parametrize("name", NAMES)

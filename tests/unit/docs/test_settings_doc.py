@@ -4,8 +4,9 @@ import importlib
 import re
 from pathlib import Path
 
-import msgspec
 import pytest
+
+from swell.settings import settings_of
 
 PAGES = [Path("docs/settings.md"), Path("docs/operating.md")]
 SERVICES = ("gateway", "registry_proxy", "builder", "scanner", "metrics")
@@ -19,7 +20,7 @@ def documented(*pages: Path) -> set[str]:
 
 def fields(service: str) -> set[str]:
     settings = importlib.import_module(f"{service}.settings").Settings
-    return {f"SWELL_{field.name.upper()}" for field in msgspec.structs.fields(settings)}
+    return {each.variable for each in settings_of(settings)}
 
 
 @pytest.mark.parametrize("service", SERVICES)

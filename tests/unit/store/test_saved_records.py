@@ -12,9 +12,10 @@ from swell.api.containers import ContainerRecord
 from swell.jobs.dead_letters import REASON, SUBJECT
 from swell.jobs.messages import BuildDone, BuildJob, ImagesPulled, IndexJob, InspectJob, TokenRevoked
 from swell.oci.digest import digest_of
-from swell.store.logs import ATTEMPT, BUCKET, COMPLETE, FIRST_LINE, log_key, log_subject
+from swell.store.logs import ATTEMPT, COMPLETE, FIRST_LINE, log_key, log_subject
 from swell.store.records import BuildResult, Reason, Submission
 from tests.fixtures import saved
+from tests.stores import LOGS
 
 DIGEST = "sha256:49cbf33b319422899f90887f17506219b4558c227645fa7cb2acd26e45ca2f35"
 KINDS: dict[Any, list[bytes]] = {
@@ -243,7 +244,7 @@ def test_the_headers_of_logs_and_dead_letters_are_those_that_are_read() -> None:
 
 def test_the_log_of_a_build_is_one_object() -> None:
     """It holds the lines of the stream."""
-    log = saved.objects()[BUCKET, log_key(build_id("failing-build"))]
+    log = saved.objects()[LOGS, log_key(build_id("failing-build"))]
     lines = b"".join(each.data for each in saved.messages() if each.subject == log_subject(build_id("failing-build")))
 
     assert log == lines

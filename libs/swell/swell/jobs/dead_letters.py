@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from msgspec import Struct
 from nats.aio.msg import Msg
@@ -18,6 +19,7 @@ from nats.js.errors import NotFoundError
 
 from swell.errors import NotFound
 from swell.jobs.publish import store
+from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import DEAD, connect
 from swell.log import printable
 from swell.serve import run
@@ -93,7 +95,8 @@ async def forget(stream: JetStreamContext, letter: DeadLetter) -> None:
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the command; each field is read from SWELL_<FIELD>."""
 
-    nats_url: str
+    nats: NatsSettings
+    ca_file: Path | None = None
     log_level: str = "WARNING"
 
 
@@ -141,7 +144,7 @@ async def execute(stream: JetStreamContext, command: Command) -> list[str]:
 
 async def main(settings: Settings) -> None:
     command = parse_command(sys.argv[1:])
-    async with connect(settings.nats_url, "dead") as nats:
+    async with connect(settings.nats, "dead", settings.ca_file) as nats:
         for line in await execute(nats.stream, command):
             sys.stdout.write(f"{line}\n")
 

@@ -9,21 +9,28 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 
 from swell.errors import Unavailable
+from swell.jobs.login import SecureClient, options_of
+from swell.jobs.settings import NatsSettings
 from swell.log import log, warn_once_a_second
 
 JOBS, EVENTS, DEAD = "JOBS", "EVENTS", "DEAD"
 WITHIN = timedelta(seconds=15)
 _DAY = 24 * 3600.0
+_PAUSE = 0.5  # seconds
+_EMPTY = StreamConfig()
+_TOO_SMALL = frozenset({10005, 10023, 10074})
+"""No suitable peers, insufficient resources, replicas without a cluster: https://github.com/nats-io/nats-server/blob/main/server/errors.json"""
 STREAMS = (
     StreamConfig(
         name=JOBS,
@@ -43,6 +50,14 @@ _added: dict[str, StreamConfig] = {}
 """Further streams of this process, by name."""
 
 
+class Streams(JetStreamContext):
+    """JetStream; missing streams are created with *replicas* copies."""
+
+    def __init__(self, client: Client, replicas: int = 1) -> None:
+        super().__init__(client, timeout=5)
+        self.replicas = replicas
+
+
 class Nats(NamedTuple):
     """A connection: `client` for plain messages, `stream` for messages that JetStream stores."""
 
@@ -51,18 +66,22 @@ class Nats(NamedTuple):
 
 
 @asynccontextmanager
-async def connect(url: str, name: str) -> AsyncIterator[Nats]:
-    """Connect to the NATS servers at *url* (separated by commas) and create missing streams; reconnects by itself.
+async def connect(
+    settings: NatsSettings | str, name: str, ca_file: Path | None = None, *, within: timedelta = WITHIN
+) -> AsyncIterator[Nats]:
+    """Connect to the NATS servers of *settings* (or of a URL) and create missing streams; reconnects by itself.
 
     Raises:
-        Unavailable: no server answers within 15 s.
+        SettingsInvalid: see `options_of`.
+        Unavailable: no server answers in time, or the cluster is too small for the replicas.
     """
-    client = Client()
+    chosen = NatsSettings(url=settings) if isinstance(settings, str) else settings
+    client = SecureClient()
+    stream = Streams(client, chosen.replicas)
     try:
-        async with asyncio.timeout(WITHIN.total_seconds()):  # otherwise the first connection is tried without end
-            stream = client.jetstream(timeout=5)
+        async with asyncio.timeout(within.total_seconds()):  # otherwise the first connection is tried without end
             await client.connect(
-                servers=url.split(","),
+                **options_of(chosen, ca_file),
                 name=name,
                 connect_timeout=3,
                 max_reconnect_attempts=-1,
@@ -74,9 +93,13 @@ async def connect(url: str, name: str) -> AsyncIterator[Nats]:
             )
             for config in STREAMS:
                 await _ensure(stream, config)
-    except (NatsError, nats.js.errors.Error, OSError, TimeoutError) as error:
+    except (NatsError, OSError, TimeoutError) as error:
+        why = str(client.last_error or "") or str(error) or "no server"
         await client.close()
-        raise Unavailable(f"NATS does not answer: {str(error) or 'no server'}") from error
+        raise Unavailable(f"NATS does not answer: {why}") from error
+    except Unavailable:
+        await client.close()
+        raise
     try:
         yield Nats(client, stream)
     finally:
@@ -111,7 +134,15 @@ async def create_missing(stream: JetStreamContext) -> None:
     with translated():
         for config in (*STREAMS, *_added.values()):
             with suppress(BadRequestError):  # it exists with another configuration, of another version of Swell
-                await stream.add_stream(config)
+                await stream.add_stream(_replicated(stream, config))
+
+
+def _replicated(stream: JetStreamContext, config: StreamConfig) -> StreamConfig:
+    return config.evolve(num_replicas=_replicas(stream))
+
+
+def _replicas(stream: JetStreamContext) -> int:
+    return stream.replicas if isinstance(stream, Streams) else 1
 
 
 async def created(stream: JetStreamContext, name: str) -> datetime | None:
@@ -142,11 +173,40 @@ async def add_streams(stream: JetStreamContext, *configs: StreamConfig) -> None:
 
 
 async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
-    """Create a stream, or change its configuration to *config*; raises an error of NATS."""
-    try:
-        await stream.add_stream(config)
-    except BadRequestError:  # it exists with another configuration
-        await stream.update_stream(config)
+    """Create the stream, or change what this version of Swell sets; the operator's other choices stay.
+
+    A cluster that elects a leader, or that has just lost a server, is asked again.
+
+    Raises:
+        Unavailable: the cluster is too small for the replicas.
+    """
+    while True:
+        try:
+            try:
+                await stream.add_stream(_replicated(stream, config))
+            except BadRequestError:  # it exists with another configuration, or cannot have so many copies
+                await _change(stream, config)
+        except (ServiceUnavailableError, NatsTimeout) as error:
+            log.warning("stream not ready yet", stream=config.name, error=str(error))
+        except APIError as error:
+            if error.err_code not in _TOO_SMALL or _replicas(stream) == 1:
+                raise
+            raise Unavailable(
+                f"SWELL_NATS_REPLICAS is {_replicas(stream)}, and NATS has too few servers with JetStream for as many "
+                f"copies of the stream {config.name}: {error.description}"
+            ) from error
+        else:
+            return
+        await asyncio.sleep(_PAUSE)
+
+
+async def _change(stream: JetStreamContext, config: StreamConfig) -> None:
+    """Set what *config* sets; never fewer copies: an older service must not undo what the operator has chosen."""
+    existing = (await stream.stream_info(config.name or "")).config
+    ours: dict[str, Any] = {name: value for name, value in vars(config).items() if value != getattr(_EMPTY, name)}
+    replicas = max(existing.num_replicas or 1, _replicas(stream))
+    if (changed := existing.evolve(**ours, num_replicas=replicas)) != existing:
+        await stream.update_stream(changed)
 
 
 async def _log_error(error: Exception) -> None:

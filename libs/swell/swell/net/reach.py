@@ -3,6 +3,7 @@
 import ssl
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 from yarl import URL
@@ -78,11 +79,33 @@ def check(reach: Reach) -> None:
             raise SettingsInvalid(f"SWELL_{name.upper()} must be longer than nothing")
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a TLS context that trusts the system's certificates and those in *ca_file*.
+class ClientCertificate(NamedTuple):
+    """A certificate chain (PEM) and its private key, with which this server proves who it is to a backend."""
+
+    variables: str
+    certificate: Path
+    key: Path
+
+
+def client_certificate(prefix: str, certificate: Path | None, key: Path | None) -> ClientCertificate | None:
+    """Return the certificate that *prefix*_CERTIFICATE_FILE and *prefix*_CERTIFICATE_KEY_FILE name, if they are set.
 
     Raises:
-        SettingsInvalid: *ca_file* cannot be read.
+        SettingsInvalid: one of them is missing.
+    """
+    variables = f"{prefix}_CERTIFICATE_FILE and {prefix}_CERTIFICATE_KEY_FILE"
+    if certificate and key:
+        return ClientCertificate(variables, certificate, key)
+    if certificate or key:
+        raise SettingsInvalid(f"set {variables}, or none of them")
+    return None
+
+
+def trusting(ca_file: Path | None, certificate: ClientCertificate | None = None) -> ssl.SSLContext:
+    """Return a TLS context that trusts the system's certificates and those in *ca_file*, and sends *certificate*.
+
+    Raises:
+        SettingsInvalid: a file cannot be read, or the key is that of another certificate.
     """
     context = ssl.create_default_context()
     if ca_file:
@@ -90,4 +113,9 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
             raise SettingsInvalid(f"SWELL_CA_FILE: {ca_file} holds no certificates that can be read") from error
+    if certificate:
+        try:
+            context.load_cert_chain(certificate.certificate, certificate.key)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsInvalid(f"{certificate.variables} are no certificate with its key: {error}") from error
     return context

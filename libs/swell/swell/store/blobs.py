@@ -11,7 +11,6 @@ from swell.errors import BlobUnknown, DigestInvalid, NotFound
 from swell.oci.digest import Digest, digest_of
 from swell.store.objects import Objects
 
-BUCKET = "swell-layers"
 CACHED = "cache/"
 """The prefix of blobs that can be fetched from a registry again, so they may be deleted at any time."""
 

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from swell.api.builds import BuildStep
 
-BUCKET = "swell-logs"
 STREAM = "LOGS"
 
 ATTEMPT = "Swell-Attempt"  # the number of the attempt

@@ -21,15 +21,20 @@ import aiohttp
 import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
+from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
 from minio.helpers import DictType
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
+from swell.concurrency.periodic import owned
 from swell.errors import NotFound, Unavailable, UpstreamFailed
 from swell.instruments import POOL_USED, pool
 from swell.log import warn_once_a_second
-from swell.net.outbound import PIECE, Policy, open_session, pieces, send
+from swell.net.outbound import PIECE, Policy, Reach, name_with_port, open_session, pieces, send
+from swell.net.reach import trusting
+from swell.store.s3_credentials import Renewed, credentials_of
+from swell.store.settings import Addressing, S3Settings
 
 T = TypeVar("T")
 
@@ -101,7 +106,7 @@ class S3Objects:
         self._public = public
         self._session = session
         self._pool = pool
-        self._bucket = bucket
+        self.bucket = bucket
 
     async def ensure(self) -> None:
         """Create the bucket if it is missing.
@@ -109,25 +114,25 @@ class S3Objects:
         Raises:
             Unavailable: no server answers, or the bucket is missing and the keys may not create it.
         """
-        if not await self._run(partial(self._client.bucket_exists, self._bucket)):
-            await self._run(partial(_create_bucket, self._client, self._bucket))
+        if not await self._run(partial(self._client.bucket_exists, self.bucket)):
+            await self._run(partial(_create_bucket, self._client, self.bucket))
 
     async def put(self, key: str, content: bytes, media_type: str = ANY_TYPE) -> None:
         stored = partial(
-            self._client.put_object, self._bucket, key, BytesIO(content), len(content), content_type=media_type
+            self._client.put_object, self.bucket, key, BytesIO(content), len(content), content_type=media_type
         )
         await self._run(stored)
 
     async def put_file(self, key: str, path: Path, media_type: str = ANY_TYPE) -> None:
-        stored = partial(self._client.fput_object, self._bucket, key, str(path), content_type=media_type)
+        stored = partial(self._client.fput_object, self.bucket, key, str(path), content_type=media_type)
         await self._run(stored, FILE_DEADLINE)
 
     async def get(self, key: str) -> bytes | None:
-        return await self._run(partial(_read, self._client, self._bucket, key))
+        return await self._run(partial(_read, self._client, self.bucket, key))
 
     async def size(self, key: str) -> int | None:
         """See `Objects.size`; without the SDK, which takes several times as long, because pulls wait for it."""
-        url = self._client.get_presigned_url("HEAD", self._bucket, key, LINK_LIFE)
+        url = self._client.get_presigned_url("HEAD", self.bucket, key, LINK_LIFE)
         with translated():
             async with asyncio.timeout(DEADLINE.total_seconds()):
                 response = await send(self._session, "HEAD", URL(url, encoded=True), {})
@@ -145,7 +150,7 @@ class S3Objects:
                 raise NotFound(f"object {key} does not exist")
             yield _slices(b"")
             return
-        url = self._client.presigned_get_object(self._bucket, key, LINK_LIFE)
+        url = self._client.presigned_get_object(self.bucket, key, LINK_LIFE)
         is_part = start > 0 or stop is not None
         headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if is_part else {}
         with translated():
@@ -160,22 +165,22 @@ class S3Objects:
     def link(self, key: str) -> str | None:
         if self._public is None:
             return None
-        return self._public.presigned_get_object(self._bucket, key, LINK_LIFE, response_headers=_AS_DOWNLOAD)
+        return self._public.presigned_get_object(self.bucket, key, LINK_LIFE, response_headers=_AS_DOWNLOAD)
 
     async def renew(self, key: str, age: timedelta) -> None:
-        await self._run(partial(_renew, self._client, self._bucket, key, age), FILE_DEADLINE)
+        await self._run(partial(_renew, self._client, self.bucket, key, age), FILE_DEADLINE)
 
     async def page(self, prefix: str, after: str = "", limit: int = 1000) -> list[StoredObject]:
         """Return at most *limit* objects below *prefix* with keys above *after*, in the order of their keys."""
-        return await self._run(partial(_page, self._client, self._bucket, prefix, after, limit))
+        return await self._run(partial(_page, self._client, self.bucket, prefix, after, limit))
 
     async def delete(self, key: str) -> None:
         """Delete the object; do nothing when it is missing."""
-        await self._run(partial(self._client.remove_object, self._bucket, key))
+        await self._run(partial(self._client.remove_object, self.bucket, key))
 
     async def expire(self, prefix: str, days: int) -> None:
         """Have the server remove what is below *prefix* and older than *days*; other rules of the bucket stay."""
-        await self._run(partial(_expire, self._client, self._bucket, prefix, days))
+        await self._run(partial(_expire, self._client, self.bucket, prefix, days))
 
     async def _run(self, work: Callable[[], T], deadline: timedelta = DEADLINE) -> T:
         """Do *work* in the pool; the thread's own timeouts end it soon after a deadline that we no longer wait for."""
@@ -186,43 +191,62 @@ class S3Objects:
 
 @asynccontextmanager
 async def connect(
-    endpoint: str, access_key: str, secret_key: str, bucket: str, public_endpoint: str | None = None
+    settings: S3Settings, bucket: str, ca_file: Path | None = None, *, public_endpoint: str | None = None
 ) -> AsyncIterator[S3Objects]:
-    """Open *bucket* of the S3 server at *endpoint* (`http://host:port`), which the operator trusts.
+    """Open *bucket* of the S3 server of *settings*, which the operator trusts.
 
     *public_endpoint* is the URL of the server for clients, if they can reach it.
 
     Raises:
-        Unavailable: no server answers, or the bucket is missing and the keys may not create it.
+        SettingsInvalid: *ca_file* cannot be read, or a key is missing.
+        Unavailable: no server answers, there are no credentials, or the bucket is missing and cannot be created.
     """
-    client = _client(endpoint, access_key, secret_key)
-    public = _client(public_endpoint, access_key, secret_key) if public_endpoint else None
-    allowed = Policy(frozenset({_url(endpoint).authority}))
+    provider = credentials_of(settings)
     with ThreadPoolExecutor(THREADS, "s3") as threads, pool("object-store", THREADS):
-        async with open_session(allowed) as session:
-            objects = S3Objects(client, session, threads, bucket, public)
-            await objects.ensure()
-            yield objects
+        async with _kept_fresh(provider):
+            client = _client(settings.endpoint, settings, provider, ca_file)
+            public = _client(public_endpoint, settings, provider, ca_file) if public_endpoint else None
+            async with open_session(_only(client, bucket), Reach(ca_file=ca_file)) as session:
+                objects = S3Objects(client, session, threads, bucket, public)
+                await objects.ensure()
+                yield objects
 
 
-def _url(endpoint: str) -> URL:
-    return URL(endpoint if "://" in endpoint else f"http://{endpoint}")
+@asynccontextmanager
+async def _kept_fresh(provider: Provider) -> AsyncIterator[None]:
+    """Fetch credentials that end now, and again while the block runs."""
+    if not isinstance(provider, Renewed):
+        yield
+        return
+    await asyncio.to_thread(provider.fetch)
+    async with owned(provider.keep_fresh(), event="credentials of the object store not renewed"):
+        yield
 
 
-def _client(endpoint: str, access_key: str, secret_key: str) -> Minio:
-    url = _url(endpoint)
-    return Minio(
+def _only(client: Minio, bucket: str) -> Policy:
+    """Allow the host of the object store, which may have a private address; the name of *bucket* may be part of it."""
+    return Policy(frozenset({name_with_port(URL(client.get_presigned_url("GET", bucket, "any"), encoded=True))}))
+
+
+def _client(endpoint: str, settings: S3Settings, provider: Provider, ca_file: Path | None) -> Minio:
+    url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
+    client = Minio(
         url.authority,
-        access_key,
-        secret_key,
+        credentials=provider,
         secure=url.scheme == "https",
-        region="us-east-1",  # a fixed region, so that signing needs no request
+        region=settings.region,  # set, so that signing needs no request
         http_client=urllib3.PoolManager(
             maxsize=THREADS,
             timeout=urllib3.Timeout(connect=3, read=20),
             retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
+            ssl_context=trusting(ca_file),
         ),
     )
+    if settings.addressing is Addressing.VIRTUAL:
+        client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    elif settings.addressing is Addressing.PATH:
+        client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    return client
 
 
 class MemoryObjects:

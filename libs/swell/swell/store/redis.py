@@ -2,12 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -15,8 +23,17 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from swell.errors import Unavailable
 from swell.instruments import POOL_USED, pool
 from swell.log import log, warn_once_a_second
+from swell.net.reach import client_certificate, trusting
+from swell.settings import SettingsInvalid
+from swell.store.sentinel_url import parse_sentinels
+from swell.store.settings import RedisSettings
 
 CONNECTIONS = 64
+_BROKEN = (RedisConnectionError, RedisTimeoutError)
+_CONNECTING = {
+    "socket_connect_timeout": 3,
+    "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, _BROKEN),
+}
 
 
 class _Pool(BlockingConnectionPool):
@@ -34,30 +51,65 @@ class _Pool(BlockingConnectionPool):
         self._used.set(len(self._in_use_connections))
 
 
+class _SentinelPool(_Pool, SentinelConnectionPool):
+    """Connects to the server that the Sentinels name, and again when they name another one."""
+
+
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator["Redis"]:
-    """Open a pool of at most 64 connections to *url*; a command has 5 s and is retried on a broken connection.
+async def connect(settings: RedisSettings | str, ca_file: Path | None = None) -> AsyncIterator["Redis"]:
+    """Open a pool of at most 64 connections to the server of *settings* (or of a URL).
+
+    A command has 5 s and is retried on a broken connection. With Sentinel, new connections go to the current server.
 
     Raises:
+        SettingsInvalid: a file cannot be read, or the URL has another form.
         Unavailable: no server answers.
     """
-    connections = _Pool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=5,
-        socket_timeout=5,
-        socket_connect_timeout=3,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2, (RedisConnectionError, RedisTimeoutError)),
+    chosen = RedisSettings(url=settings) if isinstance(settings, str) else settings
+    async with AsyncExitStack() as opened:
+        connections = await _pool_of(chosen, _tls(chosen, ca_file), opened)
+        opened.push_async_callback(connections.aclose)
+        redis = await opened.enter_async_context(Redis(connection_pool=connections))
+        with translated():
+            await redis.ping()
+        await check_memory(redis)
+        with pool("redis", CONNECTIONS):
+            yield redis
+
+
+async def _pool_of(settings: RedisSettings, tls: dict[str, Any], opened: AsyncExitStack) -> _Pool:
+    options: dict[str, Any] = {"max_connections": CONNECTIONS, "timeout": 5, "socket_timeout": 5, **_CONNECTING}
+    if (sentinels := parse_sentinels(settings.url)) is None:
+        try:
+            return _Pool.from_url(settings.url, **options, **(tls if settings.url.startswith("rediss:") else {}))
+        except ValueError as error:
+            raise SettingsInvalid(f"SWELL_REDIS_URL: {error}") from error
+    if not sentinels.is_tls:
+        tls = {}
+    login = {"username": settings.sentinel_user or None, "password": settings.sentinel_password or None}
+    asked = {"ssl": sentinels.is_tls, "socket_timeout": 2, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+    manager = Sentinel(sentinels.hosts, sentinel_kwargs={**asked, **login, **tls})  # type: ignore[no-untyped-call]
+    opened.push_async_callback(manager.aclose)
+    return _SentinelPool(
+        connection_class=SentinelManagedSSLConnection if sentinels.is_tls else SentinelManagedConnection,
+        service_name=sentinels.name,
+        sentinel_manager=manager,
+        username=sentinels.user,
+        password=sentinels.password,
+        db=sentinels.database,
+        **options,
+        **tls,
     )
-    try:
-        async with Redis(connection_pool=connections) as redis:
-            with translated():
-                await redis.ping()
-            await check_memory(redis)
-            with pool("redis", CONNECTIONS):
-                yield redis
-    finally:
-        await connections.aclose()
+
+
+def _tls(settings: RedisSettings, ca_file: Path | None) -> dict[str, Any]:
+    """The arguments of a TLS connection; their files are read now, so that a wrong one stops the service by name."""
+    certificate = client_certificate("SWELL_REDIS", settings.certificate_file, settings.certificate_key_file)
+    trusting(ca_file, certificate)
+    options = {"ssl_ca_certs": str(ca_file)} if ca_file else {}
+    if certificate:
+        options |= {"ssl_certfile": str(certificate.certificate), "ssl_keyfile": str(certificate.key)}
+    return options
 
 
 async def check_memory(redis: "Redis") -> None:

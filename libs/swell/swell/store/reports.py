@@ -9,7 +9,6 @@ from hashlib import sha256
 
 from swell.oci.digest import Digest
 
-BUCKET = "swell-reports"
 SBOMS, SCANS = "sboms/", "scans/"
 """Prefixes of SBOMs, by repository and digest of the manifest; and of reports, by scan id."""
 

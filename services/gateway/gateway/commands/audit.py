@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -27,16 +28,19 @@ from gateway.domain.vault import user_owner
 from swell.encryption import KEY_BYTES, EncryptionKeys
 from swell.errors import NotFound
 from swell.jobs import streams
+from swell.jobs.settings import NatsSettings
 from swell.serve import run
 from swell.store import redis
 from swell.store.encrypted import EncryptedRecords
+from swell.store.settings import RedisSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the command; each field is read from SWELL_<FIELD>."""
 
-    redis_url: str
-    nats_url: str
+    redis: RedisSettings
+    nats: NatsSettings
+    ca_file: Path | None = None
     log_level: str = "WARNING"
 
 
@@ -89,7 +93,7 @@ async def verify(settings: Settings, head: str | None = None) -> None:
         Unavailable: a backend does not answer.
     """
     last, events, has_head = None, 0, head is None
-    async with streams.connect(settings.nats_url, "audit") as nats:
+    async with streams.connect(settings.nats, "audit", settings.ca_file) as nats:
         async for content in batches(nats):
             last = follow(last, content)
             events += len(last.batch.events)
@@ -111,7 +115,10 @@ async def export(settings: Settings, selection: Selection) -> None:
         Unavailable: a backend does not answer.
     """
     last, seen = None, set[str]()
-    async with streams.connect(settings.nats_url, "audit") as nats, redis.connect(settings.redis_url) as state:
+    async with (
+        streams.connect(settings.nats, "audit", settings.ca_file) as nats,
+        redis.connect(settings.redis, settings.ca_file) as state,
+    ):
         names = await Pseudonyms(state).names()
         async for content in batches(nats):
             last = follow(last, content)
@@ -131,7 +138,10 @@ async def remove_user(settings: Settings, name: str) -> None:
         NotFound: *name* has none of these.
         Unavailable: a backend does not answer.
     """
-    async with streams.connect(settings.nats_url, "audit") as nats, redis.connect(settings.redis_url) as state:
+    async with (
+        streams.connect(settings.nats, "audit", settings.ca_file) as nats,
+        redis.connect(settings.redis, settings.ca_file) as state,
+    ):
         events = RevocationEvents(nats)
         revoked = await _revoke_keys(RedisKeys(state), events, name)
         ended = await RedisSessions(state).end_all(name)

@@ -7,6 +7,7 @@ keys; when it succeeds, the other keys are not needed any more.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -17,12 +18,14 @@ from swell.serve import run
 from swell.settings import SettingsInvalid
 from swell.store import redis
 from swell.store.encrypted import EncryptedRecords
+from swell.store.settings import RedisSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Settings of the command; each field is read from SWELL_<FIELD>."""
 
-    redis_url: str
+    redis: RedisSettings
+    ca_file: Path | None = None
     encryption_keys: str
     log_level: str = "INFO"
 
@@ -58,7 +61,7 @@ async def reencrypt(settings: Settings) -> None:
     """
     if (keys := parse_keys(settings.encryption_keys)) is None:
         raise SettingsInvalid("SWELL_ENCRYPTION_KEYS must be set")
-    async with redis.connect(settings.redis_url) as state:
+    async with redis.connect(settings.redis, settings.ca_file) as state:
         counts = await EncryptedRecords(state, keys).reencrypt()
     log.info(
         "secrets encrypted again", key=keys.current, again=counts.again, current=counts.current, changed=counts.changed

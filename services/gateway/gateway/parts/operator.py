@@ -13,18 +13,15 @@ from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
 from gateway.operate.workers import WorkerOperations
 from swell.store.backlog import RedisBacklog
-from swell.store.blobs import BUCKET as LAYERS
-from swell.store.logs import BUCKET as LOGS
 from swell.store.queue_view import QueueView
 from swell.store.registries import SeenRegistries
-from swell.store.reports import BUCKET as REPORTS
 from swell.store.workers import Workers
 
 
 def operator_parts(connections: Connections, revocations: Revocations, audit: Audit) -> OperatorParts:
     redis, stream = connections.redis, connections.nats.stream
     workers = Workers(redis)
-    buckets = {LAYERS: connections.layers, LOGS: connections.logs, REPORTS: connections.reports}
+    buckets = {"layers": connections.layers, "logs": connections.logs, "reports": connections.reports}
     return OperatorParts(
         WorkerOperations(workers, audit),
         QueueQueries(QueueView(redis), RedisBacklog(redis)),

@@ -9,7 +9,6 @@ from metrics.domain.usage import Counts, Metric, Table
 from swell.errors import Unavailable
 from swell.store.objects import Objects
 
-BUCKET = "swell-reports"
 _JSON = "application/json"
 _DAYS = "usage/days.json"
 _ANY = "any"

@@ -10,16 +10,13 @@ from redis.asyncio import Redis
 from swell.api.operator import ObjectsUse, StateUse, StreamUse
 from swell.concurrency.single_flight import SingleFlight
 from swell.jobs.consumers import sizes
-from swell.store.blobs import BUCKET as LAYERS
-from swell.store.logs import BUCKET as LOGS
 from swell.store.objects import S3Objects
 from swell.store.redis import translated
-from swell.store.reports import BUCKET as REPORTS
 
 PREFIXES = {
-    LOGS: ("",),
-    LAYERS: ("sha256/", "cache/", "documents/", "unpushed/"),
-    REPORTS: ("usage/", "sboms/", "scans/"),
+    "logs": ("",),
+    "layers": ("sha256/", "cache/", "documents/", "unpushed/"),
+    "reports": ("usage/", "sboms/", "scans/"),
 }
 MAX_OBJECTS = 10_000  # that are counted below a prefix
 _FRESH = 60.0  # seconds
@@ -53,18 +50,14 @@ class BackendUse:
 
     async def _count_all(self) -> tuple[ObjectsUse, ...]:
         self._counted = tuple(
-            [
-                await count(self._buckets[bucket], bucket, prefix)
-                for bucket, prefixes in PREFIXES.items()
-                for prefix in prefixes
-            ]
+            [await count(self._buckets[kind], prefix) for kind, prefixes in PREFIXES.items() for prefix in prefixes]
         )
         self._counted_at = monotonic()
         return self._counted
 
 
-async def count(objects: S3Objects, bucket: str, prefix: str) -> ObjectsUse:
-    """Count the objects of *bucket* below *prefix*, at most 10,000."""
+async def count(objects: S3Objects, prefix: str) -> ObjectsUse:
+    """Count the objects below *prefix*, at most 10,000."""
     number = size = 0
     after, is_complete = "", False
     while number < MAX_OBJECTS and not is_complete:
@@ -73,4 +66,4 @@ async def count(objects: S3Objects, bucket: str, prefix: str) -> ObjectsUse:
         size += sum(each.size for each in page)
         is_complete = not page
         after = page[-1].key if page else after
-    return ObjectsUse(bucket=bucket, prefix=prefix, objects=number, bytes=size, is_complete=is_complete)
+    return ObjectsUse(bucket=objects.bucket, prefix=prefix, objects=number, bytes=size, is_complete=is_complete)
