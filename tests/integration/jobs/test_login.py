@@ -11,42 +11,20 @@ from typing import Any
 
 import nkeys  # type: ignore[import-untyped]
 import pytest
-import trustme
 
 from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.settings import NatsSettings
 from swell.settings import SettingsInvalid
 from swell_embedded.ports import Ports
+from tests.certificates import Certificates
 from tests.e2e.upstreams import running
 from tests.nats_cluster import LOGIN, server
 
 
-class Tls:
-    """A private authority, a server's certificate and a client's."""
-
-    def __init__(self, home: Path) -> None:
-        authority = trustme.CA()
-        self.ca_file = home / "ca.pem"
-        authority.cert_pem.write_to_path(self.ca_file)
-        self.files = {name: self._issue(authority, home, name) for name in ("127.0.0.1", "client")}
-
-    def _issue(self, authority: trustme.CA, home: Path, name: str) -> tuple[Path, Path]:
-        issued = authority.issue_cert(name)
-        certificate, key = home / f"{name}.pem", home / f"{name}.key"
-        issued.cert_chain_pems[0].write_to_path(certificate)
-        issued.private_key_pem.write_to_path(key)
-        return certificate, key
-
-    @property
-    def config(self) -> str:
-        certificate, key = self.files["127.0.0.1"]
-        return f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{self.ca_file}", verify: true }}'
-
-
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    return Tls(tmp_path_factory.mktemp("tls"))
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
 
 
 @asynccontextmanager
@@ -82,17 +60,18 @@ async def test_a_wrong_password_is_named(tmp_path: Path) -> None:
             await streams_at(NatsSettings(url=f"nats://swell:wrong@127.0.0.1:{port}"))
 
 
-async def test_a_private_authority_and_a_client_certificate(tmp_path: Path, tls: Tls) -> None:
+async def test_a_private_authority_and_a_client_certificate(tmp_path: Path, certificates: Certificates) -> None:
     """The server asks for a certificate of its authority, and the client trusts nobody else."""
-    certificate, key = tls.files["client"]
-    async with nats_server(tmp_path, tls.config) as port:
+    (certificate, key), (client, client_key) = certificates.server, certificates.client
+    files = f'cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificates.ca_file}"'
+    async with nats_server(tmp_path, f"tls {{ {files}, verify: true }}") as port:
         url = f"tls://127.0.0.1:{port}"
-        settings = NatsSettings(url=url, certificate_file=certificate, certificate_key_file=key)
-        assert await streams_at(settings, tls.ca_file) == 4
+        settings = NatsSettings(url=url, certificate_file=client, certificate_key_file=client_key)
+        assert await streams_at(settings, certificates.ca_file) == 4
         with pytest.raises(Unavailable, match="certificate"):
             await streams_at(settings)
         with pytest.raises(Unavailable):
-            await streams_at(NatsSettings(url=url), tls.ca_file)
+            await streams_at(NatsSettings(url=url), certificates.ca_file)
 
 
 async def test_no_password_is_sent_to_a_server_without_tls(tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ async def connect(
     provider = credentials_of(settings)
     with ThreadPoolExecutor(THREADS, "s3") as threads, pool("object-store", THREADS):
         async with _kept_fresh(provider):
-            client = _client(settings.endpoint, settings, provider, ca_file)
-            public = _client(public_endpoint, settings, provider, ca_file) if public_endpoint else None
+            client = client_of(settings.endpoint, settings, provider, ca_file)
+            public = client_of(public_endpoint, settings, provider, ca_file) if public_endpoint else None
             async with open_session(_only(client, bucket), Reach(ca_file=ca_file)) as session:
                 objects = S3Objects(client, session, threads, bucket, public)
                 await objects.ensure()
@@ -228,7 +228,8 @@ def _only(client: Minio, bucket: str) -> Policy:
     return Policy(frozenset({name_with_port(URL(client.get_presigned_url("GET", bucket, "any"), encoded=True))}))
 
 
-def _client(endpoint: str, settings: S3Settings, provider: Provider, ca_file: Path | None) -> Minio:
+def client_of(endpoint: str, settings: S3Settings, provider: Provider, ca_file: Path | None = None) -> Minio:
+    """Return the SDK's client of the server at *endpoint*; it connects at its first call."""
     url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
     client = Minio(
         url.authority,

@@ -1,6 +1,7 @@
 """A TCP proxy that breaks connections in the middle, for tests of resumed transfers."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -49,11 +50,16 @@ class CuttingProxy:
 
 
 @asynccontextmanager
-async def cutting_proxy(authority: str, *, from_server: bool = False) -> AsyncIterator[CuttingProxy]:
-    """Serve a `CuttingProxy` for the server at *authority* on a free port of loopback while the block runs."""
+async def cutting_proxy(
+    authority: str, *, from_server: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[CuttingProxy]:
+    """Serve a `CuttingProxy` for the server at *authority* on a free port of loopback while the block runs.
+
+    With *tls*, clients connect with TLS, and the server gets plain bytes.
+    """
     host, _, port = authority.rpartition(":")
     proxy = CuttingProxy(host, int(port), from_server=from_server)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.authority = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield proxy
