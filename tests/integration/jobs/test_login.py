@@ -61,7 +61,7 @@ async def test_a_wrong_password_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_private_authority_and_a_client_certificate(tmp_path: Path, certificates: Certificates) -> None:
-    """The server asks for a certificate of its authority, and the client trusts nobody else."""
+    """The server asks for a certificate of its authority, and the client trusts no other one."""
     (certificate, key), (client, client_key) = certificates.server, certificates.client
     files = f'cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificates.ca_file}"'
     async with nats_server(tmp_path, f"tls {{ {files}, verify: true }}") as port:
@@ -75,7 +75,7 @@ async def test_a_private_authority_and_a_client_certificate(tmp_path: Path, cert
 
 
 async def test_no_password_is_sent_to_a_server_without_tls(tmp_path: Path) -> None:
-    """Somebody between client and server could say that there is none."""
+    """An attacker between client and server could deny it."""
     async with nats_server(tmp_path) as port:
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1 has no TLS"):
             await streams_at(NatsSettings(url=f"tls://{LOGIN}@127.0.0.1:{port}"))

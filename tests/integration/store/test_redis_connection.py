@@ -65,7 +65,7 @@ async def test_a_login_is_percent_decoded(tmp_path: Path) -> None:
 
 
 async def test_a_private_authority_and_a_client_certificate(tmp_path: Path, certificates: Certificates) -> None:
-    """The server asks for a certificate of its authority, and the client trusts nobody else."""
+    """The server asks for a certificate of its authority, and the client trusts no other one."""
     port = Ports.free().redis
     client, client_key = certificates.client
     async with (

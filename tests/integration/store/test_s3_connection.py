@@ -185,6 +185,6 @@ def test_a_chain_without_credentials_is_named() -> None:
 
 
 def test_one_key_alone_is_refused() -> None:
-    """A mistake, and no wish for a role."""
+    """A mistake: for a role, both are left out."""
     with pytest.raises(SettingsInvalid, match="SWELL_S3_SECRET_KEY"):
         credentials_of(S3Settings(endpoint=AWS, access_key="a"))
