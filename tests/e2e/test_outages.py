@@ -169,7 +169,7 @@ async def test_an_image_that_was_never_pushed_is_pushed_by_the_next_build(
 
 async def names(stored: objects.S3Objects, prefix: str) -> AsyncIterator[str]:
     """Yield the names of the objects below *prefix*."""
-    found = await asyncio.to_thread(lambda: list(stored._client.list_objects(stored._bucket, prefix, recursive=True)))
+    found = await asyncio.to_thread(lambda: list(stored._client.list_objects(stored.bucket, prefix, recursive=True)))
     for each in found:
         yield str(each.object_name)
 
