@@ -39,6 +39,7 @@ PATHS = (
     ("POST", "/tokens/revoke"),
     ("GET", "/registries"),
     ("GET", "/storage"),
+    ("GET", "/audit"),
 )
 
 
@@ -59,6 +60,8 @@ async def test_only_operators_may_use_it(operated: Swell, method: str, path: str
         ("GET", "/queue/builds?cursor=-1", 400),
         ("GET", f"/queue?cursor={'x' * 400}", 400),
         ("GET", "/dead-letters?cursor=x", 400),
+        ("GET", "/audit?cursor=1", 400),
+        ("GET", f"/audit?cursor={'9' * 30}.1", 400),
         ("GET", "/workers/nobody-1", 404),
         ("POST", "/workers/nobody-1/drain", 404),
         ("POST", "/dead-letters/77777/replay", 404),

@@ -43,6 +43,7 @@ from gateway.http.head import HeadAsGet
 from gateway.http.read_guard import read_guard
 from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
+from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
@@ -96,13 +97,14 @@ class ServiceParts(NamedTuple):
 
 
 class OperatorParts(NamedTuple):
-    """Workers, queues, dead letters, tokens, registries and storage."""
+    """Workers, queues, dead letters, tokens, registries, storage and the audit trail."""
 
     workers: WorkerOperations
     queues: QueueQueries
     dead_letters: DeadLetters
     token_revocations: TokenRevocations
     storage_queries: StorageQueries
+    audit_trail: AuditTrail
 
 
 def create_app(
@@ -152,7 +154,7 @@ def create_app(
             liveness,
             OpenApiController,
             operator_router(callers, service.accounts),
-            pages_router(),
+            pages_router(callers, service.accounts),
         ],
         dependencies={name: Provide(_provider(part), use_cache=True) for name, part in parts.items()}
         | {"actor": Provide(actor_of)},

@@ -42,6 +42,7 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import Callers, ClientAddress
 from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector
+from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
@@ -279,6 +280,7 @@ class Harness:
             DeadLetters(none),
             TokenRevocations(none, revocations),
             StorageQueries(none, none, none),
+            AuditTrail(None),
         )
 
     async def search(self, text: str, platform: str) -> Found:

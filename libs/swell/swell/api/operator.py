@@ -155,6 +155,30 @@ class RevocationAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: str | None = None
 
 
+class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An event of the audit trail.
+
+    `user` is whose request, key or credential it is, `actor` who has acted for that user. `subject` is the id of the
+    build, mirror, key, credential or worker, or the fingerprint of a token.
+    """
+
+    id: str
+    time: datetime
+    action: str
+    user: str = ""
+    actor: str = ""
+    organisation: str = ""
+    subject: str = ""
+    image: str = ""
+
+
+class AuditPage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Events, newest first; `next` is the cursor of the next page."""
+
+    events: tuple[AuditRecord, ...]
+    next: str | None = None
+
+
 class SeenRegistry(Struct, frozen=True, kw_only=True, rename="camel"):
     """A registry that has answered, and when it last did."""
 

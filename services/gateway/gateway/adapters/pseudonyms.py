@@ -39,6 +39,15 @@ class Pseudonyms:
             stored = await self._redis.hgetall(keys.AUDIT_NAMES)
         return {text(pseudonym): text(name) for pseudonym, name in stored.items()}
 
+    async def names_of(self, pseudonyms: Iterable[str]) -> Mapping[str, str]:
+        """The names of those *pseudonyms* that are known."""
+        wanted = list(pseudonyms)
+        if not wanted:
+            return {}
+        with translated():
+            found = await self._redis.hmget(keys.AUDIT_NAMES, wanted)
+        return {pseudonym: text(name) for pseudonym, name in zip(wanted, found, strict=True) if name}
+
     async def remove(self, name: str) -> str | None:
         """Forget whose pseudonym is that of *name*; return it, or None if *name* has none."""
         with translated():

@@ -11,12 +11,14 @@ from litestar.params import FromPath, FromQuery
 from gateway.access.accounts import Accounts
 from gateway.http.bodies import read
 from gateway.http.caller import Callers
+from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
 from gateway.operate.workers import WorkerOperations
 from swell.api.operator import (
+    AuditPage,
     DeadLetterPage,
     DeadLetterRecord,
     QueuedBuildPage,
@@ -43,7 +45,15 @@ def operator_router(callers: Callers, accounts: Accounts) -> Router:
 
     return Router(
         "/v1alpha2/operator",
-        route_handlers=[WorkersController, QueueController, DeadLettersController, revoke_tokens, registries, storage],
+        route_handlers=[
+            WorkersController,
+            QueueController,
+            DeadLettersController,
+            revoke_tokens,
+            registries,
+            storage,
+            audit,
+        ],
         guards=[guard],
     )
 
@@ -141,3 +151,8 @@ async def registries(
 @get("/storage")
 async def storage(storage_queries: NamedDependency[StorageQueries]) -> StorageUse:
     return await storage_queries.use()
+
+
+@get("/audit")
+async def audit(audit_trail: NamedDependency[AuditTrail], cursor: Text = None, limit: Number = None) -> AuditPage:
+    return await audit_trail.page(cursor, limit)

@@ -2,7 +2,9 @@
 
 from litestar import Router
 
+from gateway.access.accounts import Accounts
 from gateway.handlers.metrics import challenge
+from gateway.http.caller import Callers
 from gateway.pages.assets import asset
 from gateway.pages.errors import on_page_error
 from gateway.pages.handlers.builds import build_page, cancel_page
@@ -11,6 +13,7 @@ from gateway.pages.handlers.credentials import credentials_page, delete_credenti
 from gateway.pages.handlers.images import inspect_page
 from gateway.pages.handlers.keys import issue_key, keys_page, revoke_key
 from gateway.pages.handlers.mirrors import mirror_page
+from gateway.pages.handlers.operator import operator_pages
 from gateway.pages.handlers.own_builds import own_builds_page
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
@@ -26,7 +29,7 @@ from gateway.pages.handlers.usage import usage_page
 from swell.errors import AccountRequired
 
 
-def pages_router() -> Router:
+def pages_router(callers: Callers, accounts: Accounts) -> Router:
     return Router(
         "/",
         route_handlers=[
@@ -44,6 +47,7 @@ def pages_router() -> Router:
             scan_page,
             inspect_page,
             usage_page,
+            operator_pages(callers, accounts),
             own_builds_page,
             credentials_page,
             store_credential,

@@ -2,11 +2,14 @@
 
 from gateway.access.revoke import Revocations
 from gateway.adapters.access.grants import RedisGrants
+from gateway.adapters.operate.audit import StoredTrail
 from gateway.adapters.operate.backends import BackendUse
 from gateway.adapters.operate.dead_letters import StreamDeadLetters
+from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.app import OperatorParts
-from gateway.audit.events import Audit
+from gateway.audit.events import NO_AUDIT, Audit
 from gateway.connections import Connections
+from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
@@ -28,4 +31,5 @@ def operator_parts(connections: Connections, revocations: Revocations, audit: Au
         DeadLetters(StreamDeadLetters(stream), audit),
         TokenRevocations(RedisGrants(redis), revocations),
         StorageQueries(BackendUse(redis, stream, buckets), workers, SeenRegistries(redis)),
+        AuditTrail(None if audit is NO_AUDIT else StoredTrail(connections.nats, Pseudonyms(redis))),
     )

@@ -5,6 +5,7 @@ from typing import Any
 from gateway.openapi import examples
 from gateway.openapi.operations.operation import CLIENT, CURSOR, LIMIT, SERVICE, Operation, get, post
 from swell.api.operator import (
+    AuditPage,
     DeadLetterPage,
     DeadLetterRecord,
     QueuedBuildPage,
@@ -132,6 +133,12 @@ OPERATOR = (
         "List registries",
         "The registries that have answered this server, at most 1,000, by name.",
         SeenRegistryPage,
+    ),
+    _list(
+        "/audit",
+        "List the events of the audit trail",
+        "Newest first, with the names of users that were not removed. The chain is not verified. 501 without a trail.",
+        AuditPage,
     ),
     get(
         f"{_PATH}/storage",

@@ -9,6 +9,7 @@ from litestar.params import FromQuery
 from gateway.access.accounts import Accounts
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
+from gateway.pages.handlers.operator import PAGES
 from gateway.pages.rendering import page
 from gateway.pages.usage import METRICS, usage_view
 from gateway.usage import Counters
@@ -24,4 +25,4 @@ async def usage_page(
 ) -> Response[str]:
     await callers.require_operator(request.scope, accounts)
     view = await usage_view(counters, datetime.now(UTC).date(), org[:200])
-    return page("usage.html", here="/view/usage", view=view, titles=list(METRICS.values()), org=org[:200])
+    return page("usage.html", here="/view/usage", pages=PAGES, view=view, titles=list(METRICS.values()), org=org[:200])
