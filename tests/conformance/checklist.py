@@ -58,7 +58,7 @@ ROWS = {
     "B25": "no platform is linux/amd64",
     "B26": "skipHashing of a layer is accepted",
     "B27": "each architecture gets its own Fusion layer",
-    "B28": "a body of 20 MiB is taken or clearly refused",
+    "B28": "a body of 20 MiB is accepted, a larger one clearly refused",
     "B29": "no source at all is 400",
     "B30": "escaped and raw text are the same",
     "B31": "inspect without an image is 400",

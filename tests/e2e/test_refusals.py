@@ -82,6 +82,28 @@ async def test_a_request_that_takes_long_to_read_does_not_delay_others(
     assert longest < (time.monotonic() - started) / 2
 
 
+async def test_fifty_large_requests_at_once_take_little_memory(
+    swell: Swell, stack: Stack, upstreams: Upstreams
+) -> None:
+    """All are answered. 50 requests of 10 MiB, the former limit, took 1,000 MiB when nothing bounded them."""
+    start = json.dumps({"containerImage": upstreams.image(), "ignored": "#"}).encode()
+    body = start.replace(b"#", b"x" * ((24 << 20) - len(start) + 1))
+    process = Path(f"/proc/{stack.pid('gateway')}")
+    (process / "clear_refs").write_text("5")  # the peak is now the present size
+    before = peak_of(process)
+
+    async with asyncio.timeout(100), asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(ask(swell, "POST", SUBMIT, body)) for _ in range(50)]
+
+    assert {each.result().status for each in asked} == {200}
+    assert peak_of(process) - before < 600 << 10
+
+
+def peak_of(process: Path) -> int:
+    """The most memory that a process has had, in KiB."""
+    return int((process / "status").read_text().partition("VmHWM:")[2].split()[0])
+
+
 @pytest.mark.row("L5")
 async def test_a_layer_with_a_wrong_digest_is_never_added(
     swell: Swell, upstreams: Upstreams, web: Web, tmp_path: Path

@@ -40,6 +40,7 @@ from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
+from gateway.http.large_bodies import LargeBodies
 from gateway.http.read_guard import read_guard
 from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
@@ -163,7 +164,7 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    limited = GuessLimits(HeadAsGet(app), callers)
+    limited = GuessLimits(LargeBodies(HeadAsGet(app), callers), callers)
     return Edge(registry, SessionTokens(limited, service.sessions), pairing=pairing, tls=tls)
 
 

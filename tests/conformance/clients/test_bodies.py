@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import random
 from typing import Any
 
 import pytest
@@ -111,9 +112,28 @@ async def test_escapes_and_raw_text_are_the_same(swell: Swell, upstreams: Upstre
 @pytest.mark.parametrize("path", [SUBMIT, "/container-token", "/v1alpha1/inspect", "/validate-creds"])
 async def test_a_body_that_is_too_large_is_refused_with_a_reason(swell: Swell, path: str) -> None:
     """The client must see the limit, not a broken connection."""
-    answer = await ask(swell, "POST", path, {"containerImage": "a", "fingerprint": "x" * (21 << 20)})
+    answer = await ask(swell, "POST", path, {"containerImage": "a", "fingerprint": "x" * (24 << 20)})
 
     assert (answer.status, answer.json["code"]) == (413, "SIZE_INVALID")
+
+
+@pytest.mark.row("B28")
+async def test_the_largest_request_of_the_command_line_is_accepted(swell: Swell, upstreams: Upstreams) -> None:
+    """10 MiB of layers in `data:` locations and a build context of 5 MiB: 20 MiB of JSON."""
+    noise = random.Random(28)  # noqa: S311 - what cannot be compressed
+    layers = [as_data(archive({f"layer-{number}": noise.randbytes(5 << 20)})) for number in range(2)]
+    context = archive({"data": noise.randbytes(5 << 20)})
+
+    request = {
+        "containerFile": encoded(f"FROM {upstreams.image()}\nCOPY data /data\n"),
+        "buildContext": as_data(context),
+        "containerConfig": {"layers": layers},
+    }
+
+    answer = await ask(swell, "POST", SUBMIT, request)
+
+    assert answer.status == 200, answer.body[:500]
+    assert (await swell.ended(answer.json["buildId"]))["succeeded"]
 
 
 LARGE: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from litestar import Request
 from litestar.types import Receive
 
+from gateway.http.large_bodies import SMALL, reservation_of
 from swell.api.lenient import decode
 from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
 
@@ -16,12 +17,13 @@ T = TypeVar("T")
 HttpRequest = Request[Any, Any, Any]
 
 JSON = "application/json"
-MAX_BODY = 10 << 20  # bytes
+MAX_BODY = 24 << 20  # bytes; Wave's command line sends up to 20 MiB: layers and a build context
 LARGE = 64 << 10  # bytes; smaller bodies are decoded in a few milliseconds, whatever their content
 SILENCE = 30  # seconds without a byte; also how long a body may take before the minimum rate applies
 MIN_RATE = 1 << 10  # bytes per second on average
+LARGE_RATE = 64 << 10  # the same for a body with a reservation, which other requests wait for
 MAX_SECONDS = 600  # for a whole body, at any rate
-_MAX_DRAINED = 5 * MAX_BODY
+_MAX_DRAINED = 50 << 20
 _MAX_DIGITS = 20
 _DRAIN_SECONDS = 30
 
@@ -44,23 +46,34 @@ async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
 
     Up to 50 MiB of a larger body are read and dropped: many clients send the whole body before they read a response,
     and would otherwise see a closed connection instead of the error. Nothing is read of a body that `Content-Length`
-    says to be larger still.
+    says to be larger still. The memory for a body of more than `SMALL` bytes is reserved until the request is answered.
 
     Raises:
         BadRequest: the client closes the connection before the end.
         MediaTypeUnsupported: `Content-Type` is another one.
-        RequestSlow: nothing arrives for 30 s, or the average rate is below 1 KiB per second.
+        RequestSlow: nothing arrives for 30 s, or the average rate is below 1 KiB per second, 64 KiB for a large body.
         TooLarge: the body is larger.
+        Unavailable: there is no memory for a large body at the moment.
     """
-    if _declared_size(request.headers) > _MAX_DRAINED:
+    declared, reservation = _declared_size(request.headers), reservation_of(request.scope)
+    if declared > _MAX_DRAINED:
         raise _too_large()
+    if SMALL < declared <= MAX_BODY:
+        await reservation.take(declared)
     size, pieces, more, started = 0, list[bytes](), True, time.monotonic()
     while more and size <= _MAX_DRAINED:
-        remaining = started + min(SILENCE + size / MIN_RATE, MAX_SECONDS) - time.monotonic()
-        piece, more = await _receive_piece(request.receive, remaining)
+        rate = LARGE_RATE if reservation.size else MIN_RATE
+        remaining = started + min(SILENCE + size / rate, MAX_SECONDS) - time.monotonic()
+        piece, more = await _receive_piece(request.receive, remaining, rate)
         size += len(piece)
-        if size <= MAX_BODY:
-            pieces.append(piece)
+        if max(size, declared) > MAX_BODY:
+            pieces.clear()
+            reservation.give_back()
+            continue
+        if size > max(SMALL, reservation.size):  # its size was not declared
+            await reservation.take(MAX_BODY)
+            started = time.monotonic()
+        pieces.append(piece)
     if size > MAX_BODY:
         raise _too_large()
     if size:  # some clients send a type with an empty body
@@ -88,14 +101,14 @@ def _check_media_type(content_type: str, expected: str) -> None:
         raise MediaTypeUnsupported(f"the request body is said to be {media_type[:80]!r}; this server takes {expected}")
 
 
-async def _receive_piece(receive: Receive, remaining: float) -> tuple[bytes, bool]:
-    """The next piece of a body that may take *remaining* seconds more, and whether more pieces follow."""
+async def _receive_piece(receive: Receive, remaining: float, rate: int) -> tuple[bytes, bool]:
+    """The next piece of a body that may take *remaining* seconds more at *rate*, and whether more pieces follow."""
     try:
         async with asyncio.timeout(max(0, min(SILENCE, remaining))):
             message = await receive()
     except TimeoutError as error:
         if remaining < SILENCE:
-            raise RequestSlow(f"the request's body comes at less than {MIN_RATE} bytes a second") from error
+            raise RequestSlow(f"the request's body comes at less than {rate} bytes a second") from error
         raise RequestSlow(f"nothing of the request's body came for {SILENCE} s") from error
     if message["type"] != "http.request":
         raise BadRequest("the request breaks off before its end")

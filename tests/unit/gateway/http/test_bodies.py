@@ -9,9 +9,11 @@ from litestar import Request
 
 from gateway.http import bodies
 from gateway.http.bodies import MAX_BODY, read, read_body
+from gateway.http.large_bodies import SMALL, BodyRoom, Reservation, reservation_of, reserve
 from swell.api.inspect import InspectRequest
-from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge
+from swell.errors import BadRequest, MediaTypeUnsupported, RequestSlow, TooLarge, Unavailable
 
+ADDRESS = "203.0.113.9"
 BROKEN = {"type": "http.disconnect"}
 
 
@@ -19,7 +21,7 @@ def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def request(messages: Iterable[dict[str, Any]], **headers: str) -> Request[Any, Any, Any]:
+def request(messages: Iterable[dict[str, Any]], room: BodyRoom | None = None, **headers: str) -> Request[Any, Any, Any]:
     """A request whose *messages* come one after another, and then nothing."""
     waiting = iter(messages)
 
@@ -29,7 +31,9 @@ def request(messages: Iterable[dict[str, Any]], **headers: str) -> Request[Any, 
         return message
 
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": "POST", "path": "/", "headers": fields}, receive=receive)  # type: ignore
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": fields, "state": {}}
+    reserve(scope, Reservation(room or BodyRoom(), ADDRESS))
+    return Request(scope, receive=receive)  # type: ignore[arg-type]
 
 
 async def test_a_body_comes_in_pieces() -> None:
@@ -56,10 +60,10 @@ async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
     """Clients that write all first would see a broken connection instead of the answer; but there is an end to it."""
     part = piece(bytes(MAX_BODY), more=True)
 
-    with pytest.raises(TooLarge):
-        await read_body(request([part, part, piece(b"")]))
-    with pytest.raises(TooLarge):
-        await read_body(request([part] * 6))
+    for messages in ([part, part, piece(b"")], [part] * 6):
+        with pytest.raises(TooLarge):
+            await read_body(large := request(messages))
+        assert reservation_of(large.scope).size == 0
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
@@ -80,3 +84,29 @@ async def test_a_large_body_says_the_same_as_a_small_one(size: int) -> None:
     body = b'{"containerImage": "' + b"a" * size + b'"}'
 
     assert (await read(request([piece(body)]), InspectRequest)).container_image == "a" * size
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_large_body_has_its_memory_reserved(declared: bool) -> None:
+    """By its `Content-Length`, or by the largest size; a small body reserves nothing."""
+    size = 2 * SMALL
+    headers: dict[str, Any] = {"content_length": str(size)} if declared else {}
+    large = request([piece(bytes(SMALL), more=True), piece(bytes(SMALL))], **headers)
+    small = request([piece(bytes(SMALL))])
+
+    assert len(await read_body(large)) == size
+    assert len(await read_body(small)) == SMALL
+    assert reservation_of(large.scope).size == (size if declared else MAX_BODY)
+    assert reservation_of(small.scope).size == 0
+
+
+async def test_a_large_body_is_not_read_before_it_has_its_room() -> None:
+    """What is not read stays with the client, and needs no memory here."""
+    room = BodyRoom(2 * MAX_BODY, wait=0.01)
+    await Reservation(room, ADDRESS).take(MAX_BODY)
+    waiting = iter([piece(bytes(MAX_BODY))])
+
+    with pytest.raises(Unavailable, match="too many large requests"):
+        await read_body(request(waiting, room, content_length=str(MAX_BODY)))
+
+    assert next(waiting, None) is not None

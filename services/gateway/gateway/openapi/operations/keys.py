@@ -48,7 +48,7 @@ KEYS = (
         path=_KEY,
         summary="Limit an API key",
         description="Replaces the members that the body has. All gateways apply them within a second. The body has at "
-        "most 10 MiB.",
+        "most 24 MiB.",
         answer=KeyRecord,
         body=KeyChange,
         examples=examples.KEY_CHANGES,

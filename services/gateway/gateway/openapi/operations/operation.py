@@ -70,7 +70,7 @@ def post(path: str, summary: str, description: str, tag: str, answer: Any, body:
         method="post",
         path=path,
         summary=summary,
-        description=f"{description} The body has at most 10 MiB.",
+        description=f"{description} The body has at most 24 MiB.",
         tag=tag,
         answer=answer,
         body=body,
