@@ -21,11 +21,14 @@ from swell.oci.document import Document
 from swell.oci.reference import parse_reference
 from swell.programs import find
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
+from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR
+from swell.registry.pull import read_blob
 from swell.registry.push import fetch_document
-from swell.signing.bundles import PROVENANCE, SIGNATURE, verify
+from swell.registry.referrers import fetch_referrers
+from swell.signing.bundles import verify
 from swell.signing.keys import TrustedKeys
+from swell.signing.statements import PROVENANCE, SIGNATURE
 from swell.testing.http_registry import HttpRegistry, http_registry
 from swell.testing.images import make_image, make_index
 from swell_embedded.stack import Stack
@@ -52,7 +55,8 @@ async def stack(
     hosts = ",".join((*upstreams.hosts, source.authority))
     home = tmp_path_factory.mktemp("mirrors")
     (home / "signing.pem").write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    settings = {"JOB_LEASE": "PT5S", "ALLOWED_HOSTS": hosts, "SIGNING_KEY_FILE": str(home / "signing.pem")}
+    settings = {"JOB_LEASE": "PT5S", "ALLOWED_HOSTS": hosts}
+    settings |= dict.fromkeys(("SIGNING_KEY_FILE", "PULL_SIGNING_KEY_FILE"), str(home / "signing.pem"))
     async with new_stack(home / "stack", **settings) as opened:
         yield opened
 
@@ -291,6 +295,28 @@ async def test_a_built_image_is_signed_and_a_mirror_is_not(
     assert await target.fetch(tag) is None
 
 
+async def test_an_augmented_image_is_signed_at_the_pull(swell: Swell, upstreams: Upstreams) -> None:
+    """The token serves a signature and a provenance that names the base, for the digest that clients pull."""
+    answer = await swell.submit(containerImage=upstreams.image(), containerConfig={"env": ["SIGNED=yes"]})
+    image = parse_reference(answer["targetImage"])
+    async with open_session(Policy(frozenset({"localhost", "127.0.0.1"}))) as session:
+        client = RegistryClient(session, Keyring())
+        document = await fetch_document(client, image)
+        assert document is not None
+        bundles = {}
+        for digest in await fetch_referrers(client, image.at(document.digest)):
+            manifest = await fetch_document(client, image.at(digest))
+            assert manifest is not None
+            kind = manifest.fields["annotations"]["dev.sigstore.bundle.predicateType"]
+            bundles[kind] = b"".join([piece async for piece in read_blob(client, image, manifest.layers[0])])
+
+    keys = TrustedKeys(KEY.public_key())
+    assert verify(bundles[SIGNATURE], keys, document.digest, SIGNATURE) == {}
+    definition = verify(bundles[PROVENANCE], keys, document.digest, PROVENANCE)["buildDefinition"]
+    assert definition["externalParameters"]["env"] == ["SIGNED=yes"]
+    assert definition["resolvedDependencies"][0]["uri"] == upstreams.image().rpartition(":")[0]
+
+
 @pytest.mark.full
 async def test_cosign_verifies_an_image_through_its_token(
     swell: Swell, upstreams: Upstreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,13 +328,17 @@ async def test_cosign_verifies_an_image_through_its_token(
     for name, key in (("ours", KEY), ("other", ec.generate_private_key(ec.SECP256R1()))):
         pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         (tmp_path / f"{name}.pub").write_bytes(pem)
+    augmented = await swell.submit(containerImage=upstreams.image(), containerConfig={"env": ["SIGNED=cosign"]})
     answer = await swell.build(f"FROM {upstreams.image()}\nLABEL signed=token\n")
 
     async def signed() -> bool:
         return (await swell.get(f"/v1alpha1/builds/{answer['buildId']}/signature"))[0] == 200
 
     await until(signed, seconds=120)
-    flags = "--insecure-ignore-tlog", "--allow-http-registry", answer["targetImage"]
-    await run(str(programs[0]), "verify", "--key", str(tmp_path / "ours.pub"), *flags)
-    with pytest.raises(CannotMeasure, match="ended with"):
-        await run(str(programs[0]), "verify", "--key", str(tmp_path / "other.pub"), *flags)
+    for image in (answer["targetImage"], augmented["targetImage"]):
+        flags = "--insecure-ignore-tlog", "--allow-http-registry", image
+        ours, other = (("--key", str(tmp_path / f"{name}.pub")) for name in ("ours", "other"))
+        await run(str(programs[0]), "verify", *ours, *flags)
+        await run(str(programs[0]), "verify-attestation", "--type", "slsaprovenance1", *ours, *flags)
+        with pytest.raises(CannotMeasure, match="ended with"):
+            await run(str(programs[0]), "verify", *other, *flags)

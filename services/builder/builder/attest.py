@@ -17,9 +17,10 @@ from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
 from swell.provenance import Provenance
 from swell.registry.principal import Principal
-from swell.signing.bundles import PROVENANCE, SIGNATURE, SPDX, Subject, attachment, encode_statement, sign, verify
+from swell.signing.bundles import sign, verify
 from swell.signing.keys import Signer, TrustedKeys
 from swell.signing.predicates import slsa, spdx
+from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, Subject, attachment, encode_statement
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
 from swell.store.records import Build, BuildResult, Signing, SigningState

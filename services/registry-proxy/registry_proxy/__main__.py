@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiohttp import ClientSession
@@ -27,6 +29,7 @@ from registry_proxy.handlers.images import ImagesHandler
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.handlers.server import serve_blobs
+from registry_proxy.image_tree.attestation import Sign
 from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
@@ -92,7 +95,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         revoked = RevokedLinks(key)
         await subscribe(backends.nats, TokenRevoked, revoked.add)
         documents = RedisDocuments(backends.state, Blobs(backends.stored, DOCUMENTS))
-        pulls = pulls_of(backends, upstreams, documents)
+        pulls = pulls_of(settings, backends, upstreams, documents)
         deliveries = await open_deliveries(settings, backends, upstreams, documents, spool, opened)
         blobs, listen = BlobsHandler(deliveries, key, revoked), address(settings.data_listen)
         per_client = settings.connections_per_address
@@ -141,10 +144,11 @@ async def open_upstreams(settings: Settings, nats: Nats, seen: SeenRegistries, o
     return Upstreams(session, users, upstream, ImageCache(upstream, keys, settings.stale_age, on_response=seen.add))
 
 
-def pulls_of(backends: Backends, upstreams: Upstreams, documents: RedisDocuments) -> Pulls:
+def pulls_of(settings: Settings, backends: Backends, upstreams: Upstreams, documents: RedisDocuments) -> Pulls:
     proofs, blobs = RedisProofs(backends.state), Blobs(backends.stored)
     layers = Layers(upstreams.session, upstreams.registries, blobs, proofs)
-    return Pulls(upstreams.images, documents, layers, RedisLeases(backends.state))
+    sign = open_signer(settings.pull_signing_key_file)
+    return Pulls(upstreams.images, documents, layers, RedisLeases(backends.state), sign=sign)
 
 
 async def open_deliveries(
@@ -186,6 +190,16 @@ def health_of(state: Redis, nats: Nats, stored: S3Objects, drain: Drain) -> Heal
         "inspections": [nats_works],
     }
     return Health(abilities, drain=drain)
+
+
+def open_signer(key_file: Path | None) -> Sign | None:
+    """Return what signs augmented images with the private key in *key_file*; None without one."""
+    if key_file is None:
+        return None
+    from swell.signing.bundles import sign  # noqa: PLC0415 (10 MB of memory that few need)
+    from swell.signing.keys import load_signer  # noqa: PLC0415
+
+    return partial(sign, signer=load_signer(key_file.read_bytes()))
 
 
 def without_keys(settings: Settings) -> Settings:

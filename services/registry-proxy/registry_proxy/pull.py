@@ -10,10 +10,11 @@ from typing import Protocol
 
 from msgspec import structs
 
+from registry_proxy.image_tree.attestation import Attestation, Sign
 from registry_proxy.image_tree.augmentation import Augmentation
 from registry_proxy.image_tree.blobs import BlobLocator, Located
 from registry_proxy.image_tree.nesting import check_nesting
-from registry_proxy.image_tree.referrers import NO_REFERRERS, Referrers
+from registry_proxy.image_tree.referrers import Referrers
 from registry_proxy.image_tree.resolve import resolve
 from registry_proxy.image_tree.tree import Digests, Documents, ImageTree, Leases, Pull, Upstream
 from registry_proxy.image_tree.walk import Walks
@@ -33,17 +34,24 @@ class Layers(Protocol):
 
 
 class Pulls:
-    """Answers the pulls of all tokens."""
+    """Answers the pulls of all tokens. With *sign*, augmented images are signed."""
 
     def __init__(
-        self, upstream: Upstream, documents: Documents, layers: Layers, leases: Leases, walks: Walks | None = None
+        self,
+        upstream: Upstream,
+        documents: Documents,
+        layers: Layers,
+        leases: Leases,
+        walks: Walks | None = None,
+        sign: Sign | None = None,
     ) -> None:
         self._upstream = upstream
         self._documents = documents
         self._layers = layers
         self._tree = ImageTree(upstream, documents, leases)
         self._walks = walks or Walks()
-        self._referrers = Referrers(upstream, documents, self._tree, self._walks)
+        attestation = Attestation(documents, sign)
+        self._referrers = Referrers(upstream, documents, self._tree, self._walks, attestation)
         self._augmentation = Augmentation(upstream, documents)
         self._blobs = BlobLocator(documents, self._tree, self._walks, self._referrers)
 
@@ -93,9 +101,7 @@ class Pulls:
         raise ManifestUnknown(f"{digest} is no part of {pull.image}")
 
     async def referrers(self, pull: Pull, digest: Digest) -> Document:
-        """Return the index of the referrers of *digest*; it is empty for augmented images, which are not signed."""
-        if not pull.is_unchanged:
-            return NO_REFERRERS
+        """Return the index of the referrers of *digest*, a part of the image or of its base; empty for others."""
         return await self._referrers.index(pull, await self._root(pull), digest)
 
     async def locate(self, pull: Pull, digest: Digest) -> Located:

@@ -43,6 +43,7 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     stale_age: timedelta = timedelta(days=1)
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9191"
+    pull_signing_key_file: Path | None = None  # signs augmented images
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
     drain: timedelta = DRAIN
     rpc_token: str = ""

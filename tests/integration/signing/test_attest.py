@@ -24,8 +24,9 @@ from swell.registry.principal import OPERATOR
 from swell.registry.pull import read_blob
 from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import fetch_referrers
-from swell.signing.bundles import PROVENANCE, SIGNATURE, SPDX, verify
+from swell.signing.bundles import verify
 from swell.signing.keys import KeySigner, TrustedKeys
+from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX
 from swell.store.attestations import Attestation, attestation_key
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key, provenance_key

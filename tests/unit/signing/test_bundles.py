@@ -11,18 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from swell.errors import ManifestInvalid
 from swell.oci.digest import digest_of
 from swell.settings import SettingsInvalid
-from swell.signing.bundles import (
-    BUNDLE,
-    PROVENANCE,
-    SIGNATURE,
-    Subject,
-    attachment,
-    encode_statement,
-    pre_authentication_encoding,
-    sign,
-    verify,
-)
+from swell.signing.bundles import pre_authentication_encoding, sign, verify
 from swell.signing.keys import KeySigner, TrustedKeys, load_signer, load_trusted_keys
+from swell.signing.statements import BUNDLE, PROVENANCE, SIGNATURE, Subject, attachment, encode_statement
 from swell.testing.images import make_image
 
 IMAGE = make_image("signed").manifest

@@ -1,4 +1,5 @@
 """Signed statements about images, as sigstore bundles that `cosign` verifies with a public key.
 
-- `keys`: signers and trusted keys. - `dsse`: envelopes. - `statements`: what is signed. - `bundles`: how it is stored.
+- `keys`: signers and trusted keys. - `statements`: what is signed, and how it is attached; it needs no keys.
+- `bundles`: sign and verify. - `predicates`: what is said about a build.
 """

@@ -1,42 +1,22 @@
-"""Sigstore bundles: a signed statement about an image, as JSON, and the manifest that attaches it to the image.
+"""Sigstore bundles: a signed statement about an image, as JSON.
 
-Sources: in-toto, "Statement", https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md; DSSE protocol,
-https://github.com/secure-systems-lab/dsse/blob/master/protocol.md; sigstore, "Bundle format",
+Sources: DSSE protocol, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md; sigstore, "Bundle format",
 https://docs.sigstore.dev/about/bundle/
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from swell.errors import ManifestInvalid
-from swell.oci.digest import Digest, digest_of, hex_of
-from swell.oci.document import Document
-from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.digest import Digest, hex_of
 from swell.signing.keys import Signer, TrustedKeys
-
-BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-IN_TOTO = "application/vnd.in-toto+json"
-STATEMENT = "https://in-toto.io/Statement/v1"
-EMPTY_TYPE, EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
-
-SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
-PROVENANCE = "https://slsa.dev/provenance/v1"
-SPDX = "https://spdx.dev/Document/v2.3"
-"""Types of predicates: a signature says nothing but that the image was signed."""
+from swell.signing.statements import BUNDLE, IN_TOTO, STATEMENT
 
 MAX_BUNDLE = 16 << 20
-
-
-class Subject(Struct, frozen=True):
-    """What is attested: the manifest with *digest*, pushed as *name*."""
-
-    name: str
-    digest: Digest
 
 
 class _Signature(Struct, frozen=True):
@@ -51,18 +31,6 @@ class _Envelope(Struct, frozen=True, rename="camel"):
 
 class _Bundle(Struct, frozen=True, rename="camel"):
     dsse_envelope: _Envelope
-
-
-def encode_statement(subject: Subject, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
-    """Return the statement that *predicate* is true for *subject*, as JSON with sorted keys."""
-    algorithm = subject.digest.partition(":")[0]
-    statement = {
-        "_type": STATEMENT,
-        "subject": [{"name": subject.name, "digest": {algorithm: hex_of(subject.digest)}}],
-        "predicateType": predicate_type,
-        "predicate": predicate,
-    }
-    return msgspec.json.encode(statement, order="sorted")
 
 
 async def sign(statement: bytes, signer: Signer) -> bytes:
@@ -118,24 +86,3 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     """Return the bytes that a DSSE signature signs: the type and the payload with their lengths."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-
-
-def attachment(bundle: bytes, predicate_type: str, image: Document) -> Document:
-    """Return the manifest that attaches *bundle* to *image*; its blobs are *bundle* and `EMPTY`."""
-    fields = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": BUNDLE,
-        "config": _descriptor(EMPTY_TYPE, EMPTY),
-        "layers": [_descriptor(BUNDLE, bundle)],
-        "subject": {"mediaType": image.media_type, "digest": image.digest, "size": image.size},
-        "annotations": {
-            "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": predicate_type,
-        },
-    }
-    return Document(OCI_MANIFEST, msgspec.json.encode(fields))
-
-
-def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}

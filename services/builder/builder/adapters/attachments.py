@@ -9,7 +9,8 @@ from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
 from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import push_manifest
-from swell.signing.bundles import BUNDLE, EMPTY, MAX_BUNDLE
+from swell.signing.bundles import MAX_BUNDLE
+from swell.signing.statements import BUNDLE, EMPTY
 from swell.store.attestations import Attestation, attestation_key
 from swell.store.logs import lock_key, provenance_key
 from swell.store.objects import Objects

@@ -48,7 +48,7 @@ class BlobLocator:
             async for manifest in self._tree.stored(pull, referrers, walk):
                 for descriptor in _blobs(manifest):
                     if descriptor.digest == digest:
-                        return Located(Origin.UPSTREAM, descriptor, pull.image)
+                        return await self._created_or_upstream(pull, descriptor)
         raise BlobUnknown(f"{digest} is no part of {pull.image}")
 
     async def _origin(self, pull: Pull, descriptor: Descriptor) -> Located:
@@ -57,6 +57,9 @@ class BlobLocator:
                 if layer.location.startswith(BLOB_SCHEME):
                     return Located(Origin.UPSTREAM, descriptor, parse_blob_location(layer.location))
                 return Located(Origin.LAYER, descriptor, pull.image)
+        return await self._created_or_upstream(pull, descriptor)
+
+    async def _created_or_upstream(self, pull: Pull, descriptor: Descriptor) -> Located:
         if not pull.is_unchanged and await self._documents.has_created_config(pull.token, descriptor.digest):
             return Located(Origin.DOCUMENT, descriptor, pull.image)
         return Located(Origin.UPSTREAM, descriptor, pull.image)
