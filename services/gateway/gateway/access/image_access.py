@@ -13,7 +13,7 @@ from typing import Protocol
 from cachetools import TTLCache
 from msgspec import Struct
 
-from gateway.domain.base_images import images_in_recipe
+from gateway.access.origins import MAX_IMAGES, Origins, images_of_record, latest_build
 from gateway.domain.identity import Identity
 from gateway.domain.policy import ClientRules, Policy, PolicyFile
 from gateway.domain.repositories import Repositories
@@ -27,17 +27,13 @@ from swell.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
-from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import Principal, limited_to, opens, opens_everything, rules_of
 from swell.store.builds import Builds
-from swell.store.records import Submission
 
 FRESH_SECONDS, STALE_SECONDS = 300.0, 86_400.0  # a stale result counts while the registry is unavailable
 CACHE_SIZE = 50_000  # results
-MAX_IMAGES = 100  # of one recipe
 MAX_DEPTH = 8  # of own images that are built from own images
 _CONCURRENCY = 8
 
@@ -113,6 +109,7 @@ class ImageAccess:
         self._rules = rules_of((repositories.build, repositories.cache, repositories.public), ())
         self._registry = registry
         self._builds = builds
+        self.origins = Origins(builds, self.is_own)
         self._now = now
         self._readable: TTLCache[tuple[Principal, Reference], float] = TTLCache(CACHE_SIZE, STALE_SECONDS, now)
 
@@ -239,7 +236,7 @@ class ImageAccess:
         self._readable[principal, image] = self._now()
 
     async def _check_record(self, principal: Principal, image: Reference, depth: int) -> None:
-        build = await self._builds.latest(str(image)) or await self._builds.latest(f"{ORAS}{image}")
+        build = await latest_build(self._builds, image)
         if build is None or depth == 0:
             raise ScopeRequired(
                 f"{image} is in a repository of this server, which has no record of its base images: it needs an "
@@ -287,17 +284,3 @@ def image_refused(image: Reference, reason: SwellError, member: str = "") -> Ima
 
 def _prefix(member: str) -> str:
     return f"{member}: " if member else ""
-
-
-def images_of_record(submission: Submission) -> list[Reference]:
-    """The base images of a build."""
-    base = submission.packages.base_image if submission.packages else None
-    platforms = map(parse_platform, submission.platform.split(","))
-    return images_in_recipe(
-        submission.containerfile,
-        platforms,
-        sif=submission.sif,
-        base=base,
-        included=submission.included,
-        options=submission.options,
-    )

@@ -197,7 +197,10 @@ class KeyIssuer:
     def _end(self, actor: Actor, expires: datetime | None) -> datetime | None:
         """When a key ends: never later than what it is made with."""
         if expires is not None:
-            expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
+            try:
+                expires = expires.replace(tzinfo=UTC) if expires.tzinfo is None else expires.astimezone(UTC)
+            except OverflowError as error:
+                raise BadRequest("expires is beyond the calendar") from error
             if expires <= self._now():
                 raise BadRequest("expires is in the past")
         return expires or (actor.identity.expires if actor.identity else None)

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-from gateway.access.image_access import ImageAccess, images_of_record
+from gateway.access.image_access import ImageAccess
+from gateway.access.origins import images_of_record
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from swell.errors import BuildFailed, NotFound, Unavailable

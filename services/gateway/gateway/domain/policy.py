@@ -122,6 +122,16 @@ class ClientRules:
             if not base_rules.allows_name(image):
                 raise self._denied("digest_only", f"needs images with a digest, as NAME@sha256:…, and {image} has none")
 
+    def check_origin(self, image: Reference, bases: Iterable[Reference]) -> None:
+        """Check *image* of a repository of this server, which was built from *bases*, perhaps under other rules.
+
+        Raises:
+            PolicyDenied: one of *bases* is not allowed; it is not named, because the client may not know it.
+        """
+        if not all(map(self.base_rules.allows, bases)):
+            rule = "digest_only" if all(map(self.base_rules.allows_place, bases)) else "base_registries"
+            raise self._denied(rule, f"does not allow {image}, which was built from other images")
+
     def check_targets(self, targets: Iterable[Reference]) -> None:
         """Check repositories that are pushed to.
 

@@ -30,7 +30,7 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
     if request.needs_build:
         push_principal = await access.push_principal(push_principal, request.repository, request.cache_repository)
     rules = access.rules_for(caller.identity)
-    check_request(request, caller.identity, rules, access)
+    await check_request(request, caller.identity, rules, access)
     principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
     if request.containerfile:
         with suppress(BadRequest):  # the build reports a name that cannot be parsed

@@ -133,6 +133,7 @@ class MirrorStarter:
         caller.identity.check_images(image for each in targets for image in (each.source, each.target))
         rules = self._access.rules_for(caller.identity)
         rules.check_images(each.source for each in targets)
+        await self._access.origins.check(rules, (each.source for each in targets))
         rules.check_targets(each.target for each in targets)
         names = (each.target.name for each in targets)
         push_principal = await self._access.push_principal(caller.push_principal, *names)

@@ -14,7 +14,7 @@ from swell.recipes.conda import Environment
 from swell.recipes.environment_file import read_yaml
 
 
-def check_request(request: BuildRequest, identity: Identity, rules: ClientRules, access: ImageAccess) -> None:
+async def check_request(request: BuildRequest, identity: Identity, rules: ClientRules, access: ImageAccess) -> None:
     """Check *request* against the limits of the key of *identity*, and against *rules*.
 
     Raises:
@@ -30,6 +30,7 @@ def check_request(request: BuildRequest, identity: Identity, rules: ClientRules,
     targets = [target for target in _targets(request) if not access.is_own(target)]
     identity.check_images([*images, *targets])
     rules.check_images(image for image in images if not access.is_own(image))
+    await access.origins.check(rules, images)
     rules.check_targets(targets)
     if request.cache_repository and not access.is_own(cache := parse_reference(request.cache_repository)):
         rules.check_place(cache)

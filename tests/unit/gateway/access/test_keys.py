@@ -1,6 +1,6 @@
 """Issued API keys: who may make, see, limit and revoke them, and with which limits."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 
 import pytest
@@ -149,6 +149,8 @@ async def test_a_limited_key_makes_keys_within_its_limits(issuer: KeyIssuer) -> 
         {"scopes": ()},
         {"expires": NOON},
         {"expires": datetime(2026, 11, 23, 11)},  # noqa: DTZ001  clients may leave out the zone
+        {"expires": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))},
+        {"expires": datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))},
         {"repositories": ("a:b:c/x",)},
         {"user": "two words"},
         {"user": ""},

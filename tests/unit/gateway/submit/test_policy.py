@@ -25,6 +25,7 @@ from tests.unit.gateway.doubles import (
     MemoryQueue,
     MemoryRegistry,
     PublicRegistry,
+    ended,
     mirror_starter,
 )
 
@@ -218,6 +219,26 @@ async def test_the_builder_gets_the_rules_that_it_has_to_enforce(
     assert queue.jobs[1].base_rules == BaseRules(allowed=("quay.io/lab",), digest_only=True, own=(OWN,))
     build = await builds.get(answer.build_id or "")
     assert build and build.submission.base_rules == queue.jobs[0].base_rules
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_an_image_of_this_server_is_no_way_around_the_rules_of_an_organisation(
+    container_requests: ContainerRequests, builds: MemoryBuilds, registry: MemoryRegistry, depth: int
+) -> None:
+    """Another client, under other rules, may have built it; the refusal does not name what it was built from."""
+    base = "ubuntu"
+    for _ in range(depth):
+        built = await container_requests.submit(request(containerFile=encoded(f"FROM {base}\n")), STRANGER)
+        await builds.finish(str(built.build_id), ended(succeeded=True))
+        base = str(built.container_image)
+        registry.push(base)
+    recipe = encoded(f"FROM {base}\nRUN true\n")
+
+    for fields in ({"containerImage": base}, {"containerFile": recipe}):
+        with pytest.raises(PolicyDenied, match="rule base_registries .* of the organisation lab.example") as refused:
+            await container_requests.submit(request(**fields), MEMBER)
+        assert base in str(refused.value) and "ubuntu" not in str(refused.value)
+    assert await container_requests.submit(request(containerFile=recipe), STRANGER)
 
 
 async def test_a_list_of_mirrors_follows_the_policy(
