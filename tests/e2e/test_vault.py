@@ -151,6 +151,40 @@ async def test_after_its_deletion_nothing_uses_a_credential(
     assert (await ask(swell, "GET", manifest)).status == 403
 
 
+async def test_a_build_reads_a_stored_credential_that_is_for_builds(
+    swell: Swell, closed: Stack, upstreams: Upstreams, login: dict[str, str]
+) -> None:
+    """The step gets the password, and the log masks it; its key without the flag, and other users, are refused."""
+    owner, other = await key_of(swell, "packer"), await key_of(swell, "other-packer")
+    where, password = f"{VAULT}/{upstreams.basic}", login["password"]
+    step = f'RUN --mount=type=secret,id=a,env=A test $(echo $A | rev) = {password[::-1]} && echo "got $A in $((6 * 7))"'
+    request = {
+        "containerFile": encoded(f"FROM {upstreams.image()}\n{step}\n"),
+        "buildSecrets": {"a": f"vault:{upstreams.basic}"},
+    }
+    assert (await ask(swell, "PUT", where, login, **owner)).status == 200
+    assert (await ask(swell, "POST", SUBMIT, request, **owner)).status == 403
+    stored = await ask(swell, "PUT", where, {**login, "buildSecret": True}, **owner)
+    assert stored.json["buildSecret"] is True
+
+    answer = await ask(swell, "POST", SUBMIT, request, **owner)
+
+    assert answer.status == 200, answer.body
+    assert (await swell.ended(answer.json["buildId"]))["succeeded"], await swell.log(answer.json["buildId"])
+    log = await swell.log(answer.json["buildId"])
+    assert "got *** in 42" in log
+    assert password not in log
+    for headers in ({}, other):
+        assert (await ask(swell, "POST", SUBMIT, request, **headers)).status == 403
+    async with redis.connect(closed.env["SWELL_REDIS_URL"]) as state:
+        submission = await state.get(f"swell:build:{answer.json['buildId']}:submission") or b""
+    assert isinstance(submission, bytes)
+    assert b'"vault.' in submission
+    assert password.encode() not in submission
+    assert (await ask(swell, "DELETE", where, None, **owner)).status == 204
+    assert (await ask(swell, "POST", SUBMIT, request, **owner)).status == 403
+
+
 async def test_the_members_of_an_organisation_use_its_credential(
     swell: Swell, upstreams: Upstreams, login: dict[str, str]
 ) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.base_configs import RegistryConfigs
-from builder.adapters.build_secrets import BuildSecrets
+from builder.adapters.build_secrets import AllSecrets, BuildSecrets
 from builder.adapters.copies import OpenRegistryCopies
 from builder.adapters.events import StreamEvents
 from builder.adapters.interest import BuildInterest
@@ -43,6 +43,7 @@ from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
 from swell.health import Check, Health
 from swell.jobs import streams
+from swell.jobs.build_secrets import find_secret
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
 from swell.jobs.pause import Pause
@@ -233,7 +234,7 @@ async def open_runners(
         RedisLeases(backends.state, settings.job_lease),
         logs,
         StoredContexts(Blobs(backends.layers), settings.workspace / "contexts"),
-        BuildSecrets(settings.build_secrets),
+        AllSecrets(BuildSecrets(settings.build_secrets), partial(find_secret, backends.nats)),
         registry,
         StreamEvents(backends.nats.stream),
         interest=interest,

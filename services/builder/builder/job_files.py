@@ -1,6 +1,5 @@
 """Download the files of a build job, its context and its layers, and read its secrets."""
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -22,8 +21,8 @@ class Contexts(Protocol):
 
 
 class Secrets(Protocol):
-    def read(self, names: Mapping[str, str]) -> Mapping[str, bytes]:
-        """Return the content of the secrets *names*, by the same keys; raises `BuildFailure`."""
+    async def read(self, names: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Return the content of the secrets *names*, by the same keys; raises `BuildFailure` and `Unavailable`."""
 
 
 async def fetch_recipe(
@@ -42,7 +41,7 @@ async def fetch_recipe(
             files={f"layer-{hex_of(layer)}.tar.gz": await _fetch(contexts, layer, downloads) for layer in job.layers},
             sif=job.sif,
             key=key_of(job),
-            secrets=await asyncio.to_thread(secrets.read, job.options.build_secrets),
+            secrets=await secrets.read(job.options.build_secrets),
         )
     except BuildFailure as failure:
         return failure

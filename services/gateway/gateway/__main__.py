@@ -64,7 +64,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 pairing = pairing_handler(settings, shared, platforms)
                 parts = settings, shared, connections, dispatcher, identity.callers
-                containers = container_parts(*parts, pull_counter.count_hit, notices)
+                containers = container_parts(*parts, pull_counter.count_hit, notices, vault.secrets)
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
                     containers,

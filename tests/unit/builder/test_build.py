@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.adapters.build_secrets import BuildSecrets
+from builder.adapters.build_secrets import AllSecrets, BuildSecrets
 from builder.build import BuildRunner
 from builder.domain.build_key import key_of
 from builder.domain.failure import BuildFailure
@@ -29,7 +29,7 @@ from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.concurrency import retry
-from swell.errors import BlobUnknown, Unavailable
+from swell.errors import BlobUnknown, NotFound, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.provenance import Evidence, Material, parse_provenance
@@ -194,7 +194,7 @@ def runner_of(
         FreeLeases(),
         logs or MemoryLogs(),
         contexts or FewContexts(),
-        BuildSecrets(secrets),
+        AllSecrets(BuildSecrets(secrets), find_stored),
         pushed or Pushed(),
         events or NoEvents(),
         NoAssembly(),
@@ -531,6 +531,29 @@ async def test_an_engine_gets_the_secrets_of_its_build_and_the_log_masks_them(tm
     assert result.succeeded
     assert engine.recipes[0].secrets == {"token": b"hunter3\n"}
     assert logs.masked_secrets == [b"hunter3\n"]
+
+
+async def find_stored(name: str) -> bytes:
+    """The one secret in the vaults of users."""
+    if name != "vault.0a":
+        raise NotFound
+    return b"hunter4"
+
+
+async def test_an_engine_gets_secrets_from_vaults(tmp_path: Path) -> None:
+    """Beside those of the operator; the log masks them, too. One that was deleted is the client's to mend."""
+    (tmp_path / "npm").write_bytes(b"hunter3")
+    engine, logs, files = ScriptedEngine(), MemoryLogs(), (f"npm={tmp_path}/npm",)
+    job = structs.replace(JOB, options=BuildOptions(build_secrets={"a": "vault.0a", "b": "npm"}))
+    result = await result_of(job, engine, logs, secrets=files)
+    gone = structs.replace(JOB, options=BuildOptions(build_secrets={"a": "vault.0b"}))
+    failed = await result_of(gone, engine, MemoryLogs(), secrets=files)
+
+    assert result.succeeded
+    assert engine.recipes[0].secrets == {"a": b"hunter4", "b": b"hunter3"}
+    assert sorted(logs.masked_secrets) == [b"hunter3", b"hunter4"]
+    assert failed.reason is Reason.RECIPE
+    assert "does not exist any more" in failed.message
 
 
 @pytest.mark.parametrize(

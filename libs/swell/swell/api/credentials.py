@@ -6,10 +6,14 @@ from msgspec import Struct
 
 
 class StoreRequest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """`PUT /v1alpha2/credentials/{registry}`: `user_name` has at most 500, `password` at most 16,384 characters."""
+    """`PUT /v1alpha2/credentials/{registry}`: `user_name` has at most 500, `password` at most 16,384 characters.
+
+    With `build_secret`, builds of the owner may read the password.
+    """
 
     user_name: str
     password: str
+    build_secret: bool = False
 
     def __repr__(self) -> str:
         return f"StoreRequest({self.user_name!r}, ...)"
@@ -22,6 +26,7 @@ class StoredCredential(Struct, frozen=True, kw_only=True, rename="camel", omit_d
     user_name: str
     stored: datetime
     stored_by: str
+    build_secret: bool = False
     user: str = ""
     organisation: str = ""
 

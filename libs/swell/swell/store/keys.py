@@ -244,6 +244,11 @@ def vault(owner: str) -> str:
     return f"swell:vault:{owner}"
 
 
+def build_secret(name: str) -> str:
+    """String: the JSON that says which stored credential the build secret *name* is."""
+    return f"swell:build-secret:{name}"
+
+
 def encrypted(name: str) -> str:
     """String: an encrypted secret."""
     return f"{ENCRYPTED}{name}"

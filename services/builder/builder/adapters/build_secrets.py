@@ -1,10 +1,13 @@
-"""The secrets that builds may use: files that the operator names in `SWELL_BUILD_SECRETS`."""
+"""The secrets that builds may use: files that the operator names in `SWELL_BUILD_SECRETS`, and those in vaults."""
 
+import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from builder.domain.failure import BuildFailure
+from swell.errors import NotFound
+from swell.jobs.build_secrets import PREFIX
 from swell.store.records import Reason
 
 MAX_SIZE = 64 << 10
@@ -36,6 +39,32 @@ class BuildSecrets:
         if not content or len(content) > MAX_SIZE:
             raise _failure(f"The secret {name} must have 1 to {MAX_SIZE} bytes")
         return content
+
+
+class AllSecrets:
+    """The secrets of *files*, and those in the vaults of users, which *find* gets from a gateway."""
+
+    def __init__(self, files: BuildSecrets, find: Callable[[str], Awaitable[bytes]]) -> None:
+        self._files = files
+        self._find_stored = find
+
+    async def read(self, names: Mapping[str, str]) -> dict[str, bytes]:
+        """Return the content of the secrets *names*, by the same keys.
+
+        Raises:
+            BuildFailure: as `BuildSecrets.read`, or a stored one was deleted.
+            Unavailable: no gateway answers.
+        """
+        stored = {key: await self._find(name) for key, name in names.items() if name.startswith(PREFIX)}
+        others = {key: name for key, name in names.items() if key not in stored}
+        return {**await asyncio.to_thread(self._files.read, others), **stored} if others else stored
+
+    async def _find(self, name: str) -> bytes:
+        try:
+            return await self._find_stored(name)
+        except NotFound as error:
+            message = "A stored credential that buildSecrets names does not exist any more."
+            raise BuildFailure(Reason.RECIPE, message) from error
 
 
 def _failure(message: str) -> BuildFailure:

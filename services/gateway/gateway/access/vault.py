@@ -24,7 +24,7 @@ from swell.errors import BadRequest, Denied, NotFound, NotSupported, ScopeRequir
 from swell.log import log
 from swell.oci.reference import Reference
 from swell.registry.credentials import Credentials
-from swell.registry.principal import CredentialRules, Principal, with_owners
+from swell.registry.principal import CredentialRules, Principal, parse_scope, with_owners
 
 MAX_PATH = 255  # characters
 
@@ -59,14 +59,23 @@ class Vault:
         self._stored = stored
         self._changes = changes
 
-    async def put(self, actor: Actor, owner: str, path: str, credentials: Credentials) -> Entry:
+    async def put(
+        self, actor: Actor, owner: str, path: str, credentials: Credentials, *, build_secret: bool = False
+    ) -> Entry:
         """Store *credentials*, which the registry accepts, for *path*: a registry, or a path below it.
+
+        With *build_secret*, builds of the owner may read the password.
 
         Raises:
             BadRequest: the vault has 50 other entries.
             NotSupported: this server has no encryption keys.
         """
-        entry = Entry(user_name=credentials.user, stored=datetime.now(UTC), stored_by=actor.name)
+        entry = Entry(
+            user_name=credentials.user,
+            stored=datetime.now(UTC),
+            stored_by=actor.name,
+            is_build_secret=build_secret,
+        )
         is_new = path not in await self.list(owner)
         if await self._open().put(owner, path, entry, credentials, MOST_ENTRIES) is None:
             raise BadRequest(f"at most {MOST_ENTRIES} credentials can be stored: delete others first")
@@ -188,3 +197,15 @@ def owner_for(actor: Actor, user: str | None, organisation: str | None) -> str:
     if actor.identity and not actor.is_operator:
         actor.identity.require(Scope.KEYS)
     return user_owner(own)
+
+
+def path_of(registry: str) -> str:
+    """The `registry` or `registry/path` in *registry*, as a client has written it.
+
+    Raises:
+        BadRequest: it is malformed.
+    """
+    text = registry.strip("/")
+    if not 0 < len(text) <= MAX_PATH or "@" in text or "//" in text:
+        raise BadRequest("the path names no registry, or a path below one")
+    return parse_scope(text.lower())

@@ -23,11 +23,15 @@ MOST_WITHDRAWN = 200
 
 
 class Entry(Struct, frozen=True, kw_only=True):
-    """What is known of a credential without its password. `stored_by` is the user or operator who has stored it."""
+    """What is known of a credential without its password. `stored_by` is the user or operator who has stored it.
+
+    Builds of its owner may read the password if it `is_build_secret`.
+    """
 
     user_name: str
     stored: datetime
     stored_by: str
+    is_build_secret: bool = False
 
 
 class VaultState(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from gateway.access.keys import Actor
-from gateway.access.vault import MAX_PATH, Vault, owner_for
+from gateway.access.vault import Vault, owner_for, path_of
 from gateway.domain.vault import Entry, organisation_owner, parts_of
 from gateway.handlers.credentials import validated
 from gateway.http.bodies import HttpRequest, read
@@ -15,7 +15,6 @@ from swell.api.credentials import StoredCredential, StoredCredentials, StoreRequ
 from swell.api.inspect import CredentialsRequest
 from swell.errors import BadRequest, NotFound
 from swell.registry.credentials import Credentials
-from swell.registry.principal import parse_scope
 
 MAX_USER_NAME, MAX_PASSWORD = 500, 16 << 10  # characters
 
@@ -51,7 +50,8 @@ class VaultController(Controller):
         vault.check_possible()
         body = await read(request, StoreRequest)
         await check_accepted(request, path, body, inspector, callers)
-        entry = await vault.put(actor, owner, path, Credentials(body.user_name, body.password))
+        credentials = Credentials(body.user_name, body.password)
+        entry = await vault.put(actor, owner, path, credentials, build_secret=body.build_secret)
         return answer_of(owner, path, entry)
 
     @get("/{registry:path}")
@@ -109,18 +109,6 @@ async def check_accepted(
         raise BadRequest(f"the registry of {path} does not accept the user name and the password, or is unavailable")
 
 
-def path_of(registry: str) -> str:
-    """The `registry` or `registry/path` in a path of this API.
-
-    Raises:
-        BadRequest: it is malformed.
-    """
-    text = registry.strip("/")
-    if not 0 < len(text) <= MAX_PATH or "@" in text or "//" in text:
-        raise BadRequest("the path names no registry, or a path below one")
-    return parse_scope(text.lower())
-
-
 def answer_of(owner: str, path: str, entry: Entry) -> StoredCredential:
     user, organisation = parts_of(owner)
     return StoredCredential(
@@ -128,6 +116,7 @@ def answer_of(owner: str, path: str, entry: Entry) -> StoredCredential:
         user_name=entry.user_name,
         stored=entry.stored,
         stored_by=entry.stored_by,
+        build_secret=entry.is_build_secret,
         user=user,
         organisation=organisation,
     )

@@ -29,6 +29,7 @@ from gateway.submit.dispatch import Dispatcher
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
+from gateway.submit.secrets import StoredSecrets
 from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from gateway.submit.users_builds import GrantsWithUsersBuilds
@@ -48,6 +49,7 @@ def container_parts(
     callers: Callers,
     count_hit: Callable[[Grant], None],
     notices: Follow,
+    secrets: StoredSecrets,
 ) -> ContainerParts:
     starter = BuildStarter(
         shared.config.repositories,
@@ -94,6 +96,7 @@ def container_parts(
         ),
         count_hit=count_hit,
         notices=notices,
+        secrets=secrets,
     )
     return ContainerParts(
         Submissions(requests, callers, shared.limits),

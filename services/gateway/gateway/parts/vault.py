@@ -5,12 +5,17 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from gateway.access.vault import Vault, VaultUse
+from gateway.access.vault_secrets import VaultSecrets
+from gateway.adapters.access.secret_references import RedisSecretReferences
 from gateway.adapters.access.vaults import CachedStates, RedisVaults
 from gateway.adapters.events import RevocationEvents
 from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.settings import Settings
+from gateway.submit.secrets import NO_STORED_SECRETS, StoredSecrets
 from swell.encryption import parse_keys
+from swell.jobs.build_secrets import SUBJECT, FindSecret, FoundSecret
+from swell.jobs.calls import receiving
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import VaultChanged
 from swell.registry.principal import rules_of
@@ -22,11 +27,14 @@ class VaultParts(NamedTuple):
 
     vault: Vault
     use: VaultUse | None
+    secrets: StoredSecrets = NO_STORED_SECRETS
 
 
 @asynccontextmanager
 async def open_vault(settings: Settings, connections: Connections, audit: Audit) -> AsyncIterator[VaultParts]:
     """Yield the parts, which follow changes of vaults at other gateways.
+
+    While the block runs, this gateway finds build secrets for the builders.
 
     Raises:
         SettingsInvalid: the encryption keys are not valid.
@@ -39,4 +47,10 @@ async def open_vault(settings: Settings, connections: Connections, audit: Audit)
     states = CachedStates(vaults)
     await subscribe(connections.nats, VaultChanged, states.on_changed)
     own = settings.build_repository, settings.cache_repository, settings.public_repository
-    yield VaultParts(Vault(vaults, changes, audit), VaultUse(vaults, states, rules_of(own, ())))
+    secrets = VaultSecrets(vaults, RedisSecretReferences(connections.redis, settings.record_ttl))
+
+    async def find(wanted: FindSecret) -> FoundSecret:
+        return FoundSecret(await secrets.find(wanted.name))
+
+    async with receiving(connections.nats, SUBJECT, FindSecret, find):
+        yield VaultParts(Vault(vaults, changes, audit), VaultUse(vaults, states, rules_of(own, ())), secrets)

@@ -5,7 +5,6 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
-from gateway.access.secret_access import check_secrets
 from gateway.domain.identity import Caller, Scope
 from gateway.domain.repositories import Repositories
 from gateway.submit.policy_check import check_request
@@ -19,11 +18,9 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
 
     Raises:
         PolicyDenied: the policy does not allow it.
-        ScopeRequired: *caller* may not do this, use a secret, push to the repository, or read an image of this server.
+        ScopeRequired: *caller* may not do this, push to the repository, or read an image of this server.
     """
     caller.identity.require(*_scopes_for(request))
-    if request.options:
-        check_secrets(request.options.build_secrets.values(), caller.identity)
     push_principal = caller.push_principal
     if request.mirror:
         push_principal = await access.push_principal(push_principal, request.mirror.name)

@@ -25,6 +25,7 @@ from gateway.submit.prepare import RequestPreparer
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.mirror import MirrorTarget
 from gateway.submit.rules.sizes import is_slow_to_validate
+from gateway.submit.secrets import NO_STORED_SECRETS, StoredSecrets, with_secrets
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
@@ -57,6 +58,7 @@ class ContainerRequests:
         dispatcher: Dispatcher,
         scans: ScanRequests,
         notices: Follow = NO_NOTICES,
+        secrets: StoredSecrets = NO_STORED_SECRETS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         count_hit: Callable[[Grant], None] = lambda _: None,
     ) -> None:
@@ -72,6 +74,7 @@ class ContainerRequests:
         self._dispatcher = dispatcher
         self._scans = scans
         self._notices = notices
+        self._secrets = secrets
         self._now = now
         self._count_hit = count_hit
         self._tasks = TaskOwner()
@@ -89,6 +92,7 @@ class ContainerRequests:
             TooManyRequests: the request needs a build, and *caller* has reached the limit.
         """
         request = with_cache(await self._validate(container_request, legacy=legacy), caller, self._config.repositories)
+        request = await with_secrets(request, caller.identity, self._secrets)
         caller = await authorize(request, caller, self._access)
         plan = await self._scans.plan(request, caller)
         await self._images.check_platforms(request, caller.principal)

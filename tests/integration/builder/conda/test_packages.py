@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from builder.adapters.build_secrets import BuildSecrets
+from builder.adapters.build_secrets import AllSecrets, BuildSecrets
 from builder.adapters.stored_contexts import StoredContexts
 from builder.build import BuildRunner
 from builder.buildah.engine import BuildahEngine
@@ -24,6 +24,7 @@ from gateway.submit.freeze import freeze_image
 from swell.api.builds import BuildStep
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
+from swell.errors import NotFound
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.recipes.packages import make_recipe
@@ -149,6 +150,11 @@ class NothingUnpushed:
         return None
 
 
+async def nothing_stored(name: str) -> bytes:
+    """No user has stored a secret."""
+    raise NotFound(name)
+
+
 class Harness:
     """A builder with a real engine and registry; its other collaborators are in memory."""
 
@@ -164,7 +170,7 @@ class Harness:
             FreeLeases(),
             self.log,
             contexts,
-            BuildSecrets(()),
+            AllSecrets(BuildSecrets(()), nothing_stored),
             NothingPushed(),
             self._events,
             NoAssembly(),

@@ -105,8 +105,8 @@ PROPERTIES = {
         "buildArgs": "Values of `ARG` instructions of the container file, by name; at most 100 and 32 Ki characters.",
         "target": "The stage of the container file to build: its name, or its number if it has a name or is the last.",
         "labels": "Labels to add to those of the container file, by name; at most 100 and 32 Ki characters.",
-        "buildSecrets": "Names of the operator's secrets, by their ids in `RUN --mount=type=secret,id=…`; at most 10. "
-        "Needs an API key that may use them.",
+        "buildSecrets": "Names of the operator's secrets, which need an API key that may use them, or `vault:` and the "
+        "registry of a stored credential; by their ids in `RUN --mount=type=secret,id=…`; at most 10.",
         "buildTemplate": "Template that installs the packages, such as `conda/micromamba:v2`.",
         "format": "`sif` for a SIF file; needs `freeze`.",
         "freeze": "Whether the image is built into `buildRepository`, to be pulled from there without a token.",

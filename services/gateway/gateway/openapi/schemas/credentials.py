@@ -21,11 +21,13 @@ PROPERTIES = {
     "LegacyCredentialsRequest": {**_CREDENTIALS, "request": "The credentials, in place of the other members."},
     "StoreRequest": {
         "userName": "User name; at most 500 characters. For Amazon's registries, the id of an access key.",
+        "buildSecret": "Let builds of the owner read the password: `buildSecrets` names it as `vault:<registry>`.",
         "password": "Password or token; at most 16,384 characters. It is encrypted, and not shown again.",
     },
     "StoredCredential": {
         "registry": "Registry, or path below one, whose images the credential opens.",
         "userName": "User name.",
+        "buildSecret": "Whether builds of the owner may read the password.",
         "user": "User whose requests use it; missing for a credential of an organisation.",
         "organisation": "Organisation whose users' requests use it; missing for a credential of a user.",
         "stored": f"When it was stored, {INSTANT}.",

@@ -7,8 +7,8 @@ from litestar.response import Redirect
 
 from gateway.access.accounts import Accounts
 from gateway.access.keys import Actor
-from gateway.access.vault import Vault, owner_for
-from gateway.handlers.vault import check_accepted, credentials_of, path_of
+from gateway.access.vault import Vault, owner_for, path_of
+from gateway.handlers.vault import check_accepted, credentials_of
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector

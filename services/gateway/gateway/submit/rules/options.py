@@ -17,6 +17,8 @@ _ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,254}")
 _PREDEFINED_ARGUMENT = re.compile(r"(TARGET|BUILD)(PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
 _SECRET_NAME = re.compile(SECRET_NAME)
+VAULT = "vault:"
+"""A secret with this prefix is a stored credential: the rest is its registry, or a path."""
 _STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -60,7 +62,8 @@ def build_options(request: ContainerRequest, image: Reference | None, texts: Tex
 def _check_secrets(secrets: Mapping[str, str]) -> None:
     if len(secrets) > MAX_SECRETS:
         raise TooLarge(f"buildSecrets has more than {MAX_SECRETS} entries")
-    if invalid := next((text for text in chain(*secrets.items()) if not _SECRET_NAME.fullmatch(text)), None):
+    names = (name for name in secrets.values() if not name.startswith(VAULT))
+    if invalid := next((text for text in chain(secrets, names) if not _SECRET_NAME.fullmatch(text)), None):
         raise BadRequest(f"buildSecrets has {invalid[:100]!r}, which is neither an id nor the name of a secret")
 
 
