@@ -6,17 +6,13 @@ image without additions, indexes of both kinds, and an image that was granted by
 Source: OCI distribution-spec v1.1, https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
 
-import json
-from typing import Any
-
-import aiohttp
 import pytest
 from msgspec import Struct
 
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX
-from tests.e2e.busybox import REPOSITORY, document_of, push, root
+from tests.e2e.busybox import REPOSITORY, document_of, push, read, refer, root
 from tests.e2e.client import Swell
 from tests.e2e.raw import Answer, ask
 from tests.e2e.upstreams import Upstreams
@@ -280,29 +276,3 @@ def named(subject: Subject) -> list[tuple[str, Document]]:
 
 def tags(subject: Subject) -> list[str]:
     return [] if ":" in subject.reference else [subject.reference]
-
-
-async def read(image: str) -> bytes:
-    """Return the manifest of *image* (`host:port/repository:tag`) from its registry."""
-    registry, _, name = image.partition("/")
-    repository, _, tag = name.partition(":")
-    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    async with aiohttp.request("GET", f"http://{registry}/v2/{repository}/manifests/{tag}", headers=accept) as answer:
-        assert answer.status == 200
-        return await answer.read()
-
-
-async def refer(image: str, base: Document, referrer: Document, artifact_type: str) -> None:
-    """Push the index of referrers of *base* under the referrers tag, for registries without that end-point."""
-    registry, _, name = image.partition("/")
-    repository, tag = name.partition(":")[0], base.digest.replace(":", "-")
-    entry: dict[str, Any] = {
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "digest": referrer.digest,
-        "size": referrer.size,
-        "artifactType": artifact_type,
-    }
-    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
-    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
-    async with aiohttp.request("PUT", url, data=index, headers={"Content-Type": OCI_INDEX}) as answer:
-        assert answer.status == 201, await answer.text()

@@ -20,7 +20,15 @@ from yarl import URL
 
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
-from swell.oci.media_types import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from swell.oci.media_types import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+)
 from swell.oci.platform import parse_platform
 from swell.testing.images import Layer, make_index
 
@@ -108,6 +116,32 @@ async def push(
             await _put_blob(session, repository, content)
         await _put_manifest(session, repository, tag, manifest)
     return image
+
+
+async def read(image: str) -> bytes:
+    """Return the manifest of *image* (`host:port/repository:tag`) from its registry."""
+    registry, _, name = image.partition("/")
+    repository, _, tag = name.partition(":")
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    async with aiohttp.request("GET", f"http://{registry}/v2/{repository}/manifests/{tag}", headers=accept) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
+async def refer(image: str, base: Document, referrer: Document, artifact_type: str) -> None:
+    """Push the index of referrers of *base* under the referrers tag, for registries without that end-point."""
+    registry, _, name = image.partition("/")
+    repository, tag = name.partition(":")[0], base.digest.replace(":", "-")
+    entry: dict[str, Any] = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": referrer.digest,
+        "size": referrer.size,
+        "artifactType": artifact_type,
+    }
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
+    url = f"http://{registry}/v2/{repository}/manifests/{tag}"
+    async with aiohttp.request("PUT", url, data=index, headers={"Content-Type": OCI_INDEX}) as answer:
+        assert answer.status == 201, await answer.text()
 
 
 @cache

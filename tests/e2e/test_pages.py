@@ -8,10 +8,11 @@ import bcrypt
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from swell.oci.document import Document
 from swell.testing import rootfs
 from swell.testing.images import Layer
 from tests.e2e.browser import check, new_page, open_browser
-from tests.e2e.busybox import push
+from tests.e2e.busybox import push, read, refer, root
 from tests.e2e.client import Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import pull
@@ -233,7 +234,13 @@ async def test_packages_are_picked_and_their_image_is_pulled(
 
 @pytest.mark.full
 async def test_an_image_is_inspected(page: Page, upstreams: Upstreams) -> None:
-    """An index leads to the image of a platform, which has its layers with their sizes."""
+    """An index leads to the image of a platform, which has its layers with their sizes; a signed one its signature."""
+    signed = await push(f"{upstreams.open}/signed/page:1", root(), Cmd=["true"])
+    signature = Document("", await read(await push(f"{upstreams.open}/signed/page:sig", root(), Cmd=["false"])))
+    await refer(signed, Document("", await read(signed)), signature, "application/vnd.cncf.notary.signature")
+    await page.goto(f"/view/inspect?image={signed}")
+    await expect(page.locator("tbody tr").filter(has_text="application/vnd.cncf.notary")).to_contain_text("signature")
+    await check(page, "image-referrers")
     await page.goto("/view/inspect")
     await page.get_by_label("Image", exact=True).fill(upstreams.image("oci-index"))
     await page.get_by_role("button", name="Inspect").click()

@@ -14,7 +14,9 @@ MAX_CREDENTIAL = 64 << 10  # characters; credentials of cloud registries are key
 
 
 class Inspections(Protocol):
-    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection: ...
+    async def inspect(
+        self, image: Reference, platform: Platform | None, principal: Principal, *, referrers: bool = False
+    ) -> Inspection: ...
 
 
 class Logins(Protocol):
@@ -38,8 +40,12 @@ class Inspector:
         platform: str | None,
         principal: Principal = PUBLIC,
         identity: Identity = ANONYMOUS,
+        *,
+        referrers: bool = False,
     ) -> Inspection:
         """Describe the requested image: an index or, with a *platform*, the image for that platform.
+
+        With *referrers*, list what refers to it: signatures, SBOMs and the like.
 
         Raises:
             BadRequest: the name or the platform is malformed or missing.
@@ -52,7 +58,7 @@ class Inspector:
         reference = parse_reference(name)
         identity.check_images([reference])
         reader = await self._access.pull_principal(principal, reference)
-        return await self._inspections.inspect(reference, chosen, reader)
+        return await self._inspections.inspect(reference, chosen, reader, referrers=referrers)
 
     async def credentials(self, request: CredentialsRequest) -> bool:
         """Whether the registry accepts the user name and the password; False also if it cannot be reached."""

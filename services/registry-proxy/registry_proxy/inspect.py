@@ -20,10 +20,13 @@ from swell.api.inspect import (
     IndexInfo,
     Inspection,
     ManifestInfo,
+    Referrer,
     RootFsInfo,
     RunInfo,
 )
-from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
+from swell.concurrency.deadline import within
+from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown, SwellError
+from swell.log import log
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
 from swell.oci.image import Image
@@ -34,6 +37,9 @@ from swell.registry.principal import PUBLIC, Principal
 
 MOST_HISTORY = 200  # entries
 LONGEST_TEXT = 1000  # characters of an entry
+MOST_REFERRERS, MOST_ANNOTATIONS = 100, 10
+LONGEST_NAME = 200  # characters
+REFERRERS_SECONDS = 8.0
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9}|)(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NAMES = {
@@ -53,6 +59,9 @@ class Upstream(Protocol):
 
     async def fetch_config(self, reference: Reference, descriptor: Descriptor) -> Document: ...
 
+    async def fetch_referrers(self, reference: Reference) -> Document | None:
+        """Return the index of the referrers of *reference*; None without referrers."""
+
 
 class Inspector:
     """Answers inspection requests."""
@@ -61,8 +70,12 @@ class Inspector:
         self._upstream = upstream
         self._walks = Walks()
 
-    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
+    async def inspect(
+        self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC, *, referrers: bool = False
+    ) -> Inspection:
         """Describe *image*: its index if it has one and no *platform* is given, else the image of one platform.
+
+        With *referrers*, list those of the described manifest; None if the registry does not list them.
 
         Registries are read with the credentials of *principal*. As in pulls, an image without an index matches any
         platform.
@@ -72,7 +85,12 @@ class Inspector:
             ImageUnsupported: the manifest has schema 1.
         """
         async with self._walks.begin(image.registry) as walk:
-            return await _Reader(self._upstream.acting_for(principal), walk).inspect(image, platform)
+            reader = _Reader(self._upstream.acting_for(principal), walk)
+            inspection = await reader.inspect(image, platform)
+            described = inspection.container or inspection.index
+            if not (referrers and described and described.digest):
+                return inspection
+            return structs.replace(inspection, referrers=await reader.referrers(image.at(described.digest)))
 
 
 class _Reader:
@@ -91,6 +109,16 @@ class _Reader:
             raise ImageUnsupported(f"the manifest of '{image}' has an unsupported format")
         inspected = Image(manifest, await self._config(image, manifest))
         return Inspection(container=container_info(image, self._upstream.host_name(image.registry), inspected))
+
+    async def referrers(self, manifest: Reference) -> tuple[Referrer, ...] | None:
+        try:
+            await self._walk.fetch()
+            with within(REFERRERS_SECONDS):
+                index = await self._upstream.fetch_referrers(manifest)
+            return referrers_of(self._walk.read(index)) if index else ()
+        except SwellError as error:
+            log.info("referrers not listed", image=str(manifest), error=str(error))
+            return None
 
     async def _select(self, platform: Platform, image: Reference, document: Document, depth: int = 0) -> Document:
         """Return *document* if it is a manifest, else the first manifest for *platform* below it."""
@@ -126,6 +154,31 @@ def _entries(index: Document, platform: Platform) -> tuple[Descriptor, ...]:
 
 def index_info(index: Document) -> IndexInfo:
     return structs.replace(index.read_as(IndexInfo), media_type=index.kind, digest=index.digest)
+
+
+class _Entries(Struct):
+    manifests: tuple[Referrer, ...] | None = None
+
+
+def referrers_of(index: Document) -> tuple[Referrer, ...]:
+    """The entries of an *index* of referrers, with short texts.
+
+    Raises:
+        ManifestInvalid: the index is malformed.
+    """
+    entries = (index.read_as(_Entries).manifests or ())[:MOST_REFERRERS]
+    return tuple(
+        structs.replace(
+            entry,
+            media_type=(entry.media_type or "")[:LONGEST_NAME] or None,
+            artifact_type=(entry.artifact_type or "")[:LONGEST_NAME] or None,
+            annotations={
+                name[:LONGEST_NAME]: value[:LONGEST_NAME]
+                for name, value in list((entry.annotations or {}).items())[:MOST_ANNOTATIONS]
+            },
+        )
+        for entry in entries
+    )
 
 
 def container_info(reference: Reference, host_name: str, image: Image) -> ContainerInfo:

@@ -360,7 +360,9 @@ class KnownInspections:
         self.results: dict[str, Inspection] = {}
         self.trouble: SwellError | None = None
 
-    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
+    async def inspect(
+        self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC, *, referrers: bool = False
+    ) -> Inspection:
         if self.trouble:
             raise self.trouble
         if str(image) not in self.results:

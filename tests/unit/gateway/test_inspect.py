@@ -17,7 +17,9 @@ class Asked:
         self.images: list[tuple[str, str | None]] = []
         self.registries: list[str] = []
 
-    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal) -> Inspection:
+    async def inspect(
+        self, image: Reference, platform: Platform | None, principal: Principal, *, referrers: bool = False
+    ) -> Inspection:
         self.images.append((str(image), str(platform) if platform else None))
         return Inspection()
 

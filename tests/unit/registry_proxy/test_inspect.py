@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from registry_proxy.inspect import Inspector, config_info, container_info, index_info
+from registry_proxy.inspect import Inspector, config_info, container_info, index_info, referrers_of
 from swell.errors import BadRequest, ImageUnsupported, ManifestInvalid, ManifestUnknown
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
@@ -84,6 +84,46 @@ async def test_an_image_is_described_as_a_container(registry: Registry, inspecto
         "v2": True,
         "oci": not docker,
     }
+
+
+async def test_referrers_are_listed_on_request(registry: Registry, inspector: Inspector) -> None:
+    """Those of the manifest that is described: of an image without any, an empty list."""
+    pushed = registry.push(TOOL)
+    signature = registry.refer(pushed, "signature")
+    other = registry.push("quay.io/acme/tool:3")
+
+    answer = await inspector.inspect(parse_reference(TOOL), None, referrers=True)
+    alone = await inspector.inspect(parse_reference(str(other.reference)), None, referrers=True)
+
+    assert [each.digest for each in answer.referrers or ()] == [signature.digest]
+    assert (answer.container and answer.container.digest, alone.referrers) == (pushed.digest, ())
+
+
+@pytest.mark.parametrize("entry", [{"digest": "x"}, {"size": 1}, 7, {"annotations": 7}])
+async def test_malformed_referrers_do_not_hide_the_image(entry: object) -> None:
+    """The image is described; what refers to it is unknown."""
+
+    class Lists(Registry):
+        async def fetch_referrers(self, reference: Reference) -> Document | None:
+            return Document(OCI_INDEX, json.dumps({"manifests": [entry]}).encode())
+
+    registry = Lists()
+    registry.push(TOOL)
+
+    answer = await Inspector(registry).inspect(parse_reference(TOOL), None, referrers=True)
+
+    assert answer.container and answer.referrers is None
+
+
+def test_the_texts_of_referrers_are_short() -> None:
+    """A stranger's list fills neither the answer nor the page."""
+    entry = {"mediaType": "m" * 999, "digest": f"sha256:{'0' * 64}", "size": 1, "artifactType": "t" * 999}
+    entry |= {"annotations": {f"{number}-{'n' * 999}": "v" * 999 for number in range(99)}}
+
+    found = referrers_of(Document(OCI_INDEX, json.dumps({"manifests": [entry] * 300}).encode()))
+
+    assert len(found) == 100
+    assert len(msgspec.json.encode(found[0])) < 6_000
 
 
 @pytest.mark.parametrize("docker", [True, False])

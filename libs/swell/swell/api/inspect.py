@@ -140,8 +140,18 @@ class ContainerInfo(Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     oci: bool
 
 
+class Referrer(Content, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A manifest that names the inspected one as its subject, such as a signature or an SBOM."""
+
+    artifact_type: str | None = None
+
+
 class Inspection(Struct, frozen=True, omit_defaults=True):
-    """What `POST /v1alpha1/inspect` answers: one of the two."""
+    """What `POST /v1alpha1/inspect` answers: a container or an index.
+
+    `referrers` is Swell's own: at most 100, if the request asks for them and the registry lists them.
+    """
 
     container: ContainerInfo | None = None
     index: IndexInfo | None = None
+    referrers: tuple[Referrer, ...] | None = None

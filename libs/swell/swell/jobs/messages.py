@@ -122,13 +122,17 @@ class RequestJob(Struct, Job, frozen=True, kw_only=True):
 
 
 class InspectJob(RequestJob, frozen=True, kw_only=True):
-    """Inspect *image* with the credentials of *principal*; of an index, the image for *platform*, if given."""
+    """Inspect *image* with the credentials of *principal*; of an index, the image for *platform*, if given.
+
+    With *referrers*, list what refers to it, too.
+    """
 
     subject: ClassVar[str] = "jobs.inspect"
 
     image: str
     platform: str | None = None
     principal: Principal = PUBLIC
+    referrers: bool = False
 
 
 class MirrorPlanJob(RequestJob, frozen=True, kw_only=True):

@@ -28,8 +28,10 @@ class QueuedInspections:
         self._nats = nats
         self._slots = asyncio.Semaphore(MAX_PENDING)
 
-    async def inspect(self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC) -> Inspection:
-        """Describe *image*, read as *principal*, within 30 s.
+    async def inspect(
+        self, image: Reference, platform: Platform | None, principal: Principal = PUBLIC, *, referrers: bool = False
+    ) -> Inspection:
+        """Describe *image*, read as *principal*, within 30 s; with its *referrers*.
 
         Raises:
             ManifestUnknown: the registry does not have the image.
@@ -47,6 +49,7 @@ class QueuedInspections:
                 platform=str(platform) if platform else None,
                 reply=self._nats.client.new_inbox(),
                 principal=principal,
+                referrers=referrers,
                 deadline=datetime.now(UTC) + TIMEOUT,
             )
             return await request(self._nats, job, Inspection)

@@ -22,8 +22,9 @@ class InspectController(Controller):
         inspector: NamedDependency[Inspector],
         callers: NamedDependency[Callers],
         platform: FromQuery[str | None] = None,
+        referrers: FromQuery[bool] = False,
     ) -> Inspection:
         body = await read(request, InspectRequest)
         caller = await callers.identify(request.scope, login=Login.of(body))
         caller.identity.require(Scope.INSPECT)
-        return await inspector.image(body, platform, caller.principal, caller.identity)
+        return await inspector.image(body, platform, caller.principal, caller.identity, referrers=referrers)

@@ -20,6 +20,7 @@ from gateway.openapi.operations.operation import (
     LEASE_ID,
     LIMIT,
     ORGANISATION,
+    REFERRERS,
     SERVICE,
     USER,
 )
@@ -70,10 +71,11 @@ _PARAMETERS = {
     IMAGE: "`targetImage` of a build, or a container id of 16 hex digits.",
     LEASE_ID: "`leaseId` of the lease.",
     CURSOR: "`next` of the previous page.",
+    REFERRERS: "Whether to list what refers to the image: signatures, SBOMs and other artifacts.",
     LIMIT: "Maximum number of entries, 1 to 100; 20 by default.",
     LAST_EVENT: "Id of the last event that the client has; the stream continues after it.",
 }
-_TYPES = {LIMIT: "integer", "number": "integer"}
+_TYPES = {REFERRERS: "boolean", LIMIT: "integer", "number": "integer"}
 _EXAMPLES = {
     "platform": "linux/amd64",
     "registry": "quay.io/acme",

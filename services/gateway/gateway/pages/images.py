@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from swell.api.inspect import ContainerInfo, HistoryEntry, IndexEntry, IndexInfo
+from swell.api.inspect import ContainerInfo, HistoryEntry, IndexEntry, IndexInfo, Referrer
 
 MOST_ROWS = 150
 LONGEST_INSTRUCTION = 300  # characters
@@ -74,6 +74,27 @@ def _platform_row(entry: IndexEntry) -> PlatformRow:
     name = "/".join(part for part in parts if part and part != "unknown")
     is_attestation = "vnd.docker.reference.type" in (entry.annotations or {})
     return PlatformRow(name or "no platform", entry.digest, entry.media_type or "", is_attestation)
+
+
+_KINDS = (
+    ("https://sigstore.dev/cosign/sign/", "signature"),
+    ("https://slsa.dev/provenance/", "provenance"),
+    ("https://spdx.dev/Document", "SBOM (SPDX)"),
+    ("https://cyclonedx.org/bom", "SBOM (CycloneDX)"),
+    ("application/spdx", "SBOM (SPDX)"),
+    ("application/vnd.cyclonedx", "SBOM (CycloneDX)"),
+    ("application/vnd.dev.cosign", "signature"),
+    ("application/vnd.cncf.notary.signature", "signature"),
+    ("application/vnd.dev.sigstore.bundle", "sigstore bundle"),
+)
+_PREDICATE = "dev.sigstore.bundle.predicateType"
+
+
+def kind_of(referrer: Referrer) -> str:
+    """What *referrer* is, in a word: by the type of its statement, or else of its artifact; as it says of itself."""
+    names = (referrer.annotations or {}).get(_PREDICATE, ""), referrer.artifact_type or ""
+    found = (word for name in names for prefix, word in _KINDS if name.startswith(prefix))
+    return next(found, "other artifact")
 
 
 def pretty(value: object) -> str:

@@ -29,7 +29,7 @@ class InspectJobs:
             try:
                 async with asyncio.timeout(seconds * (1 + SHARE) / 2):
                     with within(seconds * SHARE):
-                        return await self._inspector.inspect(image, platform, job.principal)
+                        return await self._inspector.inspect(image, platform, job.principal, referrers=job.referrers)
             except TimeoutError as error:
                 raise UpstreamSlow(f"{image.registry} does not answer in time") from error
 

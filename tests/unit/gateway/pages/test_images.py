@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from gateway.pages.images import base_of, instruction_of, layer_rows, platform_rows
+from gateway.pages.images import base_of, instruction_of, kind_of, layer_rows, platform_rows
 from gateway.pages.usage import DAYS, METRICS, chart, usage_view
 from gateway.usage import Usage, UsageQuery
 from swell.api.inspect import (
@@ -16,6 +16,7 @@ from swell.api.inspect import (
     IndexEntry,
     IndexInfo,
     ManifestInfo,
+    Referrer,
     RunInfo,
 )
 from swell.oci.digest import digest_of
@@ -128,3 +129,24 @@ def test_the_largest_bar_is_as_high_as_the_chart() -> None:
     drawn = chart("pulls", "Pulls", [date(2026, 3, 1), date(2026, 3, 2)], [0, 8])
     assert [(bar.y, bar.height) for bar in drawn.bars] == [(100, 0), (0, 100)]
     assert chart("pulls", "Pulls", [date(2026, 3, 1)], [0]).bars[0].height == 0
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "predicate", "kind"),
+    [
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "https://sigstore.dev/cosign/sign/v1", "signature"),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "https://slsa.dev/provenance/v1", "provenance"),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "https://spdx.dev/Document/v2.3", "SBOM (SPDX)"),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "", "sigstore bundle"),
+        ("application/spdx+json", "", "SBOM (SPDX)"),
+        ("application/vnd.cncf.notary.signature", "", "signature"),
+        ("application/vnd.example", "https://example.org", "other artifact"),
+        (None, "", "other artifact"),
+    ],
+)
+def test_referrers_have_a_word_for_their_kind(artifact_type: str | None, predicate: str, kind: str) -> None:
+    """The type of the statement in a bundle says more than that of the bundle."""
+    annotations = {"dev.sigstore.bundle.predicateType": predicate} if predicate else None
+    referrer = Referrer(digest=digest_of(b""), size=0, artifact_type=artifact_type, annotations=annotations)
+
+    assert kind_of(referrer) == kind

@@ -18,6 +18,7 @@ USER = "user"
 CLIENT, SERVICE = "client", "service"
 LEASE_ID = "leaseId"
 SCAN_PLATFORM = "platform"
+REFERRERS = "referrers"
 REGISTRY_ERRORS = (400, 403, 404, 413, 502, 503, 504)  # of operations that read from a registry
 SUBMIT_ERRORS = (*REGISTRY_ERRORS, 401, 429, 501)
 

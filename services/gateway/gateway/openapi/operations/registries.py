@@ -1,7 +1,7 @@
 """Operations that read from registries."""
 
 from gateway.openapi import examples
-from gateway.openapi.operations.operation import REGISTRY_ERRORS, post
+from gateway.openapi.operations.operation import REFERRERS, REGISTRY_ERRORS, post
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest, LegacyCredentialsRequest
 
 REGISTRIES = (
@@ -13,7 +13,7 @@ REGISTRIES = (
         Inspection,
         InspectRequest,
         examples=examples.INSPECT,
-        query=("platform",),
+        query=("platform", REFERRERS),
         errors=(*REGISTRY_ERRORS, 401),
     ),
     post(

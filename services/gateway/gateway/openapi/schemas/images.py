@@ -16,6 +16,7 @@ _DESCRIPTOR = {
 SCHEMAS = {
     "InspectRequest": "The image to inspect.",
     "Inspection": "The description of an image: either `container` or `index`.",
+    "Referrer": "A manifest that names the image as its subject.",
     "ContainerInfo": "The image of one platform.",
     "ConfigInfo": "The image's config.",
     "HistoryEntry": "An entry of the image's history.",
@@ -34,7 +35,19 @@ PROPERTIES = {
         **ACCOUNT,
         **PLATFORM,
     },
-    "Inspection": {"container": "The image of one platform.", "index": "An index of several platforms."},
+    "Inspection": {
+        "container": "The image of one platform.",
+        "index": "An index of several platforms.",
+        "referrers": "What refers to the image, at most 100; missing if the request did not ask for it, "
+        "or the registry does not list it.",
+    },
+    "Referrer": {
+        "mediaType": "Media type of the manifest.",
+        "digest": "Digest of the manifest.",
+        "size": "Size of the manifest in bytes.",
+        "annotations": "At most 10 annotations.",
+        "artifactType": "Type of the artifact, such as `application/vnd.dev.sigstore.bundle.v0.3+json`.",
+    },
     "ContainerInfo": {
         "registry": "`host[:port]` of the registry.",
         "hostName": "URL of the registry.",

@@ -8,7 +8,7 @@ from gateway.domain.identity import Scope
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
-from gateway.pages.images import MOST_ROWS, base_of, layer_rows, platform_rows, pretty
+from gateway.pages.images import MOST_ROWS, base_of, kind_of, layer_rows, platform_rows, pretty
 from gateway.pages.rendering import MOST_TEXT, page
 from swell.api.inspect import Inspection, InspectRequest
 from swell.errors import SwellError
@@ -30,7 +30,9 @@ async def inspect_page(
         caller = await callers.identify(request.scope)
         caller.identity.require(Scope.INSPECT)
         body = InspectRequest(container_image=image.strip())
-        inspection = await inspector.image(body, platform.strip() or None, caller.principal, caller.identity)
+        inspection = await inspector.image(
+            body, platform.strip() or None, caller.principal, caller.identity, referrers=True
+        )
     except SwellError as error:
         return _show(image, platform, problem=error)
     return _show(image, platform, inspection=inspection)
@@ -52,6 +54,8 @@ def _show(
         rows=layer_rows(container) if container else (),
         base=base_of(container) if container else ("", ""),
         platforms=list(platform_rows(index)) if index else (),
+        referrers=inspection.referrers if inspection else None,
+        kind_of=kind_of,
         repository=parse_reference(image.strip()).name if index else "",
         most_rows=MOST_ROWS,
         most_text=MOST_TEXT,
