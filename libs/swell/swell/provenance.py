@@ -23,11 +23,13 @@ MAX_MATERIALS = 10_000
 class Material(Struct, frozen=True, omit_defaults=True):
     """Something that a build read from elsewhere: `name` is an image reference or a URL.
 
-    `digest` is `algorithm:<hex>`, as the engine has verified it; None if the engine does not report it.
+    `digest` is `algorithm:<hex>`, as the engine has verified it; None if the engine does not report it. `license` is
+    what a package says of itself, at most 200 characters; normally an SPDX expression.
     """
 
     name: str
     digest: str | None = None
+    license: str | None = None
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -150,6 +150,6 @@ class Attester:
             Attestation.PROVENANCE: (PROVENANCE, slsa(build.id, build.submission, result, facts, lock)),
             Attestation.SIGNATURE: (SIGNATURE, {}),
         }
-        if packages := spdx(build.submission.target_image, document.digest, result.finished, lock):
+        if packages := spdx(build.submission.target_image, document.digest, result.finished, lock, facts):
             predicates[Attestation.SBOM] = (SPDX, packages)
         return predicates

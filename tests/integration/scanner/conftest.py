@@ -41,7 +41,7 @@ VULNERABILITIES = (
 )
 PACKAGES = {
     **rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"}),
-    **rootfs.conda("opt/conda", "samtools", "1.17"),
+    **rootfs.conda("opt/conda", "samtools", "1.17", url="https://conda.example/samtools.conda", sha256="b" * 64),
     **rootfs.conda("opt/conda/envs/other", "zlib", "1.2"),
     **rootfs.python("usr/lib/python3/dist-packages", "requests", "2.0.0"),
     **rootfs.r_package("usr/lib/R/library", "dplyr", "1.0.0"),

@@ -41,6 +41,10 @@ class ScanToolContract:
         assert self.packages <= components.keys() and sboms.packages == len(self.packages)
         conda = "pkg:conda/samtools@1.17?build=h1_0&channel=conda-forge&subdir=linux-64&type=conda"
         assert conda in urls and components["samtools"] == conda
+        samtools = next(package for package in spdx["packages"] if package["name"] == "samtools")
+        assert samtools["licenseDeclared"] == "MIT"
+        assert samtools["checksums"] == [{"algorithm": "SHA256", "checksumValue": "b" * 64}]
+        assert samtools["downloadLocation"] == "https://conda.example/samtools.conda"
         assert any(url.startswith("pkg:deb/debian/libdemo@1.0-1") for url in urls)
         assert any(url.startswith("pkg:pypi/requests@2.0.0") for url in urls)
         assert any(url.startswith("pkg:cran/dplyr@1.0.0") for url in urls)

@@ -1,34 +1,10 @@
-"""Conda packages in SBOMs get package URLs."""
-
-from typing import Any
+"""Conda packages in SBOMs get package URLs, and the URLs and digests of their archives."""
 
 import msgspec
 import pytest
 
 from scanner.domain.failure import ScanFailure
-from scanner.domain.sbom import conda_url, count_packages, with_conda_urls
-
-
-@pytest.mark.parametrize(
-    ("metadata", "query"),
-    [
-        (
-            {"build": "h1_0", "channel": "https://conda.anaconda.org/bioconda/linux-64", "fn": "x-1-h1_0.tar.bz2"},
-            "?build=h1_0&channel=bioconda&subdir=linux-64&type=tar.bz2",
-        ),
-        (
-            {"channel": "https://repo.anaconda.com/pkgs/main/noarch", "subdir": "noarch", "fn": "x.conda"},
-            "?channel=pkgs%2Fmain&subdir=noarch&type=conda",
-        ),
-        ({"channel": "conda-forge"}, "?channel=conda-forge"),
-        ({"channel": "https://host.example/t/tk-1/private/linux-64"}, "?channel=private&subdir=linux-64"),
-        ({}, ""),
-        ({"channel": None, "build": 7}, "?build=7"),
-    ],
-)
-def test_the_url_names_build_channel_and_platform(metadata: dict[str, Any], query: str) -> None:
-    """purl-spec: the type conda has these qualifiers."""
-    assert conda_url("Samtools", "1.17+x", metadata) == f"pkg:conda/samtools@1.17%2Bx{query}"
+from scanner.domain.sbom import count_packages, with_conda_archives, with_conda_urls
 
 
 def test_only_conda_packages_without_a_url_change() -> None:
@@ -51,3 +27,38 @@ def test_an_sbom_that_cannot_be_read_is_a_failure(sbom: bytes) -> None:
     """A program wrote it; the scan says so."""
     with pytest.raises(ScanFailure, match="cannot be read"):
         count_packages(with_conda_urls(sbom))
+
+
+def test_conda_packages_have_their_archive_and_its_digest() -> None:
+    """The URL is without the token of a private channel; other packages are unchanged."""
+    purl, sha256 = "pkg:conda/b@1?build=0", "a" * 64
+    metadata = {"url": "https://user:word@host.example/t/tk-1/private/noarch/b-1-0.conda", "sha256": sha256}
+    artifact = {"purl": purl, "metadataType": "conda-metadata-entry", "metadata": metadata}
+    native = msgspec.json.encode({"artifacts": [artifact]})
+    deb = {"name": "a", "purl": "pkg:deb/a@1"}
+    spdx = {"packages": [deb, {"name": "b", "externalRefs": [{"referenceLocator": purl}]}], "x": 1}
+    cyclonedx = {"components": [deb, {"name": "b", "purl": purl}]}
+
+    made = with_conda_archives(native, msgspec.json.encode(spdx), msgspec.json.encode(cyclonedx))
+    packages, components = (
+        msgspec.json.decode(each)[name] for each, name in zip(made, ("packages", "components"), strict=True)
+    )
+
+    url = "https://host.example/private/noarch/b-1-0.conda"
+    assert packages[0] == components[0] == deb
+    assert packages[1]["downloadLocation"] == url
+    assert packages[1]["checksums"] == [{"algorithm": "SHA256", "checksumValue": sha256}]
+    assert components[1]["hashes"] == [{"alg": "SHA-256", "content": sha256}]
+    assert components[1]["externalReferences"] == [{"type": "distribution", "url": url}]
+
+
+def test_hostile_records_of_conda_add_nothing() -> None:
+    """An image can write any text into conda-meta."""
+    metadata = {"url": "javascript:alert(1)", "sha256": "x" * 64, "md5": ["a"]}
+    artifact = {"purl": "pkg:conda/b@1", "metadataType": "conda-metadata-entry", "metadata": metadata}
+    spdx = msgspec.json.encode({"packages": [{"externalRefs": [{"referenceLocator": "pkg:conda/b@1"}]}]})
+    cyclonedx = b'{"components":[{"purl":"pkg:conda/b@1"}]}'
+
+    made = with_conda_archives(msgspec.json.encode({"artifacts": [artifact]}), spdx, cyclonedx)
+
+    assert made == (spdx, cyclonedx)

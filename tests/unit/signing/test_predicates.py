@@ -29,7 +29,7 @@ def test_packages_have_the_names_of_their_channel() -> None:
     """A purl identifies the package for scanners: type, name, version, build, channel and platform."""
     first, second = packages_of(LOCK)
 
-    assert first.purl == "pkg:conda/libzlib@1.3.1?build=hb9d3cd8_2&channel=conda-forge&subdir=linux-64"
+    assert first.purl == "pkg:conda/libzlib@1.3.1?build=hb9d3cd8_2&channel=conda-forge&subdir=linux-64&type=conda"
     assert first.digest == "md5:edb0dca6bc32e4f4789199455a1dbeb8"
     assert (second.name, second.version, second.digest) == ("multiqc", "1.25", f"sha256:{'a' * 64}")
 
@@ -44,6 +44,36 @@ def test_the_sbom_lists_every_package_once() -> None:
         {"algorithm": "MD5", "checksumValue": "edb0dca6bc32e4f4789199455a1dbeb8"}
     ]
     assert spdx("r/i:t", digest_of(b"x"), NOON, "") is None
+
+
+def test_licences_are_those_of_the_solved_packages() -> None:
+    """A text that is no expression of SPDX becomes a reference to it; without a licence, nothing is asserted."""
+    urls = [package.url for package in packages_of(LOCK)]
+    named = [Material(urls[0], license="Zlib OR (MIT AND GPL-2.0-or-later)"), Material(urls[1], license="see file; ok")]
+    documents = [
+        spdx("r/i:t", digest_of(b"x"), NOON, LOCK, facts_of(*materials)) for materials in (named, (), named[:1])
+    ]
+
+    declared = [[each["licenseDeclared"] for each in document["packages"]] for document in documents if document]
+    zlib = "Zlib OR (MIT AND GPL-2.0-or-later)"
+    assert declared == [["LicenseRef-1", zlib], ["NOASSERTION"] * 2, ["NOASSERTION", zlib]]
+    assert documents[0] and documents[0]["hasExtractedLicensingInfos"] == [
+        {"licenseId": "LicenseRef-1", "extractedText": "see file; ok"}
+    ]
+    assert documents[1] and "hasExtractedLicensingInfos" not in documents[1]
+
+
+def facts_of(*materials: Material) -> Provenance:
+    """The stored facts of a build with *materials*."""
+    return Provenance(
+        build_id="bd-c44968632f89dd6c_1",
+        image="r/i:t",
+        digest=digest_of(b"x"),
+        inputs=Inputs(containerfile="", platform="linux/amd64"),
+        evidence=Evidence(engine="conda", materials=materials),
+        started=NOON,
+        ended=NOON,
+    )
 
 
 def test_the_provenance_has_the_inputs_and_no_user() -> None:

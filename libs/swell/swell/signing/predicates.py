@@ -1,18 +1,17 @@
 """Predicates about a build: how it was made (SLSA provenance), and what it contains (SPDX).
 
-Sources: SLSA, "Provenance", https://slsa.dev/spec/v1.0/provenance; SPDX 2.3, https://spdx.github.io/spdx-spec/v2.3/;
-purl types, "conda", https://github.com/package-url/purl-spec/blob/main/types-doc/conda-definition.md
+Sources: SLSA, "Provenance", https://slsa.dev/spec/v1.0/provenance; SPDX 2.3, https://spdx.github.io/spdx-spec/v2.3/
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
+from swell.conda.purl import conda_url, without_secrets
 from swell.oci.digest import Digest, hex_of
 from swell.provenance import Provenance
 from swell.store.records import BuildResult, Submission
@@ -24,6 +23,9 @@ _LOCKED = re.compile(
     r"(?P<name>[^/\s#]+)-(?P<version>[^-/\s#]+)-(?P<build>[^-/\s#]+?)(?P<type>\.conda|\.tar\.bz2)"
     r"(?:#(?:(?P<algorithm>sha256|md5):)?(?P<hash>[0-9a-f]{32,64}))?"
 )
+
+_LICENSE = r"\(*[A-Za-z0-9][A-Za-z0-9.+-]*\)*"
+_EXPRESSION = re.compile(rf"{_LICENSE}(?: (?:AND|OR|WITH) {_LICENSE})*")
 
 
 class CondaPackage(Struct, frozen=True):
@@ -39,9 +41,8 @@ class CondaPackage(Struct, frozen=True):
 
     @property
     def purl(self) -> str:
-        channel = self.channel.rstrip("/").rpartition("/")[2]
-        query = f"build={quote(self.build)}&channel={quote(channel)}&subdir={quote(self.subdir)}"
-        return f"pkg:conda/{quote(self.name)}@{quote(self.version)}?{query}"
+        file = self.url.rpartition("/")[2]
+        return conda_url(self.name, self.version, build=self.build, channel=self.channel, subdir=self.subdir, file=file)
 
 
 def packages_of(lock: str) -> Iterator[CondaPackage]:
@@ -108,17 +109,25 @@ def slsa(
     }
 
 
-def spdx(name: str, digest: Digest, created: datetime, lock: str) -> dict[str, Any] | None:
-    """Return the SPDX 2.3 document of the Conda packages in *lock*; None if it has none."""
+def spdx(
+    name: str, digest: Digest, created: datetime, lock: str, facts: Provenance | None = None
+) -> dict[str, Any] | None:
+    """Return the SPDX 2.3 document of the Conda packages in *lock*; None if it has none.
+
+    Licences are those that the engine has noted in *facts*.
+    """
+    materials = facts.evidence.materials if facts else ()
+    licenses = {each.name: each.license for each in materials if each.license}
+    references = _Licenses()
     packages = [
         {
             "SPDXID": f"SPDXRef-package-{number}",
             "name": package.name,
             "versionInfo": package.version,
-            "downloadLocation": package.url,
+            "downloadLocation": without_secrets(package.url),
             "filesAnalyzed": False,
             "licenseConcluded": "NOASSERTION",
-            "licenseDeclared": "NOASSERTION",
+            "licenseDeclared": references.declared(licenses.get(package.url)),
             "checksums": _checksums(package.digest),
             "externalRefs": [
                 {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl}
@@ -136,6 +145,7 @@ def spdx(name: str, digest: Digest, created: datetime, lock: str) -> dict[str, A
         "documentNamespace": f"https://spdx.org/spdxdocs/{hex_of(digest)}",
         "creationInfo": {"created": _instant(created), "creators": ["Tool: swell"]},
         "packages": packages,
+        **references.fields,
         "relationships": [
             {
                 "spdxElementId": "SPDXRef-DOCUMENT",
@@ -145,6 +155,28 @@ def spdx(name: str, digest: Digest, created: datetime, lock: str) -> dict[str, A
             for package in packages
         ],
     }
+
+
+class _Licenses:
+    """The licences of a document; a text that is no SPDX expression becomes a reference to it.
+
+    Source: SPDX 2.3, "Other licensing information detected", https://spdx.github.io/spdx-spec/v2.3/other-licensing-information-detected/
+    """
+
+    def __init__(self) -> None:
+        self._others: dict[str, str] = {}
+
+    def declared(self, text: str | None) -> str:
+        if not text:
+            return "NOASSERTION"
+        if _EXPRESSION.fullmatch(text):
+            return text
+        return self._others.setdefault(text, f"LicenseRef-{len(self._others) + 1}")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        others = [{"licenseId": name, "extractedText": text} for text, name in self._others.items()]
+        return {"hasExtractedLicensingInfos": others} if others else {}
 
 
 def _resource(uri: str, digest: str) -> Mapping[str, Any]:

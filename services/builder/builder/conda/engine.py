@@ -4,7 +4,7 @@ The same lock file on the same base image gives the same image, on any machine.
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -103,8 +103,9 @@ class CondaEngine:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
         limit, own = time_limit(self._settings.build_timeout, tell), room(self._rooms, recipe.build_id)
         async with limit, own as folder, bounded(folder, self._settings.build_disk):
-            digest = await PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell).run()
-        note(Evidence(materials=_materials(recipe.packages, recipe.platform)))
+            package_build = PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell)
+            digest = await package_build.run()
+        note(Evidence(materials=_materials(recipe.packages, recipe.platform, package_build.licenses)))
         return digest
 
     def _tools(self, recipe: Recipe) -> Tools:
@@ -126,8 +127,8 @@ class CondaEngine:
         return RegistryClient(self._session, keyring, insecure, actions=actions, aws=self._aws)
 
 
-def _materials(packages: PackageLayers, platform: str) -> tuple[Material, ...]:
-    """Return the base image, and each package with the sha256 that was verified."""
+def _materials(packages: PackageLayers, platform: str, licenses: Mapping[str, str]) -> tuple[Material, ...]:
+    """Return the base image, and each package with the sha256 that was verified, and its licence by its URL."""
     base = () if packages.base_image.lower() == SCRATCH else materials_of([packages.base_image])
     locked = read_lock(packages.lock, subdir_of(parse_platform(platform)))
-    return (*base, *(Material(each.url, f"sha256:{each.sha256}") for each in locked))
+    return (*base, *(Material(each.url, f"sha256:{each.sha256}", licenses.get(each.url)) for each in locked))

@@ -91,6 +91,8 @@ class PackageBuild:
         self._folder = folder
         self._tell = tell
         self._fetched = 0
+        self.licenses: dict[str, str] = {}
+        """The licence of each package by its URL, as its metadata has it; filled by `run`."""
         self._limit = tools.settings.conda_package_limit
         self._platform = parse_platform(recipe.platform)
         self._target = parse_reference(recipe.target_image)
@@ -106,7 +108,9 @@ class PackageBuild:
         await self._say(f"{len(locked)} packages for {subdir} become layers on {self._requested.base_image}")
         with explained():
             base = await self._base()
-            plan = await self._plan(await together(self._archive(package) for package in locked))
+            archives = await together(self._archive(package) for package in locked)
+            self.licenses = {each.source.url: text for each in archives if (text := each.package.license)}
+            plan = await self._plan(archives)
             written = await self._layers(plan, base)
             frozen = [await self._frozen(layer) for layer in (self._config.layers or ())]
         for line in (START, *self._requested.lock.encode().splitlines(), END):

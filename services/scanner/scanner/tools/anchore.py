@@ -15,7 +15,7 @@ from scanner.adapters.database import Unpacked, VulnerabilityDatabase
 from scanner.adapters.programs import WORK, Programs, Scratch
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
-from scanner.domain.sbom import count_packages, with_conda_urls
+from scanner.domain.sbom import count_packages, with_conda_archives, with_conda_urls
 from scanner.tools.common import check_status, not_importable, text_of, url_of
 from scanner.tools.protocol import DatabaseState, Match, Sboms
 from swell import programs as installed
@@ -67,6 +67,7 @@ class Anchore:
             status, last = await scratch.run(converting, (self._syft,), ENVIRONMENT)
             check_status("syft", status, last)
             spdx, cyclonedx = scratch.read("spdx.json"), scratch.read("cyclonedx.json")
+            spdx, cyclonedx = await in_thread(with_conda_archives, native, spdx, cyclonedx)
             return Sboms(native=native, spdx=spdx, cyclonedx=cyclonedx, packages=self.count_packages(native))
 
     def count_packages(self, sbom: bytes) -> int:

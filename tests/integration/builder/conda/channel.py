@@ -66,6 +66,7 @@ class Made:
             "build_number": 0,
             "depends": list(self.depends),
             "subdir": self.subdir,
+            "license": "BSD-3-Clause",
         }
         return found | ({"noarch": self.noarch} if self.noarch else {})
 

@@ -14,12 +14,13 @@ import pytest
 
 from builder.conda.engine import CondaEngine
 from builder.domain.failure import BuildFailure
-from builder.engine import Recipe
+from builder.engine import Recipe, ignore_step
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
+from swell.provenance import Evidence
 from swell.registry.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conda.channel import Channel, every_kind, serving
@@ -41,6 +42,7 @@ class CondaHarness:
         self.base = base
         self.output = Output()
         self.began = asyncio.Event()
+        self.evidence: list[Evidence] = []
 
     async def write_line(self, line: bytes) -> None:
         self.began.set()
@@ -63,7 +65,7 @@ class CondaHarness:
             files=wanted.get("files", {}),
         )
         self.output = Output()
-        return await self.engine.build(recipe, self.write_line)
+        return await self.engine.build(recipe, self.write_line, ignore_step, self.evidence.append)
 
     def image(self, name: str) -> str:
         return f"{self.registry.address}/conda/{name}"

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from builder.conda.model.lock import read_lock
 from builder.domain.failure import BuildFailure
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import digest_of
+from swell.provenance import Inputs, Provenance
+from swell.signing.predicates import spdx
 from swell.store.records import Reason
 from swell.testing.images import make_image
 from tests.e2e.engines import succeed
@@ -134,6 +137,32 @@ async def test_the_lock_is_told_and_kept_in_the_image(harness: CondaHarness, tmp
         "python",
         "tool",
     }
+
+
+async def test_the_sbom_comes_from_the_solve(harness: CondaHarness) -> None:
+    """Each package with its purl, channel, verified digest, and the licence of its own metadata."""
+    await harness.build(*SPECS, to="sbom:1")
+    lock = harness.output.text.partition(">> CONDA_LOCK_START\n")[2].partition("\n<< CONDA_LOCK_END")[0]
+    noon = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    facts = Provenance(
+        build_id="bd-conda_1",
+        image=harness.image("sbom:1"),
+        digest=digest_of(b"image"),
+        inputs=Inputs(containerfile="", platform="linux/amd64"),
+        evidence=harness.evidence[-1],
+        started=noon,
+        ended=noon,
+    )
+
+    document = spdx("image", digest_of(b"image"), noon, lock, facts)
+
+    assert document is not None
+    packages = {package["name"]: package for package in document["packages"]}
+    digests = {name: package["checksums"][0]["checksumValue"] for name, package in packages.items()}
+    assert digests == {each.file.split("-")[0]: each.sha256 for each in read_lock(lock, "linux-64")}
+    assert packages["tool"]["licenseDeclared"] == "BSD-3-Clause"
+    purl = packages["tool"]["externalRefs"][0]["referenceLocator"]
+    assert purl.startswith("pkg:conda/tool@") and "subdir=linux-64" in purl
 
 
 async def test_rattler_installs_the_same(harness: CondaHarness, tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ class Package(Struct, frozen=True, kw_only=True):
         return f"{self.name}-{self.version}-{self.build}"
 
     @property
+    def license(self) -> str:
+        """The licence in the metadata, in one line of at most 200 characters; empty if it has none."""
+        text = self.index.get("license")
+        return " ".join(text.split())[:200] if isinstance(text, str) else ""
+
+    @property
     def is_noarch_python(self) -> bool:
         return self.index.get("noarch") == "python"
 
