@@ -1,0 +1,1 @@
+"""Tests of `swell.backup` without backends."""
