@@ -15,6 +15,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 SERVICES = ("builder", "gateway", "metrics", "registry-proxy", "scanner")
+UNUSED = {
+    "litestar": {"polyfactory", "rich", "rich-click"},
+    "mkdocs-swagger-ui-tag": {"beautifulsoup4"},
+}
+"""Dependencies of packages that no service imports: examples of OpenAPI, a command line, a plug-in of a site's builder.
+With their own dependencies they are as large as everything that is written in Python."""
 
 
 def closure(root: str) -> set[str]:
@@ -29,7 +35,8 @@ def closure(root: str) -> set[str]:
         todo += [
             (canonicalize_name(needed.name), frozenset(needed.extras))
             for needed in _dependencies(name)
-            if needed.marker is None or any(needed.marker.evaluate(each) for each in _environments(seen[name]))
+            if canonicalize_name(needed.name) not in UNUSED.get(name, ())
+            and (needed.marker is None or any(needed.marker.evaluate(each) for each in _environments(seen[name])))
         ]
     return set(seen)
 
