@@ -178,6 +178,36 @@ def test_one_of_each_replica_may_be_killed(swell: Docker) -> None:
     swell.run("docker", "pull", "-q", image)
 
 
+def test_a_build_survives_the_stop_of_its_builder(swell: Docker) -> None:
+    """The builder finishes what it has begun, within its drain; nothing is begun a second time."""
+    swell.compose("up", "-d", "--wait", *(word for name in REPLICAS for word in ("--scale", f"{name}=1")))
+    step = "RUN echo begun $((20+1)) && sleep 30 && echo done\n"
+    build_id = submit(f"FROM registry:5000/library/busybox:1\n{step}")["buildId"]
+    _wait(lambda: _assert_in("begun 21", read(f"/v1alpha1/builds/{build_id}/logs")), 120)
+
+    swell.compose("stop", "builder", seconds=600)
+
+    assert json.loads(read(f"/v1alpha1/builds/{build_id}/status"))["succeeded"]
+    swell.compose("up", "-d", "--wait")
+    log = read(f"/v1alpha1/builds/{build_id}/logs")
+    assert "attempt 2" not in log
+    assert log.count("begun 21") == 1
+
+
+def read(path: str) -> str:
+    """What the gateway answers; an error is an assertion that fails."""
+    try:
+        with urllib.request.urlopen(f"{GATEWAY}{path}", timeout=60) as response:  # noqa: S310  a constant http URL
+            content: bytes = response.read()
+            return content.decode()
+    except urllib.error.URLError as error:
+        raise AssertionError(str(error)) from error
+
+
+def _assert_in(text: str, whole: str) -> None:
+    assert text in whole, whole
+
+
 def test_nothing_is_left(docker: Docker, swell: Docker) -> None:
     """`docker compose down -v` removes containers, networks and volumes."""
     swell.compose("down", "-v", "--timeout", "30")
